@@ -1,0 +1,1 @@
+"""Noise schedule, DDIM and its solvers."""

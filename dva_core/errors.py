@@ -1,0 +1,11 @@
+"""Errors that are the user's to mend."""
+
+from __future__ import annotations
+
+
+class DVAError(ValueError):
+    """Bad input or a missing piece; the message is one sentence that names the thing and the cure."""
+
+
+class MissingDependencyError(DVAError):
+    """An optional package is not installed; the message says which and how to get it."""

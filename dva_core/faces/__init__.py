@@ -1,0 +1,1 @@
+"""Faces in frames: detection, tracking, alignment, paste-back."""

@@ -1,0 +1,30 @@
+"""What a face detector reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face, in pixels of the frame, origin at its top-left corner.
+
+    `box` is (x0, y0, x1, y1). `points5` [5, 2] holds the left eye, right eye, nose tip, left and right
+    mouth corner, left and right as seen in the picture; None where the detector gives none.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    points5: np.ndarray | None = None
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+    @property
+    def area(self) -> float:
+        x0, y0, x1, y1 = self.box
+        return max(0.0, x1 - x0) * max(0.0, y1 - y0)

@@ -1,0 +1,1 @@
+"""Who owns the devices: bare torch, or ComfyUI's model management."""

@@ -1,0 +1,1 @@
+"""Training: distillation of the small encoders, the diffusion model, attribute directions."""

@@ -1,0 +1,1 @@
+"""Streaming video reader and writer on PyAV."""

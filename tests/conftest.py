@@ -1,0 +1,29 @@
+"""Shared fixtures: where the reference numbers and the test data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_dir() -> Path:
+    """The folder with reference numbers, clips and teachers: $DVA_SHARED, or `shared` beside the checkout."""
+    return Path(os.environ.get("DVA_SHARED", ROOT.parent / "shared"))
+
+
+def need_shared(relative: str) -> Path:
+    """Path under the shared folder; skips the test, saying why, where it is absent."""
+    path = shared_dir() / relative
+    if not path.exists():
+        pytest.skip(f"{path} is not there (set DVA_SHARED to the shared folder)")
+    return path
+
+
+@pytest.fixture
+def shared():
+    """`shared("data/clips/swiz3n.mpg")` -> Path, or a skip that says what is missing."""
+    return need_shared
