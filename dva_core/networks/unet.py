@@ -1,0 +1,222 @@
+"""The noise predictor eps_theta(x_t, t, z_face): a UNet whose residual blocks are conditioned twice.
+
+Kim et al. 2023, sec. 3.2; the layout is that of guided-diffusion (Dhariwal & Nichol 2021) as Diff-AE (Preechakul et al. 2022)
+uses it: residual up- and down-sampling, attention at chosen feature-map sizes and in the middle. Keys and shapes equal the
+published checkpoint's. Parameters live in leaf layers only, all taken from an `operations` namespace that looks like `torch.nn`,
+so that a host may hand in layers which cast or move their weights when used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dva_core.errors import DVAError
+
+
+def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Sinusoids of the timestep: t [B] -> float32 [B, channels], the cosines first, then the sines."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * frequencies[None]
+    return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, channels - 2 * half))
+
+
+def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
+    """Group norm with 32 groups, or the largest divisor of 32 that divides `channels`."""
+    return operations.GroupNorm(math.gcd(32, channels), channels)
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def scale_shift(h: Tensor, condition: Tensor) -> Tensor:
+    """h (1 + scale) + shift with [scale | shift] = condition [B, 2C], the same at every pixel of h [B, C, H, W]."""
+    scale, shift = condition[:, :, None, None].chunk(2, dim=1)
+    return torch.addcmul(shift, h, 1 + scale)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids through two linear layers: t [B] -> [B, embedding_channels]."""
+
+    def __init__(self, channels: int, embedding_channels: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.channels = channels
+        self.time_embed = nn.Sequential(
+            operations.Linear(channels, embedding_channels), nn.SiLU(), operations.Linear(embedding_channels, embedding_channels)
+        )
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.time_embed(timestep_embedding(t, self.channels).to(dtype))
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, conv; norm, scale/shift by t, SiLU, conv; norm, scale/shift by z_face, SiLU, dropout, conv; plus the input.
+
+    `resample` "down" halves (mean of 2x2) and "up" doubles (nearest) the map, on both the residual and the straight path, before
+    the first convolution. Kim et al. 2023, sec. 3.2 (conditioning), Dhariwal & Nichol 2021, sec. 3 (residual resampling).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_channels: int,
+        condition_channels: int,
+        dropout: float = 0.0,
+        resample: str | None = None,
+        operations: ModuleType | type = nn,
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.in_layers = nn.Sequential(
+            group_norm(in_channels, operations), nn.SiLU(), operations.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(embedding_channels, 2 * out_channels))
+        self.cond_emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(condition_channels, 2 * out_channels))
+        self.out_layers = nn.Sequential(
+            group_norm(out_channels, operations),
+            nn.SiLU(),
+            operations.Conv2d(out_channels, out_channels, 3, padding=1),
+            group_norm(out_channels, operations),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zeroed(operations.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection = nn.Identity() if in_channels == out_channels else operations.Conv2d(in_channels, out_channels, 1)
+
+    def _resample(self, x: Tensor) -> Tensor:
+        if self.resample == "down":
+            return F.avg_pool2d(x, 2)
+        if self.resample == "up":
+            return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
+        norm_in, act_in, conv_in = self.in_layers
+        norm_t, act_t, conv_t, norm_z, act_z, dropout, conv_z = self.out_layers
+        h = conv_in(self._resample(act_in(norm_in(x))))
+        h = conv_t(act_t(scale_shift(norm_t(h), self.emb_layers(embedding))))
+        h = conv_z(dropout(act_z(scale_shift(norm_z(h), self.cond_emb_layers(condition)))))
+        return self.skip_connection(self._resample(x)) + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels of a map, plus the input. Channels of `qkv`: head by head, each q then k then v."""
+
+    def __init__(self, channels: int, num_heads: int = 1, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise DVAError(f"{channels} channels do not divide into {num_heads} attention heads; choose num_heads that divides them.")
+        self.num_heads = num_heads
+        self.norm = group_norm(channels, operations)
+        self.qkv = operations.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = zeroed(operations.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x).flatten(2))  # [B, 3C, HW]
+        q, k, v = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3).chunk(3, dim=-1)  # [B, heads, HW, C/heads]
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = self.proj_out(h.transpose(2, 3).reshape(batch, channels, height * width))
+        return x + h.reshape(batch, channels, height, width)
+
+
+class Level(nn.Sequential):
+    """Layers of one skip level, each given what it asks for."""
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, embedding, condition) if isinstance(layer, ResidualBlock) else layer(x)
+        return x
+
+
+class UNet(nn.Module):
+    """eps_theta(x_t, t, z_face), Kim et al. 2023, sec. 3.2.
+
+    `patch_size` p folds p x p pixels into channels before the first convolution and unfolds them after the last.
+    `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention.
+    Raises DVAError where the image size does not divide down to the deepest level.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        patch_size: int = 1,
+        in_channels: int = 3,
+        base_channels: int = 128,
+        channel_multipliers: Sequence[int] = (1, 1, 2, 2, 4, 4),
+        num_res_blocks: int = 2,
+        attention_resolutions: Sequence[int] = (16,),
+        embedding_channels: int = 512,
+        condition_channels: int = 512,
+        num_heads: int = 1,
+        dropout: float = 0.1,
+        operations: ModuleType | type = nn,
+    ) -> None:
+        super().__init__()
+        multiple = patch_size * 2 ** (len(channel_multipliers) - 1)
+        if image_size % multiple:
+            raise DVAError(f"image_size {image_size} does not suit this UNet; choose a multiple of {multiple}.")
+        self.image_size, self.patch_size, self.in_channels = image_size, patch_size, in_channels
+        folded = in_channels * patch_size**2
+
+        def block(c_in: int, c_out: int, resample: str | None = None) -> ResidualBlock:
+            return ResidualBlock(c_in, c_out, embedding_channels, condition_channels, dropout, resample, operations)
+
+        def level(c_in: int, c_out: int, size: int) -> list[nn.Module]:
+            attention = [AttentionBlock(c_out, num_heads, operations)] if size in attention_resolutions else []
+            return [block(c_in, c_out), *attention]
+
+        self.time_embed = TimeEmbedding(base_channels, embedding_channels, operations)
+        size, channels = image_size // patch_size, int(base_channels * channel_multipliers[0])
+        self.input_blocks = nn.ModuleList([Level(operations.Conv2d(folded, channels, 3, padding=1))])
+        skips = [channels]
+        for depth, multiplier in enumerate(channel_multipliers):
+            for _ in range(num_res_blocks):
+                self.input_blocks.append(Level(*level(channels, int(base_channels * multiplier), size)))
+                channels = int(base_channels * multiplier)
+                skips.append(channels)
+            if depth < len(channel_multipliers) - 1:
+                self.input_blocks.append(Level(block(channels, channels, "down")))
+                skips.append(channels)
+                size //= 2
+
+        self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
+
+        self.output_blocks = nn.ModuleList()
+        for depth, multiplier in reversed(list(enumerate(channel_multipliers))):
+            for i in range(num_res_blocks + 1):
+                layers = level(channels + skips.pop(), int(base_channels * multiplier), size)
+                channels = int(base_channels * multiplier)
+                if depth > 0 and i == num_res_blocks:
+                    layers.append(block(channels, channels, "up"))
+                    size *= 2
+                self.output_blocks.append(Level(*layers))
+
+        self.out = nn.Sequential(
+            group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1))
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
+        """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype."""
+        h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
+        embedding, condition = self.time_embed(t, x_t.dtype), z_face.to(x_t.dtype)
+        skips = []
+        for layers in self.input_blocks:
+            h = layers(h, embedding, condition)
+            skips.append(h)
+        h = self.middle_block(h, embedding, condition)
+        for layers in self.output_blocks:
+            h = layers(torch.cat([h, skips.pop()], dim=1), embedding, condition)
+        h = self.out(h)
+        return F.pixel_shuffle(h, self.patch_size) if self.patch_size > 1 else h
