@@ -7,8 +7,8 @@ A quad [4, 2] lists the corners top-left, bottom-left, bottom-right, top-right a
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right as seen in the picture
 MOUTH_CORNERS = (48, 54)
@@ -72,9 +72,82 @@ def quad_from_points5(points5: np.ndarray) -> np.ndarray:
     return corners(*square_from_features(points5[..., 0, :], points5[..., 1, :], points5[..., 3:5, :].mean(-2)))
 
 
+def smooth_over_time(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian over the first axis of [N, ...], sigma in frames, cut at 4 sigma, the ends mirrored (d c b a | a b c d)."""
+    if sigma <= 0:
+        return values
+    radius = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    padded = np.pad(values, [(radius, radius)] + [(0, 0)] * (values.ndim - 1), mode="symmetric")
+    return sum(w * padded[k : k + len(values)] for k, w in enumerate(weights / weights.sum()))
+
+
 def smooth_squares(landmarks: np.ndarray, sigma_centre: float = 1.0, sigma_axes: float = 3.0) -> np.ndarray:
-    """Quads [N, 4, 2] along an unbroken track [N, 68, 2]: Gaussian over frames, reflected at the ends (Kim et al. 2023, sec. 4.1)."""
+    """Quads [N, 4, 2] along an unbroken track [N, 68, 2]: Gaussian over frames of c and x (Kim et al. 2023, sec. 4.1).
+
+    The caller cuts the track at scene changes and long gaps first; nan is not accepted.
+    """
     c, x, _ = crop_axes(landmarks)
-    c = gaussian_filter1d(c, sigma_centre, axis=0, mode="reflect") if sigma_centre > 0 else c
-    x = gaussian_filter1d(x, sigma_axes, axis=0, mode="reflect") if sigma_axes > 0 else x
-    return corners(c, x, turn(x))
+    x = smooth_over_time(x, sigma_axes)
+    return corners(smooth_over_time(c, sigma_centre), x, turn(x))
+
+
+def side(quad: np.ndarray) -> float:
+    """Length of the square's side, in frame pixels."""
+    return float(np.linalg.norm(quad[3] - quad[0]))
+
+
+def frame_to_crop(quad: np.ndarray, size: int) -> np.ndarray:
+    """Affine map [2, 3] from frame coordinates to the coordinates 0..size of the crop; both count from the outer corner."""
+    quad = np.asarray(quad, np.float64)
+    across, down = quad[3] - quad[0], quad[1] - quad[0]  # crop (size, 0) and (0, size)
+    linear = size * np.linalg.inv(np.stack([across, down], axis=1))
+    return np.concatenate([linear, -(linear @ quad[0])[:, None]], axis=1)
+
+
+def crop_to_frame(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Points [..., 2] in 0..1 of the crop as points of the frame."""
+    quad = np.asarray(quad, np.float64)
+    points = np.asarray(points, np.float64)
+    return quad[0] + points[..., :1] * (quad[3] - quad[0]) + points[..., 1:] * (quad[1] - quad[0])
+
+
+def centred(affine: np.ndarray) -> np.ndarray:
+    """The same map between pixel indices, as OpenCV counts them (0 is the first pixel's centre)."""
+    shift = affine[:, :2] @ [0.5, 0.5] - 0.5
+    return np.concatenate([affine[:, :2], (affine[:, 2] + shift)[:, None]], axis=1)
+
+
+def crop_face(frame: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
+    """The square `quad` [4, 2] of a frame uint8 [H, W, 3], upright, as uint8 [size, size, 3].
+
+    Sampled at least once a frame pixel and averaged over areas, so a shrunk face does not alias. Outside the frame its mirror image continues.
+    """
+    factor = max(1, int(np.ceil(side(quad) / size - 1e-6)))
+    affine = centred(frame_to_crop(quad, size * factor))
+    fine = cv2.warpAffine(frame, affine, (size * factor, size * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return fine if factor == 1 else cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def paste_coefficients(quad: np.ndarray, size: int = 256) -> np.ndarray:
+    """The eight numbers a..h of the reference's map from frame to crop: u = (ax + by + c) / (gx + hy + 1), v alike; g = h = 0 for a square."""
+    return np.concatenate([frame_to_crop(quad, size).ravel(), [0.0, 0.0]])
+
+
+def reference_crop(frame: np.ndarray, quad: np.ndarray, size: int = 256, fine_size: int = 1024) -> np.ndarray:
+    """The reference's crop: bilinear to 1024, then shrunk with a triangle filter; uint8 [size, size, 3]. For comparison with published numbers."""
+    from PIL import Image
+
+    fine = Image.fromarray(frame).transform((fine_size, fine_size), Image.Transform.QUAD, np.ravel(quad), Image.Resampling.BILINEAR)
+    return np.asarray(fine.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def reference_paste(frame: np.ndarray, quad: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """The reference's paste-back of a whole crop uint8 [S, S, 3], bilinear; returns the frame uint8. For comparison with published numbers."""
+    from PIL import Image
+
+    result = Image.fromarray(frame).convert("RGBA")
+    pasted = Image.fromarray(crop).convert("RGBA")
+    pasted = pasted.transform(result.size, Image.Transform.PERSPECTIVE, paste_coefficients(quad, crop.shape[0]), Image.Resampling.BILINEAR)
+    result.paste(pasted, (0, 0), mask=pasted)
+    return np.asarray(result.convert("RGB"))

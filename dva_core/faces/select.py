@@ -1,0 +1,73 @@
+"""Which of several faces is meant: the largest, the one at a place, or the one of a reference picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.faces.align import crop_face, quad_from_landmarks
+from dva_core.faces.types import Face
+
+SAME_PERSON = 0.4  # cosine of two identity vectors above which they count as one person
+EMBED_SIZE = 256  # side of the crops handed to an identity encoder
+
+Select = str | tuple  # "largest" | ("position", x, y) | ("reference", embedding, embed_fn)
+
+
+def check_select(select: Select) -> Select:
+    """The rule itself, or a DVAError that says what a rule looks like. x and y are fractions 0..1 of the frame's width and height."""
+    if select == "largest":
+        return select
+    if isinstance(select, Sequence) and not isinstance(select, str) and len(select) == 3:
+        kind, a, b = select
+        if kind == "position":
+            if not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in (a, b)):
+                raise DVAError(f"The position ({a}, {b}) must be two fractions 0..1 of the frame's width and height, e.g. (0.25, 0.5).")
+            return select
+        if kind == "reference" and callable(b):
+            return select
+    raise DVAError(f"Cannot select a face by {select!r}: use 'largest', ('position', x, y) or ('reference', embedding, embed_fn).")
+
+
+def largest(faces: Sequence[Face]) -> Face:
+    """The face with the largest box."""
+    return max(faces, key=lambda face: face.area)
+
+
+def at_position(faces: Sequence[Face], x: float, y: float, frame_shape: tuple[int, ...]) -> Face:
+    """The face whose box holds the point (x, y), in fractions of the frame; among several or none, the nearest centre."""
+    px, py = x * frame_shape[1], y * frame_shape[0]
+
+    def rank(face: Face) -> tuple[bool, float]:
+        x0, y0, x1, y1 = face.box
+        cx, cy = face.centre
+        return not (x0 <= px <= x1 and y0 <= py <= y1), float(np.hypot(cx - px, cy - py))
+
+    return min(faces, key=rank)
+
+
+def similarities(rgb: np.ndarray, faces: Sequence[Face], reference: np.ndarray, landmarker: Callable, embed_fn: Callable) -> np.ndarray:
+    """Cosine [len(faces)] of every face with the identity vector `reference` [D]."""
+    vectors = embed_faces(rgb, faces, landmarker, embed_fn)
+    return vectors @ unit(np.asarray(reference, np.float64))
+
+
+def embed_faces(rgb: np.ndarray, faces: Sequence[Face], landmarker: Callable, embed_fn: Callable) -> np.ndarray:
+    """Identity vectors [len(faces), D], unit length. embed_fn takes aligned crops uint8 [B, 256, 256, 3] and gives [B, D]."""
+    crops = [crop_face(rgb, quad_from_landmarks(landmarker(rgb, face)), EMBED_SIZE) for face in faces]
+    return unit(np.asarray(embed_fn(np.stack(crops)), np.float64))
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    """Vectors [..., D] divided by their length."""
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
+
+
+def reference_embedding(picture: np.ndarray, detector, landmarker: Callable, embed_fn: Callable) -> np.ndarray:
+    """Identity vector [D] of the largest face in a reference picture uint8 [H, W, 3]; DVAError where it shows none."""
+    faces = detector.detect(picture)
+    if not faces:
+        raise DVAError("The reference picture shows no face that can be detected: use a picture with one clear frontal face.")
+    return embed_faces(picture, [largest(faces)], landmarker, embed_fn)[0]
