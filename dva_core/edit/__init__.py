@@ -1,1 +1,28 @@
-"""Edits of a decomposition: attributes, switching, text."""
+"""Edits of a decomposed clip. Each takes a Decomposition and gives a new one with one more named operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..decomposition import Decomposition
+from ..errors import DVAError
+from .attributes import Attribute, AttributeSet, apply_attributes
+
+OPERATIONS: dict[str, Callable[..., Decomposition]] = {"attributes": apply_attributes}
+
+__all__ = ["OPERATIONS", "Attribute", "AttributeSet", "apply_attributes", "apply_operations"]
+
+
+def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:
+    """Repeats operations read back from a decomposition (`decomposition.operations`), in order, on this one.
+
+    Raises DVAError for an operation this version does not know.
+    """
+    for operation in operations:
+        settings = dict(operation)
+        name = settings.pop("name", None)
+        if name not in OPERATIONS:
+            raise DVAError(f"The edit {name} is not known here; there are {', '.join(OPERATIONS)}.")
+        decomposition = OPERATIONS[name](decomposition, model, **settings)
+    return decomposition

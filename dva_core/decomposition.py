@@ -1,0 +1,315 @@
+"""The decomposed clip: what a face video is once taken apart (Kim et al. 2023, sec. 3), in memory or as a file.
+
+For F frames with a face: one identity for the clip (z_id), one motion vector and one noise map a frame (z_motion,
+x_T), and beside them what putting the frames back needs: crops, masks, quadrilaterals, and the crops as rebuilt
+from the stored noise maps. An edit changes z_id and shifts z_motion; it never touches the arrays, so any number of
+edited decompositions share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DVAError
+from .tensorfile import Spec, TensorFile, TensorStore
+
+FORMAT, VERSION = "dva-decomposition", 1
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """Where the frames came from and how they were taken apart; everything needed to find and read them again.
+
+    `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
+    seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model.
+    """
+
+    source: str
+    sha256: str
+    width: int
+    height: int
+    rate: Fraction
+    frames: int
+    start: float = 0.0
+    length: float | None = None
+    every: int = 1
+    max_frames: int | None = None
+    track: dict[str, Any] = field(default_factory=dict)
+    model_name: str = ""
+    model_fingerprint: str = ""
+    image_size: int = 0
+    steps: int = 0
+    solver: str = ""
+    precision: str = ""
+    dva_version: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """Strings for a safetensors header; each value is JSON."""
+        values = {**self.__dict__, "rate": str(self.rate)}
+        return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ClipInfo:
+        values = {key: json.loads(metadata[key]) for key in cls.__dataclass_fields__ if key in metadata}
+        return cls(**{**values, "rate": Fraction(values["rate"])})
+
+
+def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, motion_dim: int) -> dict[str, Spec]:
+    """Names, types and shapes of the arrays of a decomposition with `faces` frames that have a face."""
+    return {
+        "quads": Spec.of("f8", faces, 4, 2),  # corners of the face square in the frame, pixels
+        "frame_index": Spec.of("i8", faces),  # which frame each row belongs to
+        "z_id": Spec.of("f4", identity_dim),
+        "z_id_frames": Spec.of("f4", faces, identity_dim),
+        "z_id_edited": Spec.of("f4", identity_dim),
+        "z_motion": Spec.of("f4", faces, motion_dim),
+        "motion_shift": Spec.of("f4", motion_dim),
+        "x_T": Spec.of("f2", faces, 3, image_size, image_size),
+        "rebuilt": Spec.of("f2", faces, 3, image_size, image_size),  # in [-1, 1], decoded from the stored x_T
+        "crops": Spec.of("u1", faces, crop_size, crop_size, 3),
+        "masks": Spec.of("u1", faces, crop_size, crop_size),  # 1 = face
+    }
+
+
+class Rows:
+    """One array of a store, read from it as it is indexed: `rows[3]`, `rows[2:8]`, `rows[[0, 5, 9]]`."""
+
+    def __init__(self, store: TensorStore, name: str):
+        self._store, self._name = store, name
+        self.dtype, self.shape = store.specs[name].dtype, store.specs[name].shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._store.read(self._name, start, max(start, stop))
+            index = range(start, stop, step)
+        if isinstance(index, (int, np.integer)):
+            return self._one(int(index))
+        chosen = [self._one(int(i)) for i in index]
+        return np.stack(chosen) if chosen else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def _one(self, i: int) -> np.ndarray:
+        i = i + len(self) if i < 0 else i
+        return self._store.read(self._name, i, i + 1)[0]
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A decomposed clip and the edits asked of it. Immutable: `with_edit` gives a new one that shares the arrays.
+
+    `z_id` [D] is the plain mean of the frames' unit vectors, `z_id_edited` [D] what it has become (None: unedited),
+    `motion_shift` [D_motion] what is added to every frame's motion (None: nothing). `operations` lists the edits in
+    order, each a dict with its `name` and settings, ready for `dva_core.edit.apply_operations`.
+    """
+
+    store: TensorStore
+    info: ClipInfo
+    operations: tuple[dict[str, Any], ...] = ()
+    z_id_edited: np.ndarray | None = None
+    motion_shift: np.ndarray | None = None
+
+    # -- the arrays ------------------------------------------------------------------------------------------
+
+    @property
+    def faces(self) -> int:
+        """How many frames have a face; the first axis of the arrays."""
+        return self.store.specs["frame_index"].shape[0]
+
+    @property
+    def z_id(self) -> np.ndarray:
+        """[D] float32, the clip's identity as encoded."""
+        return self.store.read("z_id")
+
+    @property
+    def z_id_frames(self) -> Rows:
+        """[F, D] float32, unit length."""
+        return Rows(self.store, "z_id_frames")
+
+    @property
+    def z_motion(self) -> Rows:
+        """[F, D_motion] float32 as encoded, in 0..1 of the crop."""
+        return Rows(self.store, "z_motion")
+
+    @property
+    def x_T(self) -> Rows:
+        """[F, 3, S, S] float16 noise maps."""
+        return Rows(self.store, "x_T")
+
+    @property
+    def rebuilt(self) -> Rows:
+        """[F, 3, S, S] float16 in [-1, 1], decoded from the stored noise maps without an edit."""
+        return Rows(self.store, "rebuilt")
+
+    @property
+    def crops(self) -> Rows:
+        """[F, C, C, 3] uint8, the face squares of the frames."""
+        return Rows(self.store, "crops")
+
+    @property
+    def masks(self) -> Rows:
+        """[F, C, C] uint8, 1 where the face is."""
+        return Rows(self.store, "masks")
+
+    @property
+    def quads(self) -> np.ndarray:
+        """[F, 4, 2] float64, the squares' corners in pixels of the frame."""
+        return self.store.read("quads")
+
+    @property
+    def frame_index(self) -> np.ndarray:
+        """[F] int64, the frame each row belongs to, counted over the frames that were read."""
+        return self.store.read("frame_index")
+
+    # -- the edit --------------------------------------------------------------------------------------------
+
+    @property
+    def current_z_id(self) -> np.ndarray:
+        """[D], the identity to decode with."""
+        return self.z_id if self.z_id_edited is None else self.z_id_edited
+
+    def current_z_motion(self, rows: slice | Sequence[int]) -> np.ndarray:
+        """[n, D_motion], the motion to decode with."""
+        motion = self.z_motion[rows]
+        return motion if self.motion_shift is None else motion + self.motion_shift
+
+    @property
+    def is_edited(self) -> bool:
+        """False when decoding would give the rebuilt crops again."""
+        moved = self.motion_shift is not None and bool(np.any(self.motion_shift))
+        return moved or (self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id))
+
+    def with_edit(
+        self, operation: Mapping[str, Any], z_id: np.ndarray | None = None, motion_shift: np.ndarray | None = None
+    ) -> Decomposition:
+        """The same clip with one more operation; `z_id` and `motion_shift` are the new totals, None leaves them as they are."""
+        return replace(
+            self,
+            operations=(*self.operations, json.loads(json.dumps(dict(operation)))),  # must survive the file: fail here if it cannot
+            z_id_edited=self.z_id_edited if z_id is None else np.asarray(z_id, np.float32).reshape(-1),
+            motion_shift=self.motion_shift if motion_shift is None else np.asarray(motion_shift, np.float32).reshape(-1),
+        )
+
+    def without_edits(self) -> Decomposition:
+        """The clip as encoded."""
+        return replace(self, operations=(), z_id_edited=None, motion_shift=None)
+
+    # -- the file --------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Writes the decomposition with its edits to one .safetensors file, a few rows at a time."""
+        self.store.save(
+            path,
+            metadata={**self.info.to_metadata(), "operations": json.dumps(self.operations)},
+            replace={
+                "z_id_edited": self.current_z_id,
+                "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Decomposition:
+        """Opens a file that `save` or `encode` wrote; its arrays stay on disk until asked for.
+
+        Raises DVAError when it is missing, truncated, something else, or of a version this one does not know.
+        """
+        store = TensorFile.open(path)
+        try:
+            return cls.from_store(store, Path(path))
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def from_store(cls, store: TensorStore, path: Path) -> Decomposition:
+        """A decomposition around an opened store; `path` is for messages."""
+        if store.metadata.get("format") != FORMAT:
+            raise DVAError(f"{path} is not a decomposed clip; give one that `encode` wrote.")
+        if store.metadata.get("version") != str(VERSION):
+            found = store.metadata.get("version")
+            raise DVAError(f"{path} has version {found} of the format and this program reads version {VERSION}; encode the video again.")
+        try:
+            info = ClipInfo.from_metadata(store.metadata)
+            operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
+            faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
+            expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DVAError(f"{path} lacks part of what a decomposed clip holds; encode the video again.") from error
+        if any(store.specs.get(name) != spec for name, spec in expected.items()):
+            raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
+        if not operations:
+            return cls(store, info)
+        return cls(store, info, operations, store.read("z_id_edited"), store.read("motion_shift"))
+
+    # -- the source ------------------------------------------------------------------------------------------
+
+    def find_source(self, video: str | Path | None = None) -> Path:
+        """The video the clip was encoded from: `video` if given, else where it was, else beside the decomposition's file.
+
+        Raises DVAError when it is not there or is not the same video any more (by its SHA-256).
+        """
+        path = Path(video) if video is not None else self._recorded_source()
+        if not path.exists():
+            advice = "check the path" if video is not None else "give its new place with --video"
+            raise DVAError(f"The source video {path} is not there; {advice}.")
+        if source_hash(path) != self.info.sha256:
+            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; give the right one with --video.")
+        return path
+
+    def _recorded_source(self) -> Path:
+        recorded = Path(self.info.source)
+        own = getattr(self.store, "path", None)
+        beside = own.parent / recorded.name if own is not None else recorded
+        return beside if not recorded.exists() and beside.exists() else recorded
+
+
+def source_hash(path: str | Path) -> str:
+    """SHA-256 of a file, read in blocks, or of a folder: over the names and contents of its files in order."""
+    path, digest = Path(path), hashlib.sha256()
+    folder = path.is_dir()
+    try:
+        for file in sorted(p for p in path.iterdir() if p.is_file()) if folder else [path]:
+            if folder:
+                digest.update(file.name.encode() + b"\0")
+            with open(file, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    except OSError as error:
+        raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
+    return digest.hexdigest()
+
+
+def check_model(decomposition: Decomposition, model) -> None:
+    """Raises DVAError when the clip was encoded with another model than `model`: its numbers would mean nothing there."""
+    theirs, ours = decomposition.info.model_fingerprint, getattr(model, "fingerprint", "")
+    if theirs != ours:
+        name = decomposition.info.model_name or "another model"
+        raise DVAError(
+            f"This clip was encoded with the model {name} ({theirs[:12]}), not with the one loaded ({ours[:12]}); "
+            "load that one or encode the video again."
+        )
+
+
+@contextlib.contextmanager
+def abandoned_on_error(store: TensorStore):
+    """Closes the store, and so removes its partial file, when the block fails or is cancelled."""
+    try:
+        yield store
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,147 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from dva_core.decomposition import ClipInfo, Decomposition, array_specs, source_hash
+from dva_core.errors import DVAError
+from dva_core.tensorfile import TensorFile, TensorMemory
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"frames" * 1000)
+    return path
+
+
+@pytest.fixture
+def clip(video):
+    specs = array_specs(4, 8, 16, 10, 6)
+    store = TensorMemory(specs, {})
+    for seed, (name, spec) in enumerate(specs.items()):
+        store.write(name, 0, (np.random.default_rng(seed).random(spec.shape) * 100))
+    rate, track = Fraction(30000, 1001), {"found": 4}
+    info = ClipInfo(str(video), source_hash(video), 64, 48, rate, 6, start=0.5, track=track, steps=20, solver="order2")
+    return Decomposition(store, info)
+
+
+def test_round_trip_with_an_edit(tmp_path, clip):
+    edited = clip.with_edit({"name": "attributes", "scales": {"Young": -0.6}}, z_id=np.arange(10), motion_shift=np.full(6, 0.5))
+    edited.save(tmp_path / "a.safetensors")
+    loaded = Decomposition.load(tmp_path / "a.safetensors")
+    assert loaded.info == clip.info and loaded.info.rate == Fraction(30000, 1001)
+    assert loaded.operations == ({"name": "attributes", "scales": {"Young": -0.6}},)
+    np.testing.assert_array_equal(loaded.z_id_edited, np.arange(10))
+    np.testing.assert_array_equal(loaded.z_id, clip.z_id)
+    np.testing.assert_allclose(loaded.current_z_motion(slice(1, 3)), clip.z_motion[1:3] + 0.5)
+    for name in ("x_T", "rebuilt", "crops", "masks", "z_motion", "z_id_frames"):
+        np.testing.assert_array_equal(getattr(loaded, name)[:], getattr(clip, name)[:])
+    np.testing.assert_array_equal(loaded.quads, clip.quads)
+    with safe_open(tmp_path / "a.safetensors", "numpy") as file:
+        assert file.metadata()["solver"] == '"order2"' and file.get_slice("x_T").get_shape() == [4, 3, 8, 8]
+
+
+def test_an_unedited_clip_stays_unedited(tmp_path, clip):
+    clip.save(tmp_path / "a.safetensors")
+    loaded = Decomposition.load(tmp_path / "a.safetensors")
+    assert loaded.operations == () and not loaded.is_edited
+    np.testing.assert_array_equal(loaded.current_z_id, clip.z_id)
+
+
+def test_edits_share_the_arrays_and_leave_the_original(clip):
+    edited = clip.with_edit({"name": "a"}, z_id=np.zeros(10))
+    assert edited.store is clip.store and clip.operations == () and not clip.is_edited and edited.is_edited
+    assert edited.without_edits() == clip
+    moved = edited.with_edit({"name": "b"}, motion_shift=np.ones(6))
+    np.testing.assert_array_equal(moved.z_id_edited, np.zeros(10))
+    with pytest.raises(TypeError):
+        clip.with_edit({"name": "c", "value": object()})
+
+
+def test_rows_are_read_as_asked(clip, monkeypatch):
+    whole, rows = clip.x_T[:], clip.x_T
+    asked = []
+    read = clip.store.read
+    monkeypatch.setattr(clip.store, "read", lambda name, *span: asked.append(span) or read(name, *span))
+    np.testing.assert_array_equal(rows[2], whole[2])
+    np.testing.assert_array_equal(rows[-1], whole[3])
+    np.testing.assert_array_equal(rows[1:3], whole[1:3])
+    np.testing.assert_array_equal(rows[::2], whole[::2])
+    np.testing.assert_array_equal(rows[[3, 0]], whole[[3, 0]])
+    assert rows[[]].shape == (0, 3, 8, 8) and rows[3:1].shape == (0, 3, 8, 8)
+    assert asked[:3] == [(2, 3), (3, 4), (1, 3)]
+    with pytest.raises(IndexError):
+        rows[4]
+
+
+@pytest.mark.parametrize("change", [{"format": "dva-bundle"}, {"version": "7"}, {"rate": None}, {"operations": None}, {"steps": "{"}])
+def test_other_files_and_versions_are_refused(tmp_path, clip, change):
+    metadata = {**clip.info.to_metadata(), "operations": "[]", **change}
+    clip.store.save(tmp_path / "a.safetensors", {k: v for k, v in metadata.items() if v is not None})
+    with pytest.raises(DVAError) as caught:
+        Decomposition.load(tmp_path / "a.safetensors")
+    assert "a.safetensors" in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_arrays_that_do_not_fit_are_refused(tmp_path, clip):
+    specs = {**clip.store.specs, "masks": array_specs(3, 8, 16, 10, 6)["masks"]}
+    metadata = {**clip.info.to_metadata(), "operations": "[]"}
+    TensorMemory(specs, metadata).save(tmp_path / "a.safetensors")
+    with pytest.raises(DVAError, match="do not fit"):
+        Decomposition.load(tmp_path / "a.safetensors")
+    del specs["masks"]
+    TensorMemory(specs, metadata).save(tmp_path / "a.safetensors")
+    with pytest.raises(DVAError, match="do not fit"):
+        Decomposition.load(tmp_path / "a.safetensors")
+
+
+def test_a_truncated_file_is_refused(tmp_path, clip):
+    path = tmp_path / "a.safetensors"
+    clip.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DVAError, match="truncated"):
+        Decomposition.load(path)
+
+
+def test_the_source_is_found_and_checked(tmp_path, clip, video):
+    assert clip.find_source() == video
+    other = tmp_path / "moved" / "clip.mp4"
+    other.parent.mkdir()
+    video.rename(other)
+    with pytest.raises(DVAError, match="is not there; give its new place with --video"):
+        clip.find_source()
+    assert clip.find_source(other) == other
+    clip.save(other.parent / "a.safetensors")
+    loaded = Decomposition.load(other.parent / "a.safetensors")
+    assert loaded.find_source() == other  # moved together with the decomposition
+    other.write_bytes(b"changed")
+    with pytest.raises(DVAError, match="has changed since"):
+        clip.find_source(other)
+    with pytest.raises(DVAError, match="is not there; check the path"):
+        clip.find_source(tmp_path / "none.mp4")
+
+
+def test_a_folder_is_hashed_over_names_and_contents(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"a")
+    (folder / "2.png").write_bytes(b"b")
+    first = source_hash(folder)
+    assert first == source_hash(folder)
+    (folder / "2.png").rename(folder / "3.png")
+    assert first != source_hash(folder)
+    (folder / "3.png").rename(folder / "2.png")
+    assert first == source_hash(folder)
+    (folder / "2.png").write_bytes(b"c")
+    assert first != source_hash(folder)
+
+
+def test_saving_over_the_file_it_came_from(tmp_path, clip):
+    path = tmp_path / "a.safetensors"
+    clip.save(path)
+    Decomposition.load(path).with_edit({"name": "a"}, z_id=np.ones(10)).save(path)
+    assert Decomposition.load(path).operations == ({"name": "a"},)
+    with TensorFile.open(path) as store:
+        np.testing.assert_array_equal(store.read("x_T"), clip.x_T[:])

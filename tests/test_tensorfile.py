@@ -1,0 +1,148 @@
+import errno
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from dva_core import tensorfile
+from dva_core.errors import DVAError
+from dva_core.tensorfile import Spec, TensorFile, TensorMemory
+
+SPECS = {"noise": Spec.of("f2", 5, 3, 4), "crops": Spec.of("u1", 5, 7), "quads": Spec.of("f8", 5, 4, 2), "z": Spec.of("f4", 6)}
+
+
+def filled(spec, seed=0):
+    return (np.random.default_rng(seed).random(spec.shape) * 200).astype(spec.dtype)
+
+
+@pytest.mark.parametrize("make", ["file", "scratch", "memory"])
+def test_rows_come_back_as_written(tmp_path, make):
+    store = {
+        "file": lambda: TensorFile.create(tmp_path / "a.safetensors", SPECS, {}),
+        "scratch": lambda: TensorFile.scratch(SPECS, {}, tmp_path),
+        "memory": lambda: TensorMemory(SPECS, {}),
+    }[make]()
+    arrays = {name: filled(spec) for name, spec in SPECS.items()}
+    for name, array in arrays.items():
+        for start in (2, 0):  # out of order, uneven
+            store.write(name, start, array[start : start + 2])
+        store.write(name, 4, array[4:])
+    store.commit()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(store.read(name), array)
+        np.testing.assert_array_equal(store.read(name, 1, 4), array[1:4])
+        assert store.read(name, 2, 2).shape == (0, *array.shape[1:])
+    store.close()
+
+
+def test_the_safetensors_library_reads_it(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with TensorFile.create(path, SPECS, {"format": "x"}) as store:
+        for name, spec in SPECS.items():
+            store.write(name, 0, filled(spec))
+        store.metadata["later"] = "known only at the end"
+        store.commit()
+    loaded = load_file(path)
+    assert set(loaded) == set(SPECS)
+    for name, spec in SPECS.items():
+        np.testing.assert_array_equal(loaded[name], filled(spec))
+    with safe_open(path, "numpy") as file:
+        assert file.metadata() == {"format": "x", "later": "known only at the end"}
+
+
+def test_it_reads_what_the_safetensors_library_wrote(tmp_path):
+    path = tmp_path / "a.safetensors"
+    arrays = {"b": filled(Spec.of("f4", 3, 2)), "a": filled(Spec.of("u1", 5)), "c": np.arange(4)}
+    save_file(arrays, path, {"k": "v"})
+    with TensorFile.open(path) as store:
+        assert store.metadata == {"k": "v"}
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(store.read(name), array)
+
+
+def test_only_a_partial_is_there_until_commit_and_nothing_after_a_failure(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"what was there before")
+    store = TensorFile.create(path, SPECS, {})
+    assert [p.name for p in tmp_path.iterdir() if p != path] == ["a.safetensors.partial"]
+    store.close()
+    assert path.read_bytes() == b"what was there before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_scratch_leaves_no_file(tmp_path):
+    store = TensorFile.scratch(SPECS, {}, tmp_path)
+    store.write("z", 0, np.ones(6))
+    del store
+    assert not list(tmp_path.iterdir())
+
+
+def test_save_copies_with_replacements(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorfile, "COPY_BYTES", 10)
+    memory = TensorMemory(SPECS, {"a": "1"})
+    memory.write("crops", 0, filled(SPECS["crops"]))
+    memory.save(tmp_path / "a.safetensors", {"b": "2"}, {"z": np.arange(6)})
+    with TensorFile.open(tmp_path / "a.safetensors") as store:
+        assert store.metadata == {"b": "2"}
+        np.testing.assert_array_equal(store.read("z"), np.arange(6))
+        np.testing.assert_array_equal(store.read("crops"), filled(SPECS["crops"]))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    store = TensorFile.create(tmp_path / "a.safetensors", SPECS, {})
+
+    def full(self, offset, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TensorFile, "_write_at", full)
+    with pytest.raises(DVAError, match=r"^The disk of .* is full; free some space .*\.$"):
+        store.write("noise", 0, np.zeros((1, 3, 4)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_room_is_said_before_work_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorfile.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 100})())
+    for make in (TensorFile.scratch, lambda specs, meta, folder: TensorFile.create(folder / "a.safetensors", specs, meta)):
+        with pytest.raises(DVAError, match="MB free and this needs"):
+            make(SPECS, {}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+    with pytest.raises(DVAError, match="does not exist"):
+        TensorFile.create(tmp_path / "nowhere" / "a.safetensors", SPECS, {})
+
+
+def test_foreign_and_damaged_files_are_refused(tmp_path):
+    good = tmp_path / "good.safetensors"
+    TensorMemory(SPECS, {}).save(good)
+    data = good.read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    damages = {
+        "truncated": (data[:-1], "truncated"),
+        "longer": (data + b"x", "not a safetensors file"),
+        "text": (b"hello, I am a text file\n" * 10, "not a safetensors file"),
+        "empty": (b"", "not a safetensors file"),
+        "header only": (data[:40], "not a safetensors file"),
+        "list header": ((2).to_bytes(8, "little") + b"[]", "not a safetensors file"),
+        "wrong span": (data.replace(b'"data_offsets":[0,', b'"data_offsets":[1,', 1), "not a safetensors file"),
+    }
+    for name, (content, message) in damages.items():
+        bad.write_bytes(content)
+        with pytest.raises(DVAError, match=message):
+            TensorFile.open(bad)
+            pytest.fail(name)
+    with pytest.raises(DVAError, match="no file"):
+        TensorFile.open(tmp_path / "none")
+
+
+def test_rows_out_of_range_are_refused():
+    store = TensorMemory(SPECS, {})
+    for call in (
+        lambda: store.read("z", 0, 7),
+        lambda: store.read("noise", -1, 2),
+        lambda: store.write("noise", 4, np.zeros((2, 3, 4))),
+        lambda: store.write("noise", 0, np.zeros((2, 3, 5))),
+    ):
+        with pytest.raises(IndexError):
+            call()
