@@ -1,0 +1,77 @@
+"""Deterministic DDIM, upwards from an image to its noise map and downwards again (Song et al. 2021; Kim et al. 2023, eq. 3 and 4).
+
+`model` is anything with `predict_noise(x_t, t, z_face)` and a `schedule`. The state is float32 whatever the network computes in;
+coefficients are float64. A callback gets `(done, total, x)` after each evaluation and may raise to cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dva_core.diffusion.schedule import Schedule
+
+Callback = Callable[[int, int, Tensor], Any]
+
+
+class NoiseModel(Protocol):
+    """What the solvers ask of a model."""
+
+    schedule: Schedule
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor: ...
+
+
+def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: Tensor, clamp: bool = True) -> tuple[Tensor, Tensor]:
+    """The image and the noise that x_t [B, 3, H, W] is made of: (x_0, eps), float32, x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
+
+    With `clamp` x_0 is brought into [-1, 1] and eps follows it. Differentiable in x_t and z_face.
+    """
+    timestep = torch.full((x_t.shape[0],), t, device=x_t.device)
+    eps = model.predict_noise(x_t, timestep, z_face).float()
+    x_0 = (x_t - sqrt(1 - alpha_bar) * eps) / sqrt(alpha_bar)  # Kim et al. 2023, eq. 3
+    if clamp:
+        x_0 = x_0.clamp(-1, 1)
+        eps = (x_t - sqrt(alpha_bar) * x_0) / sqrt(1 - alpha_bar)
+    return x_0, eps
+
+
+def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: the same image and noise, mixed for another timestep."""
+    return sqrt(alpha_bar) * x_0 + sqrt(1 - alpha_bar) * eps
+
+
+@torch.no_grad()
+def invert(
+    model: NoiseModel, x_0: Tensor, z_face: Tensor, steps: int = 100, clamp: bool = True, callback: Callback | None = None
+) -> Tensor:
+    """Images to noise maps: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32; steps - 1 evaluations.
+
+    Kim et al. 2023, eq. 4. Raises DVAError where `steps` is not in 1..train_steps.
+    """
+    x, path = x_0.float(), model.schedule.upwards(steps)
+    for i, (t, now, then) in enumerate(path):  # t_0 = 0 -> t_1 -> ... -> t_(T-1)
+        x = step(*estimate(model, x, t, now, z_face, clamp), then)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
+
+
+@torch.no_grad()
+def sample(
+    model: NoiseModel, x_T: Tensor, z_face: Tensor, steps: int = 100, clamp: bool = True, callback: Callback | None = None
+) -> Tensor:
+    """Noise maps to images: x_T [B, 3, H, W], z_face [B, F] -> x_0 [B, 3, H, W] float32; `steps` evaluations, eta = 0.
+
+    Kim et al. 2023, eq. 3. Raises DVAError where `steps` is not in 1..train_steps.
+    """
+    x, path = x_T.float(), model.schedule.downwards(steps)
+    for i, (t, now, then) in enumerate(path):  # t_(T-1) -> ... -> t_0 -> image
+        x = step(*estimate(model, x, t, now, z_face, clamp), then)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x

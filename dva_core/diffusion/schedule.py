@@ -1,0 +1,64 @@
+"""The noise schedule: how much of the image is left at each timestep, and which timesteps a run of T steps visits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dva_core.errors import DVAError
+
+
+class Step(NamedTuple):
+    """One solver step: evaluate at timestep `t`, where alpha_bar is `now`, and arrive where it is `then`."""
+
+    t: int
+    now: float
+    then: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear betas, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Ho et al. 2020, eq. 4)."""
+
+    train_steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """alpha_bar_t = prod_{s <= t} (1 - beta_s): float64 [train_steps], on the CPU."""
+        betas = torch.linspace(self.beta_start, self.beta_end, self.train_steps, dtype=torch.float64, device="cpu")
+        return torch.cumprod(1 - betas, dim=0)
+
+    def timesteps(self, steps: int) -> Tensor:
+        """round(i train_steps / steps), i = 0..steps-1: int64 [steps], the first 0. Raises DVAError outside 1..train_steps."""
+        if isinstance(steps, bool) or int(steps) != steps or not 1 <= steps <= self.train_steps:
+            raise DVAError(f"{steps} is not a number of diffusion steps; choose a whole number from 1 to {self.train_steps}.")
+        steps = int(steps)
+        return torch.tensor([(2 * i * self.train_steps + steps) // (2 * steps) for i in range(steps)], device="cpu")
+
+    def upwards(self, steps: int) -> list[Step]:
+        """The steps - 1 moves from the image, t_0 = 0, to the noise, t_(steps-1)."""
+        t = self.timesteps(steps).tolist()
+        alpha_bar = self.alphas_cumprod[t].tolist()
+        return [Step(*step) for step in zip(t[:-1], alpha_bar[:-1], alpha_bar[1:])]
+
+    def downwards(self, steps: int) -> list[Step]:
+        """The `steps` moves from the noise, t_(steps-1), to the image; the last arrives at alpha_bar = 1."""
+        t = self.timesteps(steps).tolist()
+        alpha_bar = self.alphas_cumprod[t].tolist()
+        return [Step(*step) for step in zip(t, alpha_bar, [1.0, *alpha_bar[:-1]])][::-1]
+
+    def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
+        a = self.at(t, x_0)
+        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    def at(self, t: Tensor, like: Tensor) -> Tensor:
+        """alpha_bar_t as [B, 1, 1, 1], at least float32, on the device of `like`."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        return self.alphas_cumprod.to(like.device, dtype)[t.to(like.device)][:, None, None, None]
