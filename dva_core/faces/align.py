@@ -121,7 +121,8 @@ def centred(affine: np.ndarray) -> np.ndarray:
 def crop_face(frame: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
     """The square `quad` [4, 2] of a frame uint8 [H, W, 3], upright, as uint8 [size, size, 3].
 
-    Sampled at least once a frame pixel and averaged over areas, so a shrunk face does not alias. Outside the frame its mirror image continues.
+    Sampled at least once a frame pixel and averaged over areas, so a shrunk face does not alias.
+    Outside the frame its mirror image continues.
     """
     factor = max(1, int(np.ceil(side(quad) / size - 1e-6)))
     affine = centred(frame_to_crop(quad, size * factor))
@@ -130,12 +131,12 @@ def crop_face(frame: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
 
 
 def paste_coefficients(quad: np.ndarray, size: int = 256) -> np.ndarray:
-    """The eight numbers a..h of the reference's map from frame to crop: u = (ax + by + c) / (gx + hy + 1), v alike; g = h = 0 for a square."""
+    """The reference's map from frame to crop as eight numbers a..h: u = (ax + by + c) / (gx + hy + 1), v alike; a square has g = h = 0."""
     return np.concatenate([frame_to_crop(quad, size).ravel(), [0.0, 0.0]])
 
 
 def reference_crop(frame: np.ndarray, quad: np.ndarray, size: int = 256, fine_size: int = 1024) -> np.ndarray:
-    """The reference's crop: bilinear to 1024, then shrunk with a triangle filter; uint8 [size, size, 3]. For comparison with published numbers."""
+    """The reference's crop uint8 [size, size, 3]: bilinear to 1024, then shrunk with a triangle filter. For comparisons with it only."""
     from PIL import Image
 
     fine = Image.fromarray(frame).transform((fine_size, fine_size), Image.Transform.QUAD, np.ravel(quad), Image.Resampling.BILINEAR)
@@ -143,7 +144,7 @@ def reference_crop(frame: np.ndarray, quad: np.ndarray, size: int = 256, fine_si
 
 
 def reference_paste(frame: np.ndarray, quad: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """The reference's paste-back of a whole crop uint8 [S, S, 3], bilinear; returns the frame uint8. For comparison with published numbers."""
+    """The reference's paste-back of a whole crop uint8 [S, S, 3], bilinear; returns the frame uint8. For comparisons with it only."""
     from PIL import Image
 
     result = Image.fromarray(frame).convert("RGBA")

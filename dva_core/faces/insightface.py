@@ -27,13 +27,13 @@ class InsightFace:
     Frames are uint8 [H, W, 3] RGB, points are frame pixels.
     """
 
-    def __init__(self, package: str = "buffalo_l", root: str | Path | None = None, *, threshold: float = 0.5, providers: list | None = None):
+    def __init__(self, package: str = "buffalo_l", root: str | Path | None = None, *, threshold: float = 0.5, providers=None):
         app_module = _import_insightface()
         folder = Path(root or "~/.insightface").expanduser() / "models" / package
         if not any(folder.glob("*.onnx")):
             raise MissingDependencyError(
                 f"insightface's model package {package!r} is not in {folder}: unpack {package}.zip from "
-                "https://github.com/deepinsight/insightface/releases/tag/model-zoo there (its weights are for non-commercial research only), "
+                "https://github.com/deepinsight/insightface/releases/tag/model-zoo there (weights for non-commercial research only), "
                 "or use the built-in detector."
             )
         log.warning("insightface's %s weights are licensed for non-commercial research only", package)
@@ -69,7 +69,7 @@ def _import_insightface():
         import insightface.app.common
     except ImportError as error:
         raise MissingDependencyError(
-            "The insightface detector needs the package insightface: pip install 'insightface>=2.0' onnxruntime, or use the built-in detector."
+            "The insightface detector needs its package: pip install 'insightface>=2.0' onnxruntime, or use the built-in detector."
         ) from error
     version = str(getattr(insightface, "__version__", "0"))
     if int(version.split(".")[0]) < 2:
