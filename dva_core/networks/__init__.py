@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 from types import ModuleType
 
 from torch import nn
@@ -31,7 +32,9 @@ def build_network(config: dict, operations: ModuleType | type = nn) -> nn.Module
         raise DVAError(f"There is no network of type {kind!r}; choose one of {', '.join(NETWORKS)}.")
     module, name = NETWORKS[kind]
     network = getattr(import_module(f"{__name__}.{module}"), name)
+    if "operations" in signature(network).parameters:  # the compact networks are small enough to stay plain torch
+        arguments["operations"] = operations
     try:
-        return network(**arguments, operations=operations)
+        return network(**arguments)
     except TypeError as error:
-        raise DVAError(f"The {kind} network cannot be built from {arguments}: {error}.") from error
+        raise DVAError(f"The {kind} network cannot be built as configured: {error}.") from error
