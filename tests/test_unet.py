@@ -1,0 +1,106 @@
+"""The noise predictor against the published keys and the reference numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dva_core.errors import DVAError
+from dva_core.networks import build_network
+from dva_core.networks.unet import UNet
+
+TINY = {
+    "image_size": 32,
+    "base_channels": 32,
+    "channel_multipliers": [1, 2, 2],
+    "attention_resolutions": [16],
+    "embedding_channels": 64,
+    "condition_channels": 64,
+}
+
+
+def seeded_weights(shared):
+    """The module that fills a network from its keys."""
+    spec = importlib.util.spec_from_file_location("seeded_weights", shared("reference/seeded_weights.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tiny_unet(shared) -> UNet:
+    """The small noise predictor that the reference numbers were made with."""
+    network = build_network({"type": "unet", **TINY}).eval()
+    weights = seeded_weights(shared).seeded_state_dict(network.state_dict())
+    for key in ("out.2.weight", "out.2.bias"):
+        weights[key] = weights[key] * 0.5
+    network.load_state_dict(weights)
+    return network
+
+
+def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
+    return {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+
+
+def test_keys_and_shapes_equal_the_published_ones(shared):
+    published = json.loads(shared("reference/official_checkpoints.json").read_text())
+    tensors = published["diffusion_video_autoencoder.ckpt"]["tensors_per_prefix"]
+    with torch.device("meta"):
+        network = UNet()
+    assert shapes(network) == {key: shape for key, shape in tensors.items() if not key.startswith("encoder.")}
+    assert shapes(UNet(**TINY)) == json.loads(shared("reference/unet_tiny_keys.json").read_text())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_noise_equals_the_reference(shared, memory_format):
+    golden = {key: torch.from_numpy(value) for key, value in np.load(shared("reference/unet_tiny.npz")).items()}
+    network = tiny_unet(shared).to(memory_format=memory_format)
+    for t in (0, 17, 500, 999):
+        with torch.no_grad():
+            eps = network(golden["x_t"].to(memory_format=memory_format), torch.full((2,), t), golden["z_face"])
+        torch.testing.assert_close(eps, golden[f"eps_t{t}"], atol=1e-4, rtol=0)
+
+
+def test_patches_heads_and_gradients():
+    network = UNet(image_size=16, patch_size=2, base_channels=16, channel_multipliers=(1, 2), num_res_blocks=1,
+                   attention_resolutions=(8,), embedding_channels=32, condition_channels=24, num_heads=2)  # fmt: skip
+    x_t, t, z_face = torch.randn(2, 3, 16, 16), torch.tensor([3, 700]), torch.randn(2, 24)
+    assert network.input_blocks[0][0].in_channels == 12  # 2 x 2 pixels of 3 channels
+    assert any("qkv" in key for key in shapes(network.input_blocks[1]))  # attention sizes are counted after the patches
+    assert network(x_t, t, z_face).abs().max() == 0  # an untrained network predicts no noise
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    eps = network(x_t, t, z_face)
+    assert eps.shape == x_t.shape
+    eps.square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in network.parameters())
+    network.eval().bfloat16()
+    assert network(x_t.bfloat16(), t, z_face).dtype == torch.bfloat16
+
+
+def test_layers_come_from_operations_and_parameters_lie_in_leaves():
+    class Operations:
+        class Conv1d(torch.nn.Conv1d): ...
+
+        class Conv2d(torch.nn.Conv2d): ...
+
+        class Linear(torch.nn.Linear): ...
+
+        class GroupNorm(torch.nn.GroupNorm): ...
+
+    for module in UNet(**TINY, operations=Operations).modules():
+        if list(module.parameters(recurse=False)):
+            assert type(module).__qualname__.startswith("test_layers_come_from_operations")
+            assert not list(module.children())
+
+
+def test_impossible_configurations_are_named():
+    with pytest.raises(DVAError, match="multiple of 32"):
+        UNet(image_size=100)
+    with pytest.raises(DVAError, match="no network of type 'unnet'"):
+        build_network({"type": "unnet"})
+    with pytest.raises(DVAError, match="widht"):
+        build_network({"type": "unet", "widht": 3})
