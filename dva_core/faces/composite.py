@@ -1,0 +1,149 @@
+"""Paste-back: a decoded crop into the untouched frame, with the frame's own detail wherever nothing was edited.
+
+Crops here are float32 [3, S, S] in [-1, 1], masks float32 [S, S] in 0..1, frames uint8 [H, W, 3] RGB, quads as in align.py.
+Only pixels inside the square change; all work is done on the square's bounding rectangle.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.faces.align import centred, frame_to_crop, side
+
+SOFTEN_FRAMES = 4  # neighbours on each side that `soften` can use at its default sigma
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+MITCHELL = {"detail": (0.0, 0.5), "smooth": (1.0, 0.0)}  # (B, C): Catmull-Rom; cubic B-spline, never negative
+
+
+def soften(masks: np.ndarray, centre: int | None = None, *, sigma_frames: float = 2.0, edge: float = 0.03, grow: float = 0.0) -> np.ndarray:
+    """The soft mask [S, S] float32 of one frame from its own and its neighbours' hard masks [n, S, S], 0..1, in order.
+
+    centre: which of the n is the frame (default the middle one); near a segment's ends hand over fewer on that side.
+    Weights over frames are Gaussian with sigma_frames. edge and grow are fractions of S: the blur's sigma, and how far
+    the mask is spread first. It reaches 0 before the border of the crop, over twice `edge`.
+    """
+    masks = np.asarray(masks, np.float32)
+    count, size = masks.shape[:2]
+    centre = count // 2 if centre is None else centre
+    weights = np.exp(-0.5 * ((np.arange(count) - centre) / max(sigma_frames, 1e-3)) ** 2)
+    mask = np.tensordot((weights / weights.sum()).astype(np.float32), masks, axes=1)
+    reach = round(grow * size)
+    if reach > 0:
+        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    mask = blur(mask, edge * size)
+    from_border = np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32)
+    fade = smoothstep(0.0, max(2 * edge * size, 1.0), from_border)
+    return np.clip(mask * fade * fade[:, None], 0, 1)
+
+
+def paste(
+    frame: np.ndarray, quad: np.ndarray, edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray, detail: str = "transfer"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frame with the edited crop in its square, uint8 [H, W, 3], and where it could change, bool [H, W].
+
+    edited, rebuilt: the decoded crop after and before the edit, float32 [3, S, S]; mask: soft, float32 [S, S].
+    detail "transfer": up(edited) + w (frame - up(rebuilt)), where w keeps the frame's own detail, 1 where the edit left the
+    structure alone and 0 where the old detail would show through the new; blended over the frame by the mask.
+    edited == rebuilt gives back the frame, bit for bit. detail "model": up(edited) over the frame by the mask, as in the paper (sec. 4).
+    """
+    if detail not in ("transfer", "model"):
+        raise DVAError(f"Unknown detail {detail!r}: use 'transfer' (keep the frame's own detail) or 'model' (the decoded crop as it is).")
+    edited, rebuilt = np.asarray(edited, np.float32), np.asarray(rebuilt, np.float32)
+    inside = np.zeros(frame.shape[:2], bool)
+    x0, y0, x1, y1 = rectangle(quad, frame.shape)
+    if x1 <= x0 or y1 <= y0:
+        return frame.copy(), inside
+    window = (slice(y0, y1), slice(x0, x1))
+    here = frame[window].astype(np.float32) / 127.5 - 1
+    local = quad - [x0, y0]
+    shape = here.shape[:2]
+    soft = np.clip(up(mask[None], local, shape, "smooth"), 0, 1)
+    if detail == "model":
+        change = up(edited, local, shape, "detail") - here
+    else:
+        # up(edited) + w (here - up(rebuilt)) - here, arranged so that no edit is exactly nothing
+        change = up(edited - rebuilt, local, shape, "detail")
+        lost = up(1 - kept_detail(edited, rebuilt)[None], local, shape, "smooth")
+        if lost.any():
+            change = change - lost * (here - up(rebuilt, local, shape, "detail"))
+    covered = (soft[..., 0] > 0) & within(local, shape)
+    inside[window] = covered
+    result = frame.copy()
+    pasted = np.clip(np.rint((here + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
+    result[window][covered] = pasted[covered]
+    return result, inside
+
+
+def kept_detail(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high: float = 0.6, floor: float = 0.03) -> np.ndarray:
+    """w [S, S]: how much of the frame's detail below the crop's resolution still belongs to the edited crop, 1 all, 0 none.
+
+    Detail must go where the structure it belongs to went (the rim of removed glasses, a mouth that moved, a shaved beard), and stay
+    where only the tone shifted or something was added to bare skin. So: of the local luma structure r of the rebuilt crop, the share
+    that e of the edited one keeps, <e r> / <r r>; structure fainter than `floor` counts as kept.
+    """
+    size = edited.shape[-1]
+    r, e = (plane - blur(plane, size / 10) for plane in (np.tensordot(LUMA, image, axes=1) for image in (rebuilt, edited)))
+    share = (blur(e * r, size / 24) + floor**2) / (blur(r * r, size / 24) + floor**2)
+    return smoothstep(low, high, share)
+
+
+def up(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str) -> np.ndarray:
+    """A crop [C, S, S] seen in a window of the frame, float32 [H, W, C]; quad in the window's coordinates.
+
+    First resampled to the square's size by a smooth kernel (which averages where it shrinks), then laid in place.
+    """
+    size, width = image.shape[-1], side(quad)
+    fine = max(1, int(np.ceil(width)) * (2 if width < 2 * size else 1))  # the laying is bilinear: finer when there is detail to lose
+    weights = resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(width, 1)))
+    resized = np.ascontiguousarray(np.moveaxis(weights @ image.astype(np.float32) @ weights.T, 0, -1))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map given is the one from window to crop
+    laid = cv2.warpAffine(resized, centred(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return laid.reshape(*shape, -1)
+
+
+def resample_matrix(size: int, fine: int, mitchell: tuple[float, float], band: float) -> np.ndarray:
+    """Weights [fine, size] of the cubic filter family of Mitchell and Netravali (1988), stretched to `band` samples; rows sum to 1.
+
+    Pixel areas line up (corner to corner); the border pixel is repeated outside.
+    """
+    b, c = mitchell
+    at = (np.arange(fine) + 0.5) * size / fine - 0.5
+    stretch = max(1.0, size / band)
+    reach = int(np.ceil(2 * stretch))
+    taps = np.floor(at).astype(int)[:, None] + np.arange(1 - reach, reach + 1)
+    t = np.abs(taps - at[:, None]) / stretch
+    near = (12 - 9 * b - 6 * c) * t**3 + (-18 + 12 * b + 6 * c) * t**2 + (6 - 2 * b)
+    far = (-b - 6 * c) * t**3 + (6 * b + 30 * c) * t**2 + (-12 * b - 48 * c) * t + (8 * b + 24 * c)
+    values = np.where(t < 1, near, np.where(t < 2, far, 0.0))
+    values /= values.sum(1, keepdims=True)
+    weights = np.zeros((fine, size))
+    np.add.at(weights, (np.arange(fine)[:, None], np.clip(taps, 0, size - 1)), values)
+    return weights.astype(np.float32)
+
+
+def rectangle(quad: np.ndarray, frame_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the pixels a square touches, within the frame."""
+    x0, y0 = np.floor(quad.min(0)).astype(int)
+    x1, y1 = np.ceil(quad.max(0)).astype(int)
+    return max(0, int(x0)), max(0, int(y0)), min(frame_shape[1], int(x1)), min(frame_shape[0], int(y1))
+
+
+def within(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Which pixels [H, W] have their centre inside the square."""
+    affine = frame_to_crop(quad, 1)
+    x, y = np.arange(shape[1]) + 0.5, (np.arange(shape[0]) + 0.5)[:, None]
+    u, v = (row[0] * x + row[1] * y + row[2] for row in affine)
+    return (u > 0) & (u < 1) & (v > 0) & (v < 1)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of a plane [S, S], sigma in pixels, the border mirrored."""
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) if sigma > 0 else image
+
+
+def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+    """0 below low, 1 above high, 3t^2 - 2t^3 between."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
