@@ -1,0 +1,291 @@
+"""One face through a clip: gaps, cuts, jumps, two people; on painted frames with a stand-in detector, then on a real clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from dva_core.errors import DVAError
+from dva_core.faces import align
+from dva_core.faces.track import FOUND, INTERPOLATED, MISSING, CropLandmarker, SceneCuts, quad_from_face, track_faces
+from dva_core.faces.types import Face
+
+HEIGHT, WIDTH = 180, 320
+ANNA, BERT = 60, 180  # faces are rectangles of the colour (255, 0, who)
+
+
+@dataclass
+class Frame:
+    index: int
+    rgb: np.ndarray
+
+
+def painted(*faces: tuple[int, float, float, float], scene: int = 0) -> np.ndarray:
+    """A frame of a scene (its own grey pattern) with faces (who, centre x, centre y, size)."""
+    small = np.random.default_rng(scene).integers(0, 255, (6, 10, 1), np.uint8)
+    rgb = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)[..., None].repeat(3, 2)
+    for who, x, y, size in faces:
+        x0, y0, x1, y1 = (round(v) for v in (x - size / 2, y - size / 2, x + size / 2, y + size / 2))
+        rgb[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = [255, 0, who]
+    return rgb
+
+
+class PaintedDetector:
+    """Finds the painted faces, and counts the pixels it was shown."""
+
+    def __init__(self):
+        self.pixels = []
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        self.pixels.append(rgb.shape[0] * rgb.shape[1])
+        found = []
+        for who in (ANNA, BERT):
+            y, x = np.nonzero((rgb == [255, 0, who]).all(-1))
+            if len(x) > 30:
+                found.append(Face((float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)), 0.9))
+        return found
+
+
+def landmarker(rgb: np.ndarray, face: Face) -> np.ndarray:
+    x0, y0, x1, y1 = face.box
+    return np.array([x0, y0]) + face_points() * [x1 - x0, y1 - y0]
+
+
+def face_points() -> np.ndarray:
+    """68 points in 0..1 of a box, symmetric where it matters."""
+    points = np.full((68, 2), 0.5)
+    points[36:42], points[42:48] = [0.3, 0.4], [0.7, 0.4]
+    points[48], points[54] = [0.35, 0.75], [0.65, 0.75]
+    return points
+
+
+def embed_fn(crops: np.ndarray) -> np.ndarray:
+    """One axis a person, by the colour in the middle of the crop."""
+    who = crops[:, 120:136, 120:136, 2].astype(float).mean((1, 2))
+    return np.stack([np.abs(who - ANNA) < 30, np.abs(who - BERT) < 30], 1).astype(float)
+
+
+def follow(pictures: list[np.ndarray], detector=None, **options):
+    return track_faces((Frame(i, rgb) for i, rgb in enumerate(pictures)), detector or PaintedDetector(), landmarker, **options)
+
+
+def centres(track) -> np.ndarray:
+    return track.quads.mean(1)
+
+
+def test_a_moving_face_is_found_in_every_frame():
+    detector = PaintedDetector()
+    track = follow([painted((ANNA, 60 + 3 * n, 90, 40)) for n in range(50)], detector)
+    assert track.report() == {
+        "frames": 50, "found": 50, "interpolated": 0, "missing": 0, "segments": 1, "scene_cuts": 0, "other_faces_seen": 0,
+    }  # fmt: skip
+    assert track.landmarks.dtype == np.float32 and track.quads.dtype == np.float64 and track.state.dtype == np.uint8
+    np.testing.assert_allclose(np.diff(centres(track)[8:-8, 0]), 3, atol=0.2)
+    assert np.median(detector.pixels) < 0.5 * HEIGHT * WIDTH  # it looked around the last place only
+
+
+def test_a_short_gap_is_interpolated():
+    pictures = [painted((ANNA, 100 + 2 * n, 90, 40)) if not 20 <= n < 26 else painted() for n in range(40)]
+    track = follow(pictures)
+    assert (track.state[20:26] == INTERPOLATED).all() and (np.delete(track.state, range(20, 26)) == FOUND).all()
+    full = follow([painted((ANNA, 100 + 2 * n, 90, 40)) for n in range(40)])
+    np.testing.assert_allclose(track.landmarks, full.landmarks, atol=0.6)
+    assert track.segments() == [(0, 40)] and (track.scores[20:26] == 0).all()
+
+
+def test_a_long_gap_and_the_ends_stay_missing():
+    there = [n in range(5, 20) or n in range(40, 55) for n in range(60)]
+    track = follow([painted((ANNA, 100 if n < 30 else 130, 90, 40)) if ok else painted() for n, ok in enumerate(there)])
+    assert np.array_equal(track.state == FOUND, there) and (track.state != INTERPOLATED).all()
+    assert track.segments() == [(5, 20), (40, 55)]
+    assert np.isnan(track.quads[~np.array(there)]).all() and np.isnan(track.landmarks[~np.array(there)]).all()
+    assert np.ptp(centres(track)[5:20], axis=0).max() < 1e-6 and np.ptp(centres(track)[40:55], axis=0).max() < 1e-6  # no glide
+
+
+def test_max_gap_is_the_longest_gap_filled():
+    pictures = [painted() if 10 <= n < 15 else painted((ANNA, 100, 90, 40)) for n in range(30)]
+    assert follow(pictures, max_gap=5).report()["interpolated"] == 5
+    assert follow(pictures, max_gap=4).report()["missing"] == 5
+
+
+def test_a_cut_ends_the_segment_and_the_square_does_not_glide():
+    pictures = [painted((ANNA, 100, 90, 40)) for _ in range(15)] + [painted((ANNA, 112, 95, 44), scene=1) for _ in range(15)]
+    track = follow(pictures)
+    assert track.segments() == [(0, 15), (15, 30)] and track.scene_cuts == (15,)
+    assert np.ptp(centres(track)[:15], axis=0).max() < 1e-6 and np.ptp(centres(track)[15:], axis=0).max() < 1e-6
+
+
+def test_a_gap_is_not_filled_across_a_cut():
+    pictures = [painted((ANNA, 100, 90, 40)) for _ in range(15)] + [painted()] * 2
+    pictures += [painted(scene=1)] * 2 + [painted((ANNA, 100, 90, 40), scene=1) for _ in range(15)]
+    track = follow(pictures)
+    assert (track.state[15:19] == MISSING).all() and track.segments() == [(0, 15), (19, 34)]
+
+
+def test_a_leap_of_the_only_face_starts_a_new_segment_at_once():
+    track = follow([painted((ANNA, 60 if n < 15 else 240, 90, 40)) for n in range(30)])
+    assert track.segments() == [(0, 15), (15, 30)] and track.report()["missing"] == 0
+
+
+def test_the_largest_at_a_place_or_by_reference():
+    pictures = [painted((ANNA, 70, 90, 40), (BERT, 240, 90, 60)) for _ in range(20)]
+    assert centres(follow(pictures))[:, 0].min() > 200
+    assert follow(pictures).other_faces_seen == 1
+    assert centres(follow(pictures, select=("position", 0.2, 0.5)))[:, 0].max() < 100
+    assert centres(follow(pictures, select=("reference", np.array([1.0, 0.0]), embed_fn)))[:, 0].max() < 100
+
+
+def test_another_person_is_not_taken_for_a_lost_one():
+    pictures = [painted((ANNA, 70, 90, 60), (BERT, 240, 90, 40)) for _ in range(20)]
+    pictures += [painted((BERT, 240, 90, 40)) for _ in range(30)] + [painted((ANNA, 150, 90, 60), (BERT, 240, 90, 40)) for _ in range(20)]
+    track = follow(pictures, embed_fn=embed_fn)
+    assert track.segments() == [(0, 20), (50, 70)] and (track.state[20:50] == MISSING).all()
+    without = follow(pictures)  # who it is cannot be told: never within the gap, the rule's choice after it
+    assert (without.state[20:33] == MISSING).all() and without.state[40] == FOUND
+
+
+def test_the_same_person_after_a_cut():
+    pictures = [painted((ANNA, 100, 90, 60)) for _ in range(15)] + [painted((BERT, 100, 90, 60), scene=1) for _ in range(15)]
+    pictures += [painted((ANNA, 200, 90, 40), (BERT, 80, 90, 60), scene=2) for _ in range(15)]
+    track = follow(pictures, embed_fn=embed_fn)
+    assert track.segments() == [(0, 15), (30, 45)] and centres(track)[35, 0] > 180
+    assert follow(pictures).report()["found"] == 45
+
+
+def test_two_faces_that_meet_are_told_apart():
+    pictures = [painted((BERT, 150, 92, 40), (ANNA, 60 + 6 * n, 90, 40)) for n in range(40)]
+    track = follow(pictures, select=("reference", np.array([1.0, 0.0]), embed_fn))
+    assert centres(track)[-3, 0] > 260
+
+
+def test_nobody_matches_the_reference():
+    with pytest.raises(DVAError, match=r"best similarity 0\.00, 0\.40 needed"):
+        follow([painted((BERT, 100, 90, 40)) for _ in range(5)], select=("reference", np.array([1.0, 0.0]), embed_fn))
+
+
+def test_a_false_alarm_of_one_frame_is_dropped():
+    pictures = [painted()] * 5 + [painted((BERT, 40, 40, 30))] + [painted()] * 20 + [painted((ANNA, 200, 90, 40)) for _ in range(20)]
+    track = follow(pictures, embed_fn=embed_fn)
+    assert track.segments() == [(26, 46)] and track.state[5] == MISSING and np.isnan(track.quads[5]).all()
+
+
+def test_one_frame_and_none():
+    assert follow([painted((ANNA, 100, 90, 40))]).segments() == [(0, 1)]
+    assert follow([painted()] * 3).report()["missing"] == 3
+    empty = follow([])
+    assert empty.segments() == [] and empty.quads.shape == (0, 4, 2) and empty.report()["frames"] == 0
+
+
+def test_implausible_landmarks_count_as_not_found():
+    track = track_faces(
+        [Frame(0, painted((ANNA, 100, 90, 40)))], PaintedDetector(), lambda rgb, face: landmarker(rgb, face) + [200, 0]
+    )
+    assert track.report()["missing"] == 1
+
+
+def test_progress_may_cancel():
+    seen = []
+
+    def progress(done):
+        seen.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow([painted((ANNA, 100, 90, 40))] * 10, progress=progress)
+    assert seen == [1, 2, 3]
+
+
+def test_frames_are_streamed():
+    alive = []
+
+    class Once(Frame):
+        def __init__(self, index):
+            super().__init__(index, painted((ANNA, 100, 90, 40)))
+            alive.append(index)
+
+        def __del__(self):
+            alive.remove(self.index)
+
+    most = 0
+
+    def progress(done):
+        nonlocal most
+        most = max(most, len(alive))
+
+    track_faces((Once(n) for n in range(20)), PaintedDetector(), landmarker, progress=progress)
+    assert most <= 2
+
+
+def test_fast_motion_is_not_a_cut():
+    scene, base = SceneCuts(), painted(scene=3)
+    assert max(scene(np.roll(base, 4 * n, axis=1)) for n in range(20)) < 1
+    assert scene(painted(scene=4)) >= 1
+
+
+# ---- the landmarker around a network of points
+
+
+def test_crop_landmarker_maps_back_and_averages_the_mirror():
+    size, truth = 64, np.stack([np.linspace(0.2, 0.8, 68), np.linspace(0.3, 0.7, 68)], 1)
+    truth = (truth + (truth * [-1, 1] + [1, 0])[align.MIRROR68]) / 2  # symmetric, as a mirrored face would be
+    seen = []
+
+    def points_fn(crops):
+        seen.append(crops)
+        return np.repeat(truth[None], len(crops), 0) + [[[0.03, 0.0]]]  # a network that errs to the right
+
+    frame = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    face = Face((100, 40, 180, 120), 0.9, np.array([[120, 70], [160, 72], [140, 90], [125, 105], [155, 106]], float))
+    points = CropLandmarker(points_fn, size)(frame, face)
+    second = align.quad_from_landmarks(align.crop_to_frame(truth, align.quad_from_points5(face.points5)))
+    np.testing.assert_allclose(points, align.crop_to_frame(truth, second), atol=1e-3)
+    assert len(seen) == 2 and seen[0].shape == (2, size, size, 3) and np.array_equal(seen[0][1], seen[0][0][:, ::-1])
+
+
+def test_a_face_without_points_gets_an_upright_square():
+    quad = quad_from_face(Face((100, 40, 180, 140), 0.9))
+    assert quad[0][1] == quad[3][1] and align.side(quad) == pytest.approx(134) and quad.mean(0)[0] == 140
+
+
+# ---- a real clip
+
+
+class Yunet:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def detect(self, rgb):
+        height, width = rgb.shape[:2]
+        k = 320 / max(height, width)
+        image = np.ascontiguousarray(cv2.resize(rgb, (round(width * k), round(height * k)))[..., ::-1])
+        rows = cv2.FaceDetectorYN.create(self.path, "", image.shape[1::-1], 0.7).detect(image)[1]
+        rows = [] if rows is None else rows
+        return [
+            Face((r[0] / k, r[1] / k, (r[0] + r[2]) / k, (r[1] + r[3]) / k), float(r[14]), r[4:14].reshape(5, 2) / k) for r in rows
+        ]
+
+
+def test_a_real_clip_with_the_teachers(shared):
+    av, ort = pytest.importorskip("av"), pytest.importorskip("onnxruntime")
+    detector, model = Yunet(shared("data/teachers/yunet.onnx")), shared("data/teachers/landmark68.onnx")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    network = ort.InferenceSession(str(model), options)
+
+    def points_fn(crops):  # the teacher wants a tight square: x 26..102, y 42..118 of 128
+        tight = np.stack([cv2.resize(crop[42:118, 26:102], (112, 112)) for crop in crops]).astype(np.float32)
+        return (network.run(None, {"rgb": tight.transpose(0, 3, 1, 2)})[0] * 76 + [26, 42]) / 128
+
+    with av.open(str(shared("data/clips/swiz3n.mpg"))) as clip:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    with np.load(shared("data/clips/annotations.npz")) as data:
+        expected = data["swiz3n/landmarks68"]
+    track = track_faces((Frame(n, rgb) for n, rgb in enumerate(pictures)), detector, CropLandmarker(points_fn))
+    assert track.report()["found"] == track.report()["frames"] == 75 and track.segments() == [(0, 75)]
+    assert np.linalg.norm(track.landmarks - expected, axis=-1).mean() < 2.5  # pixels, on a square 220 wide
+    raw = align.quad_from_landmarks(track.landmarks)
+    assert np.abs(np.diff(track.quads, 2, axis=0)).mean() < 0.25 * np.abs(np.diff(raw, 2, axis=0)).mean()
