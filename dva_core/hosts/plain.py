@@ -1,0 +1,94 @@
+"""Bare torch as the host: everything stays on one device; a batch that does not fit is halved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from dva_core.errors import DVAError
+
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """`device`, or the best there is: cuda, mps, cpu. DVAError for one that this machine lacks."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device is None or device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DVAError(f"{device!r} is no device; choose cpu, cuda, cuda:N or mps.") from error
+    if chosen.type == "cuda" and not (cuda and (chosen.index or 0) < torch.cuda.device_count()):
+        raise DVAError(f"Device {chosen} is not there (CUDA devices found: {torch.cuda.device_count()}); choose another, such as cpu.")
+    if chosen.type == "mps" and not mps:
+        raise DVAError("Device mps is not there; choose another, such as cpu.")
+    return chosen
+
+
+class PlainHost:
+    """Where networks run without a host program. `dtype` is the noise predictor's; the small encoders stay float32."""
+
+    def __init__(self, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
+        self.device = choose_device(device)
+        self.dtype = dtype
+        self._moved: dict[str, nn.Module] = {}
+
+    def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        """Makes `module` (the part called `name`) ready on the device, moving it the first time only; answers the device.
+
+        `activation_bytes`, what its evaluation will need beside the weights, is for hosts that share the device; not used here.
+        """
+        if self._moved.get(name) is not module:
+            module.to(self.device)
+            self._moved[name] = module
+        return self.device
+
+    @staticmethod
+    def is_out_of_memory(error: BaseException) -> bool:
+        """Whether `error` is how CUDA, MPS or the CPU's allocator say that a tensor does not fit."""
+        message = str(error).lower()
+        return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY)
+        )
+
+    def free_memory(self) -> None:
+        """Gives cached device memory back before another try."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    def run_batched(self, fn: Callable[[Any], Any], items: Any, batch: int) -> Iterator[Any]:
+        """fn(items[0:batch]), fn(items[batch:2 batch]), ... one after another; `items` is anything with a length and slices.
+
+        A call that runs out of memory is repeated with half as many items, which then stays the batch; what was answered before
+        is not computed again. DVAError where a single item does not fit.
+        """
+        start, batch = 0, max(1, batch)
+        while start < len(items):
+            try:
+                answer = fn(items[start : start + batch])
+            except (RuntimeError, MemoryError) as error:
+                if not self.is_out_of_memory(error):
+                    raise
+                if batch == 1:
+                    raise DVAError(
+                        f"The memory of {self.device} does not hold even one frame's step; choose a lower precision or device cpu."
+                    ) from error
+                failed = True  # the retry waits until the error, which keeps the failed call's tensors alive, is gone
+            else:
+                failed = False
+            if failed:
+                batch = min(batch, len(items) - start) // 2 or 1
+                logger.info("Out of memory on %s: going on with batches of %d.", self.device, batch)
+                self.free_memory()
+                continue
+            yield answer
+            start += batch

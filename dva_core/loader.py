@@ -1,0 +1,76 @@
+"""From a name or a file to a model that is ready to run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .bundle import PRECISIONS, read_bundle, resolve_model
+from .errors import DVAError
+from .hosts.plain import PlainHost
+from .structure import build_empty, check_tensors
+
+if TYPE_CHECKING:
+    from .autoencoder import DiffusionVideoAutoencoder
+
+logger = logging.getLogger(__name__)
+
+STARTER = "starter"
+
+
+def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """"fp32", "fp16", "bf16", the like from torch, or None for float32 (what the reference numbers were computed in)."""
+    chosen = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if chosen not in PRECISIONS.values():
+        raise DVAError(f"There is no precision {dtype!r}; choose one of {', '.join(PRECISIONS)}.")
+    return chosen
+
+
+def load_model(
+    name_or_path: str | Path = STARTER,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    operations: ModuleType | type | None = None,
+    host: Any = None,
+) -> DiffusionVideoAutoencoder:
+    """The model of a known name (`bundle.find_models`) or of a .safetensors bundle; frozen, in evaluation mode.
+
+    `device`: None takes cuda, else mps, else cpu. `dtype` is the noise predictor's (fp32, fp16 or bf16); the encoders, the fusion
+    layer and the attributes are small and stay float32. `operations` supplies the noise predictor's layers (torch.nn), `host` the
+    memory management (PlainHost); a host given here decides device and dtype. Every load checks the file against its fingerprint.
+    Raises DVAError for an unknown name, a damaged or foreign file, a device that is not there.
+    """
+    host = PlainHost(device, choose_dtype(dtype)) if host is None else host
+    bundle = read_bundle(resolve_model(name_or_path))
+    model = build_empty(bundle.config, bundle.path, operations)
+    check_tensors(bundle.tensors, model.state_dict(), bundle.path)
+    tensors = {
+        name: tensor.to(host.dtype if name.startswith("noise_predictor.") else torch.float32) if tensor.is_floating_point() else tensor
+        for name, tensor in bundle.tensors.items()
+    }
+    model.load_state_dict(tensors, assign=True)
+    model.fingerprint = bundle.fingerprint
+    model.host = host
+    logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)
+    return model.eval().requires_grad_(False)
+
+
+def face_tools(
+    model: DiffusionVideoAutoencoder, load: Callable[..., DiffusionVideoAutoencoder] = load_model
+) -> DiffusionVideoAutoencoder:
+    """The model whose `detector` and `landmarks` find faces for `model`: itself, or the starter where it has none (published ones).
+
+    `load` loads the starter (a host may have its own way). Raises DVAError where the starter is needed and missing.
+    """
+    if model.config.get("detector") and model.config.get("landmarks"):
+        return model
+    try:
+        return load(STARTER, device=model.host.device)
+    except DVAError as error:
+        name = model.config.get("name", "this one")
+        raise DVAError(f"The model {name} has no face detector of its own and the starter's cannot be borrowed: {error}") from error

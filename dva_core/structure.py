@@ -1,0 +1,81 @@
+"""Whether a configuration and a set of tensors make a model; one sentence each where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .errors import DVAError
+
+FORMAT, VERSION = "dva-bundle", 1
+PARTS = ("noise_predictor", "identity_encoder", "motion_encoder")  # what every model has; the others may be null
+SIZES = ("image_size", "crop_size", "identity_dim", "motion_dim", "face_dim")
+CURE = "get it again, or make it anew with `python -m dva_core convert`"
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop; its type where the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def check_config(config: Any, path: str | Path) -> None:
+    """DVAError unless `config` has the form of a bundle's configuration that this version reads."""
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise DVAError(f"{path} is not a model file of this project; choose a bundle, or make one with `python -m dva_core convert`.")
+    if config.get("version") != VERSION:
+        raise DVAError(f"{path} has bundle version {config.get('version')!r} and this program reads {VERSION}; update the program.")
+    for key in SIZES:
+        value = config.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise DVAError(f"{path} has {key} {value!r} in its configuration where a positive number belongs; {CURE}.")
+    for key in (*PARTS, "diffusion"):
+        if not isinstance(config.get(key), dict):
+            raise DVAError(f"{path} lacks {key} in its configuration; {CURE}.")
+    attributes = config.get("attributes", [])
+    if not isinstance(attributes, list) or not all(isinstance(a, dict) and isinstance(a.get("name"), str) for a in attributes):
+        raise DVAError(f"{path} has an unreadable list of attributes in its configuration; {CURE}.")
+
+
+class SkipInit(TorchFunctionMode):
+    """While active, `torch.nn.init` leaves new parameters as they are: they are about to be replaced."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def build_empty(config: dict[str, Any], path: str | Path = "the configuration", operations: ModuleType | type | None = None) -> nn.Module:
+    """The DiffusionVideoAutoencoder of `config` with parameters not yet filled. DVAError, naming `path`, where it describes none."""
+    from .autoencoder import DiffusionVideoAutoencoder
+
+    check_config(config, path)
+    try:
+        with SkipInit():
+            return DiffusionVideoAutoencoder(config, operations=operations or nn)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise DVAError(f"{path} describes a model that cannot be built ({one_line(error)}); {CURE}.") from error
+
+
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path, cure: str = CURE) -> None:
+    """DVAError naming file and tensor unless `tensors` has just the names, shapes and kinds of `expected`, and finite values."""
+    for name, like in expected.items():
+        if name not in tensors:
+            raise DVAError(f"{path} lacks the tensor {name}; {cure}.")
+        tensor = tensors[name]
+        if tensor.shape != like.shape:
+            raise DVAError(f"{path} has {name} in shape {list(tensor.shape)} where {list(like.shape)} belongs; {cure}.")
+        if tensor.is_floating_point() != like.is_floating_point():
+            raise DVAError(f"{path} has {name} as {tensor.dtype} where {like.dtype} belongs; {cure}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise DVAError(f"{path} has values in {name} that are not finite numbers; {cure}.")
+    for name in tensors:
+        if name not in expected:
+            raise DVAError(f"{path} has a tensor {name} that its configuration does not know; {cure}.")

@@ -1,0 +1,70 @@
+"""A model of a few thousand parameters, as a configuration, as tensors and as a file; for tests that need any model at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dva_core.bundle import write_bundle
+from dva_core.structure import build_empty
+
+IDENTITY, POINTS = 16, 51
+ATTRIBUTES = [
+    {"name": "Young", "space": "identity", "index": 0, "auc": 0.9, "range": [-1, 1]},
+    {"name": "Male", "space": "identity", "index": 1, "auc": 0.9, "range": [-1, 1]},
+    {"name": "Smiling", "space": "motion", "index": 0, "auc": 0.9, "range": [-1, 1]},
+]
+
+
+def tiny_config(**changes) -> dict:
+    """Configuration of the tiny model; `changes` replace entries."""
+    return {
+        "format": "dva-bundle",
+        "version": 1,
+        "name": "tiny",
+        "image_size": 16,
+        "crop_size": 32,
+        "noise_predictor": {
+            "type": "unet",
+            "image_size": 16,
+            "patch_size": 2,
+            "base_channels": 8,
+            "channel_multipliers": [1, 2],
+            "num_res_blocks": 1,
+            "attention_resolutions": [4],
+            "embedding_channels": 16,
+            "condition_channels": 24,
+        },
+        "identity_encoder": {"type": "compact_identity", "embedding_dim": IDENTITY, "widths": [4, 4, 8, 8], "input_size": 32},
+        "motion_encoder": {"type": "compact_landmarks", "widths": [4, 4, 8], "input_size": 32},
+        "face_parser": {"type": "landmark_hull"},
+        "detector": {"type": "compact_detector", "widths": [4, 4, 8, 8, 8]},
+        "landmarks": {"type": "motion_encoder"},
+        "identity_dim": IDENTITY,
+        "motion_dim": 2 * POINTS,
+        "face_dim": 24,
+        "diffusion": {"train_steps": 1000, "beta_start": 1e-4, "beta_end": 2e-2},
+        "attributes": ATTRIBUTES,
+        **changes,
+    }
+
+
+def tiny_tensors(config: dict | None = None, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The state dict of the model of `config`, drawn at random so that numbers keep their order of size from layer to layer."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(like: torch.Tensor) -> torch.Tensor:
+        if not like.is_floating_point():
+            return torch.zeros_like(like)
+        normal = torch.randn(like.shape, generator=generator)
+        return normal / like[0].numel() ** 0.5 if like.ndim > 1 else 0.5 + 0.1 * normal.abs()
+
+    return {name: draw(tensor) for name, tensor in build_empty(config or tiny_config()).state_dict().items()}
+
+
+def write_tiny(path: Path, precision: str = "fp32", config: dict | None = None, **changes) -> Path:
+    """A bundle of the tiny model at `path`."""
+    config = config or tiny_config()
+    write_bundle(path, {**tiny_tensors(config), **changes}, config, licence="MIT", source="a test", model_card="tiny", precision=precision)
+    return path
