@@ -68,6 +68,7 @@ def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, 
     return {
         "quads": Spec.of("f8", faces, 4, 2),  # corners of the face square in the frame, pixels
         "frame_index": Spec.of("i8", faces),  # which frame each row belongs to
+        "segment": Spec.of("i8", faces),  # number of the unbroken stretch it lies in; nothing is smoothed across stretches
         "z_id": Spec.of("f4", identity_dim),
         "z_id_frames": Spec.of("f4", faces, identity_dim),
         "z_id_edited": Spec.of("f4", identity_dim),
@@ -175,6 +176,11 @@ class Decomposition:
     def frame_index(self) -> np.ndarray:
         """[F] int64, the frame each row belongs to, counted over the frames that were read."""
         return self.store.read("frame_index")
+
+    @property
+    def segment(self) -> np.ndarray:
+        """[F] int64, the number of the unbroken stretch of frames each row lies in."""
+        return self.store.read("segment")
 
     # -- the edit --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,73 @@
+"""The command line: `python -m dva_core edit|encode|decode|convert|models|train|demo`.
+
+Exit code 0; 2 with one sentence on stderr for a user's mistake; 130 when interrupted. Nothing partial is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import __version__
+from .errors import DVAError
+
+SIGNED = ("--scale", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DVAError(f"{message[:1].upper()}{message[1:].rstrip('.')}; `{self.prog} --help` explains.")
+
+
+def build_parser() -> Parser:
+    from .commands import bundles, clips, demo
+
+    parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (clips, bundles, demo):
+        module.add_commands(commands)
+    commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
+    return parser
+
+
+def join_signed(argv: Sequence[str]) -> list[str]:
+    """`--scale -1e9` as `--scale=-1e9`: argparse takes what looks like neither a word nor a plain number for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def run(argv: Sequence[str]) -> None:
+    if argv[:1] == ["train"]:
+        from .train.cli import main as train
+
+        train(list(argv[1:]))
+        return
+    args = build_parser().parse_args(join_signed(argv))
+    logging.getLogger("dva_core").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    args.run(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; answers the exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        run(sys.argv[1:] if argv is None else argv)
+    except DVAError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,233 @@
+"""`edit`, `encode` and `decode`: from video to decomposition to video."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..bundle import PRECISIONS
+from ..decomposition import Decomposition, check_model
+from ..diffusion.solvers import SOLVERS
+from ..edit import AttributeSet, apply_attributes
+from ..errors import DVAError
+from ..finder import parse_face
+from ..loader import STARTER, load_model
+from ..pipeline import DETAILS, Clip, check_steps, decode, encode
+from ..progress import Stopwatch
+from ..video import check_output
+from ..video.output import CODECS
+from .sheets import SheetMaker
+from .terminal import Bars, answer, check_input, check_writable, describe, faces, say, split
+
+ENCODING = {"steps": 20, "solver": "order2", "max_frames": None, "start": 0.0, "length": None, "every": 1, "rate": None, "face": "largest"}
+
+
+def add_commands(commands) -> None:
+    edit = commands.add_parser("edit", help="change attributes of the face in a video", description=EDIT)
+    edit.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a CLIP.safetensors that `encode` wrote")
+    edit.add_argument("--attribute", action="append", default=[], metavar="NAME", help="what to change; repeat with --scale for several")
+    edit.add_argument("--scale", action="append", default=[], type=float, metavar="S", help="how much, of either sign; usually 0.2 to 1")
+    edit.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, default=True, help="step in the standardised identity space (default yes)"
+    )
+    add_encoding(edit)
+    add_output(edit)
+    add_common(edit)
+    edit.set_defaults(run=run_edit)
+
+    encode_ = commands.add_parser("encode", help="take a video apart, for any number of edits afterwards")
+    encode_.add_argument("input", metavar="INPUT", help="a video or a folder of pictures")
+    encode_.add_argument("-o", "--output", required=True, metavar="CLIP.safetensors")
+    add_encoding(encode_)
+    add_common(encode_)
+    encode_.set_defaults(run=run_encode)
+
+    decode_ = commands.add_parser("decode", help="put a clip that `encode` wrote back together, with its edits")
+    decode_.add_argument("input", metavar="CLIP.safetensors")
+    add_output(decode_)
+    add_common(decode_)
+    decode_.set_defaults(run=run_decode)
+
+
+EDIT = "Takes a video apart, changes attributes of the face, and puts it back: same frames, rate, size and sound."
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("taking apart")
+    group.add_argument("--steps", type=int, metavar="N", help=f"diffusion steps each way, 1 to 1000 (default {ENCODING['steps']})")
+    group.add_argument("--solver", metavar="NAME", help=f"one of {', '.join(SOLVERS)} (default {ENCODING['solver']})")
+    group.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
+    group.add_argument("--start", type=float, metavar="SECONDS", help="where to begin (default 0)")
+    group.add_argument("--length", type=float, metavar="SECONDS", help="how much to take (default all)")
+    group.add_argument("--every", type=int, metavar="N", help="take each n-th frame (default 1)")
+    group.add_argument("--rate", metavar="R", help="pictures a second of a folder, such as 25 or 30000/1001 (default 25)")
+    group.add_argument("--face", metavar="WHICH", help="largest (default), position:x,y in fractions of the frame, or reference:FILE")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("putting together")
+    group.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="the video to write, or the folder with --codec png")
+    group.add_argument("--detail", choices=DETAILS, default="transfer", help="the original's detail is kept (default), or the decoded crop")
+    group.add_argument("--codec", choices=CODECS, default="h264", help="default h264; ffv1 is lossless (.mkv); png writes a folder")
+    group.add_argument("--quality", type=int, default=18, metavar="Q", help="of h264: 0 (lossless) to 51, lower is better (default 18)")
+    group.add_argument("--sheet", metavar="FILE.png", help="write a contact sheet too: original, rebuilt, edited, result over time")
+    group.add_argument("--video", metavar="FILE", help="for a CLIP.safetensors: where its source video lies now")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model and machine")
+    group.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
+    group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best there is)")
+    group.add_argument("--precision", choices=PRECISIONS, help="of the noise predictor (default fp32)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="frames evaluated together; changes the speed only")
+    group.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    scales = paired(args.attribute, args.scale)
+    check_target_options(args)
+    source = check_input(args.input)
+    clip = Decomposition.load(source) if is_decomposition(source) else None
+    if clip is None:
+        settings = encoding_settings(args)
+    else:
+        refuse_encoding_settings(args)
+        clip.find_source(args.video)
+    model = open_model(args)
+    scales = AttributeSet.from_model(model).check(scales)
+    if clip is not None:
+        check_model(clip, model)
+    say(describe(model))
+    clock = Stopwatch()
+    with Bars() as bars:
+        if clip is None:
+            clip = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
+        edited = apply_attributes(clip, model, scales, normalize=args.normalize)
+        put_together(edited, model, args, bars, clock)
+
+
+def run_decode(args: argparse.Namespace) -> None:
+    check_target_options(args)
+    clip = Decomposition.load(check_input(args.input))
+    clip.find_source(args.video)
+    model = open_model(args)
+    check_model(clip, model)
+    say(describe(model))
+    with Bars() as bars:
+        put_together(clip, model, args, bars, Stopwatch())
+
+
+def run_encode(args: argparse.Namespace) -> None:
+    source, out = check_input(args.input), check_writable(args.output)
+    if out.suffix != ".safetensors":
+        raise DVAError(f"A decomposed clip needs a name that ends in .safetensors; call it {out.with_suffix('.safetensors')}.")
+    if is_decomposition(source):
+        raise DVAError(f"{source} is decomposed already; give a video.")
+    settings = encoding_settings(args)
+    model = open_model(args)
+    say(describe(model))
+    clock = Stopwatch()
+    with Bars() as bars:
+        clip = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
+    size = out.stat().st_size
+    result = {"output": str(out), "bytes": size, "track": clip.info.track, **costs(clip, model, clock)}
+    answer(result, args.json, f"{faces(clip.info.track)}.\n{split(clock, clip.info.frames)}.\nWrote {out} ({size / 1e6:.1f} MB).")
+
+
+def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
+    """Decodes, writes the video and the sheet, and tells how it went."""
+    sheet = SheetMaker(clip) if args.sheet else None
+    report = decode(
+        clip,
+        model,
+        args.output,
+        detail=args.detail,
+        codec=args.codec,
+        quality=args.quality,
+        video=args.video,
+        batch_size=args.batch_size,
+        progress=bars,
+        clock=clock,
+        watch=sheet,
+    )
+    if sheet is not None:
+        sheet.save(args.sheet)
+    bars.close()
+    result = {
+        "output": str(report.path),
+        "sheet": args.sheet,
+        "faces": report.faces,
+        "track": clip.info.track,
+        "operations": clip.operations,
+        **costs(clip, model, clock),
+    }
+    wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
+    answer(result, args.json, f"{faces(clip.info.track)}.\n{split(clock, report.frames)}.\n{wrote}.")
+
+
+def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
+    """Settings and seconds, for --json."""
+    return {
+        "frames": clip.info.frames,
+        "steps": clip.info.steps,
+        "solver": clip.info.solver,
+        "model": clip.info.model_name,
+        "device": str(model.host.device),
+        "precision": str(model.host.dtype).removeprefix("torch."),
+        "seconds": {phase: round(seconds, 3) for phase, seconds in clock.seconds.items()},
+        "seconds_per_frame": round(clock.total / clip.info.frames, 4),
+    }
+
+
+def open_model(args: argparse.Namespace):
+    if args.batch_size is not None and args.batch_size < 1:
+        raise DVAError(f"The batch size cannot be {args.batch_size}; use 1 or more, or leave it out.")
+    return load_model(args.model, device=args.device, dtype=args.precision)
+
+
+def paired(names: list[str], scales: list[float]) -> dict[str, float]:
+    """Attributes with their scales, in the order given; DVAError unless there is one for each."""
+    if not names:
+        raise DVAError("Nothing to change was named; give --attribute NAME --scale S.")
+    if len(names) != len(scales):
+        raise DVAError(f"There are {len(names)} --attribute and {len(scales)} --scale; give one scale for each attribute.")
+    if len({name.lower() for name in names}) < len(names):
+        raise DVAError("An attribute is named twice; give each once.")
+    return dict(zip(names, scales))
+
+
+def is_decomposition(path: Path) -> bool:
+    return path.suffix == ".safetensors" and path.is_file()
+
+
+def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """How to take the video apart, checked as far as that is possible without a model; opens the video once."""
+    settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
+    if getattr(args, "video", None):
+        raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
+    check_steps(settings["steps"])
+    if settings["solver"] not in SOLVERS:
+        raise DVAError(f"There is no solver {settings['solver']!r}; choose one of {', '.join(SOLVERS)}.")
+    settings["select"] = parse_face(settings.pop("face"))
+    with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}):
+        return settings
+
+
+def refuse_encoding_settings(args: argparse.Namespace) -> None:
+    given = [f"--{key.replace('_', '-')}" for key in ENCODING if getattr(args, key) is not None]
+    if given:
+        raise DVAError(
+            f"{args.input} is encoded already, so {', '.join(given)} cannot change it; leave that out or encode the video again."
+        )
+
+
+def check_target_options(args: argparse.Namespace) -> None:
+    """DVAError for whatever is wrong about the output, before any work."""
+    check_output(args.output, args.codec, args.input)
+    if not 0 <= args.quality <= 51:
+        raise DVAError(f"The quality {args.quality} makes no sense; use 0 (lossless) to 51, lower is better.")
+    if args.sheet:
+        check_writable(args.sheet, "contact sheet")
+        if Path(args.sheet).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise DVAError(f"The contact sheet {args.sheet} needs a name that ends in .png or .jpg.")

@@ -1,0 +1,59 @@
+"""`demo`: a clip made on the spot, edited and shown."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..edit import AttributeSet, apply_attributes
+from ..errors import DVAError
+from ..pipeline import decode, encode
+from ..progress import Stopwatch
+from ..sheet import contact_sheet, save_picture
+from .clips import add_common, open_model
+from .sheets import SheetMaker
+from .terminal import Bars, answer, check_writable, describe, say
+
+EDITS = ({"Young": -0.8}, {"Male": 0.6}, {"Smiling": -0.8}, {"Eyeglasses": 0.8}, {"Beard": 0.8})  # those the model knows, in this order
+SHOWN = 3
+
+
+def add_commands(commands) -> None:
+    demo = commands.add_parser("demo", help="make a short clip of a public-domain portrait, edit it, and show the result")
+    demo.add_argument("-o", "--output", default="demo_output", metavar="FOLDER", help="where to (default demo_output)")
+    demo.add_argument("--steps", type=int, default=15, metavar="N", help="diffusion steps each way (default 15)")
+    add_common(demo)
+    demo.set_defaults(run=run_demo)
+
+
+def run_demo(args: argparse.Namespace) -> None:
+    from ..demo import FRAMES, make_clip
+
+    folder = Path(args.output)
+    check_writable(folder / "sheet.png") if folder.is_dir() else check_writable(folder)
+    model = open_model(args)
+    known = AttributeSet.from_model(model).names
+    edits = [edit for edit in EDITS if set(edit) <= set(known)][:SHOWN] or [{name: 0.8} for name in known[:1]]
+    if not edits:
+        raise DVAError("This model has no attributes to show; choose another with --model.")
+    say(describe(model))
+    folder.mkdir(exist_ok=True)
+    clock = Stopwatch()
+    with Bars() as bars, clock("demo"):
+        source = make_clip(folder / "portrait.mp4")
+        clip = encode(source, model, steps=args.steps, batch_size=args.batch_size, progress=bars, clock=clock)
+        rows, captions = {}, []
+        for edit in edits:
+            label = ", ".join(f"{name} {scale:+g}" for name, scale in edit.items())
+            edited = apply_attributes(clip, model, edit)
+            maker = SheetMaker(edited)
+            out = folder / f"{'_'.join(edit).lower()}.mp4"
+            decode(edited, model, out, batch_size=args.batch_size, progress=bars, clock=clock, watch=maker)
+            rows |= {"original": maker.rows["original"], "rebuilt": maker.rows["rebuilt"], label: maker.rows["result"]}
+            captions = maker.captions
+        title = f"{clip.info.model_name}, {args.steps} steps: NASA's portrait of Eileen Collins, animated"
+        save_picture(folder / "sheet.png", contact_sheet(rows, captions, title=title))
+    files = sorted(str(path) for path in folder.iterdir())
+    seconds = round(clock.total, 1)
+    text = f"Wrote {', '.join(files)} in {seconds} s; look at {folder / 'sheet.png'}."
+    answer({"files": files, "frames": FRAMES, "seconds": seconds}, args.json, text)

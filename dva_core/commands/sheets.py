@@ -1,0 +1,39 @@
+"""A contact sheet gathered while a clip is being decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..decomposition import Decomposition
+from ..faces.align import crop_face
+from ..sheet import as_picture, contact_sheet, moments, save_picture
+
+TILE = 160
+
+
+class SheetMaker:
+    """Watches `decode` and keeps a few moments: the original face square, as rebuilt, as edited, and from the finished frame."""
+
+    def __init__(self, clip: Decomposition, columns: int = 6, tile: int = TILE):
+        self.clip, self.tile = clip, tile
+        self.chosen = set(moments(clip.faces, columns))
+        self.rows: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "edited": [], "result": []}
+        self.captions: list[str] = []
+
+    def __call__(self, index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
+        if row not in self.chosen:
+            return
+        before, after = (crop_face(picture, self.clip.quads[row], self.tile) for picture in (original, result))
+        for tiles, picture in zip(self.rows.values(), (before, as_picture(self.clip.rebuilt[row]), as_picture(crop), after)):
+            tiles.append(picture)
+        self.captions.append(f"{float(index / self.clip.info.rate):.2f} s")
+
+    def save(self, path: str | Path) -> None:
+        save_picture(path, contact_sheet(self.rows, self.captions, self.tile, title=self.title()))
+
+    def title(self) -> str:
+        """The edits, in words."""
+        scales = [f"{name} {scale:+g}" for op in self.clip.operations for name, scale in op.get("scales", {}).items()]
+        return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.steps} steps, {self.clip.info.solver})"

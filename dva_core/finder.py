@@ -1,0 +1,74 @@
+"""The model's own networks, put behind the plain functions on pictures that the face track asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import DVAError
+from .faces.detector import FaceDetector
+from .faces.select import Select, check_select, reference_embedding
+from .faces.track import CropLandmarker
+from .loader import face_tools
+
+
+@dataclass(frozen=True)
+class FaceFinder:
+    """What tracking needs: `detector.detect(rgb) -> list[Face]`, `landmarker(rgb, face) -> [68, 2]`, `embed(crops) -> [B, D]`."""
+
+    detector: Any
+    landmarker: Callable
+    embed: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, model) -> FaceFinder:
+        """The finder made of the model's networks, or of the starter's where the model has none for it."""
+        tools = face_tools(model)
+        detector = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
+        landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
+        return cls(detector, landmarker, lambda crops: model.encode_identity(to_images(crops)).float().cpu().numpy())
+
+
+def to_images(crops: np.ndarray) -> Tensor:
+    """Pictures uint8 [B, S, S, 3] as the networks see them: float32 [B, 3, S, S] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def parse_face(text: str) -> tuple[str, ...]:
+    """The command line's way to say which face, checked: "largest", "position:x,y" or "reference:FILE"; DVAError for anything else."""
+    kind, _, rest = text.partition(":")
+    if kind == "largest" and not rest:
+        return ("largest",)
+    if kind == "position":
+        try:
+            x, y = (float(part) for part in rest.split(","))
+        except ValueError:
+            raise DVAError(
+                f"The face position {rest!r} is not two numbers; write position:x,y in fractions of the frame, e.g. position:0.3,0.5."
+            ) from None
+        return check_select(("position", x, y))
+    if kind == "reference" and rest:
+        if not Path(rest).is_file():
+            raise DVAError(f"There is no reference picture {rest}; check the path.")
+        return ("reference", rest)
+    raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y or reference:FILE.")
+
+
+def resolve_select(face: str | Select, finder: FaceFinder) -> Select:
+    """A selection the tracker takes; a reference picture named by ("reference", FILE) becomes its identity vector."""
+    if isinstance(face, str):
+        face = parse_face(face)
+    if face[0] == "reference" and len(face) == 2:
+        picture = cv2.imread(str(face[1]), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DVAError(f"The reference picture {face[1]} cannot be read; give a PNG or JPEG.")
+        rgb = np.ascontiguousarray(picture[..., ::-1])
+        return ("reference", reference_embedding(rgb, finder.detector, finder.landmarker, finder.embed), finder.embed)
+    return "largest" if face[0] == "largest" else face

@@ -1,0 +1,395 @@
+"""A video taken apart and put back (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
+
+encode: frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crops as rebuilt from these.
+decode: x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> video with its own sound and rate.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .decomposition import ClipInfo, Decomposition, abandoned_on_error, array_specs, check_model, source_hash
+from .diffusion import solvers
+from .diffusion.schedule import Schedule
+from .errors import DVAError
+from .faces.align import crop_face
+from .faces.composite import SOFTEN_FRAMES, paste, soften
+from .faces.track import FaceTrack, track_faces
+from .finder import FaceFinder, resolve_select, to_images
+from .progress import Progress, Stopwatch, silent
+from .tensorfile import TensorFile, TensorMemory, TensorStore
+from .video import VideoWriter, open_video
+
+logger = logging.getLogger(__name__)
+
+IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
+DETAILS = ("transfer", "model")
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What `decode` wrote: `frames` in all, of which `faces` were changed and the others passed through."""
+
+    path: Path
+    frames: int
+    faces: int
+
+
+class Clip:
+    """The chosen frames of a video: as much as fits `max_frames` of what the reader gives; may be iterated again."""
+
+    def __init__(
+        self,
+        source: str | Path,
+        start: float = 0.0,
+        length: float | None = None,
+        every: int = 1,
+        max_frames: int | None = None,
+        rate: float | Fraction | None = None,
+    ):
+        if max_frames is not None and max_frames < 1:
+            raise DVAError(f"The most frames to take cannot be {max_frames}; use 1 or more.")
+        self._reader = open_video(source, start=start, length=length, every=every, **({} if rate is None else {"rate": rate}))
+        self.info, self._max_frames = self._reader.info, max_frames
+        if max_frames is not None and max_frames < (self.info.frames or max_frames + 1):  # the sound ends with the pictures
+            shown = max_frames / self.info.rate
+            self.info = replace(self.info, length=shown if self.info.length is None else min(shown, self.info.length))
+
+    @classmethod
+    def of(cls, source: Path, info: ClipInfo) -> Clip:
+        """The frames a decomposition was made of."""
+        return cls(source, info.start, info.length, info.every, info.max_frames, info.rate * info.every if source.is_dir() else None)
+
+    @property
+    def total(self) -> int:
+        """How many frames to expect; 0 where the container does not say."""
+        return min(self.info.frames or 0, self._max_frames or self.info.frames or 0)
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self._reader), self._max_frames)
+
+    def __enter__(self) -> Clip:
+        self._reader.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._reader.__exit__(*error)
+
+
+def check_steps(steps: int, train_steps: int = 1000) -> int:
+    """`steps`, when a schedule of so many train_steps has them; else DVAError. For checking before there is a model."""
+    Schedule(train_steps).timesteps(steps)
+    return steps
+
+
+def usual_batch(model) -> int:
+    """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit."""
+    pixels = model.image_size**2
+    return max(1, min(64, (1 << 20 if model.host.device.type != "cpu" else 1 << 15) // pixels))
+
+
+def encode(
+    source: str | Path,
+    model,
+    *,
+    steps: int = 20,
+    solver: str = "order2",
+    max_frames: int | None = None,
+    start: float = 0.0,
+    length: float | None = None,
+    every: int = 1,
+    rate: float | Fraction | None = None,
+    select: str | tuple = "largest",
+    batch_size: int | None = None,
+    path: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+) -> Decomposition:
+    """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
+
+    source      a video file, or a folder of pictures
+    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.SOLVERS
+    max_frames, start, length (seconds), every (take each n-th frame): which part of the video
+    rate        pictures a second, of a folder of pictures (25)
+    select      which face: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
+    batch_size  frames evaluated together; changes the speed, not the result
+    path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
+    progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
+    clock       takes the seconds spent on "video", "track" and "encode"
+
+    Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
+    """
+    progress, clock = progress or silent, clock or Stopwatch()
+    model.schedule.timesteps(steps)
+    solvers.named(solver)
+    batch = batch_size or usual_batch(model)
+    with clock("video"):
+        clip = Clip(source, start, length, every, max_frames, rate)
+        digest = source_hash(source)
+    with clip:
+        track = find_face(clip, model, source, select, progress, clock)
+        rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
+        specs = array_specs(len(rows), model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
+        info = ClipInfo(
+            source=str(Path(source).resolve()),
+            sha256=digest,
+            width=clip.info.width,
+            height=clip.info.height,
+            rate=clip.info.rate,
+            frames=len(track.quads),
+            start=start,
+            length=length,
+            every=every,
+            max_frames=max_frames,
+            track=track.report(),
+            model_name=model.config.get("name", ""),
+            model_fingerprint=model.fingerprint,
+            image_size=model.image_size,
+            steps=steps,
+            solver=solver,
+            precision=str(model.host.dtype).removeprefix("torch."),
+            dva_version=_version(),
+        )
+        with abandoned_on_error(_store(path, specs, {**info.to_metadata(), "operations": "[]"})) as store:
+            store.write("frame_index", 0, rows)
+            store.write("segment", 0, np.cumsum(track.starts)[rows])
+            store.write("quads", 0, track.quads[rows])
+            cut_out(clip, model, store, batch, clock)
+            invert_crops(model, store, info, batch, progress, clock)
+            store.commit()
+    return Decomposition(store, info)
+
+
+def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progress: Progress, clock: Stopwatch) -> FaceTrack:
+    """Pass 1: the face through the clip. DVAError where there are no frames or no face."""
+    with clock("track"):
+        finder = FaceFinder.of(model)
+        track = track_faces(
+            clock.each("video", clip),
+            finder.detector,
+            finder.landmarker,
+            select=resolve_select(select, finder),
+            embed_fn=finder.embed,
+            progress=lambda done: progress("track", done, clip.total),
+        )
+    if not len(track.quads):
+        raise DVAError(f"{source} has no frames in the chosen range; check --start and --length, or the file.")
+    if not np.isfinite(track.quads).all((1, 2)).any():
+        raise DVAError(f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large enough to see.")
+    return track
+
+
+@torch.inference_mode()
+def cut_out(clip: Clip, model, store: TensorStore, batch: int, clock: Stopwatch) -> None:
+    """Pass 2: crops, masks, identity and motion of every frame with a face; then the clip's identity, the plain mean."""
+    rows, quads = store.read("frame_index"), store.read("quads")
+    row_of = {int(index): row for row, index in enumerate(rows)}
+    done, crops = 0, []
+
+    def encode_some(part: np.ndarray) -> tuple[np.ndarray, ...]:
+        images = to_images(part)
+        parts = model.encode_identity(images), model.encode_motion(images), model.face_mask(images)[:, 0]
+        return tuple(part.float().cpu().numpy() for part in parts)
+
+    def flush() -> None:
+        nonlocal done
+        stack = np.stack(crops)
+        store.write("crops", done, stack)
+        for z_id, z_motion, mask in model.host.run_batched(encode_some, stack, batch):
+            store.write("z_id_frames", done, z_id)
+            store.write("z_motion", done, z_motion)
+            store.write("masks", done, mask)
+            done += len(z_id)
+        crops.clear()
+
+    with clock("encode"):
+        for index, frame in enumerate(clock.each("video", clip)):
+            if index in row_of:
+                crops.append(crop_face(frame.rgb, quads[row_of[index]], model.crop_size))
+            if len(crops) == batch:
+                flush()
+        if crops:
+            flush()
+        if done != len(rows):
+            raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
+        store.write("z_id", 0, store.read("z_id_frames").mean(0))
+        store.write("z_id_edited", 0, store.read("z_id"))
+
+
+def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
+    """Crops -> noise maps -> crops as the stored (half precision) noise maps give them back."""
+    z_id, total = store.read("z_id"), len(store.read("frame_index"))
+    evaluations = 2 * info.steps - 1
+
+    def invert_some(rows: range) -> int:
+        crops = store.read("crops", rows.start, rows.stop)
+        x_0 = shrink(to_images(crops), model.image_size)
+        z_face = fuse(model, z_id, store.read("z_motion", rows.start, rows.stop))
+        preview, spent = crops[0], 0
+
+        def tell(*_) -> None:
+            nonlocal spent
+            spent += 1
+            progress("encode", rows.start + len(rows) * min(1.0, spent / evaluations), total, preview)
+
+        x_T = solve(solvers.invert, model, x_0.to(z_face.device), z_face, info, tell).half()
+        rebuilt = solve(solvers.sample, model, x_T.float(), z_face, info, tell).half()
+        store.write("x_T", rows.start, x_T.cpu().numpy())
+        store.write("rebuilt", rows.start, rebuilt.cpu().numpy())
+        return len(rows)
+
+    with clock("encode"):
+        for _ in model.host.run_batched(invert_some, range(total), batch):
+            pass
+
+
+def decode_crops(
+    decomposition: Decomposition,
+    model,
+    indices: Sequence[int] | None = None,
+    *,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """The edited crops, one after another: float16 [3, S, S] in [-1, 1], of the rows `indices` (all by default), in their order.
+
+    Where nothing was edited these are the rebuilt crops themselves and nothing is evaluated.
+    Raises DVAError for a clip of another model.
+    """
+    check_model(decomposition, model)
+    indices = range(decomposition.faces) if indices is None else list(indices)
+    progress, info = progress or silent, decomposition.info
+    if not decomposition.is_edited:
+        yield from (decomposition.rebuilt[row] for row in indices)
+        return
+    done = 0
+
+    def decode_some(rows: Sequence[int]) -> np.ndarray:
+        z_face = fuse(model, decomposition.current_z_id, decomposition.current_z_motion(rows))
+        x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
+
+        def tell(i: int, steps: int, _) -> None:
+            progress("decode", done + len(rows) * i / steps, len(indices))
+
+        return solve(solvers.sample, model, x_T, z_face, info, tell).half().cpu().numpy()
+
+    for crops in model.host.run_batched(decode_some, indices, batch_size or usual_batch(model)):
+        yield from crops
+        done += len(crops)
+
+
+def decode(
+    decomposition: Decomposition,
+    model,
+    out: str | Path,
+    *,
+    detail: str = "transfer",
+    codec: str = "h264",
+    quality: int = 18,
+    video: str | Path | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+    watch=None,
+) -> DecodeReport:
+    """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
+
+    detail      "transfer": the difference between edited and rebuilt crop is added to the original frame, so its fine detail stays and
+                an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
+    codec       "h264", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is h264's constant rate factor, lower is better
+    video       where the source lies now, if not where it was
+    watch       called for each frame with (number, row or None, original rgb, result rgb, edited crop or None)
+
+    Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
+    another model, or an output that cannot be written; then no output is left behind.
+    """
+    check_model(decomposition, model)
+    if detail not in DETAILS:
+        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
+    with clock("video"):
+        source = decomposition.find_source(video)
+        clip = Clip.of(source, info)
+    row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
+    edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress))
+    quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
+    with clip, VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source) as writer:
+        for index, frame in enumerate(clock.each("video", clip)):
+            row, changed, crop = row_of.get(index), frame, None
+            if row is not None:
+                crop = next(edited).astype(np.float32)
+                with clock("paste"):
+                    rgb, inside = paste(frame.rgb, quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
+                    changed = frame.with_rgb(rgb, inside)
+            with clock("video"):
+                writer.write(changed)
+            if watch is not None:
+                watch(index, row, frame.rgb, changed.rgb, crop)
+            count += 1
+            if row is not None:
+                progress("decode", row + 1, len(row_of), rgb)
+        if count != info.frames:
+            raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
+    return DecodeReport(Path(out), count, len(row_of))
+
+
+class SoftMasks:
+    """The stored masks, softened over their neighbours in time as they are asked for; nothing mixes across a cut or a gap."""
+
+    def __init__(self, decomposition: Decomposition):
+        self._masks, self._segment = decomposition.masks, decomposition.segment
+        self._cache: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
+        near = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
+        self._cache = {i: self._cache[i] if i in self._cache else self._masks[i] for i in near}
+        return soften(np.stack([self._cache[i] for i in near]), centre=row - near.start)
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """[B, 3, S, S] -> [B, 3, size, size], averaged over areas."""
+    return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="area")
+
+
+def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
+    """z_face [B, F] of one identity [D] and the motion of B frames [B, D_motion]."""
+    return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))
+
+
+def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
+    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, again in float32."""
+    result = direction(model, x, z_face, info.steps, solver=info.solver, callback=callback)
+    if torch.isfinite(result).all():
+        return result
+    if model.host.dtype == torch.float32:
+        raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
+    logger.warning("Values that are not finite numbers in %s: going on in float32.", model.host.dtype)
+    model.noise_predictor.float()
+    model.host.dtype = torch.float32
+    return solve(direction, model, x, z_face, info, callback)
+
+
+def _store(path: str | Path | None, specs, metadata) -> TensorStore:
+    if path is not None:
+        return TensorFile.create(path, specs, metadata)
+    if sum(spec.bytes for spec in specs.values()) <= IN_MEMORY:
+        return TensorMemory(specs, metadata)
+    return TensorFile.scratch(specs, metadata)
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__

@@ -1,0 +1,66 @@
+"""What a long run tells whoever started it, and where its time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Called often, between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
+
+    `phase` is "track", "encode" or "decode", `done` of `total` are frames (`done` may be fractional: steps of a
+    batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.
+    """
+
+    def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None: ...
+
+
+def silent(phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
+    """The progress of a run that nobody watches."""
+
+
+class Stopwatch:
+    """Seconds by phase. Phases nest; a second counts for the innermost only, so the parts add up to the whole."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        self._book()
+        self._running.append(phase)
+        try:
+            yield
+        finally:
+            self._book()
+            self._running.pop()
+
+    def each(self, phase: str, items: Iterable[T]) -> Iterator[T]:
+        """`items`, with the time it takes to get each booked under `phase`."""
+        iterator = iter(items)
+        end = object()
+        while True:
+            with self(phase):
+                item = next(iterator, end)
+            if item is end:
+                return
+            yield item
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def _book(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] = self.seconds.get(self._running[-1], 0.0) + now - self._since
+        self._since = now

@@ -1,0 +1,68 @@
+"""Contact sheets: a few moments of a clip in columns, what became of them in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+MARGIN, LABEL, GAP = 8, 22, 4  # pixels
+PAPER, INK = 250, 30
+
+
+def moments(count: int, columns: int = 6) -> list[int]:
+    """`columns` indices of 0..count-1, evenly spaced from the first to the last."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(columns, count))}) if count else []
+
+
+def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], tile: int = 160, title: str = "") -> np.ndarray:
+    """One picture uint8 [H, W, 3]: a row of tiles a key of `rows`, its name on the left; `captions` stand above the columns.
+
+    The tiles are RGB uint8 of any size; they are resampled to squares of `tile` pixels.
+    """
+    left = MARGIN + max((cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0] for name in rows), default=0) + MARGIN
+    top = MARGIN + LABEL * (2 if title else 1)
+    columns = len(captions)
+    height = top + len(rows) * (tile + GAP) + MARGIN
+    sheet = np.full((height, left + columns * (tile + GAP) + MARGIN, 3), PAPER, np.uint8)
+    if title:
+        _write(sheet, title, left, MARGIN + LABEL // 2)
+    for column, caption in enumerate(captions):
+        _write(sheet, caption, left + column * (tile + GAP), top - LABEL // 2)
+    for row, (name, tiles) in enumerate(rows.items()):
+        y = top + row * (tile + GAP)
+        _write(sheet, name, MARGIN, y + tile // 2)
+        for column, picture in enumerate(tiles):
+            x = left + column * (tile + GAP)
+            kernel = cv2.INTER_AREA if picture.shape[0] > tile else cv2.INTER_CUBIC
+            sheet[y : y + tile, x : x + tile] = cv2.resize(picture, (tile, tile), interpolation=kernel)
+    return sheet
+
+
+def save_picture(path: str | Path, picture: np.ndarray) -> None:
+    """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
+    from PIL import Image
+
+    from .errors import DVAError
+
+    path = Path(path)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        Image.fromarray(picture).save(partial)
+        partial.replace(path)
+    except (OSError, ValueError) as error:
+        partial.unlink(missing_ok=True)
+        raise DVAError(
+            f"The picture {path} cannot be written ({error}); give a writable place and a name ending in .png or .jpg."
+        ) from error
+
+
+def as_picture(crop: np.ndarray) -> np.ndarray:
+    """A crop float [3, S, S] in [-1, 1] as uint8 [S, S, 3]."""
+    return np.rint((np.asarray(crop, np.float32).transpose(1, 2, 0).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def _write(sheet: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(sheet, text, (x, y + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (INK, INK, INK), 1, cv2.LINE_AA)
