@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.networks.landmarks import MEAN, STD
-from dva_core.networks.resample import to_size
+from dva_core.networks.resample import imagenet_normalised, to_size
 
 CLASSES = 19
 NOT_FACE = (0, 16, 18)  # background, cloth, hat
@@ -146,6 +145,5 @@ class BiSeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(to_size(images, self.native_size), (self.working_size, self.working_size), mode="nearest")
-        mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype)[:, None, None] for v in (MEAN, STD))
-        logits = self.conv_out(self.ffm(*self.cp(((x + 1) / 2 - mean) / std)))
+        logits = self.conv_out(self.ffm(*self.cp(imagenet_normalised(x))))
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dva_core.networks.resample import to_size
+from dva_core.networks.resample import imagenet_normalised, to_size
 
 # expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2)
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of images in [0, 1]
 
 
 def conv_norm_act(
@@ -82,9 +80,8 @@ class MobileNetGDConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         face = to_size(images, self.native_size)[:, :, 16:240, 16:240]
-        mean, std = (torch.tensor(v, device=face.device, dtype=face.dtype)[:, None, None] for v in (MEAN, STD))
-        x = ((face + 1) / 2 - mean) / std
-        return self.linear1(self.linear7(self.base_net(x))).flatten(1).unflatten(1, (68, 2)).clamp(0, 1)
+        x = self.base_net(imagenet_normalised(face))
+        return self.linear1(self.linear7(x)).flatten(1).unflatten(1, (68, 2)).clamp(0, 1)
 
 
 def keep_one_trunk(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:

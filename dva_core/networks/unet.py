@@ -167,7 +167,7 @@ class UNet(nn.Module):
         multiple = patch_size * 2 ** (len(channel_multipliers) - 1)
         if image_size % multiple:
             raise DVAError(f"image_size {image_size} does not suit this UNet; choose a multiple of {multiple}.")
-        self.image_size, self.patch_size, self.in_channels = image_size, patch_size, in_channels
+        self.image_size, self.patch_size, self.condition_channels = image_size, patch_size, condition_channels
         folded = in_channels * patch_size**2
 
         def block(c_in: int, c_out: int, resample: str | None = None) -> ResidualBlock:
@@ -180,16 +180,20 @@ class UNet(nn.Module):
         self.time_embed = TimeEmbedding(base_channels, embedding_channels, operations)
         size, channels = image_size // patch_size, int(base_channels * channel_multipliers[0])
         self.input_blocks = nn.ModuleList([Level(operations.Conv2d(folded, channels, 3, padding=1))])
-        skips = [channels]
+        skips, pixels = [channels], [size**2]
         for depth, multiplier in enumerate(channel_multipliers):
             for _ in range(num_res_blocks):
                 self.input_blocks.append(Level(*level(channels, int(base_channels * multiplier), size)))
                 channels = int(base_channels * multiplier)
                 skips.append(channels)
+                pixels.append(size**2)
             if depth < len(channel_multipliers) - 1:
                 self.input_blocks.append(Level(block(channels, channels, "down")))
-                skips.append(channels)
                 size //= 2
+                skips.append(channels)
+                pixels.append(size**2)
+        # what one image needs at the most, in values: every skip, and the last level's work of about six maps
+        self.activations_per_image = sum(c * n for c, n in zip(skips, pixels)) + 6 * skips[0] * pixels[0]
 
         self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
 
