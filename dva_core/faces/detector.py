@@ -1,0 +1,82 @@
+"""Our own face detector: CompactDetector run over a frame, its maps turned into faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dva_core.faces.types import Face
+from dva_core.networks.compact import STRIDES
+
+POINT_UNIT = 4.0  # strides a unit of the point offsets
+
+
+def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
+    """Faces of one picture from the detector's maps (batch of one), in pixels of the network's input; overlaps are not removed."""
+    faces = []
+    for stride, (score, geometry) in zip(STRIDES, maps):
+        score = score[0].sigmoid()
+        for row, column in (score > threshold).nonzero().tolist():
+            x, y = (column + 0.5) * stride, (row + 0.5) * stride
+            values = geometry[0, row, column]
+            left, top, right, bottom = (values[:4].clamp(-8, 8).exp() * stride).tolist()
+            points = values[4:].view(5, 2).numpy(force=True) * (POINT_UNIT * stride) + (x, y)
+            faces.append(Face((x - left, y - top, x + right, y + bottom), float(score[row, column]), points))
+    return faces
+
+
+def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
+    """Greedy non-maximum suppression, best score first."""
+    if not faces:
+        return []
+    boxes = [(f.box[0], f.box[1], f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in faces]
+    kept = cv2.dnn.NMSBoxes(boxes, [f.score for f in faces], 0.0, overlap)
+    return [faces[i] for i in np.asarray(kept).reshape(-1)]
+
+
+class FaceDetector:
+    """Finds faces in frames with a CompactDetector.
+
+    Args:
+        network: [1, 3, H, W] in [-1, 1] -> maps; any callable with CompactDetector's interface, on any device.
+        sides: the frame's longer side is scaled to the first of these; when nothing is found, to the next, for small faces.
+        threshold: least score, 0..1.
+        device: where the network's input belongs, asked before every call.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], list[tuple[Tensor, Tensor]]],
+        sides: tuple[int, ...] = (320, 640),
+        threshold: float = 0.5,
+        device: Callable[[], torch.device | str] = lambda: "cpu",
+    ):
+        self.network, self.sides, self.threshold, self.device = network, sides, threshold, device
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """Faces in a uint8 [H, W, 3] RGB frame, best score first; an empty list when there is none."""
+        for side in self.sides:
+            if faces := self._detect_at(frame, side):
+                return faces
+            if side >= max(frame.shape[:2]):
+                break  # enlarging further shows nothing new
+        return []
+
+    @torch.inference_mode()
+    def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
+        height, width = frame.shape[:2]
+        scale = side / max(height, width)
+        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])
+        padded = np.full((rows, columns, 3), 127, np.uint8)
+        padded[: small.shape[0], : small.shape[1]] = small
+        image = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device()).float() / 127.5 - 1
+        back = np.array([width / small.shape[1], height / small.shape[0]])
+        return [
+            Face(tuple((np.reshape(f.box, (2, 2)) * back).reshape(4).tolist()), f.score, f.points5 * back)
+            for f in suppress(decode(self.network(image), self.threshold))
+        ]

@@ -1,0 +1,69 @@
+"""Changes of a picture whose labels are known: re-framing (points move along), mirror image, light and colour, softness."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dva_core.faces.align import MIRROR68
+
+MIRROR = torch.as_tensor(MIRROR68)
+
+
+def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn: float, zoom: float, shift: float) -> tuple[Tensor, Tensor]:
+    """Random similarity and mirror image.
+
+    Args:
+        images: [B, 3, S, S]; points: [B, 68, 2] in fractions of the picture.
+        turn: standard deviation of the rotation in degrees; zoom: largest logarithm of the scale; shift: largest shift as a fraction.
+
+    Returns:
+        Pictures and points in the new frame; what lies outside the old one is mirrored in.
+    """
+    count = len(images)
+    angle = torch.randn(count, generator=generator) * turn * torch.pi / 180
+    scale = uniform(count, -zoom, zoom, generator).exp()
+    move = uniform(2 * count, -shift, shift, generator).view(count, 2)
+    flip = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    # new -> old, centre at 0 and half a side = 1: old = A new + b
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    matrix = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)
+    offset = 2 * move
+    grid = F.affine_grid(torch.cat([matrix, offset[:, :, None]], 2), images.shape, align_corners=False)
+    pictures = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    moved = ((points * 2 - 1) - offset[:, None]) @ torch.linalg.inv(matrix).transpose(1, 2) / 2 + 0.5
+    return pictures, torch.where(flip[:, None, None] < 0, moved[:, MIRROR], moved)
+
+
+def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """Brightness, contrast, saturation and colour cast, one draw a picture; images in [-1, 1]."""
+    count = len(images)
+
+    def draw(width: float) -> Tensor:
+        return uniform(count, -width * strength, width * strength, generator).view(count, 1, 1, 1)
+
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = (images - mean) * draw(0.3).exp() + mean + draw(0.25)
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * draw(0.4).exp()
+    cast = uniform(3 * count, -0.06 * strength, 0.06 * strength, generator).view(count, 3, 1, 1)
+    return (images + cast).clamp(-1, 1)
+
+
+def soften(images: Tensor, generator: torch.Generator, share: float = 0.4) -> Tensor:
+    """Some of the pictures as a small or noisy video would show them: shrunk and enlarged again, with noise."""
+    size = images.shape[-1]
+    chosen = torch.rand(len(images), generator=generator) < share
+    if not chosen.any():
+        return images
+    small = int(uniform(1, 0.25, 0.8, generator).item() * size)
+    soft = F.interpolate(F.interpolate(images[chosen], (small, small), mode="area"), (size, size), mode="bilinear", align_corners=False)
+    noise = torch.randn(soft.shape, generator=generator) * uniform(1, 0.0, 0.08, generator)
+    images = images.clone()
+    images[chosen] = (soft + noise).clamp(-1, 1)
+    return images

@@ -1,0 +1,248 @@
+"""Training of fusion layer and noise predictor: L = L_simple + L_reg (Kim et al. 2023, sec. 3.3, system: spec 6).
+
+One person is one batch item, with several frames of that person: z_id is the mean over the frames, z_motion each frame's own,
+so what changes within a clip must come from the motion vector and what stays from the identity vector.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dva_core.diffusion.schedule import Schedule
+from dva_core.errors import DVAError
+from dva_core.autoencoder import HULL_GROWTH, JAW
+from dva_core.networks import build_network
+from dva_core.networks.hull import hull_mask
+from dva_core.train.augment import reframe, relight
+from dva_core.train.encoders import to_images
+from dva_core.train.losses import training_losses
+from dva_core.train.synthesis import Variants
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """What a run is made of; lengths in minutes because a starter is trained for a time, not for a number of steps.
+
+    people x frames pictures a step, each with two noises. reg_weight scales L_reg; reg_cap bounds its weight at high noise to
+    reg_cap sqrt(alpha_bar / (1 - alpha_bar)), where the paper's plain sum (reg_cap = 0) is ruled by the first few timesteps.
+    """
+
+    minutes: float = 60
+    people: int = 8
+    frames: int = 2
+    learning_rate: float = 5e-4
+    warm_up: int = 200
+    ema: float = 0.999
+    reg_weight: float = 0.5
+    reg_cap: float = 4.0
+    gradient_clip: float = 1.0
+    turn: float = 3.0
+    zoom: float = 0.07
+    shift: float = 0.03
+    light: float = 0.5
+    seed: int = 0
+    save_every: float = 5.0
+
+
+class Conditioner(nn.Module):
+    """Frozen encoders and the trained fusion layer: pictures of one person -> z_face.
+
+    The fusion layer is trained on centred, scaled inputs (`gain`, `centre`), which suits the optimiser, and exported as the
+    plain linear layer of the method by `folded`.
+    """
+
+    def __init__(self, identity: nn.Module, landmarks: nn.Module, face_dim: int, centre: Tensor, gain: Tensor):
+        super().__init__()
+        self.identity, self.landmarks = identity.eval().requires_grad_(False), landmarks.eval().requires_grad_(False)
+        self.fusion = nn.Linear(len(centre), face_dim)
+        self.register_buffer("centre", centre)
+        self.register_buffer("gain", gain)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """[P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
+        flat = images.flatten(0, 1)
+        z_id = self.identity(flat).unflatten(0, images.shape[:2]).mean(1)
+        return z_id, self.landmarks(flat).clamp(0, 1).unflatten(0, images.shape[:2])
+
+    def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
+        return self.fusion((torch.cat([z_id, z_motion], 1) - self.centre) * self.gain)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the same map on the raw vectors."""
+        weight = self.fusion.weight * self.gain
+        return weight.detach(), (self.fusion.bias - weight @ self.centre).detach()
+
+
+class Ema:
+    """Exponential moving average of parameters, its decay rising to `decay` as steps go by."""
+
+    def __init__(self, parameters: dict[str, Tensor], decay: float):
+        self.values, self.decay = {k: v.detach().clone() for k, v in parameters.items()}, decay
+
+    @torch.no_grad()
+    def update(self, parameters: dict[str, Tensor], step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in parameters.items():
+            self.values[key].lerp_(value, 1 - decay)
+
+
+class DiffusionTraining:
+    """A run that can be stopped and taken up again.
+
+    Args:
+        config: the bundle's configuration (noise_predictor, image_size, face_dim, ...).
+        encoders: folder with identity.safetensors and landmarks.safetensors, as the distillation wrote them.
+        variants: pictures in groups of one person.
+        held_out: bool [n], rows that only validate.
+        out: folder for state.safetensors and log.csv.
+    """
+
+    def __init__(self, config: dict, encoders: Path, variants: Variants, held_out: np.ndarray, out: Path, settings: DiffusionSettings):
+        torch.manual_seed(settings.seed)
+        self.config, self.variants, self.out, self.settings = config, variants, out, settings
+        self.schedule = Schedule(**config["diffusion"])
+        identity, landmarks = build_network(config["identity_encoder"]), build_network(config["motion_encoder"])
+        for network, name in ((identity, "identity"), (landmarks, "landmarks")):
+            network.load_state_dict(load_file(str(encoders / f"{name}.safetensors")))
+        motion = torch.from_numpy(variants.landmarks[:, JAW:].reshape(len(variants.landmarks), -1).mean(0)) / variants.pictures.shape[1]
+        centre = torch.cat([torch.zeros(config["identity_dim"]), motion])
+        gain = torch.cat([torch.full((config["identity_dim"],), 8.0), torch.full((len(motion),), 16.0)])
+        self.conditioner = Conditioner(identity, landmarks, config["face_dim"], centre, gain)
+        self.unet = build_network(config["noise_predictor"]).to(memory_format=torch.channels_last)
+        self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
+        self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
+        self.optimiser = torch.optim.AdamW(self.parameters.values(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
+        self.ema = Ema(self.parameters, settings.ema)
+        self.step, self.seconds = 0, 0.0
+        self.rng, self.generator = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
+        rows = np.flatnonzero(~held_out)
+        self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(variants.group[rows])) + 1) if len(g) >= settings.frames]
+        self.validation = np.flatnonzero(held_out)[:: max(1, held_out.sum() // 48)][:48]
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people."""
+        s = self.settings
+        chosen = [self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(len(self.groups), s.people, replace=False)]
+        rows = np.concatenate(chosen)
+        images, points = to_images(self.variants.pictures[rows]), torch.from_numpy(self.variants.landmarks[rows])
+        images, _ = reframe(images, points / images.shape[-1], self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
+        # one light a person, as in a clip: frames side by side are lit as one picture
+        wide = images.unflatten(0, (s.people, s.frames)).transpose(1, 2).flatten(2, 3)
+        images = relight(wide, self.generator, s.light).unflatten(2, (s.frames, -1)).transpose(1, 2)
+        return self.condition(images)
+
+    def condition(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        z_id, points = self.conditioner.encode(images)
+        z_face = self.conditioner.fuse(z_id.repeat_interleave(images.shape[1], 0), points[:, :, JAW:].flatten(0, 1).flatten(1))
+        size = self.config["image_size"]
+        x_0 = F.interpolate(images.flatten(0, 1), (size, size), mode="area")
+        return x_0.contiguous(memory_format=torch.channels_last), z_face, hull_mask(points.flatten(0, 1), size, HULL_GROWTH)
+
+    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mean L_simple (of one noise) and mean weighted L_reg of one batch with random timesteps and noises."""
+        t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
+        noises = torch.randn((2, *x_0.shape), generator=generator)
+        simple, reg = training_losses(self.unet, x_0, z_face, t, noises[0], noises[1], mask, self.schedule)
+        if self.settings.reg_cap:
+            a = self.schedule.alphas_cumprod[t].float()
+            reg = reg * (self.settings.reg_cap * (a / (1 - a)).sqrt()).clamp(max=1)
+        return simple.mean() / 2, reg.mean()
+
+    def run(self) -> dict:
+        """Train until the minutes are used up; returns the last validation figures."""
+        s, start = self.settings, time.monotonic() - self.seconds
+        limit, saved, figures, recent = s.minutes * 60, self.seconds, {}, []
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.unet.train()
+        while self.seconds < limit:
+            used = self.seconds / limit
+            self.optimiser.param_groups[0]["lr"] = s.learning_rate * min(1, (self.step + 1) / s.warm_up) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
+            simple, reg = self.losses(*self.batch(), self.generator)
+            self.optimiser.zero_grad()
+            (2 * simple + s.reg_weight * reg).backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.gradient_clip)
+            self.optimiser.step()
+            self.step += 1
+            self.ema.update(self.parameters, self.step)
+            self.seconds = time.monotonic() - start
+            recent.append((simple.item(), reg.item()))
+            if self.step % 50 == 0:
+                log.info("diffusion: step %d, %.1f of %.0f min, L_simple %.4f, L_reg %.4f", self.step, self.seconds / 60, s.minutes, *np.mean(recent[-50:], 0))
+            if self.seconds - saved > s.save_every * 60 or self.seconds >= limit:
+                saved = self.seconds
+                figures = self.validate()
+                self.save(figures)
+        return figures
+
+    @torch.no_grad()
+    def validate(self) -> dict:
+        """L_simple and L_reg of the averaged weights on held-out people, with the same noises every time."""
+        current = {k: v.detach().clone() for k, v in self.parameters.items()}
+        self._put(self.ema.values)
+        self.unet.eval()
+        generator, sums = torch.Generator().manual_seed(1), []
+        for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
+            sums.append([v.item() for v in self.losses(*self.condition(to_images(self.variants.pictures[part])[:, None]), generator)])
+        self._put(current)
+        self.unet.train()
+        simple, reg = np.mean(sums, 0)
+        pictures = self.step * self.settings.people * self.settings.frames
+        figures = {"step": self.step, "minutes": round(self.seconds / 60, 2), "pictures": pictures, "simple": round(simple, 5), "reg": round(reg, 5)}
+        log.info("diffusion: validation %s", figures)
+        return figures
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for key, parameter in self.parameters.items():
+            parameter.copy_(values[key])
+
+    def save(self, figures: dict) -> None:
+        """Everything a resumed run needs, in one safetensors file, replaced whole."""
+        tensors = {f"model.{k}": v.detach() for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
+        for key, parameter in self.parameters.items():
+            for name, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        tensors["generator"] = self.generator.get_state()
+        tensors["torch_rng"] = torch.get_rng_state()
+        state = {"step": self.step, "seconds": self.seconds, "rng": self.rng.bit_generator.state, "settings": asdict(self.settings), "figures": figures}
+        partial = self.out / "state.partial"
+        save_file({k: v.contiguous() for k, v in tensors.items()}, str(partial), {"state": json.dumps(state), "config": json.dumps(self.config)})
+        partial.replace(self.out / "state.safetensors")
+
+    def resume(self) -> None:
+        """Take up the run that `out` holds. Raises DVAError where there is none."""
+        path = self.out / "state.safetensors"
+        if not path.is_file():
+            raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
+        with safe_open(str(path), "pt") as file:
+            state, tensors = json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}
+        self._put({k: tensors[f"model.{k}"] for k in self.parameters})
+        self.ema.values = {k: tensors[f"ema.{k}"] for k in self.parameters}
+        for key, parameter in self.parameters.items():
+            self.optimiser.state[parameter] = {
+                name: tensors[f"optimiser.{key}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq") if f"optimiser.{key}.{name}" in tensors
+            }
+        self.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["torch_rng"])
+        self.rng.bit_generator.state = state["rng"]
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Configuration and the averaged tensors (noise_predictor.*, fusion.*) of a run's state file, without its optimiser."""
+    with safe_open(str(path), "pt") as file:
+        return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}

@@ -1,0 +1,117 @@
+"""Distillation of the small landmark and identity networks.
+
+Landmarks: the teacher's points, moved along with every change of the picture. Identity: the teacher's embedding, plus
+the attribute labels through one linear layer, so that what is to be edited stays within reach of a linear direction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dva_core.networks.compact import CompactIdentity, CompactLandmarks
+from dva_core.train.augment import reframe, relight, soften
+from dva_core.train.faces import FaceSet
+from dva_core.train.synthesis import Variants
+
+log = logging.getLogger(__name__)
+
+
+def to_images(pictures: np.ndarray) -> Tensor:
+    """uint8 [B, S, S, 3] -> float32 [B, 3, S, S] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class Batches:
+    """Endless random batches of the variants whose people are not held out; `minutes` bounds the training."""
+
+    def __init__(self, faces: FaceSet, variants: Variants, batch: int, minutes: float, seed: int):
+        held_out = np.isin(variants.original, np.flatnonzero(faces.held_out))
+        self.rows, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        self.batch, self.seconds = batch, minutes * 60
+        self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        """Yields (row indices [batch], share of the time used in 0..1)."""
+        start = time.monotonic()
+        while (used := (time.monotonic() - start) / self.seconds) < 1:
+            yield np.sort(self.rng.choice(self.rows, self.batch, replace=False)), used
+
+
+def one_cycle(used: float, peak: float) -> float:
+    """Learning rate after `used` of the run: a short rise, then a cosine to 0."""
+    return peak * min(1.0, used / 0.03) * 0.5 * (1 + np.cos(np.pi * used))
+
+
+def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 20, batch: int = 48, seed: int = 0) -> dict:
+    """Fit CompactLandmarks; writes `out` and returns the mean error on held-out people in pixels of a 256 picture."""
+    torch.manual_seed(seed)
+    network = CompactLandmarks().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
+    batches = Batches(faces, variants, batch, minutes, seed)
+    side = variants.pictures.shape[1]
+    for step, (rows, used) in enumerate(batches):
+        images, points = to_images(variants.pictures[rows]), torch.from_numpy(variants.landmarks[rows]) / side
+        images, points = reframe(images, points, batches.generator, turn=9, zoom=0.22, shift=0.08)
+        images = soften(relight(images, batches.generator), batches.generator)
+        optimiser.param_groups[0]["lr"] = one_cycle(used, 2e-3)
+        loss = (network(images) - points).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 100 == 0:
+            log.info("landmarks: step %d, %.0f %% of the time, error %.2f px of 256", step, 100 * used, loss.item() * 256)
+    network.eval()
+    rows = batches.held_out[variants.group[batches.held_out] >= 0]
+    with torch.inference_mode():
+        found = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
+    error = np.linalg.norm(found.numpy() - variants.landmarks[rows] / side, axis=-1) * 256
+    result = {"samples": (step + 1) * batch, "minutes": minutes, "error_px_of_256": round(float(error.mean()), 3),
+              "inner_error_px_of_256": round(float(error[:, 17:].mean()), 3)}  # fmt: skip
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(out))
+    log.info("landmarks: %s", result)
+    return result
+
+
+def train_identity(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 20, batch: int = 48, seed: int = 0, label_weight: float = 0.3) -> dict:
+    """Fit CompactIdentity; writes `out`, returns the mean cosine to the teacher on held-out people."""
+    torch.manual_seed(seed)
+    network = CompactIdentity().to(memory_format=torch.channels_last)
+    head = nn.Linear(128, faces.labels.shape[1])
+    optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], 2e-3, weight_decay=1e-2)
+    batches = Batches(faces, variants, batch, minutes, seed)
+    labels = torch.from_numpy(np.r_[faces.labels, np.full((1, faces.labels.shape[1]), np.nan, np.float32)])
+    positive = torch.from_numpy(np.nanmean(faces.labels, 0))
+    balance = ((1 - positive) / positive).clamp(0.2, 8)
+    targets, side = torch.from_numpy(variants.embedding), variants.pictures.shape[1]
+    for step, (rows, used) in enumerate(batches):
+        images, points = to_images(variants.pictures[rows]), torch.from_numpy(variants.landmarks[rows]) / side
+        images, _ = reframe(images, points, batches.generator, turn=4, zoom=0.1, shift=0.04)
+        images = soften(relight(images, batches.generator, 0.7), batches.generator, 0.3)
+        optimiser.param_groups[0]["lr"] = one_cycle(used, 2e-3)
+        z = network(images)
+        like = 1 - (z * targets[rows]).sum(1).mean()
+        label = labels[torch.from_numpy(variants.original[rows])]
+        known = ~label.isnan()
+        told = F.binary_cross_entropy_with_logits(head(8 * z)[known], label[known], pos_weight=balance.expand_as(label)[known]) if known.any() else 0
+        loss = like + label_weight * told
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 100 == 0:
+            log.info("identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * used, 1 - like.item(), float(told))
+    network.eval()
+    rows = batches.held_out
+    with torch.inference_mode():
+        z = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
+    result = {"samples": (step + 1) * batch, "minutes": minutes, "cosine_to_teacher": round(float((z * targets[rows]).sum(1).mean()), 4)}
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(out))
+    log.info("identity: %s", result)
+    return result

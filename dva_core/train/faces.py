@@ -1,0 +1,97 @@
+"""The aligned faces that the starter model learns from, and their labels.
+
+Layout: a folder with `labels.csv` (columns file, set, person_or_cluster, ... and one column an attribute: 1, 0 or
+empty), `annotations.npz` (files, points5 [n, 5, 2], landmarks68 [n, 68, 2], embedding [n, 128]) and the pictures.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dva_core.errors import DVAError
+
+SYNTHETIC_SETS = ("SFHQ", "SFHQ-T2I", "faker")  # MIT, MIT, CC0: what the shipped model may learn from
+EYE_LABELS = (
+    "Eyeglasses", "Sunglasses", "Beard", "5_o_Clock_Shadow", "Mustache", "Wearing_Hat", "Bald", "Gray_Hair", "Blond_Hair", "Black_Hair",
+    "Colored_Hair", "Bangs", "Long_Hair", "Wearing_Lipstick", "Smiling", "Mouth_Slightly_Open",
+)  # fmt: skip
+YOUNG_BELOW = 35.0  # years, by the teacher
+HELD_OUT_EVERY = 8  # one cluster of people in eight never trains
+
+
+@dataclass
+class FaceSet:
+    """Aligned pictures and what is known of them; rows of all arrays belong together.
+
+    pictures uint8 [n, S, S, 3]; landmarks float32 [n, 68, 2] and points5 [n, 5, 2] in pixels; embedding [n, 128] unit;
+    labels float32 [n, K] of 1, 0 or nan; names of the K labels; person: cluster of each row; held_out: bool [n].
+    """
+
+    pictures: np.ndarray
+    landmarks: np.ndarray
+    points5: np.ndarray
+    embedding: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    person: np.ndarray
+    held_out: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, rows: np.ndarray) -> FaceSet:
+        """The rows given by an index or boolean array."""
+        arrays = (getattr(self, key)[rows] for key in ("pictures", "landmarks", "points5", "embedding", "labels"))
+        return FaceSet(*arrays, self.names, self.person[rows], self.held_out[rows])
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] RGB; DVAError where the file is no picture."""
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None:
+        raise DVAError(f"{path} cannot be read as a picture: check that the file is there and whole.")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def cell(row: dict, name: str) -> float:
+    return float(row[name]) if row.get(name) not in (None, "") else np.nan
+
+
+def row_labels(row: dict) -> list[float]:
+    """Attribute labels of one row of labels.csv: those given by eye, then Male and Young from the teacher where it is sure."""
+    male, age = cell(row, "male_probability"), cell(row, "age")
+    return [cell(row, name) for name in EYE_LABELS] + [
+        np.nan if 0.2 < male < 0.8 else float(male > 0.5),
+        np.nan if abs(age - YOUNG_BELOW) < 3 else float(age < YOUNG_BELOW),
+    ]
+
+
+def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> FaceSet:
+    """Faces of the named sets. A cluster of people is held out whole, so that nobody is on both sides."""
+    folder = Path(folder)
+    if not (folder / "labels.csv").is_file():
+        raise DVAError(f"{folder} holds no labels.csv: point --faces at a folder laid out like faces128.")
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    annotations = np.load(folder / "annotations.npz", allow_pickle=False)
+    keep = np.array([row["set"] in sets for row in rows])
+    rows = [row for row in rows if row["set"] in sets]
+    if not rows:
+        raise DVAError(f"{folder}/labels.csv has no picture of the sets {', '.join(sets)}.")
+    people = np.array([row["person_or_cluster"] for row in rows])
+    order = {name: i for i, name in enumerate(sorted(set(people)))}
+    return FaceSet(
+        pictures=np.stack([read_picture(folder / row["file"]) for row in rows]),
+        landmarks=annotations["landmarks68"][keep].astype(np.float32),
+        points5=annotations["points5"][keep].astype(np.float32),
+        embedding=annotations["embedding"][keep].astype(np.float32),
+        labels=np.array([row_labels(row) for row in rows], np.float32),
+        names=[*EYE_LABELS, "Male", "Young"],
+        person=people,
+        held_out=np.array([order[name] % HELD_OUT_EVERY == 0 for name in people]),
+    )

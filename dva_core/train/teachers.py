@@ -1,0 +1,80 @@
+"""The teacher networks (ONNX) that label pictures for distillation and evaluation.
+
+Needs onnxruntime. Pictures are uint8 RGB squares in FFHQ alignment ([N, S, S, 3]); where each teacher looks
+inside such a square was measured by those who packed them and is stated beside the files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dva_core.errors import DVAError, MissingDependencyError
+
+# ArcFace 112 x 112 template: left eye, right eye, nose tip, left and right mouth corner (as seen in the picture)
+ARCFACE_TEMPLATE = np.float32([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+LANDMARK_WINDOW = (0.203, 0.328, 0.594)  # left, top, side as fractions of the FFHQ square
+EXPRESSION_WINDOW = (0.141, 0.219, 0.719)
+EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+
+
+def window(pictures: np.ndarray, box: tuple[float, float, float], size: int = 112) -> np.ndarray:
+    """Cut `box` (left, top, side: fractions) from [N, S, S, 3] pictures and resize to [N, size, size, 3]."""
+    side = pictures.shape[1]
+    scale = size / (box[2] * side)
+    matrix = np.float32([[scale, 0, (0.5 - box[0] * side) * scale - 0.5], [0, scale, (0.5 - box[1] * side) * scale - 0.5]])
+    return np.stack([cv2.warpAffine(p, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in pictures])
+
+
+class Teachers:
+    """Identity (MobileFaceNet), 68 landmarks, expression, age and sex; each loaded on first use.
+
+    Args:
+        folder: where the .onnx files lie. Raises DVAError when a file is missing, MissingDependencyError without onnxruntime.
+    """
+
+    def __init__(self, folder: Path | str, threads: int = 1):
+        self.folder, self.threads = Path(folder), threads
+        self._sessions = {}
+
+    def _run(self, name: str, inputs: np.ndarray) -> list[np.ndarray]:
+        if name not in self._sessions:
+            try:
+                import onnxruntime
+            except ImportError as error:
+                raise MissingDependencyError("The teacher networks need onnxruntime: pip install onnxruntime.") from error
+            path = self.folder / f"{name}.onnx"
+            if not path.is_file():
+                raise DVAError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self.threads
+            self._sessions[name] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = self._sessions[name]
+        return session.run(None, {session.get_inputs()[0].name: inputs})
+
+    def embed(self, pictures: np.ndarray, points5: np.ndarray) -> np.ndarray:
+        """Identity embeddings [N, 128], unit length, of uint8 pictures with their five points [N, 5, 2] in pixels."""
+        crops = []
+        for picture, points in zip(pictures, points5):
+            matrix, _ = cv2.estimateAffinePartial2D(np.float32(points), ARCFACE_TEMPLATE, method=cv2.LMEDS)
+            crops.append(cv2.warpAffine(picture, matrix, (112, 112)))
+        mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+        inputs = ((np.stack(crops).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
+        vectors = self._run("mobilefacenet", np.ascontiguousarray(inputs))[0]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def _mirrored(self, name: str, pictures: np.ndarray, box: tuple[float, float, float]):
+        crops = window(pictures, box).astype(np.float32).transpose(0, 3, 1, 2)
+        return zip(self._run(name, np.ascontiguousarray(crops)), self._run(name, np.ascontiguousarray(crops[..., ::-1])))
+
+    def expression(self, pictures: np.ndarray) -> np.ndarray:
+        """Probabilities [N, 7] in the order of EXPRESSIONS, mean over the picture and its mirror image."""
+        ((plain, mirrored),) = self._mirrored("expression", pictures, EXPRESSION_WINDOW)
+        return (plain + mirrored) / 2
+
+    def age_male(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Age in years [N] and probability of being a man [N], mean over the picture and its mirror image."""
+        (age, age_mirrored), (male, male_mirrored) = self._mirrored("age_gender", pictures, EXPRESSION_WINDOW)
+        return ((age + age_mirrored) / 2).reshape(-1), ((male + male_mirrored) / 2).reshape(-1)
