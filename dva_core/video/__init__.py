@@ -1,1 +1,12 @@
 """Streaming video reader and writer on PyAV."""
+
+from __future__ import annotations
+
+from .color import ColorTags
+from .frame import Frame
+from .info import VideoInfo
+from .output import check_output
+from .reader import VideoReader, open_video
+from .writer import VideoWriter
+
+__all__ = ["ColorTags", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "check_output", "open_video"]

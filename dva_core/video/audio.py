@@ -1,0 +1,200 @@
+"""The sound of a clip carried over: packets copied where the container takes them, else encoded again."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from ..errors import DVAError
+from .source import open_container, time_zero
+
+log = logging.getLogger(__name__)
+
+_ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+
+
+def can_copy(stream: av.AudioStream, container_format: str) -> bool:
+    """Whether the muxer takes the stream's packets as they are: it is asked by writing a header and one packet to memory."""
+    try:
+        with open_container(Path(stream.container.name)) as source:
+            packet = next((p for p in source.demux(source.streams[stream.index]) if p.size), None)
+            with av.open(io.BytesIO(), "w", format=container_format) as trial:
+                copy = trial.add_stream_from_template(source.streams[stream.index])
+                if packet is None:
+                    return True
+                packet.stream = copy
+                packet.dts = packet.pts = 0
+                trial.mux(packet)
+    except (av.error.FFmpegError, ValueError, DVAError):
+        return False
+    return True
+
+
+class Soundtrack:
+    """Feeds the best audio stream of `source` into `output` alongside the video.
+
+    Add it before anything is muxed; then `begin` with the clip time (seconds) at which the video starts, `advance` with each
+    video frame's time in the output, `finish` with where the sound must end (None: keep all).
+    """
+
+    def __init__(
+        self, source: Path, output: av.container.OutputContainer, container_format: str, sample_exact: bool, copy: bool = True
+    ) -> None:
+        self._input = open_container(source)
+        self._output = output
+        self._stream = self._input.streams.best("audio")
+        self._zero = time_zero(self._input)
+        name = self._stream.codec_context.codec.canonical_name if self._stream.codec_context else "unknown"
+        is_pcm = name.startswith("pcm_")
+        allowed = copy and can_copy(self._stream, container_format)
+        self.copied = allowed and not (is_pcm and sample_exact)
+        if self.copied:
+            self.codec = name
+            self._out = output.add_stream_from_template(self._stream)
+        else:
+            # cutting PCM at the sample means packing it anew: still the same samples
+            self.codec = name if is_pcm and allowed else _ENCODERS[container_format]
+            self._out = _add_encoder(output, self.codec, self._stream)
+            log.info("sound: %s is %s as %s", name, "cut at the sample and packed" if self.codec == name else "encoded anew", self.codec)
+        if self._stream.language:
+            self._out.metadata["language"] = self._stream.language
+        # Matroska holds sound before 0 only where the stream states its encoder delay; else it would move the picture
+        self._may_lead = container_format != "matroska" or self.codec == "opus" or "matroska" in self._input.format.name
+        self._begin = Fraction(0)
+        self._cut_start = False
+        self._items: Iterator = iter(())
+        self._next = None
+
+    def begin(self, start: Fraction, cut: bool) -> None:
+        """`start`: clip time, seconds, that becomes 0 in the output. `cut`: sound before it is dropped (else it is encoder delay)."""
+        self._begin, self._cut_start = self._zero + start, cut
+        if cut and start > 2:
+            margin = self._begin - 1
+            try:
+                self._input.seek(int(margin / self._stream.time_base), stream=self._stream, backward=True)
+            except av.error.FFmpegError:
+                self._input.close()
+                self._input = open_container(Path(self._input.name))
+                self._stream = self._input.streams.best("audio")
+        self._items = self._packets() if self.copied else self._frames()
+        self._next = next(self._items, None)
+
+    def advance(self, until: Fraction | None, end: Fraction | None = None) -> None:
+        """Mux sound that starts before `until` (output seconds; None: all), up to `end`."""
+        while self._next is not None:
+            time, item = self._next
+            if (until is not None and time >= until) or (end is not None and time >= end):
+                return
+            self._put(time, item, end)
+            self._next = next(self._items, None)
+
+    def finish(self, end: Fraction | None) -> None:
+        """Mux what is left before `end`, flush, and close the source."""
+        self.advance(None, end)
+        if not self.copied:
+            self._output.mux(self._out.encode(None))
+        self.close()
+
+    def close(self) -> None:
+        self._input.close()
+
+    def _put(self, time: Fraction, item, end: Fraction | None) -> None:
+        if self.copied:
+            item.stream = self._out
+            self._output.mux(item)
+            return
+        if end is not None and time + Fraction(item.samples, item.sample_rate) > end:
+            item = _slice(item, 0, round((end - time) * item.sample_rate))
+        if item is None:
+            return
+        rate = item.sample_rate
+        item.time_base, item.pts = Fraction(1, rate), round(time * rate)
+        self._output.mux(self._out.encode(item))
+
+    def _packets(self) -> Iterator[tuple[Fraction, av.Packet]]:
+        """(output time, packet), timestamps moved to the output's clock."""
+        tick = self._stream.time_base
+        shift = round(self._begin / tick)
+        for packet in _survive(self._input.demux(self._stream)):
+            if not packet.size or packet.dts is None:
+                continue
+            packet.dts -= shift
+            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            if packet.pts < 0 and (self._cut_start or not self._may_lead):
+                continue
+            yield packet.pts * tick, packet
+
+    def _frames(self) -> Iterator[tuple[Fraction, av.AudioFrame]]:
+        """(output time, decoded frame) from output time 0 on."""
+        expected = None
+        for packet in _survive(self._input.demux(self._stream)):
+            for frame in _survive(iter(_decoded(packet))):
+                time = expected if frame.pts is None else frame.pts * frame.time_base - self._begin
+                if time is None:
+                    time = Fraction(0)
+                expected = time + Fraction(frame.samples, frame.sample_rate)
+                if expected <= 0:
+                    continue
+                if time < 0:
+                    skip = round(-time * frame.sample_rate)
+                    frame, time = _slice(frame, skip, frame.samples), time + Fraction(skip, frame.sample_rate)
+                if frame is not None:
+                    yield time, frame
+
+
+def has_audio(path: Path) -> bool:
+    """Whether a file has sound; a folder has none."""
+    if path.is_dir():
+        return False
+    with open_container(path) as container:
+        return container.streams.best("audio") is not None
+
+
+def _survive(items: Iterator) -> Iterator:
+    """Pass items on until the source breaks; sound that is damaged ends there, with a warning."""
+    try:
+        yield from items
+    except av.error.FFmpegError as error:
+        log.warning("the sound is damaged and may be short (%s)", error.strerror)
+
+
+def _decoded(packet: av.Packet) -> list[av.AudioFrame]:
+    try:
+        return packet.decode()
+    except av.error.EOFError:
+        return []
+    except av.error.FFmpegError as error:
+        log.debug("a packet of sound was passed over: %s", error.strerror)
+        return []
+
+
+def _add_encoder(output: av.container.OutputContainer, codec: str, source: av.AudioStream) -> av.AudioStream:
+    rate = source.codec_context.sample_rate
+    if codec == "aac" and rate not in _AAC_RATES:
+        rate = min((r for r in _AAC_RATES if r >= rate), default=_AAC_RATES[-1])
+    stream = output.add_stream(codec, rate=rate, layout=source.codec_context.layout.name)
+    if codec == "aac":
+        stream.bit_rate = 96_000 * source.codec_context.channels
+    elif codec == "flac" and source.codec_context.format.bytes > 2:
+        stream.format = "s32"
+    return stream
+
+
+def _slice(frame: av.AudioFrame, start: int, stop: int) -> av.AudioFrame | None:
+    """Samples start..stop of a frame, None where that is nothing."""
+    if stop <= start:
+        return None
+    array = frame.to_ndarray()
+    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
+    array = np.ascontiguousarray(array[:, start * channels : stop * channels])
+    part = av.AudioFrame.from_ndarray(array, frame.format.name, frame.layout.name)
+    part.sample_rate = frame.sample_rate
+    return part

@@ -1,0 +1,143 @@
+"""One picture of a clip: native samples, and RGB as a view of them that can be changed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from .color import ColorTags
+from .convert import block_reduce, chroma_codes, is_full_range, luma_codes, rgb_codes, to_rgb
+from .layout import Layout, component_view, copy_frame, indices, layout_of, new_frame, samples
+
+
+class Frame:
+    """A frame as decoded, upright.
+
+    `index` counts the frames given out, from 0; `pts` and `duration` are in units of `time_base` seconds, as in the source.
+    `rgb` is uint8 [H, W, 3], read-only: change a copy and hand it to `with_rgb`.
+    """
+
+    def __init__(
+        self,
+        native: av.VideoFrame,
+        layout: Layout,
+        color: ColorTags,
+        index: int,
+        pts: int,
+        time_base: Fraction,
+        duration: int = 0,
+    ) -> None:
+        self.native, self.layout, self.color = native, layout, color
+        self.index, self.pts, self.time_base, self.duration = index, pts, time_base, duration
+        self._rgb: np.ndarray | None = None
+
+    @classmethod
+    def from_rgb(cls, array: np.ndarray, index: int, pts: int | None = None, time_base: Fraction = Fraction(1, 25)) -> Frame:
+        """A frame from bare uint8 [H, W, 3] RGB or [H, W, 4] RGBA. `pts` defaults to `index`."""
+        array = np.asarray(array)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
+            raise ValueError(f"an RGB frame is uint8 [H, W, 3] or [H, W, 4], got {array.dtype} {list(array.shape)}")
+        layout = layout_of("rgb24" if array.shape[2] == 3 else "rgba")
+        native = new_frame(array.shape[1], array.shape[0], layout)
+        for i in indices(layout):
+            component_view(native, layout, i)[:] = array[..., i]
+        return cls(native, layout, ColorTags(), index, index if pts is None else pts, time_base, 1)
+
+    @property
+    def width(self) -> int:
+        return self.native.width
+
+    @property
+    def height(self) -> int:
+        return self.native.height
+
+    @property
+    def time(self) -> Fraction:
+        """Presentation time in seconds, on the source's clock."""
+        return self.pts * self.time_base
+
+    @property
+    def rgb(self) -> np.ndarray:
+        if self._rgb is None:
+            rgb = to_rgb(self.native, self.layout, self.color)
+            rgb.flags.writeable = False
+            self._rgb = rgb
+        return self._rgb
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """uint8 [H, W], or None where the source has no alpha."""
+        if self.layout.alpha is None:
+            return None
+        values = samples(self.native, self.layout, 3)
+        return values.copy() if self.layout.bits == 8 else np.rint(values * (255 / self.layout.peak)).astype(np.uint8)
+
+    def planes(self) -> list[np.ndarray]:
+        """Copies of the native sample values: (Y, U, V), (Y,) or (R, G, B), then alpha if there is one."""
+        return [samples(self.native, self.layout, i).copy() for i in indices(self.layout)]
+
+    def with_rgb(self, rgb: np.ndarray, inside: np.ndarray | None = None) -> Frame:
+        """This frame with the pixels of `rgb` (uint8 [H, W, 3]) that differ from `self.rgb` put in; all else bit-exact.
+
+        Luma is replaced where a pixel differs. A chroma sample is replaced where any pixel of its block differs and
+        all of them are `inside` (bool [H, W]; None = everywhere). RGB formats have no chroma: each pixel that differs
+        is replaced. Alpha stays.
+        """
+        shape = (self.height, self.width)
+        rgb = np.asarray(rgb)
+        if rgb.dtype != np.uint8 or rgb.shape != (*shape, 3):
+            raise ValueError(f"rgb must be uint8 {[*shape, 3]}, got {rgb.dtype} {list(rgb.shape)}")
+        if inside is not None and inside.shape != shape:
+            raise ValueError(f"inside must be {list(shape)}, got {list(inside.shape)}")
+        rect = _changed_rectangle(rgb, self.rgb, self.layout.block)
+        if rect is None:
+            return self
+        native = copy_frame(self.native, self.layout)
+        patch = rgb[rect]
+        differs = (patch != self.rgb[rect]).any(axis=2)
+        _put(native, self.layout, self.color.resolved(self.width, self.height), rect, patch, differs, inside)
+        return Frame(native, self.layout, self.color, self.index, self.pts, self.time_base, self.duration)
+
+
+def _changed_rectangle(new: np.ndarray, old: np.ndarray, block: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Rows and columns that bound every difference, grown to whole chroma blocks; None where nothing differs."""
+    differs = new != old
+    rows = np.flatnonzero(differs.reshape(len(differs), -1).any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=(0, 2)))
+    return _aligned(rows[0], rows[-1] + 1, block[1], new.shape[0]), _aligned(columns[0], columns[-1] + 1, block[0], new.shape[1])
+
+
+def _aligned(start: int, stop: int, step: int, limit: int) -> slice:
+    return slice(int(start) // step * step, min(-(-int(stop) // step) * step, limit))
+
+
+def _put(
+    native: av.VideoFrame,
+    layout: Layout,
+    tags: ColorTags,
+    rect: tuple[slice, slice],
+    patch: np.ndarray,
+    differs: np.ndarray,
+    inside: np.ndarray | None,
+) -> None:
+    """Write the pixels of `patch` that differ into `native`, luma by pixel and chroma by block."""
+    if layout.family == "rgb":
+        for i in range(3):
+            component_view(native, layout, i)[rect][differs] = rgb_codes(patch[..., i], layout)[differs]
+        return
+    full = is_full_range(layout, tags)
+    component_view(native, layout, 0)[rect][differs] = luma_codes(patch, layout, tags, full)[differs]
+    if layout.family == "gray":
+        return
+    blocks = block_reduce(differs, layout.block, np.any)
+    if inside is not None:
+        blocks &= block_reduce(np.ascontiguousarray(inside[rect], bool), layout.block, np.all)
+    block_w, block_h = layout.block
+    rows, columns = rect
+    for i, codes in enumerate(chroma_codes(patch, layout, tags, full), start=1):
+        view = component_view(native, layout, i)[rows.start // block_h :, columns.start // block_w :]
+        view[: codes.shape[0], : codes.shape[1]][blocks] = codes[blocks]

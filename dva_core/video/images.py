@@ -1,0 +1,93 @@
+"""A folder of images as a clip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import DVAError
+from .frame import Frame
+from .info import VideoInfo
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_EXIF_ORIENTATION = 274
+
+
+def natural_key(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key under which frame_2 comes before frame_10."""
+    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", path.name) if part]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files of a folder in natural order."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    if not files:
+        raise DVAError(f"The folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}); name a folder that does.")
+    return sorted(files, key=natural_key)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, or [H, W, 4] where the image has transparency; EXIF orientation applied."""
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith(("I", "F")):  # 16 bits a sample: Pillow's own conversion would clip, not scale
+                grey = np.asarray(upright).astype(np.float64) / 257
+                return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            has_alpha = upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info
+            return np.asarray(upright.convert("RGBA" if has_alpha else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) from the header alone."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.") from error
+    return (height, width) if turned else (width, height)
+
+
+class ImageFolder:
+    """Streams the images of a folder; the same interface as a video source (`info`, `frames`, `count`)."""
+
+    def __init__(self, folder: Path, rate: Fraction, start: Fraction, length: Fraction | None, every: int) -> None:
+        files = list_images(folder)
+        size = upright_size(files[0])
+        for path in files:
+            if upright_size(path) != size:
+                raise DVAError(
+                    f"{path} is {'x'.join(map(str, upright_size(path)))} but {files[0].name} is {size[0]}x{size[1]}; "
+                    "give all images of the folder one size."
+                )
+        first = -(-start * rate // 1)  # the first image shown at or after `start`
+        last = len(files) if length is None else min(len(files), -(-(start + length) * rate // 1))
+        self._files = list(enumerate(files))[first:last:every]
+        if not self._files:
+            seconds = float(len(files) / rate)
+            raise DVAError(f"No image of {folder} lies in the part asked for: it lasts {seconds:g} s at {rate} images a second.")
+        alpha = read_image(files[0]).shape[2] == 4
+        info = VideoInfo.for_images(*size, rate, alpha=alpha)
+        count = len(self._files)
+        self.info = replace(info, rate=rate / every, frames=count, duration=count * every / rate, start=start, length=length, every=every)
+
+    def frames(self) -> Iterator[Frame]:
+        for index, (number, path) in enumerate(self._files):
+            array = read_image(path)
+            if self.info.pix_fmt == "rgba" and array.shape[2] == 3:
+                array = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
+            frame = Frame.from_rgb(array[..., : 4 if self.info.pix_fmt == "rgba" else 3], index, number, self.info.time_base)
+            frame.duration = self.info.every
+            yield frame
+
+    def count(self) -> int:
+        return len(self._files)

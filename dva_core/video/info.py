@@ -1,0 +1,47 @@
+"""What is known of a clip before its frames are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from .color import ColorTags
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Properties of the frames a reader gives out (after turning, `start`, `length` and `every`).
+
+    width, height: pixels, upright. rate: frames a second, exact, of the frames given out. time_base: seconds a tick of `Frame.pts`.
+    frames: their number where the container says it, else None. rotation: clockwise degrees the stored picture was turned.
+    duration: seconds, or None. variable_rate: the timestamps are uneven (judged by the first 300). origin: time zero of
+    the clip on the source's clock, seconds. trimmed: a `start` or `length` was asked for.
+    """
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pix_fmt: str = "rgb24"
+    frames: int | None = None
+    duration: Fraction | None = None
+    color: ColorTags = field(default_factory=ColorTags)
+    rotation: int = 0
+    sample_aspect: Fraction | None = None
+    has_audio: bool = False
+    variable_rate: bool = False
+    origin: Fraction = Fraction(0)
+    start: Fraction = Fraction(0)
+    length: Fraction | None = None
+    every: int = 1
+
+    @property
+    def trimmed(self) -> bool:
+        return self.start > 0 or self.length is not None
+
+    @staticmethod
+    def for_images(width: int, height: int, rate: Fraction | int, frames: int | None = None, alpha: bool = False) -> VideoInfo:
+        """For bare RGB frames (`Frame.from_rgb`) at a constant rate, `pts` counting frames."""
+        rate = Fraction(rate)
+        duration = frames / rate if frames is not None else None
+        return VideoInfo(width, height, rate, 1 / rate, "rgba" if alpha else "rgb24", frames, duration)

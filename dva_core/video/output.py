@@ -1,0 +1,159 @@
+"""Checks of an output before any work is done, and the encoder settings for a codec."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import av
+
+from ..errors import DVAError
+from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
+from .convert import is_full_range
+from .layout import Layout, layout_of, planar_yuv
+
+log = logging.getLogger(__name__)
+
+CONTAINERS = {"h264": {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}, "ffv1": {".mkv": "matroska"}}
+CODECS = (*CONTAINERS, "png")
+FRAME_PATTERN = "frame_{:06d}.png"
+MARKER = ".dva_frames"  # lies in every PNG folder written here: only such a folder is ever replaced
+
+
+def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.PathLike | None = None) -> Path:
+    """The output path, after making sure that it can be written; raises DVAError with one sentence where it cannot.
+
+    Call it before the work starts. `source`: the input, which must not be the output.
+    """
+    path = Path(path)
+    if codec not in CODECS:
+        raise DVAError(f"The codec {codec!r} is not known; choose {', '.join(CODECS[:-1])} or {CODECS[-1]}.")
+    if source is not None and Path(source).exists() and path.exists() and path.samefile(source):
+        raise DVAError(f"The output {path} is the input itself; choose another name.")
+    if codec == "png":
+        _check_folder_output(path)
+    else:
+        container_format(path, codec)
+        if path.is_dir():
+            raise DVAError(f"The output {path} is a folder; name a file in it.")
+    _check_parent(path)
+    return path
+
+
+def container_format(path: Path, codec: str) -> str:
+    """FFmpeg's name of the container a suffix stands for; DVAError where it does not hold the codec."""
+    suffixes = CONTAINERS[codec]
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise DVAError(f"{codec} cannot be written to {path.name!r}; end the name in {' or '.join(suffixes)}.")
+    return suffixes[suffix]
+
+
+def _check_folder_output(path: Path) -> None:
+    if path.suffix.lower() in {s for table in CONTAINERS.values() for s in table} | {".avi", ".webm", ".png"}:
+        raise DVAError(f"png writes a folder of images, but {path.name!r} looks like a file; name a folder.")
+    if path.exists() and not path.is_dir():
+        raise DVAError(f"The output {path} is a file; name a folder for the images.")
+    if path.is_dir() and not owns_folder(path) and any(path.iterdir()):
+        raise DVAError(f"The folder {path} is not empty and was not written by this program; choose a new or an empty one.")
+
+
+def owns_folder(path: Path) -> bool:
+    """Whether a folder holds nothing but an earlier PNG output."""
+    names = {p.name for p in path.iterdir()}
+    frames = (n for n in names if n != MARKER)
+    return MARKER in names and all(n.startswith("frame_") and n.endswith(".png") and n[6:-4].isdigit() for n in frames)
+
+
+def _check_parent(path: Path) -> None:
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise DVAError(f"The output folder {parent} does not exist; create it first.")
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
+def write_error(error: Exception, path: Path) -> DVAError:
+    """One sentence for a failure to write to `path`."""
+    parent = path.absolute().parent
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DVAError(f"The disk is full: {path} could not be written; free some space in {parent} and start again.")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DVAError(f"The folder {parent} may not be written to; choose another one or change its permissions.")
+    reason = getattr(error, "strerror", None) or error
+    return DVAError(f"{path} could not be written ({reason}); check the disk and the name.")
+
+
+@cache
+def encoder_formats(encoder: str) -> frozenset[str]:
+    """Pixel formats an encoder takes; DVAError where this FFmpeg lacks it."""
+    try:
+        return frozenset(f.name for f in av.Codec(encoder, "w").video_formats or ())
+    except av.codec.codec.UnknownCodecError as error:
+        raise DVAError(f"This FFmpeg has no {encoder} encoder; install PyAV from its wheel (pip install av).") from error
+
+
+def encoder_format(codec: str, layout: Layout, width: int, height: int) -> str:
+    """The encoder's pixel format nearest to the native one, never of another size.
+
+    ffv1 keeps every sample. h264: chroma subsampling is kept, but an odd size is not possible with it, so such pictures
+    become 4:4:4 (chroma repeated); more than 10 bits become 10; RGB and gray become 4:2:0; alpha is dropped.
+    """
+    return _ffv1_format(layout) if codec == "ffv1" else _h264_format(layout, width, height)
+
+
+def _ffv1_format(layout: Layout) -> str:
+    formats = encoder_formats("ffv1")
+    if layout.name in formats:
+        return layout.name
+    if layout.family == "yuv":
+        name = planar_yuv(layout.bits, layout.log2_w, layout.log2_h, layout.alpha is not None)
+    elif layout.family == "rgb" and layout.bits == 8:
+        name = "bgra" if layout.alpha else "bgr0"
+    elif layout.family == "rgb":
+        name = "rgba64le" if layout.alpha else "rgb48le"
+    else:
+        name = "rgba64le" if layout.bits > 8 else "bgra"  # gray with alpha
+    if name not in formats:
+        raise DVAError(f"ffv1 here cannot hold the pixel format {layout.name}; use h264 or png.")
+    return name
+
+
+def _h264_format(layout: Layout, width: int, height: int) -> str:
+    if layout.alpha is not None:
+        log.warning("h264 holds no transparency: it is dropped")
+    shape = (layout.log2_w, layout.log2_h) if layout.family == "yuv" else (1, 1)
+    if shape not in ((1, 1), (1, 0)):
+        shape = (0, 0)
+    if width % (1 << shape[0]) or height % (1 << shape[1]):
+        log.info("h264 needs an even size for subsampled chroma: %dx%d is written as 4:4:4, which some players cannot show", width, height)
+        shape = (0, 0)
+    bits = 8 if layout.bits == 8 else 10
+    if bits == 10 and planar_yuv(10, *shape) not in encoder_formats("libx264"):
+        log.warning("this libx264 has no 10 bits: 8 are written")
+        bits = 8
+    if layout.bits > bits:
+        log.warning("h264 is written with %d of %d bits", bits, layout.bits)
+    return planar_yuv(bits, *shape)
+
+
+def output_tags(source: Layout, tags: ColorTags, target: str) -> ColorTags:
+    """Tags of the output: those of the source, as far as its samples are kept; RGB that becomes YUV is BT.709 limited."""
+    to = layout_of(target)
+    if source.family == "rgb" and to.family == "yuv":
+        primaries, trc = (BT709.primaries if t == UNSPECIFIED else t for t in (tags.primaries, tags.trc))
+        return replace(BT709, primaries=primaries, trc=trc)
+    if source.family == "yuv" and to.family == "yuv" and not source.full:
+        return tags
+    if to.family == "rgb":
+        return tags
+    return replace(tags, range=RANGE_FULL if is_full_range(source, tags) else RANGE_LIMITED)

@@ -1,0 +1,100 @@
+"""Reading a clip frame by frame: exact timing, upright native pixels, bounded memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import DVAError
+from .frame import Frame
+from .images import ImageFolder
+from .info import VideoInfo
+from .source import VideoFile
+
+log = logging.getLogger(__name__)
+
+
+class VideoReader:
+    """Iterates over the frames of a clip, from its start each time; use as a context manager.
+
+    `info` describes the frames to come. Memory holds the few frames the decoder needs, whatever the clip's length.
+    """
+
+    def __init__(self, source: VideoFile | ImageFolder, path: Path) -> None:
+        self._source = source
+        self.path = path
+        self.info: VideoInfo = source.info
+        self._running: weakref.WeakSet = weakref.WeakSet()
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = self._source.frames()
+        self._running.add(frames)
+        return frames
+
+    def count_frames(self) -> int:
+        """How many frames iteration gives, exactly as the packets tell; reads the file but decodes nothing."""
+        return self.info.frames if self.info.frames is not None else self._source.count()
+
+    def close(self) -> None:
+        """Close the files of iterations left half-way."""
+        for frames in list(self._running):
+            frames.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_video(
+    path: str | os.PathLike,
+    start: float | Fraction = 0,
+    length: float | Fraction | None = None,
+    every: int = 1,
+    rate: float | Fraction | str = 25,
+) -> VideoReader:
+    """A reader of a video file or a folder of images.
+
+    start, length: seconds from the clip's beginning; frames with start <= time < start + length are given, by timestamp.
+    every: give each `every`-th of those frames; the clip keeps its duration at rate / every.
+    rate: images a second, for a folder only.
+    Raises DVAError, in one sentence, for what cannot be read.
+    """
+    path = Path(path)
+    start = _seconds("start", start)
+    length = None if length is None else _seconds("length", length)
+    if length is not None and length <= 0:
+        raise DVAError("length must be more than 0 seconds; leave it out for the whole clip.")
+    if int(every) != every or every < 1:
+        raise DVAError(f"every must be a whole number from 1, not {every}.")
+    if not path.exists():
+        raise DVAError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        return VideoReader(ImageFolder(path, _rate(rate), start, length, int(every)), path)
+    return VideoReader(VideoFile(path, start, length, int(every)), path)
+
+
+def _seconds(name: str, value: float | Fraction) -> Fraction:
+    try:
+        # 0.1 means a tenth of a second, not the binary number nearest to it
+        seconds = value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise DVAError(f"{name} must be a number of seconds, not {value!r}.") from error
+    if seconds < 0:
+        raise DVAError(f"{name} must not be negative ({value}).")
+    return seconds
+
+
+def _rate(value: float | Fraction | str) -> Fraction:
+    try:
+        rate = value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise DVAError(f"rate must be images a second such as 25 or 30000/1001, not {value!r}.") from error
+    if not 0 < rate <= 1000:
+        raise DVAError(f"rate must lie between 0 and 1000 images a second, not {value}.")
+    return rate

@@ -1,0 +1,273 @@
+"""A video file as FFmpeg decodes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from ..errors import DVAError
+from .clock import Clock, frame_rate
+from .color import ColorTags
+from .convert import convert
+from .frame import Frame
+from .info import VideoInfo
+from .layout import Turn, known_format, layout_of, turn_frame
+
+log = logging.getLogger(__name__)
+
+HEAD_PACKETS = 300  # timestamps looked at to judge the frame rate
+SEEK_MARGIN = Fraction(1)  # seconds before `start` to look for a keyframe: open groups of pictures lose their first frames
+_COUNTED = ("mov,mp4", "matroska")  # containers whose packets each hold one frame and a timestamp
+
+
+class VideoFile:
+    """Opens the file anew for each pass; `info` comes from the headers, the first frame and the first timestamps."""
+
+    def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
+        self.path, self._start, self._length, self._every = path, start, length, every
+        with closing(open_container(path)) as container:
+            stream = video_stream(container, path)
+            pts = head_timestamps(container, stream)
+        with closing(open_container(path)) as container:
+            stream = video_stream(container, path)
+            origin = time_zero(container)
+            first = next(_decode(container, stream, []), None)
+            if first is None:
+                raise DVAError(f"No frame of {path} can be decoded: the file is empty or broken; convert it anew.")
+            self._turn = display_turn(first)
+            native, layout = turn_frame(*known_format(first), self._turn)
+            self._tick = stream.time_base
+            even = pts[:-4] if len(pts) > 8 else pts  # the last ones read may still miss frames that come later in the file
+            candidates = (stream.base_rate, stream.guessed_rate, stream.average_rate)
+            rate, variable = frame_rate(candidates, stream.average_rate, even, self._tick)
+            self._clock = Clock.of(self._tick, rate, variable, pts[0] if pts else 0)
+            self._frame_ticks = max(1, round(1 / (rate * self._tick)))
+            self._step = Fraction(1) / rate
+            whole = _duration(container, stream, origin)
+            self.info = VideoInfo(
+                width=native.width,
+                height=native.height,
+                rate=rate / every,
+                time_base=self._clock.time_base,
+                pix_fmt=layout.name,
+                frames=self._known_count(container, stream),
+                duration=_selected_duration(whole, start, length),
+                color=_color_tags(stream, first),
+                rotation=self._turn.degrees,
+                sample_aspect=_aspect(stream, self._turn),
+                has_audio=container.streams.best("audio") is not None,
+                variable_rate=variable,
+                origin=origin,
+                start=start,
+                length=length,
+                every=every,
+            )
+
+    def frames(self) -> Iterator[Frame]:
+        """The selected frames, upright, in order of time."""
+        problems: list[str] = []
+        given = 0
+        last_pts = None
+        with closing(open_container(self.path)) as container:
+            stream = video_stream(container, self.path)
+            for number, (pts, native) in enumerate(self._selected(container, stream, problems)):
+                if number % self._every:
+                    continue
+                pts = self._clock.pts(pts)
+                last_pts = pts if last_pts is None else max(pts, last_pts + 1)  # encoders want rising timestamps
+                yield self._frame(native, given, last_pts)
+                given += 1
+        if not given:
+            raise DVAError(self._nothing())
+        if problems:
+            count, reason = len(problems), problems[0]
+            log.warning("%s is damaged: %d places could not be decoded (%s); %d frames were", self.path, count, reason, given)
+        elif self.info.frames is not None and given < self.info.frames:
+            log.warning("%s ends early: %d of %d frames were decoded", self.path, given, self.info.frames)
+
+    def count(self) -> int:
+        """Selected frames by packet timestamps; where packets carry none, by decoding."""
+        with closing(open_container(self.path)) as container:
+            stream = video_stream(container, self.path)
+            if container.format.name.startswith(_COUNTED):
+                times = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
+                if None not in times:
+                    return -(-sum(self._keeps(t) for t in times) // self._every)
+        with closing(open_container(self.path)) as container:
+            stream = video_stream(container, self.path)
+            return -(-sum(1 for _ in self._selected(container, stream, [])) // self._every)
+
+    def _known_count(self, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+        """The container's own count: exact for a whole mp4/mov, elsewhere not given or not to be trusted."""
+        if self._start or self._length is not None or not container.format.name.startswith("mov,mp4") or not stream.frames:
+            return None
+        return -(-stream.frames // self._every)
+
+    def _keeps(self, pts: int) -> bool:
+        seconds = pts * self._tick - self.info.origin
+        return (seconds >= self._start or not self._start) and (self._length is None or seconds < self._start + self._length)
+
+    def _selected(self, container, stream, problems: list[str]) -> Iterator[tuple[int, av.VideoFrame]]:
+        end = None if self._length is None else self._start + self._length
+        for pts, frame in self._timed(container, stream, problems):
+            if self._keeps(pts):
+                yield pts, frame
+            elif end is not None and pts * self._tick - self.info.origin >= end:
+                return
+
+    def _timed(self, container, stream, problems: list[str]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(pts, frame) from a keyframe before `start`, or from the beginning where seeking does not land before it."""
+        frames = self._sought(container, stream, problems)
+        if frames is None:
+            with closing(open_container(self.path)) as fresh:
+                yield from self._with_pts(_decode(fresh, video_stream(fresh, self.path), problems))
+            return
+        yield from self._with_pts(frames)
+
+    def _sought(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
+        if self._start <= 2 * SEEK_MARGIN:
+            return _decode(container, stream, problems)
+        target = self._start + self.info.origin
+        try:
+            container.seek(int((target - SEEK_MARGIN) / self._tick), stream=stream, backward=True)
+        except av.error.FFmpegError:
+            return None
+        frames = _decode(container, stream, problems)
+        first = next(frames, None)
+        if first is None or first.pts is None or first.pts * self._tick > target or not first.key_frame:
+            problems.clear()
+            return None
+        return _chain(first, frames)
+
+    def _with_pts(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+        expected = round(self.info.origin / self._tick)
+        for frame in frames:
+            pts = expected if frame.pts is None else frame.pts
+            expected = pts + self._frame_ticks
+            yield pts, frame
+
+    def _frame(self, native: av.VideoFrame, index: int, pts: int) -> Frame:
+        seconds = native.duration * self._tick if self.info.variable_rate and native.duration else self._step
+        duration = round(seconds * self._every / self._clock.time_base)
+        native, layout = turn_frame(*known_format(native), self._turn)
+        if (native.width, native.height) != (self.info.width, self.info.height):
+            raise DVAError(
+                f"{self.path} changes its size to {native.width}x{native.height} at frame {index}; "
+                "convert it to one size first or use length to stop before."
+            )
+        if layout.name != self.info.pix_fmt:
+            native = convert(native, layout, self.info.color, self.info.pix_fmt, self.info.color)
+            layout = layout_of(self.info.pix_fmt)
+        return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, max(1, duration))
+
+    def _nothing(self) -> str:
+        if self.info.trimmed:
+            return f"No frame of {self.path} lies in the part asked for (start {float(self._start):g} s); choose a start inside the clip."
+        return f"No frame of {self.path} can be decoded: the file is broken; convert it anew."
+
+
+def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    yield first
+    yield from rest
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """The file opened for reading; DVAError where that fails."""
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except (PermissionError, av.error.PermissionError) as error:
+        raise DVAError(f"{path} may not be read; change its permissions.") from error
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DVAError(f"{path} is not a video that can be opened, or is cut short ({reason}); convert it anew.") from error
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The first picture stream that is no cover image, decoding with threads."""
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not int(stream.disposition) & int(av.stream.Disposition.attached_pic):
+            stream.thread_type = "AUTO"
+            return stream
+    raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
+
+
+def _decode(container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
+    """All frames that can be decoded; what fails is noted in `problems` and passed over."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = stream.decode(None) if packet is None else packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            problems.append(str(error.strerror))
+            if packet is None:
+                return
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                problems.append("corrupt frame")
+            yield frame
+        if packet is None:
+            return
+
+
+def time_zero(container: av.container.InputContainer) -> Fraction:
+    """Where the clip begins on its own clock, seconds: the earliest stream's start, but not before 0.
+
+    Sound that starts a little before 0 is encoder delay, which players cut.
+    """
+    streams = [*container.streams.video[:1], *(s for s in [container.streams.best("audio")] if s)]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
+    return max(Fraction(0), min(starts, default=Fraction(0)))
+
+
+def head_timestamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
+    """Sorted pts of the first packets."""
+    try:
+        return sorted(p.pts for p in islice(container.demux(stream), HEAD_PACKETS) if p.pts is not None)
+    except av.error.FFmpegError:
+        return []
+
+
+def display_turn(frame: av.VideoFrame) -> Turn:
+    """The turn asked for by the frame's display matrix."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return Turn.of_matrix(np.frombuffer(data, np.int32))
+    return Turn()
+
+
+def _aspect(stream: av.VideoStream, turn: Turn) -> Fraction | None:
+    aspect = stream.sample_aspect_ratio
+    if not aspect or aspect == 1:
+        return None
+    return 1 / aspect if turn.transpose else aspect
+
+
+def _color_tags(stream: av.VideoStream, frame: av.VideoFrame) -> ColorTags:
+    context = stream.codec_context
+    return ColorTags(int(context.color_primaries), int(context.color_trc), int(frame.colorspace), int(frame.color_range))
+
+
+def _duration(container: av.container.InputContainer, stream: av.VideoStream, origin: Fraction) -> Fraction | None:
+    if stream.duration is not None and stream.time_base:
+        begin = (stream.start_time or 0) * stream.time_base
+        return begin - origin + stream.duration * stream.time_base
+    return Fraction(container.duration, av.time_base) if container.duration else None
+
+
+def _selected_duration(whole: Fraction | None, start: Fraction, length: Fraction | None) -> Fraction | None:
+    if whole is None:
+        return length
+    rest = max(Fraction(0), whole - start)
+    return rest if length is None else min(rest, length)

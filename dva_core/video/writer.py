@@ -1,0 +1,237 @@
+"""Writing a clip: timestamps, colour and sound as in the source; the file appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import cv2
+import numpy as np
+
+from ..errors import DVAError
+from .audio import Soundtrack, has_audio
+from .convert import convert
+from .frame import Frame
+from .info import VideoInfo
+from .layout import copy_frame, layout_of
+from .output import FRAME_PATTERN, MARKER, check_output, container_format, encoder_format, output_tags, owns_folder, write_error
+
+log = logging.getLogger(__name__)
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_FAILURES = (OSError, av.error.FFmpegError)
+
+
+class VideoWriter:
+    """Context manager that writes frames to `path`.
+
+    info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" (.mp4, .mov, .mkv), "ffv1" (lossless,
+    .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better. audio_from: file whose sound is
+    carried over, cut to the video where a part was asked for or fewer frames were written. copy_audio=False encodes it anew.
+    On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
+    sentence for what the user can mend, the output's folder included, before any frame is written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        info: VideoInfo,
+        codec: str = "h264",
+        quality: float = 18,
+        audio_from: str | os.PathLike | None = None,
+        preset: str = "medium",
+        copy_audio: bool = True,
+    ) -> None:
+        self.path = check_output(path, codec)
+        if not 0 <= quality <= 51:
+            raise DVAError(f"quality must lie between 0 and 51 (crf; 18 is near lossless), not {quality}.")
+        if preset not in PRESETS:
+            raise DVAError(f"The preset {preset!r} is not known; choose one of {', '.join(PRESETS)}.")
+        self.info, self.codec = info, codec
+        self.frames = 0
+        sound = Path(audio_from) if audio_from is not None else None
+        try:
+            if codec == "png":
+                self._sink = _FolderSink(self.path)
+            else:
+                self._sink = _FileSink(self.path, info, codec, {"crf": f"{quality:g}", "preset": preset}, sound, copy_audio)
+        except _FAILURES as error:
+            raise write_error(error, self.path) from error
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def write(self, frame: Frame) -> None:
+        """Append a frame; its `pts` must be above the last one's."""
+        if (frame.width, frame.height) != (self.info.width, self.info.height):
+            raise DVAError(
+                f"Frame {self.frames} is {frame.width}x{frame.height} but the output is {self.info.width}x{self.info.height}; "
+                "give all frames one size."
+            )
+        try:
+            self._sink.write(frame)
+        except _FAILURES as error:
+            raise write_error(error, self.path) from error
+        self.frames += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._sink.abort()
+            return
+        try:
+            if not self.frames:
+                raise DVAError(f"No frame was given for {self.path}; nothing is written.")
+            self._sink.commit()
+        except _FAILURES as error:
+            self._sink.abort()
+            raise write_error(error, self.path) from error
+        except BaseException:
+            self._sink.abort()
+            raise
+
+
+class _FileSink:
+    """A container file: encoder, sound, temporary name."""
+
+    def __init__(self, path: Path, info: VideoInfo, codec: str, options: dict[str, str], sound: Path | None, copy_audio: bool) -> None:
+        self._path, self._info = path, info
+        form = container_format(path, codec)
+        source = layout_of(info.pix_fmt)
+        self._pix_fmt = encoder_format(codec, source, info.width, info.height)
+        self._tags = output_tags(source, info.color, self._pix_fmt)
+        sounding = sound is not None and has_audio(sound)
+        self._soundtrack: Soundtrack | None = None
+        self._container: av.container.OutputContainer | None = None
+        self._temporary = _beside(path, "part")
+        self._durations: dict[int, int] = {}
+        self._zero: Fraction | None = None
+        self._end = Fraction(0)
+        try:
+            container_options = {} if form == "matroska" else {"movflags": "+faststart"}
+            self._container = av.open(str(self._temporary), "w", format=form, container_options=container_options)
+            self._stream = self._add_video(codec, options)
+            if sounding:
+                self._soundtrack = Soundtrack(sound, self._container, form, info.trimmed, copy_audio)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _add_video(self, codec: str, options: dict[str, str]) -> av.VideoStream:
+        info, tags = self._info, self._tags
+        if codec == "ffv1":
+            options = {"level": "3", "slicecrc": "1", "g": "1"}
+        stream = self._container.add_stream(
+            {"h264": "libx264"}.get(codec, codec),
+            rate=info.rate,
+            options=options,
+            width=info.width,
+            height=info.height,
+            pix_fmt=self._pix_fmt,
+            time_base=info.time_base,
+        )
+        context = stream.codec_context
+        context.thread_type = "AUTO"
+        context.color_primaries, context.color_trc = tags.primaries, tags.trc
+        context.colorspace, context.color_range = tags.matrix, tags.range
+        if info.sample_aspect:
+            context.sample_aspect_ratio = info.sample_aspect
+        return stream
+
+    def write(self, frame: Frame) -> None:
+        if self._zero is None:
+            self._begin(frame)
+        shift = round(self._zero / frame.time_base)
+        native = convert(frame.native, frame.layout, frame.color, self._pix_fmt, self._tags)
+        if native is frame.native:
+            native = copy_frame(native, frame.layout)  # its timestamp is set below; the caller's frame stays as it is
+        native.colorspace, native.color_range = self._tags.matrix, self._tags.range
+        native.pict_type = 0  # the source's choice of key frames is not the encoder's
+        ticks = frame.time_base / self._info.time_base
+        native.time_base, native.pts = self._info.time_base, round((frame.pts - shift) * ticks)
+        duration = round(frame.duration * ticks) or max(1, round(1 / (self._info.rate * self._info.time_base)))
+        self._durations[native.pts] = duration
+        self._mux(self._stream.encode(native))
+        time = native.pts * self._info.time_base
+        self._end = time + duration * self._info.time_base
+        if self._soundtrack:
+            self._soundtrack.advance(time)
+
+    def _begin(self, frame: Frame) -> None:
+        """Time zero of the output: the clip's own, or the first frame where a part was asked for."""
+        info = self._info
+        self._zero = frame.time if info.start > 0 else info.origin
+        if self._soundtrack:
+            self._soundtrack.begin(self._zero - info.origin, cut=info.start > 0)
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
+
+    def commit(self) -> None:
+        self._mux(self._stream.encode(None))
+        if self._soundtrack:
+            self._soundtrack.finish(self._sound_end())
+        self._container.close()
+        self._temporary.replace(self._path)
+
+    def _sound_end(self) -> Fraction | None:
+        """Where the sound is cut, output seconds: with the video where a part of the clip was written, else nowhere."""
+        info = self._info
+        short = info.duration is not None and self._end < info.duration - 2 / info.rate
+        return self._end if info.trimmed or short else None
+
+    def abort(self) -> None:
+        if self._soundtrack:
+            self._soundtrack.close()
+        if self._container is not None:
+            with contextlib.suppress(*_FAILURES):
+                self._container.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+
+
+class _FolderSink:
+    """A folder of numbered PNGs: written beside the target, renamed when whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._temporary = _beside(self._path, "part")
+        self._temporary.mkdir()
+        (self._temporary / MARKER).touch()
+        self._count = 0
+
+    def write(self, frame: Frame) -> None:
+        rgb, alpha = frame.rgb, frame.alpha
+        planes = rgb[..., ::-1] if alpha is None else np.dstack([rgb[..., ::-1], alpha])
+        ok, data = cv2.imencode(".png", np.ascontiguousarray(planes), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if not ok:
+            raise OSError(f"frame {self._count} could not be compressed")
+        (self._temporary / FRAME_PATTERN.format(self._count)).write_bytes(data)
+        self._count += 1
+
+    def commit(self) -> None:
+        if not self._path.exists():
+            self._temporary.rename(self._path)
+            return
+        if any(self._path.iterdir()) and not owns_folder(self._path):
+            raise DVAError(f"The folder {self._path} was filled by another program meanwhile; choose another one.")
+        old = _beside(self._path, "old")
+        self._path.rename(old)
+        self._temporary.rename(self._path)
+        shutil.rmtree(old)
+
+    def abort(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A hidden, unused name in the folder of `path`."""
+    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.{suffix}"
