@@ -134,6 +134,7 @@ class BiSeNet(nn.Module):
     """Parsing logits of an aligned face: [B, 3, S, S] in [-1, 1], any S -> [B, 19, 512, 512]."""
 
     native_size, working_size = 256, 512
+    activations_per_image = 2**25  # what one image needs at the most, in values: mostly the logits and the first maps
 
     def __init__(self, operations: ModuleType | type = nn) -> None:
         super().__init__()
