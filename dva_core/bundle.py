@@ -134,7 +134,10 @@ def write_bundle(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # the user's usual one; the library makes files that nobody else may read
         save_file(tensors, partial, metadata=metadata)
+        partial.chmod(mode)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise DVAError(f"{path} cannot be written ({one_line(error)}); choose a folder with room that you may write to.") from error

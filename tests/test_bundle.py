@@ -110,6 +110,12 @@ def test_writing_is_all_or_nothing(tmp_path, tiny, monkeypatch):
     assert os.listdir(tmp_path) == ["m.safetensors"] and target.read_bytes() == tiny.read_bytes()  # noqa: PTH208
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_read_the_file_as_any_other(tmp_path, tiny):
+    (tmp_path / "usual").touch()
+    assert tiny.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_writing_refuses_what_could_not_be_loaded(tmp_path):
     tensors = tiny_tensors()
     del tensors["fusion.bias"]
