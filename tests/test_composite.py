@@ -97,6 +97,16 @@ def test_removed_structure_leaves_no_ghost():
     assert np.abs(result[95:111, 80:160].astype(int) - 180).max() < 6
 
 
+def test_detail_stays_where_structure_is_added_or_too_faint_to_tell():
+    rng = np.random.default_rng(0)
+    bare, other = rng.normal(0, 0.005, (2, 3, SIZE, SIZE)).astype(np.float32)
+    assert composite.kept_detail(other, bare).min() > 0.99
+    bar = bare.copy()
+    bar[:, 20:23, 10:38] -= 0.8
+    assert composite.kept_detail(bar, bare).min() > 0.9
+    assert composite.kept_detail(bare, bar)[21, 24] == 0
+
+
 def test_enlarging_a_small_difference_is_smooth():
     frame = np.full((700, 700, 3), 128, np.uint8)
     rebuilt = np.zeros((3, 64, 64), np.float32)
