@@ -1,8 +1,10 @@
 """The model file: one .safetensors with every network, the configuration and where it all comes from.
 
-Metadata (strings): `config` (JSON, see docs), `licence`, `source`, `model_card`, `precision` and `fingerprint`, the SHA-256 of
-configuration and tensors as stored. The fingerprint is written once and checked on every load, so that a damaged file never
-runs, and a decomposed clip can name the model it was made with.
+Tensors: noise_predictor.*, fusion.{weight, bias}, identity_encoder.*, motion_encoder.*, and where the model has them face_parser.*,
+detector.*, landmarks.*, attributes.identity.{weight [K, D], bias [K], mean [D], std [D]}, attributes.motion.shift [M, D_motion].
+Metadata (strings): `config` (JSON, as `convert.published_config` shows), `licence`, `source`, `model_card`, `precision` and
+`fingerprint`, the SHA-256 of configuration and tensors as stored. The fingerprint is written once and checked on every load,
+so that a damaged file never runs, and a decomposed clip can name the model it was made with.
 """
 
 from __future__ import annotations
