@@ -43,7 +43,7 @@ def paste(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frame with the edited crop in its square, uint8 [H, W, 3], and where it could change, bool [H, W].
 
-    edited, rebuilt: the decoded crop after and before the edit, float32 [3, S, S]; mask: soft, float32 [S, S].
+    edited, rebuilt: the decoded crop after and before the edit, float32 [3, S, S]; mask: soft, float32, square, of any size.
     detail "transfer": up(edited) + w (frame - up(rebuilt)), where w keeps the frame's own detail, 1 where the edit left the
     structure alone and 0 where the old detail would show through the new; blended over the frame by the mask.
     edited == rebuilt gives back the frame, bit for bit. detail "model": up(edited) over the frame by the mask, as in the paper (sec. 4).
