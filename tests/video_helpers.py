@@ -50,7 +50,7 @@ def make_clip(
     options: dict[str, str] | None = None,
 ) -> Path:
     """A clip with `sound` (an encoder's name: a 440 Hz tone as long as the pictures) if wanted. tags: primaries, trc, matrix, range."""
-    options = options or ({"crf": "12", "preset": "veryfast"} if codec == "libx264" else {})
+    options = options or ({"crf": "12", "preset": "ultrafast", "bf": "2", "threads": "1"} if codec == "libx264" else {})
     time_base = time_base or 1 / Fraction(rate)
     pts = list(range(frames)) if pts is None else list(pts)
     with av.open(str(path), "w") as out:
@@ -115,10 +115,9 @@ def sound_samples(path: Path) -> tuple[Fraction, np.ndarray]:
 def raw_planes(path: Path) -> list[list[bytes]]:
     """The decoded planes of every frame, straight from PyAV, for pixel formats without row padding issues."""
     with av.open(str(path)) as container:
-        return [[_rows(plane) for plane in frame.planes] for frame in container.decode(video=0)]
+        return [[_rows(plane, frame.format.name) for plane in frame.planes] for frame in container.decode(video=0)]
 
 
-def _rows(plane: av.video.plane.VideoPlane) -> bytes:
+def _rows(plane: av.video.plane.VideoPlane, pix_fmt: str) -> bytes:
     array = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    used = plane.width * (2 if "10le" in plane.frame.format.name or "12le" in plane.frame.format.name else 1)
-    return array[:, :used].tobytes()
+    return array[:, : plane.width * (2 if pix_fmt.endswith("le") else 1)].tobytes()

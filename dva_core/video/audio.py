@@ -18,6 +18,7 @@ from .source import open_container, time_zero
 log = logging.getLogger(__name__)
 
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
@@ -180,7 +181,10 @@ def _add_encoder(output: av.container.OutputContainer, codec: str, source: av.Au
     rate = source.codec_context.sample_rate
     if codec == "aac" and rate not in _AAC_RATES:
         rate = min((r for r in _AAC_RATES if r >= rate), default=_AAC_RATES[-1])
-    stream = output.add_stream(codec, rate=rate, layout=source.codec_context.layout.name)
+    layout = source.codec_context.layout
+    # some containers count channels without naming them
+    name = _LAYOUTS.get(layout.nb_channels, "stereo") if layout.name.endswith("channels") else layout.name
+    stream = output.add_stream(codec, rate=rate, layout=name)
     if codec == "aac":
         stream.bit_rate = 96_000 * source.codec_context.channels
     elif codec == "flac" and source.codec_context.format.bytes > 2:

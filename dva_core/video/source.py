@@ -45,6 +45,7 @@ class VideoFile:
             self._turn = display_turn(first)
             native, layout = turn_frame(*known_format(first), self._turn)
             self._tick = stream.time_base
+            self._decode_times_only = container.format.name == "avi"  # it stores no presentation times
             even = pts[:-4] if len(pts) > 8 else pts  # the last ones read may still miss frames that come later in the file
             candidates = (stream.base_rate, stream.guessed_rate, stream.average_rate)
             rate, variable = frame_rate(candidates, stream.average_rate, even, self._tick)
@@ -133,7 +134,7 @@ class VideoFile:
         yield from self._with_pts(frames)
 
     def _sought(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
-        if self._start <= 2 * SEEK_MARGIN:
+        if self._start <= 2 * SEEK_MARGIN or self._decode_times_only:
             return _decode(container, stream, problems)
         target = self._start + self.info.origin
         try:
@@ -149,8 +150,13 @@ class VideoFile:
 
     def _with_pts(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         expected = round(self.info.origin / self._tick)
+        delay = None
         for frame in frames:
-            pts = expected if frame.pts is None else frame.pts
+            pts = frame.pts
+            if self._decode_times_only:
+                delay = frame.dts - expected if delay is None and frame.dts is not None else delay
+                pts = None if frame.dts is None else frame.dts - delay
+            pts = expected if pts is None else pts
             expected = pts + self._frame_ticks
             yield pts, frame
 

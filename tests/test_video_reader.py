@@ -1,0 +1,302 @@
+"""Reading: counts, exact timing, rotation, colour tags, selection, damage, image folders."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from video_helpers import make_clip, picture, raw_planes
+
+from dva_core.errors import DVAError
+from dva_core.video import open_video
+from dva_core.video.clock import Clock, frame_rate
+from dva_core.video.images import natural_key
+
+NTSC = Fraction(30000, 1001)
+
+
+def one_sentence(error: pytest.ExceptionInfo) -> bool:
+    text = str(error.value)
+    return "\n" not in text and text.endswith(".") and text.count(". ") == 0
+
+
+def test_shared_clips_are_75_frames_at_25(shared):
+    for path in sorted(shared("data/clips").glob("*.mpg")):
+        with open_video(path) as reader:
+            assert reader.info.rate == 25 and (reader.info.width, reader.info.height) == (360, 288)
+            assert reader.info.has_audio and not reader.info.variable_rate
+            assert reader.count_frames() == 75
+            times = [f.time for f in reader]
+        assert times == [Fraction(i, 25) for i in range(75)]
+
+
+def test_native_planes_are_the_decoders(tmp_path):
+    path = make_clip(tmp_path / "a.mp4", 6)
+    reference = raw_planes(path)
+    frames = list(open_video(path))
+    assert [[p.tobytes() for p in f.planes()] for f in frames] == reference
+    assert [f.index for f in frames] == list(range(6))
+
+
+def test_iterates_more_than_once_and_closes_early(tmp_path):
+    with open_video(make_clip(tmp_path / "a.mp4", 12)) as reader:
+        running = iter(reader)
+        first = next(running).rgb
+        assert len(list(reader)) == 12
+        assert np.array_equal(next(iter(reader)).rgb, first)
+    with pytest.raises(StopIteration):
+        next(running)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi", "ts"])
+def test_ntsc_rate_is_exact(tmp_path, suffix):
+    path = make_clip(tmp_path / f"a.{suffix}", 40, rate=NTSC)
+    info = open_video(path).info
+    assert info.rate == NTSC and not info.variable_rate
+    times = [f.time for f in open_video(path)]
+    assert [t - times[0] for t in times] == [i / NTSC for i in range(40)]
+
+
+def test_variable_rate_keeps_each_timestamp(tmp_path):
+    pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 45001]
+    path = make_clip(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
+    with open_video(path) as reader:
+        assert reader.info.variable_rate
+        assert [f.time for f in reader] == [Fraction(p, 90000) for p in pts]
+
+
+def test_rate_and_clock_of_rounded_timestamps():
+    tick = Fraction(1, 1000)
+    rounded = [round(i / NTSC / tick) for i in range(50)]
+    assert frame_rate([Fraction(60), NTSC], Fraction(30), rounded, tick) == (NTSC, False)
+    clock = Clock.of(tick, NTSC, False, 0)
+    assert [clock.pts(p) * clock.time_base for p in rounded] == [i / NTSC for i in range(50)]
+    assert clock.pts(1017) * clock.time_base == Fraction(1017, 1000)  # off the rhythm: stays
+    assert frame_rate([NTSC], Fraction(24), [0, 10, 90, 100], tick) == (Fraction(24), True)
+    assert Clock.of(Fraction(1, 90000), Fraction(25), False, 0).time_base == Fraction(1, 90000)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_rotated_clip_comes_upright(tmp_path, degrees):
+    """The tag says by how much (counter-clockwise) a player turns the stored picture."""
+    plain = list(open_video(make_clip(tmp_path / "a.mp4", 3)))
+    with open_video(make_clip(tmp_path / "b.mp4", 3, rotation=degrees)) as reader:
+        turned = list(reader)
+    for a, b in zip(plain, turned):
+        assert np.array_equal(np.rot90(a.rgb, degrees // 90), b.rgb)
+    assert reader.info.rotation == -degrees % 360
+    assert (reader.info.width, reader.info.height) == (turned[0].width, turned[0].height) == turned[0].rgb.shape[1::-1]
+
+
+@pytest.mark.parametrize(
+    ("tags", "pix_fmt"),
+    [((1, 1, 1, 1), "yuv420p"), ((5, 6, 5, 1), "yuv422p"), ((6, 6, 6, 2), "yuv444p"), ((9, 14, 9, 1), "yuv420p10le")],
+)
+def test_colour_tags_are_read_and_used(tmp_path, tags, pix_fmt):
+    path = make_clip(tmp_path / "a.mp4", 2, tags=tags, pix_fmt=pix_fmt, native=True)
+    info = open_video(path).info
+    assert (info.color.primaries, info.color.trc, info.color.matrix, info.color.range) == tags
+    assert info.pix_fmt.replace("j", "") == pix_fmt
+    frame = next(iter(open_video(path)))
+    y, u, v = (p.astype(float) for p in frame.planes())
+    deep = 4 if "10" in pix_fmt else 1
+    kr, kb = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}[tags[2]]
+    luma = y[5, 6] / deep / 255 if tags[3] == 2 else (y[5, 6] / deep - 16) / 219
+    rows, columns = 48 // v.shape[0], 64 // v.shape[1]
+    red = (v[5 // rows, 6 // columns] / deep - 128) / (255 if tags[3] == 2 else 224)
+    blue = (u[5 // rows, 6 // columns] / deep - 128) / (255 if tags[3] == 2 else 224)
+    expected = [luma + 2 * (1 - kr) * red, None, luma + 2 * (1 - kb) * blue]
+    expected[1] = (luma - kr * expected[0] - kb * expected[2]) / (1 - kr - kb)
+    assert np.abs(frame.rgb[5, 6] - np.clip(np.multiply(expected, 255), 0, 255)).max() <= 0.75
+
+
+def test_start_and_length_select_by_timestamp(tmp_path):
+    path = make_clip(tmp_path / "a.mp4", 150, rate=25, options={"g": "30", "crf": "30", "preset": "ultrafast"})
+    everything = [f.rgb for f in open_video(path)]
+    for start, length in [(0, 0.4), (0.04, None), (0.05, 0.2), (3.5, 0.5), (3.51, 0.09), (5.9, None), (5.96, 9), (0.1, 0.1)]:
+        with open_video(path, start=start, length=length) as reader:
+            first, last = Fraction(str(start)), Fraction(str(start)) + (99 if length is None else Fraction(str(length)))
+            wanted = [i for i in range(150) if first <= Fraction(i, 25) < last]
+            frames = list(reader)
+            assert [f.time * 25 for f in frames] == wanted
+            assert all(np.array_equal(f.rgb, everything[i]) for f, i in zip(frames, wanted))
+            assert reader.count_frames() == len(wanted)
+            assert reader.info.frames is None or reader.info.frames == len(wanted)
+
+
+def test_shared_clip_seeks_exactly(shared):
+    path = shared("data/clips/swiz3n.mpg")
+    everything = list(open_video(path))
+    for start in (0.5, 2.1, 2.5, 2.96):
+        part = list(open_video(path, start=start))
+        assert len(part) == sum(f.time >= Fraction(str(start)) for f in everything)
+        assert all(a.pts == b.pts and np.array_equal(a.rgb, b.rgb) for a, b in zip(part, everything[-len(part) :]))
+
+
+def test_every_nth_frame(tmp_path):
+    with open_video(make_clip(tmp_path / "a.mp4", 11, rate=24), every=4) as reader:
+        frames = list(reader)
+        assert [f.time for f in frames] == [0, Fraction(4, 24), Fraction(8, 24)]
+        assert [f.index for f in frames] == [0, 1, 2]
+        assert reader.info.rate == 6 and reader.info.frames == 3
+
+
+def test_frame_counts(tmp_path):
+    assert open_video(make_clip(tmp_path / "a.mp4", 9)).info.frames == 9
+    matroska = open_video(make_clip(tmp_path / "a.mkv", 9))
+    assert matroska.info.frames is None and matroska.count_frames() == 9
+
+
+def test_late_start_gives_the_origin(tmp_path):
+    pts = [126000 + 3600 * i for i in range(5)]
+    with open_video(make_clip(tmp_path / "a.ts", pts=pts, time_base=Fraction(1, 90000))) as reader:
+        first = next(iter(reader))
+        assert reader.info.origin == first.time > 0
+    assert len(list(open_video(tmp_path / "a.ts", start=0.08))) == 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: (p / "text.mp4").write_text("this is not a video\n" * 50) and p / "text.mp4",
+        lambda p: (p / "empty.mp4").write_bytes(b"") or p / "empty.mp4",
+        lambda p: p / "absent.mp4",
+        lambda p: (p / "cut.mp4").write_bytes(make_clip(p / "whole.mp4", 20).read_bytes()[:1500]) and p / "cut.mp4",
+        lambda p: (p / "folder").mkdir() or p / "folder",
+    ],
+    ids=["text", "empty", "absent", "cut short", "empty folder"],
+)
+def test_what_cannot_be_opened_is_said_in_a_sentence(tmp_path, make):
+    path = make(tmp_path)
+    with pytest.raises(DVAError) as error:
+        list(open_video(path))
+    assert one_sentence(error) and str(path) in str(error.value)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    from video_helpers import tone
+
+    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=48000, layout="stereo")
+        for chunk in tone(0.5, 48000, "fltp"):
+            out.mux(stream.encode(chunk))
+        out.mux(stream.encode(None))
+    with pytest.raises(DVAError, match="no picture stream") as error:
+        open_video(tmp_path / "a.m4a")
+    assert one_sentence(error)
+
+
+def test_start_beyond_the_end(tmp_path):
+    path = make_clip(tmp_path / "a.mp4", 10)
+    with pytest.raises(DVAError, match="lies in the part asked for") as error:
+        list(open_video(path, start=9))
+    assert one_sentence(error)
+
+
+@pytest.mark.parametrize("bad", [{"start": -1}, {"start": "soon"}, {"length": 0}, {"every": 0}, {"every": 1.5}])
+def test_bad_selections(tmp_path, bad):
+    with pytest.raises(DVAError) as error:
+        open_video(make_clip(tmp_path / "a.mp4", 3), **bad)
+    assert one_sentence(error)
+
+
+def test_damage_in_the_middle_is_passed_over_with_one_warning(tmp_path, caplog):
+    path = make_clip(tmp_path / "a.mkv", 60, size=(160, 120), options={"g": "10", "crf": "5", "preset": "ultrafast"}, native=True)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 6000] = bytes(np.random.default_rng(0).integers(0, 256, 6000, dtype=np.uint8))
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        frames = list(open_video(path))
+    assert 30 <= len(frames) <= 60
+    assert len(caplog.records) == 1 and "damaged" in caplog.text and f"{len(frames)} frames" in caplog.text
+
+
+def test_clip_that_ends_early_warns(tmp_path, caplog):
+    path = make_clip(tmp_path / "a.mp4", 60, size=(160, 120), native=True, options={"crf": "5"})
+    fast = tmp_path / "fast.mp4"
+    with av.open(str(path)) as source, av.open(str(fast), "w", container_options={"movflags": "+faststart"}) as out:
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    fast.write_bytes(fast.read_bytes()[: fast.stat().st_size // 2])
+    with caplog.at_level(logging.WARNING):
+        frames = list(open_video(fast))
+    assert 5 < len(frames) < 60 and len(caplog.records) == 1
+
+
+def test_memory_stays_bounded(tmp_path):
+    """Frames handed out are not kept: at most a few are alive while a long clip is read."""
+    import gc
+    import weakref
+
+    alive = []
+    most = 0
+    for frame in open_video(make_clip(tmp_path / "a.mp4", 80)):
+        alive.append(weakref.ref(frame))
+        most = max(most, sum(r() is not None for r in alive))
+    gc.collect()
+    assert most <= 3
+
+
+def test_odd_and_unusual_formats(tmp_path):
+    """An unlisted format (palette) is converted; a GIF has alpha in its frames."""
+    Image.fromarray(picture(0, 33, 21)).quantize(16).save(tmp_path / "a.png")
+    (tmp_path / "one").mkdir()
+    frame = next(iter(open_video(tmp_path / "a.png")))
+    assert frame.rgb.shape == (21, 33, 3)
+    assert np.array_equal(frame.rgb, np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+
+
+def folder_of(path, count=12, size=(20, 14), suffix="png"):
+    path.mkdir()
+    for i in range(count):
+        Image.fromarray(picture(i, *size)).save(path / f"shot_{i}.{suffix}")
+    (path / "notes.txt").write_text("not an image")
+    return path
+
+
+def test_folder_of_images_in_natural_order(tmp_path):
+    folder = folder_of(tmp_path / "f")
+    with open_video(folder, rate="30000/1001") as reader:
+        frames = list(reader)
+        assert reader.info.rate == NTSC and reader.info.frames == len(frames) == reader.count_frames() == 12
+    for i, frame in enumerate(frames):
+        assert np.array_equal(frame.rgb, picture(i, 20, 14)) and frame.time == i / NTSC
+    part = list(open_video(folder, start=0.2, length=0.2, every=2))
+    assert [f.time * 25 for f in part] == [5, 7, 9]
+    assert natural_key(folder / "shot_2.png") < natural_key(folder / "shot_10.png")
+
+
+def test_folder_of_mixed_sizes_is_refused(tmp_path):
+    folder = folder_of(tmp_path / "f", 3)
+    Image.fromarray(picture(9, 22, 14)).save(folder / "shot_9.png")
+    with pytest.raises(DVAError, match=r"shot_9\.png is 22x14") as error:
+        open_video(folder)
+    assert one_sentence(error)
+
+
+def test_images_with_alpha_orientation_and_damage(tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    rgba = np.dstack([picture(0, 8, 6), np.full((6, 8), 77, np.uint8)])
+    Image.fromarray(rgba).save(folder / "0.png")
+    assert (next(iter(open_video(folder))).alpha == 77).all()
+
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    exif = Image.Exif()
+    exif[274] = 6  # shown turned clockwise
+    Image.fromarray(picture(0, 32, 16)).save(turned / "0.jpg", exif=exif, quality=95)
+    info = open_video(turned).info
+    assert (info.width, info.height) == (16, 32)
+
+    (turned / "1.jpg").write_bytes(b"no image")
+    with pytest.raises(DVAError, match=r"1\.jpg cannot be read"):
+        open_video(turned)

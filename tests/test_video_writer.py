@@ -1,0 +1,314 @@
+"""Writing: lossless round trips, timing, colour, formats, refusals, and what is left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from video_helpers import make_clip, picture, raw_planes
+
+from dva_core.errors import DVAError
+from dva_core.video import Frame, VideoInfo, VideoWriter, check_output, open_video
+from dva_core.video.layout import layout_of
+from dva_core.video.output import encoder_format
+
+NTSC = Fraction(30000, 1001)
+
+
+def one_sentence(error: pytest.ExceptionInfo) -> bool:
+    text = str(error.value)
+    return "\n" not in text and text.endswith(".") and text.count(". ") == 0
+
+
+def copy(source, target, codec="h264", **select):
+    """Every frame passed through untouched."""
+    with open_video(source, **select) as reader, VideoWriter(target, reader.info, codec, preset="ultrafast") as writer:
+        for frame in reader:
+            writer.write(frame)
+    return target
+
+
+def probe(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        context = stream.codec_context
+        tags = (context.color_primaries, context.color_trc, frames[0].colorspace, frames[0].color_range)
+        return stream, frames, tuple(int(t) for t in tags)
+
+
+def test_shared_clip_lossless_round_trip(shared, tmp_path):
+    source = shared("data/clips/brbk7n.mpg")
+    target = copy(source, tmp_path / "a.mkv", "ffv1")
+    assert raw_planes(source) == raw_planes(target)
+    with open_video(source) as a, open_video(target) as b:
+        assert a.info.rate == b.info.rate == 25
+        assert all(np.array_equal(x.rgb, y.rgb) and x.time == y.time for x, y in zip(a, b))
+
+
+NATIVE = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "yuv444p12le"]
+
+
+@pytest.mark.parametrize("pix_fmt", [*NATIVE, "gray", "yuva420p", "bgr0", "bgra", "gbrp10le"])
+@pytest.mark.parametrize("size", [(64, 48), (37, 23)])
+def test_ffv1_keeps_native_samples(tmp_path, pix_fmt, size):
+    source_format = {"yuvj420p": "yuv420p"}.get(pix_fmt, pix_fmt)
+    tags = (1, 1, 1, 2) if pix_fmt == "yuvj420p" else None
+    source = make_clip(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=source_format, native=True, tags=tags)
+    target = copy(source, tmp_path / "b.mkv", "ffv1")
+    a, b = list(open_video(source)), list(open_video(target))
+    assert len(a) == len(b) == 3 and a[0].layout == b[0].layout and a[0].layout.name == source_format
+    for x, y in zip(a, b):
+        assert all(np.array_equal(p, q) for p, q in zip(x.planes(), y.planes()))
+        assert np.array_equal(x.rgb, y.rgb)
+
+
+@pytest.mark.parametrize("pix_fmt", ["nv12", "p010le", "yuyv422", "rgb24", "rgba", "gbrp", "gbrap", "ya8", "nv24", "bgr48le"])
+def test_ffv1_holds_formats_it_does_not_know_losslessly(tmp_path, pix_fmt):
+    from video_helpers import noise_frame
+
+    from dva_core.video import ColorTags
+
+    frames = [Frame(noise_frame(pix_fmt, 16, 12, i), layout_of(pix_fmt), ColorTags(matrix=1), i, i, Fraction(1, 25), 1) for i in range(2)]
+    info = VideoInfo(16, 12, Fraction(25), Fraction(1, 25), pix_fmt, color=ColorTags(matrix=1))
+    with VideoWriter(tmp_path / "a.mkv", info, "ffv1") as writer:
+        for frame in frames:
+            writer.write(frame)
+    for a, b in zip(frames, open_video(tmp_path / "a.mkv")):
+        assert np.array_equal(a.rgb, b.rgb)
+        assert a.alpha is None or np.array_equal(a.alpha, b.alpha)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_h264_keeps_count_rate_and_time(tmp_path, suffix):
+    source = make_clip(tmp_path / "a.mp4", 40, rate=NTSC)
+    target = copy(source, tmp_path / f"b.{suffix}")
+    with open_video(source) as a, open_video(target) as b:
+        assert b.info.rate == NTSC and b.count_frames() == 40
+        assert [f.time for f in a] == [f.time for f in b]
+    stream, _, _ = probe(target)
+    assert stream.average_rate == NTSC and stream.codec_context.name == "h264"
+
+
+def test_length_of_the_last_frame(tmp_path):
+    target = copy(make_clip(tmp_path / "a.mp4", 30, rate=25), tmp_path / "b.mp4", every=5)
+    info = open_video(target).info
+    assert info.frames == 6 and info.rate == 5 and info.duration == Fraction(30, 25)
+
+
+def test_variable_rate_is_carried_through(tmp_path):
+    pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 45001]
+    source = make_clip(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
+    target = copy(source, tmp_path / "b.mp4")
+    stream, frames, _ = probe(target)
+    assert stream.time_base == Fraction(1, 90000) and [f.pts for f in frames] == pts
+
+
+def test_trimmed_part_starts_at_zero(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", 50)
+    target = copy(source, tmp_path / "b.mp4", start=0.5, length=0.5)
+    assert [f.time for f in open_video(target)] == [Fraction(i, 25) for i in range(12)]
+
+
+@pytest.mark.parametrize("tags", [(1, 1, 1, 1), (5, 6, 5, 1), (6, 6, 6, 2), (2, 2, 2, 2), (9, 16, 9, 1)])
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("h264", "mkv"), ("ffv1", "mkv")])
+def test_colour_tags_are_kept(tmp_path, tags, codec, suffix):
+    source = make_clip(tmp_path / "a.mkv", 2, codec="ffv1", tags=tags, native=True)
+    target = copy(source, tmp_path / f"b.{suffix}", codec)
+    assert probe(target)[2] == tags
+
+
+def test_ten_bits_are_kept_in_h264(tmp_path):
+    source = make_clip(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt="yuv420p10le", native=True)
+    stream, _, _ = probe(copy(source, tmp_path / "b.mp4"))
+    assert stream.codec_context.pix_fmt == "yuv420p10le"
+
+
+@pytest.mark.parametrize("size", [(37, 22), (36, 23), (37, 23)])
+def test_odd_sizes_are_kept_in_h264(tmp_path, size):
+    source = make_clip(tmp_path / "a.mkv", 2, size=size, codec="ffv1")
+    target = copy(source, tmp_path / "b.mp4")
+    info = open_video(target).info
+    assert (info.width, info.height) == size and info.pix_fmt == "yuv444p"
+    assert np.abs(next(iter(open_video(target))).rgb.astype(int) - next(iter(open_video(source))).rgb).mean() < 3
+
+
+def test_formats_chosen_for_h264():
+    for native, expected in {
+        "yuv420p": "yuv420p", "yuvj422p": "yuv422p", "nv12": "yuv420p", "p010le": "yuv420p10le", "yuv422p12le": "yuv422p10le",
+        "gray": "yuv420p", "rgb24": "yuv420p", "rgba": "yuv420p", "yuv440p": "yuv444p", "yuv411p": "yuv444p", "gbrp10le": "yuv420p10le",
+    }.items():  # fmt: skip
+        assert encoder_format("h264", layout_of(native), 64, 48) == expected
+    assert encoder_format("h264", layout_of("yuv422p"), 64, 47) == "yuv422p"
+    assert encoder_format("h264", layout_of("yuv422p"), 63, 48) == "yuv444p"
+
+
+def test_rotated_clip_is_written_upright_without_a_tag(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", 3, rotation=90)
+    target = copy(source, tmp_path / "b.mp4")
+    with open_video(source) as a, open_video(target) as b:
+        assert b.info.rotation == 0 and (b.info.width, b.info.height) == (48, 64) == (a.info.width, a.info.height)
+        assert np.abs(next(iter(a)).rgb.astype(int) - next(iter(b)).rgb).mean() < 4
+    assert copy(source, tmp_path / "c.mkv", "ffv1").exists()
+    assert np.array_equal(next(iter(open_video(tmp_path / "c.mkv"))).rgb, next(iter(open_video(source))).rgb)
+
+
+def test_pixel_shape_is_kept(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        for i in range(2):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i, 64, 48), "rgb24").reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    assert open_video(copy(tmp_path / "a.mp4", tmp_path / "b.mp4")).info.sample_aspect == Fraction(16, 11)
+
+
+def test_bare_rgb_to_h264_is_tagged_bt709(tmp_path):
+    info = VideoInfo.for_images(64, 48, NTSC)
+    with VideoWriter(tmp_path / "a.mp4", info, quality=8) as writer:
+        for i in range(8):
+            writer.write(Frame.from_rgb(picture(i, 64, 48), i, time_base=info.time_base))
+    stream, frames, tags = probe(tmp_path / "a.mp4")
+    assert tags[:3] == (1, 1, 1) and stream.codec_context.pix_fmt == "yuv420p" and len(frames) == 8
+    assert stream.average_rate == NTSC
+    for i, frame in enumerate(open_video(tmp_path / "a.mp4")):
+        assert np.abs(frame.rgb[16:].astype(int) - picture(i, 64, 48)[16:]).mean() < 3
+
+
+def test_bare_rgb_into_a_yuv_clip(tmp_path):
+    """A host may hand RGB for a clip whose info is native."""
+    info = open_video(make_clip(tmp_path / "a.mp4", 3, tags=(6, 6, 6, 1))).info
+    with VideoWriter(tmp_path / "b.mkv", info, "ffv1") as writer:
+        writer.write(Frame.from_rgb(picture(0, 64, 48), 0, 0, info.time_base))
+    assert np.abs(next(iter(open_video(tmp_path / "b.mkv"))).rgb[16:].astype(int) - picture(0, 64, 48)[16:]).max() <= 6
+
+
+def test_png_folder_round_trip(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", 5)
+    folder = copy(source, tmp_path / "frames", "png")
+    names = sorted(p.name for p in folder.glob("*.png"))
+    assert names == [f"frame_{i:06d}.png" for i in range(5)]
+    with open_video(source) as a, open_video(folder) as b:
+        assert all(np.array_equal(x.rgb, y.rgb) for x, y in zip(a, b)) and b.count_frames() == 5
+    copy(make_clip(tmp_path / "c.mp4", 3), folder, "png")  # its own folder is replaced whole
+    assert len(list(folder.glob("*.png"))) == 3
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_png_refuses_a_folder_that_is_not_its_own(tmp_path):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    Image.fromarray(picture(0, 8, 8)).save(folder / "frame_000000.png")
+    with pytest.raises(DVAError, match="was not written by this program") as error:
+        check_output(folder, "png")
+    assert one_sentence(error) and (folder / "frame_000000.png").exists()
+    mine = copy(make_clip(tmp_path / "a.mp4", 2), tmp_path / "mine", "png")
+    (mine / "thesis.txt").write_text("dear")
+    with pytest.raises(DVAError, match="was not written by this program"):
+        check_output(mine, "png")
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty", "png")
+
+
+def test_png_keeps_alpha(tmp_path):
+    rgba = np.dstack([picture(0, 16, 12), np.arange(192, dtype=np.uint8).reshape(12, 16)])
+    with VideoWriter(tmp_path / "f", VideoInfo.for_images(16, 12, 25, alpha=True), "png") as writer:
+        writer.write(Frame.from_rgb(rgba, 0))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "f" / "frame_000000.png")), rgba)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "words"),
+    [
+        ("a.avi", "h264", "h264 cannot be written to 'a.avi'"),
+        ("a.mp4", "ffv1", "ffv1 cannot be written to 'a.mp4'"),
+        ("a", "h264", "cannot be written to 'a'"),
+        ("a.mp4", "vp9", "codec 'vp9' is not known"),
+        ("a.mp4", "png", "name a folder"),
+        ("nowhere/a.mp4", "h264", "does not exist"),
+        ("nowhere/a", "png", "does not exist"),
+    ],
+)
+def test_impossible_outputs_are_refused_up_front(tmp_path, name, codec, words):
+    with pytest.raises(DVAError, match=words) as error:
+        check_output(tmp_path / name, codec)
+    assert one_sentence(error)
+
+
+def test_folder_or_input_as_output(tmp_path):
+    (tmp_path / "d.mp4").mkdir()
+    with pytest.raises(DVAError, match="is a folder"):
+        check_output(tmp_path / "d.mp4")
+    source = make_clip(tmp_path / "a.mp4", 2)
+    with pytest.raises(DVAError, match="is the input itself"):
+        check_output(source, source=source)
+    with pytest.raises(DVAError, match="quality"):
+        VideoWriter(tmp_path / "b.mp4", open_video(source).info, quality=70)
+    with pytest.raises(DVAError, match="preset"):
+        VideoWriter(tmp_path / "b.mp4", open_video(source).info, preset="warp")
+
+
+def test_read_only_folder(tmp_path, monkeypatch):
+    if os.geteuid() == 0:  # root may write anywhere: let the operating system's answer be played
+
+        def refuse(*_, **__):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("dva_core.video.output.tempfile.TemporaryFile", refuse)
+    else:
+        tmp_path.chmod(0o500)
+    with pytest.raises(DVAError, match="may not be written to") as error:
+        check_output(tmp_path / "a.mp4")
+    assert one_sentence(error)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.mp4", "h264"), ("out.mkv", "ffv1"), ("out", "png")])
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_exception(tmp_path, name, codec, stop):
+    source = make_clip(tmp_path / "a.mp4", 10)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(stop), open_video(source) as reader, VideoWriter(tmp_path / name, reader.info, codec, audio_from=source) as writer:
+        for frame in reader:
+            writer.write(frame)
+            if frame.index == 4:
+                raise stop
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_existing_output_survives_a_failure_and_is_replaced_by_success(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", 6)
+    target = tmp_path / "b.mp4"
+    target.write_text("precious")
+    with pytest.raises(ZeroDivisionError), open_video(source) as reader, VideoWriter(target, reader.info) as writer:
+        writer.write(next(iter(reader)))
+        raise ZeroDivisionError
+    assert target.read_text() == "precious"
+    copy(source, target)
+    assert open_video(target).info.frames == 6
+
+
+def test_full_disk_is_said_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    source = make_clip(tmp_path / "a.mp4", 6)
+    before = set(tmp_path.iterdir())
+
+    def full(self, packets):
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dva_core.video.writer._FileSink._mux", full)
+    with pytest.raises(DVAError, match="disk is full") as error:
+        copy(source, tmp_path / "b.mp4")
+    assert one_sentence(error) and set(tmp_path.iterdir()) == before
+
+
+def test_no_frames_and_wrong_sizes(tmp_path):
+    info = VideoInfo.for_images(16, 12, 25)
+    with pytest.raises(DVAError, match="No frame was given"), VideoWriter(tmp_path / "a.mp4", info):
+        pass
+    with pytest.raises(DVAError, match="16x12"), VideoWriter(tmp_path / "a.mp4", info) as writer:
+        writer.write(Frame.from_rgb(picture(0, 18, 12), 0))
+    assert not list(tmp_path.iterdir())
