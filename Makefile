@@ -1,0 +1,26 @@
+# Two commands: `make demo` and `make test`. Each sets up a virtual environment first; on Windows see README.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet -e ".[demo,train,test]"
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m dva_core demo -o demo_output
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache
