@@ -142,7 +142,9 @@ def detector_loss(maps, wanted) -> Tensor:
     return total
 
 
-def train_detector(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 15, batch: int = 16, size: int = 256, seed: int = 0) -> dict:
+def train_detector(
+    faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 15, batch: int = 16, size: int = 256, seed: int = 0
+) -> dict:
     """Fit CompactDetector; writes `out` and returns recall and false alarms on scenes with held-out people."""
     torch.manual_seed(seed)
     network = CompactDetector().to(memory_format=torch.channels_last)
@@ -151,9 +153,8 @@ def train_detector(faces: FaceSet, variants: Variants, out: Path, *, minutes: fl
             head[-1].bias[0] = -4.0  # most cells hold no face
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
     batches = Batches(faces, variants, batch, minutes, seed)
-    points5 = faces.points5[variants.original.clip(0)] if (variants.original < 0).sum() == 0 else None
-    rows = np.flatnonzero((variants.original >= 0)) if points5 is None else np.arange(len(variants.pictures))
-    training = rows[~faces.held_out[variants.original[rows]]]
+    real = np.flatnonzero(variants.original >= 0)  # morphs have no five points of the teacher
+    training = real[~faces.held_out[variants.original[real]]]
     for step, (_, used) in enumerate(batches):
         chosen = batches.rng.choice(training, 64)
         bank = variants.pictures[chosen], variants.landmarks[chosen], faces.points5[variants.original[chosen]]
@@ -192,7 +193,11 @@ def measure(network: CompactDetector, faces: FaceSet, size: int, scenes: int = 2
                     break
         hits += matched
         alarms += len(detected) - matched
-    return {"recall": round(hits / max(total, 1), 4), "false_alarms_a_scene": round(alarms / scenes, 4), "point_error": round(float(np.mean(errors or [np.nan])), 4)}
+    return {
+        "recall": round(hits / max(total, 1), 4),
+        "false_alarms_a_scene": round(alarms / scenes, 4),
+        "point_error": round(float(np.mean(errors or [np.nan])), 4),
+    }
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

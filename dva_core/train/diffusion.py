@@ -19,13 +19,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dva_core.autoencoder import HULL_GROWTH, JAW
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
-from dva_core.autoencoder import HULL_GROWTH, JAW
 from dva_core.networks import build_network
 from dva_core.networks.hull import hull_mask
 from dva_core.train.augment import reframe, relight
-from dva_core.train.encoders import to_images
+from dva_core.train.encoders import encode_faces, to_images
 from dva_core.train.losses import training_losses
 from dva_core.train.synthesis import Variants
 
@@ -34,16 +34,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """What a run is made of; lengths in minutes because a starter is trained for a time, not for a number of steps.
+    """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
 
     people x frames pictures a step, each with two noises. reg_weight scales L_reg; reg_cap bounds its weight at high noise to
     reg_cap sqrt(alpha_bar / (1 - alpha_bar)), where the paper's plain sum (reg_cap = 0) is ruled by the first few timesteps.
     """
 
     minutes: float = 60
-    people: int = 8
+    steps: int = 0
+    people: int = 4
     frames: int = 2
-    learning_rate: float = 5e-4
+    learning_rate: float = 8e-4
     warm_up: int = 200
     ema: float = 0.999
     reg_weight: float = 0.5
@@ -118,10 +119,7 @@ class DiffusionTraining:
         identity, landmarks = build_network(config["identity_encoder"]), build_network(config["motion_encoder"])
         for network, name in ((identity, "identity"), (landmarks, "landmarks")):
             network.load_state_dict(load_file(str(encoders / f"{name}.safetensors")))
-        motion = torch.from_numpy(variants.landmarks[:, JAW:].reshape(len(variants.landmarks), -1).mean(0)) / variants.pictures.shape[1]
-        centre = torch.cat([torch.zeros(config["identity_dim"]), motion])
-        gain = torch.cat([torch.full((config["identity_dim"],), 8.0), torch.full((len(motion),), 16.0)])
-        self.conditioner = Conditioner(identity, landmarks, config["face_dim"], centre, gain)
+        self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *self.scaling(identity, landmarks))
         self.unet = build_network(config["noise_predictor"]).to(memory_format=torch.channels_last)
         self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
@@ -133,10 +131,19 @@ class DiffusionTraining:
         self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(variants.group[rows])) + 1) if len(g) >= settings.frames]
         self.validation = np.flatnonzero(held_out)[:: max(1, held_out.sum() // 48)][:48]
 
+    def scaling(self, identity: nn.Module, landmarks: nn.Module, samples: int = 512) -> tuple[Tensor, Tensor]:
+        """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average."""
+        rows = np.linspace(0, len(self.variants.pictures) - 1, samples).astype(int)
+        z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity.eval(), landmarks.eval(), self.variants.pictures[rows]))
+        gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
+        return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
+
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people."""
         s = self.settings
-        chosen = [self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(len(self.groups), s.people, replace=False)]
+        chosen = [
+            self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(len(self.groups), s.people, replace=False)
+        ]
         rows = np.concatenate(chosen)
         images, points = to_images(self.variants.pictures[rows]), torch.from_numpy(self.variants.landmarks[rows])
         images, _ = reframe(images, points / images.shape[-1], self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
@@ -162,15 +169,21 @@ class DiffusionTraining:
             reg = reg * (self.settings.reg_cap * (a / (1 - a)).sqrt()).clamp(max=1)
         return simple.mean() / 2, reg.mean()
 
+    def used(self) -> float:
+        """Share of the run that is done, 0..1."""
+        return self.step / self.settings.steps if self.settings.steps else self.seconds / (60 * self.settings.minutes)
+
     def run(self) -> dict:
         """Train until the minutes are used up; returns the last validation figures."""
         s, start = self.settings, time.monotonic() - self.seconds
-        limit, saved, figures, recent = s.minutes * 60, self.seconds, {}, []
+        saved, figures, recent = self.seconds, {}, []
         self.out.mkdir(parents=True, exist_ok=True)
+        save_file({"centre": self.conditioner.centre, "gain": self.conditioner.gain}, str(self.out / "scaling.safetensors"))
         self.unet.train()
-        while self.seconds < limit:
-            used = self.seconds / limit
-            self.optimiser.param_groups[0]["lr"] = s.learning_rate * min(1, (self.step + 1) / s.warm_up) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
+        while (used := self.used()) < 1:
+            self.optimiser.param_groups[0]["lr"] = (
+                s.learning_rate * min(1, (self.step + 1) / s.warm_up) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
+            )
             simple, reg = self.losses(*self.batch(), self.generator)
             self.optimiser.zero_grad()
             (2 * simple + s.reg_weight * reg).backward()
@@ -181,8 +194,14 @@ class DiffusionTraining:
             self.seconds = time.monotonic() - start
             recent.append((simple.item(), reg.item()))
             if self.step % 50 == 0:
-                log.info("diffusion: step %d, %.1f of %.0f min, L_simple %.4f, L_reg %.4f", self.step, self.seconds / 60, s.minutes, *np.mean(recent[-50:], 0))
-            if self.seconds - saved > s.save_every * 60 or self.seconds >= limit:
+                log.info(
+                    "diffusion: step %d, %.1f of %.0f min, L_simple %.4f, L_reg %.4f",
+                    self.step,
+                    self.seconds / 60,
+                    s.minutes,
+                    *np.mean(recent[-50:], 0),
+                )
+            if self.seconds - saved > s.save_every * 60 or self.used() >= 1:
                 saved = self.seconds
                 figures = self.validate()
                 self.save(figures)
@@ -201,7 +220,13 @@ class DiffusionTraining:
         self.unet.train()
         simple, reg = np.mean(sums, 0)
         pictures = self.step * self.settings.people * self.settings.frames
-        figures = {"step": self.step, "minutes": round(self.seconds / 60, 2), "pictures": pictures, "simple": round(simple, 5), "reg": round(reg, 5)}
+        figures = {
+            "step": self.step,
+            "minutes": round(self.seconds / 60, 2),
+            "pictures": pictures,
+            "simple": round(float(simple), 5),
+            "reg": round(float(reg), 5),
+        }
         log.info("diffusion: validation %s", figures)
         return figures
 
@@ -218,9 +243,17 @@ class DiffusionTraining:
                 tensors[f"optimiser.{key}.{name}"] = value
         tensors["generator"] = self.generator.get_state()
         tensors["torch_rng"] = torch.get_rng_state()
-        state = {"step": self.step, "seconds": self.seconds, "rng": self.rng.bit_generator.state, "settings": asdict(self.settings), "figures": figures}
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "rng": self.rng.bit_generator.state,
+            "settings": asdict(self.settings),
+            "figures": figures,
+        }
         partial = self.out / "state.partial"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, str(partial), {"state": json.dumps(state), "config": json.dumps(self.config)})
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()}, str(partial), {"state": json.dumps(state), "config": json.dumps(self.config)}
+        )
         partial.replace(self.out / "state.safetensors")
 
     def resume(self) -> None:
@@ -229,12 +262,14 @@ class DiffusionTraining:
         if not path.is_file():
             raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
         with safe_open(str(path), "pt") as file:
-            state, tensors = json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}
+            state, tensors = json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         self._put({k: tensors[f"model.{k}"] for k in self.parameters})
         self.ema.values = {k: tensors[f"ema.{k}"] for k in self.parameters}
         for key, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
-                name: tensors[f"optimiser.{key}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq") if f"optimiser.{key}.{name}" in tensors
+                name: tensors[f"optimiser.{key}.{name}"]
+                for name in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimiser.{key}.{name}" in tensors
             }
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["torch_rng"])
@@ -245,4 +280,4 @@ class DiffusionTraining:
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
     """Configuration and the averaged tensors (noise_predictor.*, fusion.*) of a run's state file, without its optimiser."""
     with safe_open(str(path), "pt") as file:
-        return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}
+        return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dva_core.autoencoder import JAW
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.faces import FaceSet
@@ -27,6 +28,17 @@ log = logging.getLogger(__name__)
 def to_images(pictures: np.ndarray) -> Tensor:
     """uint8 [B, S, S, 3] -> float32 [B, 3, S, S] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def encode_faces(identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """z_id [n, D], unit, and the 51 inner landmarks [n, 102] in 0..1 of uint8 pictures [n, S, S, 3]."""
+    z_id, motion = [], []
+    with torch.inference_mode():
+        for start in range(0, len(pictures), batch):
+            images = to_images(pictures[start : start + batch])
+            z_id.append(identity(images))
+            motion.append(landmarks(images).clamp(0, 1)[:, JAW:].flatten(1))
+    return torch.cat(z_id).numpy(), torch.cat(motion).numpy()
 
 
 class Batches:
@@ -80,10 +92,22 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
     return result
 
 
-def train_identity(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 20, batch: int = 48, seed: int = 0, label_weight: float = 0.3) -> dict:
-    """Fit CompactIdentity; writes `out`, returns the mean cosine to the teacher on held-out people."""
+def train_identity(
+    faces: FaceSet,
+    variants: Variants,
+    out: Path,
+    *,
+    minutes: float = 30,
+    batch: int = 48,
+    seed: int = 0,
+    label_weight: float = 0.3,
+    start: Path | None = None,
+) -> dict:
+    """Fit CompactIdentity, from `start` where given; writes `out`, returns the mean cosine to the teacher on held-out people."""
     torch.manual_seed(seed)
     network = CompactIdentity().to(memory_format=torch.channels_last)
+    if start:
+        network.load_state_dict(load_file(str(start)))
     head = nn.Linear(128, faces.labels.shape[1])
     optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], 2e-3, weight_decay=1e-2)
     batches = Batches(faces, variants, batch, minutes, seed)
@@ -100,13 +124,15 @@ def train_identity(faces: FaceSet, variants: Variants, out: Path, *, minutes: fl
         like = 1 - (z * targets[rows]).sum(1).mean()
         label = labels[torch.from_numpy(variants.original[rows])]
         known = ~label.isnan()
-        told = F.binary_cross_entropy_with_logits(head(8 * z)[known], label[known], pos_weight=balance.expand_as(label)[known]) if known.any() else 0
+        told = z.new_zeros(())
+        if known.any():
+            told = F.binary_cross_entropy_with_logits(head(8 * z)[known], label[known], pos_weight=balance.expand_as(label)[known])
         loss = like + label_weight * told
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if step % 100 == 0:
-            log.info("identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * used, 1 - like.item(), float(told))
+            log.info("identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * used, 1 - like.item(), told.item())
     network.eval()
     rows = batches.held_out
     with torch.inference_mode():

@@ -29,7 +29,8 @@ class FaceSet:
     """Aligned pictures and what is known of them; rows of all arrays belong together.
 
     pictures uint8 [n, S, S, 3]; landmarks float32 [n, 68, 2] and points5 [n, 5, 2] in pixels; embedding [n, 128] unit;
-    labels float32 [n, K] of 1, 0 or nan; names of the K labels; person: cluster of each row; held_out: bool [n].
+    labels float32 [n, K] of 1, 0 or nan; names of the K labels; person: cluster of each row; source: the set it comes from;
+    held_out: bool [n].
     """
 
     pictures: np.ndarray
@@ -39,6 +40,7 @@ class FaceSet:
     labels: np.ndarray
     names: list[str]
     person: np.ndarray
+    source: np.ndarray
     held_out: np.ndarray
 
     def __len__(self) -> int:
@@ -47,7 +49,7 @@ class FaceSet:
     def take(self, rows: np.ndarray) -> FaceSet:
         """The rows given by an index or boolean array."""
         arrays = (getattr(self, key)[rows] for key in ("pictures", "landmarks", "points5", "embedding", "labels"))
-        return FaceSet(*arrays, self.names, self.person[rows], self.held_out[rows])
+        return FaceSet(*arrays, self.names, self.person[rows], self.source[rows], self.held_out[rows])
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -93,5 +95,6 @@ def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> Fa
         labels=np.array([row_labels(row) for row in rows], np.float32),
         names=[*EYE_LABELS, "Male", "Young"],
         person=people,
+        source=np.array([row["set"] for row in rows]),
         held_out=np.array([order[name] % HELD_OUT_EVERY == 0 for name in people]),
     )

@@ -140,7 +140,9 @@ def morph(first, second, share: float):
     return picture, points, share * first[2] + (1 - share) * second[2]
 
 
-def make_variants(faces: FaceSet, teachers: Teachers, *, frames: int = 3, morphs: int = 3000, strength: float = 0.8, seed: int = 0) -> Variants:
+def make_variants(
+    faces: FaceSet, teachers: Teachers, *, frames: int = 4, morphs: int = 2600, strength: float = 0.6, seed: int = 0
+) -> Variants:
     """`frames` expressions of every face and of `morphs` blends of two, with the teacher's identity vector of each picture."""
     rng = np.random.default_rng(seed)
     model = ExpressionModel.fit(faces.landmarks)

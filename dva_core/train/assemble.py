@@ -1,0 +1,68 @@
+"""From trained parts to one bundle: tensors under their prefixes, attribute directions, the model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dva_core.bundle import BundleInfo, write_bundle
+from dva_core.networks import build_network
+from dva_core.train.attributes import fit_directions
+from dva_core.train.diffusion import Conditioner, export
+from dva_core.train.encoders import encode_faces
+from dva_core.train.faces import FaceSet
+
+LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
+SOURCE = "trained by this project: python -m dva_core train starter"
+CARD = """Starter model of the Diffusion Video Autoencoder.
+Data: {count} synthetic faces only (SFHQ and SFHQ-T2I by David Beniaguev, MIT; faker-js portraits, CC0), their morphs and warps.
+No real person trained it; the teachers whose labels it learnt from (YuNet Apache-2.0, MobileFaceNet Apache-2.0, face-api.js MIT)
+were trained on real people.
+Training: {training}
+What it cannot do: fine detail (the noise predictor sees {image_size} x {image_size} pixels), profiles, faces half covered, children;
+attributes follow the pictures it saw, which lean to unsmiling, male and adult faces. Scores of sex and age are what the teachers
+call so, not what people are.
+Use it on footage of people who agree to it.
+"""
+
+
+def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", training: str = "") -> BundleInfo:
+    """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors."""
+    run = Path(run)
+    config, ema = export(run / "diffusion" / "state.safetensors")
+    tensors: dict[str, Tensor] = {f"noise_predictor.{k[5:]}": v for k, v in ema.items() if k.startswith("unet.")}
+    networks = {}
+    for prefix, name in (("identity_encoder", "identity"), ("motion_encoder", "landmarks"), ("detector", "detector")):
+        state = load_file(str(run / f"{name}.safetensors"))
+        tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
+        networks[prefix] = build_network(config[prefix]).eval()
+        networks[prefix].load_state_dict(state)
+    scaling = load_file(str(run / "diffusion" / "scaling.safetensors"))
+    conditioner = Conditioner(
+        networks["identity_encoder"], networks["motion_encoder"], config["face_dim"], scaling["centre"], scaling["gain"]
+    )
+    conditioner.fusion.load_state_dict({k[7:]: v for k, v in ema.items() if k.startswith("fusion.")})
+    tensors["fusion.weight"], tensors["fusion.bias"] = conditioner.folded()
+    z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
+    directions = fit_directions(faces, z_id, motion)
+    config["attributes"] = directions.entries
+    tensors |= directions.tensors
+    card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
+    return write_bundle(
+        out,
+        {k: torch.as_tensor(v) for k, v in tensors.items()},
+        config,
+        licence=LICENCE,
+        source=SOURCE,
+        model_card=card,
+        precision=precision,
+    )
+
+
+def read_figures(run: Path) -> dict:
+    """What the parts' trainings reported, name -> figures."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(run).glob("*.json"))}

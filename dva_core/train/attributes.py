@@ -1,0 +1,120 @@
+"""Attribute directions: one linear classifier an attribute on the identity vector, one landmark shift an expression.
+
+Which space an attribute lives in is decided by held-out people: the one whose linear probe tells it better. The identity
+network is trained to ignore expression, so a smile is found in the motion vector (Kim et al. 2023 edit the identity only).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dva_core.autoencoder import JAW
+from dva_core.errors import DVAError, MissingDependencyError
+from dva_core.faces.align import MIRROR68
+from dva_core.train.faces import FaceSet
+
+log = logging.getLogger(__name__)
+
+LEAST_AUC = 0.8
+MOVES_WITH_EXPRESSION = ("Smiling", "Mouth_Slightly_Open")
+MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
+FOLDS = 5
+
+
+@dataclass
+class Directions:
+    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration."""
+
+    tensors: dict[str, Tensor]
+    entries: list[dict]
+
+
+def probe(inputs: np.ndarray, labels: np.ndarray, people: np.ndarray, regularisation: float) -> tuple[np.ndarray, float, float]:
+    """Weight [D], bias and AUC of a balanced logistic probe; the AUC is measured on people the probe did not see."""
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import roc_auc_score
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError as error:
+        raise MissingDependencyError("Fitting attributes needs scikit-learn: pip install scikit-learn.") from error
+    scores = np.zeros(len(labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for fit, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(inputs, labels, people):
+            model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=500).fit(inputs[fit], labels[fit])
+            scores[test] = model.decision_function(inputs[test])
+        model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=500).fit(inputs, labels)
+    return model.coef_[0], float(model.intercept_[0]), float(roc_auc_score(labels, scores))
+
+
+def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, components: int = 12) -> np.ndarray:
+    """Shift [102] of the inner landmarks from faces without to faces with an expression.
+
+    The difference of the means inside each set of pictures (so that a set's own look drops out), made symmetric, freed of
+    moving, turning and scaling the whole face, and projected on the main components of how faces differ.
+    """
+    differences, weights = [], []
+    for name in np.unique(sets):
+        inside = sets == name
+        yes, no = motion[inside & (labels == 1)], motion[inside & (labels == 0)]
+        if len(yes) >= 5 and len(no) >= 5:
+            differences.append(yes.mean(0) - no.mean(0))
+            weights.append(1 / (1 / len(yes) + 1 / len(no)))
+    if not differences:
+        raise DVAError("No set of pictures shows both faces with and without the expression, five of each at least: add labelled pictures.")
+    shift = np.average(differences, axis=0, weights=weights).reshape(-1, 2)
+    shift = (shift + shift[MIRROR51] * (-1, 1)) / 2
+    mean = motion.mean(0).reshape(-1, 2)
+    rigid = np.arange(36) - JAW  # brows and nose, eyes: what hardly moves tells how the whole face moved
+    still = rigid[(rigid >= 0) & (rigid < 19)]
+    basis = [np.tile((1.0, 0.0), (51, 1)), np.tile((0.0, 1.0), (51, 1)), mean - mean[still].mean(0)]
+    design = np.stack([b[still].ravel() for b in basis], 1)
+    factors = np.linalg.lstsq(design, shift[still].ravel(), rcond=None)[0]
+    shift = (shift - sum(f * b for f, b in zip(factors, basis))).ravel()
+    _, _, rows = np.linalg.svd(motion - motion.mean(0), full_matrices=False)
+    return shift @ rows[:components].T @ rows[:components]
+
+
+def fit_directions(
+    faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = 1.5
+) -> Directions:
+    """Every attribute of the label file that a probe tells with AUC >= LEAST_AUC on unseen people, in the space that knows it.
+
+    z_id [n, D] and motion [n, 102] belong to the rows of `faces`.
+    """
+    mean, std = z_id.mean(0), z_id.std(0) + 1e-6
+    motion_std = (motion - motion.mean(0)) / (motion.std(0) + 1e-6)
+    weights, biases, shifts, entries = [], [], [], []
+    for column, name in enumerate(faces.names):
+        known = ~np.isnan(faces.labels[:, column])
+        labels, people = faces.labels[known, column].astype(int), faces.person[known]
+        if min(labels.sum(), len(labels) - labels.sum()) < 2 * FOLDS:
+            continue
+        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation)
+        _, _, motion_auc = probe(motion_std[known], labels, people, regularisation)
+        by_motion = name in MOVES_WITH_EXPRESSION and motion_auc > auc
+        best = motion_auc if by_motion else auc
+        log.info("attribute %s: AUC identity %.3f, motion %.3f%s", name, auc, motion_auc, "" if best >= LEAST_AUC else ", left out")
+        if best < LEAST_AUC:
+            continue
+        entry = {"name": name, "auc": round(best, 3), "range": [-1.0, 1.0], "yes": int(labels.sum()), "no": int(len(labels) - labels.sum())}
+        if by_motion:
+            shifts.append(expression_gain * expression_shift(motion[known], labels, faces.source[known]))
+            entries.append(entry | {"space": "motion", "index": len(shifts) - 1})
+        else:
+            weights.append(weight)
+            biases.append(bias)
+            entries.append(entry | {"space": "identity", "index": len(weights) - 1})
+    tensors = {}
+    if weights:
+        tensors |= {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
+    if shifts:
+        tensors |= {"motion.shift": np.stack(shifts)}
+    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in tensors.items()}, entries)

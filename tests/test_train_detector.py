@@ -1,0 +1,83 @@
+"""The detector's made-up scenes and the two directions of its encoding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dva_core.faces.detector import FaceDetector, decode, suppress
+from dva_core.faces.types import Face
+from dva_core.networks.compact import STRIDES, CompactDetector
+from dva_core.train.detector import compose, detector_loss, overlap, targets
+
+BOX = np.array([40.0, 50, 100, 130])
+POINTS = np.array([[55.0, 80], [85, 80], [70, 95], [58, 112], [82, 112]])
+
+
+def as_maps(levels):
+    return [(torch.where(score > 0, 6.0, -6.0)[None], geometry[None]) for score, geometry in levels]
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.2])
+def test_decoding_the_targets_gives_the_face_back(scale):
+    faces = suppress(decode(as_maps(targets([(BOX * scale, POINTS * scale)], 320)), 0.5))
+    assert len(faces) == 1
+    assert np.allclose(faces[0].box, BOX * scale, atol=1e-3)
+    assert np.allclose(faces[0].points5, POINTS * scale, atol=1e-3)
+
+
+def test_each_size_belongs_to_one_level():
+    for scale, level in ((0.4, 0), (1.0, 1), (2.0, 2)):
+        hits = [int(score.sum()) for score, _ in targets([(BOX * scale, POINTS * scale)], 320)]
+        assert hits[level] > 0 and sum(hits) == hits[level]
+
+
+def test_loss_prefers_the_right_answer():
+    wanted = [tuple(part[None] for part in level) for level in targets([(BOX, POINTS)], 192)]
+    right = as_maps(targets([(BOX, POINTS)], 192))
+    wrong = as_maps(targets([(BOX + 30, POINTS + 30)], 192))
+    assert detector_loss(right, wanted) < 0.1 * detector_loss(wrong, wanted)
+
+
+def test_suppress_keeps_the_best_of_overlapping_boxes():
+    a, b, c = Face((0, 0, 10, 10), 0.6), Face((1, 1, 11, 11), 0.9), Face((50, 50, 60, 60), 0.7)
+    assert suppress([a, b, c]) == [b, c]
+    assert suppress([]) == []
+
+
+def test_detector_maps_pixels_back_to_the_frame():
+    """A stand-in network finds the face where the picture is bright; the frame is scaled and padded on the way."""
+
+    def network(image):
+        rows, columns = (image[0, 0] > 0.5).nonzero().T
+        x0, x1, y0, y1 = (float(v) for v in (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1))
+        box, size = np.array([x0, y0, x1, y1]), max(image.shape[-2:])
+        return as_maps(targets([(box, np.full((5, 2), (x0 + x1) / 2))], size))
+
+    frame = np.zeros((500, 900, 3), np.uint8)
+    frame[100:300, 400:560] = 255
+    (face,) = FaceDetector(network, sides=(320,)).detect(frame)
+    assert np.allclose(face.box, (400, 100, 560, 300), atol=4)
+
+
+def test_scenes_hold_their_faces(shared):
+    from dva_core.train.faces import read_faces
+
+    faces = read_faces(shared("data/faces128")).take(np.arange(40))
+    rng, seen = np.random.default_rng(0), 0
+    for _ in range(20):
+        frame, found = compose(faces.pictures, faces.landmarks, faces.points5, 192, rng)
+        assert frame.shape == (192, 192, 3) and frame.dtype == np.uint8
+        for box, points in found:
+            seen += 1
+            assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # left is left, mirrored or not
+            assert (points > box[:2]).all() and (points < box[2:]).all()
+        assert all(overlap(a, b) == 0 for i, (a, _) in enumerate(found) for b, _ in found[:i])
+    assert seen > 10
+
+
+def test_network_gives_three_levels():
+    maps = CompactDetector().eval()(torch.zeros(1, 3, 64, 96))
+    assert [tuple(score.shape) for score, _ in maps] == [(1, 64 // s, 96 // s) for s in STRIDES]
+    assert all(geometry.shape[-1] == 14 for _, geometry in maps)

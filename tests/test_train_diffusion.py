@@ -1,0 +1,103 @@
+"""The diffusion training: it learns, it can be stopped and taken up again, its fusion layer folds into the plain one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dva_core.errors import DVAError
+from dva_core.networks import build_network
+from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, export
+from dva_core.train.synthesis import Variants
+
+CONFIG = json.loads((Path(__file__).parent.parent / "configs" / "starter.json").read_text())
+CONFIG |= {
+    "image_size": 16,
+    "face_dim": 16,
+    "noise_predictor": {
+        "type": "unet", "image_size": 16, "patch_size": 2, "base_channels": 8, "channel_multipliers": [1, 2], "num_res_blocks": 1,
+        "attention_resolutions": [4], "embedding_channels": 16, "condition_channels": 16, "dropout": 0.0,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def encoders(tmp_path):
+    torch.manual_seed(0)
+    for name, part in (("identity", "identity_encoder"), ("landmarks", "motion_encoder")):
+        state = build_network(CONFIG[part]).state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, str(tmp_path / f"{name}.safetensors"))
+    return tmp_path
+
+
+def training(encoders, out, steps):
+    rng = np.random.default_rng(0)
+    people, frames = 12, 2
+    variants = Variants(
+        pictures=rng.integers(0, 256, (people * frames, 32, 32, 3), dtype=np.uint8),
+        landmarks=rng.uniform(8, 24, (people * frames, 68, 2)).astype(np.float32),
+        embedding=np.zeros((people * frames, 128), np.float32),
+        group=np.repeat(np.arange(people), frames),
+        original=np.repeat(np.arange(people), frames),
+    )
+    held_out = variants.group < 2
+    return DiffusionTraining(CONFIG, encoders, variants, held_out, out, DiffusionSettings(steps=steps, people=3, warm_up=1))
+
+
+def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path):
+    whole = training(encoders, tmp_path / "whole", 6)
+    whole.run()
+
+    stopped = training(encoders, tmp_path / "stopped", 6)
+    stopped.used = lambda: 1.0 if stopped.step >= 3 else stopped.step / 6
+    stopped.run()
+    resumed = training(encoders, tmp_path / "stopped", 6)
+    resumed.resume()
+    assert resumed.step == 3
+    resumed.run()
+
+    for key, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[key]), key
+    for key, value in whole.ema.values.items():
+        assert torch.equal(value, resumed.ema.values[key]), key
+
+
+def test_the_loss_falls(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 40)
+    before = run.validate()["simple"]
+    after = run.run()["simple"]
+    assert after < 0.97 * before
+
+
+def test_one_identity_for_all_frames_and_each_its_own_motion(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 1)
+    images = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+    z_id, points = run.conditioner.encode(images)
+    each = run.conditioner.identity(images.flatten(0, 1)).unflatten(0, (2, 3))
+    assert torch.allclose(z_id, each.mean(1), atol=1e-6)
+    assert points.shape == (2, 3, 68, 2)
+
+
+def test_the_folded_fusion_layer_is_the_trained_one(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 1)
+    z_id, motion = torch.randn(5, 128), torch.rand(5, 102)
+    weight, bias = run.conditioner.folded()
+    assert torch.allclose(torch.cat([z_id, motion], 1) @ weight.T + bias, run.conditioner.fuse(z_id, motion), atol=1e-4)
+
+
+def test_export_holds_the_averaged_weights(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 2)
+    run.run()
+    config, tensors = export(tmp_path / "run" / "state.safetensors")
+    assert config == CONFIG
+    assert all(torch.equal(tensors[key], value) for key, value in run.ema.values.items())
+
+
+def test_resuming_nothing_says_so(encoders, tmp_path):
+    with pytest.raises(DVAError, match="no run can be resumed"):
+        training(encoders, tmp_path / "none", 1).resume()
