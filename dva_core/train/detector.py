@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dva_core.faces.detector import POINT_UNIT, FaceDetector
+from dva_core.finder import to_images
 from dva_core.networks.compact import STRIDES, CompactDetector
-from dva_core.train.encoders import Batches, one_cycle, to_images
+from dva_core.train.encoders import Batches, one_cycle
 from dva_core.train.faces import FaceSet
 from dva_core.train.synthesis import Variants
 

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from dva_core.autoencoder import HULL_GROWTH, JAW
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.finder import to_images
 from dva_core.networks import build_network
 from dva_core.networks.hull import hull_mask
 from dva_core.train.augment import reframe, relight
-from dva_core.train.encoders import encode_faces, to_images
+from dva_core.train.encoders import encode_faces
 from dva_core.train.losses import training_losses
 from dva_core.train.synthesis import Variants
 

@@ -14,20 +14,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from dva_core.autoencoder import JAW
+from dva_core.finder import to_images
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.faces import FaceSet
 from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
-
-
-def to_images(pictures: np.ndarray) -> Tensor:
-    """uint8 [B, S, S, 3] -> float32 [B, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def encode_faces(identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
