@@ -293,7 +293,7 @@ def source_hash(path: str | Path) -> str:
             if folder:
                 digest.update(file.name.encode() + b"\0")
             with open(file, "rb") as stream:
-                while block := stream.read(1 << 20):
+                while block := stream.read(1 << 16):
                     digest.update(block)
     except OSError as error:
         raise DVAError(f"Cannot read {path}: {error.strerror}.") from error

@@ -210,8 +210,10 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     if settings["solver"] not in SOLVERS:
         raise DVAError(f"There is no solver {settings['solver']!r}; choose one of {', '.join(SOLVERS)}.")
     settings["select"] = parse_face(settings.pop("face"))
-    with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}):
-        return settings
+    with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
+        for _ in clip:  # the first frame tells most of what can be wrong with a file
+            return settings
+    raise DVAError(f"{args.input} has no frames in the chosen range; check --start and --length, or the file.")
 
 
 def refuse_encoding_settings(args: argparse.Namespace) -> None:
