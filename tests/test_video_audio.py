@@ -116,9 +116,10 @@ def level_at(samples: np.ndarray, seconds: float) -> float:
     return float(np.abs(samples[middle - 500 : middle + 500]).max())
 
 
-def test_pcm_is_cut_at_the_sample_without_loss(tmp_path):
+@pytest.mark.parametrize("suffix", ["mov", "mkv"])
+def test_pcm_is_cut_at_the_sample_without_loss(tmp_path, suffix):
     source = make_clip(tmp_path / "a.mov", 50, sound="pcm_s16le")
-    target = copy(source, tmp_path / "b.mov", start=0.52, length=0.4)
+    target = copy(source, tmp_path / f"b.{suffix}", start=0.52, length=0.4)
     _, whole = sound_samples(source)
     begin, part = sound_samples(target)
     first = round(0.52 * 48000)

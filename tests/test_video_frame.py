@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from video_helpers import noise_frame
 
 from dva_core.video import ColorTags, Frame
-from dva_core.video.layout import Turn, layout_of, relayout, turn_frame
+from dva_core.video.layout import Turn, component_view, layout_of, relayout, turn_frame
 
 PLANAR = ["yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuvj420p", "yuv420p10le", "yuv422p12le", "yuv444p10le"]
 OTHERS = ["nv12", "nv21", "p010le", "yuyv422", "uyvy422", "yuva420p", "gray", "gray10le", "ya8"]
@@ -159,6 +159,25 @@ def test_chroma_waits_for_a_whole_block_inside():
     result = frame.with_rgb(rgb, inside)
     touched = frame.planes()[2] != result.planes()[2]
     assert touched[1, 1:3].all() and touched.sum() == 2
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12", "yuv422p10le"])
+def test_neighbours_out_of_gamut_stay_bit_exact(pix_fmt):
+    """Samples that RGB cannot hold come back changed from a round trip: those not changed must not take one."""
+    frame = make(pix_fmt, 16, 16)
+    rng = np.random.default_rng(3)
+    for i in range(3):
+        view = component_view(frame.native, frame.layout, i)
+        view[:] = rng.integers(0, frame.layout.peak + 1, view.shape)
+    rgb = frame.rgb.copy()
+    rgb[2, 2] ^= 0x80
+    rgb[13, 12] ^= 0x80
+    result = frame.with_rgb(rgb, np.ones((16, 16), bool))
+    changed = [np.argwhere(a != b) for a, b in zip(frame.planes(), result.planes())]
+    assert changed[0].tolist() == [[2, 2], [13, 12]]
+    rows = 2 // frame.layout.block[1], 13 // frame.layout.block[1]
+    for chroma in changed[1:]:
+        assert all(tuple(at) in {(rows[0], 1), (rows[1], 6)} for at in chroma)
 
 
 def test_bare_rgb_frames():

@@ -128,6 +128,12 @@ def test_start_and_length_select_by_timestamp(tmp_path):
             assert reader.info.frames is None or reader.info.frames == len(wanted)
 
 
+def test_seek_that_lands_too_late_is_made_good(tmp_path, monkeypatch):
+    path = make_clip(tmp_path / "a.mkv", 150, options={"g": "25", "crf": "30", "preset": "ultrafast"})
+    monkeypatch.setattr("dva_core.video.source.SEEK_MARGIN", Fraction(-2))
+    assert [f.time * 25 for f in open_video(path, start=3)] == list(range(75, 150))
+
+
 def test_shared_clip_seeks_exactly(shared):
     path = shared("data/clips/swiz3n.mpg")
     everything = list(open_video(path))

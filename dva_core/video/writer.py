@@ -113,6 +113,7 @@ class _FileSink:
         self._durations: dict[int, int] = {}
         self._zero: Fraction | None = None
         self._end = Fraction(0)
+        self._first: tuple[int, int] | None = None
         try:
             container_options = {} if form == "matroska" else {"movflags": "+faststart"}
             self._container = av.open(str(self._temporary), "w", format=form, container_options=container_options)
@@ -150,9 +151,9 @@ class _FileSink:
         shift = round(self._zero / frame.time_base)
         native = convert(frame.native, frame.layout, frame.color, self._pix_fmt, self._tags)
         if native is frame.native:
-            native = copy_frame(native, frame.layout)  # its timestamp is set below; the caller's frame stays as it is
+            # a bare copy: the caller's frame keeps its timestamp, the source's choice of key frames is not the encoder's
+            native = copy_frame(native, frame.layout)
         native.colorspace, native.color_range = self._tags.matrix, self._tags.range
-        native.pict_type = 0  # the source's choice of key frames is not the encoder's
         ticks = frame.time_base / self._info.time_base
         native.time_base, native.pts = self._info.time_base, round((frame.pts - shift) * ticks)
         duration = round(frame.duration * ticks) or max(1, round(1 / (self._info.rate * self._info.time_base)))
@@ -173,10 +174,17 @@ class _FileSink:
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._first is None:
+                self._first = (packet.pts, packet.dts)
             self._container.mux(packet)
 
     def commit(self) -> None:
-        self._mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length of the clip
+            last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
+            length = round(self._end / self._info.time_base) - first_pts
+            self._durations[last.pts] = max(1, length - (last.dts - first_dts))
+        self._mux(packets)
         if self._soundtrack:
             self._soundtrack.finish(self._sound_end())
         self._container.close()
