@@ -187,8 +187,30 @@ def test_the_hull_covers_the_face_and_the_forehead():
     assert (turned.rot90(1, (2, 3)) != mask).float().mean() < 0.01
 
 
-def test_hull_mask_of_the_model(model):
+def test_hull_mask_of_the_model(model, monkeypatch):
+    monkeypatch.setattr(model.motion_encoder, "forward", lambda images: oval().expand(len(images), -1, -1))
     images = torch.rand(2, 3, 48, 48)
     video, train = model.face_mask(images), model.face_mask(images, for_video=False)
     assert video.shape == (2, 1, 48, 48) and video.dtype == torch.float32
-    assert (train >= video).all()
+    assert torch.equal(video, hull_mask(oval(), 48).expand(2, -1, -1, -1))
+    assert (train >= video).all() and train.sum() > video.sum()
+
+
+class Stripes(torch.nn.Module):
+    """A parser that sees class 0 in the first 26 columns of 512, class 1 in the next 26, and so on."""
+
+    def forward(self, images):
+        classes = (torch.arange(512) // 26).clamp(max=18).expand(len(images), 512, 512)
+        return torch.nn.functional.one_hot(classes, 19).permute(0, 3, 1, 2).float()
+
+
+def test_a_parsers_classes_make_the_mask():
+    model = DiffusionVideoAutoencoder(SMALL)
+    model.face_parser = Stripes()
+    images = torch.zeros(2, 3, 256, 256)
+    for for_video, outside in ((False, {0, 16, 18}), (True, {0, 7, 8, 14, 16, 17, 18})):
+        mask = model.face_mask(images, for_video)
+        assert mask.shape == (2, 1, 256, 256)
+        assert {k for k in range(19) if mask[1, 0, 100, 13 * k + 6] == 0} == outside
+    small = model.face_mask(torch.zeros(1, 3, 64, 64))
+    assert small[0, 0, 0, 3] == 0 and small[0, 0, 0, 4] == 1  # every eighth column of the parser's, from the first on
