@@ -22,7 +22,7 @@ from dva_core.train.faces import FaceSet
 log = logging.getLogger(__name__)
 
 LEAST_AUC = 0.8
-MOVES_WITH_EXPRESSION = ("Smiling", "Mouth_Slightly_Open")
+EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
 FOLDS = 5
 
@@ -99,7 +99,7 @@ def fit_directions(
             continue
         weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation)
         _, _, motion_auc = probe(motion_std[known], labels, people, regularisation)
-        by_motion = name in MOVES_WITH_EXPRESSION and motion_auc > auc
+        by_motion = name in EXPRESSIONS
         best = motion_auc if by_motion else auc
         log.info("attribute %s: AUC identity %.3f, motion %.3f%s", name, auc, motion_auc, "" if best >= LEAST_AUC else ", left out")
         if best < LEAST_AUC:

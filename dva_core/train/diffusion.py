@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 class DiffusionSettings:
     """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
 
-    people x frames pictures a step, each with two noises. reg_weight scales L_reg; reg_cap bounds its weight at high noise to
+    people x frames pictures a step and process, each with two noises. reg_weight scales L_reg; reg_cap bounds its weight at high noise to
     reg_cap sqrt(alpha_bar / (1 - alpha_bar)), where the paper's plain sum (reg_cap = 0) is ruled by the first few timesteps.
     """
 
@@ -103,7 +104,7 @@ class Ema:
 
 
 class DiffusionTraining:
-    """A run that can be stopped and taken up again.
+    """A run that can be stopped and taken up again, by one process or, under torchrun, by several that share each step's gradient.
 
     Args:
         config: the bundle's configuration (noise_predictor, image_size, face_dim, ...).
@@ -115,6 +116,7 @@ class DiffusionTraining:
 
     def __init__(self, config: dict, encoders: Path, variants: Variants, held_out: np.ndarray, out: Path, settings: DiffusionSettings):
         torch.manual_seed(settings.seed)
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.config, self.variants, self.out, self.settings = config, variants, out, settings
         self.schedule = Schedule(**config["diffusion"])
         identity, landmarks = build_network(config["identity_encoder"]), build_network(config["motion_encoder"])
@@ -127,10 +129,31 @@ class DiffusionTraining:
         self.optimiser = torch.optim.AdamW(self.parameters.values(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
         self.ema = Ema(self.parameters, settings.ema)
         self.step, self.seconds = 0, 0.0
-        self.rng, self.generator = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
+        self.seed_draws(settings.seed + self.rank)
         rows = np.flatnonzero(~held_out)
         self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(variants.group[rows])) + 1) if len(g) >= settings.frames]
         self.validation = np.flatnonzero(held_out)[:: max(1, held_out.sum() // 48)][:48]
+
+    def seed_draws(self, seed: int) -> None:
+        """What this process draws pictures, timesteps and noises from."""
+        self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+
+    def share_gradients(self) -> None:
+        """The mean gradient of all processes, in every process."""
+        if self.world > 1:
+            gradients = [p.grad for p in self.parameters.values()]
+            flat = torch.cat([g.reshape(-1) for g in gradients])
+            dist.all_reduce(flat)
+            for gradient, mean in zip(gradients, (flat / self.world).split([g.numel() for g in gradients])):
+                gradient.copy_(mean.view_as(gradient))
+
+    def agree(self, value: float) -> float:
+        """The first process's value, in every process: clocks differ, and all must stop at the same step."""
+        if self.world == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return shared.item()
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, samples: int = 512) -> tuple[Tensor, Tensor]:
         """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average."""
@@ -188,11 +211,12 @@ class DiffusionTraining:
             simple, reg = self.losses(*self.batch(), self.generator)
             self.optimiser.zero_grad()
             (2 * simple + s.reg_weight * reg).backward()
+            self.share_gradients()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.gradient_clip)
             self.optimiser.step()
             self.step += 1
             self.ema.update(self.parameters, self.step)
-            self.seconds = time.monotonic() - start
+            self.seconds = self.agree(time.monotonic() - start)
             recent.append((simple.item(), reg.item()))
             if self.step % 50 == 0:
                 log.info(
@@ -205,7 +229,8 @@ class DiffusionTraining:
             if self.seconds - saved > s.save_every * 60 or self.used() >= 1:
                 saved = self.seconds
                 figures = self.validate()
-                self.save(figures)
+                if self.rank == 0:
+                    self.save(figures)
         return figures
 
     @torch.no_grad()
@@ -220,7 +245,7 @@ class DiffusionTraining:
         self._put(current)
         self.unet.train()
         simple, reg = np.mean(sums, 0)
-        pictures = self.step * self.settings.people * self.settings.frames
+        pictures = self.step * self.settings.people * self.settings.frames * self.world
         figures = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
@@ -272,10 +297,13 @@ class DiffusionTraining:
                 for name in ("step", "exp_avg", "exp_avg_sq")
                 if f"optimiser.{key}.{name}" in tensors
             }
-        self.generator.set_state(tensors["generator"])
-        torch.set_rng_state(tensors["torch_rng"])
-        self.rng.bit_generator.state = state["rng"]
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.rank == 0:
+            self.generator.set_state(tensors["generator"])
+            torch.set_rng_state(tensors["torch_rng"])
+            self.rng.bit_generator.state = state["rng"]
+        else:
+            self.seed_draws(self.settings.seed + self.rank + 1_000_003 * self.step)
 
 
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -88,6 +88,33 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
     return result
 
 
+@torch.no_grad()
+def forget_expression(network: CompactIdentity, faces: FaceSet, rounds: int = 5) -> None:
+    """Takes out of the identity vector, in place, the directions that tell an expression: that is the motion vector's part.
+
+    Null-space projection (Ravfogel et al. 2020): fit a linear probe, project its direction out of the last layer, and again.
+    """
+    from dva_core.train.attributes import EXPRESSIONS, probe
+
+    features = []
+    hook = network.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    for start in range(0, len(faces), 64):
+        network(to_images(faces.pictures[start : start + 64]))
+    hook.remove()
+    pooled = torch.cat(features)
+    for _ in range(rounds):
+        for name in EXPRESSIONS:
+            labels = faces.labels[:, faces.names.index(name)]
+            known = ~np.isnan(labels)
+            z = F.normalize(network.head(pooled), dim=1).numpy()[known]
+            weight, _, auc = probe(z, labels[known].astype(int), faces.person[known], 10.0)
+            log.info("identity: %s was told with AUC %.3f", name, auc)
+            unit = torch.from_numpy(weight / np.linalg.norm(weight)).float()
+            keep = torch.eye(len(unit)) - torch.outer(unit, unit)
+            network.head.weight.copy_(keep @ network.head.weight)
+            network.head.bias.copy_(keep @ network.head.bias)
+
+
 def train_identity(
     faces: FaceSet,
     variants: Variants,
@@ -130,6 +157,7 @@ def train_identity(
         if step % 100 == 0:
             log.info("identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * used, 1 - like.item(), told.item())
     network.eval()
+    forget_expression(network, faces)
     rows = batches.held_out
     with torch.inference_mode():
         z = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
