@@ -25,6 +25,7 @@ LEAST_AUC = 0.8
 EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
 FOLDS = 5
+LEAST_HELD_OUT = 4  # pictures with and without, among people that no network has seen, for an AUC on these
 
 
 @dataclass
@@ -35,8 +36,13 @@ class Directions:
     entries: list[dict]
 
 
-def probe(inputs: np.ndarray, labels: np.ndarray, people: np.ndarray, regularisation: float) -> tuple[np.ndarray, float, float]:
-    """Weight [D], bias and AUC of a balanced logistic probe; the AUC is measured on people the probe did not see."""
+def probe(
+    inputs: np.ndarray, labels: np.ndarray, people: np.ndarray, regularisation: float, held_out: np.ndarray | None = None
+) -> tuple[np.ndarray, float, float]:
+    """Weight [D], bias and AUC of a balanced logistic probe.
+
+    The AUC is measured on people the probe did not see; on the rows `held_out` (bool [n]) alone where given and they show enough.
+    """
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -51,14 +57,16 @@ def probe(inputs: np.ndarray, labels: np.ndarray, people: np.ndarray, regularisa
             model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=500).fit(inputs[fit], labels[fit])
             scores[test] = model.decision_function(inputs[test])
         model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=500).fit(inputs, labels)
-    return model.coef_[0], float(model.intercept_[0]), float(roc_auc_score(labels, scores))
+    enough = held_out is not None and min(labels[held_out].sum(), (1 - labels[held_out]).sum()) >= LEAST_HELD_OUT
+    rows = held_out if enough else slice(None)
+    return model.coef_[0], float(model.intercept_[0]), float(roc_auc_score(labels[rows], scores[rows]))
 
 
 def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, components: int = 12) -> np.ndarray:
     """Shift [102] of the inner landmarks from faces without to faces with an expression.
 
-    The difference of the means inside each set of pictures (so that a set's own look drops out), made symmetric, freed of
-    moving, turning and scaling the whole face, and projected on the main components of how faces differ.
+    The difference of the means inside each set of pictures (so that a set's own look drops out), freed of moving and scaling the
+    whole face, projected on the main components of how faces differ, and made symmetric.
     """
     differences, weights = [], []
     for name in np.unique(sets):
@@ -70,16 +78,15 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     if not differences:
         raise DVAError("No set of pictures shows both faces with and without the expression, five of each at least: add labelled pictures.")
     shift = np.average(differences, axis=0, weights=weights).reshape(-1, 2)
-    shift = (shift + shift[MIRROR51] * (-1, 1)) / 2
     mean = motion.mean(0).reshape(-1, 2)
-    rigid = np.arange(36) - JAW  # brows and nose, eyes: what hardly moves tells how the whole face moved
-    still = rigid[(rigid >= 0) & (rigid < 19)]
+    still = np.arange(19)  # brows and nose: what hardly moves tells how the whole face moved
     basis = [np.tile((1.0, 0.0), (51, 1)), np.tile((0.0, 1.0), (51, 1)), mean - mean[still].mean(0)]
     design = np.stack([b[still].ravel() for b in basis], 1)
     factors = np.linalg.lstsq(design, shift[still].ravel(), rcond=None)[0]
     shift = (shift - sum(f * b for f, b in zip(factors, basis))).ravel()
     _, _, rows = np.linalg.svd(motion - motion.mean(0), full_matrices=False)
-    return shift @ rows[:components].T @ rows[:components]
+    shift = (shift @ rows[:components].T @ rows[:components]).reshape(-1, 2)
+    return ((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel()
 
 
 def fit_directions(
@@ -87,7 +94,7 @@ def fit_directions(
 ) -> Directions:
     """Every attribute of the label file that a probe tells with AUC >= LEAST_AUC on unseen people, in the space that knows it.
 
-    z_id [n, D] and motion [n, 102] belong to the rows of `faces`.
+    z_id [n, D] and motion [n, 102] belong to the rows of `faces`. AUCs are of the people held out from the networks too.
     """
     mean, std = z_id.mean(0), z_id.std(0) + 1e-6
     motion_std = (motion - motion.mean(0)) / (motion.std(0) + 1e-6)
@@ -97,14 +104,16 @@ def fit_directions(
         labels, people = faces.labels[known, column].astype(int), faces.person[known]
         if min(labels.sum(), len(labels) - labels.sum()) < 2 * FOLDS:
             continue
-        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation)
-        _, _, motion_auc = probe(motion_std[known], labels, people, regularisation)
+        unseen = faces.held_out[known]
+        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation, unseen)
+        _, _, motion_auc = probe(motion_std[known], labels, people, regularisation, unseen)
         by_motion = name in EXPRESSIONS
         best = motion_auc if by_motion else auc
         log.info("attribute %s: AUC identity %.3f, motion %.3f%s", name, auc, motion_auc, "" if best >= LEAST_AUC else ", left out")
         if best < LEAST_AUC:
             continue
-        entry = {"name": name, "auc": round(best, 3), "range": [-1.0, 1.0], "yes": int(labels.sum()), "no": int(len(labels) - labels.sum())}
+        counts = {"yes": int(labels.sum()), "no": int(len(labels) - labels.sum())}
+        entry = {"name": name, "auc": round(best, 3), "range": [-1.0, 1.0], **counts}
         if by_motion:
             shifts.append(expression_gain * expression_shift(motion[known], labels, faces.source[known]))
             entries.append(entry | {"space": "motion", "index": len(shifts) - 1})
