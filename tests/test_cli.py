@@ -99,6 +99,16 @@ def test_encode_then_edit_then_decode_from_the_file(call, video, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(pictures("d.mkv"), pictures(video), strict=True))
 
 
+def test_an_edited_clip_can_be_kept_and_decoded_later(call, video, tmp_path):
+    assert call("edit", video, "-o", "a.safetensors", "--steps", 2, *YOUNG)[0] == 0
+    assert call("edit", "a.safetensors", "-o", "b.safetensors", "--attribute", "Smiling", "--scale", "0.5")[0] == 0
+    code, out, _ = call("decode", "b.safetensors", "-o", "b.mkv", "--codec", "ffv1", "--json")
+    assert code == 0 and [op["scales"] for op in json.loads(out)["operations"]] == [{"Young": -0.8}, {"Smiling": 0.5}]
+    assert call("edit", video, "-o", "c.mkv", "--codec", "ffv1", "--steps", 2, *YOUNG, "--attribute", "Smiling", "--scale", "0.5")[0] == 0
+    assert all(np.array_equal(a, b) for a, b in zip(pictures("b.mkv"), pictures("c.mkv"), strict=True))
+    refused(call("edit", "a.safetensors", "-o", "d.safetensors", *YOUNG, "--sheet", "s.png"), "--sheet")
+
+
 def test_scale_0_gives_every_pixel_back(call, video):
     assert call("edit", video, "-o", "out.mkv", "--codec", "ffv1", "--steps", 2, "--attribute", "Young", "--scale", "0")[0] == 0
     assert all(np.array_equal(a, b) for a, b in zip(pictures("out.mkv"), pictures(video), strict=True))

@@ -32,7 +32,7 @@ def add_commands(commands) -> None:
         "--normalize", action=argparse.BooleanOptionalAction, default=True, help="step in the standardised identity space (default yes)"
     )
     add_encoding(edit)
-    add_output(edit)
+    add_output(edit, ", or a CLIP.safetensors to keep the edited clip undecoded")
     add_common(edit)
     edit.set_defaults(run=run_edit)
 
@@ -65,9 +65,9 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--face", metavar="WHICH", help="largest (default), position:x,y in fractions of the frame, or reference:FILE")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser, more: str = "") -> None:
     group = parser.add_argument_group("putting together")
-    group.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="the video to write, or the folder with --codec png")
+    group.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=f"the video to write, or the folder with --codec png{more}")
     group.add_argument("--detail", choices=DETAILS, default="transfer", help="the original's detail is kept (default), or the decoded crop")
     group.add_argument("--codec", choices=CODECS, default="h264", help="default h264; ffv1 is lossless (.mkv); png writes a folder")
     group.add_argument("--quality", type=int, default=18, metavar="Q", help="of h264: 0 (lossless) to 51, lower is better (default 18)")
@@ -104,7 +104,14 @@ def run_edit(args: argparse.Namespace) -> None:
         if clip is None:
             clip = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
         edited = apply_attributes(clip, model, scales, normalize=args.normalize)
-        put_together(edited, model, args, bars, clock)
+        if keeps_clip(args):
+            edited.save(args.output)
+            bars.close()
+            answer(
+                {"output": args.output, "operations": edited.operations}, args.json, f"Wrote {args.output}; `decode` makes a video of it."
+            )
+        else:
+            put_together(edited, model, args, bars, clock)
 
 
 def run_decode(args: argparse.Namespace) -> None:
@@ -197,6 +204,11 @@ def paired(names: list[str], scales: list[float]) -> dict[str, float]:
     return dict(zip(names, scales))
 
 
+def keeps_clip(args: argparse.Namespace) -> bool:
+    """Whether `edit` shall write the edited decomposition instead of a video."""
+    return args.command == "edit" and Path(args.output).suffix == ".safetensors"
+
+
 def is_decomposition(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.is_file()
 
@@ -226,6 +238,11 @@ def refuse_encoding_settings(args: argparse.Namespace) -> None:
 
 def check_target_options(args: argparse.Namespace) -> None:
     """DVAError for whatever is wrong about the output, before any work."""
+    if keeps_clip(args):
+        check_writable(args.output)
+        if args.sheet:
+            raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")
+        return
     check_output(args.output, args.codec, args.input)
     if not 0 <= args.quality <= 51:
         raise DVAError(f"The quality {args.quality} makes no sense; use 0 (lossless) to 51, lower is better.")
