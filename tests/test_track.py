@@ -147,6 +147,11 @@ def test_another_person_is_not_taken_for_a_lost_one():
     assert (without.state[20:33] == MISSING).all() and without.state[40] == FOUND
 
 
+def test_another_person_at_the_same_place_much_later_is_not_taken_either():
+    pictures = [painted((ANNA, 100, 90, 60))] * 10 + [painted()] * 20 + [painted((BERT, 100, 90, 60))] * 5
+    assert follow(pictures, embed_fn=embed_fn).segments() == [(0, 10)]
+
+
 def test_the_same_person_after_a_cut():
     pictures = [painted((ANNA, 100, 90, 60)) for _ in range(15)] + [painted((BERT, 100, 90, 60), scene=1) for _ in range(15)]
     pictures += [painted((ANNA, 200, 90, 40), (BERT, 80, 90, 60), scene=2) for _ in range(15)]
@@ -224,6 +229,12 @@ def test_fast_motion_is_not_a_cut():
     scene, base = SceneCuts(), painted(scene=3)
     assert max(scene(np.roll(base, 4 * n, axis=1)) for n in range(20)) < 1
     assert scene(painted(scene=4)) >= 1
+
+
+def test_a_scene_that_keeps_moving_wildly_is_not_cut_over_and_over():
+    scene = SceneCuts()
+    changes = [scene(np.full((36, 64, 3), 100 + 20 * (n % 2), np.uint8)) for n in range(20)]
+    assert max(changes[5:]) < 1 <= changes[1]
 
 
 # ---- the landmarker around a network of points
