@@ -198,7 +198,12 @@ class Decomposition:
     def is_edited(self) -> bool:
         """False when decoding would give the rebuilt crops again."""
         moved = self.motion_shift is not None and bool(np.any(self.motion_shift))
-        return moved or (self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id))
+        return moved or self.is_switched or (self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id))
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether arrays (motion, noise maps) are those of another clip, so that `rebuilt` no longer belongs to them."""
+        return any(operation.get("name") == "switch" for operation in self.operations)
 
     def with_edit(
         self, operation: Mapping[str, Any], z_id: np.ndarray | None = None, motion_shift: np.ndarray | None = None
@@ -212,8 +217,11 @@ class Decomposition:
         )
 
     def without_edits(self) -> Decomposition:
-        """The clip as encoded."""
-        return replace(self, operations=(), z_id_edited=None, motion_shift=None)
+        """The clip as encoded. DVAError where a file was written after a switch: it holds the arrays of the other clip."""
+        store = getattr(self.store, "base", self.store)
+        if self.is_switched and store is self.store:
+            raise DVAError("This clip was saved after features were switched, which replaced its own; load it as it was saved before.")
+        return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None)
 
     # -- the file --------------------------------------------------------------------------------------------
 

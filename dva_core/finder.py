@@ -16,7 +16,7 @@ from .errors import DVAError
 from .faces.detector import FaceDetector
 from .faces.select import Select, check_select, reference_embedding
 from .faces.track import CropLandmarker
-from .loader import face_tools
+from .loader import face_tools, load_model
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FaceFinder:
     @classmethod
     def of(cls, model) -> FaceFinder:
         """The finder made of the model's networks, or of the starter's where the model has none for it."""
-        tools = face_tools(model)
+        tools = face_tools(model, getattr(model.host, "load_model", load_model))  # a host may have its own way of loading
         detector = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
         landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
         return cls(detector, landmarker, lambda crops: model.encode_identity(to_images(crops)).float().cpu().numpy())

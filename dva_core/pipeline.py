@@ -28,6 +28,7 @@ from .faces.composite import SOFTEN_FRAMES, paste, soften
 from .faces.track import FaceTrack, track_faces
 from .finder import FaceFinder, resolve_select, to_images
 from .progress import Progress, Stopwatch, silent
+from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
 from .video import VideoWriter, open_video
 
@@ -113,6 +114,7 @@ def encode(
     select: str | tuple = "largest",
     batch_size: int | None = None,
     path: str | Path | None = None,
+    scratch: str | Path | None = None,
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
 ) -> Decomposition:
@@ -125,6 +127,7 @@ def encode(
     select      which face: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
     batch_size  frames evaluated together; changes the speed, not the result
     path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
+    scratch     the folder of that temporary file (the system's)
     progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
     clock       takes the seconds spent on "video", "track" and "encode"
 
@@ -161,7 +164,7 @@ def encode(
             precision=str(model.host.dtype).removeprefix("torch."),
             dva_version=_version(),
         )
-        with abandoned_on_error(_store(path, specs, {**info.to_metadata(), "operations": "[]"})) as store:
+        with abandoned_on_error(_store(path, scratch, specs, {**info.to_metadata(), "operations": "[]"})) as store:
             store.write("frame_index", 0, rows)
             store.write("segment", 0, np.cumsum(track.starts)[rows])
             store.write("quads", 0, track.quads[rows])
@@ -279,8 +282,8 @@ def decode_crops(
         z_face = fuse(model, decomposition.current_z_id, decomposition.current_z_motion(rows))
         x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
 
-        def tell(i: int, steps: int, _) -> None:
-            progress("decode", done + len(rows) * i / steps, len(indices))
+        def tell(i: int, steps: int, x: Tensor) -> None:
+            progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
 
         return solve(solvers.sample, model, x_T, z_face, info, tell).half().cpu().numpy()
 
@@ -338,7 +341,7 @@ def decode(
                 watch(index, row, frame.rgb, changed.rgb, crop)
             count += 1
             if row is not None:
-                progress("decode", row + 1, len(row_of), rgb)
+                progress("decode", row + 1, len(row_of), as_picture(crop))
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
     return DecodeReport(Path(out), count, len(row_of))
@@ -376,17 +379,16 @@ def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback)
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
     logger.warning("Values that are not finite numbers in %s: going on in float32.", model.host.dtype)
-    model.noise_predictor.float()
-    model.host.dtype = torch.float32
+    model.host.widen("noise_predictor", model.noise_predictor)
     return solve(direction, model, x, z_face, info, callback)
 
 
-def _store(path: str | Path | None, specs, metadata) -> TensorStore:
+def _store(path: str | Path | None, scratch: str | Path | None, specs, metadata) -> TensorStore:
     if path is not None:
         return TensorFile.create(path, specs, metadata)
     if sum(spec.bytes for spec in specs.values()) <= IN_MEMORY:
         return TensorMemory(specs, metadata)
-    return TensorFile.scratch(specs, metadata)
+    return TensorFile.scratch(specs, metadata, scratch)
 
 
 def _version() -> str:

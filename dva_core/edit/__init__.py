@@ -8,10 +8,12 @@ from typing import Any
 from ..decomposition import Decomposition
 from ..errors import DVAError
 from .attributes import Attribute, AttributeSet, apply_attributes
+from .scales import parse_scales
+from .switch import apply_switch
 
-OPERATIONS: dict[str, Callable[..., Decomposition]] = {"attributes": apply_attributes}
+OPERATIONS: dict[str, Callable[..., Decomposition]] = {"attributes": apply_attributes, "switch": apply_switch}
 
-__all__ = ["OPERATIONS", "Attribute", "AttributeSet", "apply_attributes", "apply_operations"]
+__all__ = ["OPERATIONS", "Attribute", "AttributeSet", "apply_attributes", "apply_operations", "apply_switch", "parse_scales"]
 
 
 def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:

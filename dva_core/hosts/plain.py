@@ -50,6 +50,11 @@ class PlainHost:
             self._moved[name] = module
         return self.device
 
+    def widen(self, name: str, module: nn.Module) -> None:
+        """Makes the noise predictor, the part called `name`, float32 from now on; for where half precision overflows."""
+        module.float()
+        self.dtype = torch.float32
+
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
         """Whether `error` is how CUDA, MPS or the CPU's allocator say that a tensor does not fit."""

@@ -1,0 +1,41 @@
+"""The text that names an edit by attributes: a JSON object of names and signed strengths."""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import DVAError
+
+EXAMPLE = '{"Young": -0.6, "Smiling": 0.4}'
+
+
+def parse_scales(text: str) -> dict[str, float]:
+    """'{"Young": -0.6}' -> {"Young": -0.6}; an empty text is an empty edit. DVAError, one sentence, for anything else.
+
+    Whether the model knows the names is for `AttributeSet.check` to say.
+    """
+    if not text.strip():
+        return {}
+    try:
+        scales = json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise DVAError(
+            f"The attributes are not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); write for example {EXAMPLE}."
+        ) from error
+    except RecursionError as error:
+        raise DVAError(f"The attributes are nested; write for example {EXAMPLE}.") from error
+    if not isinstance(scales, dict):
+        raise DVAError(f"The attributes must be an object of names and numbers; write for example {EXAMPLE}.")
+    for name, scale in scales.items():
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+            raise DVAError(f"The scale of {name} is {json.dumps(scale)[:40]} and must be a number; write for example {EXAMPLE}.")
+    return {name: float(scale) for name, scale in scales.items()}
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object of these pairs; DVAError where a name comes twice, in whatever case."""
+    names = [name.lower() for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise DVAError(f"The attribute {name} is named twice; give each once.")
+    return dict(pairs)

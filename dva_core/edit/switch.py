@@ -1,0 +1,101 @@
+"""Switching features (Kim et al. 2023, sec. 4, the check of the decomposition): identity, motion or background of another clip.
+
+A clip is (z_id, z_motion[n], x_T[n]); each of the three can be that of another clip, and x_T can be drawn at random:
+
+    identity    z_id' = z_id of the other clip
+    motion      z_motion[n]' = z_motion[n mod M] of the other clip, which has M frames
+    background  x_T[n]' = x_T[n mod M] of the other clip, or one normal noise map, the same in all frames
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..decomposition import Decomposition, check_model
+from ..errors import DVAError
+from ..tensorfile import TensorStore
+
+Reader = Callable[[np.ndarray], np.ndarray]  # row numbers [n] -> rows [n, ...]
+
+
+class SwitchedStore(TensorStore):
+    """The store `base` with the rows of some arrays read from elsewhere; nothing is copied."""
+
+    def __init__(self, base: TensorStore, readers: Mapping[str, Reader]):
+        if isinstance(base, SwitchedStore):
+            base, readers = base.base, {**base.readers, **readers}
+        self.base, self.readers = base, dict(readers)
+        self.specs, self.metadata = base.specs, base.metadata
+        self.path = getattr(base, "path", None)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        if name not in self.readers:
+            return self.base.read(name, start, stop)
+        spec, start, stop = self._rows(name, start, stop)
+        return np.asarray(self.readers[name](np.arange(start, stop)), spec.dtype).reshape(stop - start, *spec.shape[1:])
+
+
+def apply_switch(
+    decomposition: Decomposition,
+    model,
+    other: Decomposition | None = None,
+    *,
+    identity: bool = False,
+    motion: bool = False,
+    background: bool = False,
+    noise_seed: int | None = None,
+) -> Decomposition:
+    """`decomposition` with features of `other` in the place of its own; the frames, their sound and the face squares stay.
+
+    identity, motion, background   which features come from `other`, as they stand there, its own edits included
+    noise_seed                     instead of a background: one noise map drawn with this seed, the same in all frames
+
+    A shorter `other` is repeated from its beginning, a longer one is cut. Raises DVAError for clips of another model, or that do
+    not fit each other, and for both a background and a seed.
+    """
+    check_model(decomposition, model)
+    if isinstance(other, Mapping):  # as `describe` keeps it
+        raise DVAError(f"The features came from the clip {other.get('source')}; switch them anew with that clip decomposed.")
+    if background and noise_seed is not None:
+        raise DVAError("The background is either that of the other clip or random noise; switch on only one of them.")
+    if other is None and (identity or motion or background):
+        raise DVAError("Identity, motion and background come from another clip; connect one, or switch these off.")
+    if other is not None:
+        check_model(other, model)
+    readers: dict[str, Reader] = {}
+    shift = None
+    if motion:
+        readers["z_motion"] = lambda rows: other.current_z_motion(rows % other.faces)
+        shift = np.zeros(model.motion_dim)  # what was added to the clip's own motion went with it
+    if background:
+        check_noise(decomposition, other)
+        readers["x_T"] = lambda rows: other.x_T[rows % other.faces]
+    if noise_seed is not None:
+        noise = np.random.default_rng(noise_seed).standard_normal(decomposition.x_T.shape[1:], np.float32).astype(np.float16)
+        readers["x_T"] = lambda rows: np.broadcast_to(noise, (len(rows), *noise.shape))
+    switched = decomposition.with_edit(
+        describe(other, identity=identity, motion=motion, background=background, noise_seed=noise_seed),
+        z_id=other.current_z_id if identity else None,
+        motion_shift=shift,
+    )
+    return replace(switched, store=SwitchedStore(decomposition.store, readers)) if readers else switched
+
+
+def check_noise(decomposition: Decomposition, other: Decomposition) -> None:
+    """DVAError unless the noise maps of both lie at the same timestep: then they are interchangeable."""
+    ours, theirs = ((clip.info.steps, clip.info.solver) for clip in (decomposition, other))
+    if ours != theirs:
+        raise DVAError(
+            f"The clips were encoded with {ours[0]} steps of {ours[1]} and {theirs[0]} of {theirs[1]}; "
+            "encode both with the same settings to switch their backgrounds."
+        )
+
+
+def describe(other: Decomposition | None, **settings: Any) -> dict[str, Any]:
+    """The operation as it is kept in the clip: what was switched, and which clip it came from."""
+    source = {} if other is None else {"other": {"source": other.info.source, "sha256": other.info.sha256, "operations": other.operations}}
+    return {"name": "switch", **settings, **source}

@@ -1,0 +1,131 @@
+"""Switching features between two clips of unequal length, and random noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundles import tiny_config, write_tiny
+from standin import draw, stand_in, write_clip
+
+from dva_core.decomposition import Decomposition
+from dva_core.edit import apply_attributes, apply_operations, apply_switch
+from dva_core.errors import DVAError
+from dva_core.finder import FaceFinder
+from dva_core.loader import load_model
+from dva_core.pipeline import decode, decode_crops, encode
+from dva_core.video import open_video
+
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory, model):
+    """Two clips, of 5 and of 3 frames."""
+    folder, found = tmp_path_factory.mktemp("clips"), stand_in(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+        return tuple(encode(write_clip(folder / f"{n}.mkv", n), model, steps=STEPS) for n in (5, 3))
+
+
+def crops(clip, model):
+    return np.stack(list(decode_crops(clip, model)))
+
+
+def test_each_feature_comes_from_the_other_clip_and_the_rest_stays(clips, model):
+    clip, other = clips
+    other = apply_attributes(other, model, {"Young": 1, "Smiling": 0.5})
+    around = np.array([0, 1, 2, 0, 1])
+    ours = {"identity": clip.z_id, "motion": clip.z_motion[:], "background": clip.x_T[:]}
+    theirs = {"identity": other.current_z_id, "motion": other.current_z_motion(around), "background": other.x_T[around]}
+    for feature in ours:
+        switched = apply_switch(clip, model, other, **{feature: True})
+        now = {"identity": switched.current_z_id, "motion": switched.current_z_motion(range(5)), "background": switched.x_T[:]}
+        for name, value in now.items():
+            np.testing.assert_array_equal(value, (theirs if name == feature else ours)[name])
+        assert switched.is_edited and not np.allclose(crops(switched, model), clip.rebuilt[:], atol=1e-3)
+        np.testing.assert_array_equal(switched.rebuilt[:], clip.rebuilt[:])
+        np.testing.assert_array_equal(switched.frame_index, clip.frame_index)
+    assert not clip.is_edited  # the clip itself is untouched
+
+
+def test_rows_are_read_wherever_they_start(clips, model):
+    clip, other = clips
+    switched = apply_switch(clip, model, other, background=True)
+    np.testing.assert_array_equal(switched.x_T[2:5], other.x_T[[2, 0, 1]])
+    np.testing.assert_array_equal(switched.x_T[4], other.x_T[1])
+    assert switched.x_T[3:3].shape == (0, *clip.x_T.shape[1:])
+    cut = apply_switch(other, model, clip, motion=True)  # the longer clip is cut
+    np.testing.assert_array_equal(cut.current_z_motion(slice(None)), clip.z_motion[:3])
+
+
+def test_switching_all_to_itself_gives_the_rebuilt_crops(clips, model):
+    clip, _ = clips
+    same = apply_switch(clip, model, clip, identity=True, motion=True, background=True)
+    np.testing.assert_allclose(crops(same, model).astype(np.float32), clip.rebuilt[:].astype(np.float32), atol=2e-3)
+
+
+def test_the_order_of_edits_is_kept(clips, model):
+    clip, other = clips
+    before = apply_switch(apply_attributes(clip, model, {"Smiling": 1}), model, other, motion=True)
+    np.testing.assert_array_equal(before.current_z_motion(range(3)), other.z_motion[:])  # the smile went with the motion
+    after = apply_attributes(apply_switch(clip, model, other, motion=True), model, {"Smiling": 1})
+    shift = apply_attributes(clip, model, {"Smiling": 1}).motion_shift
+    np.testing.assert_allclose(after.current_z_motion(range(3)), other.z_motion[:] + shift)
+    twice = apply_switch(apply_switch(clip, model, other, motion=True), model, noise_seed=1)
+    np.testing.assert_array_equal(twice.z_motion[:3], other.z_motion[:])
+    assert twice.without_edits().store is clip.store and [op["name"] for op in twice.operations] == ["switch", "switch"]
+
+
+def test_random_noise(clips, model):
+    clip, _ = clips
+    one, same, two = (apply_switch(clip, model, noise_seed=seed).x_T[:] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one == one[0]).all() and not np.array_equal(one, two)
+    assert abs(float(one[0].astype(np.float32).std()) - 1) < 0.15
+    repeated = apply_operations(clip, model, apply_switch(clip, model, noise_seed=2).operations)
+    np.testing.assert_array_equal(repeated.x_T[:], two)
+
+
+def test_saved_and_loaded(tmp_path, clips, model):
+    clip, other = clips
+    switched = apply_switch(clip, model, other, identity=True, motion=True, background=True)
+    switched.save(tmp_path / "a.safetensors")
+    loaded = Decomposition.load(tmp_path / "a.safetensors")
+    assert loaded.is_edited and loaded.operations == switched.operations
+    np.testing.assert_array_equal(crops(loaded, model), crops(switched, model))
+    with pytest.raises(DVAError, match="replaced its own"):
+        loaded.without_edits()
+    with pytest.raises(DVAError, match=r"came from the clip .*3\.mkv"):
+        apply_operations(clip, model, loaded.operations)
+
+
+def test_only_the_face_changes_in_the_frames(tmp_path, clips, model):
+    clip, _ = clips
+    decode(apply_switch(clip, model, noise_seed=3), model, tmp_path / "out.mkv", codec="ffv1")
+    with open_video(tmp_path / "out.mkv") as reader:
+        frames = [frame.rgb for frame in reader]
+    for i, (frame, quad) in enumerate(zip(frames, clip.quads, strict=True)):
+        rows, columns = np.nonzero((frame != draw(i)).any(-1))
+        assert len(rows) and rows.min() >= quad[:, 1].min() - 1 and columns.max() <= quad[:, 0].max()
+
+
+def test_what_does_not_fit_is_refused(tmp_path, clips, model):
+    clip, other = clips
+    with pytest.raises(DVAError, match="only one of them"):
+        apply_switch(clip, model, other, background=True, noise_seed=1)
+    with pytest.raises(DVAError, match="another clip"):
+        apply_switch(clip, model, motion=True)
+    stranger = load_model(write_tiny(tmp_path / "stranger.safetensors", config=tiny_config(name="stranger")), device="cpu")
+    with pytest.raises(DVAError, match="encoded with the model tiny"):
+        apply_switch(clip, stranger, other, motion=True)
+    from dataclasses import replace
+
+    finer = replace(other, info=replace(other.info, steps=9))
+    with pytest.raises(DVAError, match="2 steps of order2 and 9 of order2"):
+        apply_switch(clip, model, finer, background=True)
+    apply_switch(clip, model, finer, identity=True, motion=True)
