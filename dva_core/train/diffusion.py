@@ -38,8 +38,10 @@ log = logging.getLogger(__name__)
 class DiffusionSettings:
     """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
 
-    people x frames pictures a step and process, each with two noises. reg_weight scales L_reg; reg_cap bounds its weight at high noise to
-    reg_cap sqrt(alpha_bar / (1 - alpha_bar)), where the paper's plain sum (reg_cap = 0) is ruled by the first few timesteps.
+    people x frames pictures a step and process, each with two noises. reg_weight scales L_reg. The paper adds L_simple and L_reg
+    as they are (simple_cap = reg_cap = 0). A short run learns what z_face is for much sooner when errors of the noise count as errors
+    of the image, by sigma / alpha = sqrt((1 - alpha_bar) / alpha_bar), from 1 up to simple_cap; and L_reg, which is of the image and so
+    ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma.
     """
 
     minutes: float = 60
@@ -49,6 +51,7 @@ class DiffusionSettings:
     learning_rate: float = 8e-4
     warm_up: int = 200
     ema: float = 0.999
+    simple_cap: float = 4.0
     reg_weight: float = 0.5
     reg_cap: float = 4.0
     gradient_clip: float = 1.0
@@ -183,15 +186,17 @@ class DiffusionTraining:
         x_0 = F.interpolate(images.flatten(0, 1), (size, size), mode="area")
         return x_0.contiguous(memory_format=torch.channels_last), z_face, hull_mask(points.flatten(0, 1), size, HULL_GROWTH)
 
-    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean L_simple (of one noise) and mean weighted L_reg of one batch with random timesteps and noises."""
+    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one batch with random timesteps and noises: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
+        s = self.settings
         t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
         noises = torch.randn((2, *x_0.shape), generator=generator)
         simple, reg = training_losses(self.unet, x_0, z_face, t, noises[0], noises[1], mask, self.schedule)
-        if self.settings.reg_cap:
-            a = self.schedule.alphas_cumprod[t].float()
-            reg = reg * (self.settings.reg_cap * (a / (1 - a)).sqrt()).clamp(max=1)
-        return simple.mean() / 2, reg.mean()
+        a = self.schedule.alphas_cumprod[t].float()
+        noisiness = ((1 - a) / a).sqrt()
+        simple_weight = noisiness.clamp(1, s.simple_cap) if s.simple_cap else torch.ones_like(a)
+        reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
+        return (simple_weight * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()
 
     def used(self) -> float:
         """Share of the run that is done, 0..1."""
@@ -208,9 +213,9 @@ class DiffusionTraining:
             self.optimiser.param_groups[0]["lr"] = (
                 s.learning_rate * min(1, (self.step + 1) / s.warm_up) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
             )
-            simple, reg = self.losses(*self.batch(), self.generator)
+            loss, simple, reg = self.losses(*self.batch(), self.generator)
             self.optimiser.zero_grad()
-            (2 * simple + s.reg_weight * reg).backward()
+            loss.backward()
             self.share_gradients()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.gradient_clip)
             self.optimiser.step()
@@ -241,7 +246,7 @@ class DiffusionTraining:
         self.unet.eval()
         generator, sums = torch.Generator().manual_seed(1), []
         for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
-            sums.append([v.item() for v in self.losses(*self.condition(to_images(self.variants.pictures[part])[:, None]), generator)])
+            sums.append([v.item() for v in self.losses(*self.condition(to_images(self.variants.pictures[part])[:, None]), generator)[1:]])
         self._put(current)
         self.unet.train()
         simple, reg = np.mean(sums, 0)
