@@ -67,12 +67,14 @@ def test_senseless_numbers_of_steps_are_refused(steps):
 def test_ddim_equals_the_reference(golden, model, steps):
     """To 1e-4. Where the start is an inverted noise map far from a normal one, the first step divides rounding errors by
     sqrt(alpha_bar), down to .01, so that float32 alone (the reference's own error against float64: 8e-4) gives more in places."""
-    noise = ddim.invert(model, golden["x0"], golden["z_face"], steps)
-    starts, z_face = torch.cat([golden["x_t"], golden[f"x_T_T{steps}"]]), golden["z_face"].repeat(2, 1)
+    n = 2 if steps < 20 else 1  # one image is enough where it takes long
+    g = {key: value[:n] for key, value in golden.items()}
+    noise = ddim.invert(model, g["x0"], g["z_face"], steps)
+    starts, z_face = torch.cat([g["x_t"], g[f"x_T_T{steps}"]]), g["z_face"].repeat(2, 1)
     sampled, rebuilt = ddim.sample(model, starts, z_face, steps).chunk(2)
-    torch.testing.assert_close(sampled, golden[f"sample_T{steps}"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(sampled, g[f"sample_T{steps}"], atol=1e-4, rtol=0)
     for found, name in ((noise, "x_T"), (rebuilt, "recon")):
-        error = (found - golden[f"{name}_T{steps}"]).abs()
+        error = (found - g[f"{name}_T{steps}"]).abs()
         assert error.mean() < 1e-4
         assert error.quantile(0.8) < 1e-4
         assert error.max() < 3e-3
