@@ -312,7 +312,7 @@ def decode(
                 an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
     codec       "h264", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is h264's constant rate factor, lower is better
     video       where the source lies now, if not where it was
-    watch       called for each frame with (number, row or None, original rgb, result rgb, edited crop or None)
+    watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
     another model, or an output that cannot be written; then no output is left behind.
@@ -338,7 +338,7 @@ def decode(
             with clock("video"):
                 writer.write(changed)
             if watch is not None:
-                watch(index, row, frame.rgb, changed.rgb, crop)
+                watch(index, row, frame, changed, crop)
             count += 1
             if row is not None:
                 progress("decode", row + 1, len(row_of), as_picture(crop))

@@ -9,6 +9,7 @@ import numpy as np
 from ..decomposition import Decomposition
 from ..faces.align import crop_face
 from ..sheet import as_picture, contact_sheet, moments, save_picture
+from ..video import Frame
 
 TILE = 160
 
@@ -22,10 +23,10 @@ class SheetMaker:
         self.rows: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "edited": [], "result": []}
         self.captions: list[str] = []
 
-    def __call__(self, index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
+    def __call__(self, index: int, row: int | None, original: Frame, result: Frame, crop: np.ndarray | None) -> None:
         if row not in self.chosen:
             return
-        before, after = (crop_face(picture, self.clip.quads[row], self.tile) for picture in (original, result))
+        before, after = (crop_face(frame.rgb, self.clip.quads[row], self.tile) for frame in (original, result))
         for tiles, picture in zip(self.rows.values(), (before, as_picture(self.clip.rebuilt[row]), as_picture(crop), after)):
             tiles.append(picture)
         self.captions.append(f"{float(index / self.clip.info.rate):.2f} s")
