@@ -1,0 +1,29 @@
+"""ComfyUI's door to the pack: hands on the nodes and the page's files. Without ComfyUI, import dva_core instead."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+WEB_DIRECTORY = "./web"
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+
+def _provide_library() -> None:
+    """Makes `dva_core` importable from this folder, unless it is already; sys.path stays as it is, since `nodes` is ComfyUI's name."""
+    if "dva_core" in sys.modules:
+        return
+    folder = Path(__file__).resolve().parent / "dva_core"
+    spec = spec_from_file_location("dva_core", folder / "__init__.py", submodule_search_locations=[str(folder)])
+    module = module_from_spec(spec)
+    sys.modules["dva_core"] = module
+    spec.loader.exec_module(module)
+
+
+async def comfy_entrypoint():
+    """The pack's nodes, as ComfyUI asks for them when it starts."""
+    _provide_library()
+    from .nodes import DVAExtension
+
+    return DVAExtension()

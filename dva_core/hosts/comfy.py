@@ -1,0 +1,259 @@
+"""ComfyUI as the host: its memory management, precision, progress, cancelling and folders. The only place that imports it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from dva_core.bundle import PRECISIONS, read_header, resolve_model
+from dva_core.errors import DVAError
+from dva_core.hosts.plain import PlainHost
+from dva_core.loader import STARTER, choose_dtype, load_model
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+MODELS = "dva"  # the folder under models/, and the key in extra_model_paths.yaml
+SUFFIX = ".safetensors"
+STREAMED = "noise_predictor"  # the network made of the host's own layers, whose weights may stay in main memory until they are used
+PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
+# newer hosts call the plain patcher CoreModelPatcher
+Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+class ComfyHost(PlainHost):
+    """Networks run where ComfyUI puts them, and give way when other nodes need the room; `dtype` is the noise predictor's."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.device = management.get_torch_device()
+        self.offload_device = management.unet_offload_device()
+        self.dtype = dtype
+        self._patchers: dict[str, Any] = {}  # ComfyUI itself holds them weakly
+        self._tools: nn.Module | None = None
+
+    def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        """Has ComfyUI load `module` (the part called `name`) with that much room beside it; raises where the user has cancelled."""
+        management.throw_exception_if_processing_interrupted()
+        patcher = self._patchers.get(name)
+        if patcher is None or patcher.model is not module:
+            patcher = self._patchers[name] = Patcher(module, load_device=self.device, offload_device=self.offload_device)
+        whole = name != STREAMED
+        management.load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=whole)
+        if whole and any(weight.device != self.device for weight in module.parameters()):
+            patcher.load(self.device, full_load=True)  # with --novram plain layers are left behind, where they cannot run
+        return self.device
+
+    def widen(self, name: str, module: nn.Module) -> None:
+        """As PlainHost's; ComfyUI's books are kept right."""
+        patcher = self._patchers[name]
+        patcher.detach()
+        super().widen(name, module)
+        patcher.size = 0
+        patcher.model_size()
+
+    @staticmethod
+    def is_out_of_memory(error: BaseException) -> bool:
+        known = management.OOM_EXCEPTION  # Exception itself where torch has none of its own
+        return PlainHost.is_out_of_memory(error) or (known is not Exception and isinstance(error, known))
+
+    def free_memory(self) -> None:
+        """Everything goes, whoever it belongs to; the next use loads as much as then fits."""
+        management.unload_all_models()
+        management.soft_empty_cache()
+
+    def load_model(self, name: str, device: Any = None) -> nn.Module:
+        """The starter, whose detector a model without one borrows; kept as long as this host."""
+        if self._tools is None:
+            self._tools = load(name)
+        return self._tools
+
+
+def choose_precision(precision: str = AUTO) -> torch.dtype:
+    """The noise predictor's type: as asked for, or what ComfyUI (its flags, the device) would run a diffusion network in."""
+    if precision != AUTO:
+        return choose_dtype(precision)
+    device, kinds = management.get_torch_device(), [torch.float16, torch.bfloat16, torch.float32]
+    stored = management.unet_dtype(device=device, supported_dtypes=kinds)
+    computed = management.unet_manual_cast(stored, device, kinds) or stored
+    return computed if computed in PRECISIONS.values() else torch.float32
+
+
+def load(name: str, precision: str = AUTO) -> nn.Module:
+    """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
+    return load_model(model_path(name), operations=comfy.ops.disable_weight_init, host=ComfyHost(choose_precision(precision)))
+
+
+class NodeProgress:
+    """A Progress on the running node: its bar counts frames x steps, with the face being worked on as a picture.
+
+    `evaluations` are the noise predictor's for one frame. Raises ComfyUI's own exception where the user has cancelled.
+    """
+
+    def __init__(self, evaluations: int) -> None:
+        self._evaluations = evaluations
+        self._bar = comfy.utils.ProgressBar(1)
+        self._shown = 0.0
+
+    def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
+        management.throw_exception_if_processing_interrupted()
+        scale = 1 if phase == "track" else self._evaluations
+        self._bar.update_absolute(round(done * scale), max(1, round(total * scale)), self._picture(preview))
+
+    def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
+        now = time.monotonic()
+        if preview is None or now - self._shown < PREVIEW_SECONDS:
+            return None
+        self._shown = now
+        return "JPEG", Image.fromarray(np.ascontiguousarray(preview)), PREVIEW_PIXELS
+
+
+def check_cancelled() -> None:
+    """Raises ComfyUI's own exception where the user has cancelled."""
+    management.throw_exception_if_processing_interrupted()
+
+
+def to_image(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 [B, H, W, 3], or float [B, 3, H, W] in [-1, 1], as ComfyUI's IMAGE: float32 [B, H, W, 3] in [0, 1]."""
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).to(management.intermediate_device())
+    if images.dtype == torch.uint8:
+        return images.float().div_(255)
+    return images.float().movedim(1, -1).add_(1).div_(2).clamp_(0, 1).contiguous()
+
+
+def to_mask(masks: np.ndarray) -> torch.Tensor:
+    """uint8 [B, H, W] in {0, 1} as ComfyUI's MASK: float32 [B, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(masks)).to(management.intermediate_device()).float()
+
+
+def tell(node_id: str | None, text: str) -> None:
+    """A line of text on the node, and in the log."""
+    logger.info(text)
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    send = getattr(getattr(PromptServer, "instance", None), "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id)
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+
+
+def register_models_folder() -> None:
+    """Adds models/dva to ComfyUI's folders, behind whatever extra_model_paths.yaml has put there."""
+    folder = Path(folder_paths.models_dir) / MODELS
+    folder_paths.add_model_folder_path(MODELS, str(folder))
+    folder_paths.folder_names_and_paths[MODELS][1].add(SUFFIX)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("The folder %s cannot be made (%s).", folder, error.strerror)
+
+
+def model_names() -> list[str]:
+    """What can be loaded: the starter that comes with the pack, and the files in the models folders."""
+    return [STARTER, *folder_paths.get_filename_list(MODELS)]
+
+
+def model_path(name: str) -> Path:
+    """The file of a listed model; DVAError, with what there is and where a file belongs, for another name."""
+    if name == STARTER:
+        return resolve_model(STARTER)
+    found = folder_paths.get_full_path(MODELS, name)
+    if found is None:
+        folders = " or ".join(folder_paths.get_folder_paths(MODELS))
+        raise DVAError(f"There is no model {name!r}; there is {', '.join(model_names())}, and a bundle put into {folders} is listed too.")
+    return Path(found)
+
+
+def temp_path(suffix: str) -> Path:
+    """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"dva_{secrets.token_hex(8)}{suffix}"
+
+
+def scratch_folder() -> Path:
+    """Where temporary files without a name go."""
+    return temp_path("").parent
+
+
+def input_videos() -> list[str]:
+    """The videos in ComfyUI's input folder."""
+    names = [path.name for path in Path(folder_paths.get_input_directory()).iterdir() if path.is_file()]
+    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+
+
+def saved_clips() -> list[str]:
+    """Decomposed clips (and other .safetensors) in the input and output folders, the latter marked as ComfyUI marks them."""
+    found = []
+    for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
+        found += sorted(path.relative_to(folder).as_posix() + mark for path in Path(folder).rglob(f"*{SUFFIX}"))
+    return found
+
+
+def chosen_file(name: str, kind: str) -> Path:
+    """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
+    mark = re.search(r" ?\[(input|output|temp)\]$", name)
+    folder = Path(folder_paths.get_directory_by_type(mark[1] if mark else "input")).resolve()
+    path = (folder / (name[: mark.start()] if mark else name)).resolve()
+    if not name or not path.is_relative_to(folder) or not path.is_file():
+        raise DVAError(f"There is no {kind} {name!r} in {folder}; upload it, put it there, or choose another.")
+    return path
+
+
+def output_path(prefix: str, suffix: str) -> Path:
+    """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks."""
+    try:
+        folder, stem, count, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    except Exception as error:
+        raise DVAError(f"The name {prefix!r} leads out of ComfyUI's output folder; choose one inside.") from error
+    return Path(folder) / f"{stem}_{count:05}_{suffix}"
+
+
+def served_as(path: Path) -> dict[str, str]:
+    """How the page asks for a file in the temporary or the output folder."""
+    for kind in ("temp", "output"):
+        folder = Path(folder_paths.get_directory_by_type(kind))
+        if path.is_relative_to(folder):
+            inside = path.relative_to(folder)
+            return {"filename": inside.name, "subfolder": "" if inside.parent == Path() else inside.parent.as_posix(), "type": kind}
+    raise DVAError(f"{path} lies in none of ComfyUI's folders; choose a place in its output folder.")
+
+
+# -- what the page asks for ----------------------------------------------------------------------------------
+
+
+def add_routes() -> None:
+    """GET /dva/attributes?model=NAME: the model's attributes for the page's sliders. Nothing where there is no server."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    server = getattr(PromptServer, "instance", None)
+    if server is None:
+        return
+    from aiohttp import web
+
+    @server.routes.get("/dva/attributes")
+    async def attributes(request):
+        try:
+            header = read_header(model_path(request.query.get("model", STARTER)))
+        except DVAError as error:
+            return web.json_response({"error": str(error)}, status=404)
+        return web.json_response({"attributes": header.config.get("attributes") or []})

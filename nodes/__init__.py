@@ -1,0 +1,26 @@
+"""The nodes: one file a stage of the graph. They call dva_core and do no mathematics of their own."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from dva_core.hosts import comfy as host
+
+from .decode import DecodeDDIM
+from .edit_classifier import EditIdentityClassifier
+from .encode import EncodeDecomposed
+from .files import LoadDecomposition, SaveDecomposition
+from .load_model import LoadModel
+from .load_video import LoadVideo
+from .switch import SwitchFeatures
+
+NODES = [LoadModel, LoadVideo, EncodeDecomposed, EditIdentityClassifier, SwitchFeatures, DecodeDDIM, SaveDecomposition, LoadDecomposition]
+
+
+class DVAExtension(ComfyExtension):
+    """All nodes of the pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        host.register_models_folder()
+        host.add_routes()
+        return NODES

@@ -1,0 +1,134 @@
+"""Decode DDIM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from comfy_api.input_impl import VideoFromFile
+from comfy_api.latest import io
+
+from dva_core.commands.terminal import describe
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip, Model
+from .video import as_file
+
+
+class DecodeDDIM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVADecodeDDIM",
+            display_name="Decode DDIM",
+            category=CATEGORY,
+            description="Puts the clip together with its edits: every frame of the source, its own sound, rate and size; only the face "
+            "changes. "
+            "Streamed to a temporary file, so the length costs no memory.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    display_name="source video",
+                    tooltip="The clip's source, for a loaded decomposition whose video is no longer where it was.",
+                ),
+                io.Combo.Input(
+                    "detail",
+                    options=["transfer", "model"],
+                    default="transfer",
+                    display_name="detail",
+                    tooltip="transfer adds what the edit changes to the original, so its fine detail stays. model pastes the decoded "
+                    "face itself, "
+                    "as in the paper.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    default=18,
+                    min=0,
+                    max=51,
+                    display_name="quality",
+                    tooltip="Of the h264 video: its constant rate factor. 18 looks like the source, lower is better and larger, 0 loses "
+                    "nothing.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    display_name="batch size",
+                    tooltip="Frames computed together; 0 chooses. Changes the speed, not the result, and is halved where memory runs out.",
+                ),
+                io.Int.Input(
+                    "max_images",
+                    default=64,
+                    min=0,
+                    max=10**6,
+                    display_name="most images",
+                    tooltip="How many crops to give out, evenly over the clip, so that a long one does not fill the memory; 0 gives all.",
+                ),
+                io.Boolean.Input(
+                    "compare",
+                    default=True,
+                    display_name="compare",
+                    tooltip="Also writes a plain copy of the source for the player on this node, which shows before and after.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(
+                    "result", display_name="video", tooltip="The edited clip with its sound, for Save Video or any node that takes one."
+                ),
+                io.Image.Output("before", display_name="crops before", tooltip="Face squares as the model rebuilds them without the edit."),
+                io.Image.Output("after", display_name="crops after", tooltip="The same squares as the model decodes them with the edit."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, decomposition, model, detail: str, quality: int, batch_size: int, max_images: int, compare: bool, video=None
+    ) -> io.NodeOutput:
+        from dva_core.pipeline import decode
+        from dva_core.sheet import moments
+
+        rows = moments(decomposition.faces, max_images or decomposition.faces)
+        source = decomposition.find_source(None if video is None else as_file(video)[0])
+        wanted, after = set(rows), {}
+
+        def keep(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
+            if row in wanted:
+                after[row] = crop.astype(np.float16)
+
+        out = host.temp_path(".mp4")
+        report = decode(
+            decomposition,
+            model,
+            out,
+            detail=detail,
+            quality=quality,
+            video=source,
+            batch_size=batch_size or None,
+            progress=host.NodeProgress(decomposition.info.steps),
+            watch=keep,
+        )
+        host.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
+        page = {"images": [host.served_as(out)], "animated": (True,)}
+        if compare:
+            page["dva_before"] = [host.served_as(plain_copy(source, decomposition.info))]
+        before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
+        return io.NodeOutput(VideoFromFile(str(out)), host.to_image(before), host.to_image(after), ui=page)
+
+
+def plain_copy(source: Path, info) -> Path:
+    """The untouched frames of a decomposition as a video that the page can play, without sound."""
+    from dva_core.pipeline import Clip as Frames
+    from dva_core.video import VideoWriter
+
+    out = host.temp_path(".mp4")
+    with Frames.of(source, info) as frames, VideoWriter(out, frames.info, quality=23, preset="ultrafast") as writer:
+        for frame in frames:
+            host.check_cancelled()
+            writer.write(frame)
+    return out

@@ -1,0 +1,189 @@
+"""Encode Decomposed."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from dva_core.commands.terminal import describe, faces
+from dva_core.diffusion.solvers import SOLVERS
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip, Model
+from .video import as_file, as_uint8
+
+FACES = ("largest", "position", "reference")
+
+
+class EncodeDecomposed(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAEncodeDecomposed",
+            display_name="Encode Decomposed",
+            category=CATEGORY,
+            description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for every "
+            "frame "
+            "its motion and its background. Done once; any number of edits can follow.",
+            inputs=[
+                Model.Input("model", display_name="model", tooltip="The model from Load DVA Model."),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    display_name="video",
+                    tooltip="The clip. Read frame by frame from its file; a video made of images in memory is first written to a "
+                    "temporary file.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    display_name="images",
+                    tooltip="Frames instead of a video. They are written to a lossless temporary file of 8 bits a channel, which lasts "
+                    "until "
+                    "ComfyUI is closed; the batch itself stays in memory as long as ComfyUI keeps it.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    display_name="reference face",
+                    tooltip="A picture of the person to follow; used when face is set to reference.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=1000,
+                    display_name="steps",
+                    tooltip="Diffusion steps, each way. More rebuild the face more exactly and take longer; 15 to 20 serve with order2, "
+                    "100 with ddim.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="order2",
+                    display_name="solver",
+                    tooltip="How the diffusion equation is solved. ddim is the paper's; order2 needs about a third of the steps.",
+                ),
+                io.Combo.Input(
+                    "face",
+                    options=list(FACES),
+                    default="largest",
+                    display_name="face",
+                    tooltip="Which face to follow: the largest, the one nearest to a position, or the one most like the reference picture.",
+                ),
+                io.Float.Input(
+                    "face_x",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    display_name="face x",
+                    tooltip="For position: where the face is in the first frames, from 0 (left) to 1 (right).",
+                ),
+                io.Float.Input(
+                    "face_y",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    display_name="face y",
+                    tooltip="For position: where the face is in the first frames, from 0 (top) to 1 (bottom).",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    display_name="batch size",
+                    tooltip="Frames computed together; 0 chooses. Changes the speed, not the result, and is halved where memory runs out.",
+                ),
+                io.Int.Input(
+                    "max_frames",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    display_name="most frames",
+                    tooltip="Stop after that many frames; 0 takes them all.",
+                ),
+                io.Float.Input(
+                    "rate",
+                    default=25.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    round=False,
+                    display_name="frame rate",
+                    tooltip="Frames a second of the images input; a video brings its own.",
+                ),
+                io.Int.Input(
+                    "max_images",
+                    default=64,
+                    min=0,
+                    max=10**6,
+                    display_name="most images",
+                    tooltip="How many crops and masks to give out, evenly over the clip, so that a long one does not fill the memory; 0 "
+                    "gives all.",
+                ),
+            ],
+            outputs=[
+                Clip.Output(
+                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, for the edit nodes and Decode DDIM."
+                ),
+                io.Image.Output("crops", display_name="crops", tooltip="The face squares as cut from the frames."),
+                io.Mask.Output("masks", display_name="masks", tooltip="Where the face is in those squares."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        steps: int,
+        solver: str,
+        face: str,
+        face_x: float,
+        face_y: float,
+        batch_size: int,
+        max_frames: int,
+        rate: float,
+        max_images: int,
+        video=None,
+        images: torch.Tensor | None = None,
+        reference: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        from dva_core.pipeline import encode
+        from dva_core.sheet import moments
+
+        source, part = as_file(video, images, rate)
+        clip = encode(
+            source,
+            model,
+            steps=steps,
+            solver=solver,
+            select=face_choice(face, face_x, face_y, reference),
+            batch_size=batch_size or None,
+            max_frames=max_frames or None,
+            scratch=host.scratch_folder(),
+            progress=host.NodeProgress(2 * steps - 1),
+            **part,
+        )
+        host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}")
+        rows = moments(clip.faces, max_images or clip.faces)
+        return io.NodeOutput(clip, host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
+
+
+def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> tuple:
+    """What `encode` calls the choice; a reference picture goes through a temporary file."""
+    if face == "position":
+        return ("position", x, y)
+    if face != "reference":
+        return ("largest",)
+    if reference is None:
+        raise DVAError("To follow the face of a reference picture, connect the picture to reference face.")
+    from dva_core.sheet import save_picture
+
+    path = host.temp_path(".png")
+    save_picture(path, as_uint8(reference[0]))
+    return ("reference", path)

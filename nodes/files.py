@@ -1,0 +1,80 @@
+"""Save Decomposition, Load Decomposition."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.decomposition import Decomposition
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip
+
+
+class SaveDecomposition(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVASaveDecomposition",
+            display_name="Save Decomposition",
+            category=CATEGORY,
+            description="Keeps a clip that was taken apart, with its edits, as one file in the output folder. The video itself is not "
+            "in it.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="dva/clip",
+                    display_name="file name",
+                    tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
+                ),
+            ],
+            outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, decomposition, filename_prefix: str) -> io.NodeOutput:
+        path = host.output_path(filename_prefix, ".safetensors")
+        decomposition.save(path)
+        host.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
+        return io.NodeOutput(str(path), ui={"text": [str(path)]})
+
+
+class LoadDecomposition(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVALoadDecomposition",
+            display_name="Load Decomposition",
+            category=CATEGORY,
+            description="Opens a clip that was saved, with its edits. Its noise maps stay on disk until they are needed.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.saved_clips(),
+                    display_name="file",
+                    tooltip="A file that Save Decomposition or `python -m dva_core encode` wrote, in the output or the input folder.",
+                ),
+            ],
+            outputs=[Clip.Output("decomposition", display_name="decomposition", tooltip="The clip as it was saved, edits included.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        try:
+            return file is None or bool(host.chosen_file(file, "decomposed clip"))
+        except DVAError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> float:
+        return host.chosen_file(file, "decomposed clip").stat().st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        clip = Decomposition.load(host.chosen_file(file, "decomposed clip"))
+        host.tell(cls.hidden.unique_id, f"{clip.faces} of {clip.info.frames} frames with a face; {len(clip.operations)} edits")
+        return io.NodeOutput(clip)

@@ -1,0 +1,59 @@
+"""Load Model."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.commands.terminal import describe
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Model
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVALoadModel",
+            display_name="Load DVA Model",
+            category=CATEGORY,
+            description="Loads a diffusion video autoencoder with its face encoders. The starter comes with the pack and needs no "
+            "download.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=host.model_names(),
+                    default=host.STARTER,
+                    display_name="model",
+                    tooltip="The starter, or a bundle (.safetensors) from the folder models/dva.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=[host.AUTO, *host.PRECISIONS],
+                    default=host.AUTO,
+                    display_name="precision",
+                    tooltip="Number format of the noise predictor. auto leaves it to ComfyUI and the device; fp32 is the most exact and "
+                    "needs the most memory. Where fp16 overflows, float32 takes over with a warning.",
+                ),
+            ],
+            outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        try:
+            return model is None or bool(host.model_path(model))
+        except DVAError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, precision: str) -> float:
+        return host.model_path(model).stat().st_mtime
+
+    @classmethod
+    def execute(cls, model: str, precision: str) -> io.NodeOutput:
+        loaded = host.load(model, precision)
+        host.tell(cls.hidden.unique_id, describe(loaded))
+        return io.NodeOutput(loaded)

@@ -1,0 +1,75 @@
+"""Switch Features."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.edit import apply_switch
+
+from .types import CATEGORY, Clip, Model
+
+
+class SwitchFeatures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVASwitchFeatures",
+            display_name="Switch Features",
+            category=CATEGORY,
+            description="Takes identity, motion or background from another clip, or draws the background's noise at random: the paper's "
+            "check "
+            "that the three are apart. A shorter clip is repeated, a longer one cut.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."),
+                Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),
+                Clip.Input(
+                    "other",
+                    optional=True,
+                    display_name="other",
+                    tooltip="The clip to take from, with its own edits. Not needed for random noise.",
+                ),
+                io.Boolean.Input("identity", default=False, display_name="identity", tooltip="Take who it is from the other clip."),
+                io.Boolean.Input(
+                    "motion", default=False, display_name="motion", tooltip="Take pose and expression of each frame from the other clip."
+                ),
+                io.Boolean.Input(
+                    "background",
+                    default=False,
+                    display_name="background",
+                    tooltip="Take the noise maps, which hold background, hair and light, from the other clip. Seen in the crops; in the "
+                    "video only "
+                    "the face is replaced.",
+                ),
+                io.Boolean.Input(
+                    "random_noise",
+                    default=False,
+                    display_name="random noise",
+                    tooltip="Instead of a background: one noise map drawn at random, the same in all frames.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=True,
+                    display_name="seed",
+                    tooltip="Which random noise; the same seed always draws the same.",
+                ),
+            ],
+            outputs=[Clip.Output("switched", display_name="decomposition", tooltip="The clip with the features switched.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, decomposition, model, identity: bool, motion: bool, background: bool, random_noise: bool, seed: int, other=None
+    ) -> io.NodeOutput:
+        switched = apply_switch(
+            decomposition,
+            model,
+            other,
+            identity=identity,
+            motion=motion,
+            background=background,
+            noise_seed=seed if random_noise else None,
+        )
+        return io.NodeOutput(switched)

@@ -1,0 +1,10 @@
+"""What travels between the nodes beside ComfyUI's own VIDEO, IMAGE and MASK."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "DVA"
+
+Model = io.Custom("DVA_MODEL")  # dva_core.autoencoder.DiffusionVideoAutoencoder
+Clip = io.Custom("DVA_DECOMPOSITION")  # dva_core.decomposition.Decomposition; never changed, always a new one
