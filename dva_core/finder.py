@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import DVAError
 from .faces.detector import FaceDetector
 from .faces.select import Select, check_select, reference_embedding
-from .faces.track import CropLandmarker
+from .faces.track import SAME_PERSON, CropLandmarker
 from .loader import face_tools, load_model
 
 
@@ -26,6 +28,7 @@ class FaceFinder:
     detector: Any
     landmarker: Callable
     embed: Callable[[np.ndarray], np.ndarray]
+    same_person: float = SAME_PERSON  # cosine of two embeddings from which on they are taken for one person
 
     @classmethod
     def of(cls, model) -> FaceFinder:
@@ -33,7 +36,19 @@ class FaceFinder:
         tools = face_tools(model, getattr(model.host, "load_model", load_model))  # a host may have its own way of loading
         detector = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
         landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
-        return cls(detector, landmarker, lambda crops: model.encode_identity(to_images(crops)).float().cpu().numpy())
+        return cls(detector, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+
+
+def embed(model, crops: np.ndarray) -> np.ndarray:
+    """Identity vectors [B, D] of crops uint8 [B, S, S, 3], for comparing people: the mean person, where the model knows it, taken off.
+
+    The vectors of a small identity network share a large part, which would make all people alike.
+    """
+    z_id = model.encode_identity(to_images(crops)).float().cpu()
+    statistics = getattr(model.attributes, "identity", None)
+    if statistics is not None:
+        z_id = F.normalize(z_id - statistics.mean.float().cpu(), dim=1)
+    return z_id.numpy()
 
 
 def to_images(crops: np.ndarray) -> Tensor:

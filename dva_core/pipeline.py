@@ -184,6 +184,7 @@ def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progre
             finder.landmarker,
             select=resolve_select(select, finder),
             embed_fn=finder.embed,
+            same_person=finder.same_person,
             progress=lambda done: progress("track", done, clip.total),
         )
     if not len(track.quads):

@@ -17,7 +17,9 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3):
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(channels_out), nn.SiLU(inplace=True)
+            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.SiLU(inplace=True),
         )
 
 
