@@ -110,6 +110,15 @@ def test_writing_is_all_or_nothing(tmp_path, tiny, monkeypatch):
     assert os.listdir(tmp_path) == ["m.safetensors"] and target.read_bytes() == tiny.read_bytes()  # noqa: PTH208
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace open files")
+def test_who_has_the_old_file_open_keeps_it(tmp_path, tiny):
+    target = tmp_path / "m.safetensors"
+    target.write_bytes(tiny.read_bytes())
+    with target.open("rb") as old:
+        write_tiny(target, "fp16")
+        assert old.read() == tiny.read_bytes() != target.read_bytes()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_others_may_read_the_file_as_any_other(tmp_path, tiny):
     (tmp_path / "usual").touch()
