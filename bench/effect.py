@@ -58,8 +58,8 @@ def main() -> None:
 
             def watch(index, row, original, result, crop, clip_quads=decomposition.quads, before=before, after=after):
                 if row is not None:
-                    before.append(crop_face(original, clip_quads[row], 256))
-                    after.append(crop_face(result, clip_quads[row], 256))
+                    before.append(crop_face(original.rgb, clip_quads[row], 256))
+                    after.append(crop_face(result.rgb, clip_quads[row], 256))
 
             with tempfile.TemporaryDirectory() as folder:
                 edited = apply_attributes(decomposition, model, {name: scale})

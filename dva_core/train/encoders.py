@@ -25,6 +25,8 @@ from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
 
+CHANCE = 0.55  # AUC below which nothing is told
+
 
 def encode_faces(identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """z_id [n, D], unit, and the 51 inner landmarks [n, 102] in 0..1 of uint8 pictures [n, S, S, 3]."""
@@ -109,7 +111,9 @@ def forget_expression(network: CompactIdentity, faces: FaceSet, rounds: int = 5)
             z = F.normalize(network.head(pooled), dim=1).numpy()[known]
             weight, _, auc = probe(z, labels[known].astype(int), faces.person[known], 10.0)
             log.info("identity: %s was told with AUC %.3f", name, auc)
-            unit = torch.from_numpy(weight / np.linalg.norm(weight)).float()
+            if auc < CHANCE:
+                continue
+            unit = F.normalize(torch.from_numpy(weight).float(), dim=0)
             keep = torch.eye(len(unit)) - torch.outer(unit, unit)
             network.head.weight.copy_(keep @ network.head.weight)
             network.head.bias.copy_(keep @ network.head.bias)

@@ -1,0 +1,41 @@
+"""The training commands, end to end on a handful of pictures: every step runs and the bundle that comes out loads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from test_train_diffusion import CONFIG
+
+from dva_core.errors import DVAError
+from dva_core.train import cli
+from dva_core.train.faces import read_faces
+from dva_core.train.synthesis import Variants
+
+
+def test_all_steps_make_a_bundle(shared, tmp_path, monkeypatch):
+    import dva_core
+
+    folder = shared("data/faces128")
+    few = read_faces(folder).take(np.arange(0, 1376, 6))
+    monkeypatch.setattr("dva_core.train.faces.read_faces", lambda *_: few)
+    run, config = tmp_path / "run", tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    variants = Variants(few.pictures, few.landmarks, few.embedding, np.arange(len(few)) // 2, np.arange(len(few)))
+    run.mkdir()
+    variants.save(run / "variants.npz")
+    common = ["--faces", str(folder), "--run", str(run)]
+    for step in ("landmarks", "identity", "detector"):
+        assert cli.main([step, *common, "--minutes", "0.02"]) == 0
+    assert cli.main(["diffusion", *common, "--config", str(config), "--minutes", "0.02"]) == 0
+    assert cli.main(["bundle", *common, "-o", str(tmp_path / "made.safetensors")]) == 0
+    model = dva_core.load_model(tmp_path / "made.safetensors")
+    assert model.config["attributes"] and model.image_size == 16
+    figures = json.loads((run / "bundle.json").read_text())
+    assert figures["bytes"] == (tmp_path / "made.safetensors").stat().st_size
+
+
+def test_a_step_out_of_order_says_what_is_missing(shared, tmp_path):
+    with pytest.raises(DVAError, match="train variants"):
+        cli.main(["landmarks", "--faces", str(shared("data/faces128")), "--run", str(tmp_path)])
