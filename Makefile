@@ -4,7 +4,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-host lint clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+# inside a running ComfyUI: $COMFYUI_DIR, the one this folder is installed in, or ~/comfy/ComfyUI; `make test` has these too
+test-host: $(VENV)/.ready
+	$(BIN)/python -m pytest tests/host -rs --durations=0
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -102,7 +102,8 @@ class Server:
         command += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:", "--base-directory", str(self.base)]
         command += ["--extra-model-paths-config", str(self.base / "paths.yaml"), *self.flags]
         with open(self.base / "server.log", "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": ""})
+            environment = {**os.environ, "PYTHONPATH": ""}
+            self.process = subprocess.Popen(command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT, env=environment)
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
             try:

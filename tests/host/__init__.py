@@ -1,0 +1,1 @@
+"""Tests inside a running ComfyUI."""

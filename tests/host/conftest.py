@@ -1,0 +1,69 @@
+"""One ComfyUI for all host tests; without one, or without the starter, they are skipped with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import need_shared
+
+from dva_core.bundle import SHIPPED
+from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
+
+from .comfy_server import Server, comfy_python, find_comfy, missing_packages
+from .graphs import FRAMES, HERE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def comfy() -> Path:
+    """The ComfyUI to test in."""
+    found = find_comfy()
+    if found is None:
+        pytest.skip("no ComfyUI was found: set COMFYUI_DIR, install the pack in one, or put one at ~/comfy/ComfyUI")
+    problem = missing_packages(comfy_python(found))
+    if problem:
+        pytest.skip(f"{found} cannot run here: {problem}")
+    if not (SHIPPED / "starter.safetensors").is_file():
+        pytest.skip("the starter model is not there, so no face can be found")
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(comfy, tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("comfy"), comfy, comfy_python(comfy))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def info(server) -> dict[str, Any]:
+    """What the server says of its nodes."""
+    return server.get("/object_info")
+
+
+@pytest.fixture(scope="session")
+def clips(server, tmp_path_factory) -> dict[str, Path]:
+    """Short clips in the input folder: two people (one with two frames fewer), and one with nobody."""
+    made = {}
+    for name, source, frames in (("face.mp4", "swiz3n.mpg", FRAMES), ("other.mp4", "brbk7n.mpg", FRAMES - 2)):
+        made[name] = server.base / "input" / name
+        reader = open_video(need_shared(f"data/clips/{source}"), start=1.0, length=frames / 25)
+        with reader, VideoWriter(made[name], reader.info, quality=10, audio_from=reader.path) as writer:
+            for frame in reader:
+                writer.write(frame)
+    made["nobody.mp4"] = server.base / "input" / "nobody.mp4"
+    info = VideoInfo.for_images(160, 120, 25, FRAMES)
+    with VideoWriter(made["nobody.mp4"], info) as writer:
+        for i in range(FRAMES):
+            writer.write(Frame.from_rgb(np.full((120, 160, 3), 40 + i, np.uint8), i, time_base=info.time_base))
+    return made

@@ -1,0 +1,44 @@
+"""The example graphs as tests use them, and what is read back from the videos they write."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dva_core.video import open_video
+
+from .comfy_server import ROOT
+
+FRAMES, STEPS = 6, 3
+HERE = Path(__file__).resolve().parent
+EXAMPLES = ROOT / "example_workflows"
+
+
+def example(name: str) -> dict[str, Any]:
+    """An example in API format."""
+    return json.loads((EXAMPLES / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A copy with few steps, and video without loss; `changes` are put wherever an input has that name."""
+    prompt = copy.deepcopy(prompt)
+    for node in prompt.values():
+        for name, value in {"steps": STEPS, "quality": 0, **changes}.items():
+            if name in node["inputs"]:
+                node["inputs"][name] = value
+    return prompt
+
+
+def of_class(prompt: dict[str, Any], kind: str) -> list[str]:
+    """The ids of the nodes of a class."""
+    return [key for key, node in prompt.items() if node["class_type"] == kind]
+
+
+def pictures(path: Path) -> np.ndarray:
+    """All frames of a video, uint8 [N, H, W, 3]."""
+    with open_video(path) as reader:
+        return np.stack([frame.rgb for frame in reader])

@@ -1,0 +1,30 @@
+"""The script beside the API examples: a folder of videos times a list of edits, over /prompt and the websocket."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+from dva_core.video import open_video
+
+from .graphs import EXAMPLES, FRAMES, example, quick
+
+
+def test_a_folder_of_videos_times_a_list_of_edits(server, clips, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("face.mp4", "nobody.mp4"):
+        shutil.copyfile(clips[name], tmp_path / "videos" / name)
+    (tmp_path / "edits.json").write_text(json.dumps({"younger": {"Young": 0.8}, "female": {"Male": -0.8}}))
+    (tmp_path / "graph.json").write_text(json.dumps(quick(example("edit_by_attribute"))))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "face_younger.mp4").write_bytes(b"done before")
+    command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]
+    command += ["--server", server.url, "--workflow", tmp_path / "graph.json"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=500)
+    assert done.returncode == 1, done.stderr  # nobody.mp4 fails, in a sentence, and the others are done
+    assert "nobody_female.mp4: No face was found" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["face_female.mp4", "face_younger.mp4"]
+    assert (tmp_path / "out" / "face_younger.mp4").read_bytes() == b"done before"
+    with open_video(tmp_path / "out" / "face_female.mp4") as reader:
+        assert reader.count_frames() == FRAMES and reader.info.has_audio

@@ -1,0 +1,87 @@
+"""VIDEO and IMAGE, to and from ComfyUI's own nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dva_core.video import open_video
+
+from .graphs import FRAMES, example, of_class, pictures, quick
+
+
+@pytest.fixture
+def prompt(server, clips):
+    return quick(example("edit_by_attribute"))
+
+
+def saved(server, prompt, answer):
+    """The video that Save Video wrote."""
+    assert answer.succeeded, answer.error
+    (key,) = of_class(prompt, "SaveVideo")
+    return server.file(answer.outputs[key]["images"][0])
+
+
+def connect(prompt, **sources):
+    """Gives Encode Decomposed another source."""
+    (node,) = of_class(prompt, "DVAEncodeDecomposed")
+    del prompt[node]["inputs"]["video"]
+    prompt[node]["inputs"].update(sources)
+
+
+def test_from_comfyuis_own_load_video(server, prompt, clips):
+    expected = pictures(saved(server, prompt, server.run(prompt)))
+    prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
+    connect(prompt, video=["80", 0])
+    out = saved(server, prompt, server.run(prompt))
+    np.testing.assert_array_equal(pictures(out), expected)
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["images", "Create Video"])
+def test_from_images_of_other_nodes(server, prompt, clips, create):
+    prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
+    prompt["81"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["80", 0]}}
+    if create:
+        prompt["82"] = {"class_type": "CreateVideo", "inputs": {"images": ["81", 0], "audio": ["81", 1], "fps": ["81", 2]}}
+        connect(prompt, video=["82", 0])
+    else:
+        connect(prompt, images=["81", 0], rate=["81", 2])
+    out = saved(server, prompt, server.run(prompt))
+    with open_video(out) as reader:
+        assert reader.info.rate == 25 and reader.count_frames() == FRAMES and reader.info.has_audio == create
+    changed = np.abs(pictures(out).astype(int) - pictures(clips["face.mp4"])).max(-1)
+    assert changed[:, :20].max() <= 4 and changed.max() > 12  # 8 bits, RGB and back, is all that the background may lose
+
+
+def test_a_part_of_a_video_for_other_nodes(server, prompt, clips):
+    video = {"class_type": "DVALoadVideo", "inputs": {"file": "face.mp4", "start": 0.04, "length": 0.16, "every": 2}}
+    graph = {
+        "1": video,
+        "2": {"class_type": "SaveVideo", "inputs": {"video": ["1", 0], "filename_prefix": "part", "format": "auto", "codec": "auto"}},
+        "3": {"class_type": "GetVideoComponents", "inputs": {"video": ["1", 0]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "part"}},
+        "5": {"class_type": "PreviewAny", "inputs": {"source": ["1", 1]}},
+        "6": {"class_type": "PreviewAny", "inputs": {"source": ["1", 2]}},
+    }
+    answer = server.run(graph)
+    out = saved(server, graph, answer)
+    source = pictures(clips["face.mp4"])[1:5:2]
+    with open_video(out) as reader:
+        assert reader.info.has_audio and reader.info.rate == 12.5
+    assert np.abs(pictures(out).astype(int) - source).mean() < 3
+    assert len(answer.outputs["4"]["images"]) == 2
+    assert answer.outputs["5"]["text"] == ["2"] and float(answer.outputs["6"]["text"][0]) == 12.5
+
+
+def test_which_face_and_how_many_images(server, prompt, clips):
+    (node,) = of_class(prompt, "DVAEncodeDecomposed")
+    prompt[node]["inputs"].update(face="reference", max_images=3, reference=["82", 0])
+    prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
+    prompt["81"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["80", 0]}}
+    prompt["82"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["81", 0], "batch_index": 0, "length": 1}}
+    prompt["83"] = {"class_type": "SaveImage", "inputs": {"images": [node, 1], "filename_prefix": "crops"}}
+    prompt["84"] = {"class_type": "MaskToImage", "inputs": {"mask": [node, 2]}}
+    prompt["85"] = {"class_type": "SaveImage", "inputs": {"images": ["84", 0], "filename_prefix": "masks"}}
+    answer = server.run(prompt)
+    assert answer.succeeded, answer.error
+    assert len(answer.outputs["83"]["images"]) == len(answer.outputs["85"]["images"]) == 3
