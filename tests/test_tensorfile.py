@@ -1,4 +1,5 @@
 import errno
+import json
 
 import numpy as np
 import pytest
@@ -49,6 +50,15 @@ def test_the_safetensors_library_reads_it(tmp_path):
         np.testing.assert_array_equal(loaded[name], filled(spec))
     with safe_open(path, "numpy") as file:
         assert file.metadata() == {"format": "x", "later": "known only at the end"}
+
+
+def test_every_array_starts_at_a_multiple_of_its_item_size(tmp_path):
+    path = tmp_path / "a.safetensors"
+    TensorMemory(SPECS, {}).save(path)
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    for name, spec in SPECS.items():
+        assert header[name]["data_offsets"][0] % spec.dtype.itemsize == 0
 
 
 def test_it_reads_what_the_safetensors_library_wrote(tmp_path):
