@@ -279,10 +279,10 @@ class Decomposition:
         """
         path = Path(video) if video is not None else self._recorded_source()
         if not path.exists():
-            advice = "check the path" if video is not None else "give its new place with --video"
+            advice = "check the path" if video is not None else "give its new place as source video (--video)"
             raise DVAError(f"The source video {path} is not there; {advice}.")
         if source_hash(path) != self.info.sha256:
-            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; give the right one with --video.")
+            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; give the right one (--video).")
         return path
 
     def _recorded_source(self) -> Path:

@@ -188,7 +188,7 @@ def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progre
             progress=lambda done: progress("track", done, clip.total),
         )
     if not len(track.quads):
-        raise DVAError(f"{source} has no frames in the chosen range; check --start and --length, or the file.")
+        raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
     if not np.isfinite(track.quads).all((1, 2)).any():
         raise DVAError(f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large enough to see.")
     return track

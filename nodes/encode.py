@@ -178,8 +178,10 @@ def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -
     """What `encode` calls the choice; a reference picture goes through a temporary file."""
     if face == "position":
         return ("position", x, y)
-    if face != "reference":
+    if face == "largest":
         return ("largest",)
+    if face != "reference":
+        raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
     if reference is None:
         raise DVAError("To follow the face of a reference picture, connect the picture to reference face.")
     from dva_core.sheet import save_picture

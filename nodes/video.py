@@ -36,6 +36,7 @@ class ClipVideo(VideoFromFile):
                 out = host.temp_path(".mp4")
                 with VideoWriter(out, reader.info, quality=quality, audio_from=self.path) as writer:
                     for frame in reader:
+                        host.check_cancelled()
                         writer.write(frame)
                 self._written[quality] = str(out)
         return self._written[quality]
@@ -103,6 +104,7 @@ def write_images(images: torch.Tensor, rate: Fraction, audio: dict[str, Any] | N
     info = VideoInfo.for_images(images.shape[2], images.shape[1], rate, len(images))
     with VideoWriter(path, info, codec="ffv1", audio_from=sound) as writer:
         for i, image in enumerate(images):
+            host.check_cancelled()
             writer.write(Frame.from_rgb(as_uint8(image), i, time_base=info.time_base))
     if sound is not None:
         sound.unlink()

@@ -110,7 +110,7 @@ def test_the_source_is_found_and_checked(tmp_path, clip, video):
     other = tmp_path / "moved" / "clip.mp4"
     other.parent.mkdir()
     video.rename(other)
-    with pytest.raises(DVAError, match="is not there; give its new place with --video"):
+    with pytest.raises(DVAError, match="is not there; give its new place as source video"):
         clip.find_source()
     assert clip.find_source(other) == other
     clip.save(other.parent / "a.safetensors")

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
-sys.path[:0] = [str(Path.cwd()), str(Path(__file__).resolve().parents[2])]
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(Path.cwd()), str(HERE.parents[2]), str(HERE.parents[1])]
 
 from comfy.cli_args import args
 
 args.cpu = True
 
 import comfy.model_management as management
+import numpy as np
 import torch
+from bundles import tiny_config, write_tiny
 
 from dva_core.errors import DVAError
+from dva_core.finder import FaceFinder
 from dva_core.hosts import comfy as bridge
 from dva_core.hosts.plain import PlainHost
 from dva_core.loader import load_model
@@ -118,6 +123,16 @@ def nothing_is_kept_when_the_model_is_let_go() -> None:
     assert network() is None and len(management.loaded_models()) < count
 
 
+def a_model_without_a_detector_borrows_the_starters() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_tiny(Path(folder) / "bare.safetensors", config=tiny_config(detector=None, landmarks=None))
+        hosted = load_model(path, host=bridge.ComfyHost(torch.float32))
+    finder = FaceFinder.of(hosted)
+    assert finder.detector.network is hosted.host.load_model("starter").detector  # the same one every time
+    assert isinstance(hosted.host.load_model("starter").host, bridge.ComfyHost)
+    assert finder.detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
+
+
 def unknown_precisions_are_refused() -> None:
     try:
         bridge.choose_precision("fp8")
@@ -135,6 +150,7 @@ CHECKS = [
     a_batch_that_does_not_fit_is_halved,
     cancelling_stops_at_the_next_evaluation,
     nothing_is_kept_when_the_model_is_let_go,
+    a_model_without_a_detector_borrows_the_starters,
     unknown_precisions_are_refused,
 ]
 
