@@ -33,7 +33,7 @@ from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
 
-FOCUS = (120, 750)  # timesteps: from the outlines of a face to its details
+FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DiffusionSettings:
     learning_rate: float = 8e-4
     warm_up: int = 200
     ema: float = 0.999
-    simple_cap: float = 4.0
+    simple_cap: float = 12.0
     reg_weight: float = 0.5
     reg_cap: float = 4.0
     focus: float = 0.6
