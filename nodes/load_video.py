@@ -82,4 +82,7 @@ class LoadVideo(io.ComfyNode):
     def execute(cls, file: str, start: float, length: float, every: int) -> io.NodeOutput:
         video = ClipVideo(host.chosen_file(file, "video"), start, length or None, every)
         with open_video(video.path, **video.part) as reader:
-            return io.NodeOutput(video, reader.count_frames(), float(reader.info.rate))
+            count, rate = reader.count_frames(), float(reader.info.rate)
+        if not count:
+            raise DVAError(f"No frame of {file} lies in the part asked for; choose a start inside the clip.")
+        return io.NodeOutput(video, count, rate)

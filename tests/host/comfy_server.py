@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS, PROMPT_SECONDS = 300, 300
+READY_SECONDS, PROMPT_SECONDS = 500, 400
 FOLDERS = ("custom_nodes", "input", "output", "temp", "models/dva", "elsewhere", "user")
 
 
