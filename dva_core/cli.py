@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -59,15 +61,21 @@ def run(argv: Sequence[str]) -> None:
     args.run(args)
 
 
+def interrupt(*_) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)  # told to end, it cleans up as after Ctrl-C
     try:
         run(sys.argv[1:] if argv is None else argv)
     except DVAError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
+        print("Interrupted; nothing half-finished is left.", file=sys.stderr)
         return 130
     return 0

@@ -119,6 +119,14 @@ def test_an_edit_changes_the_face_and_nothing_outside_its_square(tmp_path, clip,
         assert columns.min() >= x0 - 1 and columns.max() <= x1 and rows.min() >= y0 - 1 and rows.max() <= y1
 
 
+def test_decoding_tells_how_far_it_is(clip, model):
+    told = []
+    edited = apply_attributes(clip, model, {"Young": 1})
+    for _ in decode_crops(edited, model, batch_size=2, progress=lambda phase, done, total, preview=None: told.append((done, total))):
+        pass
+    assert told == [(2 * i / STEPS, 6) for i in range(1, 3 * STEPS + 1)]
+
+
 def test_edits_of_some_rows_are_those_of_all(clip, model):
     edited = apply_attributes(clip, model, {"Young": 1})
     some, all_ = list(decode_crops(edited, model, [5, 0, 2])), list(decode_crops(edited, model))
