@@ -95,7 +95,7 @@ RESTRICTED = restricted(lambda data: _trusted(io.BytesIO(data)))
 
 
 def _kind(path: Path, what: str) -> str:
-    """"zip" (torch.save), "legacy" (torch.save before 1.6) or "bare" (pickle.dump); DVAError for anything else."""
+    """ "zip" (torch.save), "legacy" (torch.save before 1.6) or "bare" (pickle.dump); DVAError for anything else."""
     try:
         with path.open("rb") as file:
             start = file.read(14)
@@ -146,9 +146,7 @@ def read_pickle(path: str | Path, what: str = "checkpoint", trust_pickle: bool =
     else:
         holds = "a bare pickle, which can name any object"
     if not trust_pickle:
-        raise DVAError(
-            f"{path} holds {holds}; if you trust where the {what} comes from, add --trust-pickle, which reads its tensors only."
-        )
+        raise DVAError(f"{path} holds {holds}; if you trust where the {what} comes from, add --trust-pickle, which reads its tensors only.")
     try:
         if kind == "bare":
             with path.open("rb") as file:

@@ -24,7 +24,7 @@ STARTER = "starter"
 
 
 def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """"fp32", "fp16", "bf16", the like from torch, or None for float32 (what the reference numbers were computed in)."""
+    """ "fp32", "fp16", "bf16", the like from torch, or None for float32 (what the reference numbers were computed in)."""
     chosen = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype) if isinstance(dtype, str) else dtype
     if chosen not in PRECISIONS.values():
         raise DVAError(f"There is no precision {dtype!r}; choose one of {', '.join(PRECISIONS)}.")
@@ -60,9 +60,7 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def face_tools(
-    model: DiffusionVideoAutoencoder, load: Callable[..., DiffusionVideoAutoencoder] = load_model
-) -> DiffusionVideoAutoencoder:
+def face_tools(model: DiffusionVideoAutoencoder, load: Callable[..., DiffusionVideoAutoencoder] = load_model) -> DiffusionVideoAutoencoder:
     """The model whose `detector` and `landmarks` find faces for `model`: itself, or the starter where it has none (published ones).
 
     `load` loads the starter (a host may have its own way). Raises DVAError where the starter is needed and missing.

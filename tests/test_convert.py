@@ -217,6 +217,7 @@ def test_classifiers_that_do_not_fit(tmp_path, checkpoint, change, words):
 
 def test_encoder_files_take_the_place_of_the_checkpoints(tmp_path, tensors, checkpoint):
     """Identity plain, landmarks as data-parallel training saved them; either also where the checkpoint has none."""
+
     def own(prefix):
         return {name.removeprefix(prefix): t + 1 if t.is_floating_point() else t for name, t in tensors.items() if name.startswith(prefix)}
 

@@ -80,9 +80,7 @@ def test_the_published_landmark_checkpoint_loads_with_its_two_trunks(published, 
 
 
 def test_a_trunk_under_its_other_name_gives_the_same_values(golden, landmark_network):
-    renamed = {
-        key.replace("base_net.0.", "pretrain_net.features."): tensor for key, tensor in landmark_network.state_dict().items()
-    }
+    renamed = {key.replace("base_net.0.", "pretrain_net.features."): tensor for key, tensor in landmark_network.state_dict().items()}
     network = build_network({"type": "mobilenet_gdconv"}).eval()
     network.load_state_dict(renamed)
     with torch.no_grad():

@@ -18,9 +18,7 @@ def golden(shared):
 
 def losses(golden, network, **changes):
     g = {**golden, **changes}
-    return training_losses(
-        network, g["x0"], g["z_face"], g["train_t"], g["noise_1"], g["noise_2"], g["train_mask"], Schedule()
-    )
+    return training_losses(network, g["x0"], g["z_face"], g["train_t"], g["noise_1"], g["noise_2"], g["train_mask"], Schedule())
 
 
 def test_losses_equal_the_reference(golden, shared):

@@ -185,9 +185,7 @@ def test_one_frame_and_none():
 
 
 def test_implausible_landmarks_count_as_not_found():
-    track = track_faces(
-        [Frame(0, painted((ANNA, 100, 90, 40)))], PaintedDetector(), lambda rgb, face: landmarker(rgb, face) + [200, 0]
-    )
+    track = track_faces([Frame(0, painted((ANNA, 100, 90, 40)))], PaintedDetector(), lambda rgb, face: landmarker(rgb, face) + [200, 0])
     assert track.report()["missing"] == 1
 
 
@@ -275,9 +273,7 @@ class Yunet:
         image = np.ascontiguousarray(cv2.resize(rgb, (round(width * k), round(height * k)))[..., ::-1])
         rows = cv2.FaceDetectorYN.create(self.path, "", image.shape[1::-1], 0.7).detect(image)[1]
         rows = [] if rows is None else rows
-        return [
-            Face((r[0] / k, r[1] / k, (r[0] + r[2]) / k, (r[1] + r[3]) / k), float(r[14]), r[4:14].reshape(5, 2) / k) for r in rows
-        ]
+        return [Face((r[0] / k, r[1] / k, (r[0] + r[2]) / k, (r[1] + r[3]) / k), float(r[14]), r[4:14].reshape(5, 2) / k) for r in rows]
 
 
 def test_a_real_clip_with_the_teachers(shared):

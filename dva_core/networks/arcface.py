@@ -36,9 +36,7 @@ class Bottleneck(nn.Module):
         if in_channels == channels:
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
-            self.shortcut_layer = nn.Sequential(
-                operations.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            self.shortcut_layer = nn.Sequential(operations.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(in_channels),
             operations.Conv2d(in_channels, channels, 3, 1, 1, bias=False),
@@ -60,9 +58,7 @@ class IRSE50(nn.Module):
 
     def __init__(self, operations: ModuleType | type = nn) -> None:
         super().__init__()
-        self.input_layer = nn.Sequential(
-            operations.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
-        )
+        self.input_layer = nn.Sequential(operations.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
         blocks, channels = [], 64
         for width, count in STAGES:
             for i in range(count):

@@ -207,9 +207,7 @@ class UNet(nn.Module):
                     size *= 2
                 self.output_blocks.append(Level(*layers))
 
-        self.out = nn.Sequential(
-            group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1))
-        )
+        self.out = nn.Sequential(group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1)))
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype."""

@@ -90,7 +90,7 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
 
 
 def fit_directions(
-    faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = 1.5
+    faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = 5.0
 ) -> Directions:
     """Every attribute of the label file that a probe tells with AUC >= LEAST_AUC on unseen people, in the space that knows it.
 
