@@ -10,7 +10,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from . import __version__
@@ -61,17 +62,29 @@ def run(argv: Sequence[str]) -> None:
     args.run(args)
 
 
-def interrupt(*_) -> NoReturn:
-    raise KeyboardInterrupt
+@contextmanager
+def ended_as_interrupted() -> Iterator[None]:
+    """While it lasts, the signal to end is taken as Ctrl-C is, so that what is half-finished is removed."""
+
+    def interrupt(*_) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)  # told to end, it cleans up as after Ctrl-C
     try:
-        run(sys.argv[1:] if argv is None else argv)
+        with ended_as_interrupted():
+            run(sys.argv[1:] if argv is None else argv)
     except DVAError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -260,14 +262,19 @@ def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
 
 @pytest.mark.parametrize("command", [("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")])
 def test_interrupted_it_leaves_nothing(call, video, tmp_path, monkeypatch, command):
-    def interrupt(self, phase, done, total, preview=None):
-        if phase == "encode":
-            raise KeyboardInterrupt
+    before = signal.getsignal(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):
 
-    monkeypatch.setattr(clips.Bars, "__call__", interrupt)
-    code, _, err = call(command[0], video, *command[1:], "--steps", 2)
-    assert code == 130 and "Interrupted" in err and "Traceback" not in err
-    assert not list(tmp_path.iterdir())
+        def interrupt(self, phase, done, total, preview=None, number=number):
+            if phase == "encode":
+                os.kill(os.getpid(), number)
+                time.sleep(5)  # the signal comes first
+
+        monkeypatch.setattr(clips.Bars, "__call__", interrupt)
+        code, _, err = call(command[0], video, *command[1:], "--steps", 2)
+        assert code == 130 and "Interrupted" in err and "Traceback" not in err
+        assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_models_lists_what_is_found(call, tiny, monkeypatch):

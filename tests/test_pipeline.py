@@ -119,7 +119,7 @@ def test_an_edit_changes_the_face_and_nothing_outside_its_square(tmp_path, clip,
         assert columns.min() >= x0 - 1 and columns.max() <= x1 and rows.min() >= y0 - 1 and rows.max() <= y1
 
 
-def test_decoding_tells_how_far_it_is(clip, model):
+def test_progress_of_decoding_counts_every_step(clip, model):
     told = []
     edited = apply_attributes(clip, model, {"Young": 1})
     for _ in decode_crops(edited, model, batch_size=2, progress=lambda phase, done, total, preview=None: told.append((done, total))):
