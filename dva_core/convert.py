@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ UNUSED = (  # stored in the checkpoint but never evaluated: a second copy of the
 )
 UNREADABLE = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NameError, OSError, RuntimeError, TypeError,
-    ValueError, pickle.UnpicklingError, zipfile.BadZipFile,
+    ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # 0x1950a86a20f9469cfc6c as a pickle holds it: torch.save before version 1.6
 LICENCE = "The terms of the published checkpoints' authors; this project's licence does not cover these weights."

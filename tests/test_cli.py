@@ -251,6 +251,7 @@ def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
     refused(call("decode", "clip.safetensors", "-o", "out.mp4", model=other), "encoded with the model tiny")
     moved.rename(tmp_path / "elsewhere.mkv")
     refused(call("decode", "clip.safetensors", "-o", "out.mp4"), "moved.mkv", "--video")
+    refused(call("edit", "clip.safetensors", *YOUNG, "-o", "out.mp4"), "moved.mkv", "--video")
     assert call("decode", "clip.safetensors", "-o", "out.mp4", "--video", "elsewhere.mkv")[0] == 0
     with open("elsewhere.mkv", "ab") as file:
         file.write(b"x")

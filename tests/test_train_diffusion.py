@@ -84,10 +84,10 @@ def test_one_identity_for_all_frames_and_each_its_own_motion(encoders, tmp_path)
 
 
 def test_the_folded_fusion_layer_is_the_trained_one(encoders, tmp_path):
-    run = training(encoders, tmp_path / "run", 1)
-    z_id, motion = torch.randn(5, 128), torch.rand(5, 102)
-    weight, bias = run.conditioner.folded()
-    assert torch.allclose(torch.cat([z_id, motion], 1) @ weight.T + bias, run.conditioner.fuse(z_id, motion), atol=1e-4)
+    conditioner = training(encoders, tmp_path / "run", 1).conditioner.double()  # untrained encoders hardly vary: the gains are large
+    z_id, motion = torch.randn(5, 128).double(), torch.rand(5, 102).double()
+    weight, bias = conditioner.folded()
+    assert torch.allclose(torch.cat([z_id, motion], 1) @ weight.T + bias, conditioner.fuse(z_id, motion), rtol=1e-9, atol=1e-6)
 
 
 def test_export_holds_the_averaged_weights(encoders, tmp_path):

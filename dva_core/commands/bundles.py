@@ -20,7 +20,9 @@ def add_commands(commands) -> None:
     convert.add_argument("--landmarks", metavar="FILE", help="landmark network to use instead of the checkpoint's")
     convert.add_argument("--parser", metavar="FILE", help="face parser to use instead of the checkpoint's")
     convert.add_argument("--precision", choices=PRECISIONS, default="fp16", help="how the weights are stored (default fp16)")
-    convert.add_argument("--trust-pickle", action="store_true", help="load a file even if it can run code; only for files you trust")
+    convert.add_argument(
+        "--trust-pickle", action="store_true", help="read the tensors of a file that holds other objects too; these are never run"
+    )
     convert.add_argument("--json", action="store_true", help="print what was made as JSON")
     convert.set_defaults(run=run_convert)
     models = commands.add_parser("models", help="list the model files found")

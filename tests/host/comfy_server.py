@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +35,14 @@ def comfy_python(comfy: Path) -> str:
     """The interpreter of ComfyUI's own environment, or this one."""
     own = [comfy / ".venv" / "bin" / "python", comfy / ".venv" / "Scripts" / "python.exe", comfy / "venv" / "bin" / "python"]
     return str(next((path for path in own if path.is_file()), sys.executable))
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+# a test run that is killed leaves no server behind; elsewhere than on Linux it may
+die_with_parent = _die_with_parent if sys.platform == "linux" else None
 
 
 def missing_packages(python: str) -> str:
@@ -103,7 +113,9 @@ class Server:
         command += ["--extra-model-paths-config", str(self.base / "paths.yaml"), *self.flags]
         with open(self.base / "server.log", "ab") as log:
             environment = {**os.environ, "PYTHONPATH": ""}
-            self.process = subprocess.Popen(command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(
+                command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+            )
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
             try:
