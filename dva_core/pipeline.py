@@ -97,7 +97,7 @@ def check_steps(steps: int, train_steps: int = 1000) -> int:
 def usual_batch(model) -> int:
     """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit."""
     pixels = model.image_size**2
-    return max(1, min(64, (1 << 20 if model.host.device.type != "cpu" else 1 << 15) // pixels))
+    return max(1, min(64, (1 << 20 if model.host.device.type != "cpu" else 1 << 16) // pixels))
 
 
 def encode(
