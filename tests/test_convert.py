@@ -416,10 +416,11 @@ def test_damaged_checkpoints_give_a_sentence(tmp_path, data):
     else:
         torch.save(content, buffer, _use_new_zipfile_serialization=kind == "zip")
     damaged = bytearray(buffer.getvalue())
+    place = data.draw(st.integers(0, 2**16)) % len(damaged)  # the length itself differs from run to run: legacy files hold addresses
     if data.draw(st.booleans()):
-        damaged = damaged[: data.draw(st.integers(0, len(damaged) - 1))]
+        damaged = damaged[:place]
     else:
-        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+        damaged[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged.ckpt"
     path.write_bytes(bytes(damaged))
     try:
