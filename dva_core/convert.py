@@ -111,7 +111,7 @@ def _kind(path: Path, what: str) -> str:
             return "legacy" if start[2:] == MAGIC else "bare"
     except FileNotFoundError as error:
         raise DVAError(f"There is no file {path}; give the {what}'s path.") from error
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:  # what zipfile raises
         raise DVAError(f"{path} is cut short or cannot be read ({one_line(error)}); get the {what} again.") from error
     raise DVAError(f"{path} is no {what}: it is neither a file of torch.save nor a pickle; choose the published file.")
 
