@@ -1,0 +1,264 @@
+"""Directions: an edit as a small file, to keep, to share, to combine, and to apply to any clip made with the same encoder.
+
+A direction v is one step of a clip's identity or of its motion, at scale 1, in the units of that vector itself:
+
+    identity    z_id'        = l2norm(z_id + scale v)            (Kim et al. 2023, sec. 3.4: how both editing methods end)
+    motion      z_motion[n]' = z_motion[n] + scale v             for every frame n
+
+A trained attribute is one too: with w its classifier's weight on (z - mean) / std, v = std sqrt(D) w / |w| (`from_attribute`).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..decomposition import Decomposition, check_model
+from ..errors import DVAError
+from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
+from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
+
+FORMAT, VERSION = "dva-direction", 1
+SPACES = {"identity": "identity_encoder", "motion": "motion_encoder"}
+SUFFIX = ".safetensors"
+LARGEST_VECTOR = 1 << 16  # numbers; what a direction has at most
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One step at scale 1, and where it comes from.
+
+    vector   [D] float32, in the units of the vector it is added to
+    space    "identity" or "motion"
+    name     what it changes, for people
+    encoder  SHA-256 of the encoder whose vectors it moves (`encoder_fingerprint`)
+    range    scales that make sense
+    made     how it was made; plain JSON
+    """
+
+    vector: np.ndarray
+    space: str
+    name: str
+    encoder: str
+    range: tuple[float, float] = USUAL_RANGE
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        vector = np.array(self.vector, np.float32).reshape(-1)  # a copy: nobody else holds it
+        vector.setflags(write=False)
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "range", (float(self.range[0]), float(self.range[1])))
+        if self.space not in SPACES:
+            raise DVAError(f"The direction {self.name} is of a space {self.space!r} that is not known; use {' or '.join(SPACES)}.")
+        if not vector.size or not np.isfinite(vector).all():
+            raise DVAError(f"The direction {self.name} holds numbers that are not finite; make it again.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON; the vector as base64 of its little-endian float32, so that it comes back bit for bit."""
+        return {**self._facts(), "vector": base64.b64encode(self.vector.astype("<f4").tobytes()).decode("ascii")}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Direction:
+        """The direction that `to_json` wrote. DVAError for anything else."""
+        try:
+            vector = np.frombuffer(base64.b64decode(record["vector"], validate=True), "<f4")
+            return cls(vector, **{key: record[key] for key in ("space", "name", "encoder", "range", "made")})
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, DVAError):
+                raise
+            raise DVAError("The record of a direction is damaged; apply the direction's file instead.") from error
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a .safetensors file of a few kB, all or nothing. DVAError for another suffix or a place that cannot be written."""
+        path = Path(path)
+        if path.suffix != SUFFIX:
+            raise DVAError(f"A direction needs a name that ends in {SUFFIX}; call it {path.with_suffix(SUFFIX)}.")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        metadata = {"format": FORMAT, "version": str(VERSION), "direction": json.dumps(self._facts(), ensure_ascii=False)}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            mode = partial.stat().st_mode  # the user's usual one; the library makes files that nobody else may read
+            save_file({"vector": self.vector}, partial, metadata=metadata)
+            partial.chmod(mode)
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise DVAError(f"{path} cannot be written ({error}); choose a folder with room that you may write to.") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Direction:
+        """Reads a direction's file. DVAError where it is missing, damaged, something else, or of a version not known here."""
+        path = Path(path)
+        if not path.is_file():
+            raise DVAError(f"There is no direction {path}; check the path.")
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise DVAError(f"{path} is not a direction; give a file that Save Direction or `direction` wrote.")
+                if metadata.get("version") != str(VERSION):
+                    found = metadata.get("version")
+                    raise DVAError(f"{path} has version {found} of the format and this program reads {VERSION}; update the program.")
+                if math.prod(file.get_slice("vector").get_shape()) > LARGEST_VECTOR:
+                    raise DVAError(f"{path} is far too large for a direction; get it again.")
+                vector, facts = file.get_tensor("vector"), json.loads(metadata["direction"])
+            return cls(vector, **{key: facts[key] for key in ("space", "name", "encoder", "range", "made")})
+        except DVAError:
+            raise
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+            raise DVAError(f"{path} is damaged or no direction; get it again.") from error
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {"name": self.name, "space": self.space, "encoder": self.encoder, "range": list(self.range), "made": dict(self.made)}
+        return json.loads(json.dumps(facts))  # fail here, not when saving, if something cannot be kept
+
+
+def encoder_fingerprint(model, space: str) -> str:
+    """SHA-256 of the weights of the encoder whose vectors form `space`; the rest of the model has no say.
+
+    Weights count in half precision, so that one encoder, kept in bundles of fp32 and of fp16, is one encoder.
+    """
+    digest = hashlib.sha256(space.encode())
+    tensors = getattr(model, SPACES[space]).state_dict()
+    for name in sorted(tensors):
+        if tensors[name].is_floating_point():  # counters of training steps are no weights
+            tensor = tensors[name].detach().to("cpu", torch.float16).contiguous()
+            digest.update(f"\0{name}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def check_encoder(direction: Direction, model) -> None:
+    """DVAError where the direction was made with another encoder than the model's: its numbers would mean nothing there."""
+    ours = encoder_fingerprint(model, direction.space)
+    if direction.encoder != ours:
+        theirs = f"{direction.made.get('model') or 'another model'}'s, {direction.encoder[:12]}"
+        raise DVAError(
+            f"The direction {direction.name} was made with another {direction.space} encoder ({theirs}) than this model's "
+            f"({ours[:12]}); use a model with that encoder or make the direction again."
+        )
+
+
+def check_strength(direction: Direction, scale: Any) -> Scale:
+    """`scale` as a number or a Curve, finite and at most LARGEST_SCALE in size; else DVAError naming a sensible range."""
+    scale = parse_scale(scale, direction.name)
+    for value in strengths(scale):
+        if not math.isfinite(value) or abs(value) > LARGEST_SCALE:
+            low, high = direction.range
+            raise DVAError(f"The scale {value:g} of {direction.name} makes no sense; use a number from {low:g} to {high:g}.")
+    return scale
+
+
+def apply_direction(decomposition: Decomposition, model, direction: Direction | Mapping[str, Any], scale: Scale = 1.0) -> Decomposition:
+    """`decomposition` one step further along `direction` (or its `to_json`), the same in all frames or by a curve; no frame is touched.
+
+    The operation keeps the whole direction, so that it can be repeated without its file. Raises DVAError for a direction of another
+    encoder, a scale that makes no sense, or a clip of another model.
+    """
+    check_model(decomposition, model)
+    direction = direction if isinstance(direction, Direction) else Direction.from_json(direction)
+    check_encoder(direction, model)
+    scale = check_strength(direction, scale)
+    operation = {"name": "direction", "direction": direction.to_json(), "scale": scale_to_json(scale)}
+    over_time = sampled(scale, decomposition.frame_index, decomposition.info.rate)
+    if isinstance(over_time, float) and not over_time:
+        return decomposition.with_edit(operation)
+    weights = np.array([over_time]) if isinstance(over_time, float) else over_time[:, None]
+    step = decomposition.with_identity_step if direction.space == "identity" else decomposition.with_motion_step
+    return step(operation, direction.vector[None], weights)
+
+
+# -- operations ----------------------------------------------------------------------------------------------
+
+
+def scaled(direction: Direction, factor: float) -> Direction:
+    """`factor` times the direction. DVAError for a factor that is not finite."""
+    if not math.isfinite(factor):
+        raise DVAError(f"The factor {factor:g} of {direction.name} makes no sense; use a finite number.")
+    return _derived(direction, np.float64(factor) * direction.vector, f"{factor:g} {direction.name}", "scaled", [direction], [factor])
+
+
+def added(directions: Sequence[Direction], factors: Sequence[float] | None = None) -> Direction:
+    """sum_i factors[i] directions[i], all of one space and one encoder; DVAError where they are not."""
+    factors = [1.0] * len(directions) if factors is None else list(factors)
+    if not directions or len(factors) != len(directions):
+        raise DVAError(f"There are {len(directions)} directions and {len(factors)} factors to add; give one factor for each.")
+    check_alike(directions)
+    if not all(map(math.isfinite, factors)):
+        raise DVAError("A factor of the directions makes no sense; use finite numbers.")
+    total = sum(np.float64(factor) * direction.vector for factor, direction in zip(factors, directions))
+    name = " + ".join(direction.name if factor == 1 else f"{factor:g} {direction.name}" for factor, direction in zip(factors, directions))
+    return _derived(directions[0], total, name, "added", directions, factors)
+
+
+def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.ndarray | None = None) -> Direction:
+    """What is left of `direction` without its part along all `others`: "Beard without changing Male".
+
+    With `std` [D], the deviation that attribute classifiers standardise identities with (`identity_std`), the angle is measured in
+    standardised space. A classifier's logit is linear there with its own direction as gradient, so what is orthogonal to an
+    attribute's direction leaves that attribute's logit where it was. DVAError where nothing is left, or for another space or encoder.
+    """
+    if not others:
+        return direction
+    check_alike([direction, *others])
+    std = np.ones(direction.vector.size) if std is None or direction.space != "identity" else np.asarray(std, np.float64).reshape(-1)
+    u = direction.vector / std
+    basis, upper = np.linalg.qr(np.stack([other.vector / std for other in others], 1))
+    kept = np.abs(np.diag(upper)) > 1e-6 * max(1e-30, np.abs(upper).max())  # others that lie along others already
+    basis = basis[:, kept]
+    rest = u - basis @ (basis.T @ u)
+    if np.linalg.norm(rest) < 1e-4 * np.linalg.norm(u):
+        names = ", ".join(other.name for other in others)
+        raise DVAError(f"Nothing is left of {direction.name} without {names}; leave one of them out.")
+    name = f"{direction.name} without {', '.join(other.name for other in others)}"
+    return _derived(direction, rest * std, name, "orthogonal", [direction, *others], None)
+
+
+def check_alike(directions: Sequence[Direction]) -> None:
+    """DVAError unless all are of one space and one encoder."""
+    first = directions[0]
+    for other in directions[1:]:
+        if other.space != first.space:
+            raise DVAError(
+                f"{first.name} is a direction of {first.space} and {other.name} one of {other.space}; combine directions of one space."
+            )
+        if other.encoder != first.encoder or other.vector.size != first.vector.size:
+            raise DVAError(f"{first.name} and {other.name} were made with different {first.space} encoders; make them with the same.")
+
+
+def from_attribute(model, name: str) -> Direction:
+    """A trained attribute of the model as a direction; DVAError for a name it does not have."""
+    attributes = AttributeSet.from_model(model)
+    entry = attributes[name]
+    vector = attributes.shift(entry.name)[:] if entry.space == "motion" else identity_std(model) * attributes.step(entry.name)
+    made = {"how": "attribute", "attribute": entry.name, "auc": entry.auc, "model": model.config.get("name", "")}
+    return Direction(vector, entry.space, entry.name, encoder_fingerprint(model, entry.space), entry.range, made)
+
+
+def identity_std(model) -> np.ndarray:
+    """[D], the deviation of identities that the model's attributes were trained with; ones where it has none."""
+    tensors = AttributeSet.from_model(model).tensors
+    return tensors["identity.std"].reshape(-1) if "identity.std" in tensors else np.ones(model.identity_dim)
+
+
+def _derived(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
+    """A direction made of others; keeps which, by name, and how much of each."""
+    made = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
+    return replace(first, vector=vector, name=name, made=made | ({} if factors is None else {"factors": [float(f) for f in factors]}))
