@@ -3,7 +3,7 @@
 For F frames with a face: one identity for the clip (z_id), one motion vector and one noise map a frame (z_motion,
 x_T), and beside them what putting the frames back needs: crops, masks, quadrilaterals, and the crops as rebuilt
 from the stored noise maps. An edit changes z_id and shifts z_motion; it never touches the arrays, so any number of
-edited decompositions share them.
+edited decompositions share them. An edit over time is kept as a few vectors and their weights a frame (`Steps`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .errors import DVAError
 from .tensorfile import Spec, TensorFile, TensorStore
 
 FORMAT, VERSION = "dva-decomposition", 1
+VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,34 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """A step that changes over time: in row n, sum_k weights[n, k] vectors[k].
+
+    `weights` [F, K] float64 of the F frames with a face, `vectors` [K, D] float64: a few kB, however long the clip.
+    """
+
+    weights: np.ndarray
+    vectors: np.ndarray
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """[n, D] float64 at the row numbers `rows` [n]."""
+        return self.weights[rows] @ self.vectors
+
+    def taken(self, rows: np.ndarray) -> Steps:
+        """The same step for a clip whose rows are these `rows`."""
+        return Steps(self.weights[rows], self.vectors)
+
+
+@dataclass(frozen=True)
 class Decomposition:
     """A decomposed clip and the edits asked of it. Immutable: `with_edit` gives a new one that shares the arrays.
 
     `z_id` [D] is the plain mean of the frames' unit vectors, `z_id_edited` [D] what it has become (None: unedited),
     `motion_shift` [D_motion] what is added to every frame's motion (None: nothing). `operations` lists the edits in
     order, each a dict with its `name` and settings, ready for `dva_core.edit.apply_operations`.
+
+    The method has one identity for the clip. Edits over time move it on purpose: `identity_steps` are taken one after
+    another from `current_z_id`, each followed by normalising, and `motion_steps` are added to the motion.
     """
 
     store: TensorStore
@@ -124,6 +147,8 @@ class Decomposition:
     operations: tuple[dict[str, Any], ...] = ()
     z_id_edited: np.ndarray | None = None
     motion_shift: np.ndarray | None = None
+    identity_steps: tuple[Steps, ...] = ()
+    motion_steps: tuple[Steps, ...] = ()
 
     # -- the arrays ------------------------------------------------------------------------------------------
 
@@ -186,19 +211,37 @@ class Decomposition:
 
     @property
     def current_z_id(self) -> np.ndarray:
-        """[D], the identity to decode with."""
+        """[D], the identity to decode with; where it changes over time, what it starts from (see `current_identity`)."""
         return self.z_id if self.z_id_edited is None else self.z_id_edited
+
+    def current_identity(self, rows: slice | Sequence[int]) -> np.ndarray:
+        """The identity to decode these rows with: [D], the same in all, or [n, D] unit vectors where it changes over time."""
+        z_id = self.current_z_id
+        if not self.identity_steps:
+            return z_id
+        rows = np.arange(self.faces)[rows]
+        z = np.asarray(z_id, np.float64)
+        for steps in self.identity_steps:
+            z = z + steps.at(rows)
+            z = z / np.linalg.norm(z, axis=-1, keepdims=True)
+        return z.astype(np.float32)
 
     def current_z_motion(self, rows: slice | Sequence[int]) -> np.ndarray:
         """[n, D_motion], the motion to decode with."""
         motion = self.z_motion[rows]
-        return motion if self.motion_shift is None else motion + self.motion_shift
+        if self.motion_shift is not None:
+            motion = motion + self.motion_shift
+        for steps in self.motion_steps:
+            motion = motion + steps.at(np.arange(self.faces)[rows]).astype(np.float32)
+        return motion
 
     @property
     def is_edited(self) -> bool:
         """False when decoding would give the rebuilt crops again."""
         moved = self.motion_shift is not None and bool(np.any(self.motion_shift))
-        return moved or self.is_switched or (self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id))
+        over_time = any(np.any(steps.weights) for steps in self.identity_steps + self.motion_steps)
+        other = self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id)
+        return moved or over_time or other or self.is_switched
 
     @property
     def is_switched(self) -> bool:
@@ -206,34 +249,70 @@ class Decomposition:
         return any(operation.get("name") == "switch" for operation in self.operations)
 
     def with_edit(
-        self, operation: Mapping[str, Any], z_id: np.ndarray | None = None, motion_shift: np.ndarray | None = None
+        self,
+        operation: Mapping[str, Any],
+        z_id: np.ndarray | None = None,
+        motion_shift: np.ndarray | None = None,
+        identity_steps: tuple[Steps, ...] | None = None,
+        motion_steps: tuple[Steps, ...] | None = None,
     ) -> Decomposition:
-        """The same clip with one more operation; `z_id` and `motion_shift` are the new totals, None leaves them as they are."""
+        """The same clip with one more operation; the others are the new totals, None leaves them as they are."""
         return replace(
             self,
             operations=(*self.operations, json.loads(json.dumps(dict(operation)))),  # must survive the file: fail here if it cannot
             z_id_edited=self.z_id_edited if z_id is None else np.asarray(z_id, np.float32).reshape(-1),
             motion_shift=self.motion_shift if motion_shift is None else np.asarray(motion_shift, np.float32).reshape(-1),
+            identity_steps=self.identity_steps if identity_steps is None else identity_steps,
+            motion_steps=self.motion_steps if motion_steps is None else motion_steps,
         )
+
+    def with_identity_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+        """One more operation that adds sum_k weights[k] vectors[k] to the identity and normalises it.
+
+        vectors [K, D]; weights [K], the same in all frames, or [F, K], a row for each frame with a face.
+        """
+        vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
+        if weights.ndim == 1 and not self.identity_steps:
+            z = np.asarray(self.current_z_id, np.float64) + weights @ vectors
+            return self.with_edit(operation, z_id=z / np.linalg.norm(z))
+        steps = Steps(np.broadcast_to(weights, (self.faces, len(vectors))), vectors)
+        return self.with_edit(operation, identity_steps=(*self.identity_steps, steps))
+
+    def with_motion_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+        """One more operation that adds sum_k weights[k] vectors[k] to every frame's motion; shapes as in `with_identity_step`."""
+        vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
+        if weights.ndim == 1:
+            before = 0.0 if self.motion_shift is None else self.motion_shift
+            return self.with_edit(operation, motion_shift=before + weights @ vectors)
+        return self.with_edit(operation, motion_steps=(*self.motion_steps, Steps(weights, vectors)))
 
     def without_edits(self) -> Decomposition:
         """The clip as encoded. DVAError where a file was written after a switch: it holds the arrays of the other clip."""
         store = getattr(self.store, "base", self.store)
         if self.is_switched and store is self.store:
             raise DVAError("This clip was saved after features were switched, which replaced its own; load it as it was saved before.")
-        return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None)
+        return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None, identity_steps=(), motion_steps=())
 
     # -- the file --------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """Writes the decomposition with its edits to one .safetensors file, a few rows at a time."""
+        over_time = {
+            f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
+            for space, all_steps in (("identity", self.identity_steps), ("motion", self.motion_steps))
+            for i, steps in enumerate(all_steps)
+            for name in ("weights", "vectors")
+        }
+        metadata = {**self.info.to_metadata(), "operations": json.dumps(self.operations)}
         self.store.save(
             path,
-            metadata={**self.info.to_metadata(), "operations": json.dumps(self.operations)},
+            metadata=metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}),
             replace={
                 "z_id_edited": self.current_z_id,
                 "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
+                **over_time,
             },
+            drop=[name for name in self.store.specs if "_steps." in name and name not in over_time],
         )
 
     @classmethod
@@ -254,9 +333,11 @@ class Decomposition:
         """A decomposition around an opened store; `path` is for messages."""
         if store.metadata.get("format") != FORMAT:
             raise DVAError(f"{path} is not a decomposed clip; give one that `encode` wrote.")
-        if store.metadata.get("version") != str(VERSION):
+        if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
             found = store.metadata.get("version")
-            raise DVAError(f"{path} has version {found} of the format and this program reads version {VERSION}; encode the video again.")
+            raise DVAError(
+                f"{path} has version {found} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
+            )
         try:
             info = ClipInfo.from_metadata(store.metadata)
             operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
@@ -268,7 +349,8 @@ class Decomposition:
             raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
         if not operations:
             return cls(store, info)
-        return cls(store, info, operations, store.read("z_id_edited"), store.read("motion_shift"))
+        over_time = (read_steps(store, space, faces, dim) for space, dim in (("identity", "z_id"), ("motion", "motion_shift")))
+        return cls(store, info, operations, store.read("z_id_edited"), store.read("motion_shift"), *over_time)
 
     # -- the source ------------------------------------------------------------------------------------------
 
@@ -290,6 +372,18 @@ class Decomposition:
         own = getattr(self.store, "path", None)
         beside = own.parent / recorded.name if own is not None else recorded
         return beside if not recorded.exists() and beside.exists() else recorded
+
+
+def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[Steps, ...]:
+    """The edits over time that a file holds of one space, in order. DVAError where they do not fit the clip."""
+    found: list[Steps] = []
+    while f"{space}_steps.{len(found)}.weights" in store.specs:
+        name = f"{space}_steps.{len(found)}"
+        steps = Steps(store.read(f"{name}.weights"), store.read(f"{name}.vectors") if f"{name}.vectors" in store.specs else np.empty(0))
+        if steps.weights.shape != (faces, len(steps.vectors)) or steps.vectors.shape[1:] != store.specs[like].shape:
+            raise DVAError("The file holds edits over time that do not fit its frames; encode the video again.")
+        found.append(steps)
+    return tuple(found)
 
 
 def source_hash(path: str | Path) -> str:

@@ -280,7 +280,7 @@ def decode_crops(
     done = 0
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
-        z_face = fuse(model, decomposition.current_z_id, decomposition.current_z_motion(rows))
+        z_face = fuse(model, decomposition.current_identity(rows), decomposition.current_z_motion(rows))
         x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
 
         def tell(i: int, steps: int, x: Tensor) -> None:
@@ -368,7 +368,7 @@ def shrink(images: Tensor, size: int) -> Tensor:
 
 
 def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
-    """z_face [B, F] of one identity [D] and the motion of B frames [B, D_motion]."""
+    """z_face [B, F] of one identity [D], or one a frame [B, D], and the motion of B frames [B, D_motion]."""
     return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))
 
 

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,19 @@ class TensorStore:
     def close(self) -> None:
         """Lets go of the file; anything not committed is removed."""
 
-    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None, replace: Mapping[str, np.ndarray] | None = None) -> None:
-        """Copies the store into a new file a few rows at a time, with other metadata and some arrays replaced."""
-        replace = replace or {}
-        with TensorFile.create(path, self.specs, self.metadata if metadata is None else metadata) as copy:
-            for name, spec in self.specs.items():
+    def save(
+        self,
+        path: str | Path,
+        metadata: Mapping[str, str] | None = None,
+        replace: Mapping[str, np.ndarray] | None = None,
+        drop: Iterable[str] = (),
+    ) -> None:
+        """Copies the store into a new file a few rows at a time, with other metadata, some arrays replaced or added, and without `drop`."""
+        replace, dropped = replace or {}, set(drop)
+        specs = {name: self.specs.get(name, Spec.of(rows.dtype, *rows.shape)) for name, rows in replace.items()}
+        specs = {name: spec for name, spec in {**self.specs, **specs}.items() if name not in dropped}
+        with TensorFile.create(path, specs, self.metadata if metadata is None else metadata) as copy:
+            for name, spec in specs.items():
                 if name in replace:
                     copy.write(name, 0, replace[name])
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from dva_core.edit import apply_switch
+from dva_core.edit.switch import LENGTHS
 
 from .types import CATEGORY, Clip, Model
 
@@ -18,7 +19,7 @@ class SwitchFeatures(io.ComfyNode):
             category=CATEGORY,
             description="Takes identity, motion or background from another clip, or draws the background's noise at random: the paper's "
             "check "
-            "that the three are apart. A shorter clip is repeated, a longer one cut.",
+            "that the three are apart.",
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."),
                 Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),
@@ -55,13 +56,30 @@ class SwitchFeatures(io.ComfyNode):
                     display_name="seed",
                     tooltip="Which random noise; the same seed always draws the same.",
                 ),
+                io.Combo.Input(
+                    "length",
+                    options=list(LENGTHS),
+                    default=LENGTHS[0],
+                    display_name="length",
+                    tooltip="How a clip of another length fits: repeat begins anew, ping-pong goes there and back, stretch plays it slower "
+                    "or faster. The first two cut a longer clip.",
+                ),
             ],
             outputs=[Clip.Output("switched", display_name="decomposition", tooltip="The clip with the features switched.")],
         )
 
     @classmethod
     def execute(
-        cls, decomposition, model, identity: bool, motion: bool, background: bool, random_noise: bool, seed: int, other=None
+        cls,
+        decomposition,
+        model,
+        identity: bool,
+        motion: bool,
+        background: bool,
+        random_noise: bool,
+        seed: int,
+        length: str = LENGTHS[0],
+        other=None,
     ) -> io.NodeOutput:
         switched = apply_switch(
             decomposition,
@@ -71,5 +89,6 @@ class SwitchFeatures(io.ComfyNode):
             motion=motion,
             background=background,
             noise_seed=seed if random_noise else None,
+            length=length,
         )
         return io.NodeOutput(switched)

@@ -9,6 +9,7 @@ from standin import draw, stand_in, write_clip
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_operations, apply_switch
+from dva_core.edit.switch import LENGTHS, other_rows
 from dva_core.errors import DVAError
 from dva_core.finder import FaceFinder
 from dva_core.loader import load_model
@@ -61,6 +62,37 @@ def test_rows_are_read_wherever_they_start(clips, model):
     assert switched.x_T[3:3].shape == (0, *clip.x_T.shape[1:])
     cut = apply_switch(other, model, clip, motion=True)  # the longer clip is cut
     np.testing.assert_array_equal(cut.current_z_motion(slice(None)), clip.z_motion[:3])
+
+
+@pytest.mark.parametrize(
+    ("length", "ours", "theirs", "places"),
+    [
+        ("repeat", 7, 3, [0, 1, 2, 0, 1, 2, 0]),
+        ("ping-pong", 7, 3, [0, 1, 2, 1, 0, 1, 2]),
+        ("ping-pong", 2, 4, [0, 1]),
+        ("stretch", 5, 3, [0, 0.5, 1, 1.5, 2]),
+        ("stretch", 3, 5, [0, 2, 4]),
+        ("stretch", 1, 5, [0]),
+        *((length, 3, 1, [0, 0, 0]) for length in LENGTHS),
+    ],
+)
+def test_where_a_frame_lies_in_a_clip_of_another_length(length, ours, theirs, places):
+    np.testing.assert_allclose(other_rows(np.arange(ours), ours, theirs, length), places)
+
+
+def test_lengths(clips, model):
+    clip, other = clips
+    there_and_back = apply_switch(clip, model, other, motion=True, background=True, length="ping-pong")
+    np.testing.assert_array_equal(there_and_back.current_z_motion(slice(None)), other.z_motion[[0, 1, 2, 1, 0]])
+    np.testing.assert_array_equal(there_and_back.x_T[3:], other.x_T[[1, 0]])
+    slow = apply_switch(clip, model, other, motion=True, background=True, length="stretch")
+    np.testing.assert_allclose(slow.z_motion[1], (other.z_motion[0] + other.z_motion[1]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(slow.z_motion[2], other.z_motion[1])
+    assert all(any(np.array_equal(noise, theirs) for theirs in other.x_T[:]) for noise in slow.x_T[:])  # none is a mixture
+    np.testing.assert_array_equal(slow.x_T[4], other.x_T[2])
+    assert slow.operations[0]["length"] == "stretch" and "length" not in apply_switch(clip, model, other, motion=True).operations[0]
+    with pytest.raises(DVAError, match="repeat, ping-pong, stretch"):
+        apply_switch(clip, model, other, motion=True, length="loop")
 
 
 def test_switching_all_to_itself_gives_the_rebuilt_crops(clips, model):

@@ -10,6 +10,7 @@ from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
 from ..diffusion.solvers import SOLVERS
 from ..edit import AttributeSet, apply_attributes
+from ..edit.curves import Scale, parse_text
 from ..errors import DVAError
 from ..finder import parse_face
 from ..loader import STARTER, load_model
@@ -27,7 +28,13 @@ def add_commands(commands) -> None:
     edit = commands.add_parser("edit", help="change attributes of the face in a video", description=EDIT)
     edit.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a CLIP.safetensors that `encode` wrote")
     edit.add_argument("--attribute", action="append", default=[], metavar="NAME", help="what to change; repeat with --scale for several")
-    edit.add_argument("--scale", action="append", default=[], type=float, metavar="S", help="how much, of either sign; usually 0.2 to 1")
+    edit.add_argument(
+        "--scale",
+        action="append",
+        default=[],
+        metavar="S",
+        help="how much, of either sign; usually 0.2 to 1. Over time: 0s:0,1.5s:-0.8,smooth (frames without the s), or a .json file",
+    )
     edit.add_argument(
         "--normalize", action=argparse.BooleanOptionalAction, default=True, help="step in the standardised identity space (default yes)"
     )
@@ -193,7 +200,7 @@ def open_model(args: argparse.Namespace):
     return load_model(args.model, device=args.device, dtype=args.precision)
 
 
-def paired(names: list[str], scales: list[float]) -> dict[str, float]:
+def paired(names: list[str], scales: list[str]) -> dict[str, Scale]:
     """Attributes with their scales, in the order given; DVAError unless there is one for each."""
     if not names:
         raise DVAError("Nothing to change was named; give --attribute NAME --scale S.")
@@ -201,7 +208,7 @@ def paired(names: list[str], scales: list[float]) -> dict[str, float]:
         raise DVAError(f"There are {len(names)} --attribute and {len(scales)} --scale; give one scale for each attribute.")
     if len({name.lower() for name in names}) < len(names):
         raise DVAError("An attribute is named twice; give each once.")
-    return dict(zip(names, scales))
+    return {name: parse_text(scale, f"--scale of {name}") for name, scale in zip(names, scales)}
 
 
 def keeps_clip(args: argparse.Namespace) -> bool:

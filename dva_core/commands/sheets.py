@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..decomposition import Decomposition
+from ..edit.curves import parse_scale, strengths
 from ..faces.align import crop_face
 from ..sheet import as_picture, contact_sheet, moments, save_picture
 from ..video import Frame
@@ -36,5 +38,12 @@ class SheetMaker:
 
     def title(self) -> str:
         """The edits, in words."""
-        scales = [f"{name} {scale:+g}" for op in self.clip.operations for name, scale in op.get("scales", {}).items()]
+        scales = [f"{name} {in_words(scale)}" for op in self.clip.operations for name, scale in op.get("scales", {}).items()]
         return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.steps} steps, {self.clip.info.solver})"
+
+
+def in_words(scale: Any) -> str:
+    """A scale of an operation: "+0.5", or "+0 to -0.8" for a curve."""
+    parsed = parse_scale(scale)
+    ends = strengths(parsed)
+    return f"{ends[0]:+g}" if len(set(ends)) == 1 else f"{ends[0]:+g} to {ends[-1]:+g}"

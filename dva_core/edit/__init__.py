@@ -8,12 +8,30 @@ from typing import Any
 from ..decomposition import Decomposition
 from ..errors import DVAError
 from .attributes import Attribute, AttributeSet, apply_attributes
+from .curves import Curve, parse_scale
+from .directions import Direction, apply_direction
 from .scales import parse_scales
 from .switch import apply_switch
 
-OPERATIONS: dict[str, Callable[..., Decomposition]] = {"attributes": apply_attributes, "switch": apply_switch}
+OPERATIONS: dict[str, Callable[..., Decomposition]] = {
+    "attributes": apply_attributes,
+    "direction": apply_direction,
+    "switch": apply_switch,
+}
 
-__all__ = ["OPERATIONS", "Attribute", "AttributeSet", "apply_attributes", "apply_operations", "apply_switch", "parse_scales"]
+__all__ = [
+    "OPERATIONS",
+    "Attribute",
+    "AttributeSet",
+    "Curve",
+    "Direction",
+    "apply_attributes",
+    "apply_direction",
+    "apply_operations",
+    "apply_switch",
+    "parse_scale",
+    "parse_scales",
+]
 
 
 def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:

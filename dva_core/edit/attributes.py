@@ -7,6 +7,9 @@ the standardised identity vector,
 
 Motion: an identity network is trained to ignore expression, so a smile is a shift of the landmarks instead,
 z_motion[n]' = z_motion[n] + scale * shift for every frame n.
+
+A scale may be a curve over time (see curves.py). The method has one identity for the clip; a curve moves it smoothly, on purpose,
+and frame n then has the face that the plain edit with the curve's strength at n has.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from ..decomposition import Decomposition, check_model
+from ..decomposition import Decomposition, Steps, check_model
 from ..errors import DVAError
+from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
 LARGEST_SCALE = 10.0
 USUAL_RANGE = (-1.0, 1.0)
@@ -69,9 +74,9 @@ class AttributeSet:
         advice = f"did you mean {' or '.join(known[n].name for n in near)}?" if near else f"there are {', '.join(self.names)}."
         raise DVAError(f"This model has no attribute {name}; {advice}")
 
-    def check(self, scales: Mapping[str, float]) -> dict[str, float]:
+    def check(self, scales: Mapping[str, Any]) -> dict[str, Scale]:
         """`scales` under the attributes' proper names; DVAError for an unknown name or a scale that makes no sense."""
-        return {self[name].name: check_scale(self[name], scale) for name, scale in scales.items()}
+        return {self[name].name: check_scale(self[name], parse_scale(scale, name)) for name, scale in scales.items()}
 
     def step(self, name: str) -> np.ndarray:
         """[D], the step of the standardised identity at scale 1: sqrt(D) w / |w|."""
@@ -86,15 +91,16 @@ class AttributeSet:
         return self.tensors["motion.shift"][self[name].index]
 
 
-def check_scale(attribute: Attribute, scale: float) -> float:
-    """`scale` as a float, when it is finite and at most LARGEST_SCALE in size; else DVAError naming a sensible range."""
+def check_scale(attribute: Attribute, scale: Scale) -> Scale:
+    """`scale`, when it is finite and at most LARGEST_SCALE in size, at all its keys; else DVAError naming a sensible range."""
     low, high = attribute.range
-    if not math.isfinite(scale) or abs(scale) > LARGEST_SCALE:
-        raise DVAError(
-            f"The scale {scale:g} of {attribute.name} makes no sense; "
-            f"use a number from {low:g} to {high:g} ({LARGEST_SCALE:g} at the very most)."
-        )
-    return float(scale)
+    for strength in strengths(scale):
+        if not math.isfinite(strength) or abs(strength) > LARGEST_SCALE:
+            raise DVAError(
+                f"The scale {strength:g} of {attribute.name} makes no sense; "
+                f"use a number from {low:g} to {high:g} ({LARGEST_SCALE:g} at the very most)."
+            )
+    return scale
 
 
 def edit_identity(z_id: np.ndarray, attributes: AttributeSet, scales: Mapping[str, float], normalize: bool = True) -> np.ndarray:
@@ -113,23 +119,69 @@ def edit_identity(z_id: np.ndarray, attributes: AttributeSet, scales: Mapping[st
     return (moved / np.linalg.norm(moved)).astype(np.float32)
 
 
-def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, float], normalize: bool = True) -> Decomposition:
+def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -> np.ndarray:
+    """[D], what scale 1 adds to the identity before it is normalised: std sqrt(D) w / |w|, or sqrt(D) w without `normalize`.
+
+    denorm(norm(z) + s) = z + std s, so that edit_identity(z, {name: scale}) = l2norm(z + scale * identity_step(name)).
+    """
+    if normalize:
+        return attributes.tensors["identity.std"].reshape(-1) * attributes.step(name)
+    weight = attributes.weight(name)
+    return math.sqrt(len(weight)) * weight
+
+
+def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, Any], normalize: bool = True) -> Decomposition:
     """`decomposition` with the attributes in `scales` changed, each in the space it lives in; no frame is touched.
 
     scales     name -> signed strength, e.g. {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way. 0 changes nothing.
+               Instead of a number a curve over time: a `Curve`, or as it is written in JSON, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
     normalize  step in the standardised identity space (as the paper does); False: in the raw one.
 
+    The identity is one for the clip by the method; a curve moves it smoothly on purpose. A curve with the same number at
+    all keys gives the plain edit bit for bit.
     Raises DVAError for an unknown name, a scale that is not a number or out of bounds, or a clip of another model.
     """
     check_model(decomposition, model)
     attributes = AttributeSet.from_model(model)
     scales = attributes.check(scales)
-    identity = {name: scale for name, scale in scales.items() if scale and attributes[name].space == "identity"}
-    motion = {name: scale for name, scale in scales.items() if scale and attributes[name].space == "motion"}
-    z_id = edit_identity(decomposition.current_z_id, attributes, identity, normalize) if identity else None
-    shift = None
-    if motion:
-        before = 0.0 if decomposition.motion_shift is None else decomposition.motion_shift
-        shift = before + sum(scale * attributes.shift(name) for name, scale in motion.items())
-    operation = {"name": "attributes", "scales": scales, "normalize": bool(normalize)}
-    return decomposition.with_edit(operation, z_id=z_id, motion_shift=shift)
+    operation = {"name": "attributes", "scales": {n: scale_to_json(s) for n, s in scales.items()}, "normalize": bool(normalize)}
+    values = {name: sampled(scale, decomposition.frame_index, decomposition.info.rate) for name, scale in scales.items()}
+    used = {name: value for name, value in values.items() if np.any(value)}
+    edited = decomposition.with_edit(operation)
+    for space, move in (("identity", move_identity), ("motion", move_motion)):
+        chosen = {name: value for name, value in used.items() if attributes[name].space == space}
+        if chosen:
+            edited = move(edited, attributes, chosen, normalize)
+    return edited
+
+
+def move_identity(clip: Decomposition, attributes: AttributeSet, values: Mapping[str, Any], normalize: bool) -> Decomposition:
+    """The identity moved by numbers, or by strengths [F] over time; all of one edit are summed before normalising."""
+    if not over_time(values) and not clip.identity_steps:
+        return replace(clip, z_id_edited=edit_identity(clip.current_z_id, attributes, values, normalize))
+    vectors = np.stack([identity_step(attributes, name, normalize) for name in values])
+    steps = Steps(rows_of(values, clip.faces), vectors)
+    return replace(clip, identity_steps=(*clip.identity_steps, steps))
+
+
+def move_motion(clip: Decomposition, attributes: AttributeSet, values: Mapping[str, Any], normalize: bool = True) -> Decomposition:
+    """The motion shifted by numbers, or by strengths [F] over time."""
+    numbers = {name: value for name, value in values.items() if np.ndim(value) == 0}
+    curves = {name: value for name, value in values.items() if np.ndim(value)}
+    if numbers:
+        before = 0.0 if clip.motion_shift is None else clip.motion_shift
+        shift = before + sum(scale * attributes.shift(name) for name, scale in numbers.items())
+        clip = replace(clip, motion_shift=np.asarray(shift, np.float32))
+    if curves:
+        steps = Steps(rows_of(curves, clip.faces), np.stack([attributes.shift(name) for name in curves]))
+        clip = replace(clip, motion_steps=(*clip.motion_steps, steps))
+    return clip
+
+
+def over_time(values: Mapping[str, Any]) -> bool:
+    return any(np.ndim(value) for value in values.values())
+
+
+def rows_of(values: Mapping[str, Any], count: int) -> np.ndarray:
+    """[F, K] weights of numbers and strengths [F]."""
+    return np.stack([np.broadcast_to(np.asarray(value, np.float64), (count,)) for value in values.values()], axis=1)

@@ -1,18 +1,19 @@
-"""The text that names an edit by attributes: a JSON object of names and signed strengths."""
+"""The text that names an edit by attributes: a JSON object of names and signed strengths, or curves of them over time."""
 
 from __future__ import annotations
 
 import json
 
 from ..errors import DVAError
+from .curves import Scale, parse_scale
 
 EXAMPLE = '{"Young": -0.6, "Smiling": 0.4}'
 
 
-def parse_scales(text: str) -> dict[str, float]:
-    """'{"Young": -0.6}' -> {"Young": -0.6}; an empty text is an empty edit. DVAError, one sentence, for anything else.
+def parse_scales(text: str) -> dict[str, Scale]:
+    """'{"Young": -0.6, "Beard": {"0s": 0, "1.5s": 0.8}}' -> numbers and Curves; an empty text is an empty edit.
 
-    Whether the model knows the names is for `AttributeSet.check` to say.
+    DVAError, one sentence, for anything else. Whether the model knows the names is for `AttributeSet.check` to say.
     """
     if not text.strip():
         return {}
@@ -26,10 +27,7 @@ def parse_scales(text: str) -> dict[str, float]:
         raise DVAError(f"The attributes are nested; write for example {EXAMPLE}.") from error
     if not isinstance(scales, dict):
         raise DVAError(f"The attributes must be an object of names and numbers; write for example {EXAMPLE}.")
-    for name, scale in scales.items():
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-            raise DVAError(f"The scale of {name} is {json.dumps(scale)[:40]} and must be a number; write for example {EXAMPLE}.")
-    return {name: float(scale) for name, scale in scales.items()}
+    return {name: parse_scale(scale, name) for name, scale in scales.items()}
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -37,5 +35,5 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name.lower() for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise DVAError(f"The attribute {name} is named twice; give each once.")
+            raise DVAError(f"{name} is named twice; give each once.")
     return dict(pairs)

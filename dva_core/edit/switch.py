@@ -3,8 +3,14 @@
 A clip is (z_id, z_motion[n], x_T[n]); each of the three can be that of another clip, and x_T can be drawn at random:
 
     identity    z_id' = z_id of the other clip
-    motion      z_motion[n]' = z_motion[n mod M] of the other clip, which has M frames
-    background  x_T[n]' = x_T[n mod M] of the other clip, or one normal noise map, the same in all frames
+    motion      z_motion[n]' = z_motion[m(n)] of the other clip, which has M frames
+    background  x_T[n]' = x_T[m(n)] of the other clip, or one normal noise map, the same in all frames
+
+where m(n) fits the lengths to each other (F frames here, M there, both counting those with a face):
+
+    repeat      m(n) = n mod M; a longer clip is cut
+    ping-pong   there and back again, 0 1 .. M-1 M-2 .. 1 0 1 ..; a longer clip is cut
+    stretch     m(n) = n (M-1) / (F-1), first on first and last on last
 """
 
 from __future__ import annotations
@@ -20,6 +26,19 @@ from ..errors import DVAError
 from ..tensorfile import TensorStore
 
 Reader = Callable[[np.ndarray], np.ndarray]  # row numbers [n] -> rows [n, ...]
+LENGTHS = ("repeat", "ping-pong", "stretch")
+
+
+def other_rows(rows: np.ndarray, ours: int, theirs: int, length: str = "repeat") -> np.ndarray:
+    """m(n) [n] float64 for the row numbers `rows` [n] of a clip with `ours` faces, in a clip with `theirs`."""
+    if theirs == 1:
+        return np.zeros(len(rows))
+    if length == "stretch":
+        return rows * (theirs - 1) / max(1, ours - 1)
+    if length == "ping-pong":
+        turn = 2 * (theirs - 1)
+        return theirs - 1.0 - np.abs(theirs - 1.0 - rows % turn)
+    return (rows % theirs).astype(np.float64)
 
 
 class SwitchedStore(TensorStore):
@@ -48,14 +67,18 @@ def apply_switch(
     motion: bool = False,
     background: bool = False,
     noise_seed: int | None = None,
+    length: str = "repeat",
 ) -> Decomposition:
     """`decomposition` with features of `other` in the place of its own; the frames, their sound and the face squares stay.
 
     identity, motion, background   which features come from `other`, as they stand there, its own edits included
     noise_seed                     instead of a background: one noise map drawn with this seed, the same in all frames
 
-    A shorter `other` is repeated from its beginning, a longer one is cut. Raises DVAError for clips of another model, or that do
-    not fit each other, and for both a background and a seed.
+    length                         how a clip of another length fits: "repeat" (a longer one is cut), "ping-pong" or "stretch", where
+                                   motion is mixed of the two nearest frames and a noise map is that of the nearest (a mixture of
+                                   two would no longer be noise)
+
+    Raises DVAError for clips of another model, or that do not fit each other, and for both a background and a seed.
     """
     check_model(decomposition, model)
     if isinstance(other, Mapping):  # as `describe` keeps it
@@ -66,23 +89,38 @@ def apply_switch(
         raise DVAError("Identity, motion and background come from another clip; connect one, or switch these off.")
     if other is not None:
         check_model(other, model)
+    if length not in LENGTHS:
+        raise DVAError(f"There is no length {length!r}; choose one of {', '.join(LENGTHS)}.")
+
+    def there(rows: np.ndarray) -> np.ndarray:
+        return other_rows(rows, decomposition.faces, other.faces, length)
+
     readers: dict[str, Reader] = {}
-    shift = None
+    totals: dict[str, Any] = {}
+    if identity:
+        nearest = np.rint(there(np.arange(decomposition.faces))).astype(int)
+        totals |= {"z_id": other.current_z_id, "identity_steps": tuple(steps.taken(nearest) for steps in other.identity_steps)}
     if motion:
-        readers["z_motion"] = lambda rows: other.current_z_motion(rows % other.faces)
-        shift = np.zeros(model.motion_dim)  # what was added to the clip's own motion went with it
+        readers["z_motion"] = lambda rows: mixed(other.current_z_motion, there(rows))
+        totals |= {"motion_shift": np.zeros(model.motion_dim), "motion_steps": ()}  # what was added to the clip's own motion went with it
     if background:
         check_noise(decomposition, other)
-        readers["x_T"] = lambda rows: other.x_T[rows % other.faces]
+        readers["x_T"] = lambda rows: other.x_T[np.rint(there(rows)).astype(int)]
     if noise_seed is not None:
         noise = np.random.default_rng(noise_seed).standard_normal(decomposition.x_T.shape[1:], np.float32).astype(np.float16)
         readers["x_T"] = lambda rows: np.broadcast_to(noise, (len(rows), *noise.shape))
-    switched = decomposition.with_edit(
-        describe(other, identity=identity, motion=motion, background=background, noise_seed=noise_seed),
-        z_id=other.current_z_id if identity else None,
-        motion_shift=shift,
-    )
+    settings = {"identity": identity, "motion": motion, "background": background, "noise_seed": noise_seed}
+    settings |= {} if length == LENGTHS[0] else {"length": length}
+    switched = decomposition.with_edit(describe(other, **settings), **totals)
     return replace(switched, store=SwitchedStore(decomposition.store, readers)) if readers else switched
+
+
+def mixed(read: Reader, places: np.ndarray) -> np.ndarray:
+    """What `read` gives at `places` [n] between its rows, mixed of the rows on both sides; on a row exactly that row."""
+    below = np.floor(places).astype(int)
+    part = (places - below)[:, None].astype(np.float32)
+    values = read(below)
+    return values if not part.any() else values + part * (read(np.ceil(places).astype(int)) - values)
 
 
 def check_noise(decomposition: Decomposition, other: Decomposition) -> None:

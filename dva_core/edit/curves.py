@@ -1,0 +1,201 @@
+"""Strengths that change over time: a few keys, and a line or a smooth curve through them.
+
+The method has one identity for the whole clip (Kim et al. 2023, sec. 3.1), which is why its edits do not flicker. A curve moves
+that identity on purpose, and slowly; between two keys nothing jumps. Written as plain JSON,
+
+    {"0s": 0, "1.5s": -0.8, "curve": "smooth"}      seconds (`s`) or frames (a bare number), "linear" where no curve is named
+    [0, 0.1, 0.2, 0.3]                              one strength a frame
+    0s:0, 1.5s:-0.8, smooth                         the same as the first, on a command line
+
+Second 0 and frame 0 are the first frame read; frames without a face count, seconds go by the exact frame rate. Before the first
+key and after the last the strength stays what it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DVAError
+
+SHAPES = ("linear", "smooth")
+EXAMPLE = '{"0s": 0, "1.5s": -0.8, "curve": "smooth"}'
+TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|f)?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """`keys` are (when, strength); when is "1.5s" in seconds or "36" in frames. `shape`: "linear" or "smooth"."""
+
+    keys: tuple[tuple[str, float], ...]
+    shape: str = "linear"
+
+    def positions(self, rate: Fraction) -> list[Fraction]:
+        """Where the keys lie, in frames, exactly; `rate` is frames a second. DVAError for two keys at one place."""
+        places = [place(when, rate) for when, _ in self.keys]
+        if len(set(places)) < len(places):
+            raise DVAError(f"Two keys of the curve fall on one moment ({', '.join(when for when, _ in self.keys)}); give each its own.")
+        return places
+
+    def at(self, frames: np.ndarray, rate: Fraction) -> np.ndarray:
+        """The strength [n] float64 at the frames numbered `frames` [n] of a clip with `rate` frames a second."""
+        order = sorted(zip(self.positions(rate), (strength for _, strength in self.keys)))
+        x, y = (np.array([float(v) for v in column]) for column in zip(*order))
+        frames = np.asarray(frames, np.float64)
+        return np.interp(frames, x, y) if self.shape == "linear" else monotone_cubic(frames, x, y)
+
+    @property
+    def constant(self) -> float | None:
+        """The one strength of all keys, or None."""
+        values = {strength for _, strength in self.keys}
+        return values.pop() if len(values) == 1 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written and kept."""
+        return {**dict(self.keys), **({} if self.shape == "linear" else {"curve": self.shape})}
+
+
+Scale = float | Curve
+
+
+def place(when: str, rate: Fraction) -> Fraction:
+    """The frame, as an exact fraction, that "1.5s" or "36" means."""
+    number, unit = TIME.fullmatch(when).groups()
+    return Fraction(number) * (rate if (unit or "").lower() == "s" else 1)
+
+
+def monotone_cubic(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The cubic Hermite curve through (x, y) that never overshoots (Fritsch and Butland 1984), level at both ends and held beyond them.
+
+    Slopes at inner keys are the harmonic mean of the slopes on both sides, 0 where these differ in sign. Of two keys it is the
+    smoothstep 3t^2 - 2t^3.
+    """
+    if len(x) == 1:
+        return np.full(at.shape, y[0])
+    steps = np.diff(x)
+    secants = np.diff(y) / steps
+    slopes = np.zeros(len(x))
+    for i in range(1, len(x) - 1):
+        before, after = secants[i - 1], secants[i]
+        if before * after > 0:
+            slopes[i] = 2 * before * after / (before + after)
+    i = np.clip(np.searchsorted(x, at, "right") - 1, 0, len(x) - 2)
+    h, t = steps[i], np.clip((at - x[i]) / steps[i], 0, 1)
+    rise = y[i + 1] - y[i]
+    return y[i] + rise * t * t * (3 - 2 * t) + h * t * (1 - t) * (slopes[i] * (1 - t) - slopes[i + 1] * t)
+
+
+def parse_scale(value: Any, name: str = "the attribute") -> Scale:
+    """A strength as it stands in JSON: a number, an object of keys, or a list of one number a frame; Curves go through.
+
+    DVAError, one sentence that names `name`, for anything else.
+    """
+    if isinstance(value, Curve):
+        return value
+    if is_number(value):
+        return float(value)
+    if isinstance(value, Mapping):
+        return from_keys(value, name)
+    if isinstance(value, Sequence) and not isinstance(value, str) and value and all(map(is_number, value)):
+        return Curve(tuple((str(i), float(strength)) for i, strength in enumerate(value)))
+    shown = json.dumps(value, default=str)[:40]
+    raise DVAError(f"The scale of {name} is {shown} and must be a number, or a curve such as {EXAMPLE}.")
+
+
+def from_keys(keys: Mapping[str, Any], name: str) -> Curve:
+    """The curve of an object such as {"0s": 0, "36": -0.8, "curve": "smooth"}."""
+    shape = keys.get("curve", "linear")
+    if shape not in SHAPES:
+        raise DVAError(f"The curve of {name} cannot be {json.dumps(shape, default=str)[:40]}; use {' or '.join(SHAPES)}.")
+    points = {str(when).strip(): strength for when, strength in keys.items() if when != "curve"}
+    for when, strength in points.items():
+        if not TIME.fullmatch(when):
+            raise DVAError(f'The curve of {name} has no moment "{when[:40]}"; write seconds as "1.5s" and frames as "36".')
+        if not is_number(strength):
+            raise DVAError(f"The curve of {name} is {json.dumps(strength, default=str)[:40]} at {when}; give a number there.")
+    if not points:
+        raise DVAError(f"The curve of {name} has no keys; write for example {EXAMPLE}.")
+    return Curve(tuple((when, float(strength)) for when, strength in points.items()), shape)
+
+
+def parse_text(text: str, name: str = "--scale") -> Scale:
+    """A strength as a command line gives it: "0.5", "0s:0, 1.5s:-0.8, smooth", JSON, or the name of a JSON file that holds one.
+
+    DVAError for anything else.
+    """
+    text = text.strip()
+    with_number = as_number(text)
+    if with_number is not None:
+        return with_number
+    if text.endswith(".json"):
+        try:
+            text = Path(text).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DVAError(f"The curve {text} cannot be read ({type(error).__name__}); check the path.") from error
+    if text[:1] in ("{", "["):
+        try:
+            return parse_scale(json.loads(text), name)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DVAError(f"The curve of {name} is not valid JSON; write for example {EXAMPLE}.") from error
+    keys: dict[str, Any] = {}
+    for part in re.split(r"\s*,\s*|\s+", re.sub(r"\s*:\s*", ":", text)):
+        when, found, strength = part.partition(":")
+        if part in SHAPES:
+            keys["curve"] = part
+        elif found and as_number(strength) is not None and when not in keys:
+            keys[when] = as_number(strength)
+        else:
+            raise DVAError(f"The scale {text[:60]!r} is no number and no curve; write for example -0.8, or 0s:0,1.5s:-0.8,smooth.")
+    return from_keys(keys, name)
+
+
+def sampled(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np.ndarray:
+    """A number, or the strength [n] at `frames`; a curve that is one number at all of them is that number, bit for bit."""
+    if not isinstance(scale, Curve):
+        return float(scale)
+    values = scale.at(frames, rate)
+    return values if scale.constant is None else scale.constant
+
+
+def strengths(scale: Scale) -> list[float]:
+    """The number itself, or the strengths at the curve's keys: where its extremes lie."""
+    return [strength for _, strength in scale.keys] if isinstance(scale, Curve) else [float(scale)]
+
+
+def scale_to_json(scale: Scale) -> Any:
+    return scale.to_json() if isinstance(scale, Curve) else scale
+
+
+def with_envelope(scale: Scale, envelope: float | Sequence[float]) -> Scale:
+    """`scale` times a number, or times one number a frame (the last one goes on); of a curve it takes a number only, else DVAError."""
+    if is_number(envelope):
+        factor = float(envelope)
+        return Curve(tuple((when, factor * s) for when, s in scale.keys), scale.shape) if isinstance(scale, Curve) else factor * scale
+    if not len(envelope) or not all(map(is_number, envelope)):
+        raise DVAError("The strengths over time must be a list of numbers, one a frame; connect a list of floats.")
+    if isinstance(scale, Curve):
+        raise DVAError("A scale is either a curve of its own or a number times the list of strengths; leave one of them out.")
+    return Curve(tuple((str(i), float(scale) * float(v)) for i, v in enumerate(envelope)))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+
+
+def as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_finite(scale: Scale) -> bool:
+    return all(math.isfinite(value) for value in strengths(scale))
