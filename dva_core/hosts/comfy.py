@@ -57,6 +57,10 @@ class ComfyHost(PlainHost):
             patcher.load(self.device, full_load=True)  # with --novram plain layers are left behind, where they cannot run
         return self.device
 
+    def forget(self, name: str) -> None:
+        """As PlainHost's; ComfyUI, which holds it weakly, then has the room again."""
+        self._patchers.pop(name, None)
+
     def widen(self, name: str, module: nn.Module) -> None:
         """As PlainHost's; ComfyUI's books are kept right."""
         patcher = self._patchers[name]

@@ -50,6 +50,10 @@ class PlainHost:
             self._moved[name] = module
         return self.device
 
+    def forget(self, name: str) -> None:
+        """Lets go of the part called `name`; for networks that are needed for a while only."""
+        self._moved.pop(name, None)
+
     def widen(self, name: str, module: nn.Module) -> None:
         """Makes the noise predictor, the part called `name`, float32 from now on; for where half precision overflows."""
         module.float()
