@@ -1,0 +1,96 @@
+/** Elements that live on a node: making them, and keeping the canvas out of their events. */
+
+import { app } from "../../scripts/app.js";
+
+/** An element with properties (`class`, `text`, `on` = listeners, the rest attributes; null leaves one out) and children. */
+export function el(tag, props = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name === "class") made.className = value;
+    else if (name === "text") made.textContent = value;
+    else if (name === "on") for (const [event, listener] of Object.entries(value)) made.addEventListener(event, listener);
+    else if (value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/** A small button; `label` is read aloud and shown as the tooltip. */
+export function button(text, label, onClick, props = {}) {
+  return el("button", { type: "button", class: "dva-button", text, title: label, "aria-label": label, on: { click: onClick }, ...props });
+}
+
+/** Shows or hides a widget of a node on the canvas, without leaving a gap. */
+export function setVisible(widget, visible) {
+  widget.hidden = !visible;
+  if (visible) delete widget.computeSize;
+  else widget.computeSize = () => [0, -4]; // the canvas puts 4 between widgets
+}
+
+/** Whether the element is on a node that the page builds of HTML ("Nodes 2.0"), not on the canvas. */
+export function inHtmlNode(element) {
+  return Boolean(element.closest("[data-node-id]"));
+}
+
+const adopted = new Map();
+
+/** Keeps an element on its HTML node where the host has no place for it there yet (ComfyUI 0.3); elsewhere it has nothing to do. */
+export function adopt(node, element) {
+  chain(node, "onAdded", () => adopted.set(node, element));
+  chain(node, "onRemoved", () => adopted.delete(node));
+}
+
+setInterval(() => {
+  if (!window.LiteGraph?.vueNodesMode) return;
+  for (const [node, element] of adopted) {
+    if (!element.isConnected && node.graph === app.canvas?.graph) document.querySelector(`[data-testid="node-body-${node.id}"]`)?.append(element);
+  }
+}, 500);
+
+/** Once the style sheet beside this file is on the page. */
+export function addStyles() {
+  const href = new URL("./dva.css", import.meta.url).href;
+  if (!document.querySelector(`link[href="${href}"]`)) document.head.append(el("link", { rel: "stylesheet", href }));
+}
+
+/** Calls `after` behind whatever the object has under that name: `chain(node, "onRemoved", release)`. */
+export function chain(object, name, after) {
+  const before = object[name];
+  object[name] = function (...args) {
+    const result = before?.apply(this, args);
+    after.apply(this, args);
+    return result;
+  };
+}
+
+/** The page's undo takes note of what the user has just changed. */
+export function noteChange() {
+  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+}
+
+/** Pointer, wheel and keys are for the element; what it does not use (middle button, wheel without a scroll bar) goes to the canvas. */
+export function guard(root) {
+  for (const event of ["pointerdown", "pointermove", "pointerup"]) {
+    root.addEventListener(event, (e) => {
+      if (e.button === 1 || e.buttons === 4) {
+        if (!inHtmlNode(root)) app.canvas[{ pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" }[event]](e);
+      } else e.stopPropagation();
+    });
+  }
+  root.addEventListener("wheel", (e) => {
+    e.stopPropagation();
+    const scrolls = e.target.closest?.(".dva-scroll");
+    if (scrolls && scrolls.scrollHeight > scrolls.clientHeight && !e.ctrlKey && !e.metaKey) return;
+    e.preventDefault();
+    app.canvas.processMouseWheel(e);
+  });
+  root.addEventListener("keydown", (e) => {
+    const shortcut = e.ctrlKey || e.metaKey || e.altKey || /^F\d+$/.test(e.key);
+    if (!shortcut || isText(e.target)) e.stopPropagation(); // else Delete removes the node
+  });
+  for (const event of ["copy", "cut", "paste"]) root.addEventListener(event, (e) => isText(e.target) && e.stopPropagation());
+}
+
+function isText(target) {
+  return target.matches?.("input, textarea") ?? false;
+}

@@ -1,0 +1,32 @@
+/** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM. */
+
+import { app } from "../../scripts/app.js";
+import { addStyles, chain } from "./dom.js";
+import { forgetModels } from "./models.js";
+import { addPanel, refreshPanels } from "./panel.js";
+import { addPlayer } from "./player.js";
+import { loadTexts } from "./text.js";
+
+const ADDITIONS = {
+  DVAEditIdentityClassifier: (node) => addPanel(node),
+  DVADecodeDDIM: addPlayer,
+  DVALoadModel: (node) => chain(node.widgets.find((widget) => widget.name === "model") ?? {}, "callback", refreshPanels),
+};
+
+app.registerExtension({
+  name: "diffusion-video-autoencoder.page",
+
+  async init() {
+    addStyles();
+    await loadTexts();
+  },
+
+  nodeCreated(node) {
+    ADDITIONS[node.comfyClass]?.(node);
+  },
+
+  refreshComboInNodes() {
+    forgetModels();
+    refreshPanels();
+  },
+});

@@ -1,0 +1,192 @@
+/** The attribute panel: one slider for each attribute of the connected model. Its only memory is the node's JSON text. */
+
+import { adopt, button, chain, el, guard, noteChange, setVisible } from "./dom.js";
+import { attributesOf, modelName } from "./models.js";
+import { attributeRow } from "./row.js";
+import { changed, format, keyOf, parse } from "./scales.js";
+import { attributeLabel, text } from "./text.js";
+
+const FOLDED = "dva_folded"; // in the node's properties, so that it is saved
+const OPEN_HEIGHT = 240;
+const FOLDED_HEIGHT = 84;
+const ROW_HEIGHT = 26;
+const SPACES = ["identity", "motion", "other"];
+const panels = new Set();
+
+/** Puts the panel on a node whose text widget `name` holds the JSON, and hides that widget. */
+export function addPanel(node, name = "attributes") {
+  const source = node.widgets?.find((widget) => widget.name === name);
+  if (source) new Panel(node, source).attach();
+}
+
+/** Every panel looks again which model it is wired to. */
+export function refreshPanels() {
+  for (const panel of panels) panel.refresh();
+}
+
+class Panel {
+  constructor(node, source) {
+    Object.assign(this, { node, source, rows: new Map(), model: undefined, wanted: false });
+    this.search = el("input", { class: "dva-search", type: "search", placeholder: text("panel.search"), "aria-label": text("panel.search") });
+    this.search.addEventListener("input", () => this.filter());
+    this.fold = button("▾", text("panel.fold"), () => this.setFolded(!this.folded), { class: "dva-button dva-fold" });
+    this.resetAll = button("↺", text("panel.reset_all"), () => this.commit(new Map()), { class: "dva-button dva-reset-all" });
+    this.json = button("{ }", text("panel.json"), () => this.showText(this.area.hidden), { class: "dva-button dva-json", "aria-pressed": "false" });
+    this.area = el("textarea", { class: "dva-text", spellcheck: "false", rows: "3", "aria-label": text("panel.json"), hidden: "" });
+    this.area.addEventListener("input", () => this.write(this.area.value));
+    this.area.addEventListener("change", noteChange);
+    this.note = el("div", { class: "dva-note", role: "status", hidden: "" });
+    this.list = el("div", { class: "dva-list dva-scroll", "data-capture-wheel": "true" });
+    const bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.resetAll, this.json);
+    this.element = el("div", { class: "dva-panel", role: "group", "aria-label": text("panel.title") }, bar, this.note, this.area, this.list);
+    guard(this.element);
+  }
+
+  get folded() {
+    return Boolean(this.node.properties[FOLDED]);
+  }
+
+  get linked() {
+    return this.node.inputs?.some((input) => input.widget?.name === this.source.name && input.link != null) ?? false;
+  }
+
+  attach() {
+    const { node, source } = this;
+    setVisible(source, false);
+    source.options.hidden = true; // in nodes of HTML
+    const widget = node.addDOMWidget("dva_attributes", "dva_attributes", this.element, {
+      serialize: false, // the values are the text widget's
+      hideOnZoom: false,
+      getMinHeight: () => this.minHeight(),
+      getMaxHeight: () => (this.folded ? this.minHeight() : undefined),
+    });
+    widget.serialize = false;
+    adopt(node, this.element);
+    chain(source, "callback", () => this.refresh());
+    for (const event of ["onConfigure", "onConnectionsChange", "onAdded"]) chain(node, event, () => this.refresh());
+    chain(node, "onAdded", () => panels.add(this));
+    chain(node, "onRemoved", () => panels.delete(this));
+    this.element.addEventListener("pointerenter", () => this.refresh()); // a reroute further up may have changed
+    this.refresh();
+  }
+
+  /** Reads text and model again; once, however often it is asked before the next frame. */
+  refresh() {
+    if (this.wanted) return;
+    this.wanted = true;
+    requestAnimationFrame(async () => {
+      this.wanted = false;
+      const model = modelName(this.node);
+      const attributes = await attributesOf(model);
+      if (this.attributes !== attributes) {
+        Object.assign(this, { attributes, model });
+        this.build();
+      }
+      this.show();
+    });
+  }
+
+  /** A row for each attribute of the model, under the name of the space it lives in. */
+  build() {
+    this.rows.clear();
+    this.list.replaceChildren();
+    for (const space of SPACES) {
+      const group = el("div", { class: "dva-group", "data-space": space }, el("div", { class: "dva-space", text: text(`panel.${space}`) }));
+      this.list.append(group);
+      for (const attribute of this.attributes.filter((entry) => entry.space === space)) this.addRow(group, attribute);
+    }
+  }
+
+  addRow(group, attribute) {
+    const row = attributeRow(attribute, (scale) => this.commit(changed(this.values, attribute.name, scale)));
+    this.rows.set(attribute.name.toLowerCase(), row);
+    group.append(row.element);
+  }
+
+  /** What the text says, on the sliders; names the model does not have get rows of their own. */
+  show() {
+    const { values, error } = parse(this.source.value ?? "");
+    this.values = values ?? new Map();
+    if (document.activeElement !== this.area) this.area.value = this.source.value;
+    if (error) this.area.hidden = false;
+    this.tell(error ? text("panel.broken", { reason: error }) : this.linked ? text("panel.linked") : "", Boolean(error));
+    const other = this.list.querySelector('[data-space="other"]');
+    for (const [name, row] of this.rows) {
+      if (row.foreign && !keyOf(this.values, name)) (row.element.remove(), this.rows.delete(name));
+    }
+    for (const name of this.values.keys()) {
+      if (!this.rows.has(name.toLowerCase())) this.addRow(other, { name, foreign: true });
+    }
+    for (const [name, row] of this.rows) row.set(this.values.get(keyOf(this.values, name)) ?? 0, Boolean(error) || this.linked);
+    this.resetAll.disabled = Boolean(error) || this.linked || !this.values.size;
+    this.area.readOnly = this.linked;
+    this.filter();
+  }
+
+  /** Folded: only what is changed. Searched for: only what is meant. */
+  filter() {
+    const wanted = this.search.value.trim().toLowerCase();
+    for (const row of this.rows.values()) {
+      const named = [row.name, attributeLabel(row.name)].some((name) => name.toLowerCase().replaceAll("_", " ").includes(wanted.replaceAll("_", " ")));
+      row.element.hidden = !named || (this.folded && !wanted && row.isZero());
+    }
+    for (const group of this.list.children) group.hidden = ![...group.querySelectorAll(".dva-row")].some((row) => !row.hidden);
+    this.element.classList.toggle("dva-folded", this.folded);
+    this.element.classList.toggle("dva-nothing", ![...this.list.children].some((group) => !group.hidden));
+    this.list.dataset.nothing = text(wanted ? "panel.none_found" : "panel.none_set");
+    this.fold.textContent = this.folded ? "▸" : "▾";
+    this.fold.setAttribute("aria-expanded", String(!this.folded));
+    this.json.setAttribute("aria-pressed", String(!this.area.hidden));
+    this.fit();
+  }
+
+  tell(message, broken) {
+    this.note.textContent = message;
+    this.note.hidden = !message;
+    this.note.classList.toggle("dva-broken", broken);
+    this.element.classList.toggle("dva-off", broken || this.linked);
+  }
+
+  showText(shown) {
+    this.area.hidden = !shown;
+    this.filter();
+    if (shown) this.area.focus();
+  }
+
+  setFolded(folded) {
+    if (folded) this.node.properties[FOLDED] = true;
+    else delete this.node.properties[FOLDED];
+    this.filter();
+    noteChange();
+  }
+
+  commit(values) {
+    this.write(format(values));
+    noteChange();
+  }
+
+  write(json) {
+    if (this.linked || this.source.value === json) return;
+    this.source.value = json; // calls `callback`, and so `refresh`
+    this.show();
+  }
+
+  minHeight() {
+    const texts = (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 34);
+    const set = [...this.rows.values()].filter((row) => !row.element.hidden).length;
+    return texts + (this.folded ? Math.max(FOLDED_HEIGHT, Math.min(OPEN_HEIGHT, 64 + ROW_HEIGHT * set)) : OPEN_HEIGHT);
+  }
+
+  /** The node is as high as its panel needs, and shrinks again when that was all that made it high. */
+  fit() {
+    const height = this.minHeight();
+    if (height === this.fitted) return;
+    const before = this.fitted;
+    this.fitted = height;
+    const { node } = this;
+    const needed = node.computeSize()[1];
+    const snug = before !== undefined && node.size[1] <= needed - height + before + 2;
+    if (node.size[1] < needed || (snug && needed < node.size[1])) node.setSize([node.size[0], needed]);
+    node.graph?.setDirtyCanvas(true, true);
+  }
+}
