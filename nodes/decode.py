@@ -117,6 +117,7 @@ class DecodeDDIM(io.ComfyNode):
         page = {"images": [host.served_as(out)], "animated": (True,)}
         if compare:
             page["dva_before"] = [host.served_as(plain_copy(source, decomposition.info))]
+            page["dva_rate"] = [float(decomposition.info.rate)]
         before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
         return io.NodeOutput(VideoFromFile(str(out)), host.to_image(before), host.to_image(after), ui=page)
 
