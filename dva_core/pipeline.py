@@ -373,15 +373,15 @@ def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
 
 
 def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
-    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, again in float32."""
+    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32."""
     result = direction(model, x, z_face, info.steps, solver=info.solver, callback=callback)
     if torch.isfinite(result).all():
         return result
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
-    logger.warning("Values that are not finite numbers in %s: going on in float32.", model.host.dtype)
-    model.host.widen("noise_predictor", model.noise_predictor)
-    return solve(direction, model, x, z_face, info, callback)
+    logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(x))
+    with model.host.widened("noise_predictor", model.noise_predictor):
+        return solve(direction, model, x, z_face, info, callback)
 
 
 def _store(path: str | Path | None, scratch: str | Path | None, specs, metadata) -> TensorStore:

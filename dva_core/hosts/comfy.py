@@ -43,6 +43,7 @@ class ComfyHost(PlainHost):
         self.offload_device = management.unet_offload_device()
         self.dtype = dtype
         self._patchers: dict[str, Any] = {}  # ComfyUI itself holds them weakly
+        self._room = -1  # bytes that were free beside the noise predictor when it was loaded last
         self._tools: nn.Module | None = None
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
@@ -52,8 +53,12 @@ class ComfyHost(PlainHost):
         if patcher is None or patcher.model is not module:
             patcher = self._patchers[name] = Patcher(module, load_device=self.device, offload_device=self.offload_device)
         whole = name != STREAMED
+        if not whole and activation_bytes <= self._room and management.loaded_models()[:1] == [patcher]:
+            return self.device  # nothing was loaded since; to ask again before every step would empty torch's cache every time
         management.load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=whole)
-        if whole and any(weight.device != self.device for weight in module.parameters()):
+        if not whole:
+            self._room = activation_bytes
+        elif any(weight.device != self.device for weight in module.parameters()):
             patcher.load(self.device, full_load=True)  # with --novram plain layers are left behind, where they cannot run
         return self.device
 
@@ -61,11 +66,11 @@ class ComfyHost(PlainHost):
         """As PlainHost's; ComfyUI, which holds it weakly, then has the room again."""
         self._patchers.pop(name, None)
 
-    def widen(self, name: str, module: nn.Module) -> None:
+    def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
         """As PlainHost's; ComfyUI's books are kept right."""
-        patcher = self._patchers[name]
+        patcher, self._room = self._patchers[name], -1
         patcher.detach()
-        super().widen(name, module)
+        super().convert(name, module, dtype)
         patcher.size = 0
         patcher.model_size()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,10 +55,23 @@ class PlainHost:
         """Lets go of the part called `name`; for networks that are needed for a while only."""
         self._moved.pop(name, None)
 
-    def widen(self, name: str, module: nn.Module) -> None:
-        """Makes the noise predictor, the part called `name`, float32 from now on; for where half precision overflows."""
-        module.float()
-        self.dtype = torch.float32
+    @contextmanager
+    def widened(self, name: str, module: nn.Module) -> Iterator[None]:
+        """The noise predictor, the part called `name`, in float32 while this lasts; for a batch where half precision overflows.
+
+        Afterwards it is as before, to the bit: float32 holds every number of the half precisions.
+        """
+        narrow = self.dtype
+        try:
+            self.convert(name, module, torch.float32)
+            yield
+        finally:
+            self.convert(name, module, narrow)
+
+    def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
+        """Gives the noise predictor, the part called `name`, another precision."""
+        module.to(dtype)
+        self.dtype = dtype
 
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
