@@ -8,3 +8,4 @@ CATEGORY = "DVA"
 
 Model = io.Custom("DVA_MODEL")  # dva_core.autoencoder.DiffusionVideoAutoencoder
 Clip = io.Custom("DVA_DECOMPOSITION")  # dva_core.decomposition.Decomposition; never changed, always a new one
+Direction = io.Custom("DVA_DIRECTION")  # dva_core.edit.directions.Direction; never changed, always a new one
