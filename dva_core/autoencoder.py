@@ -131,7 +131,8 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         """eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision."""
-        return self.run("noise_predictor", x_t, t, z_face, dtype=self.host.dtype).to(x_t.dtype)
+        output = self.run("noise_predictor", x_t, t, z_face, dtype=self.host.dtype)
+        return self.schedule.as_noise(output, x_t.to(output.device), t)
 
     @torch.no_grad()
     def face_mask(self, images: Tensor, for_video: bool = True) -> Tensor:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundles import tiny_tensors
 from safetensors.torch import save_file
 
+from dva_core.bundle import write_bundle
 from dva_core.errors import DVAError
+from dva_core.loader import load_model
 from dva_core.networks import build_network
 from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, export
 from dva_core.train.synthesis import Variants
@@ -19,6 +22,7 @@ CONFIG = json.loads((Path(__file__).parent.parent / "configs" / "starter.json").
 CONFIG |= {
     "image_size": 16,
     "face_dim": 16,
+    "diffusion": {**CONFIG["diffusion"], "prediction": "epsilon"},  # in noise there is no velocity to learn
     "noise_predictor": {
         "type": "unet", "image_size": 16, "patch_size": 2, "base_channels": 8, "channel_multipliers": [1, 2], "num_res_blocks": 1,
         "attention_resolutions": [4], "embedding_channels": 16, "condition_channels": 16, "dropout": 0.0,
@@ -101,3 +105,38 @@ def test_export_holds_the_averaged_weights(encoders, tmp_path):
 def test_resuming_nothing_says_so(encoders, tmp_path):
     with pytest.raises(DVAError, match="no run can be resumed"):
         training(encoders, tmp_path / "none", 1).resume()
+
+
+def write_start(folder, config):
+    tensors = tiny_tensors(config | {"attributes": []})
+    return write_bundle(folder / "start.safetensors", tensors, config, licence="MIT", source="a test", model_card="").path
+
+
+def test_a_run_can_start_from_a_bundle(encoders, tmp_path):
+    bundle = write_start(tmp_path, CONFIG)
+    run, model = training(encoders, tmp_path / "run", 1), load_model(bundle, device="cpu")
+    run.start_from(bundle)
+    x_t, t, z_id, motion = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 128), torch.rand(2, 102)
+    run.unet.eval()
+    with torch.inference_mode():
+        z_face = model.fuse(z_id, motion)
+        ours = run.predict_noise(x_t, t, z_face)
+        assert torch.allclose(model.predict_noise(x_t, t, z_face), ours, atol=1e-5) and ours.std() > 0
+        scale = run.conditioner.gain.max()  # untrained encoders hardly vary, so their gains are large and float32 leaves less
+        assert torch.allclose(run.conditioner.fuse(z_id, motion), z_face, atol=1e-6 * float(scale))
+    assert all(torch.equal(run.ema.values[key], value) for key, value in run.parameters.items())
+
+
+def test_a_start_that_predicts_something_else_begins_with_nothing_said(encoders, tmp_path):
+    other = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}
+    run = training(encoders, tmp_path / "run", 1)
+    run.start_from(write_start(tmp_path, other))
+    x_t, t = torch.randn(2, 3, 16, 16), torch.tensor([10, 900])
+    with torch.inference_mode():
+        assert not run.unet(x_t, t, torch.randn(2, 16)).any()
+
+
+def test_a_start_of_another_shape_is_refused(encoders, tmp_path):
+    other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
+    with pytest.raises(DVAError, match="another shape"):
+        training(encoders, tmp_path / "run", 1).start_from(write_start(tmp_path, other))

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dva_core.errors import DVAError
 
+PREDICTIONS = ("epsilon", "v")
+
 
 class Step(NamedTuple):
     """One solver step: evaluate at timestep `t`, where alpha_bar is `now`, and arrive where it is `then`."""
@@ -22,11 +24,20 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear betas, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Ho et al. 2020, eq. 4)."""
+    """Linear betas, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Ho et al. 2020, eq. 4).
+
+    `prediction` says what the network puts out: "epsilon", the noise, as in the paper and its published weights; or "v", the
+    velocity sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho 2022), whose errors do not grow where noise is strong.
+    """
 
     train_steps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+    prediction: str = "epsilon"
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise DVAError(f"A noise predictor cannot predict {self.prediction!r}; the configuration must name {' or '.join(PREDICTIONS)}.")
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
@@ -57,6 +68,14 @@ class Schedule:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
         a = self.at(t, x_0)
         return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    def as_noise(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps_theta from what the network put out for x_t [B, C, H, W] at t [B]: itself, or sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+        output = output.to(x_t.dtype)
+        if self.prediction == "epsilon":
+            return output
+        a = self.at(t, x_t)
+        return (a.sqrt() * output + (1 - a).sqrt() * x_t).to(x_t.dtype)
 
     def at(self, t: Tensor, like: Tensor) -> Tensor:
         """alpha_bar_t as [B, 1, 1, 1], at least float32, on the device of `like`."""

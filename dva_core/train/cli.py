@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--morphs", type=int, default=2600, help="how many people to blend from two (default: 2600)")
         if name in ("diffusion", "starter"):
             sub.add_argument("--config", type=Path, default=Path("configs/starter.json"), help="configuration of the model (JSON)")
+            sub.add_argument("--start", type=Path, metavar="BUNDLE", help="begin with the noise predictor of this bundle")
             sub.add_argument("--resume", action="store_true", help="take up the run that --run holds")
         if name in ("bundle", "starter"):
             sub.add_argument("-o", "--out", type=Path, required=True, help="the bundle to write (.safetensors)")
@@ -96,6 +97,8 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         training = DiffusionTraining(config, args.run, variants, held_out, args.run / "diffusion", settings)
         if args.resume:
             training.resume()
+        elif args.start:
+            training.start_from(args.start)
         return training.run()
     from dva_core.train.detector import train_detector
     from dva_core.train.encoders import train_identity, train_landmarks

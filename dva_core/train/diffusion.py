@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dva_core.autoencoder import HULL_GROWTH, JAW
+from dva_core.bundle import read_bundle
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.finder import to_images
@@ -164,7 +165,7 @@ class DiffusionTraining:
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, samples: int = 512) -> tuple[Tensor, Tensor]:
         """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average."""
-        rows = np.linspace(0, len(self.variants.pictures) - 1, samples).astype(int)
+        rows = np.linspace(0, len(self.variants.pictures) - 1, min(samples, len(self.variants.pictures))).astype(int)
         z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity.eval(), landmarks.eval(), self.variants.pictures[rows]))
         gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
         return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
@@ -190,6 +191,32 @@ class DiffusionTraining:
         x_0 = F.interpolate(images.flatten(0, 1), (size, size), mode="area")
         return x_0.contiguous(memory_format=torch.channels_last), z_face, hull_mask(points.flatten(0, 1), size, HULL_GROWTH)
 
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
+        """eps_theta, whichever way the configuration predicts it."""
+        return self.schedule.as_noise(self.unet(x_t, t, z_face), x_t, t)
+
+    @torch.no_grad()
+    def start_from(self, bundle: Path) -> None:
+        """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
+
+        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ.
+        """
+        made = read_bundle(bundle)
+        tensors = made.tensors
+        weight, bias = tensors["fusion.weight"].float(), tensors["fusion.bias"].float()
+        state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
+        shapes = {k: v.shape for k, v in self.unet.state_dict().items()}
+        if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
+            raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
+        self.unet.load_state_dict(state)
+        if Schedule(**made.config["diffusion"]).prediction != self.schedule.prediction:
+            log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)
+            for parameter in self.unet.out[-1].parameters():
+                parameter.zero_()
+        self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
+        self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
+        self.ema = Ema(self.parameters, self.settings.ema)
+
     def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of one batch with random timesteps and noises: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
         s = self.settings
@@ -198,7 +225,7 @@ class DiffusionTraining:
             chosen = torch.rand(len(t), generator=generator) < s.focus
             t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
         noises = torch.randn((2, *x_0.shape), generator=generator)
-        simple, reg = training_losses(self.unet, x_0, z_face, t, noises[0], noises[1], mask, self.schedule)
+        simple, reg = training_losses(self.predict_noise, x_0, z_face, t, noises[0], noises[1], mask, self.schedule)
         a = self.schedule.alphas_cumprod[t].float()
         noisiness = ((1 - a) / a).sqrt()
         simple_weight = noisiness.clamp(1, s.simple_cap) if s.simple_cap else torch.ones_like(a)
