@@ -78,3 +78,9 @@ class Teachers:
         """Age in years [N] and probability of being a man [N], mean over the picture and its mirror image."""
         (age, age_mirrored), (male, male_mirrored) = self._mirrored("age_gender", pictures, EXPRESSION_WINDOW)
         return ((age + age_mirrored) / 2).reshape(-1), ((male + male_mirrored) / 2).reshape(-1)
+
+
+def five_points(landmarks: np.ndarray) -> np.ndarray:
+    """68 landmarks [n, 68, 2] -> the five points that `Teachers.embed` aligns by [n, 5, 2]: eyes, nose tip, corners of the mouth."""
+    groups = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
+    return np.stack([landmarks[:, group].mean(1) for group in groups], 1)

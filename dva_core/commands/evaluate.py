@@ -1,0 +1,208 @@
+"""`evaluate`: the paper's experiments over clips, as tables, plots and pictures in a folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..diffusion.solvers import SOLVERS
+from ..edit import AttributeSet
+from ..errors import DVAError
+from ..loader import STARTER, load_model
+from ..pipeline import DETAILS, check_steps, encode
+from ..sheet import save_picture
+from .terminal import Bars, describe, say, show
+
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".m4v")
+
+
+def add_commands(commands) -> None:
+    root = commands.add_parser("evaluate", help="measure a model: reconstruction, consistency, switch, ablation", description=__doc__)
+    kinds = root.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+
+    reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: clips rebuilt from their decomposition")
+    add_clips(reconstruction)
+    reconstruction.add_argument("--steps", type=int, nargs="+", default=[20, 100], metavar="N")
+    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "order2"], metavar="NAME", help=f"of {', '.join(SOLVERS)}")
+    reconstruction.set_defaults(run=run_reconstruction)
+
+    consistency = kinds.add_parser("consistency", help="table 2 of the paper: edits over time, and their flicker")
+    add_clips(consistency)
+    add_one_solver(consistency)
+    consistency.add_argument("--attribute", action="append", default=[], metavar="NAME", help="an edit; repeat with --scale for several")
+    consistency.add_argument("--scale", action="append", default=[], type=float, metavar="S")
+    consistency.add_argument("--detail", choices=DETAILS, default="transfer")
+    add_judge(consistency)
+    consistency.set_defaults(run=run_consistency)
+
+    switch = kinds.add_parser("switch", help="identity, motion and background of one clip in another, as a grid")
+    add_clips(switch)
+    add_one_solver(switch)
+    switch.add_argument("--columns", type=int, default=6, metavar="N", help="moments shown (default 6)")
+    add_judge(switch)
+    switch.set_defaults(run=run_switch)
+
+    ablation = kinds.add_parser("ablation", help="training with and without L_reg: whose is the identity, the vector's or the noise's")
+    ablation.add_argument("--faces", type=Path, required=True, help="folder of aligned faces, as `train` takes it")
+    ablation.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/starter"), help="folder of a training run with its encoders and variants"
+    )
+    ablation.add_argument("--config", type=Path, default=Path("configs/ablation.json"))
+    ablation.add_argument("--minutes", type=float, default=5, help="how long each of the two trains (default 5)")
+    ablation.add_argument("--trained", nargs=2, metavar=("WITH", "WITHOUT"), help="two bundles instead of training them")
+    ablation.add_argument("--pictures", type=int, default=4, metavar="N", help="held-out people to show (default 4)")
+    ablation.add_argument("--seed", type=int, default=0)
+    add_judge(ablation)
+    add_out(ablation)
+    ablation.set_defaults(run=run_ablation)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where tables and pictures go; made if it is not there"
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best there is)")
+    parser.add_argument("--precision", metavar="P", help="of the noise predictor (default fp32)")
+
+
+def add_clips(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="videos, or folders with videos in them")
+    parser.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each n-th frame (default 1)")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
+    add_out(parser)
+
+
+def add_one_solver(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="diffusion steps each way (default 20)")
+    parser.add_argument("--solver", default="order2", metavar="NAME", help=f"one of {', '.join(SOLVERS)} (default order2)")
+
+
+def add_judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--teachers",
+        type=Path,
+        metavar="FOLDER",
+        help="judge identity by the MobileFaceNet in this folder; otherwise by the model's own encoder, which flatters it",
+    )
+
+
+def run_reconstruction(args: argparse.Namespace) -> None:
+    from ..evaluate.metrics import lpips_metric
+    from ..evaluate.plots import plot_reconstruction
+    from ..evaluate.reconstruction import evaluate_reconstruction
+
+    clips, model = prepare(args, args.steps, args.solver)
+    lpips, why_not = lpips_metric()
+    with Bars() as bars:
+        table = evaluate_reconstruction(
+            clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, every=args.every, max_frames=args.max_frames, progress=bars
+        )
+    table.notes += [why_not] if why_not else []
+    plot_reconstruction(table, args.output / "reconstruction.png")
+    finish(table, args.output, "reconstruction")
+
+
+def run_consistency(args: argparse.Namespace) -> None:
+    from ..evaluate.consistency import evaluate_consistency
+    from ..evaluate.plots import draw_consistency
+
+    if len(args.attribute) != len(args.scale) or not args.attribute:
+        raise DVAError("Give each edit as --attribute NAME --scale S, at least one pair.")
+    clips, model = prepare(args, [args.steps], [args.solver])
+    known = AttributeSet.from_model(model)
+    edits = {f"{name} {scale:+g}": known.check({name: scale}) for name, scale in zip(args.attribute, args.scale)}
+    with Bars() as bars:
+        table, found = evaluate_consistency(
+            clips,
+            model,
+            judge(args, model),
+            edits,
+            steps=args.steps,
+            solver=args.solver,
+            detail=args.detail,
+            progress=bars,
+            every=args.every,
+            max_frames=args.max_frames,
+        )
+    for clip in clips:
+        some = {label: figures for (name, label), figures in found.items() if name == clip.stem}
+        save_picture(args.output / f"consistency_{clip.stem}.png", draw_consistency(some))
+    finish(table, args.output, "consistency")
+
+
+def run_switch(args: argparse.Namespace) -> None:
+    from ..evaluate.switching import evaluate_switch
+
+    clips, model = prepare(args, [args.steps], [args.solver])
+    if len(clips) != 2:
+        raise DVAError(f"Switching takes two clips, and here are {len(clips)}; name two.")
+    with Bars() as bars:
+        settings = {"steps": args.steps, "solver": args.solver, "every": args.every, "max_frames": args.max_frames}
+        a, b = (encode(clip, model, **settings, progress=bars) for clip in clips)
+        table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
+    save_picture(args.output / "switch.png", grid)
+    finish(table, args.output, "switch")
+
+
+def run_ablation(args: argparse.Namespace) -> None:
+    from ..evaluate.ablation import evaluate_ablation, train_pair
+    from ..train.faces import read_faces
+
+    make_folder(args.output)
+    faces = read_faces(args.faces)
+    if args.trained:
+        bundles = dict(zip(("with L_reg", "without L_reg"), args.trained))
+    else:
+        bundles = train_pair(args.config, faces, args.folder, args.output, minutes=args.minutes, seed=args.seed)
+    models = {name: load_model(bundle, device=args.device, dtype=args.precision) for name, bundle in bundles.items()}
+    held_out = faces.pictures[faces.held_out]
+    chosen = held_out[:: max(1, len(held_out) // args.pictures)][: args.pictures]
+    table, grid = evaluate_ablation(models, lambda model: judge(args, model), chosen, seed=args.seed)
+    save_picture(args.output / "ablation.png", grid)
+    finish(table, args.output, "ablation")
+
+
+def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[str]):
+    """The videos and the model, settings checked, the output folder made."""
+    for count in steps:
+        check_steps(count)
+    if unknown := [name for name in solvers if name not in SOLVERS]:
+        raise DVAError(f"There is no solver {unknown[0]!r}; choose of {', '.join(SOLVERS)}.")
+    clips = find_clips(args.clips)
+    make_folder(args.output)
+    model = load_model(args.model, device=args.device, dtype=args.precision)
+    say(describe(model))
+    return clips, model
+
+
+def find_clips(names: Sequence[str]) -> list[Path]:
+    """Videos as named, folders replaced by the videos in them; DVAError where there is none."""
+    clips: list[Path] = []
+    for path in map(Path, names):
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            raise DVAError(f"There is no video {path}." if not path.is_dir() else f"The folder {path} holds no video; give one that does.")
+        clips += found
+    return clips
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DVAError(f"The folder {folder} cannot be made ({error.strerror}); choose a writable place.") from error
+
+
+def judge(args: argparse.Namespace, model):
+    from ..evaluate.judges import own_judge, teacher_judge
+
+    return teacher_judge(model, args.teachers) if args.teachers else own_judge(model)
+
+
+def finish(table, folder: Path, name: str) -> None:
+    """Writes the table and shows it."""
+    paths = table.save(folder, name)
+    show(table.markdown())
+    say(f"Wrote {', '.join(path.name for path in paths)} and pictures to {folder}.")

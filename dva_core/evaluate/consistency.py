@@ -1,0 +1,174 @@
+"""Table 2 of Kim et al. 2023: does an edited face stay the same person over time; and does it flicker, is the rest untouched."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..decomposition import Decomposition
+from ..edit import apply_attributes
+from ..errors import DVAError
+from ..faces.align import crop_face
+from ..pipeline import Clip, decode, encode
+from ..video import open_video
+from . import metrics, paper
+from .judges import Judge
+from .table import Table
+
+SQUARE = 256  # pixels of the squares that are judged
+BATCH = 16
+FIGURES = ("TL-ID", "TG-ID", "identity kept", "flicker before", "flicker after", "change in face", "change outside")
+
+
+@dataclass(frozen=True)
+class EditFigures:
+    """An edited video against its source. Changes and flicker are in 8-bit levels, similarities cosines.
+
+    tl_id, tg_id     see metrics; identity_kept: mean cosine of each frame with itself before the edit
+    flicker_*        see metrics.Flicker
+    face, outside    mean absolute change inside the face's mask, and outside the face's square
+    series           per frame with a face: similarity to the frame before, before and after the edit [F - 1, 2]
+    """
+
+    frames: int
+    tl_id: float
+    tg_id: float
+    identity_kept: float
+    flicker_before: float
+    flicker_after: float
+    face: float
+    outside: float
+    series: np.ndarray
+
+    @property
+    def cells(self) -> list[float]:
+        """In the order of FIGURES."""
+        return [self.tl_id, self.tg_id, self.identity_kept, self.flicker_before, self.flicker_after, self.face, self.outside]
+
+
+def measure_edit(
+    decomposition: Decomposition, after: str | Path, judge: Judge, *, video: str | Path | None = None, progress=None
+) -> EditFigures:
+    """Compares the source of `decomposition` with the video `after`, frame by frame, holding a few frames at a time.
+
+    Raises DVAError when `after` does not have the frames and the size of the source.
+    """
+    quads, masks = decomposition.quads, decomposition.masks
+    row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
+    segment, flicker = decomposition.segment, metrics.Flicker()
+    vectors: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    waiting: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    changes, outside, last = [], [], None
+
+    def flush() -> None:
+        for pictures, series in zip(waiting, vectors):
+            if pictures:
+                series.append(judge.embed(np.stack(pictures)))
+                pictures.clear()
+
+    for index, (frame_before, frame_after) in enumerate(frames_of(decomposition, after, video)):
+        row, difference = row_of.get(index), np.abs(frame_before.astype(np.int16) - frame_after).mean(2)
+        if row is None:
+            outside.append(difference.mean())
+            continue
+        outside.append(difference[~square(quads[row], difference.shape)].mean())
+        squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
+        mask = cv2.resize(masks[row], (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST) > 0
+        changes.append(np.abs(squares[0].astype(np.int16) - squares[1]).mean(2)[mask].mean())
+        if segment[row] != last:
+            flicker.restart()
+        last = segment[row]
+        flicker.add(*squares, mask)
+        for pictures, picture in zip(waiting, squares):
+            pictures.append(picture)
+        if len(waiting[0]) == BATCH:
+            flush()
+        if progress is not None:
+            progress("evaluate", row + 1, len(row_of))
+    flush()
+    before, edited = (np.concatenate(series) for series in vectors)
+    near = [(v[1:] * v[:-1]).sum(1) for v in (before, edited)]
+    return EditFigures(
+        frames=len(before),
+        tl_id=metrics.tl_id(before, edited),
+        tg_id=metrics.tg_id(before, edited),
+        identity_kept=float((before * edited).sum(1).mean()),
+        flicker_before=flicker.figures[0],
+        flicker_after=flicker.figures[1],
+        face=float(np.mean(changes)),
+        outside=float(np.mean(outside)),
+        series=np.stack(near, 1),
+    )
+
+
+def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The frames of the source and of `after`, uint8 [H, W, 3], side by side."""
+    source, info = decomposition.find_source(video), decomposition.info
+    with Clip.of(source, info) as before, open_video(after, **({"rate": info.rate} if Path(after).is_dir() else {})) as edited:
+        shape = (edited.info.width, edited.info.height)
+        if shape != (info.width, info.height):
+            raise DVAError(
+                f"{after} is {shape[0]} x {shape[1]} and its source {info.width} x {info.height}; give the video that was made of it."
+            )
+        iterator = iter(edited)
+        for count, frame in enumerate(before):
+            other = next(iterator, None)
+            if other is None:
+                raise DVAError(f"{after} has {count} frames and its source {info.frames}; give the video that was made of it.")
+            yield frame.rgb, other.rgb
+        if next(iterator, None) is not None:
+            raise DVAError(f"{after} has more frames than the {info.frames} of its source; give the video that was made of it.")
+
+
+def square(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where the square with corners `quad` [4, 2] reaches in a frame, bool [H, W], generous by a pixel."""
+    canvas = np.zeros(shape, np.uint8)
+    centre = quad.mean(0)
+    reach = quad - centre
+    corners = centre + reach * (1 + 1.5 / np.linalg.norm(reach, axis=1, keepdims=True))
+    return cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), 1) > 0
+
+
+def evaluate_consistency(
+    clips: Sequence[str | Path],
+    model,
+    judge: Judge,
+    edits: Mapping[str, Mapping[str, float]],
+    *,
+    steps: int = 20,
+    solver: str = "order2",
+    detail: str = "transfer",
+    progress=None,
+    **encoding: Any,
+) -> tuple[Table, dict[tuple[str, str], EditFigures]]:
+    """A row a clip and edit (label -> attribute scales), then means an edit, then the paper's; and the figures themselves."""
+    table = Table(f"Temporal consistency of edits, {model.config.get('name', 'model')}", ["clip", "edit", "frames", *FIGURES])
+    found: dict[tuple[str, str], EditFigures] = {}
+    for clip in clips:
+        decomposition = encode(clip, model, steps=steps, solver=solver, progress=progress, **encoding)
+        for label, scales in edits.items():
+            with tempfile.TemporaryDirectory() as folder:
+                after = Path(folder) / "edited.mkv"  # without loss: the codec is not on trial
+                decode(apply_attributes(decomposition, model, scales), model, after, detail=detail, codec="ffv1", progress=progress)
+                figures = measure_edit(decomposition, after, judge)
+            found[Path(clip).stem, label] = figures
+            table.add(Path(clip).stem, label, figures.frames, *figures.cells)
+    for label in edits:
+        cells = np.mean([figures.cells for (_, name), figures in found.items() if name == label], 0)
+        table.add("mean", label, "", *cells.tolist())
+    for name, (local, overall) in paper.CONSISTENCY.items():
+        table.add(f"paper: {name}", "", "", local, overall, *[None] * 5)
+    table.notes += [
+        f"T = {steps}, {solver}, detail {detail}. Identity judged by {judge.name}.",
+        "Flicker and changes in 8-bit levels.",
+        paper.SOURCE,
+    ]
+    if not judge.independent:
+        table.notes.append("That network is the one that the edit moves; name another by --teachers for a judgement that counts.")
+    return table, found

@@ -1,0 +1,155 @@
+"""Distances between pictures, and how steady a face is over time.
+
+Pictures are float tensors [N, 3, H, W] in 0..1; masks [N, 1, H, W] in {0, 1}. SSIM and MS-SSIM come from torchmetrics.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MissingDependencyError
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest scale first
+SSIM_WINDOW = 11
+ALEXNET = "alexnet-owt-7be5be79.pth"  # what torchvision calls the file of LPIPS's backbone
+
+
+def torchmetrics_image():
+    """torchmetrics' functions on images; MissingDependencyError where it is not installed."""
+    try:
+        from torchmetrics.functional import image
+    except ImportError as error:
+        raise MissingDependencyError("The evaluation needs torchmetrics and matplotlib: pip install torchmetrics matplotlib.") from error
+    return image
+
+
+def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Structural similarity [N] (Wang et al. 2004: Gaussian window of 11 pixels, sigma 1.5); with a mask, the mean of its map there."""
+    whole, pictures = torchmetrics_image().structural_similarity_index_measure(
+        a, b, data_range=1.0, reduction="none", return_full_image=True
+    )
+    return whole if mask is None else inside(pictures, mask)
+
+
+def ms_ssim_scales(side: int) -> int:
+    """How many of the five scales a picture with sides of so many pixels has room for."""
+    return max(1, min(len(MS_SSIM_WEIGHTS), int(np.log2(max(1.0, (side - 1) / (SSIM_WINDOW - 1)))) + 1))
+
+
+def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Multi-scale structural similarity [N] (Wang et al. 2003).
+
+    Five scales need 161 pixels; smaller pictures get as many as fit (`ms_ssim_scales`), their weights scaled to a sum of 1, so that
+    figures of different sizes must not be compared.
+    """
+    weights = MS_SSIM_WEIGHTS[: ms_ssim_scales(min(a.shape[-2:]))]
+    weights = tuple(w / sum(weights) for w in weights)
+    function = torchmetrics_image().multiscale_structural_similarity_index_measure
+    return torch.stack([function(x[None], y[None], data_range=1.0, betas=weights, normalize="relu") for x, y in zip(a, b)])
+
+
+def mse(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error [N], of values in 0..1."""
+    squared = (a - b).square()
+    return squared.mean((1, 2, 3)) if mask is None else inside(squared, mask)
+
+
+def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio [N], dB, peak 1."""
+    return -10 * mse(a, b, mask).clamp(min=1e-12).log10()
+
+
+def inside(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the pixels of the mask and all channels [N]; nan where a mask is empty."""
+    mask = mask.expand_as(values).to(values.dtype)
+    return (values * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+
+
+def lpips_metric() -> tuple[object | None, str]:
+    """LPIPS (Zhang et al. 2018, AlexNet) as function of two batches in 0..1, and "" - or None and why it cannot be measured here.
+
+    Its backbone's weights are never downloaded: torchvision's file must lie in torch's own cache already.
+    """
+    place = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    if not place.is_file():
+        return None, f"LPIPS was not measured: its backbone {ALEXNET} (download.pytorch.org/models) is not in {place.parent}."
+    try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+    except (ImportError, RuntimeError) as error:
+        return None, f"LPIPS was not measured: torchmetrics cannot make it here ({str(error).splitlines()[0]})."
+    return metric, ""
+
+
+# -- over time ---------------------------------------------------------------------------------------------------------
+
+
+def adjacent_similarity(vectors: np.ndarray) -> float:
+    """Mean cosine of neighbouring frames' identity vectors [N, D]; nan for fewer than two frames."""
+    unit = _unit(vectors)
+    return float((unit[1:] * unit[:-1]).sum(1).mean()) if len(unit) > 1 else float("nan")
+
+
+def global_similarity(vectors: np.ndarray) -> float:
+    """Mean cosine of all pairs of different frames' identity vectors [N, D]; nan for fewer than two frames."""
+    unit, n = _unit(vectors), len(vectors)
+    return float((np.square(unit.sum(0)).sum() - n) / (n * (n - 1))) if n > 1 else float("nan")
+
+
+def tl_id(before: np.ndarray, after: np.ndarray) -> float:
+    """Temporally local identity preservation (Tzaban et al. 2022, STIT): adjacent_similarity of the edit over that of the original.
+
+    1: neighbouring frames of the edit are as alike as those of the original.
+    """
+    return adjacent_similarity(after) / adjacent_similarity(before)
+
+
+def tg_id(before: np.ndarray, after: np.ndarray) -> float:
+    """Temporally global identity preservation (STIT): as tl_id, over all pairs of frames: also slow drifts count."""
+    return global_similarity(after) / global_similarity(before)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Flicker:
+    """Warped frame difference: each frame against the one before, moved along the optical flow (DIS) of the *original* frames.
+
+    In 8-bit levels, mean over the face. What the flow cannot explain, noise of the camera for one, is in the original's figure too;
+    an edit that flickers has a higher one. Feed it frame by frame with `add`; a gap in the track starts anew (`restart`).
+    """
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.before: list[float] = []
+        self.after: list[float] = []
+
+    def restart(self) -> None:
+        """Nothing is compared with what came before."""
+        self._last = None
+
+    def add(self, original: np.ndarray, edited: np.ndarray, mask: np.ndarray) -> None:
+        """The next frame's face square before and after, uint8 [S, S, 3], and its mask, bool [S, S]."""
+        grey = cv2.cvtColor(original, cv2.COLOR_RGB2GRAY)
+        if self._last is not None and mask.any():
+            grey_before, *pictures = self._last
+            flow = self._flow.calc(grey, grey_before, None)
+            y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
+            for series, last, now in zip((self.before, self.after), pictures, (original, edited)):
+                moved = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                series.append(float(np.abs(moved.astype(np.float32) - now)[mask].mean()))
+        self._last = grey, original, edited
+
+    @property
+    def figures(self) -> tuple[float, float]:
+        """Mean of the original and of the edit; nan where no two frames followed each other."""
+        return tuple(float(np.mean(series)) if series else float("nan") for series in (self.before, self.after))

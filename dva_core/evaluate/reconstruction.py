@@ -1,0 +1,85 @@
+"""Table 1 of Kim et al. 2023: how well a clip is rebuilt from z_id, z_motion and x_T alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decomposition import Decomposition
+from ..finder import to_images
+from ..pipeline import encode, shrink
+from . import metrics, paper
+from .table import Table
+
+FIGURES = ("SSIM", "MS-SSIM", "LPIPS", "MSE", "PSNR", "SSIM in mask", "PSNR in mask")
+BATCH = 32  # frames compared together
+
+
+def evaluate_reconstruction(
+    clips: Sequence[str | Path],
+    model,
+    *,
+    steps: Sequence[int] = (20, 100),
+    solvers: Sequence[str] = ("ddim", "order2"),
+    lpips=None,
+    **encoding: Any,
+) -> Table:
+    """A row a clip, number of steps and solver, then their means, then the paper's.
+
+    Compared is the face square at the noise predictor's size, the decoded crop itself (`detail = "model"`), frames weighed alike.
+    `encoding` goes to pipeline.encode (every, max_frames, ...).
+    """
+    table = Table(f"Reconstruction, {model.config.get('name', 'model')}", ["clip", "T", "solver", "frames", *FIGURES])
+    for count in steps:
+        for solver in solvers:
+            parts = []
+            for clip in clips:
+                decomposition = encode(clip, model, steps=count, solver=solver, **encoding)
+                parts.append(figures := compare(decomposition, model, lpips))
+                table.add(Path(clip).stem, count, solver, decomposition.faces, *figures)
+            table.add("mean", count, solver, "", *np.mean(parts, 0).tolist())
+    for name, (ssim, ms_ssim, lpips_, mse) in paper.RECONSTRUCTION.items():
+        table.add(f"paper: {name}", "", "", "", ssim, ms_ssim, lpips_, mse, None, None, None)
+    size = model.image_size
+    table.notes += [
+        f"Ours: face squares at {size} x {size} px, values 0..1.",
+        f"MS-SSIM over {metrics.ms_ssim_scales(size)} of 5 scales ({size} px; five need 161).",
+        paper.SOURCE,
+    ]
+    return table
+
+
+def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
+    """FIGURES of one clip, each the mean over its frames; nan for what is not measured."""
+    parts: list[list[Tensor]] = []
+    for a, b, mask in pairs(decomposition, model.image_size):
+        perceived = (
+            torch.full((len(a),), torch.nan) if lpips is None else torch.stack([lpips(x[None], y[None]).detach() for x, y in zip(a, b)])
+        )
+        parts.append(
+            [
+                metrics.ssim(a, b),
+                metrics.ms_ssim(a, b),
+                perceived,
+                metrics.mse(a, b),
+                metrics.psnr(a, b),
+                metrics.ssim(a, b, mask),
+                metrics.psnr(a, b, mask),
+            ]
+        )
+    return [torch.cat(column).mean().item() for column in zip(*parts)]
+
+
+def pairs(decomposition: Decomposition, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches of originals and rebuilt crops [n, 3, S, S] in 0..1 and face masks [n, 1, S, S]."""
+    for start in range(0, decomposition.faces, BATCH):
+        rows = slice(start, start + BATCH)
+        original = shrink(to_images(decomposition.crops[rows]), size) / 2 + 0.5
+        rebuilt = torch.from_numpy(decomposition.rebuilt[rows]).float() / 2 + 0.5
+        mask = shrink(torch.from_numpy(decomposition.masks[rows]).float()[:, None], size) > 0.5
+        yield original, rebuilt.clamp(0, 1), mask
