@@ -156,13 +156,12 @@ def check_encoder(direction: Direction, model) -> None:
         )
 
 
-def check_strength(direction: Direction, scale: Any) -> Scale:
-    """`scale` as a number or a Curve, finite and at most LARGEST_SCALE in size; else DVAError naming a sensible range."""
-    scale = parse_scale(scale, direction.name)
+def check_scale_of(name: str, scale: Any, range: tuple[float, float] = USUAL_RANGE) -> Scale:
+    """`scale` as a number or a Curve, finite and at most LARGEST_SCALE in size; else DVAError naming `name` and a sensible range."""
+    scale = parse_scale(scale, name)
     for value in strengths(scale):
         if not math.isfinite(value) or abs(value) > LARGEST_SCALE:
-            low, high = direction.range
-            raise DVAError(f"The scale {value:g} of {direction.name} makes no sense; use a number from {low:g} to {high:g}.")
+            raise DVAError(f"The scale {value:g} of {name} makes no sense; use a number from {range[0]:g} to {range[1]:g}.")
     return scale
 
 
@@ -175,7 +174,7 @@ def apply_direction(decomposition: Decomposition, model, direction: Direction | 
     check_model(decomposition, model)
     direction = direction if isinstance(direction, Direction) else Direction.from_json(direction)
     check_encoder(direction, model)
-    scale = check_strength(direction, scale)
+    scale = check_scale_of(direction.name, scale, direction.range)
     operation = {"name": "direction", "direction": direction.to_json(), "scale": scale_to_json(scale)}
     over_time = sampled(scale, decomposition.frame_index, decomposition.info.rate)
     if isinstance(over_time, float) and not over_time:
