@@ -29,22 +29,27 @@ def torchmetrics_image():
 
 
 def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity [N] (Wang et al. 2004: Gaussian window of 11 pixels, sigma 1.5); with a mask, the mean of its map there."""
-    whole, pictures = torchmetrics_image().structural_similarity_index_measure(
-        a, b, data_range=1.0, reduction="none", return_full_image=True
-    )
-    return whole if mask is None else inside(pictures, mask)
+    """Structural similarity [N] (Wang et al. 2004: Gaussian window of 11 pixels, sigma 1.5).
+
+    The mean over windows that lie in the picture whole; with a mask, over those centred in it.
+    """
+    measure, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
+    _, similarity = measure(a, b, data_range=1.0, reduction="none", return_full_image=True)
+    if mask is not None:
+        return inside(similarity, mask)
+    return similarity[..., border:-border, border:-border].mean((1, 2, 3))
 
 
 def ms_ssim_scales(side: int) -> int:
-    """How many of the five scales a picture with sides of so many pixels has room for."""
-    return max(1, min(len(MS_SSIM_WEIGHTS), int(np.log2(max(1.0, (side - 1) / (SSIM_WINDOW - 1)))) + 1))
+    """How many of the five scales a picture with sides of so many pixels has room for: its coarsest must be larger than the window."""
+    fits = [n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= SSIM_WINDOW]  # torchmetrics asks for the square
+    return max(fits, default=1)
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """Multi-scale structural similarity [N] (Wang et al. 2003).
 
-    Five scales need 161 pixels; smaller pictures get as many as fit (`ms_ssim_scales`), their weights scaled to a sum of 1, so that
+    Five scales need 176 pixels; smaller pictures get as many as fit (`ms_ssim_scales`), their weights scaled to a sum of 1, so that
     figures of different sizes must not be compared.
     """
     weights = MS_SSIM_WEIGHTS[: ms_ssim_scales(min(a.shape[-2:]))]

@@ -48,14 +48,14 @@ def evaluate_reconstruction(
     size = model.image_size
     table.notes += [
         f"Ours: face squares at {size} x {size} px, values 0..1.",
-        f"MS-SSIM over {metrics.ms_ssim_scales(size)} of 5 scales ({size} px; five need 161).",
+        f"MS-SSIM over {metrics.ms_ssim_scales(size)} of 5 scales ({size} px; five need 176).",
         paper.SOURCE,
     ]
     return table
 
 
 def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
-    """FIGURES of one clip, each the mean over its frames; nan for what is not measured."""
+    """FIGURES of one clip, each the mean over its frames that have it; nan for what is not measured."""
     parts: list[list[Tensor]] = []
     for a, b, mask in pairs(decomposition, model.image_size):
         perceived = (
@@ -72,7 +72,7 @@ def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
                 metrics.psnr(a, b, mask),
             ]
         )
-    return [torch.cat(column).mean().item() for column in zip(*parts)]
+    return [torch.cat(column).nanmean().item() for column in zip(*parts)]
 
 
 def pairs(decomposition: Decomposition, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
