@@ -8,6 +8,7 @@ from typing import Any
 from ..decomposition import Decomposition
 from ..errors import DVAError
 from .attributes import Attribute, AttributeSet, apply_attributes
+from .clip import apply_text
 from .curves import Curve, parse_scale
 from .directions import Direction, apply_direction
 from .scales import parse_scales
@@ -29,6 +30,7 @@ __all__ = [
     "apply_direction",
     "apply_operations",
     "apply_switch",
+    "apply_text",
     "parse_scale",
     "parse_scales",
 ]

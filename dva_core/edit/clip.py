@@ -1,0 +1,77 @@
+"""Editing by text: what apply_text does is find a direction (`clip_search`), then apply it like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..decomposition import Decomposition
+from ..progress import Progress
+from .clip_model import DEFAULT, ImageTextModel, load_clip
+from .clip_search import TextSearch, TextSettings
+from .curves import Scale
+from .directions import Direction, apply_direction, check_scale_of
+
+ClipChoice = str | ImageTextModel | None
+
+
+def text_search(
+    decomposition: Decomposition,
+    model,
+    source: str = "face",
+    target: str = "",
+    *,
+    clip: ClipChoice = None,
+    weights: str | Path | None = None,
+    folders: Iterable[str | Path] | None = None,
+    **settings: Any,
+) -> TextSearch:
+    """A search that is ready to `run`; for who wants to end it early and keep the best so far.
+
+    clip      the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
+    weights   its .safetensors file; None: from `folders`, see clip_model.load_clip
+    settings  of clip_search.TextSettings: frames, images, steps, settle, seed, clip_weight, ...
+
+    Raises DVAError for settings that make no sense, weights that are missing, or a clip of another model.
+    """
+    chosen = TextSettings(source, target, **settings)
+    chosen.check()
+    if clip is None or isinstance(clip, str):
+        clip = load_clip(clip or DEFAULT, weights, folders)
+    return TextSearch(decomposition, model, clip, chosen)
+
+
+def find_text_direction(
+    decomposition: Decomposition, model, source: str = "face", target: str = "", *, progress: Progress | None = None, **settings: Any
+) -> Direction:
+    """The identity direction whose scale 1 changes the face in the chosen frames from what `source` says to what `target` says.
+
+    `settings` are those of `text_search`. `progress("text", iteration, steps, images)` may raise to cancel, which gives up what was
+    found; `text_search` keeps it.
+    """
+    search = text_search(decomposition, model, source, target, **settings)
+    search.run(progress)
+    return search.direction()
+
+
+def apply_text(
+    decomposition: Decomposition,
+    model,
+    source: str = "face",
+    target: str = "",
+    *,
+    scale: Scale = 1.0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Decomposition:
+    """`decomposition` with its face changed as the texts say (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
+
+    scale     of the step found; 1 is the step itself, a curve changes it over time
+    settings  those of `text_search`: clip, weights, folders, frames, images, steps, settle, seed, ...
+
+    What is recorded is the direction found, so that repeating the edit takes no search. Raises DVAError as `text_search` does.
+    """
+    check_scale_of(target, scale)
+    direction = find_text_direction(decomposition, model, source, target, progress=progress, **settings)
+    return apply_direction(decomposition, model, direction, scale)
