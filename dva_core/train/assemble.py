@@ -50,6 +50,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
     directions = fit_directions(faces, z_id, motion)
     config["attributes"] = directions.entries
+    config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(

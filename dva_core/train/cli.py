@@ -4,6 +4,7 @@ train variants    people and expressions made from aligned faces
 train landmarks | identity | detector      distil the small networks
 train diffusion   fusion layer and noise predictor, both losses
 train bundle      attribute directions and the model file
+train attributes  classifiers of your own labels (CelebA-HQ's, or a CSV), for a bundle or as direction files
 train starter     all of it, in order
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from dva_core.errors import DVAError
+from dva_core.train import attributes_command
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m dva_core train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = root.add_subparsers(dest="step", required=True, metavar="STEP")
+    attributes_command.add_parser(commands)
     for name in (*STEPS, "starter"):
         sub = commands.add_parser(name, help=f"run the step {name}" if name != "starter" else "run all steps")
         sub.add_argument("--faces", type=Path, required=True, help="folder of aligned faces with labels.csv and annotations.npz")
@@ -59,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one step, or all. Raises DVAError for what the user can mend."""
     args = parser().parse_args(argv)
     logging.getLogger("dva_core").setLevel(logging.INFO)
+    if args.step == "attributes":
+        return attributes_command.run(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)

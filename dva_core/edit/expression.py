@@ -1,0 +1,165 @@
+"""Expressions: one shift of the motion vector, the same in all frames, where the face is taken to make it.
+
+An identity network is trained to ignore expression, so what Kim et al. (2023) leave alone is where it lives: z_motion[n] holds 51
+landmarks (x, y). The shift s of an expression comes from labels (a motion attribute of the model) or from two frames of the clip,
+
+    s = z_motion[expressive] - z_motion[neutral], freed of moving, turning and scaling the whole face,
+
+and is kept inside what faces do: projected on main components C of real landmark motion (of the clip itself, and those the model's
+bundle has), then taken at the chosen landmarks only,
+
+    z_motion[n]' = z_motion[n] + scale * mask * (s C^T C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..decomposition import Decomposition, check_model
+from ..errors import DVAError
+from .attributes import AttributeSet
+from .curves import Scale
+from .directions import Direction, apply_direction, encoder_fingerprint, from_attribute
+
+REGIONS: dict[str, range] = {"brows": range(0, 10), "nose": range(10, 19), "eyes": range(19, 31), "mouth": range(31, 51)}
+STILL = np.array([*range(10, 19), 19, 22, 25, 28])  # the nose and the corners of the eyes: what an expression moves least
+KEPT_VARIANCE, MOST_COMPONENTS = 0.98, 16
+POINTS = 51
+
+
+def apply_expression(
+    decomposition: Decomposition,
+    model,
+    expression: str | None = None,
+    scale: Scale | Mapping[str, Any] = 1.0,
+    *,
+    frames: Sequence[int] | None = None,
+    regions: Sequence[str] = (),
+    project: bool = True,
+) -> Decomposition:
+    """`decomposition` with an expression, one shift of the motion, the same in all frames (or by a curve over time).
+
+    expression  a motion attribute of the model, such as "Smiling"; or
+    frames      (neutral, expressive): two frames of this clip, by their number among the frames read
+    scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
+    regions     names of REGIONS that may move; none means all
+    project     keep the shift inside the main components of landmark motion
+
+    Raises DVAError for an unknown expression or region, frames without a face, a scale that makes no sense.
+    """
+    check_model(decomposition, model)
+    direction = expression_direction(decomposition, model, expression, frames=frames, regions=regions, project=project)
+    return apply_direction(decomposition, model, direction, scale)
+
+
+def expression_direction(
+    decomposition: Decomposition | None,
+    model,
+    expression: str | None = None,
+    *,
+    frames: Sequence[int] | None = None,
+    regions: Sequence[str] = (),
+    project: bool = True,
+) -> Direction:
+    """The shift of `apply_expression` as a direction of motion, for keeping and for other clips. Settings and errors as there."""
+    if (expression is None) == (frames is None):
+        raise DVAError("Name either an expression of the model or two frames of the clip, one of the two.")
+    check_regions(regions)
+    if expression is not None:
+        source = from_attribute(model, expression)
+        if source.space != "motion":
+            known = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]
+            raise DVAError(f"{source.name} is no expression but a trait of the identity; expressions are {', '.join(known) or 'none'}.")
+        shift, name, made = source.vector.astype(np.float64), source.name, dict(source.made)
+    else:
+        neutral, expressive = frames
+        shift = between_frames(decomposition, neutral, expressive)
+        name, made = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
+    check_points(shift)
+    if project:
+        shift = projected(shift, main_components(decomposition, model, include_clip=expression is None))
+    if regions:
+        shift, name = masked(shift, regions), f"{name} ({', '.join(regions)})"
+    made |= {"regions": list(regions), "projected": bool(project), "model": model.config.get("name", "")}
+    return Direction(shift, "motion", name, encoder_fingerprint(model, "motion"), made=made)
+
+
+def between_frames(clip: Decomposition, neutral: int, expressive: int) -> np.ndarray:
+    """[D_motion], from the landmarks of one frame to those of another, the head held still. DVAError for frames without a face."""
+    a, b = (clip.z_motion[row_of(clip, frame)].astype(np.float64) for frame in (neutral, expressive))
+    if neutral == expressive:
+        raise DVAError(f"Both frames are number {neutral}; choose one with and one without the expression.")
+    check_points(a)
+    return without_head_motion(b - a, a)
+
+
+def row_of(clip: Decomposition, frame: int) -> int:
+    """The row of a frame, counted over the frames read; DVAError, with the nearest that has a face, where it has none."""
+    known = clip.frame_index
+    found = np.flatnonzero(known == frame)
+    if len(found):
+        return int(found[0])
+    near = int(known[np.abs(known - frame).argmin()])
+    raise DVAError(f"Frame {frame} of the clip has no face or does not exist; the nearest with one is {near}.")
+
+
+def without_head_motion(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """`shift` [102] of the landmarks `face` [102] without the small movement, turn and scaling that its STILL points show.
+
+    Least squares over the four ways a face moves in the picture: x, y, larger (p - c), turned (p - c rotated by 90 degrees).
+    """
+    points, moved = face.reshape(-1, 2), shift.reshape(-1, 2)
+    arm = points - points[STILL].mean(0)
+    ways = [np.tile((1.0, 0.0), (len(points), 1)), np.tile((0.0, 1.0), (len(points), 1)), arm, arm[:, ::-1] * (-1, 1)]
+    design = np.stack([way[STILL].ravel() for way in ways], 1)
+    amounts = np.linalg.lstsq(design, moved[STILL].ravel(), rcond=None)[0]
+    return (moved - sum(amount * way for amount, way in zip(amounts, ways))).ravel()
+
+
+def main_components(clip: Decomposition | None, model, include_clip: bool = True) -> np.ndarray | None:
+    """[C, D_motion], orthonormal: what real landmarks do. Those of the model's bundle and those of the clip's own frames.
+
+    None where there is neither: then nothing is known to project on.
+    """
+    tensors = AttributeSet.from_model(model).tensors
+    known = [tensors["motion.components"]] if "motion.components" in tensors else []
+    if include_clip and clip is not None and clip.faces > 2:
+        known.append(components_of(np.asarray(clip.z_motion[:], np.float64)))
+    known = [rows for rows in known if len(rows)]
+    return np.linalg.qr(np.concatenate(known).T)[0].T if known else None
+
+
+def components_of(motion: np.ndarray, variance: float = KEPT_VARIANCE, most: int = MOST_COMPONENTS) -> np.ndarray:
+    """Main components [C, D_motion] of landmarks [n, D_motion], as many as hold `variance` of what they do, the head held still."""
+    mean = motion.mean(0)
+    still = np.stack([without_head_motion(row, mean) for row in motion - mean])
+    _, sizes, rows = np.linalg.svd(still, full_matrices=False)
+    held = np.cumsum(sizes**2) / max(1e-30, float((sizes**2).sum()))
+    return rows[: min(most, int(np.searchsorted(held, variance)) + 1)]
+
+
+def projected(shift: np.ndarray, components: np.ndarray | None) -> np.ndarray:
+    """The part of `shift` [D_motion] that lies in the orthonormal `components` [C, D_motion]."""
+    return shift if components is None else (shift @ components.T) @ components
+
+
+def masked(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
+    """`shift` [102] at the landmarks of `regions` only."""
+    mask = np.zeros((POINTS, 1))
+    for region in regions:
+        mask[list(REGIONS[region])] = 1
+    return (shift.reshape(-1, 2) * mask).ravel()
+
+
+def check_regions(regions: Sequence[str]) -> None:
+    for region in regions:
+        if region not in REGIONS:
+            raise DVAError(f"There is no region {region!r} of the face; choose of {', '.join(REGIONS)}.")
+
+
+def check_points(shift: np.ndarray) -> None:
+    if shift.size != 2 * POINTS:
+        raise DVAError(f"This model's motion vector has {shift.size} numbers and not those of {POINTS} landmarks; expressions need these.")

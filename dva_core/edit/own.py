@@ -1,0 +1,174 @@
+"""An attribute of your own from a few pictures with and without it, at best of the same people.
+
+From five to fifty vectors no covariance can be learnt, so the direction is the difference of the two sets' means, taken where all
+dimensions weigh the same. Identity: with zs = (z - mean) / std by the model's statistics,
+
+    w = mean(zs with) - mean(zs without),      v = std sqrt(D) w / |w|
+
+as long as a trained attribute's step (Kim et al. 2023, sec. 3.4), so that scales mean the same. Motion: v = the difference of the
+landmarks' means, freed of moving, turning and scaling the whole face. In pairs of one person the mean is over the pairs'
+differences: who it is drops out of every pair.
+
+The score is measured on pictures that were left out: for each picture with and each without it (for pairs: each pair) the
+direction is made from all others, and must put the one with it higher (leave-pair-out; Airola et al. 2009).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import DVAError
+from ..faces.align import crop_face, quad_from_landmarks
+from ..faces.select import largest
+from ..finder import FaceFinder, to_images
+from .attributes import AttributeSet
+from .directions import SPACES, Direction, encoder_fingerprint
+from .expression import without_head_motion
+
+FEWEST = 5
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+POOR = 0.7  # a score below this says that the pictures do not tell the attribute
+MOST = 200  # of each kind; more is a task for `train attributes`
+
+
+@dataclass(frozen=True)
+class OwnAttribute:
+    """A direction made of pictures; `score` is the share of left-out pairs that it puts in the right order (0.5 is chance)."""
+
+    direction: Direction
+    score: float
+    with_it: int
+    without: int
+
+    def describe(self) -> str:
+        """One line for a person."""
+        verdict = "" if self.score >= POOR else "; that is little better than guessing, so use more or clearer pictures"
+        kind = "pairs" if self.direction.made.get("pairs") else f"and {self.without}"
+        return (
+            f"{self.direction.name} from {self.with_it} {kind} pictures: {self.score:.0%} of left-out pictures "
+            f"are told apart rightly (50% is chance){verdict}."
+        )
+
+
+def own_attribute(
+    model, with_it: Sequence[np.ndarray], without: Sequence[np.ndarray], name: str, *, space: str = "identity", pairs: bool = False
+) -> OwnAttribute:
+    """A direction from pictures uint8 [H, W, 3] (any sizes, one face each), five of each kind at least.
+
+    space   "identity" for what someone looks like, "motion" for an expression
+    pairs   the i-th picture with it and the i-th without show the same person
+
+    Raises DVAError for too few pictures, unpaired ones, or one in which no face is found.
+    """
+    check_sets(with_it, without, name, space, pairs)
+    vectors = [encode_pictures(model, pictures, space, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
+    return from_vectors(model, *vectors, name, space=space, pairs=pairs)
+
+
+def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pairs: bool) -> None:
+    if not name.strip():
+        raise DVAError("The attribute needs a name; call it by what the pictures show, such as Freckles.")
+    if space not in SPACES:
+        raise DVAError(f"There is no space {space!r}; choose one of {', '.join(SPACES)}.")
+    for pictures, kind in ((with_it, "with"), (without, "without")):
+        if not FEWEST <= len(pictures) <= MOST:
+            raise DVAError(f"There are {len(pictures)} pictures {kind} {name}; give {FEWEST} to {MOST} of each kind.")
+    if pairs and len(with_it) != len(without):
+        raise DVAError(f"There are {len(with_it)} pictures with and {len(without)} without {name}; pairs need as many of each.")
+
+
+def from_vectors(
+    model, with_it: np.ndarray, without: np.ndarray, name: str, *, space: str = "identity", pairs: bool = False
+) -> OwnAttribute:
+    """As `own_attribute`, from what the model's encoder makes of the pictures: [n, D] and [m, D]."""
+    mean, std = statistics(model, space)
+    a, b = ((np.asarray(vectors, np.float64) - mean) / std for vectors in (with_it, without))
+    step = a.mean(0) - b.mean(0)
+    score = paired_score(a, b) if pairs else left_out_score(a, b)
+    if space == "identity":
+        length = np.linalg.norm(step)
+        if not length > 0:
+            raise DVAError(f"The pictures with and without {name} are the same; give different ones.")
+        vector = std * math.sqrt(len(step)) * step / length
+    else:
+        mean_face = (np.asarray(with_it).mean(0) + np.asarray(without).mean(0)) / 2
+        vector = without_head_motion(step * std, mean_face)
+    made = {"how": "pictures", "with": len(a), "without": len(b), "pairs": pairs, "score": round(score, 3)}
+    made["model"] = model.config.get("name", "")
+    direction = Direction(vector, space, name, encoder_fingerprint(model, space), made=made)
+    return OwnAttribute(direction, score, len(a), len(b))
+
+
+def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation that vectors of `space` are standardised with: the model's own for identities; none for motion."""
+    tensors = AttributeSet.from_model(model).tensors
+    if space == "identity" and "identity.std" in tensors:
+        return tensors["identity.mean"].reshape(-1), tensors["identity.std"].reshape(-1)
+    return np.zeros(1), np.ones(1)
+
+
+def left_out_score(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of pairs (one of a [n, D], one of b [m, D]) that the difference of the other vectors' means orders rightly."""
+    right = 0.0
+    for i in range(len(a)):
+        for j in range(len(b)):
+            w = np.delete(a, i, 0).mean(0) - np.delete(b, j, 0).mean(0)
+            margin = (a[i] - b[j]) @ w
+            right += 0.5 * (np.sign(margin) + 1)
+    return float(right / (len(a) * len(b)))
+
+
+def paired_score(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of pairs a[i], b[i] that the mean difference of the other pairs orders rightly."""
+    steps = a - b
+    margins = [step @ np.delete(steps, i, 0).mean(0) for i, step in enumerate(steps)]
+    return float(np.mean(0.5 * (np.sign(margins) + 1)))
+
+
+# -- pictures ------------------------------------------------------------------------------------------------
+
+
+def encode_pictures(model, pictures: Sequence[np.ndarray], space: str, kind: str = "") -> np.ndarray:
+    """Pictures uint8 [H, W, 3] -> [n, D] of the largest face in each, upright and cut out as in a clip. DVAError where one shows none."""
+    finder, crops = FaceFinder.of(model), []
+    for number, rgb in enumerate(pictures, 1):
+        crops.append(face_of(finder, rgb, model.crop_size, f"Picture {number} {kind}".strip()))
+    images = to_images(np.stack(crops))
+    encode = model.encode_identity if space == "identity" else model.encode_motion
+    return encode(images).float().cpu().numpy()
+
+
+def face_of(finder: FaceFinder, rgb: np.ndarray, size: int, what: str) -> np.ndarray:
+    """The square [size, size, 3] around the largest face; a margin is added where the face fills the picture."""
+    for margin in (0.0, 0.5):
+        edge = [round(margin * side) for side in rgb.shape[:2]]
+        wide = cv2.copyMakeBorder(rgb, edge[0], edge[0], edge[1], edge[1], cv2.BORDER_REFLECT) if margin else rgb
+        faces = finder.detector.detect(np.ascontiguousarray(wide))
+        if faces:
+            return crop_face(wide, quad_from_landmarks(finder.landmarker(wide, largest(faces))), size)
+    raise DVAError(f"{what} shows no face that can be found; leave it out or use a clearer one.")
+
+
+def read_folder(folder: str | Path) -> list[np.ndarray]:
+    """The pictures of a folder in the order of their names, uint8 [H, W, 3]. DVAError where there are none or one cannot be read."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DVAError(f"There is no folder {folder}; give one with pictures.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("."))
+    if not paths:
+        raise DVAError(f"The folder {folder} holds no pictures ({', '.join(PICTURES)}); give one that does.")
+    if len(paths) > MOST:
+        raise DVAError(f"The folder {folder} holds {len(paths)} pictures and {MOST} are the most; for more use `train attributes`.")
+    pictures = []
+    for path in paths:
+        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DVAError(f"{path} cannot be read as a picture; leave it out or save it anew.")
+        pictures.append(np.ascontiguousarray(picture[..., ::-1]))
+    return pictures

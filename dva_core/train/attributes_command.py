@@ -1,0 +1,66 @@
+"""`train attributes`: linear classifiers of every labelled attribute, for a bundle or as direction files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from dva_core.errors import DVAError
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(commands) -> None:
+    sub = commands.add_parser("attributes", help="fit attribute classifiers from a folder of aligned faces and a table of labels")
+    sub.add_argument("--faces", type=Path, required=True, help="folder of aligned square faces, such as CelebA-HQ's")
+    sub.add_argument("--labels", type=Path, help="CelebA-HQ's annotation file, or a CSV (default: labels.csv in the folder)")
+    sub.add_argument("--model", default="starter", help="whose identity encoder to use: a known name or a bundle (default: starter)")
+    sub.add_argument("--only", action="append", default=[], metavar="NAME", help="fit this attribute only; repeat for several")
+    sub.add_argument("--samples", type=int, default=300_000, help="pictures drawn while fitting (default: 300000, as the paper)")
+    sub.add_argument("--least-auc", type=float, default=0.0, metavar="A", help="leave out of the bundle what is told worse (default: 0)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("-o", "--out", type=Path, help="a new bundle (.safetensors): the model with these attributes")
+    sub.add_argument("--classifiers", type=Path, metavar="FILE", help="keep the classifiers themselves, last and averaged, with statistics")
+    sub.add_argument("--directions", type=Path, metavar="FOLDER", help="write each attribute as a direction file")
+    sub.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encodes, fits, writes what was asked for, and tells each class's held-out figures. DVAError for what the user can mend."""
+    from dva_core.edit.directions import encoder_fingerprint
+    from dva_core.loader import load_model, resolve_model
+    from dva_core.train import classifiers as fitting
+    from dva_core.train.labels import read_labels
+
+    if not (args.out or args.classifiers or args.directions):
+        raise DVAError("Nothing would be kept; give -o BUNDLE, --classifiers FILE or --directions FOLDER.")
+    if args.samples < 1:
+        raise DVAError(f"The samples cannot be {args.samples}; use 1 or more.")
+    table = fitting.only(read_labels(args.labels or args.faces / "labels.csv"), args.only)
+    model = load_model(args.model)
+    log.info("encoding %d pictures", len(table.files))
+    z_id = fitting.encode_folder(model, args.faces, table.files)
+    fitted = fitting.fit_classifiers(z_id, table, samples=args.samples, seed=args.seed)
+    if args.classifiers:
+        fitted.save(args.classifiers, encoder_fingerprint(model, "identity"))
+    if args.directions:
+        for direction in fitting.to_directions(fitted, model):
+            direction.save(args.directions / f"{direction.name}.safetensors")
+    if args.out:
+        fitting.into_bundle(fitted, resolve_model(args.model), args.out, least_auc=args.least_auc)
+    text = json.dumps({"pictures": len(table.files), "attributes": fitted.figures}) if args.json else as_table(fitted.figures)
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def as_table(figures: list[dict]) -> str:
+    """Figures of the classes as lines for a person."""
+    width = max(len(figure["name"]) for figure in figures)
+    lines = [f"{'attribute':<{width}}  accuracy    AUC    yes     no   (accuracy and AUC on held-out people)"]
+    for f in figures:
+        accuracy, auc = (f"{f[key]:.3f}" if f[key] is not None else "  -  " for key in ("accuracy", "auc"))
+        lines.append(f"{f['name']:<{width}}  {accuracy:>8}  {auc:>5}  {f['yes']:>5}  {f['no']:>5}")
+    return "\n".join(lines)

@@ -1,0 +1,210 @@
+"""All attribute classifiers at once: linear, on the standardised identity vector, as the paper trains them.
+
+Kim et al. (2023), sec. 3.4: binary cross-entropy, Adam 1e-3, 300 k samples, a moving average of the weights kept. Here besides:
+every class is balanced (a yes weighs no / yes), unknown labels count for nothing, and a part of the people is held out to measure
+accuracy (mean of both sides) and AUC of each class.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dva_core.bundle import BundleInfo, read_bundle, write_bundle
+from dva_core.edit.attributes import USUAL_RANGE
+from dva_core.edit.directions import Direction, encoder_fingerprint
+from dva_core.errors import DVAError
+from dva_core.finder import to_images
+from dva_core.train.labels import LabelTable, batches, split
+
+log = logging.getLogger(__name__)
+
+SAMPLES, BATCH, LEARNING_RATE, EMA = 300_000, 256, 1e-3, 0.999
+FEWEST = 10  # pictures with and without, for a class to be fitted
+HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """K linear classifiers: logit = weight . (z - mean) / std + bias.
+
+    `weight` [K, D] and `bias` [K] are the moving averages, `raw_weight` and `raw_bias` the last ones; `figures` a dict a class:
+    name, yes, no, and on held-out people accuracy (mean of both sides) and auc, None where too few are known.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    raw_weight: Tensor
+    raw_bias: Tensor
+    mean: Tensor
+    std: Tensor
+    figures: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        return [figure["name"] for figure in self.figures]
+
+    def save(self, path: Path, encoder: str) -> None:
+        """All of it as a .safetensors file, with the fingerprint of the identity encoder."""
+        tensors = {name: getattr(self, name).float().contiguous() for name in ("weight", "bias", "raw_weight", "raw_bias", "mean", "std")}
+        metadata = {"format": "dva-classifiers", "version": "1", "encoder": encoder, "figures": json.dumps(self.figures)}
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+
+
+def encode_folder(model, folder: Path, files: Sequence[str], batch: int = 32) -> np.ndarray:
+    """z_id [n, D] of aligned pictures (any square size), a batch at a time."""
+    found = []
+    for pictures in batches(Path(folder), files, batch):
+        size = model.crop_size
+        crops = [p if p.shape[0] == size else cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in pictures]
+        found.append(model.encode_identity(to_images(np.stack(crops))).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def fit_classifiers(
+    z_id: np.ndarray,
+    table: LabelTable,
+    *,
+    samples: int = SAMPLES,
+    batch: int = BATCH,
+    learning_rate: float = LEARNING_RATE,
+    ema: float = EMA,
+    held_out: float = HELD_OUT,
+    seed: int = 0,
+) -> Classifiers:
+    """Classifiers of every attribute of `table` with FEWEST pictures of both kinds, from z_id [n, D] of its pictures.
+
+    `samples` pictures are drawn from those not held out. The statistics are of these too. DVAError where no class has enough pictures.
+    """
+    test = split(len(z_id), table.person, held_out, seed)
+    known = ~np.isnan(table.labels)
+    yes, no = ((table.labels == value)[~test].sum(0) for value in (1, 0))
+    used = np.flatnonzero(np.minimum(yes, no) >= FEWEST)
+    if not len(used):
+        raise DVAError(f"No attribute has {FEWEST} pictures with and {FEWEST} without it; add labelled pictures.")
+    mean, std = z_id[~test].mean(0), z_id[~test].std(0) + 1e-6
+    inputs = torch.from_numpy(np.float32((z_id - mean) / std))
+    targets = torch.from_numpy(np.nan_to_num(table.labels[:, used]).astype(np.float32))
+    weights = torch.from_numpy(known[:, used].astype(np.float32))
+    balance = torch.from_numpy((no[used] / yes[used]).astype(np.float32))
+    raw, average = descend(
+        inputs[~test], targets[~test], weights[~test], balance, samples, min(batch, int((~test).sum())), learning_rate, ema, seed
+    )
+    logits = (inputs[test] @ average[0].T + average[1]).numpy()
+    figures = []
+    for column, k in enumerate(used):
+        rows = known[test, k]
+        figures.append({"name": table.names[k], **held_out_figures(logits[rows, column], table.labels[test][rows, k])})
+        figures[-1] |= {"yes": int((table.labels[:, k] == 1).sum()), "no": int((table.labels[:, k] == 0).sum())}
+        log.info("attribute %(name)s: accuracy %(accuracy)s, AUC %(auc)s", figures[-1])
+    return Classifiers(*average, *raw, torch.from_numpy(np.float32(mean)), torch.from_numpy(np.float32(std)), figures)
+
+
+def descend(
+    inputs: Tensor, targets: Tensor, known: Tensor, balance: Tensor, samples: int, batch: int, learning_rate: float, ema: float, seed: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(weight, bias) as the last step left them, and their moving average: mean of known, balanced binary cross-entropies, by Adam."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.zeros(targets.shape[1], inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(targets.shape[1], requires_grad=True)
+    optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
+    average = [weight.detach().clone(), bias.detach().clone()]
+    for step in range(max(1, samples // batch)):
+        rows = torch.randint(len(inputs), (batch,), generator=generator)
+        logits = inputs[rows] @ weight.T + bias
+        losses = F.binary_cross_entropy_with_logits(logits, targets[rows], pos_weight=balance, reduction="none")
+        loss = (losses * known[rows]).sum() / known[rows].sum().clamp(min=1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay = min(ema, (1 + step) / (10 + step))  # the average must not remember where it began
+        for kept, now in zip(average, (weight, bias)):
+            kept.lerp_(now.detach(), 1 - decay)
+    return (weight.detach(), bias.detach()), (average[0], average[1])
+
+
+def held_out_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """Accuracy (the mean of both sides, so that 0.5 is chance) and AUC of logits [n]; None where one side is missing."""
+    yes, no = scores[labels == 1], scores[labels == 0]
+    if not len(yes) or not len(no):
+        return {"accuracy": None, "auc": None}
+    accuracy = ((yes > 0).mean() + (no <= 0).mean()) / 2
+    return {"accuracy": round(float(accuracy), 4), "auc": round(area_under_curve(scores, labels), 4)}
+
+
+def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The share of (yes, no) pairs that the scores put in order; ties count half (Mann and Whitney 1947)."""
+    order = np.sort(scores)
+    ranks = (np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right") + 1) / 2
+    yes = labels == 1
+    count, others = int(yes.sum()), int((~yes).sum())
+    return float((ranks[yes].sum() - count * (count + 1) / 2) / (count * others))
+
+
+# -- what becomes of them ------------------------------------------------------------------------------------
+
+
+def to_directions(classifiers: Classifiers, model) -> list[Direction]:
+    """Each as a Direction file's content: std sqrt(D) w / |w|."""
+    encoder, name = encoder_fingerprint(model, "identity"), model.config.get("name", "")
+    dim = classifiers.weight.shape[1]
+    found = []
+    for w, figure in zip(classifiers.weight.double(), classifiers.figures):
+        vector = (classifiers.std.double() * w / w.norm()).numpy() * np.sqrt(dim)
+        made = {"how": "classifier", "model": name, **{key: figure[key] for key in ("accuracy", "auc", "yes", "no")}}
+        found.append(Direction(vector, "identity", figure["name"], encoder, made=made))
+    return found
+
+
+def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence[str] = (), least_auc: float = 0.0) -> BundleInfo:
+    """A new bundle: the one at `base` with these identity attributes in place of its own; its motion attributes stay.
+
+    Classes below `least_auc` are left out, and so are names that the bundle has as motion attributes: expressions live there.
+    """
+    bundle = read_bundle(base)
+    motion = [entry for entry in bundle.config.get("attributes") or () if entry["space"] == "motion"]
+    taken = {entry["name"] for entry in motion}
+    kept = [
+        k for k, f in enumerate(classifiers.figures)
+        if f["name"] not in taken and (not names or f["name"] in names) and (f["auc"] if f["auc"] is not None else 1.0) >= least_auc
+    ]  # fmt: skip
+    if not kept:
+        raise DVAError("None of the classifiers is good enough for the bundle; ask for a lower AUC or label more pictures.")
+    told = ("name", "auc", "accuracy", "yes", "no")
+    chosen = [{key: classifiers.figures[k][key] for key in told} for k in kept]
+    entries = [{**figure, "space": "identity", "index": i, "range": list(USUAL_RANGE)} for i, figure in enumerate(chosen)]
+    tensors = {name: tensor for name, tensor in bundle.tensors.items() if not name.startswith("attributes.identity.")}
+    tensors |= {f"attributes.identity.{name}": getattr(classifiers, name) for name in ("mean", "std")}
+    tensors |= {f"attributes.identity.{name}": getattr(classifiers, name)[kept] for name in ("weight", "bias")}
+    text = bundle.metadata.get
+    return write_bundle(
+        out,
+        tensors,
+        {**bundle.config, "attributes": [*entries, *motion]},
+        licence=text("licence", ""),
+        source=text("source", ""),
+        model_card=text("model_card", "") + "\nAttribute classifiers trained anew with `train attributes`.",
+        precision=text("precision", "fp16"),
+    )
+
+
+def only(table: LabelTable, names: Sequence[str]) -> LabelTable:
+    """The columns called `names` (all where there are none named). DVAError for one the table does not have."""
+    unknown = [name for name in names if name not in table.names]
+    if unknown:
+        raise DVAError(f"The table has no attribute {unknown[0]}; there are {', '.join(table.names)}.")
+    return replace(table, names=list(names), labels=table.labels[:, [table.names.index(n) for n in names]]) if names else table

@@ -1,0 +1,96 @@
+"""Pictures with attribute labels: a folder and a table, CelebA-HQ's own annotation file or a CSV.
+
+CelebA's: a first line with the number of pictures, a second with the names, then `file 1 -1 ...`, 1 yes and -1 no.
+A CSV: a header; a column `file` (else the first one); attributes are the columns that hold only 1, 0, -1 or nothing; nothing means
+not known. A column `person_or_cluster`, `person` or `identity` names who it is, so that nobody is on both sides of a split.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dva_core.errors import DVAError
+
+VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": 0.0, "-1.0": 0.0, "": np.nan}
+PEOPLE = ("person_or_cluster", "person", "identity")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """`files` of n pictures, `names` of K attributes, `labels` float32 [n, K] of 1, 0 or nan (not known), `person` [n] or None."""
+
+    files: list[str]
+    names: list[str]
+    labels: np.ndarray
+    person: np.ndarray | None = None
+
+
+def read_labels(path: Path | str) -> LabelTable:
+    """The table at `path`, in either form. DVAError, with the line, for what is neither."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DVAError(f"There is no table of labels {path}; give CelebA-HQ's annotation file or a CSV.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DVAError(f"The table of labels {path} cannot be read ({type(error).__name__}); give a text file.") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    table = read_celeba(lines, path) if lines and lines[0].strip().isdigit() else read_csv(lines, path)
+    if not table.files or not table.names:
+        raise DVAError(f"{path} names no pictures or no attributes; give CelebA-HQ's annotation file or a CSV with a header.")
+    return table
+
+
+def read_celeba(lines: Sequence[str], path: Path) -> LabelTable:
+    """Count, names, then one line a picture of its file and a 1 or -1 for each name."""
+    names = lines[1].split() if len(lines) > 1 else []
+    files, labels = [], []
+    for number, line in enumerate(lines[2:], 3):
+        file, *values = line.split()
+        if len(values) != len(names) or not set(values) <= {"1", "-1"}:
+            raise DVAError(f"Line {number} of {path} does not hold a file and {len(names)} values of 1 or -1; get the file again.")
+        files.append(file)
+        labels.append([VALUES[value] for value in values])
+    if int(lines[0]) != len(files):
+        raise DVAError(f"{path} announces {lines[0].strip()} pictures and lists {len(files)}; get the file again.")
+    return LabelTable(files, names, np.array(labels, np.float32).reshape(len(files), len(names)))
+
+
+def read_csv(lines: Sequence[str], path: Path) -> LabelTable:
+    """A header, then one row a picture."""
+    reader = csv.DictReader(lines)
+    columns = reader.fieldnames or []
+    rows = list(reader)
+    file = next((name for name in columns if name.lower() == "file"), columns[0] if columns else "")
+    person = next((name for name in PEOPLE if name in columns), None)
+    names = [name for name in columns if name not in (file, *PEOPLE) and is_attribute([row[name] for row in rows])]
+    labels = [[VALUES[row[name].strip()] for name in names] for row in rows]
+    people = np.array([row[person] for row in rows]) if person else None
+    return LabelTable([row[file] for row in rows], names, np.array(labels, np.float32).reshape(len(rows), len(names)), people)
+
+
+def is_attribute(values: Sequence[str | None]) -> bool:
+    """Whether a column holds only yes, no and not known, and both of the first two."""
+    kinds = {VALUES.get(value.strip(), "other") if value is not None else "other" for value in values}
+    return "other" not in kinds and {0.0, 1.0} <= {kind for kind in kinds if kind == kind}
+
+
+def split(count: int, person: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """bool [n]: who is held out, about `share` of all; the same person is always on one side."""
+    groups = np.arange(count) if person is None else np.unique(person, return_inverse=True)[1]
+    number = int(groups.max()) + 1
+    chosen = np.random.default_rng(seed).permutation(number)[: max(1, round(share * number))]
+    return np.isin(groups, chosen)
+
+
+def batches(folder: Path, files: Sequence[str], size: int) -> Iterator[list[np.ndarray]]:
+    """The pictures in lists of up to `size`, uint8 [H, W, 3]. DVAError where one is missing."""
+    from dva_core.train.faces import read_picture
+
+    for start in range(0, len(files), size):
+        yield [read_picture(folder / file) for file in files[start : start + size]]
