@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .errors import DVAError
+
 MARGIN, LABEL, GAP = 8, 22, 4  # pixels
 PAPER, INK = 250, 30
 
@@ -41,11 +43,30 @@ def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[s
     return sheet
 
 
+def attribute_sheet(rows: Mapping[str, Sequence[np.ndarray]], scales: Sequence[float], tile: int = 160, title: str = "") -> np.ndarray:
+    """One picture uint8 [H, W, 3] of a frame edited many ways: a row an attribute, a column for each of `scales`."""
+    return contact_sheet(rows, [f"{scale:+g}" if scale else "0" for scale in scales], tile, title)
+
+
+def parse_numbers(text: str) -> list[float]:
+    """The text "-0.8, 0, 0.8" -> [-0.8, 0.0, 0.8]; DVAError for anything but finite numbers with commas between."""
+    try:
+        numbers = [float(part) for part in parse_names(text)]
+    except ValueError:
+        numbers = []
+    if not numbers or not np.isfinite(numbers).all():
+        raise DVAError(f"The scales {text[:60]!r} are not numbers with commas between; write for example -0.8, -0.4, 0, 0.4, 0.8.")
+    return numbers
+
+
+def parse_names(text: str) -> list[str]:
+    """The text "Young, Male" -> ["Young", "Male"]; an empty one names nothing."""
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
 def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
     from PIL import Image
-
-    from .errors import DVAError
 
     path = Path(path)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")

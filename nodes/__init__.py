@@ -9,12 +9,29 @@ from dva_core.hosts import comfy as host
 from .decode import DecodeDDIM
 from .edit_classifier import EditIdentityClassifier
 from .encode import EncodeDecomposed
+from .expression import EditExpression
 from .files import LoadDecomposition, SaveDecomposition
 from .load_model import LoadModel
 from .load_video import LoadVideo
+from .own_attribute import OwnAttribute
+from .preview import PreviewEdit
+from .sheet import Sheet
 from .switch import SwitchFeatures
 
-NODES = [LoadModel, LoadVideo, EncodeDecomposed, EditIdentityClassifier, SwitchFeatures, DecodeDDIM, SaveDecomposition, LoadDecomposition]
+NODES = [
+    LoadModel,
+    LoadVideo,
+    EncodeDecomposed,
+    EditIdentityClassifier,
+    SwitchFeatures,
+    DecodeDDIM,
+    SaveDecomposition,
+    LoadDecomposition,
+    EditExpression,
+    OwnAttribute,
+    Sheet,
+    PreviewEdit,
+]
 
 
 class DVAExtension(ComfyExtension):

@@ -5,9 +5,21 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from dva_core.edit import apply_attributes, parse_scales
+from dva_core.edit.curves import with_envelope
 from dva_core.errors import DVAError
 
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, Clip, Floats, Model
+
+
+def over_time_input() -> io.MultiType.Input:
+    """A list of numbers, as the host's own nodes (FLOATS) and others (FLOAT) hand it on; a single number serves too."""
+    return io.MultiType.Input(
+        "over_time",
+        [io.Float, Floats],
+        optional=True,
+        display_name="over time",
+        tooltip="A list of numbers, one a frame, that the strengths are multiplied by; after its end the last goes on.",
+    )
 
 
 class EditIdentityClassifier(io.ComfyNode):
@@ -31,7 +43,8 @@ class EditIdentityClassifier(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=False,
                     display_name="attributes",
-                    tooltip='Names and signed strengths as JSON, such as {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way.',
+                    tooltip='Names and signed strengths as JSON, such as {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way. '
+                    'Over time: {"Young": {"0s": 0, "1.5s": -0.8, "curve": "smooth"}}, in seconds or frames.',
                 ),
                 io.Boolean.Input(
                     "normalize",
@@ -40,6 +53,7 @@ class EditIdentityClassifier(io.ComfyNode):
                     tooltip="Step in the standardised identity space, as in the paper. Off: in the raw one, where strengths differ "
                     "between attributes.",
                 ),
+                over_time_input(),
             ],
             outputs=[Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged.")],
         )
@@ -52,5 +66,8 @@ class EditIdentityClassifier(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def execute(cls, decomposition, model, attributes: str, normalize: bool) -> io.NodeOutput:
-        return io.NodeOutput(apply_attributes(decomposition, model, parse_scales(attributes), normalize))
+    def execute(cls, decomposition, model, attributes: str, normalize: bool, over_time=None) -> io.NodeOutput:
+        scales = parse_scales(attributes)
+        if over_time is not None:
+            scales = {name: with_envelope(scale, over_time) for name, scale in scales.items()}
+        return io.NodeOutput(apply_attributes(decomposition, model, scales, normalize))

@@ -1,0 +1,114 @@
+"""Edit Expression."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.edit.curves import parse_text, with_envelope
+from dva_core.edit.expression import REGIONS, apply_expression, expression_direction
+from dva_core.errors import DVAError
+
+from .edit_classifier import over_time_input
+from .types import CATEGORY, Clip, Direction, Model
+
+FROM_FRAMES = "two frames"
+
+
+class EditExpression(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAEditExpression",
+            display_name="Edit Expression",
+            category=CATEGORY,
+            description="Changes the expression in all frames alike: one shift of the landmarks, from the model's expressions or from two "
+            "frames of the clip, kept within what faces do.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                io.String.Input(
+                    "expression",
+                    default="Smiling",
+                    dynamic_prompts=False,
+                    display_name="expression",
+                    tooltip=f"An expression of the model, such as Smiling or Mouth_Slightly_Open; or {FROM_FRAMES}, which uses the frames "
+                    "below.",
+                ),
+                io.String.Input(
+                    "scale",
+                    default="0.5",
+                    dynamic_prompts=False,
+                    display_name="scale",
+                    tooltip="How much, either way; usually 0.2 to 1. Or a curve over time, such as 0s:0, 1.5s:0.8, smooth.",
+                ),
+                io.Int.Input(
+                    "neutral_frame",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    display_name="neutral frame",
+                    tooltip=f"For {FROM_FRAMES}: the frame without the expression, counted from 0.",
+                ),
+                io.Int.Input(
+                    "expressive_frame",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    display_name="expressive frame",
+                    tooltip=f"For {FROM_FRAMES}: the frame with the expression, counted from 0.",
+                ),
+                *(
+                    io.Boolean.Input(region, default=True, display_name=region, tooltip=f"Whether the {region} may move.")
+                    for region in REGIONS
+                ),
+                io.Boolean.Input(
+                    "project",
+                    default=True,
+                    display_name="keep natural",
+                    tooltip="Keep the shift within the main ways in which landmarks of real faces move.",
+                ),
+                over_time_input(),
+            ],
+            outputs=[
+                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this expression; the one put in is unchanged."),
+                Direction.Output("direction", display_name="direction", tooltip="The shift itself, to save or to apply to other clips."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, scale: str | None = None) -> bool | str:
+        try:
+            return scale is None or parse_text(scale, "the expression") is not None
+        except DVAError as error:
+            return str(error)
+
+    @classmethod
+    def execute(
+        cls,
+        decomposition,
+        model,
+        expression: str,
+        scale: str,
+        neutral_frame: int,
+        expressive_frame: int,
+        brows: bool,
+        nose: bool,
+        eyes: bool,
+        mouth: bool,
+        project: bool,
+        over_time=None,
+    ) -> io.NodeOutput:
+        moving = [region for region, moves in zip(REGIONS, (brows, nose, eyes, mouth)) if moves]
+        if not moving:
+            raise DVAError("No part of the face may move; switch on brows, nose, eyes or mouth.")
+        pair = expression.strip().lower() == FROM_FRAMES
+        strength = parse_text(scale, "the expression")
+        settings = {
+            "expression": None if pair else expression.strip(),
+            "frames": (neutral_frame, expressive_frame) if pair else None,
+            "regions": moving if len(moving) < len(REGIONS) else (),
+            "project": project,
+        }
+        direction = expression_direction(decomposition, model, **settings)
+        strength = strength if over_time is None else with_envelope(strength, over_time)
+        return io.NodeOutput(apply_expression(decomposition, model, scale=strength, **settings), direction)

@@ -1,0 +1,73 @@
+"""Preview Edit."""
+
+from __future__ import annotations
+
+import numpy as np
+from comfy_api.latest import io
+
+from dva_core.hosts import comfy as host
+from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
+from dva_core.sheet import save_picture
+
+from .types import CATEGORY, Clip, Model
+
+
+class PreviewEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAPreviewEdit",
+            display_name="Preview Edit",
+            category=CATEGORY,
+            description="Shows one frame with the edits, in a second or two: for trying strengths before the whole clip is decoded. Only "
+            "that frame is computed; encoding is not repeated.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    display_name="frame",
+                    tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=PREVIEW_STEPS,
+                    min=0,
+                    max=1000,
+                    display_name="steps",
+                    tooltip="Diffusion steps for the preview. Fewer are faster and coarser; 0, or as many as the clip was encoded with, is "
+                    "what Decode DDIM will make.",
+                ),
+                io.Combo.Input(
+                    "detail",
+                    options=["transfer", "model"],
+                    default="transfer",
+                    display_name="detail",
+                    tooltip="As on Decode DDIM: transfer keeps the original's fine detail, model shows the decoded face itself.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("after", display_name="after", tooltip="The face square of that frame with the edits."),
+                io.Image.Output("before", display_name="before", tooltip="The same square as it is in the source."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, decomposition, model, frame: int, steps: int, detail: str) -> io.NodeOutput:
+        row = nearest_row(decomposition, frame)
+        progress = host.NodeProgress(2 * (steps or decomposition.info.steps))
+        shown = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress)
+        after, before = shown.edited[0], shown.original
+        page = {"images": [for_page(after)], "dva_before": [for_page(before)]}
+        return io.NodeOutput(host.to_image(after[None]), host.to_image(before[None]), ui=page)
+
+
+def for_page(picture: np.ndarray) -> dict[str, str]:
+    """A picture as a temporary file, and how the page asks for it."""
+    path = host.temp_path(".png")
+    save_picture(path, picture)
+    return host.served_as(path)

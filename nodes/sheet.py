@@ -1,0 +1,84 @@
+"""Attribute Sheet."""
+
+from __future__ import annotations
+
+import numpy as np
+from comfy_api.latest import io
+
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+from dva_core.preview import attribute_stills, nearest_row
+from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
+
+from .types import CATEGORY, Clip, Model
+
+SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
+
+
+class Sheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVASheet",
+            display_name="Attribute Sheet",
+            category=CATEGORY,
+            description="Lays out attributes and strengths on one frame as a labelled picture: what to look at before choosing. All is "
+            "decoded together, on top of the edits the clip has.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
+                io.String.Input(
+                    "attributes",
+                    default="",
+                    dynamic_prompts=False,
+                    display_name="attributes",
+                    tooltip="Which attributes, by name with commas between, such as Young, Male, Smiling; empty shows all.",
+                ),
+                io.String.Input(
+                    "scales",
+                    default=SCALES,
+                    dynamic_prompts=False,
+                    display_name="scales",
+                    tooltip="The strengths of the columns, with commas between; 0 shows the frame as it is.",
+                ),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    display_name="frame",
+                    tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    display_name="steps",
+                    tooltip="Diffusion steps. Fewer are faster and coarser; 0 takes as many as the clip was encoded with.",
+                ),
+                io.Int.Input(
+                    "tile", default=160, min=32, max=1024, display_name="tile size", tooltip="Width and height of each face, in pixels."
+                ),
+            ],
+            outputs=[
+                io.Image.Output("sheet", display_name="sheet", tooltip="The labelled picture, for Preview Image or Save Image."),
+                io.Image.Output("faces", display_name="faces", tooltip="The faces alone, row by row, in one batch."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, scales: str | None = None) -> bool | str:
+        try:
+            return scales is None or bool(parse_numbers(scales))
+        except DVAError as error:
+            return str(error)
+
+    @classmethod
+    def execute(cls, decomposition, model, attributes: str, scales: str, frame: int, steps: int, tile: int) -> io.NodeOutput:
+        row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
+        progress = host.NodeProgress(steps or decomposition.info.steps)
+        shown = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, steps=steps or None, progress=progress)
+        sheet = attribute_sheet(shown, numbers, tile)
+        faces = np.stack([picture for pictures in shown.values() for picture in pictures])
+        return io.NodeOutput(host.to_image(sheet[None]), host.to_image(faces))
