@@ -37,7 +37,10 @@ const adopted = new Map();
 /** Keeps an element on its HTML node where the host has no place for it there yet (ComfyUI 0.3); elsewhere it has nothing to do. */
 export function adopt(node, element) {
   chain(node, "onAdded", () => adopted.set(node, element));
-  chain(node, "onRemoved", () => adopted.delete(node));
+  chain(node, "onRemoved", () => {
+    adopted.delete(node);
+    if (inHtmlNode(element)) element.remove(); // the next node with this id may be given the same place
+  });
 }
 
 setInterval(() => {

@@ -1,0 +1,176 @@
+"""ComfyUI's page in a headless Chromium, as the tests use it: load a graph, find a node's panel, see what would be queued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .comfy_server import ROOT, Server
+
+OUT = ROOT / "tests" / "output"
+FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+READY = "window.app?.extensionManager && window.app.graph && document.querySelector('canvas') && window.app.canvas?.graph"
+HTML_NODES = "Comfy.VueNodes.Enabled"
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.Validation.Workflows": True,
+    "Comfy.Minimap.Visible": False,
+    HTML_NODES: False,
+}
+
+
+def find_chromium() -> str | None:
+    """$CHROMIUM, or a Chromium on the path."""
+    return os.environ.get("CHROMIUM") or next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Page:
+    """One tab of the page. `errors` are what scripts of this pack threw or logged since it was opened."""
+
+    def __init__(self, tab: Any, server: Server) -> None:
+        self.tab, self.server, self.html = tab, server, False
+        self.errors: list[str] = []
+        tab.on("pageerror", lambda error: self._note(f"{error}\n{error.stack or ''}"))
+        tab.on(
+            "console", lambda message: self._note(f"{message.text} {message.location.get('url', '')}") if message.type == "error" else None
+        )
+        tab.set_default_timeout(30_000)
+
+    def _note(self, text: str) -> None:
+        if "diffusion-video-autoencoder" in text or "dva" in text.lower() or "Message compilation" in text:
+            self.errors.append(text[:800])
+
+    def open(self) -> Page:
+        self.tab.goto(self.server.url)
+        self.tab.wait_for_function(READY, timeout=120_000)
+        self.tab.wait_for_timeout(500)
+        self.front_end = tuple(int(part) for part in self.do("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2])
+        return self
+
+    def use_html_nodes(self, wanted: bool) -> None:
+        self.html = wanted
+        self.do("([name, value]) => app.extensionManager.setting.set(name, value)", [HTML_NODES, wanted])
+        self.tab.wait_for_timeout(300)
+
+    def do(self, script: str, argument: Any = None) -> Any:
+        return self.tab.evaluate(script, argument)
+
+    # -- graphs --------------------------------------------------------------------------------------------------
+
+    def load(self, graph: dict[str, Any], look_at: str = "") -> None:
+        """Puts a saved graph on the page, with the (first) node of a class at the top left, unscaled."""
+        detour = self.html and self.front_end < (1, 30)  # its first HTML nodes went on showing the graph before
+        if detour:
+            self.use_html_nodes(False)
+        self.do("graph => app.loadGraphData(graph, true, true, app.extensionManager.workflow.activeWorkflow)", graph)
+        if detour:
+            self.use_html_nodes(True)
+        if look_at:
+            self.look_at(look_at)
+        self.tab.wait_for_timeout(300)
+
+    def look_at(self, kind: str) -> None:
+        self.do(
+            """kind => {
+                const [x, y] = app.graph.nodes.find(node => node.type === kind).pos;
+                Object.assign(app.canvas.ds, {scale: 1, offset: [140 - x, 160 - y]});
+                app.canvas.setDirty(true, true);
+            }""",
+            kind,
+        )
+        self.tab.wait_for_timeout(300)
+
+    def graph(self) -> dict[str, Any]:
+        """As it would be saved."""
+        return self.do("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+
+    def prompt(self) -> dict[str, Any]:
+        """As it would be queued, without titles."""
+        output = self.do("async () => (await app.graphToPrompt()).output")
+        return {key: {"class_type": node["class_type"], "inputs": node["inputs"]} for key, node in output.items()}
+
+    def id_of(self, kind: str) -> int:
+        return self.do("kind => app.graph.nodes.find(node => node.type === kind).id", kind)
+
+    def value(self, kind: str, widget: str) -> Any:
+        return self.do(
+            "([kind, name]) => app.graph.nodes.find(n => n.type === kind).widgets.find(w => w.name === name).value", [kind, widget]
+        )
+
+    def set_value(self, kind: str, widget: str, value: Any) -> None:
+        script = "([kind, name, value]) => { app.graph.nodes.find(n => n.type === kind).widgets.find(w => w.name === name).value = value; }"
+        self.do(script, [kind, widget, value])
+
+    @contextmanager
+    def caught_prompts(self) -> Iterator[list[dict[str, Any]]]:
+        """What the page sends to /prompt meanwhile; the server does not get it."""
+        sent: list[dict[str, Any]] = []
+
+        def catch(route: Any) -> None:
+            sent.append(json.loads(route.request.post_data))
+            route.fulfill(json={"prompt_id": f"caught-{len(sent)}", "number": 0, "node_errors": {}})
+
+        self.tab.route("**/api/prompt", catch)
+        try:
+            yield sent
+        finally:
+            self.tab.unroute("**/api/prompt", catch)
+
+    # -- the mouse -----------------------------------------------------------------------------------------------
+
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """From one place inside an element to another, as parts of its width and height."""
+        box = self.tab.locator(selector).first.bounding_box()
+        (x0, y0), (x1, y1) = ((box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end))
+        self.tab.mouse.move(x0, y0)
+        self.tab.mouse.down()
+        for part in (0.3, 0.7, 1):
+            self.tab.mouse.move(x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
+        self.tab.mouse.up()
+
+    def picture(self, name: str) -> Path:
+        """A screenshot in the tests' output folder."""
+        OUT.mkdir(parents=True, exist_ok=True)
+        path = OUT / f"page_{name}.png"
+        self.tab.screenshot(path=path)
+        return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; skipped, with the reason, where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page tests need Playwright: pip install playwright")
+    found = find_chromium()
+    with playwright.sync_playwright() as driver:
+        own = driver.chromium.executable_path
+        if found is None and not Path(own).is_file():
+            pytest.skip("no Chromium was found: install one (apt-get install chromium), or set CHROMIUM to its path")
+        running = driver.chromium.launch(executable_path=found or own, args=FLAGS.split())
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def page(browser, server, clips) -> Iterator[Page]:
+    """The page of the one server, in English, with nodes drawn on the canvas."""
+    for name, value in SETTINGS.items():
+        server.request(f"/settings/{name}", value)
+    tab = browser.new_page(viewport={"width": 1500, "height": 900})
+    yield Page(tab, server).open()
+    tab.close()
+
+
+@pytest.fixture(scope="module", params=["canvas", "html"])
+def mode(page, request) -> str:
+    """Each test once with nodes drawn on the canvas, and once with nodes built of HTML ("Nodes 2.0")."""
+    page.use_html_nodes(request.param == "html")
+    return request.param

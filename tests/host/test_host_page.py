@@ -1,0 +1,180 @@
+"""The page: saved graphs open in it, and the attribute panel does what it shows, in both of the page's ways to draw nodes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .graphs import EXAMPLES, HERE
+from .workflows import NOTES, to_api, widget_names
+
+EDIT, LOADER = "DVAEditIdentityClassifier", "DVALoadModel"
+FILES = [*sorted(EXAMPLES.glob("*.json")), *sorted((HERE / "saved").glob("*.json"))]
+PANEL = ".dva-panel"
+
+
+def saved_graph(path: Any) -> dict[str, Any]:
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    return graph.get("page", graph)
+
+
+def spread(graph: dict[str, Any]) -> dict[str, Any]:
+    """`graph` with its nodes further apart: the first HTML nodes are wider than those it was laid out for."""
+    for node in graph["nodes"]:
+        node["pos"] = [2 * node["pos"][0], node["pos"][1]]
+    return graph
+
+
+def row(name: str) -> str:
+    return f'{PANEL} .dva-row[data-name="{name}"]'
+
+
+def scales(page) -> dict[str, Any]:
+    return json.loads(page.value(EDIT, "attributes"))
+
+
+def shown_rows(page) -> list[str]:
+    return page.tab.locator(f"{PANEL} .dva-row").evaluate_all("rows => rows.filter(r => r.offsetParent).map(r => r.dataset.name)")
+
+
+@pytest.fixture
+def panel(page, mode):
+    """The page with the first example's edit node, {"Male": -0.8}, in view."""
+    page.load(spread(saved_graph(EXAMPLES / "edit_by_attribute.json")), EDIT)
+    page.tab.locator(row("Male")).wait_for(state="attached")
+    yield page
+    assert not page.errors
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_saved_graphs_open_with_their_values(page, mode, info, path):
+    if mode == "html" and path.parent != EXAMPLES:
+        pytest.skip("the examples are enough to see that HTML nodes take saved values")
+    graph = saved_graph(path)
+    page.load(graph)
+    wrong = page.do("() => app.graph.nodes.filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)")
+    assert wrong == [] and page.tab.locator(".p-dialog").count() == 0
+    now = {node["id"]: node for node in page.graph()["nodes"]}
+    for node in graph["nodes"]:
+        if node["type"] not in NOTES:
+            names = widget_names(info[node["type"]])[: len(node["widgets_values"])]
+            assert now[node["id"]]["widgets_values"][: len(names)] == node["widgets_values"]
+            assert len(now[node["id"]]["widgets_values"]) == len(widget_names(info[node["type"]])), "the page's additions are not saved"
+    sent = page.prompt()
+    for key, node in to_api(graph, info).items():
+        assert {name: sent[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"]
+    assert not page.errors
+
+
+def test_slider_reaches_the_queued_prompt(panel):
+    panel.tab.locator(row("Young")).scroll_into_view_if_needed()
+    panel.drag(f"{row('Young')} .dva-slider", (0.5, 0.5), (0.2, 0.5))
+    assert scales(panel) == {"Male": -0.8, "Young": -0.6}
+    assert panel.tab.locator(f"{row('Young')} .dva-number").input_value() == "-0.6"
+    panel.tab.locator(f"{row('Beard')} .dva-number").fill("0.125")
+    panel.tab.keyboard.press("Tab")
+    panel.tab.locator(f"{row('Smiling')} .dva-slider").focus()
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowLeft"):
+        panel.tab.keyboard.press(key)
+    with panel.caught_prompts() as sent:
+        panel.do("() => app.queuePrompt(0)")
+    inputs = sent[0]["prompt"][str(panel.id_of(EDIT))]["inputs"]
+    assert inputs["attributes"] == '{"Male": -0.8, "Young": -0.6, "Beard": 0.125, "Smiling": 0.09}'
+    assert set(inputs) == {"attributes", "normalize", "decomposition", "model"}
+    panel.picture("panel")
+
+
+def test_delete_key_resets_a_slider_and_keeps_the_node(panel):
+    panel.tab.locator(f"{row('Male')} .dva-slider").focus()
+    panel.tab.keyboard.press("Delete")
+    assert scales(panel) == {} and panel.id_of(EDIT)
+
+
+def test_search_fold_and_reset(panel):
+    assert {"Male", "Smiling", "Bald"} <= set(shown_rows(panel))
+    panel.tab.locator(f"{PANEL} .dva-search").fill("hair")
+    assert shown_rows(panel) == ["Gray_Hair", "Blond_Hair", "Black_Hair", "Colored_Hair", "Long_Hair"]
+    panel.tab.locator(f"{PANEL} .dva-search").fill("")
+    panel.tab.locator(f"{PANEL} .dva-fold").click()
+    assert shown_rows(panel) == ["Male"]
+    panel.picture("panel_folded")
+    assert [node["properties"]["dva_folded"] for node in panel.graph()["nodes"] if node["type"] == EDIT] == [True]
+    panel.tab.locator(f"{row('Male')} .dva-reset").click()
+    assert scales(panel) == {} and shown_rows(panel) == []
+    panel.tab.locator(f"{PANEL} .dva-fold").click()
+    panel.set_value(EDIT, "attributes", '{"Male": 0.3, "Young": 0.4}')
+    panel.tab.locator(f"{row('Male')} .dva-slider").scroll_into_view_if_needed()
+    panel.tab.locator(f"{row('Male')} .dva-slider").dblclick()
+    assert scales(panel) == {"Young": 0.4}
+    panel.tab.locator(f"{PANEL} .dva-reset-all").click()
+    assert panel.value(EDIT, "attributes") == "{}"
+
+
+def test_text_by_hand(panel):
+    """Moves the sliders; what is no such text is shown as it is and left alone; curves and unknown names are kept."""
+    panel.tab.locator(f"{PANEL} .dva-json").click()
+    area = panel.tab.locator(f"{PANEL} .dva-text")
+    area.fill('{"male": 0.25, "Beard": {"0s": 0, "1s": 0.5}, "Nose": 1}')
+    number = panel.tab.locator(f"{row('Male')} .dva-number")
+    assert number.input_value() == "0.25"
+    assert panel.tab.locator(row("Nose")).get_attribute("class") == "dva-row dva-foreign dva-set"
+    assert panel.tab.locator(f"{row('Beard')} .dva-number").is_disabled()
+    number.fill("0.5")
+    number.press("Enter")
+    assert panel.value(EDIT, "attributes") == '{"male": 0.5, "Beard": {"0s":0,"1s":0.5}, "Nose": 1}'
+    for broken in ('{"Male": 0.5', "[1]", '{"Male": 1, "male": 2}'):
+        area.fill(broken)
+        assert panel.tab.locator(f"{PANEL} .dva-broken").is_visible() and number.is_disabled()
+        assert panel.value(EDIT, "attributes") == broken == area.input_value()
+    panel.picture("panel_broken")
+    area.fill("")
+    assert panel.tab.locator(f"{PANEL} .dva-broken").is_hidden() and number.is_enabled()
+
+
+def test_undo_copy_and_loading_again_keep_the_values(panel):
+    panel.tab.locator(row("Young")).scroll_into_view_if_needed()
+    panel.drag(f"{row('Young')} .dva-slider", (0.5, 0.5), (0.75, 0.5))
+    changed = {"Male": -0.8, "Young": 0.5}
+    assert scales(panel) == changed
+    panel.do(f"""() => {{
+        const node = app.graph.nodes.find(n => n.type === "{EDIT}");
+        app.canvas.copyToClipboard([node]);
+        app.canvas.pasteFromClipboard();
+    }}""")
+    both = panel.do(f'() => app.graph.nodes.filter(n => n.type === "{EDIT}").map(n => n.widgets[0].value)')
+    assert both == ['{"Male": -0.8, "Young": 0.5}'] * 2
+    panel.load(panel.graph(), EDIT)
+    assert scales(panel) == changed
+    panel.load(spread(saved_graph(EXAMPLES / "edit_by_attribute.json")), EDIT)
+    panel.tab.locator(f"{row('Male')} .dva-slider").focus()
+    panel.tab.keyboard.press("ArrowRight")
+    assert scales(panel) == {"Male": -0.75}
+    panel.tab.keyboard.press("Control+z")
+    panel.tab.wait_for_timeout(800)
+    assert scales(panel) == {"Male": -0.8}
+    assert panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.8"
+
+
+def test_attributes_are_the_connected_models_own(panel):
+    """Through a reroute, and at once when another model is chosen; without a model, the starter's."""
+    answer = {"attributes": [{"name": "Freckles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
+    panel.tab.route("**/dva/attributes?model=other*", lambda route: route.fulfill(json=answer))
+    panel.do(f"""() => {{
+        const [loader, edit] = ["{LOADER}", "{EDIT}"].map(kind => app.graph.nodes.find(n => n.type === kind));
+        const reroute = LiteGraph.createNode("Reroute");
+        app.graph.add(reroute);
+        loader.connect(0, reroute, 0);
+        reroute.connect(0, edit, 1);
+        const model = loader.widgets[0];
+        model.value = "other.safetensors";
+        model.callback?.(model.value);
+    }}""")
+    panel.tab.locator(row("Freckles")).wait_for(state="attached")
+    assert panel.tab.locator(f"{row('Freckles')} .dva-slider").get_attribute("aria-valuemax") == "2"
+    assert "0.90" in panel.tab.locator(f"{row('Freckles')} .dva-name").get_attribute("title")
+    assert panel.tab.locator(".dva-foreign").get_attribute("data-name") == "Male"
+    panel.do(f'() => app.graph.nodes.find(n => n.type === "{EDIT}").disconnectInput(1)')
+    panel.tab.locator(row("Smiling")).wait_for(state="attached")
+    assert panel.tab.locator(".dva-foreign").count() == 0
