@@ -1,4 +1,4 @@
-"""The command line: `python -m dva_core edit|encode|decode|convert|models|train|evaluate|demo`.
+"""The command line: `python -m dva_core edit|encode|decode|sheet|preview|own-attribute|expression|convert|models|train|evaluate|demo`.
 
 Exit code 0; 2 with one sentence on stderr for a user's mistake; 130 when interrupted. Nothing partial is left behind.
 """
@@ -17,7 +17,7 @@ from typing import NoReturn
 from . import __version__
 from .errors import DVAError
 
-SIGNED = ("--scale", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
+SIGNED = ("--scale", "--scales", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> Parser:
-    from .commands import bundles, clips, demo, evaluate
+    from .commands import bundles, clips, demo, evaluate, looks, own
 
     parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (clips, bundles, demo, evaluate):
+    for module in (clips, bundles, own, looks, demo, evaluate):
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser

@@ -1,0 +1,90 @@
+"""`sheet` and `preview`: one frame of a clip with many edits, or with those it has, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ..decomposition import Decomposition, check_model
+from ..edit import AttributeSet
+from ..errors import DVAError
+from ..pipeline import DETAILS, encode
+from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
+from ..sheet import attribute_sheet, parse_numbers, save_picture
+from .clips import add_common, add_encoding, encoding_settings, is_decomposition, open_model, refuse_encoding_settings
+from .terminal import Bars, answer, check_input, check_writable, describe, say
+
+SCALES = "-0.8,-0.4,0,0.4,0.8"
+
+
+def add_commands(commands) -> None:
+    sheet = commands.add_parser("sheet", help="lay out attributes and scales on one frame, as a labelled picture")
+    sheet.add_argument("input", metavar="INPUT", help="a CLIP.safetensors that `encode` wrote, a video, or a folder of pictures")
+    sheet.add_argument("--attribute", action="append", default=[], metavar="NAME", help="which; repeat for several (default: all)")
+    sheet.add_argument("--scales", default=SCALES, metavar="S,S,...", help=f"the columns (default {SCALES})")
+    sheet.add_argument("--tile", type=int, default=160, metavar="PIXELS", help="width and height of each face (default 160)")
+    add_still(sheet, "diffusion steps of the picture (default: those of the clip)")
+    sheet.set_defaults(run=run_sheet)
+
+    preview = commands.add_parser("preview", help="one frame of an edited clip, before and after, without decoding the rest")
+    preview.add_argument("input", metavar="CLIP.safetensors", help="what `edit` wrote undecoded")
+    add_still(preview, f"diffusion steps of the picture; 0: those of the clip (default {PREVIEW_STEPS})", PREVIEW_STEPS)
+    preview.set_defaults(run=run_preview)
+
+
+def add_still(parser: argparse.ArgumentParser, help_steps: str, steps: int | None = None) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.png")
+    parser.add_argument("--frame", type=int, default=0, metavar="N", help="which frame, counted over the frames read (default 0)")
+    parser.add_argument("--look-steps", type=int, default=steps, metavar="N", help=help_steps)
+    parser.add_argument("--detail", choices=DETAILS, default="transfer", help="as of `edit` (default transfer)")
+    add_encoding(parser)
+    add_common(parser)
+
+
+def run_sheet(args: argparse.Namespace) -> None:
+    scales = parse_numbers(args.scales)
+    clip, model = open_clip(args)
+    with Bars() as bars:
+        if clip is None:
+            clip = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
+        settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars}
+        row = nearest_row(clip, args.frame)
+        shown = attribute_stills(clip, model, args.attribute, scales, row, **settings)
+    save_picture(args.output, attribute_sheet(shown, scales, args.tile, title(clip, row)))
+    answer({"output": args.output, "attributes": list(shown), "scales": scales}, args.json, f"Wrote {args.output}.")
+
+
+def run_preview(args: argparse.Namespace) -> None:
+    if not is_decomposition(check_input(args.input)):
+        raise DVAError(f"{args.input} is no decomposed clip; keep one with `edit ... -o CLIP.safetensors`, or use `sheet`.")
+    clip, model = open_clip(args)
+    row = nearest_row(clip, args.frame)
+    with Bars() as bars:
+        shown = stills([clip], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars)
+    save_picture(args.output, np.concatenate([shown.original, shown.edited[0]], axis=1))
+    answer({"output": args.output, "frame": int(clip.frame_index[row])}, args.json, f"Wrote {args.output}.")
+
+
+def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
+    """The decomposed clip, or None where the input is a video, and the model; everything that can be wrong is said here."""
+    source = check_input(args.input)
+    check_writable(args.output, "picture")
+    if Path(args.output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DVAError(f"The picture {args.output} needs a name that ends in .png or .jpg.")
+    clip = Decomposition.load(source) if is_decomposition(source) else None
+    if clip is None:
+        encoding_settings(args)
+    else:
+        refuse_encoding_settings(args)
+    model = open_model(args)
+    AttributeSet.from_model(model).check(dict.fromkeys(getattr(args, "attribute", ()), 0.0))
+    if clip is not None:
+        check_model(clip, model)
+    say(describe(model))
+    return clip, model
+
+
+def title(clip: Decomposition, row: int) -> str:
+    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.steps} steps, {clip.info.solver})"

@@ -1,0 +1,69 @@
+"""`own-attribute` and `expression`: directions from pictures, and from what the landmarks of a clip do."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..decomposition import Decomposition, check_model
+from ..edit.directions import SPACES
+from ..edit.expression import REGIONS, expression_direction
+from ..edit.own import FEWEST, own_attribute, read_folder
+from ..errors import DVAError
+from .clips import add_common, open_model
+from .terminal import answer, check_input, check_writable, describe, say
+
+
+def add_commands(commands) -> None:
+    own = commands.add_parser("own-attribute", help="make a direction from pictures with something and without it")
+    own.add_argument("with_it", metavar="WITH", help=f"folder of pictures of faces that have it, {FEWEST} at least")
+    own.add_argument("without", metavar="WITHOUT", help="folder of pictures of faces that do not")
+    own.add_argument("--name", required=True, metavar="NAME", help="what it is")
+    own.add_argument("--space", choices=tuple(SPACES), default="identity", help="what someone looks like (default), or what a face does")
+    own.add_argument("--pairs", action="store_true", help="the pictures, in the order of their names, are pairs of the same person")
+    own.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors")
+    add_common(own)
+    own.set_defaults(run=run_own)
+
+    expression = commands.add_parser("expression", help="make a direction of an expression: the model's own, or from two frames of a clip")
+    expression.add_argument("input", nargs="?", metavar="CLIP.safetensors", help="the clip that --frames are of")
+    expression.add_argument("--attribute", metavar="NAME", help="an expression of the model, such as Smiling")
+    expression.add_argument("--frames", type=int, nargs=2, metavar=("NEUTRAL", "EXPRESSIVE"), help="two frames of the clip instead")
+    expression.add_argument("--region", action="append", default=[], choices=tuple(REGIONS), help="what may move; repeat (default all)")
+    expression.add_argument(
+        "--project", action=argparse.BooleanOptionalAction, default=True, help="keep it within what faces do (default yes)"
+    )
+    expression.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors")
+    add_common(expression)
+    expression.set_defaults(run=run_expression)
+
+
+def run_own(args: argparse.Namespace) -> None:
+    out = direction_file(args.output)
+    pictures = read_folder(args.with_it), read_folder(args.without)
+    model = open_model(args)
+    say(describe(model))
+    made = own_attribute(model, *pictures, args.name, space=args.space, pairs=args.pairs)
+    made.direction.save(out)
+    result = {"output": args.output, "score": made.score, "with": made.with_it, "without": made.without}
+    answer(result, args.json, f"{made.describe()}\nWrote {args.output}; apply it with `edit --direction`.")
+
+
+def run_expression(args: argparse.Namespace) -> None:
+    out = direction_file(args.output)
+    if args.frames and not args.input:
+        raise DVAError("Frames belong to a clip; name the CLIP.safetensors they are of.")
+    clip = Decomposition.load(check_input(args.input)) if args.input else None
+    model = open_model(args)
+    if clip is not None:
+        check_model(clip, model)
+    direction = expression_direction(clip, model, args.attribute, frames=args.frames, regions=args.region, project=args.project)
+    direction.save(out)
+    answer({"output": args.output, "name": direction.name}, args.json, f"Wrote {args.output}: {direction.name}.")
+
+
+def direction_file(path: str) -> Path:
+    out = check_writable(path, "direction")
+    if out.suffix != ".safetensors":
+        raise DVAError(f"A direction needs a name that ends in .safetensors; call it {out.with_suffix('.safetensors')}.")
+    return out
