@@ -7,7 +7,9 @@ from comfy_api.latest import ComfyExtension, io
 from dva_core.hosts import comfy as host
 
 from .decode import DecodeDDIM
+from .directions import ApplyDirection, CombineDirections, LoadDirection, SaveDirection
 from .edit_classifier import EditIdentityClassifier
+from .edit_clip import EditIdentityCLIP
 from .encode import EncodeDecomposed
 from .expression import EditExpression
 from .files import LoadDecomposition, SaveDecomposition
@@ -31,6 +33,11 @@ NODES = [
     OwnAttribute,
     Sheet,
     PreviewEdit,
+    EditIdentityCLIP,
+    SaveDirection,
+    LoadDirection,
+    ApplyDirection,
+    CombineDirections,
 ]
 
 

@@ -224,8 +224,8 @@ def test_it_ends_when_the_loss_has_settled(model, clip):
 
 
 def test_settled():
-    assert not settled([1.0] * 79) and settled([1.0] * 80)
-    assert not settled(list(np.linspace(2, 1, 80))) and settled([*np.linspace(9, 1, 50), *[1.0] * 80])
+    assert not settled([1.0] * 59) and settled([1.0] * 60)
+    assert not settled(list(np.linspace(2, 1, 60))) and settled([*np.linspace(9, 1, 50), *[1.0] * 80])
 
 
 def test_several_frames_share_one_step(model, clip):

@@ -40,7 +40,7 @@ from .directions import Direction, encoder_fingerprint
 logger = logging.getLogger(__name__)
 
 FLOOR = 0.03  # of unit image features: a change below it counts as less than a change
-WINDOW, LEAST_GAIN = 40, 0.005  # settled: the mean loss of so many iterations is not that much lower than that of as many before
+WINDOW, LEAST_GAIN = 30, 0.005  # settled: the mean loss of so many iterations is not that much lower than that of as many before
 PREVIEW_EVERY = 5
 
 

@@ -35,6 +35,7 @@ FORMAT, VERSION = "dva-direction", 1
 SPACES = {"identity": "identity_encoder", "motion": "motion_encoder"}
 SUFFIX = ".safetensors"
 LARGEST_VECTOR = 1 << 16  # numbers; what a direction has at most
+SMALL = 1 << 19  # bytes; no direction's file has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,19 @@ class Direction:
             raise DVAError(f"The direction {self.name} is of a space {self.space!r} that is not known; use {' or '.join(SPACES)}.")
         if not vector.size or not np.isfinite(vector).all():
             raise DVAError(f"The direction {self.name} holds numbers that are not finite; make it again.")
+
+    @property
+    def about(self) -> str:
+        """One line for people: name, how it was made, sensible scales."""
+        made, (low, high) = self.made, self.range
+        how = {
+            "text": f'from the text "{made.get("target")}" (instead of "{made.get("source")}")',
+            "attribute": "a trained attribute of the model",
+            "scaled": "a multiple of another",
+            "added": f"the sum of {', '.join(map(str, made.get('of', ())))}",
+            "orthogonal": f"made independent of {', '.join(map(str, list(made.get('of', ()))[1:]))}",
+        }.get(str(made.get("how")), str(made.get("how") or "of unknown origin"))
+        return f"{self.name}: a direction of {self.space}, {how}; strengths from {low:g} to {high:g} make sense."
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON; the vector as base64 of its little-endian float32, so that it comes back bit for bit."""

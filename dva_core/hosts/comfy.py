@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import time
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 from dva_core.bundle import PRECISIONS, read_header, resolve_model
+from dva_core.edit.clip_model import FOLDER as CLIP_FOLDER
 from dva_core.errors import DVAError
 from dva_core.hosts.plain import PlainHost
 from dva_core.loader import STARTER, choose_dtype, load_model
@@ -176,7 +178,13 @@ def register_models_folder() -> None:
 
 def model_names() -> list[str]:
     """What can be loaded: the starter that comes with the pack, and the files in the models folders."""
-    return [STARTER, *folder_paths.get_filename_list(MODELS)]
+    others = f"{CLIP_FOLDER}{os.sep}", f"{CLIP_FOLDER}/"  # image-text models, for editing by text
+    return [STARTER, *(name for name in folder_paths.get_filename_list(MODELS) if not name.startswith(others))]
+
+
+def clip_homes() -> list[str]:
+    """The models folders, the one to put things in last, as edit.clip_model looks for image-text models."""
+    return folder_paths.get_folder_paths(MODELS)[::-1]
 
 
 def model_path(name: str) -> Path:

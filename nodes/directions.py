@@ -1,0 +1,198 @@
+"""Save, Load, Apply and Combine Directions."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.edit.directions import SMALL, Direction, added, apply_direction, from_attribute, identity_std, orthogonal_to, scaled
+from dva_core.edit.scores import measure, table
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip, Model
+from .types import Direction as DirectionType
+
+KIND = "direction"
+
+
+def saved_directions() -> list[str]:
+    """Small .safetensors files in the output and input folders."""
+    return [name for name in host.saved_clips() if host.chosen_file(name, KIND).stat().st_size < SMALL]
+
+
+class SaveDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVASaveDirection",
+            display_name="Save Direction",
+            category=CATEGORY,
+            description="Keeps a direction as a file of a few kB in the output folder, to load again or to give away. It can be applied to "
+            "any clip made with the same identity encoder.",
+            inputs=[
+                DirectionType.Input("direction", display_name="direction", tooltip="The direction to keep."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="dva/direction",
+                    display_name="file name",
+                    tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
+                ),
+            ],
+            outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, direction, filename_prefix: str) -> io.NodeOutput:
+        path = direction.save(host.output_path(filename_prefix, ".safetensors"))
+        host.tell(cls.hidden.unique_id, f"Saved {direction.name} as {path.name}")
+        return io.NodeOutput(str(path), ui={"text": [str(path)]})
+
+
+class LoadDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVALoadDirection",
+            display_name="Load Direction",
+            category=CATEGORY,
+            description="Opens a direction that was saved here or made by somebody else: a small .safetensors file in the output or the "
+            "input folder.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=saved_directions(),
+                    display_name="file",
+                    tooltip="A file that Save Direction or the command line wrote. Put one from elsewhere into the input folder.",
+                ),
+            ],
+            outputs=[
+                DirectionType.Output("direction", display_name="direction", tooltip="The direction, for Apply or Combine Directions."),
+                io.String.Output("about", display_name="about", tooltip="Its name, how it was made and which strengths make sense."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        try:
+            return file is None or bool(Direction.load(host.chosen_file(file, KIND)))
+        except DVAError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> float:
+        return host.chosen_file(file, KIND).stat().st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        direction = Direction.load(host.chosen_file(file, KIND))
+        host.tell(cls.hidden.unique_id, direction.about)
+        return io.NodeOutput(direction, direction.about)
+
+
+class ApplyDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAApplyDirection",
+            display_name="Apply Direction",
+            category=CATEGORY,
+            description="Moves a clip's identity or motion along a direction, the same in all frames. Takes milliseconds; tells what it "
+            "does to every attribute the model knows.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                DirectionType.Input("direction", display_name="direction", tooltip="What to change; made with the same identity encoder."),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    display_name="strength",
+                    tooltip="How much, of either sign; usually between -1 and 1.",
+                ),
+            ],
+            outputs=[
+                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
+                io.String.Output("scores", display_name="scores", tooltip="How each attribute's score moves, by the model's classifiers."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, decomposition, model, direction, scale: float) -> io.NodeOutput:
+        edited = apply_direction(decomposition, model, direction, scale)
+        return io.NodeOutput(edited, table(measure(direction, model, decomposition.current_z_id, scale)))
+
+
+class CombineDirections(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVACombineDirections",
+            display_name="Combine Directions",
+            category=CATEGORY,
+            description="Makes a direction of two: their sum, one times a factor, or one without its part along the other (Beard without "
+            "changing Male).",
+            inputs=[
+                Model.Input("model", display_name="model", tooltip="The model whose attributes measure what is independent of what."),
+                DirectionType.Input("direction", display_name="direction", tooltip="The direction to change."),
+                io.Combo.Input(
+                    "operation",
+                    options=["add", "scale", "orthogonal"],
+                    display_name="operation",
+                    tooltip="add: factor x direction + other factor x other. scale: factor x direction. orthogonal: factor x direction, "
+                    "without what it shares with the other.",
+                ),
+                io.Float.Input(
+                    "factor",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    display_name="factor",
+                    tooltip="What the direction is multiplied by.",
+                ),
+                io.Float.Input(
+                    "other_factor",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    display_name="other factor",
+                    tooltip="What the other is multiplied by, for add only.",
+                ),
+                DirectionType.Input(
+                    "other", optional=True, display_name="other", tooltip="The second direction, for add and orthogonal; of the same space."
+                ),
+                io.String.Input(
+                    "attribute",
+                    optional=True,
+                    default="",
+                    display_name="other attribute",
+                    tooltip="In place of a second direction: attributes of the model by name, such as Male, or Male, Young.",
+                ),
+            ],
+            outputs=[
+                DirectionType.Output("combined", display_name="direction", tooltip="The new direction; the ones put in are unchanged.")
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, direction, operation: str, factor: float, other_factor: float, other=None, attribute: str = ""
+    ) -> io.NodeOutput:
+        others = [] if other is None else [other]
+        others += [from_attribute(model, name.strip()) for name in attribute.split(",") if name.strip()]
+        if operation != "scale" and not others:
+            raise DVAError(f"There is nothing to {operation} with; connect another direction, or name an attribute.")
+        if operation == "add":
+            combined = added([direction, *others], [factor] + [other_factor] * len(others))
+        else:
+            combined = direction if operation == "scale" else orthogonal_to(direction, others, identity_std(model))
+            combined = combined if factor == 1 else scaled(combined, factor)
+        host.tell(cls.hidden.unique_id, combined.name)
+        return io.NodeOutput(combined)

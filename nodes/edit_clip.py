@@ -1,0 +1,221 @@
+"""Edit Identity (CLIP)."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from comfy_api.latest import io
+
+from dva_core.edit import apply_direction
+from dva_core.edit.clip import text_search
+from dva_core.edit.clip_model import clip_names, find_weights, import_open_clip
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip, Direction, Model
+
+
+class EditIdentityCLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAEditIdentityCLIP",
+            display_name="Edit Identity (CLIP)",
+            category=CATEGORY,
+            description="Changes the face as two texts say: searches for a step of the clip's identity on one frame, then takes it in all "
+            "frames. The search takes minutes and is not repeated until something here changes; for other strengths, connect the direction "
+            "to Apply Direction. Cancelling keeps the best so far as a file.",
+            inputs=[
+                Clip.Input(
+                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
+                ),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                io.String.Input(
+                    "source", default="face", display_name="source text", tooltip="What is to be seen now. Only what differs counts."
+                ),
+                io.String.Input(
+                    "target", default="face with beard", display_name="target text", tooltip="What shall be seen, said like the source."
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    display_name="strength",
+                    tooltip="How much of the step to take; 1 is what was found, usually 0.3 to 1.5. To try several, use Apply Direction "
+                    "instead.",
+                ),
+                io.Combo.Input(
+                    "clip_model",
+                    options=clip_names(host.clip_homes()),
+                    display_name="CLIP model",
+                    tooltip="open_clip's name of the image-text model, whose weights lie in models/dva/open_clip. The paper uses ViT-B-16 "
+                    "with OpenAI's weights. ComfyUI's clip_vision files do not fit.",
+                ),
+                io.String.Input(
+                    "frames",
+                    default="0",
+                    display_name="frames",
+                    tooltip="Which frames to look at, counted from 0, such as 0 or 0, 20, 40. One is usually enough; best is a frontal, "
+                    "sharp one.",
+                ),
+                io.Int.Input(
+                    "images",
+                    default=5,
+                    min=1,
+                    max=50,
+                    display_name="images a frame",
+                    tooltip="S of the paper: how many images between the frame and its noise are compared. The time grows with it.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=2000,
+                    min=1,
+                    max=100_000,
+                    display_name="most steps",
+                    tooltip="Where the search ends at the latest; the paper always takes 2000.",
+                ),
+                io.Boolean.Input(
+                    "settle",
+                    default=True,
+                    display_name="stop when settled",
+                    tooltip="End as soon as the loss no longer falls, usually after 100 to 300 steps. Off: all the steps, as in the paper.",
+                ),
+                io.Float.Input(
+                    "clip_weight",
+                    default=3.0,
+                    min=0.01,
+                    max=100.0,
+                    step=0.1,
+                    display_name="text weight",
+                    tooltip="How much it counts that the images change as the text says.",
+                ),
+                io.Float.Input(
+                    "identity_weight",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    display_name="identity weight",
+                    tooltip="How much it counts that the person stays recognisable. Lower it, down to 1, for stronger edits.",
+                ),
+                io.Float.Input(
+                    "l1_weight",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    display_name="face weight",
+                    tooltip="How much it counts that the face's pixels stay as they are.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.002,
+                    min=1e-5,
+                    max=0.1,
+                    step=1e-5,
+                    display_name="learning rate",
+                    tooltip="How far each step goes; the paper's is 0.002.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    display_name="seed",
+                    tooltip="Where the search begins. The same seed always finds the same; another may find another way.",
+                ),
+                io.Boolean.Input(
+                    "save_memory",
+                    default=False,
+                    display_name="save memory",
+                    tooltip="Computes one image at a time and some things twice: slower, a fraction of the memory. Turned on by itself "
+                    "where memory runs out.",
+                ),
+            ],
+            outputs=[
+                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
+                Direction.Output(
+                    "direction", display_name="direction", tooltip="What was found: keep it, apply it in other strengths or to other clips."
+                ),
+                io.Image.Output("images_out", display_name="images", tooltip="The frame's intermediate images at the end of the search."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, frames: str | None = None, clip_model: str | None = None, target: str | None = None) -> bool | str:
+        try:
+            if frames is not None:
+                parse_frames(frames)
+            if clip_model is not None:
+                import_open_clip()
+                find_weights(clip_model, host.clip_homes())
+        except DVAError as error:
+            return str(error)
+        if target is not None and not target.strip():
+            return "The target text is empty; say what shall be seen, such as face with beard."
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        decomposition,
+        model,
+        source: str,
+        target: str,
+        scale: float,
+        clip_model: str,
+        frames: str,
+        images: int,
+        steps: int,
+        settle: bool,
+        clip_weight: float,
+        identity_weight: float,
+        l1_weight: float,
+        learning_rate: float,
+        seed: int,
+        save_memory: bool,
+    ) -> io.NodeOutput:
+        search = text_search(
+            decomposition,
+            model,
+            source,
+            target,
+            clip=clip_model,
+            folders=host.clip_homes(),
+            frames=parse_frames(frames),
+            images=images,
+            steps=steps,
+            settle=settle,
+            clip_weight=clip_weight,
+            identity_weight=identity_weight,
+            l1_weight=l1_weight,
+            learning_rate=learning_rate,
+            seed=seed,
+            checkpoint=save_memory,
+        )
+        try:
+            best = search.run(host.NodeProgress(1))
+        except BaseException:  # the user cancelled, or worse: what was found is kept, the graph ends
+            if search.best.step is not None:
+                path = search.direction().save(host.output_path("dva/unfinished", ".safetensors"))
+                host.tell(
+                    cls.hidden.unique_id, f"Ended after {search.iterations} steps; the best so far is {path.name}, for Load Direction"
+                )
+            raise
+        host.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} steps")
+        direction = search.direction()
+        return io.NodeOutput(
+            apply_direction(decomposition, model, direction, scale), direction, host.to_image(np.asarray(search.pictures, np.float32))
+        )
+
+
+def parse_frames(text: str) -> list[int]:
+    """ "0, 20 40" -> [0, 20, 40]. DVAError for anything else."""
+    parts = re.split(r"[\s,;]+", text.strip())
+    if not all(part.isdecimal() for part in parts):
+        raise DVAError(f"The frames {text[:40]!r} are no numbers of frames; write for example 0, or 0, 20, 40.")
+    return [int(part) for part in parts]
