@@ -14,7 +14,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.evaluate.ablation import evaluate_ablation
-from dva_core.evaluate.consistency import measure_edit, square
+from dva_core.evaluate.consistency import FIGURES, edit_table, measure_edit, square
 from dva_core.evaluate.judges import own_judge
 from dva_core.evaluate.reconstruction import evaluate_reconstruction
 from dva_core.evaluate.switching import SWITCHES, evaluate_switch
@@ -55,6 +55,7 @@ def test_the_source_is_as_consistent_as_itself(clip, model, videos):
     figures = measure_edit(clip, videos[0], own_judge(model))
     assert (figures.tl_id, figures.tg_id, figures.identity_kept) == pytest.approx((1, 1, 1))
     assert figures.flicker_before == figures.flicker_after and figures.face == figures.outside == 0
+    assert [row[0] for row in edit_table(figures, own_judge(model)).rows] == list(FIGURES)
     assert figures.frames == clip.faces and figures.series.shape == (clip.faces - 1, 2)
 
 

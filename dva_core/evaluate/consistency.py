@@ -107,6 +107,17 @@ def measure_edit(
     )
 
 
+def edit_table(figures: EditFigures, judge: Judge) -> Table:
+    """One edit's figures, a row each."""
+    table = Table("The edit against its source", ["figure", "value"], notes=[f"{figures.frames} frames with a face."])
+    for name, value in zip(FIGURES, figures.cells):
+        table.add(name, value)
+    table.notes.append(
+        f"TL-ID, TG-ID: 1 is as consistent as the source. Identity judged by {judge.name}; flicker and changes in 8-bit levels."
+    )
+    return table
+
+
 def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The frames of the source and of `after`, uint8 [H, W, 3], side by side."""
     source, info = decomposition.find_source(video), decomposition.info

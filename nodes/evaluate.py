@@ -1,0 +1,51 @@
+"""Evaluate."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from dva_core.hosts import comfy as host
+
+from .types import CATEGORY, Clip, Model
+from .video import as_file
+
+
+class Evaluate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DVAEvaluate",
+            display_name="Evaluate Edit",
+            category=CATEGORY,
+            description="Measures an edited video against its source: does the face stay one person over time (TL-ID, TG-ID), does it "
+            "flicker, how much changed in the face, and did anything change outside it.",
+            inputs=[
+                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed."),
+                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; its identity encoder judges."),
+                io.Video.Input("video", display_name="edited video", tooltip="The result, from Decode DDIM: same frames, same size."),
+                io.Video.Input(
+                    "source",
+                    optional=True,
+                    display_name="source video",
+                    tooltip="The clip's source, for a loaded decomposition whose video is no longer where it was.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("table", display_name="table", tooltip="The figures as a Markdown table, for Preview as Text or a file."),
+                io.Image.Output("plot", display_name="plot", tooltip="Likeness of neighbouring frames over time, before and after."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, decomposition, model, video, source=None) -> io.NodeOutput:
+        from dva_core.evaluate.consistency import edit_table, measure_edit
+        from dva_core.evaluate.judges import own_judge
+        from dva_core.evaluate.plots import draw_consistency
+
+        judge, after = own_judge(model), as_file(video)[0]
+        place = None if source is None else as_file(source)[0]
+        figures = measure_edit(decomposition, after, judge, video=place, progress=host.NodeProgress(1))
+        host.tell(cls.hidden.unique_id, f"TL-ID {figures.tl_id:.3f}, TG-ID {figures.tg_id:.3f}")
+        plot = host.to_image(draw_consistency({"edit": figures})[None])
+        return io.NodeOutput(edit_table(figures, judge).markdown(), plot)
