@@ -15,10 +15,10 @@ $(VENV)/.ready: pyproject.toml
 demo: $(VENV)/.ready
 	$(BIN)/python -m dva_core demo -o demo_output
 
+# tests/host needs a ComfyUI: $COMFYUI_DIR, the one this folder is installed in, or ~/comfy/ComfyUI; without one it is skipped
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest --ignore=tests/host
+	$(BIN)/python -m pytest -rs
 
-# inside a running ComfyUI: $COMFYUI_DIR, the one this folder is installed in, or ~/comfy/ComfyUI
 test-host: $(VENV)/.ready
 	$(BIN)/python -m pytest tests/host -rs --durations=0
 

@@ -23,8 +23,7 @@ class DecodeDDIM(io.ComfyNode):
             display_name="Decode DDIM",
             category=CATEGORY,
             description="Puts the clip together with its edits: every frame of the source, its own sound, rate and size; only the face "
-            "changes. "
-            "Streamed to a temporary file, so the length costs no memory.",
+            "changes. Streamed to a temporary file, so the length costs no memory.",
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
@@ -40,8 +39,7 @@ class DecodeDDIM(io.ComfyNode):
                     default="transfer",
                     display_name="detail",
                     tooltip="transfer adds what the edit changes to the original, so its fine detail stays. model pastes the decoded "
-                    "face itself, "
-                    "as in the paper.",
+                    "face itself, as in the paper.",
                 ),
                 io.Int.Input(
                     "quality",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from comfy_api.latest import io
 
@@ -23,9 +26,8 @@ class EncodeDecomposed(io.ComfyNode):
             node_id="DVAEncodeDecomposed",
             display_name="Encode Decomposed",
             category=CATEGORY,
-            description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for every "
-            "frame "
-            "its motion and its background. Done once; any number of edits can follow.",
+            description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for "
+            "every frame its motion and its background. Done once; any number of edits can follow.",
             inputs=[
                 Model.Input("model", display_name="model", tooltip="The model from Load DVA Model."),
                 io.Video.Input(
@@ -40,8 +42,7 @@ class EncodeDecomposed(io.ComfyNode):
                     optional=True,
                     display_name="images",
                     tooltip="Frames instead of a video. They are written to a lossless temporary file of 8 bits a channel, which lasts "
-                    "until "
-                    "ComfyUI is closed; the batch itself stays in memory as long as ComfyUI keeps it.",
+                    "until ComfyUI is closed; the batch itself stays in memory as long as ComfyUI keeps it.",
                 ),
                 io.Image.Input(
                     "reference",
@@ -157,35 +158,39 @@ class EncodeDecomposed(io.ComfyNode):
         from dva_core.sheet import moments
 
         source, part = as_file(video, images, rate)
-        clip = encode(
-            source,
-            model,
-            steps=steps,
-            solver=solver,
-            select=face_choice(face, face_x, face_y, reference),
-            batch_size=batch_size or None,
-            max_frames=max_frames or None,
-            scratch=host.scratch_folder(),
-            progress=host.NodeProgress(2 * steps - 1),
-            **part,
-        )
+        with face_choice(face, face_x, face_y, reference) as select:
+            clip = encode(
+                source,
+                model,
+                steps=steps,
+                solver=solver,
+                select=select,
+                batch_size=batch_size or None,
+                max_frames=max_frames or None,
+                scratch=host.scratch_folder(),
+                progress=host.NodeProgress(2 * steps - 1),
+                **part,
+            )
         host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}")
         rows = moments(clip.faces, max_images or clip.faces)
         return io.NodeOutput(clip, host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
 
 
-def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> tuple:
-    """What `encode` calls the choice; a reference picture goes through a temporary file."""
-    if face == "position":
-        return ("position", x, y)
-    if face == "largest":
-        return ("largest",)
-    if face != "reference":
+@contextmanager
+def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
+    """What `encode` calls the choice; a reference picture lies in a temporary file meanwhile."""
+    if face not in FACES:
         raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
+    if face != "reference":
+        yield ("position", x, y) if face == "position" else (face,)
+        return
     if reference is None:
         raise DVAError("To follow the face of a reference picture, connect the picture to reference face.")
     from dva_core.sheet import save_picture
 
     path = host.temp_path(".png")
-    save_picture(path, as_uint8(reference[0]))
-    return ("reference", path)
+    try:
+        save_picture(path, as_uint8(reference[0]))
+        yield ("reference", path)
+    finally:
+        path.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ class LoadModel(io.ComfyNode):
                     default=host.AUTO,
                     display_name="precision",
                     tooltip="Number format of the noise predictor. auto leaves it to ComfyUI and the device; fp32 is the most exact and "
-                    "needs the most memory. Where fp16 overflows, float32 takes over with a warning.",
+                    "needs the most memory. Where half precision overflows, those frames are computed again in float32, with a warning.",
                 ),
             ],
             outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],

@@ -18,8 +18,7 @@ class SwitchFeatures(io.ComfyNode):
             display_name="Switch Features",
             category=CATEGORY,
             description="Takes identity, motion or background from another clip, or draws the background's noise at random: the paper's "
-            "check "
-            "that the three are apart.",
+            "check that the three are apart.",
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."),
                 Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),
@@ -38,8 +37,7 @@ class SwitchFeatures(io.ComfyNode):
                     default=False,
                     display_name="background",
                     tooltip="Take the noise maps, which hold background, hair and light, from the other clip. Seen in the crops; in the "
-                    "video only "
-                    "the face is replaced.",
+                    "video only the face is replaced.",
                 ),
                 io.Boolean.Input(
                     "random_noise",
@@ -60,6 +58,7 @@ class SwitchFeatures(io.ComfyNode):
                     "length",
                     options=list(LENGTHS),
                     default=LENGTHS[0],
+                    optional=True,  # as all that was appended: prompts saved before it have none
                     display_name="length",
                     tooltip="How a clip of another length fits: repeat begins anew, ping-pong goes there and back, stretch plays it slower "
                     "or faster. The first two cut a longer clip.",

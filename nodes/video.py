@@ -99,21 +99,23 @@ def write_images(images: torch.Tensor, rate: Fraction, audio: dict[str, Any] | N
     if rate <= 0:
         raise DVAError(f"The frame rate {float(rate):g} makes no sense; use for example 25.")
     path, sound = host.temp_path(".mkv"), None
-    if audio is not None and audio["waveform"].shape[-1]:
-        sound = write_sound(audio["waveform"], audio["sample_rate"])
     info = VideoInfo.for_images(images.shape[2], images.shape[1], rate, len(images))
-    with VideoWriter(path, info, codec="ffv1", audio_from=sound) as writer:
-        for i, image in enumerate(images):
-            host.check_cancelled()
-            writer.write(Frame.from_rgb(as_uint8(image), i, time_base=info.time_base))
-    if sound is not None:
-        sound.unlink()
+    try:
+        if audio is not None and audio["waveform"].shape[-1]:
+            sound = write_sound(audio["waveform"], audio["sample_rate"])
+        with VideoWriter(path, info, codec="ffv1", audio_from=sound) as writer:
+            for i, image in enumerate(images):
+                host.check_cancelled()
+                writer.write(Frame.from_rgb(as_uint8(image), i, time_base=info.time_base))
+    finally:
+        if sound is not None:
+            sound.unlink()
     return path
 
 
 def as_uint8(image: torch.Tensor) -> np.ndarray:
-    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]."""
-    return np.ascontiguousarray(image[..., :3].clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
+    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
+    return np.ascontiguousarray(image[..., :3].expand(*image.shape[:2], 3).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
 
 
 def write_sound(waveform: torch.Tensor, rate: int) -> Path:

@@ -118,11 +118,14 @@ class NodeProgress:
         self._evaluations = evaluations
         self._bar = comfy.utils.ProgressBar(1)
         self._shown = 0.0
+        self._reached: tuple[str, float] = ("", 0.0)
 
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
         management.throw_exception_if_processing_interrupted()
+        before = self._reached[1] if self._reached[0] == phase else 0.0
+        self._reached = phase, max(before, done)  # frames are pasted after their batch was decoded; the bar does not go back
         scale = 1 if phase == "track" else self._evaluations
-        self._bar.update_absolute(round(done * scale), max(1, round(total * scale)), self._picture(preview))
+        self._bar.update_absolute(round(self._reached[1] * scale), max(1, round(total * scale)), self._picture(preview))
 
     def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
         now = time.monotonic()
@@ -220,8 +223,9 @@ def saved_clips() -> list[str]:
     """Decomposed clips (and other .safetensors) in the input and output folders, the latter marked as ComfyUI marks them."""
     found = []
     for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
-        found += sorted(path.relative_to(folder).as_posix() + mark for path in Path(folder).rglob(f"*{SUFFIX}"))
-    return found
+        for place, _, names in os.walk(folder):  # not rglob: ComfyUI asks often, and an output folder may hold very many pictures
+            found += [Path(place, name).relative_to(folder).as_posix() + mark for name in names if name.endswith(SUFFIX)]
+    return sorted(found, key=lambda name: (not name.endswith("]"), name))
 
 
 def chosen_file(name: str, kind: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS, PROMPT_SECONDS = 500, 400
+# of ComfyUI's requirements those that most other environments lack, and ours
+NEEDED = ("torch", "torchvision", "torchsde", "aiohttp", "av", "safetensors", "einops", "scipy", "cv2", "tqdm")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "models/dva", "elsewhere", "user")
 
 
@@ -47,9 +50,10 @@ die_with_parent = _die_with_parent if sys.platform == "linux" else None
 
 def missing_packages(python: str) -> str:
     """Empty, or why ComfyUI cannot run in that interpreter."""
-    code = "import aiohttp, av, cv2, torch, torchvision, scipy"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=READY_SECONDS)
-    return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+    code = "import importlib.util, sys; print(*[name for name in sys.argv[1:] if not importlib.util.find_spec(name)])"
+    done = subprocess.run([python, "-c", code, *NEEDED], capture_output=True, text=True, timeout=READY_SECONDS)
+    lacking = ", ".join(done.stdout.split()) if done.returncode == 0 else done.stderr.strip()[-300:]
+    return lacking and f"{python} lacks {lacking}"
 
 
 @dataclass
@@ -123,6 +127,9 @@ class Server:
                 return self
             except OSError:
                 time.sleep(0.5)
+        lacking = re.findall(r"^(?:ModuleNotFoundError|ImportError): .*", self.log, re.MULTILINE)
+        if lacking and self.process.poll() is not None:
+            raise CannotRun(lacking[-1])
         raise RuntimeError(f"ComfyUI did not start:\n{self.log[-3000:]}")
 
     def stop(self) -> None:
@@ -187,6 +194,10 @@ class Server:
         """Resident memory, MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+class CannotRun(Exception):
+    """ComfyUI's own environment lacks something that ComfyUI needs."""
 
 
 class Refused(Exception):

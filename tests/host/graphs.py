@@ -24,11 +24,11 @@ def example(name: str) -> dict[str, Any]:
 
 
 def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A copy with few steps, and video without loss; `changes` are put wherever an input has that name."""
+    """A copy with few steps, and video without loss; `changes` are put wherever an input has that name (links stay)."""
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():
         for name, value in {"steps": STEPS, "quality": 0, **changes}.items():
-            if name in node["inputs"]:
+            if not isinstance(node["inputs"].get(name, []), list):
                 node["inputs"][name] = value
     return prompt
 

@@ -1,0 +1,62 @@
+"""What the page is told while a prompt runs: progress, pictures; and how soon it ends when it is cancelled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from .graphs import FRAMES, HERE, STEPS, example, of_class, quick
+
+SLOW_STEPS = 30
+
+
+@pytest.fixture
+def watch(server):
+    """watch(prompt, cancel=None): what watch.py says of a run."""
+
+    def run(prompt: dict[str, Any], cancel: str | None = None) -> dict[str, Any]:
+        order = json.dumps({"server": server.url, "prompt": prompt, "cancel": cancel})
+        done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_progress_counts_frames_and_steps_and_shows_the_face(server, clips, watch):
+    prompt = quick(example("edit_by_attribute"), max_frames=FRAMES)  # as in no other test: nothing is in the cache
+    seen = watch(prompt)
+    assert seen["end"] == "execution_success"
+    for kind, evaluations in (("DVAEncodeDecomposed", 2 * STEPS - 1), ("DVADecodeDDIM", STEPS)):
+        (node,) = of_class(prompt, kind)
+        steps = [(value, most) for name, value, most in seen["steps"] if name == node]
+        frames_done = [value for value, most in steps if most == FRAMES * evaluations]
+        assert len(frames_done) >= evaluations and frames_done == sorted(frames_done) and frames_done[-1] == FRAMES * evaluations
+        pictures = seen["pictures"].get(node, [])
+        assert pictures, f"{kind} showed nothing"
+        for shown in pictures:
+            assert shown["format"] == "JPEG" and shown["size"][0] == shown["size"][1] <= 512 and shown["contrast"] > 10
+
+
+def test_cancelling_while_decoding_keeps_what_was_encoded(server, clips, watch):
+    slow = quick(example("edit_by_attribute"), steps=SLOW_STEPS, max_frames=1)
+    (decode,) = of_class(slow, "DVADecodeDDIM")
+    seen = watch(slow, cancel=decode)
+    assert seen["end"] == "execution_interrupted"
+    last = max(value for node, value, _ in seen["steps"] if node == decode)
+    assert last < SLOW_STEPS and seen["late"] <= 2  # one that was under way, one whose message was
+    answer = server.run(slow)
+    assert answer.succeeded and {"DVALoadVideo", "DVAEncodeDecomposed"} <= {slow[key]["class_type"] for key in answer.cached}
+
+
+def test_cancelling_while_encoding(server, clips, watch):
+    before = set((server.base / "temp").iterdir())
+    slow = quick(example("edit_by_attribute"), steps=1000, max_frames=2)
+    (encode,) = of_class(slow, "DVAEncodeDecomposed")
+    seen = watch(slow, cancel=encode)
+    assert seen["end"] == "execution_interrupted" and seen["late"] <= 2
+    assert set((server.base / "temp").iterdir()) == before  # nothing is left behind
+    assert server.run(quick(example("edit_by_attribute"))).succeeded
