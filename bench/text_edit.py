@@ -1,0 +1,117 @@
+"""What an edit by text does, and how long its search takes: by a stand-in for CLIP, judged by teachers it has never seen.
+
+For each clip the search runs on one frame until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the
+loss; sex (0..1) and age by the teacher before and after (medians over frames), the identity teacher's cosine before/after, and the
+largest change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first clip's search is
+also run for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
+
+python bench/text_standin.py --data ../shared/data/faces128 --epochs 25 -o standin.safetensors
+python bench/text_edit.py CLIP=TARGET... --standin standin.safetensors --teachers ../shared/data/teachers [--fixed 400] [--sheet FILE.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import dva_core
+from dva_core.edit.clip import text_search
+from dva_core.edit.directions import apply_direction
+from dva_core.faces.align import crop_face
+from dva_core.finder import to_images
+from dva_core.pipeline import SoftMasks, decode, encode
+from dva_core.sheet import save_picture
+from dva_core.train.teachers import Teachers, five_points
+
+sys.path.insert(0, str(Path(__file__).parent))
+from text_standin import load_standin
+
+TILE = 256
+AWAY = np.ones((9, 9), np.uint8)  # pixels of the crop beside the mask that its resampling may still mix with it
+
+
+def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[int, int]:
+    """Largest change of a pixel outside the square, and inside it away from the mask; 8-bit steps."""
+    change = np.abs(original.astype(int) - result).max(-1)
+    square = np.zeros(change.shape, np.uint8)
+    cv2.fillConvexPoly(square, np.round(clip.quads[row]).astype(np.int32), 1)
+    beyond = change[cv2.dilate(square, np.ones((5, 5), np.uint8)) == 0].max()
+    crops = [crop_face(picture, clip.quads[row], TILE).astype(int) for picture in (original, result)]
+    mask = cv2.resize(np.asarray(SoftMasks(clip)[row], np.float32), (TILE, TILE))
+    away = cv2.dilate((mask > 0).astype(np.uint8), AWAY) == 0
+    return int(beyond), int(np.abs(crops[0] - crops[1]).max(-1)[away].max())
+
+
+def searched(clip, model, standin, target: str, args, **settings):
+    """A finished search and its seconds."""
+    search = text_search(clip, model, "face", target, clip=standin, identity_weight=args.identity_weight, frames=0, **settings)
+    began = time.perf_counter()
+    search.run()
+    return search, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", metavar="CLIP=TARGET")
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--standin", type=Path, required=True)
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--identity-weight", type=float, default=1.0, help="the paper's example has 1, its default is 5")
+    parser.add_argument("--fixed", type=int, default=0, metavar="N")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--every", type=int, default=15)
+    parser.add_argument("--sheet", type=Path, help="a picture: first and last frame before and after, a row a clip")
+    args = parser.parse_args()
+
+    model, teachers, standin, rows = dva_core.load_model(args.model), Teachers(args.teachers), load_standin(args.standin), []
+    print("clip,target,iterations,seconds,first_loss,loss,male,male_after,age,age_after,identity_cosine,outside_square,outside_mask")
+    for number, entry in enumerate(args.clips):
+        path, target = entry.split("=")
+        clip = encode(path, model, steps=args.steps, every=args.every)
+        search, seconds = searched(clip, model, standin, target, args)
+        direction = search.direction()
+        before, after, strayed = [], [], []
+
+        def watch(index, row, original, result, crop, clip=clip, before=before, after=after, strayed=strayed):
+            if row is not None:
+                before.append(crop_face(original.rgb, clip.quads[row], TILE))
+                after.append(crop_face(result.rgb, clip.quads[row], TILE))
+                strayed.append(outside(clip, row, original.rgb, result.rgb))
+
+        with tempfile.TemporaryDirectory() as folder:
+            decode(apply_direction(clip, model, direction, args.scale), model, Path(folder) / "out.mkv", codec="ffv1", watch=watch)
+        before, after = np.stack(before), np.stack(after)
+        points = five_points(model.track_landmarks(to_images(before)).numpy() * TILE)
+        (age, male), (age_after, male_after) = teachers.age_male(before), teachers.age_male(after)
+        cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
+        told = [f"{np.median(values):.3f}" for values in (male, male_after, age, age_after)]
+        losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]
+        print(
+            ",".join([Path(path).stem, target, str(search.iterations), f"{seconds:.0f}", *losses, *told, f"{cosine:.3f}"]),
+            *np.max(strayed, 0),
+            sep=",",
+            flush=True,
+        )
+        strip = np.concatenate([picture for i in (0, -1) for picture in (before[i], after[i])], 1)
+        cv2.putText(strip, f"{Path(path).stem}: {target}", (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+        rows.append(strip)
+        if args.sheet:
+            save_picture(args.sheet, np.concatenate(rows))
+        if args.fixed and not number:
+            long, long_seconds = searched(clip, model, standin, target, args, settle=False, steps=args.fixed)
+            print(
+                f"# {long.iterations} fixed steps: {long_seconds:.0f} s, loss {long.best.loss:.4f}; stopped after {search.iterations}: "
+                f"{seconds:.0f} s, loss {search.best.loss:.4f}, {100 * (search.best.loss / long.best.loss - 1):+.2f} %",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
