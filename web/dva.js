@@ -5,6 +5,7 @@ import { addStyles, chain } from "./dom.js";
 import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
 import { addPlayer } from "./player.js";
+import { watchQueue } from "./preview.js";
 import { loadTexts } from "./text.js";
 
 const ADDITIONS = {
@@ -18,6 +19,7 @@ app.registerExtension({
 
   async init() {
     addStyles();
+    watchQueue();
     await loadTexts();
   },
 

@@ -2,11 +2,13 @@
 
 import { adopt, button, chain, el, guard, noteChange, setVisible } from "./dom.js";
 import { attributesOf, modelName } from "./models.js";
+import { preview, previewsBehind } from "./preview.js";
 import { attributeRow } from "./row.js";
 import { changed, format, keyOf, parse } from "./scales.js";
 import { attributeLabel, text } from "./text.js";
 
-const FOLDED = "dva_folded"; // in the node's properties, so that it is saved
+const FOLDED = "dva_folded"; // in the node's properties, so that they are saved
+const LIVE = "dva_live";
 const OPEN_HEIGHT = 240;
 const FOLDED_HEIGHT = 84;
 const ROW_HEIGHT = 26;
@@ -32,12 +34,13 @@ class Panel {
     this.fold = button("▾", text("panel.fold"), () => this.setFolded(!this.folded), { class: "dva-button dva-fold" });
     this.resetAll = button("↺", text("panel.reset_all"), () => this.commit(new Map()), { class: "dva-button dva-reset-all" });
     this.json = button("{ }", text("panel.json"), () => this.showText(this.area.hidden), { class: "dva-button dva-json", "aria-pressed": "false" });
+    this.live = button("◉", text("panel.live"), () => this.setLive(!this.node.properties[LIVE]), { class: "dva-button dva-live", "aria-pressed": "false" });
     this.area = el("textarea", { class: "dva-text", spellcheck: "false", rows: "3", "aria-label": text("panel.json"), hidden: "" });
     this.area.addEventListener("input", () => this.write(this.area.value));
     this.area.addEventListener("change", noteChange);
     this.note = el("div", { class: "dva-note", role: "status", hidden: "" });
     this.list = el("div", { class: "dva-list dva-scroll", "data-capture-wheel": "true" });
-    const bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.resetAll, this.json);
+    const bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.live, this.resetAll, this.json);
     this.element = el("div", { class: "dva-panel", role: "group", "aria-label": text("panel.title") }, bar, this.note, this.area, this.list);
     guard(this.element);
   }
@@ -120,7 +123,24 @@ class Panel {
     for (const [name, row] of this.rows) row.set(this.values.get(keyOf(this.values, name)) ?? 0, Boolean(error) || this.linked);
     this.resetAll.disabled = Boolean(error) || this.linked || !this.values.size;
     this.area.readOnly = this.linked;
+    this.showLive();
     this.filter();
+  }
+
+  /** The preview switch: of use only where a Preview Edit node shows this edit. */
+  showLive() {
+    const possible = previewsBehind(this.node).length > 0;
+    this.live.disabled = !possible;
+    this.live.title = text(possible ? "panel.live" : "panel.live_needs");
+    this.live.setAttribute("aria-pressed", String(possible && Boolean(this.node.properties[LIVE])));
+  }
+
+  setLive(live) {
+    if (live) this.node.properties[LIVE] = true;
+    else delete this.node.properties[LIVE];
+    this.showLive();
+    noteChange();
+    if (live) preview(this.node);
   }
 
   /** Folded: only what is changed. Searched for: only what is meant. */
@@ -163,6 +183,7 @@ class Panel {
   commit(values) {
     this.write(format(values));
     noteChange();
+    if (this.node.properties[LIVE]) preview(this.node);
   }
 
   write(json) {

@@ -1,0 +1,85 @@
+"""Brings locales/ up to date with the nodes: PYTHONPATH=tests python -m host.build_locales http://127.0.0.1:8188 (a ComfyUI with this pack).
+
+English is written anew from the nodes. Of the translations, what belongs to no node is dropped, and what is missing is listed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from .comfy_server import ROOT
+
+LOCALES = ROOT / "locales"
+PREFIX = "DVA"
+SPECIAL = "{}@|"  # have a meaning to the page's translator unless written as {'...'}
+
+
+def escaped(text: str) -> str:
+    return "".join(f"{{'{character}'}}" if character in SPECIAL else character for character in text)
+
+
+def definitions(info: dict[str, Any]) -> dict[str, Any]:
+    """What nodeDefs.json says in English, of the pack's nodes in /object_info."""
+    found = {}
+    for kind, node in sorted(info.items()):
+        if not kind.startswith(PREFIX):
+            continue
+        inputs = {
+            name: {"name": spec[1].get("display_name") or name, "tooltip": spec[1]["tooltip"]}
+            for group in ("required", "optional")
+            for name, spec in (node["input"].get(group) or {}).items()
+        }
+        tips = node["output_tooltips"] or []
+        outputs = {str(i): {"name": name, "tooltip": tip} for i, (name, tip) in enumerate(zip(node["output_name"], tips))}
+        texts = {"display_name": node["display_name"], "description": node["description"], "inputs": inputs, "outputs": outputs}
+        found[kind] = json.loads(json.dumps(texts), object_hook=lambda part: {k: escaped(v) if isinstance(v, str) else v for k, v in part.items()})
+    return found
+
+
+def paths(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The way to every text."""
+    for key, branch in tree.items():
+        if isinstance(branch, dict):
+            yield from paths(branch, (*above, key))
+        else:
+            yield (*above, key)
+
+
+def at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def kept(english: dict[str, Any], translated: dict[str, Any]) -> dict[str, Any]:
+    """`translated`, in the order of the English texts and without what these do not have."""
+    result: dict[str, Any] = {}
+    for path in paths(english):
+        text = at(translated, path)
+        if text:
+            branch = result
+            for key in path[:-1]:
+                branch = branch.setdefault(key, {})
+            branch[path[-1]] = text
+    return result
+
+
+def main(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/object_info") as answer:
+        english = definitions(json.load(answer))
+    for folder in sorted(LOCALES.iterdir()):
+        file = folder / "nodeDefs.json"
+        old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        new = english if folder.name == "en" else kept(english, old)
+        file.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for path in paths(english):
+            if at(new, path) is None:
+                sys.stdout.write(f"{folder.name} lacks {'.'.join(path)}: {at(english, path)}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
