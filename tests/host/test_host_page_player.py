@@ -1,0 +1,101 @@
+"""The before/after player on Decode DDIM, after a real run; and what is shown where there is nothing to compare."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .graphs import EXAMPLES, FRAMES, STEPS
+
+DECODE, PLAYER = "DVADecodeDDIM", ".dva-player.dva-ready"
+SHORT = {"steps": STEPS, "max_images": 4}
+STATE = """() => {
+    const [before, after] = ["before", "after"].map(side => document.querySelector(`.dva-player video.dva-${side}`));
+    return {before: before.currentTime, after: after.currentTime, ready: Math.min(before.readyState, after.readyState),
+            paused: after.paused, width: after.videoWidth, src: after.getAttribute("src"), muted: [before.muted, after.muted]};
+}"""
+
+
+def run(page, **values) -> None:
+    """Queues the graph from the page, and waits until it has ended."""
+    for name, value in values.items():
+        page.do(
+            "([name, value]) => app.graph.nodes.forEach(n => n.widgets?.forEach(w => { if (w.name === name) w.value = value; }))",
+            [name, value],
+        )
+    page.do("""() => {
+        window.dvaEnded = null;
+        for (const event of ["execution_success", "execution_error"])
+            app.api.addEventListener(event, ({detail}) => { window.dvaEnded = {event, said: detail.exception_message}; }, {once: true});
+        app.queuePrompt(0);
+    }""")
+    page.tab.wait_for_function("window.dvaEnded", timeout=300_000)
+    ended = page.do("() => window.dvaEnded")
+    assert ended["event"] == "execution_success", ended
+
+
+@pytest.fixture
+def player(page, mode):
+    graph = json.loads((EXAMPLES / "edit_by_attribute.json").read_text(encoding="utf-8"))
+    for node in graph["nodes"]:
+        node["pos"] = [2 * node["pos"][0], node["pos"][1]]
+    page.load(graph, DECODE)
+    run(page, **SHORT)
+    page.tab.locator(PLAYER).wait_for()
+    page.tab.wait_for_function(f"({STATE})().ready >= 2")
+    yield page
+    assert not page.errors
+
+
+def test_divider_time_and_release(player):
+    tab = player.tab
+    divider = tab.locator(".dva-divider")
+    assert divider.get_attribute("aria-valuenow") == "50"
+    player.picture(f"player_{'html' if player.html else 'canvas'}")
+    player.drag(".dva-stage", (0.5, 0.4), (0.25, 0.4))
+    assert abs(float(divider.get_attribute("aria-valuenow")) - 25) < 1
+    shown = tab.locator("video.dva-after").evaluate("video => getComputedStyle(video).clipPath")
+    assert shown.startswith("inset(") and "25" in shown.split("%")[0]
+    divider.press("ArrowRight")
+    assert abs(float(divider.get_attribute("aria-valuenow")) - 27) < 1
+    divider.press("End")
+    assert divider.get_attribute("aria-valuenow") == "100"
+    tab.locator(".dva-step").click()
+    tab.locator(".dva-step").click()
+    divider.press(".")
+    tab.wait_for_timeout(300)
+    state = player.do(STATE)
+    assert state["before"] == state["after"] == pytest.approx(3.5 / 25) and state["width"] > 0
+    assert f"4/{FRAMES}" in tab.locator(".dva-time").text_content()
+    tab.locator(".dva-step-back").click()
+    assert f"3/{FRAMES}" in tab.locator(".dva-time").text_content()
+    assert state["muted"] == [True, True]
+    tab.locator(".dva-mute").click()
+    assert player.do(STATE)["muted"] == [True, False]
+    tab.locator(".dva-mute").click()
+    tab.locator(".dva-play").click()
+    tab.wait_for_function(f"!({STATE})().paused")
+    tab.wait_for_timeout(700)  # longer than the clip: it has begun again
+    tab.locator(".dva-play").click()
+    state = player.do(STATE)
+    assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25
+    assert tab.locator(".video-preview, .comfy-img-preview").filter(visible=True).count() == 0, "the page's own preview is beside it"
+
+
+def test_videos_are_let_go(player):
+    """By the next result, and with the node; without a comparison the page shows its own preview."""
+    first = player.do(STATE)["src"]
+    run(player, quality=25)
+    player.tab.wait_for_function(f"({STATE})().src !== {json.dumps(first)}")
+    player.do("() => { window.dvaVideos = [...document.querySelectorAll('.dva-player video')]; }")
+    run(player, compare=False)
+    player.tab.locator(PLAYER).wait_for(state="detached")
+    if not (player.html and player.front_end < (1, 30)):  # whose first HTML nodes show no videos
+        player.tab.locator(".lg-node-content video, .comfy-img-preview video").first.wait_for()
+    player.picture(f"player_none_{'html' if player.html else 'canvas'}")
+    assert player.do("() => dvaVideos.map(video => video.getAttribute('src'))") == [None, None]
+    run(player, compare=True)
+    player.tab.locator(PLAYER).wait_for()
+    player.do(f"() => app.graph.remove(app.graph.nodes.find(n => n.type === '{DECODE}'))")
+    assert player.do("() => dvaVideos.map(video => [video.getAttribute('src'), video.networkState])") == [[None, 0]] * 2
