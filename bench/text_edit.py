@@ -6,7 +6,7 @@ largest change of a pixel outside the face's square, and inside it outside the m
 also run for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
 
 python bench/text_standin.py --data ../shared/data/faces128 --epochs 25 -o standin.safetensors
-python bench/text_edit.py CLIP=TARGET... --standin standin.safetensors --teachers ../shared/data/teachers [--fixed 400] [--sheet FILE.png]
+python bench/text_edit.py CLIP=TARGET... --standin standin.safetensors --teachers ../shared/data/teachers --scale 1
 """
 
 from __future__ import annotations
@@ -56,52 +56,56 @@ def searched(clip, model, standin, target: str, args, **settings):
     return search, time.perf_counter() - began
 
 
+def decoded(clip, edited, model) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Face squares before and after, and the largest changes where nothing should change."""
+    before, after, strayed = [], [], []
+
+    def watch(index, row, original, result, crop):
+        if row is not None:
+            before.append(crop_face(original.rgb, clip.quads[row], TILE))
+            after.append(crop_face(result.rgb, clip.quads[row], TILE))
+            strayed.append(outside(clip, row, original.rgb, result.rgb))
+
+    with tempfile.TemporaryDirectory() as folder:
+        decode(edited, model, Path(folder) / "out.mkv", codec="ffv1", watch=watch)
+    return np.stack(before), np.stack(after), tuple(np.max(strayed, 0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", metavar="CLIP=TARGET")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--standin", type=Path, required=True)
     parser.add_argument("--teachers", type=Path, required=True)
-    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--scale", type=float, action="append", help="repeat for several (default 1)")
     parser.add_argument("--identity-weight", type=float, default=1.0, help="the paper's example has 1, its default is 5")
     parser.add_argument("--fixed", type=int, default=0, metavar="N")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--every", type=int, default=15)
-    parser.add_argument("--sheet", type=Path, help="a picture: first and last frame before and after, a row a clip")
+    parser.add_argument("--sheet", type=Path, help="a picture: the middle frame before and after, a row a clip")
     args = parser.parse_args()
 
     model, teachers, standin, rows = dva_core.load_model(args.model), Teachers(args.teachers), load_standin(args.standin), []
-    print("clip,target,iterations,seconds,first_loss,loss,male,male_after,age,age_after,identity_cosine,outside_square,outside_mask")
+    print("clip,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,identity_cosine,outside_square,outside_mask")
     for number, entry in enumerate(args.clips):
         path, target = entry.split("=")
         clip = encode(path, model, steps=args.steps, every=args.every)
         search, seconds = searched(clip, model, standin, target, args)
         direction = search.direction()
-        before, after, strayed = [], [], []
-
-        def watch(index, row, original, result, crop, clip=clip, before=before, after=after, strayed=strayed):
-            if row is not None:
-                before.append(crop_face(original.rgb, clip.quads[row], TILE))
-                after.append(crop_face(result.rgb, clip.quads[row], TILE))
-                strayed.append(outside(clip, row, original.rgb, result.rgb))
-
-        with tempfile.TemporaryDirectory() as folder:
-            decode(apply_direction(clip, model, direction, args.scale), model, Path(folder) / "out.mkv", codec="ffv1", watch=watch)
-        before, after = np.stack(before), np.stack(after)
-        points = five_points(model.track_landmarks(to_images(before)).numpy() * TILE)
-        (age, male), (age_after, male_after) = teachers.age_male(before), teachers.age_male(after)
-        cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
-        told = [f"{np.median(values):.3f}" for values in (male, male_after, age, age_after)]
-        losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]
-        print(
-            ",".join([Path(path).stem, target, str(search.iterations), f"{seconds:.0f}", *losses, *told, f"{cosine:.3f}"]),
-            *np.max(strayed, 0),
-            sep=",",
-            flush=True,
-        )
-        strip = np.concatenate([picture for i in (0, -1) for picture in (before[i], after[i])], 1)
-        cv2.putText(strip, f"{Path(path).stem}: {target}", (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-        rows.append(strip)
+        strip = []
+        for scale in args.scale or [1.0]:
+            before, after, strayed = decoded(clip, apply_direction(clip, model, direction, scale), model)
+            points = five_points(model.track_landmarks(to_images(before)).numpy() * TILE)
+            (age, male), (age_after, male_after) = teachers.age_male(before), teachers.age_male(after)
+            cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
+            told = [f"{np.median(values):.3f}" for values in (male, male_after, age, age_after)]
+            losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]
+            facts = [Path(path).stem, target, f"{scale:g}", str(search.iterations), f"{seconds:.0f}", *losses, *told, f"{cosine:.3f}"]
+            print(",".join([*facts, *map(str, strayed)]), flush=True)
+            strip += [before[len(before) // 2]] * (not strip) + [after[len(after) // 2]]
+        row = np.concatenate(strip, 1)
+        cv2.putText(row, f"{Path(path).stem}: {target}", (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+        rows.append(row)
         if args.sheet:
             save_picture(args.sheet, np.concatenate(rows))
         if args.fixed and not number:

@@ -17,7 +17,7 @@ from typing import NoReturn
 from . import __version__
 from .errors import DVAError
 
-SIGNED = ("--scale", "--scales", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
+SIGNED = ("--scale", "--scales", "--factor", "--frame", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> Parser:
-    from .commands import bundles, clips, demo, evaluate, looks, own
+    from .commands import bundles, clips, demo, directions, evaluate, looks, own
 
     parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (clips, bundles, own, looks, demo, evaluate):
+    for module in (clips, bundles, directions, own, looks, demo, evaluate):
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from brightness import SIZE, Brightness
 from bundles import IDENTITY, write_tiny
 
 from dva_core.decomposition import ClipInfo, Decomposition, array_specs
@@ -16,31 +17,8 @@ from dva_core.errors import DVAError
 from dva_core.loader import load_model
 from dva_core.tensorfile import TensorMemory
 
-FRAMES, SIZE, CROP, MOTION = 4, 16, 32, 102
+FRAMES, CROP, MOTION = 4, 32, 102
 QUICK = {"steps": 8, "settle": False, "images": 3}
-
-
-class Brightness:
-    """Feature 0 is how bright the left half is against the right one, the others are random projections of the image."""
-
-    name = "brightness"
-
-    @torch.inference_mode(False)
-    def __init__(self):
-        weight = 0.3 * torch.randn(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) / SIZE
-        weight[0, :, :, : SIZE // 2], weight[0, :, :, SIZE // 2 :] = 0.02, -0.02
-        self.weight = weight.flatten(1)
-        self.seen = []
-
-    def encode_images(self, images):
-        self.seen.append(len(images))
-        return F.pad(images.flatten(1) @ self.weight.T, (0, 1), value=1.0)
-
-    def encode_texts(self, texts):
-        features = torch.zeros(len(texts), 7)
-        features[:, -1] = 1
-        features[:, 0] = torch.tensor([float("left" in words) - float("right" in words) for words in map(str.split, texts)])
-        return features
 
 
 def score(images: np.ndarray) -> float:

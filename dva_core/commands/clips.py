@@ -9,8 +9,9 @@ from typing import Any
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
 from ..diffusion.solvers import SOLVERS
-from ..edit import AttributeSet, apply_attributes
+from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
+from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
 from ..finder import parse_face
 from ..loader import STARTER, load_model
@@ -28,6 +29,13 @@ def add_commands(commands) -> None:
     edit = commands.add_parser("edit", help="change attributes of the face in a video", description=EDIT)
     edit.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a CLIP.safetensors that `encode` wrote")
     edit.add_argument("--attribute", action="append", default=[], metavar="NAME", help="what to change; repeat with --scale for several")
+    edit.add_argument(
+        "--direction",
+        action="append",
+        dest="attribute",
+        metavar="FILE",
+        help="the same with a direction's file, that `text`, `own-attribute`, `expression` or `direction` wrote",
+    )
     edit.add_argument(
         "--scale",
         action="append",
@@ -102,7 +110,11 @@ def run_edit(args: argparse.Namespace) -> None:
         refuse_encoding_settings(args)
         clip.find_source(args.video)
     model = open_model(args)
-    scales = AttributeSet.from_model(model).check(scales)
+    directions = {name: Direction.load(name) for name in scales if is_direction(name)}
+    for name, direction in directions.items():
+        check_encoder(direction, model)
+        check_scale_of(direction.name, scales[name], direction.range)
+    attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
     if clip is not None:
         check_model(clip, model)
     say(describe(model))
@@ -110,7 +122,9 @@ def run_edit(args: argparse.Namespace) -> None:
     with Bars() as bars:
         if clip is None:
             clip = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
-        edited = apply_attributes(clip, model, scales, normalize=args.normalize)
+        edited = apply_attributes(clip, model, attributes, normalize=args.normalize) if attributes else clip
+        for name, direction in directions.items():
+            edited = apply_direction(edited, model, direction, scales[name])
         if keeps_clip(args):
             edited.save(args.output)
             bars.close()
@@ -205,10 +219,15 @@ def paired(names: list[str], scales: list[str]) -> dict[str, Scale]:
     if not names:
         raise DVAError("Nothing to change was named; give --attribute NAME --scale S.")
     if len(names) != len(scales):
-        raise DVAError(f"There are {len(names)} --attribute and {len(scales)} --scale; give one scale for each attribute.")
+        given = "--attribute and --direction" if any(map(is_direction, names)) else "--attribute"
+        raise DVAError(f"There are {len(names)} {given} and {len(scales)} --scale; give one scale for each attribute.")
     if len({name.lower() for name in names}) < len(names):
         raise DVAError("An attribute is named twice; give each once.")
     return {name: parse_text(scale, f"--scale of {name}") for name, scale in zip(names, scales)}
+
+
+def is_direction(name: str) -> bool:
+    return Path(name).suffix == SUFFIX
 
 
 def keeps_clip(args: argparse.Namespace) -> bool:

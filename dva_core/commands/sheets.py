@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,15 @@ class SheetMaker:
 
     def title(self) -> str:
         """The edits, in words."""
-        scales = [f"{name} {in_words(scale)}" for op in self.clip.operations for name, scale in op.get("scales", {}).items()]
+        scales = [f"{name} {in_words(scale)}" for op in self.clip.operations for name, scale in edits_of(op).items()]
         return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.steps} steps, {self.clip.info.solver})"
+
+
+def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> scale of what an operation changes: attributes, or a direction."""
+    if operation.get("name") == "direction":
+        return {operation["direction"]["name"]: operation["scale"]}
+    return operation.get("scales", {})
 
 
 def in_words(scale: Any) -> str:

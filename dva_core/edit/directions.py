@@ -74,6 +74,8 @@ class Direction:
         how = {
             "text": f'from the text "{made.get("target")}" (instead of "{made.get("source")}")',
             "attribute": "a trained attribute of the model",
+            "pictures": f"from {made.get('with')} pictures with it and {made.get('without')} without",
+            "frames": "from two frames of a clip",
             "scaled": "a multiple of another",
             "added": f"the sum of {', '.join(map(str, made.get('of', ())))}",
             "orthogonal": f"made independent of {', '.join(map(str, list(made.get('of', ()))[1:]))}",

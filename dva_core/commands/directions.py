@@ -1,0 +1,167 @@
+"""`text` and `direction`: find an edit from two texts, and work with edits kept as small files."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ..decomposition import Decomposition, check_model
+from ..edit.attributes import AttributeSet
+from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
+from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity_std, orthogonal_to, scaled
+from ..edit.scores import measure, table
+from ..errors import DVAError
+from ..pipeline import encode
+from .clips import add_common, is_decomposition, open_model
+from .terminal import Bars, answer, check_input, check_writable, describe, say, show
+
+
+def add_commands(commands) -> None:
+    text = commands.add_parser("text", help="find what changes a face from one text to another (CLIP)", description=TEXT)
+    text.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a CLIP.safetensors that `encode` wrote")
+    text.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors", help="for `edit --direction`")
+    text.add_argument("--target", required=True, metavar="TEXT", help='what shall be seen, such as "face with beard"')
+    text.add_argument("--source", default="face", metavar="TEXT", help='what is seen now, said alike (default "face")')
+    search = text.add_argument_group("search")
+    search.add_argument("--frame", action="append", type=int, metavar="N", help="the frame to look at (default 0); repeat for several")
+    search.add_argument("--images", type=int, default=5, metavar="S", help="intermediate images a frame (default 5)")
+    search.add_argument("--iterations", type=int, default=2000, metavar="N", help="Adam's steps at the most (default 2000)")
+    search.add_argument("--all-iterations", action="store_true", help="do not stop when the loss has settled (as the paper)")
+    search.add_argument("--clip-weight", type=float, default=3.0, metavar="W", help="of the text (default 3)")
+    search.add_argument("--identity-weight", type=float, default=5.0, metavar="W", help="of staying the same person (default 5)")
+    search.add_argument("--l1-weight", type=float, default=5.0, metavar="W", help="of the face's pixels staying (default 5)")
+    search.add_argument("--learning-rate", type=float, default=0.002, metavar="R", help="default 0.002")
+    search.add_argument("--seed", type=int, default=0, metavar="N", help="where the search begins (default 0)")
+    search.add_argument("--save-memory", action="store_true", help="one image at a time; slower")
+    search.add_argument("--clip", default=DEFAULT, metavar="NAME", help=f"open_clip's name of the image-text model (default {DEFAULT})")
+    search.add_argument(
+        "--clip-weights", metavar="FILE", help=f"its .safetensors (default: looked for in `{FOLDER}` of the models' folders)"
+    )
+    add_common(text)
+    text.set_defaults(run=run_text)
+
+    direction = commands.add_parser("direction", help="show, add, scale and purify directions", description=DIRECTION)
+    direction.add_argument("directions", nargs="+", metavar="DIRECTION", help="a file, or an attribute of the model by name")
+    direction.add_argument("--factor", action="append", type=float, default=[], metavar="F", help="one a direction (default 1): adds them")
+    direction.add_argument(
+        "--without", action="append", default=[], metavar="DIRECTION", help="make the sum orthogonal to this file or attribute; repeat"
+    )
+    direction.add_argument("--name", metavar="TEXT", help="what to call it")
+    direction.add_argument("-o", "--output", metavar="DIRECTION.safetensors", help="where to keep it")
+    direction.add_argument("--on", metavar="CLIP.safetensors", help="measure it on this clip's identity (default: the mean person)")
+    direction.add_argument("--scale", type=float, default=1.0, metavar="S", help="measure it at this scale (default 1)")
+    add_common(direction)
+    direction.set_defaults(run=run_direction)
+
+
+TEXT = "Searches for the step of the identity that changes a face from what one text says to what another says (Kim et al. 2023, sec. 3.4)."
+DIRECTION = "Tells what a direction does to every attribute; with several, or with --factor or --without, makes a new one of them."
+
+
+def run_text(args: argparse.Namespace) -> None:
+    from ..edit.clip import text_search
+
+    source, out = check_input(args.input), check_direction_name(args.output)
+    import_open_clip()
+    if args.clip_weights is None:
+        find_weights(args.clip)  # said before any work
+    frames = args.frame or [0]
+    model = open_model(args)
+    say(describe(model))
+    with Bars() as bars:
+        clip = Decomposition.load(source) if is_decomposition(source) else None
+        if clip is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
+            clip = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
+        search = text_search(
+            clip,
+            model,
+            args.source,
+            args.target,
+            clip=args.clip,
+            weights=args.clip_weights,
+            frames=frames,
+            images=args.images,
+            steps=args.iterations,
+            settle=not args.all_iterations,
+            clip_weight=args.clip_weight,
+            identity_weight=args.identity_weight,
+            l1_weight=args.l1_weight,
+            learning_rate=args.learning_rate,
+            seed=args.seed,
+            checkpoint=args.save_memory,
+        )
+        began = time.perf_counter()
+        ended_early = False
+        try:
+            search.run(bars)
+        except KeyboardInterrupt:
+            if search.best.step is None:
+                raise
+            ended_early = True
+    direction = search.direction()
+    direction.save(out)
+    seconds = time.perf_counter() - began
+    result = {
+        "output": str(out),
+        "iterations": search.iterations,
+        "ended_early": ended_early,
+        "loss": [search.history[0], search.best.loss],
+        "parts": search.best.parts,
+        "seconds": round(seconds, 1),
+        "made": direction.made,
+    }
+    how = "ended early, the best so far" if ended_early else f"{seconds:.0f} s"
+    answer(
+        result,
+        args.json,
+        f"Loss {search.history[0]:.3f} -> {search.best.loss:.3f} in {search.iterations} iterations ({how}).\n"
+        f"Wrote {out}; apply it with `edit {args.input} --direction {out} --scale 1 -o OUTPUT`.",
+    )
+
+
+def run_direction(args: argparse.Namespace) -> None:
+    if args.output:
+        check_direction_name(args.output)
+    model = open_model(args)
+    given, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
+    direction = given[0]
+    if len(given) > 1 or len(args.factor) > 1:
+        direction = added(given, args.factor or None)
+    elif args.factor:
+        direction = scaled(direction, args.factor[0])
+    direction = orthogonal_to(direction, others, identity_std(model))
+    if args.name:
+        direction = replace(direction, name=args.name)
+    if args.output:
+        direction.save(args.output)
+    scores = measure(direction, model, identity_to_measure(args, model), args.scale)
+    if args.json:
+        facts = {key: value for key, value in direction.to_json().items() if key != "vector"}
+        answer({**facts, "output": args.output, "scores": [score._asdict() for score in scores]}, True, "")
+        return
+    show(f"{direction.about}\nAt scale {args.scale:g}:\n{table(scores)}")
+    if args.output:
+        say(f"Wrote {args.output}; apply it with `edit INPUT --direction {args.output} --scale 1 -o OUTPUT`.")
+
+
+def find_direction(entry: str, model) -> Direction:
+    """The direction in the file `entry`, or the model's attribute of that name. DVAError where it is neither."""
+    return Direction.load(entry) if Path(entry).suffix == SUFFIX else from_attribute(model, entry)
+
+
+def identity_to_measure(args: argparse.Namespace, model):
+    """[D]: of the clip given, else the mean person of the attributes' training, else a vector of ones."""
+    if args.on:
+        clip = Decomposition.load(check_input(args.on))
+        check_model(clip, model)
+        return clip.current_z_id
+    tensors = AttributeSet.from_model(model).tensors
+    return tensors["identity.mean"].reshape(-1) if "identity.mean" in tensors else identity_std(model)
+
+
+def check_direction_name(path: str) -> Path:
+    if Path(path).suffix != SUFFIX:
+        raise DVAError(f"A direction needs a name that ends in {SUFFIX}; call it {Path(path).with_suffix(SUFFIX)}.")
+    return check_writable(path)
