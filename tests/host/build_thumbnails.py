@@ -1,4 +1,4 @@
-"""Runs the examples in a ComfyUI of their own and writes their thumbnails: PYTHONPATH=tests python -m host.build_thumbnails
+"""Runs the examples in a ComfyUI of their own and writes their thumbnails: PYTHONPATH=.:tests python -m host.build_thumbnails
 
 The person is the demo's (NASA's portrait of Eileen Collins, public domain), the other one a synthetic face (SFHQ, MIT).
 """
@@ -19,7 +19,7 @@ from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 from .comfy_server import Server, comfy_python, find_comfy
 from .graphs import EXAMPLES, example, of_class, quick
 
-FRAMES, STEPS, MOMENT, TILE, GAP = 12, 20, 8, 256, 6
+FRAMES, EVERY, STEPS, MOMENT, TILE, GAP = 12, 4, 20, -1, 256, 6  # three frames are run, the last is shown
 OTHER = "data/faces128/00000.jpg"
 
 
@@ -49,9 +49,10 @@ def main() -> None:
             make_clip(server.base / "input" / "face.mp4", FRAMES)
             make_other(server.base / "input" / "other.mp4")
             for path in sorted(EXAMPLES.glob("*.json")):
-                prompt = quick(example(path.stem), steps=STEPS, quality=10)
-                answer = server.run(prompt, 3600)
-                assert answer.succeeded, answer.error
+                prompt = quick(example(path.stem), steps=STEPS, every=EVERY, quality=10)
+                answer = server.run(prompt, 600)
+                if not answer.succeeded:
+                    raise RuntimeError(f"{path.name}: {answer.error}")
                 decoded = [answer.outputs[key] for key in of_class(prompt, "DVADecodeDDIM")]
                 shown = [decoded[0]["dva_before"][0], *(outputs["images"][0] for outputs in decoded)]
                 white = np.full((TILE, GAP, 3), 255, np.uint8)

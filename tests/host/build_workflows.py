@@ -1,5 +1,7 @@
-"""Writes example_workflows/: PYTHONPATH=tests python -m host.build_workflows http://127.0.0.1:8188 (a ComfyUI with this pack, on a "
-"CPU)."""
+"""Writes example_workflows/: PYTHONPATH=.:tests python -m host.build_workflows http://127.0.0.1:8188 (a ComfyUI with this pack).
+
+A version after the address also freezes copies in saved/, as the promise not to break them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from .workflows import to_page, widget_names
 
 OUT = Path(__file__).resolve().parents[2] / "example_workflows"
 SAVED = Path(__file__).resolve().parent / "saved"
-COLUMN = 380
+COLUMN, ROW = 380, 880  # a row is as high as Decode DDIM with its player and the face it has worked on
 
 ENCODE = {
     "steps": 20,
@@ -43,10 +45,10 @@ class Graph:
         self.places[key] = (round(column * COLUMN), round(row))
         return key
 
-    def clip(self, model: str, file: str, row: float = 160) -> str:
+    def clip(self, model: str, file: str, row: float = 0) -> str:
         """Load Video and Encode Decomposed."""
-        video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row, file=file, start=0.0, length=0.0, every=1)
-        return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row - 160, model=[model, 0], video=[video, 0], **ENCODE)
+        video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row + 190, file=file, start=0.0, length=0.0, every=1)
+        return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row, model=[model, 0], video=[video, 0], **ENCODE)
 
     def edit(self, clip: str, model: str, row: float, title: str = "Edit Identity (Classifier)", **scales: float) -> str:
         inputs = {"decomposition": [clip, 0], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
@@ -80,10 +82,10 @@ def several_attributes() -> Graph:
     )
     model = graph.model()
     clip = graph.clip(model, "face.mp4")
-    for row, name, scales in ((0, "younger", {"Young": 0.8, "Smiling": 0.5}), (620, "older", {"Young": -0.8, "Beard": 0.5})):
+    for row, name, scales in ((0, "younger", {"Young": 0.8, "Smiling": 0.5}), (ROW, "older", {"Young": -0.8, "Beard": 0.5})):
         decoded = graph.show(graph.edit(clip, model, row, name.capitalize(), **scales), model, row, name)
         side = {"direction": "right", "match_image_size": True, "spacing_width": 4, "spacing_color": "white"}
-        pair = graph.add("ImageStitch", "Before and after", 4, row + 420, image1=[decoded, 1], image2=[decoded, 2], **side)
+        pair = graph.add("ImageStitch", "Before and after", 4, row + 490, image1=[decoded, 1], image2=[decoded, 2], **side)
         graph.add("PreviewImage", "Crops", 5, row, images=[pair, 0])
     return graph
 
@@ -95,24 +97,23 @@ def encode_once() -> Graph:
     )
     model = graph.model()
     clip = graph.clip(model, "face.mp4")
-    graph.add("DVASaveDecomposition", "Save Decomposition", 2, -160, decomposition=[clip, 0], filename_prefix="dva/clip")
+    graph.add("DVASaveDecomposition", "Save Decomposition", 2, -190, decomposition=[clip, 0], filename_prefix="dva/clip")
     for row, (name, scales) in enumerate({"younger": {"Young": 0.8}, "male": {"Male": 0.8}, "smiling": {"Smiling": 0.8}}.items()):
-        graph.show(graph.edit(clip, model, 420 * row, name.capitalize(), **scales), model, 420 * row, name)
+        graph.show(graph.edit(clip, model, ROW * row, name.capitalize(), **scales), model, ROW * row, name)
     return graph
 
 
 def switch() -> Graph:
     graph = Graph(
         "## Switch identity and motion\n\nTwo clips, taken apart by the same model. Above, the first clip with the other person's "
-        "identity; "
-        "below, the first person with the other's pose and expression. The shorter clip is repeated."
+        "identity; below, the first person with the other's pose and expression. The shorter clip is repeated."
     )
     model = graph.model()
-    clip, other = graph.clip(model, "face.mp4"), graph.clip(model, "other.mp4", 900)
+    clip, other = graph.clip(model, "face.mp4"), graph.clip(model, "other.mp4", ROW)
     for row, (feature, title) in enumerate({"identity": "Identity of the other", "motion": "Motion of the other"}.items()):
         choice = {name: name == feature for name in ("identity", "motion", "background", "random_noise")}
         inputs = {"decomposition": [clip, 0], "model": [model, 0], "other": [other, 0], **choice, "seed": 0}
-        graph.show(graph.add("DVASwitchFeatures", title, 2, 480 * row, **inputs), model, 480 * row, f"switched_{feature}")
+        graph.show(graph.add("DVASwitchFeatures", title, 2, ROW * row, **inputs), model, ROW * row, f"switched_{feature}")
     return graph
 
 

