@@ -18,7 +18,7 @@ import numpy as np
 from .errors import MissingDependencyError
 from .video import Frame, VideoInfo, VideoWriter
 
-FRAMES, RATE, SOUND_RATE = 48, 25, 44100
+FRAMES, RATE, SOUND_RATE = 40, 25, 44100
 HEAD, NECK = np.array([227.0, 104.0]), np.array([222.0, 188.0])  # places in the picture, pixels
 NOSE, MOUTH, LOWER_LIP = np.array([223.0, 126.0]), np.array([223.0, 143.0]), np.array([222.0, 151.0])
 EYES = np.array([[202.5, 100.5], [248.0, 103.0]])

@@ -56,4 +56,5 @@ def run_demo(args: argparse.Namespace) -> None:
     files = sorted(str(path) for path in folder.iterdir())
     seconds = round(clock.total, 1)
     text = f"Wrote {', '.join(files)} in {seconds} s; look at {folder / 'sheet.png'}."
-    answer({"files": files, "frames": FRAMES, "seconds": seconds}, args.json, text)
+    phases = {phase: round(spent, 2) for phase, spent in clock.seconds.items()}
+    answer({"files": files, "frames": FRAMES, "seconds": seconds, "phases": phases}, args.json, text)
