@@ -1,0 +1,116 @@
+"""What every attribute of a model does at many scales: the teacher's score, identity kept, and that nothing changes outside the mask.
+
+python bench/attributes.py CLIP... --model starter --teachers ../shared/data/teachers -o attributes.csv
+
+A few frames of each clip are encoded once, or read from CLIP.safetensors files. All edits of a frame are decoded in one batch and
+pasted into the source's frame. The teachers know age and sex (age_gender) and the smile (expression); the other attributes
+are scored by the model's own classifier on the edited face. Scores are the median over the frames of a clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import dva_core
+from dva_core.decomposition import Decomposition
+from dva_core.edit import AttributeSet, apply_attributes
+from dva_core.edit.scores import logits
+from dva_core.evaluate.judges import Judge, teacher_judge
+from dva_core.evaluate.metrics import tg_id, tl_id
+from dva_core.faces.align import crop_face
+from dva_core.faces.composite import paste
+from dva_core.finder import to_images
+from dva_core.pipeline import Clip, SoftMasks, decode_crops
+from dva_core.sheet import moments
+from dva_core.train.teachers import Teachers
+
+TEACHERS = {"Young": "age", "Male": "male", "Smiling": "smile"}
+FALLS = {"Young"}  # the teacher's score (age) falls when the scale rises
+
+
+def scores(model, attributes: AttributeSet, teachers: Teachers, name: str, squares: np.ndarray) -> np.ndarray:
+    """[n] of face squares uint8 [n, 256, 256, 3]: the teacher's score of `name`, or the model's own logit."""
+    kind = TEACHERS.get(name)
+    if kind == "smile":
+        return teachers.expression(squares)[:, 1]
+    if kind is not None:
+        return teachers.age_male(squares)[kind == "male"]
+    if attributes[name].space == "motion":
+        shift, motion = attributes.shift(name), model.encode_motion(to_images(squares)).numpy()
+        return motion @ shift / (shift @ shift)
+    return np.array([logits(attributes, z)[name] for z in model.encode_identity(to_images(squares)).numpy()])
+
+
+def at_scale(
+    clip: Decomposition, model, judge: Judge, edit: dict[str, float], frames: dict[int, np.ndarray], masks: SoftMasks
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Face squares [n, 256, 256, 3] of the edited frames, the judge's vectors [n, D], and how many values changed outside the mask."""
+    squares, outside, rows = [], 0, list(frames)
+    for row, crop in zip(rows, decode_crops(apply_attributes(clip, model, edit), model, rows)):
+        rebuilt = clip.rebuilt[row].astype(np.float32)
+        pasted, inside = paste(frames[row], clip.quads[row], crop.astype(np.float32), rebuilt, masks[row])
+        outside += int((pasted != frames[row])[~inside].sum())
+        squares.append(crop_face(pasted, clip.quads[row], 256))
+    return np.stack(squares), unit(judge.embed(np.stack(squares))), outside
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def frames_of(clip: Decomposition, rows: list[int]) -> dict[int, np.ndarray]:
+    """The source's frames of these rows."""
+    wanted = {int(clip.frame_index[row]): row for row in rows}
+    with Clip.of(clip.find_source(), clip.info) as frames:
+        return {wanted[i]: frame.rgb for i, frame in enumerate(frames) if i in wanted}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--attribute", action="append", default=[], help="repeat for several (default: all)")
+    parser.add_argument("--scales", type=float, nargs="+", default=[-0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8])
+    parser.add_argument("--frames", type=int, default=5, help="of each clip")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--every", type=int, default=15, help="encode each n-th frame of a video")
+    parser.add_argument("-o", "--out", type=Path, help="the table (default: stdout)")
+    args = parser.parse_args()
+
+    model, teachers = dva_core.load_model(args.model), Teachers(args.teachers)
+    judge = teacher_judge(model, args.teachers)
+    attributes = AttributeSet.from_model(model)
+    names, scales = args.attribute or attributes.names, sorted({*args.scales, 0.0})
+    out = args.out.open("w", newline="") if args.out else sys.stdout
+    table = csv.writer(out)
+    table.writerow(["clip", "attribute", "score", "scale", "value", "change", "identity_cosine", "tl_id", "tg_id", "changed_outside_mask"])
+    monotone: dict[str, list[bool]] = {name: [] for name in names}
+    for path in args.clips:
+        clip = (
+            Decomposition.load(path) if path.suffix == ".safetensors" else dva_core.encode(path, model, steps=args.steps, every=args.every)
+        )
+        rows = moments(clip.faces, args.frames)
+        frames, masks = frames_of(clip, rows), SoftMasks(clip)
+        before = unit(judge.embed(np.stack([crop_face(frames[row], clip.quads[row], 256) for row in rows])))
+        for name in names:
+            found = {scale: at_scale(clip, model, judge, {name: scale}, frames, masks) for scale in scales}
+            values = {scale: float(np.median(scores(model, attributes, teachers, name, one[0]))) for scale, one in found.items()}
+            for scale, (_, vectors, outside) in found.items():
+                likeness = [(vectors * before).sum(1).mean(), tl_id(before, vectors), tg_id(before, vectors)]
+                figures = [values[scale], values[scale] - values[0.0], *likeness]
+                table.writerow([path.stem, name, TEACHERS.get(name, "own"), scale, *(f"{v:.3f}" for v in figures), outside])
+            out.flush()
+            steps = np.diff([values[scale] for scale in scales]) * (-1 if name in FALLS else 1)
+            monotone[name].append(bool((steps >= -1e-3).all()))
+    for name, found in monotone.items():
+        print(f"{name:<22} monotone on {sum(found)} of {len(found)} clips", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
