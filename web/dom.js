@@ -20,6 +20,15 @@ export function button(text, label, onClick, props = {}) {
   return el("button", { type: "button", class: "dva-button", text, title: label, "aria-label": label, on: { click: onClick }, ...props });
 }
 
+/** A button's picture: an SVG path in a square of 16. Fonts do not have the signs of a player everywhere. */
+export function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  svg.firstChild.setAttribute("d", path);
+  return svg;
+}
+
 /** Shows or hides a widget of a node on the canvas, without leaving a gap. */
 export function setVisible(widget, visible) {
   widget.hidden = !visible;

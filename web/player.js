@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { adopt, button, chain, el, guard, setVisible } from "./dom.js";
+import { adopt, button, chain, el, guard, icon, setVisible } from "./dom.js";
 import { Pair } from "./pair.js";
 import { slider } from "./slider.js";
 import { text } from "./text.js";
@@ -10,6 +10,17 @@ import { text } from "./text.js";
 const CONTROLS_HEIGHT = 28 + 20; // with the widget's margins
 const LOWEST = 80;
 const STEP = 2;
+const LIVE_PREVIEW = "$$canvas-image-preview"; // the page's own widgets
+const VIDEO_PREVIEW = "video-preview";
+const ICONS = {
+  play: "M4 2l9 6-9 6z",
+  pause: "M4 2h3v12H4zM9 2h3v12H9z",
+  back: "M3 2h2v12H3zM13 2v12L6 8z",
+  next: "M11 2h2v12h-2zM3 2v12l7-6z",
+  loop: "M8 2a6 6 0 1 0 6 6h-2a4 4 0 1 1-4-4v3l5-4-5-4z",
+  mute: "M1 6h3l4-4v12l-4-4H1zM10 5l5 5-1 1-5-5zM14 5l1 1-5 5-1-1z",
+  sound: "M1 6h3l4-4v12l-4-4H1zM10 4a4 4 0 0 1 0 8v-2a2 2 0 0 0 0-4z",
+};
 
 export function addPlayer(node) {
   new Player(node).attach();
@@ -22,11 +33,14 @@ class Player {
     this.divider = el("div", { class: "dva-divider", role: "slider", tabindex: "0", "aria-label": text("player.divider"), "aria-valuemin": 0, "aria-valuemax": 100 });
     const tags = ["before", "after"].map((side) => el("span", { class: `dva-tag dva-tag-${side}`, text: text(`player.${side}`) }));
     this.stage = el("div", { class: "dva-stage" }, this.pair.before, this.pair.after, ...tags, this.divider);
-    this.playing = button("▶", text("player.play"), () => (this.pair.after.paused ? this.pair.play() : this.pair.pause()), { class: "dva-button dva-play" });
-    const back = button("⏴", text("player.back"), () => this.pair.step(-1), { class: "dva-button dva-step-back" });
-    const next = button("⏵", text("player.next"), () => this.pair.step(1), { class: "dva-button dva-step" });
-    this.loop = button("⟳", text("player.loop"), () => ((this.pair.loop = !this.pair.loop), this.tick()), { class: "dva-button dva-loop" });
-    this.mute = button("🔇", text("player.mute"), () => ((this.pair.after.muted = !this.pair.after.muted), this.tick()), { class: "dva-button dva-mute" });
+    this.playing = button("", text("player.play"), () => (this.pair.after.paused ? this.pair.play() : this.pair.pause()), { class: "dva-button dva-play" });
+    const back = button("", text("player.back"), () => this.pair.step(-1), { class: "dva-button dva-step-back" });
+    const next = button("", text("player.next"), () => this.pair.step(1), { class: "dva-button dva-step" });
+    this.loop = button("", text("player.loop"), () => ((this.pair.loop = !this.pair.loop), this.tick()), { class: "dva-button dva-loop" });
+    this.mute = button("", text("player.mute"), () => ((this.pair.after.muted = !this.pair.after.muted), this.tick()), { class: "dva-button dva-mute" });
+    back.append(icon(ICONS.back));
+    next.append(icon(ICONS.next));
+    this.loop.append(icon(ICONS.loop));
     const seek = (part) => this.pair.seek(part * this.pair.duration);
     this.seek = slider({ label: text("player.seek"), range: [0, 1], onMove: seek, onChange: seek, fine: true });
     this.seek.element.classList.add("dva-seek");
@@ -81,13 +95,14 @@ class Player {
     adopt(node, this.element);
     chain(node, "onExecuted", (output) => this.show(output));
     chain(node, "onRemoved", () => this.pair.release());
+    chain(node, "onExecutionStart", () => (node.animatedImages = undefined)); // so that the canvas shows pictures of the run
     // results outlive the node's element: going to another workflow and back makes the node anew
     for (const event of ["onAdded", "onConfigure"]) chain(node, event, () => setTimeout(() => this.show(this.kept())));
     const draw = node.onDrawBackground;
     node.onDrawBackground = (...args) => {
       const kept = this.kept();
       if (kept && kept !== this.shown) this.show(kept);
-      if (!this.ready) draw?.apply(node, args); // the page's own preview
+      draw?.apply(node, args);
     };
   }
 
@@ -104,6 +119,7 @@ class Player {
     if (!after || !before || !output.animated?.[0]) return this.setReady(false);
     this.pair.open(viewed(before), viewed(after), output.dva_rate?.[0]);
     this.setReady(true);
+    this.node.images = output.images; // the canvas takes it as shown
   }
 
   setReady(ready) {
@@ -111,19 +127,24 @@ class Player {
     this.ready = ready;
     setVisible(this.widget, ready);
     this.element.classList.toggle("dva-ready", ready);
-    for (const widget of this.node.widgets) if (widget.name === "video-preview") setVisible(widget, !ready); // of a run without `before`
+    const { node } = this;
+    for (const widget of node.widgets) if (widget.name === VIDEO_PREVIEW) setVisible(widget, !ready); // of a run without `before`
+    node.images = node.imgs = undefined;
+    const live = node.widgets.findIndex((widget) => widget.name === LIVE_PREVIEW);
+    if (ready && live >= 0) node.widgets.splice(live, 1)[0].onRemove?.();
+    this.tick();
     this.fit();
   }
 
   tick() {
     const { pair } = this;
     const paused = pair.after.paused;
-    this.playing.textContent = paused ? "▶" : "⏸";
+    this.playing.replaceChildren(icon(paused ? ICONS.play : ICONS.pause));
     this.playing.title = text(paused ? "player.play" : "player.pause");
     this.playing.setAttribute("aria-label", this.playing.title);
     this.loop.setAttribute("aria-pressed", String(pair.loop));
     this.mute.setAttribute("aria-pressed", String(!pair.after.muted));
-    this.mute.textContent = pair.after.muted ? "🔇" : "🔊";
+    this.mute.replaceChildren(icon(pair.after.muted ? ICONS.mute : ICONS.sound));
     this.seek.set(pair.duration ? pair.after.currentTime / pair.duration : 0);
     this.time.textContent = `${pair.after.currentTime.toFixed(2)} s · ${pair.frame + 1}/${pair.frames}`;
     const { videoWidth, videoHeight } = pair.after;

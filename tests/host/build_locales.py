@@ -1,7 +1,8 @@
 """Brings locales/ and the help pages up to date: PYTHONPATH=tests python -m host.build_locales http://127.0.0.1:8188
 
-The address is that of a ComfyUI with this pack. English is written anew from its nodes. Of the translations, what belongs to no node is dropped, and what is missing is listed.
-The help pages (web/docs) are put together from those texts, and from the wiring and the tips in locales/<language>/help.json.
+The address is that of a ComfyUI with this pack. English is written anew from its nodes. Of the translations,
+what belongs to no node is dropped, and what is missing is listed. The help pages (web/docs) are put together from those texts, and from the
+wiring and the tips in locales/<language>/help.json.
 """
 
 from __future__ import annotations

@@ -178,3 +178,34 @@ def test_attributes_are_the_connected_models_own(panel):
     panel.do(f'() => app.graph.nodes.find(n => n.type === "{EDIT}").disconnectInput(1)')
     panel.tab.locator(row("Smiling")).wait_for(state="attached")
     assert panel.tab.locator(".dva-foreign").count() == 0
+
+
+def test_preview_runs_alone_and_only_the_latest(panel):
+    """Letting a slider go queues the Preview Edit behind the node, through the host's partial execution; nothing piles up."""
+    live = panel.tab.locator(f"{PANEL} .dva-live")
+    assert live.is_disabled()
+    target = panel.do(f"""() => {{
+        const edit = app.graph.nodes.find(n => n.type === "{EDIT}");
+        const shown = LiteGraph.createNode("DVAPreviewEdit");
+        app.graph.add(shown);
+        edit.connect(0, shown, 0);
+        edit.getInputNode(1).connect(0, shown, 1);
+        return String(shown.id);
+    }}""")
+    young = panel.tab.locator(f"{row('Young')} .dva-slider")
+    with panel.caught_prompts() as sent:
+        panel.tab.locator(f"{PANEL}").hover()
+        live.click()
+        panel.tab.wait_for_timeout(300)
+        young.focus()
+        for _ in range(4):
+            panel.tab.keyboard.press("ArrowRight")
+        panel.tab.wait_for_timeout(500)
+        assert len(sent) == 1, "others are queued while one runs"
+        ended = "id => app.api.dispatchEvent(new CustomEvent('executed', {detail: {node: id, prompt_id: 'caught-1', output: {}}}))"
+        panel.do(ended, target)
+        panel.tab.wait_for_timeout(500)
+        panel.do(ended, target)
+        panel.tab.wait_for_timeout(500)
+    assert [body["partial_execution_targets"] for body in sent] == [[target]] * 2
+    assert [json.loads(body["prompt"][str(panel.id_of(EDIT))]["inputs"]["attributes"]).get("Young") for body in sent] == [None, 0.2]
