@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 from comfy_api.latest import io
 
-from dva_core.edit.own import FEWEST, own_attribute
+from dva_core.edit.own import FEWEST, own_attribute, read_folder
+from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
 from .types import CATEGORY, Direction, Model
 from .video import as_uint8
+
+KINDS = ("with", "without")
+
+
+def given(kind: str, images, folder: str) -> list[np.ndarray]:
+    """The pictures of one kind, from the batch or from the folder; DVAError unless just one is given."""
+    if (images is None) == (not folder.strip()):
+        raise DVAError(f"Give the pictures {kind} it either as images or as a folder, one of the two.")
+    return read_folder(host.input_folder(folder)) if images is None else [as_uint8(image) for image in images]
 
 
 class OwnAttribute(io.ComfyNode):
@@ -24,11 +35,15 @@ class OwnAttribute(io.ComfyNode):
                 Model.Input("model", display_name="model", tooltip="The model whose identity (or motion) encoder looks at the pictures."),
                 io.Image.Input(
                     "with_it",
+                    optional=True,
                     display_name="with",
                     tooltip="Pictures of faces that have it, one face each. Vary everything else: sex, age, light, pose.",
                 ),
                 io.Image.Input(
-                    "without", display_name="without", tooltip="Pictures of faces that do not have it, as varied and otherwise alike."
+                    "without",
+                    optional=True,
+                    display_name="without",
+                    tooltip="Pictures of faces that do not have it, as varied and otherwise alike.",
                 ),
                 io.String.Input(
                     "name", default="My attribute", dynamic_prompts=False, display_name="name", tooltip="What it is, for people and files."
@@ -46,6 +61,16 @@ class OwnAttribute(io.ComfyNode):
                     display_name="pairs",
                     tooltip="The pictures come in pairs: the same person with and without it, in the same order. Needs fewer pictures.",
                 ),
+                *(
+                    io.String.Input(
+                        f"{kind}_folder",
+                        default="",
+                        dynamic_prompts=False,
+                        display_name=f"folder {kind}",
+                        tooltip=f"Instead of pictures {kind}: the name of a folder of them in ComfyUI's input folder. Sizes may differ.",
+                    )
+                    for kind in KINDS
+                ),
             ],
             outputs=[
                 Direction.Output("direction", display_name="direction", tooltip="The direction, to apply to a clip or to save."),
@@ -57,8 +82,15 @@ class OwnAttribute(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, with_it, without, name: str, space: str, pairs: bool) -> io.NodeOutput:
-        pictures = ([as_uint8(image) for image in batch] for batch in (with_it, without))
+    def fingerprint_inputs(cls, with_folder: str = "", without_folder: str = "", **_) -> list[float]:
+        folders = [host.input_folder(name) for name in (with_folder, without_folder) if name.strip()]
+        return [path.stat().st_mtime for folder in folders for path in sorted(folder.iterdir())]
+
+    @classmethod
+    def execute(
+        cls, model, name: str, space: str, pairs: bool, with_folder: str, without_folder: str, with_it=None, without=None
+    ) -> io.NodeOutput:
+        pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), (with_folder, without_folder))]
         made = own_attribute(model, *pictures, name, space=space, pairs=pairs)
         host.tell(cls.hidden.unique_id, made.describe())
         return io.NodeOutput(made.direction, made.score)

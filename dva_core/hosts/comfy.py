@@ -238,6 +238,15 @@ def chosen_file(name: str, kind: str) -> Path:
     return path
 
 
+def input_folder(name: str) -> Path:
+    """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
+    root = Path(folder_paths.get_input_directory()).resolve()
+    path = (root / name).resolve()
+    if not name.strip() or not path.is_relative_to(root) or path == root or not path.is_dir():
+        raise DVAError(f"There is no folder {name!r} in {root}; make it there, with the pictures in it.")
+    return path
+
+
 def output_path(prefix: str, suffix: str) -> Path:
     """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks."""
     try:
