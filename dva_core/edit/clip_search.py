@@ -125,7 +125,7 @@ class TextSearch:
         self._chunk: int | None = None
 
     def run(self, progress: Progress | None = None) -> Best:
-        """Searches until the loss has settled or the steps are done; `progress("text", iteration, steps, images)` between any two."""
+        """Searches until the loss has settled or the steps are done; `progress("text", iteration, steps, images)` after each."""
         with torch.inference_mode(False), torch.enable_grad(), Differentiable(self.model, self.clip) as networks:
             self._search(networks, progress or silent)
         return self.best
@@ -156,7 +156,6 @@ class TextSearch:
 
     def _search(self, networks: Differentiable, progress: Progress) -> None:
         s = self.settings
-        progress("text", 0, s.steps)
         frames = self._prepare(networks)
         generator = torch.Generator().manual_seed(s.seed)
         u = F.normalize(torch.randn(1, frames.z_0.shape[1], generator=generator)).to(frames.z_0) * s.start

@@ -28,6 +28,22 @@ ENCODE = {
     "rate": 25.0,
     "max_images": 64,
 }
+TEXT = {
+    "source": "face",
+    "target": "face with beard",
+    "scale": 1.0,
+    "clip_model": "ViT-B-16-quickgelu",
+    "frames": "0",
+    "images": 5,
+    "steps": 2000,
+    "settle": True,
+    "clip_weight": 3.0,
+    "identity_weight": 5.0,
+    "l1_weight": 5.0,
+    "learning_rate": 0.002,
+    "seed": 0,
+    "save_memory": False,
+}
 DECODE = {"detail": "transfer", "quality": 18, "batch_size": 0, "max_images": 64, "compare": True}
 
 
@@ -117,11 +133,86 @@ def switch() -> Graph:
     return graph
 
 
+def text_edit() -> Graph:
+    graph = Graph(
+        "## Edit by text\n\nSay what is to be seen now and what shall be seen. **Edit Identity (CLIP)** searches on one frame, which takes "
+        "minutes; its direction is kept as a file and applied at another strength without a search, made independent of sex.\n\n"
+        "Needs `pip install open_clip_torch` and CLIP's weights in `models/dva/open_clip` (the message of the node says which file, and "
+        "where it comes from)."
+    )
+    model = graph.model()
+    clip = graph.clip(model, "face.mp4")
+    inputs = {"decomposition": [clip, 0], "model": [model, 0], **TEXT}
+    text = graph.add("DVAEditIdentityCLIP", "Edit Identity (CLIP)", 2, 0, **inputs)
+    graph.show(text, model, 0, "text")
+    graph.add("PreviewImage", "The search's images", 5, 0, images=[text, 2])
+    graph.add("DVASaveDirection", "Save Direction", 5, 400, direction=[text, 1], filename_prefix="dva/beard")
+    pure = {"operation": "orthogonal", "factor": 1.0, "other_factor": 1.0, "attribute": "Male"}
+    pure = graph.add("DVACombineDirections", "Combine Directions", 2, ROW, model=[model, 0], direction=[text, 1], **pure)
+    applied = {"decomposition": [clip, 0], "model": [model, 0], "direction": [pure, 0], "scale": 1.5}
+    applied = graph.add("DVAApplyDirection", "Apply Direction", 2, ROW + 320, **applied)
+    graph.show(applied, model, ROW, "text_pure")
+    return graph
+
+
+def edit_over_time() -> Graph:
+    graph = Graph(
+        "## Edit over time\n\nA strength may be a curve: moments in seconds (`0s`) or frames (`36`), and the strength there. Above, the "
+        "person ages in two seconds; below, a smile comes and goes, of the mouth alone. **Preview Edit** shows one frame in a moment."
+    )
+    model = graph.model()
+    clip = graph.clip(model, "face.mp4")
+    ageing = graph.edit(clip, model, 0, "Ageing", Young={"0s": 0.8, "2s": -0.8, "curve": "smooth"})
+    graph.show(ageing, model, 0, "ageing")
+    graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=50, steps=6, detail="transfer")
+    frames = {"neutral_frame": 0, "expressive_frame": 0}
+    moving = {"brows": False, "nose": False, "eyes": False, "mouth": True, "project": True}
+    inputs = {"expression": "Smiling", "scale": "0s:0.1, 1s:0.7, 2s:0.1, smooth", **frames, **moving}
+    smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
+    graph.show(smile, model, ROW, "smile")
+    return graph
+
+
+def attribute_sheet() -> Graph:
+    graph = Graph(
+        "## Attribute sheet\n\nAll attributes of the model at five strengths, on one frame, before choosing. Then edit: **Preview Edit** "
+        "shows that frame with the edit, and **Decode DDIM** the whole clip."
+    )
+    model = graph.model()
+    clip = graph.clip(model, "face.mp4")
+    inputs = {"attributes": "", "scales": "-0.8, -0.4, 0, 0.4, 0.8", "frame": 0, "steps": 0, "tile": 160}
+    sheet = graph.add("DVASheet", "Attribute Sheet", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
+    graph.add("SaveImage", "Save Image", 3, ROW, images=[sheet, 0], filename_prefix="dva/sheet")
+    edited = graph.edit(clip, model, 0, Male=-0.6)
+    graph.show(edited, model, 0, "chosen")
+    graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[edited, 0], model=[model, 0], frame=0, steps=6, detail="transfer")
+    return graph
+
+
+def own_attribute() -> Graph:
+    graph = Graph(
+        "## An attribute of your own\n\nPut pictures of faces with something and without it (five of each at least, better ten) into two "
+        "folders of ComfyUI's input folder, and name these. The score on the node tells how well left-out pictures are told apart."
+    )
+    model = graph.model()
+    clip = graph.clip(model, "face.mp4")
+    choice = {"name": "My attribute", "space": "identity", "pairs": False, "with_folder": "with", "without_folder": "without"}
+    own = graph.add("DVAOwnAttribute", "Own Attribute", 0, ROW, model=[model, 0], **choice)
+    graph.add("DVASaveDirection", "Save Direction", 1, ROW, direction=[own, 0], filename_prefix="dva/my_attribute")
+    inputs = {"decomposition": [clip, 0], "model": [model, 0], "direction": [own, 0], "scale": 0.8}
+    graph.show(graph.add("DVAApplyDirection", "Apply Direction", 2, 0, **inputs), model, 0, "own_attribute")
+    return graph
+
+
 GRAPHS = {
     "edit_by_attribute": edit_by_attribute,
     "several_attributes_and_comparison": several_attributes,
     "encode_once_edit_many": encode_once,
     "switch_identity_and_motion": switch,
+    "edit_over_time": edit_over_time,
+    "attribute_sheet": attribute_sheet,
+    "own_attribute": own_attribute,
+    "text_edit": text_edit,
 }
 
 
