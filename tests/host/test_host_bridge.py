@@ -1,15 +1,18 @@
-"""The bridge to ComfyUI's memory management, in a process without a server."""
+"""The bridge to ComfyUI's memory management, and what the pack's import costs; each in a process without a server."""
 
 from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from .comfy_server import READY_SECONDS, comfy_python
 from .graphs import HERE
 
 
-def test_networks_under_comfyuis_memory_management(comfy):
+@pytest.mark.parametrize("script", ["inside.py", "starting.py"])
+def test_inside_comfyui(comfy, script):
     done = subprocess.run(
-        [comfy_python(comfy), HERE / "inside.py"], cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS
+        [comfy_python(comfy), HERE / script], cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS
     )
     assert done.returncode == 0, done.stderr[-3000:]
