@@ -55,17 +55,17 @@ class OpenClip(nn.Module):
             self.register_buffer(key, torch.tensor(preprocess[key]).reshape(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
-    @property
-    def device(self) -> torch.device:
+    def place(self) -> torch.device:  # ComfyUI sets an attribute `device` of its own on a module
         return next(self.network.parameters()).device
 
     def encode_images(self, images: Tensor) -> Tensor:
-        pixels = resize(images.to(self.device) / 2 + 0.5, self.size)
-        return self.network.encode_image((pixels - self.mean.to(self.device)) / self.std.to(self.device))
+        place = self.place()
+        pixels = resize(images.to(place) / 2 + 0.5, self.size)
+        return self.network.encode_image((pixels - self.mean.to(place)) / self.std.to(place))
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return self.network.encode_text(self._tokenizer(list(texts)).to(self.device))
+        return self.network.encode_text(self._tokenizer(list(texts)).to(self.place()))
 
 
 @lru_cache(maxsize=8)

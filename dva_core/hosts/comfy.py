@@ -186,8 +186,8 @@ def model_names() -> list[str]:
 
 
 def clip_homes() -> list[str]:
-    """The models folders, the one to put things in last, as edit.clip_model looks for image-text models."""
-    return folder_paths.get_folder_paths(MODELS)[::-1]
+    """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.clip_model)."""
+    return folder_paths.get_folder_paths(MODELS)
 
 
 def model_path(name: str) -> Path:

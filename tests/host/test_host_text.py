@@ -24,23 +24,25 @@ def text_edit(**changes):
 
 
 @pytest.fixture(scope="module")
-def open_clip(comfy):
-    """Skips where ComfyUI's environment lacks open_clip."""
-    done = subprocess.run([comfy_python(comfy), "-c", "import open_clip"], capture_output=True, text=True, timeout=READY_SECONDS)
+def tiny_clip(comfy, tmp_path_factory):
+    """A folder with a tiny CLIP with random weights; skips where ComfyUI's environment lacks open_clip."""
+    folder = tmp_path_factory.mktemp("clip") / "tiny"
+    done = subprocess.run([comfy_python(comfy), HERE / "tiny_clip.py", folder], capture_output=True, text=True, timeout=READY_SECONDS)
     if done.returncode:
         pytest.skip(f"open_clip does not run in ComfyUI's environment: {done.stderr.strip().splitlines()[-1]}")
+    return folder
 
 
 @pytest.fixture
-def weights(server, comfy, open_clip):
-    """A tiny CLIP with random weights under the name of the paper's, for one test."""
+def weights(server, tiny_clip):
+    """The tiny CLIP under the name of the paper's, for one test."""
     folder = server.base / "models" / "dva" / "open_clip" / DEFAULT
-    subprocess.run([comfy_python(comfy), HERE / "tiny_clip.py", folder], check=True, capture_output=True, timeout=READY_SECONDS)
+    shutil.copytree(tiny_clip, folder)
     yield folder
     shutil.rmtree(folder)
 
 
-def test_without_weights_it_says_what_to_get_and_where_to_put_it(server, clips, open_clip):
+def test_without_weights_it_says_what_to_get_and_where_to_put_it(server, clips, tiny_clip):
     with pytest.raises(Refused) as refused:
         server.queue(text_edit())
     reason = refused.value.reasons[0]
