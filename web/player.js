@@ -10,8 +10,9 @@ import { text } from "./text.js";
 const CONTROLS_HEIGHT = 28 + 20; // with the widget's margins
 const LOWEST = 80;
 const STEP = 2;
-const LIVE_PREVIEW = "$$canvas-image-preview"; // the page's own widgets
+const LIVE_PREVIEWS = ["$$canvas-image-preview", "$$comfy_animation_preview"]; // the page's own widgets
 const VIDEO_PREVIEW = "video-preview";
+const LATE = 1000; // ms
 const ICONS = {
   play: "M4 2l9 6-9 6z",
   pause: "M4 2h3v12H4zM9 2h3v12H9z",
@@ -29,7 +30,7 @@ export function addPlayer(node) {
 class Player {
   constructor(node) {
     Object.assign(this, { node, ready: false, shown: null, shape: 9 / 16 });
-    this.pair = new Pair(() => this.tick(), () => this.setReady(false));
+    this.pair = new Pair(() => this.tick(), () => this.giveUp());
     this.divider = el("div", { class: "dva-divider", role: "slider", tabindex: "0", "aria-label": text("player.divider"), "aria-valuemin": 0, "aria-valuemax": 100 });
     const tags = ["before", "after"].map((side) => el("span", { class: `dva-tag dva-tag-${side}`, text: text(`player.${side}`) }));
     this.stage = el("div", { class: "dva-stage" }, this.pair.before, this.pair.after, ...tags, this.divider);
@@ -116,10 +117,17 @@ class Player {
     this.shown = output;
     const [after, before] = [output.images?.[0], output.dva_before?.[0]];
     this.pair.release();
-    if (!after || !before || !output.animated?.[0]) return this.setReady(false);
-    this.pair.open(viewed(before), viewed(after), output.dva_rate?.[0]);
-    this.setReady(true);
-    this.node.images = output.images; // the canvas takes it as shown
+    const comparable = Boolean(after && before && output.animated?.[0]);
+    if (comparable) this.pair.open(viewed(before), viewed(after), output.dva_rate?.[0]);
+    this.setReady(comparable);
+    this.settle(output);
+    setTimeout(() => this.settle(output), LATE); // the last picture of the run may still have been loading
+  }
+
+  /** A video cannot be played: the page may try. */
+  giveUp() {
+    this.setReady(false);
+    this.settle(this.shown);
   }
 
   setReady(ready) {
@@ -127,12 +135,23 @@ class Player {
     this.ready = ready;
     setVisible(this.widget, ready);
     this.element.classList.toggle("dva-ready", ready);
-    const { node } = this;
-    for (const widget of node.widgets) if (widget.name === VIDEO_PREVIEW) setVisible(widget, !ready); // of a run without `before`
-    node.images = node.imgs = undefined;
-    const live = node.widgets.findIndex((widget) => widget.name === LIVE_PREVIEW);
-    if (ready && live >= 0) node.widgets.splice(live, 1)[0].onRemove?.();
+    for (const widget of this.node.widgets) if (widget.name === VIDEO_PREVIEW) setVisible(widget, !ready); // of a run without `before`
     this.tick();
+    this.fit();
+  }
+
+  /** On the canvas: away with the pictures of the run, which the page would go on showing; its own preview only where it is needed. */
+  settle(output) {
+    const { node } = this;
+    if (this.shown !== output || !node.graph || window.LiteGraph?.vueNodesMode) return;
+    for (const url of app.nodePreviewImages?.[node.id] ?? []) URL.revokeObjectURL(url);
+    delete app.nodePreviewImages?.[node.id];
+    for (const name of LIVE_PREVIEWS) {
+      const at = node.widgets.findIndex((widget) => widget.name === name);
+      if (at >= 0) node.widgets.splice(at, 1)[0].onRemove?.();
+    }
+    node.imgs = undefined;
+    node.images = this.ready ? output.images : undefined; // what the page takes for shown already
     this.fit();
   }
 

@@ -89,6 +89,13 @@ class Page:
         )
         self.tab.wait_for_timeout(300)
 
+    def bring(self, selector: str) -> None:
+        """Moves the canvas until an element is at the top left."""
+        box = self.tab.locator(selector).first.bounding_box()
+        move = "([x, y]) => { app.canvas.ds.offset[0] += x; app.canvas.ds.offset[1] += y; app.canvas.setDirty(true, true); }"
+        self.do(move, [200 - box["x"], 160 - box["y"]])
+        self.tab.wait_for_timeout(300)
+
     def graph(self) -> dict[str, Any]:
         """As it would be saved."""
         return self.do("() => JSON.parse(JSON.stringify(app.graph.serialize()))")

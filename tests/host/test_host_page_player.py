@@ -52,6 +52,7 @@ def player(page, mode):
     run(page, **SHORT)
     page.tab.locator(PLAYER).wait_for()
     page.tab.wait_for_function(f"({STATE})().ready >= 2")
+    page.bring(PLAYER)
     yield page
     assert not page.errors
 
