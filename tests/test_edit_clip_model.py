@@ -65,6 +65,7 @@ def test_features_of_images_are_the_networks(open_clip, home):
     texts = ["a face", "a face with beard"]
     torch.testing.assert_close(clip.encode_texts(texts), reference.encode_text(open_clip.get_tokenizer(DEFAULT)(texts)))
     assert clip.name == "tiny-clip" and clip.size == 32
+    clip.device = torch.device("cpu")  # as ComfyUI's ModelPatcher does with every module
 
 
 def test_gradients_reach_the_images_and_not_the_weights_even_when_loaded_in_inference_mode(open_clip, home):
