@@ -35,8 +35,9 @@ export async function preview(node) {
   }
   const mine = (running = { targets, accepted: false });
   try {
-    if (!(await app.queuePrompt(0, 1, targets))) ended();
-    mine.accepted = true;
+    await app.queuePrompt(0, 1, targets);
+    mine.accepted = app.lastNodeErrors && !Object.keys(app.lastNodeErrors).length; // what it answers is false even where all is well
+    if (!mine.accepted && running === mine) ended();
   } catch (error) {
     ended();
     throw error;

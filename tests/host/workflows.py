@@ -6,6 +6,7 @@ from typing import Any
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 NOTES = ("Note", "MarkdownNote")  # of the page alone
+SEEDS = ("seed", "noise_seed")  # which the page gives a rule even where the node does not ask for it
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
 TITLE_HEIGHT, ROW_HEIGHT = 40, 26
 
@@ -30,7 +31,7 @@ def widget_names(node: dict[str, Any]) -> list[str | None]:
     for name, kind, options, _ in all_inputs(node):
         if is_widget(kind, options):
             names.append(name)
-            if options.get("control_after_generate"):
+            if options.get("control_after_generate") or name in SEEDS:
                 names.append(None)
         uploads += any(options.get(key) for key in UPLOADS)
     return names + [None] * uploads
