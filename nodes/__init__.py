@@ -11,6 +11,7 @@ from .directions import ApplyDirection, CombineDirections, LoadDirection, SaveDi
 from .edit_classifier import EditIdentityClassifier
 from .edit_clip import EditIdentityCLIP
 from .encode import EncodeDecomposed
+from .evaluate import Evaluate
 from .expression import EditExpression
 from .files import LoadDecomposition, SaveDecomposition
 from .load_model import LoadModel
@@ -38,6 +39,7 @@ NODES = [
     LoadDirection,
     ApplyDirection,
     CombineDirections,
+    Evaluate,
 ]
 
 
