@@ -1,6 +1,6 @@
 """What an edit by text does, and how long its search takes: by a stand-in for CLIP, judged by teachers it has never seen.
 
-For each clip the search runs on one frame until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the
+For each clip the search runs on one frame (or on --frame ... of them) until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the
 loss; sex (0..1) and age by the teacher before and after (medians over frames), the identity teacher's cosine before/after, and the
 largest change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first clip's search is
 also run for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
@@ -50,7 +50,9 @@ def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[i
 
 def searched(clip, model, standin, target: str, args, **settings):
     """A finished search and its seconds."""
-    search = text_search(clip, model, "face", target, clip=standin, identity_weight=args.identity_weight, frames=0, **settings)
+    search = text_search(
+        clip, model, "face", target, clip=standin, identity_weight=args.identity_weight, frames=args.frame or 0, **settings
+    )
     began = time.perf_counter()
     search.run()
     return search, time.perf_counter() - began
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--scale", type=float, action="append", help="repeat for several (default 1)")
     parser.add_argument("--identity-weight", type=float, default=1.0, help="the paper's example has 1, its default is 5")
+    parser.add_argument("--frame", type=int, action="append", help="what to search on; repeat for several (default 0)")
     parser.add_argument("--fixed", type=int, default=0, metavar="N")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--every", type=int, default=15)
