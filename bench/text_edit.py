@@ -1,9 +1,10 @@
 """What an edit by text does, and how long its search takes: by a stand-in for CLIP, judged by teachers it has never seen.
 
-For each clip the search runs on one frame (or on --frame ... of them) until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the
-loss; sex (0..1) and age by the teacher before and after (medians over frames), the identity teacher's cosine before/after, and the
-largest change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first clip's search is
-also run for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
+For each clip the search runs on one frame (on those of --frame) until the loss has settled, and the edit is decoded. Told are:
+iterations and seconds, the loss; sex (0..1) and age by the teacher before and after (medians over frames), the identity teacher's
+lowest cosine before/after, and the largest change of a pixel outside the face's square, and inside it outside the mask (8 bit). With
+--fixed N the first clip's search is also run for N steps, as the paper does with 2000, and its time and final loss are held against
+those of the one that stopped.
 
 python bench/text_standin.py --data ../shared/data/faces128 --epochs 25 -o standin.safetensors
 python bench/text_edit.py CLIP=TARGET... --standin standin.safetensors --teachers ../shared/data/teachers --scale 1
@@ -50,6 +51,7 @@ def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[i
 
 def searched(clip, model, standin, target: str, args, **settings):
     """A finished search and its seconds."""
+    look = {"identity_weight": args.identity_weight, "frames": args.frame or 0}
     search = text_search(
         clip, model, "face", target, clip=standin, identity_weight=args.identity_weight, frames=args.frame or 0, **settings
     )
