@@ -52,9 +52,7 @@ def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[i
 def searched(clip, model, standin, target: str, args, **settings):
     """A finished search and its seconds."""
     look = {"identity_weight": args.identity_weight, "frames": args.frame or 0}
-    search = text_search(
-        clip, model, "face", target, clip=standin, identity_weight=args.identity_weight, frames=args.frame or 0, **settings
-    )
+    search = text_search(clip, model, "face", target, clip=standin, **look, **settings)
     began = time.perf_counter()
     search.run()
     return search, time.perf_counter() - began
