@@ -76,7 +76,7 @@ def people(count=900, rare=0.08):
     rng = np.random.default_rng(0)
     labels = np.stack([rng.random(count) < rare, rng.random(count) < 0.5, rng.random(count) < 0.5], 1).astype(np.float32)
     z = rng.standard_normal((count, 12))
-    z[:, 0] += 3 * labels[:, 0]
+    z[:, 0] += 2 * labels[:, 0]
     z[:, 1] = 10 * (z[:, 1] + 3 * labels[:, 1]) + 100
     labels[rng.random(labels.shape) < 0.1] = np.nan
     return z.astype(np.float32), LabelTable([str(i) for i in range(count)], ["Rare", "Large", "Noise"], labels)
@@ -86,13 +86,13 @@ def test_classifiers_are_balanced_standardised_and_scored_on_the_rest():
     z, table = people()
     fitted = fit_classifiers(z, table, **QUICK)
     rare, large, noise = fitted.figures
-    assert rare["auc"] > 0.95 and rare["accuracy"] > 0.85 and large["auc"] > 0.95 and abs(noise["auc"] - 0.5) < 0.15
+    assert rare["auc"] > 0.85 and rare["accuracy"] > 0.75 and large["auc"] > 0.95 and abs(noise["auc"] - 0.5) < 0.15
     assert fitted.weight[0].argmax() == 0 and fitted.weight[1].argmax() == 1 and fitted.weight[0, 0] > 0
-    raw = fitted.weight / fitted.std
-    assert raw[1, 1] < raw[0, 0] / 3  # the large number was standardised before it was weighed
+    other = fit_classifiers(z * np.float32(20) + np.float32(5), table, **QUICK)  # in other units it is the same classifier
+    torch.testing.assert_close(fitted.weight, other.weight, atol=1e-3, rtol=1e-3)
     logits = torch.from_numpy((z - fitted.mean.numpy()) / fitted.std.numpy()) @ fitted.weight.T + fitted.bias
     yes = table.labels[:, 0] == 1
-    assert (logits[yes, 0] > 0).float().mean() > 0.8  # unbalanced, a class of 8 % would be missed
+    assert (logits[yes, 0] > 0).float().mean() > 0.7  # unbalanced, most of a class of 8 % would be missed
     assert not torch.equal(fitted.weight, fitted.raw_weight)
     torch.testing.assert_close(fitted.weight, fitted.raw_weight, atol=0.3, rtol=0.3)
     again = fit_classifiers(z, table, **QUICK)
