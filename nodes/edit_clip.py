@@ -8,7 +8,6 @@ import numpy as np
 from comfy_api.latest import io
 
 from dva_core.edit import apply_direction
-from dva_core.edit.clip import text_search
 from dva_core.edit.clip_model import clip_names, find_weights, import_open_clip
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
@@ -179,6 +178,8 @@ class EditIdentityCLIP(io.ComfyNode):
         seed: int,
         save_memory: bool,
     ) -> io.NodeOutput:
+        from dva_core.edit.clip import text_search
+
         search = text_search(
             decomposition,
             model,

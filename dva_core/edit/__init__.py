@@ -8,7 +8,6 @@ from typing import Any
 from ..decomposition import Decomposition
 from ..errors import DVAError
 from .attributes import Attribute, AttributeSet, apply_attributes
-from .clip import apply_text
 from .curves import Curve, parse_scale
 from .directions import Direction, apply_direction
 from .scales import parse_scales
@@ -34,6 +33,15 @@ __all__ = [
     "parse_scale",
     "parse_scales",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """apply_text, imported when it is first asked for: it needs the whole pipeline, and ComfyUI starts with all packs."""
+    if name == "apply_text":
+        from .clip import apply_text
+
+        return apply_text
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:
