@@ -9,125 +9,20 @@ edited decompositions share them. An edit over time is kept as a few vectors and
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .clip_arrays import Rows, Steps, array_specs, read_steps
+from .clip_info import FORMAT, VERSION, ClipInfo, source_hash
 from .errors import DVAError
-from .tensorfile import Spec, TensorFile, TensorStore
+from .tensorfile import TensorFile, TensorStore
 
-FORMAT, VERSION = "dva-decomposition", 1
 VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
-
-
-@dataclass(frozen=True)
-class ClipInfo:
-    """Where the frames came from and how they were taken apart; everything needed to find and read them again.
-
-    `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
-    seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model.
-    """
-
-    source: str
-    sha256: str
-    width: int
-    height: int
-    rate: Fraction
-    frames: int
-    start: float = 0.0
-    length: float | None = None
-    every: int = 1
-    max_frames: int | None = None
-    track: dict[str, Any] = field(default_factory=dict)
-    model_name: str = ""
-    model_fingerprint: str = ""
-    image_size: int = 0
-    steps: int = 0
-    solver: str = ""
-    precision: str = ""
-    dva_version: str = ""
-
-    def to_metadata(self) -> dict[str, str]:
-        """Strings for a safetensors header; each value is JSON."""
-        values = {**self.__dict__, "rate": str(self.rate)}
-        return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> ClipInfo:
-        values = {key: json.loads(metadata[key]) for key in cls.__dataclass_fields__ if key in metadata}
-        return cls(**{**values, "rate": Fraction(values["rate"])})
-
-
-def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, motion_dim: int) -> dict[str, Spec]:
-    """Names, types and shapes of the arrays of a decomposition with `faces` frames that have a face."""
-    return {
-        "quads": Spec.of("f8", faces, 4, 2),  # corners of the face square in the frame, pixels
-        "frame_index": Spec.of("i8", faces),  # which frame each row belongs to
-        "segment": Spec.of("i8", faces),  # number of the unbroken stretch it lies in; nothing is smoothed across stretches
-        "z_id": Spec.of("f4", identity_dim),
-        "z_id_frames": Spec.of("f4", faces, identity_dim),
-        "z_id_edited": Spec.of("f4", identity_dim),
-        "z_motion": Spec.of("f4", faces, motion_dim),
-        "motion_shift": Spec.of("f4", motion_dim),
-        "x_T": Spec.of("f2", faces, 3, image_size, image_size),
-        "rebuilt": Spec.of("f2", faces, 3, image_size, image_size),  # in [-1, 1], decoded from the stored x_T
-        "crops": Spec.of("u1", faces, crop_size, crop_size, 3),
-        "masks": Spec.of("u1", faces, crop_size, crop_size),  # 1 = face
-    }
-
-
-class Rows:
-    """One array of a store, read from it as it is indexed: `rows[3]`, `rows[2:8]`, `rows[[0, 5, 9]]`."""
-
-    def __init__(self, store: TensorStore, name: str):
-        self._store, self._name = store, name
-        self.dtype, self.shape = store.specs[name].dtype, store.specs[name].shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return self._store.read(self._name, start, max(start, stop))
-            index = range(start, stop, step)
-        if isinstance(index, (int, np.integer)):
-            return self._one(int(index))
-        chosen = [self._one(int(i)) for i in index]
-        return np.stack(chosen) if chosen else np.empty((0, *self.shape[1:]), self.dtype)
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
-
-    def _one(self, i: int) -> np.ndarray:
-        i = i + len(self) if i < 0 else i
-        return self._store.read(self._name, i, i + 1)[0]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A step that changes over time: in row n, sum_k weights[n, k] vectors[k].
-
-    `weights` [F, K] float64 of the F frames with a face, `vectors` [K, D] float64: a few kB, however long the clip.
-    """
-
-    weights: np.ndarray
-    vectors: np.ndarray
-
-    def at(self, rows: np.ndarray) -> np.ndarray:
-        """[n, D] float64 at the row numbers `rows` [n]."""
-        return self.weights[rows] @ self.vectors
-
-    def taken(self, rows: np.ndarray) -> Steps:
-        """The same step for a clip whose rows are these `rows`."""
-        return Steps(self.weights[rows], self.vectors)
 
 
 @dataclass(frozen=True)
@@ -372,34 +267,6 @@ class Decomposition:
         own = getattr(self.store, "path", None)
         beside = own.parent / recorded.name if own is not None else recorded
         return beside if not recorded.exists() and beside.exists() else recorded
-
-
-def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[Steps, ...]:
-    """The edits over time that a file holds of one space, in order. DVAError where they do not fit the clip."""
-    found: list[Steps] = []
-    while f"{space}_steps.{len(found)}.weights" in store.specs:
-        name = f"{space}_steps.{len(found)}"
-        steps = Steps(store.read(f"{name}.weights"), store.read(f"{name}.vectors") if f"{name}.vectors" in store.specs else np.empty(0))
-        if steps.weights.shape != (faces, len(steps.vectors)) or steps.vectors.shape[1:] != store.specs[like].shape:
-            raise DVAError("The file holds edits over time that do not fit its frames; encode the video again.")
-        found.append(steps)
-    return tuple(found)
-
-
-def source_hash(path: str | Path) -> str:
-    """SHA-256 of a file, read in blocks, or of a folder: over the names and contents of its files in order."""
-    path, digest = Path(path), hashlib.sha256()
-    folder = path.is_dir()
-    try:
-        for file in sorted(p for p in path.iterdir() if p.is_file()) if folder else [path]:
-            if folder:
-                digest.update(file.name.encode() + b"\0")
-            with open(file, "rb") as stream:
-                while block := stream.read(1 << 16):
-                    digest.update(block)
-    except OSError as error:
-        raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
-    return digest.hexdigest()
 
 
 def check_model(decomposition: Decomposition, model) -> None:

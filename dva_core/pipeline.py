@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .decomposition import ClipInfo, Decomposition, abandoned_on_error, array_specs, check_model, source_hash
+from .clip_arrays import array_specs
+from .clip_info import ClipInfo, source_hash
+from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
 from .diffusion.schedule import Schedule
 from .errors import DVAError

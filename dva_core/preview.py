@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decomposition import ClipInfo, Decomposition, check_model
+from .clip_info import ClipInfo
+from .decomposition import Decomposition, check_model
 from .diffusion import solvers
 from .edit import AttributeSet, apply_attributes
 from .errors import DVAError

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs, source_hash
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo, source_hash
+from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
 from dva_core.tensorfile import TensorFile, TensorMemory
 

@@ -7,7 +7,9 @@ import torch
 from bundles import IDENTITY, tiny_config, tiny_tensors, write_tiny
 from safetensors.numpy import save_file
 
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo
+from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_direction, apply_operations
 from dva_core.edit.directions import (
     Direction,

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo
+from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.attributes import Attribute, AttributeSet, edit_identity
 from dva_core.errors import DVAError

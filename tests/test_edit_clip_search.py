@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from brightness import SIZE, Brightness
 from bundles import IDENTITY, write_tiny
 
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo
+from dva_core.decomposition import Decomposition
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_text
 from dva_core.edit.clip import find_text_direction, text_search

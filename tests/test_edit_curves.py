@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_edit_attributes import Model
 
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo
+from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_operations, apply_switch, parse_scales
 from dva_core.edit.attributes import AttributeSet, edit_identity, identity_step
 from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sampled, with_envelope

@@ -7,7 +7,9 @@ import pytest
 from bundles import tiny_config, write_tiny
 
 from dva_core import cli
-from dva_core.decomposition import ClipInfo, Decomposition, array_specs
+from dva_core.clip_arrays import array_specs
+from dva_core.clip_info import ClipInfo
+from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.directions import Direction
 from dva_core.edit.expression import (

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ..decomposition import Decomposition, Steps, check_model
+from ..clip_arrays import Steps
+from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
