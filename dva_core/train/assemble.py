@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from dva_core.bundle import BundleInfo, write_bundle
 from dva_core.networks import build_network
+from dva_core.structure import build_empty
 from dva_core.train.attributes import fit_directions
 from dva_core.train.diffusion import Conditioner, export
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
+from dva_core.train.tone import tone_gradients, without_tone
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
@@ -52,16 +55,28 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     config["attributes"] = directions.entries
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
+    tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
+    free_of_tone(tensors, config, faces.pictures, z_id.std(0))
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
-        {k: torch.as_tensor(v) for k, v in tensors.items()},
+        tensors,
         config,
         licence=LICENCE,
         source=SOURCE,
         model_card=card,
         precision=precision,
     )
+
+
+def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray) -> None:
+    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone)."""
+    if (weight := tensors.get("attributes.identity.weight")) is None:
+        return
+    model = build_empty(config)
+    model.load_state_dict(tensors)
+    gradients = tone_gradients(model.float().requires_grad_(False).eval(), pictures) * std  # the weights step in standardised space
+    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), gradients)))
 
 
 def read_figures(run: Path) -> dict:

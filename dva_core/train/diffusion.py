@@ -56,7 +56,7 @@ class DiffusionSettings:
     warm_up: int = 200
     ema: float = 0.999
     simple_cap: float = 12.0
-    reg_weight: float = 0.5
+    reg_weight: float = 1.0
     reg_cap: float = 4.0
     focus: float = 0.6
     gradient_clip: float = 1.0
