@@ -19,14 +19,7 @@ from dva_core.edit import apply_attributes
 from dva_core.faces.align import crop_face
 from dva_core.finder import to_images
 from dva_core.pipeline import decode, encode
-from dva_core.train.teachers import Teachers
-
-INNER_TO_5 = ([36, 37, 38, 39, 40, 41], [42, 43, 44, 45, 46, 47], [30], [48], [54])
-
-
-def points5(landmarks: np.ndarray) -> np.ndarray:
-    """[n, 68, 2] -> the identity teacher's five points [n, 5, 2]."""
-    return np.stack([landmarks[:, group].mean(1) for group in INNER_TO_5], 1)
+from dva_core.train.teachers import Teachers, five_points
 
 
 def scores(teachers: Teachers, pictures: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,7 +58,7 @@ def main() -> None:
                 edited = apply_attributes(decomposition, model, {name: scale})
                 decode(edited, model, Path(folder) / "out.mkv", codec="ffv1", watch=watch)
             before, after = np.stack(before), np.stack(after)
-            points = points5(model.track_landmarks(to_images(before)).numpy() * 256)
+            points = five_points(model.track_landmarks(to_images(before)).numpy() * 256)
             a, b = scores(teachers, before, points), scores(teachers, after, points)
             like = (a["embedding"] * b["embedding"]).sum(1).mean()
             change = np.abs(before.astype(float) - after).mean()
