@@ -75,8 +75,8 @@ async def run(session: aiohttp.ClientSession, socket, client: str, prompt: dict[
             bar.refresh()
         elif kind in NOT_DONE:
             raise RuntimeError(data.get("exception_message", "It was cancelled.").strip())
-        elif kind == "execution_success":
-            break
+        elif kind == "executing" and data["node"] is None:
+            break  # "execution_success" comes before its history can be read, this after
     async with session.get(f"/history/{prompt_id}") as answer:
         return (await answer.json())[prompt_id]["outputs"]
 
