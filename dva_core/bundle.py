@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import DVAError
+from .files import replaced
 from .structure import CURE, build_empty, check_config, check_tensors, one_line
 
 SHIPPED = Path(__file__).resolve().parent / "models"
@@ -133,19 +134,12 @@ def write_bundle(
         "precision": precision,
         "fingerprint": fingerprint(config, tensors),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        mode = partial.stat().st_mode  # the user's usual one; the library makes files that nobody else may read
-        save_file(tensors, partial, metadata=metadata)
-        partial.chmod(mode)
-        partial.replace(path)
+        with replaced(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise DVAError(f"{path} cannot be written ({one_line(error)}); choose a folder with room that you may write to.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return bundle_info(path)
 
 

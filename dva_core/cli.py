@@ -1,4 +1,4 @@
-"""The command line: `python -m dva_core edit|encode|decode|sheet|preview|own-attribute|expression|convert|models|train|evaluate|demo`.
+"""The command line: `python -m dva_core edit|encode|decode|text|direction|own-attribute|expression|sheet|preview|evaluate|...`.
 
 Exit code 0; 2 with one sentence on stderr for a user's mistake; 130 when interrupted. Nothing partial is left behind.
 """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from dva_core.edit import apply_direction
 from dva_core.edit.curves import parse_text, with_envelope
-from dva_core.edit.expression import REGIONS, apply_expression, expression_direction
+from dva_core.edit.expression import REGIONS, expression_direction
 from dva_core.errors import DVAError
 
 from .edit_classifier import over_time_input
@@ -103,12 +104,13 @@ class EditExpression(io.ComfyNode):
             raise DVAError("No part of the face may move; switch on brows, nose, eyes or mouth.")
         pair = expression.strip().lower() == FROM_FRAMES
         strength = parse_text(scale, "the expression")
-        settings = {
-            "expression": None if pair else expression.strip(),
-            "frames": (neutral_frame, expressive_frame) if pair else None,
-            "regions": moving if len(moving) < len(REGIONS) else (),
-            "project": project,
-        }
-        direction = expression_direction(decomposition, model, **settings)
+        direction = expression_direction(
+            decomposition,
+            model,
+            None if pair else expression.strip(),
+            frames=(neutral_frame, expressive_frame) if pair else None,
+            regions=moving if len(moving) < len(REGIONS) else (),
+            project=project,
+        )
         strength = strength if over_time is None else with_envelope(strength, over_time)
-        return io.NodeOutput(apply_expression(decomposition, model, scale=strength, **settings), direction)
+        return io.NodeOutput(apply_direction(decomposition, model, direction, strength), direction)

@@ -9,7 +9,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
 from dva_core.sheet import save_picture
 
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, Clip, Model, frame_input
 
 
 class PreviewEdit(io.ComfyNode):
@@ -24,14 +24,7 @@ class PreviewEdit(io.ComfyNode):
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
-                io.Int.Input(
-                    "frame",
-                    default=0,
-                    min=0,
-                    max=10**6,
-                    display_name="frame",
-                    tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
-                ),
+                frame_input(),
                 io.Int.Input(
                     "steps",
                     default=PREVIEW_STEPS,

@@ -10,7 +10,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import attribute_stills, nearest_row
 from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
 
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, Clip, Model, frame_input
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 
@@ -41,14 +41,7 @@ class Sheet(io.ComfyNode):
                     display_name="scales",
                     tooltip="The strengths of the columns, with commas between; 0 shows the frame as it is.",
                 ),
-                io.Int.Input(
-                    "frame",
-                    default=0,
-                    min=0,
-                    max=10**6,
-                    display_name="frame",
-                    tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
-                ),
+                frame_input(),
                 io.Int.Input(
                     "steps",
                     default=0,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
-from ..diffusion.solvers import SOLVERS
+from ..diffusion.solvers import SOLVERS, named
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
@@ -20,7 +20,7 @@ from ..progress import Stopwatch
 from ..video import check_output
 from ..video.output import CODECS
 from .sheets import SheetMaker
-from .terminal import Bars, answer, check_input, check_writable, describe, faces, say, split
+from .terminal import Bars, answer, check_input, check_picture, check_tensors, check_writable, describe, faces, say, split
 
 ENCODING = {"steps": 20, "solver": "order2", "max_frames": None, "start": 0.0, "length": None, "every": 1, "rate": None, "face": "largest"}
 
@@ -147,9 +147,7 @@ def run_decode(args: argparse.Namespace) -> None:
 
 
 def run_encode(args: argparse.Namespace) -> None:
-    source, out = check_input(args.input), check_writable(args.output)
-    if out.suffix != ".safetensors":
-        raise DVAError(f"A decomposed clip needs a name that ends in .safetensors; call it {out.with_suffix('.safetensors')}.")
+    source, out = check_input(args.input), check_tensors(args.output, "decomposed clip")
     if is_decomposition(source):
         raise DVAError(f"{source} is decomposed already; give a video.")
     settings = encoding_settings(args)
@@ -245,8 +243,7 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     if getattr(args, "video", None):
         raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
     check_steps(settings["steps"])
-    if settings["solver"] not in SOLVERS:
-        raise DVAError(f"There is no solver {settings['solver']!r}; choose one of {', '.join(SOLVERS)}.")
+    named(settings["solver"])
     settings["select"] = parse_face(settings.pop("face"))
     with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
         for _ in clip:  # the first frame tells most of what can be wrong with a file
@@ -273,6 +270,4 @@ def check_target_options(args: argparse.Namespace) -> None:
     if not 0 <= args.quality <= 51:
         raise DVAError(f"The quality {args.quality} makes no sense; use 0 (lossless) to 51, lower is better.")
     if args.sheet:
-        check_writable(args.sheet, "contact sheet")
-        if Path(args.sheet).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise DVAError(f"The contact sheet {args.sheet} needs a name that ends in .png or .jpg.")
+        check_picture(args.sheet, "contact sheet")

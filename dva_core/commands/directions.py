@@ -12,10 +12,9 @@ from ..edit.attributes import AttributeSet
 from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity_std, orthogonal_to, scaled
 from ..edit.scores import measure, table
-from ..errors import DVAError
 from ..pipeline import encode
 from .clips import add_common, is_decomposition, open_model
-from .terminal import Bars, answer, check_input, check_writable, describe, say, show
+from .terminal import Bars, answer, check_input, check_tensors, describe, say, show
 
 
 def add_commands(commands) -> None:
@@ -63,7 +62,7 @@ DIRECTION = "Tells what a direction does to every attribute; with several, or wi
 def run_text(args: argparse.Namespace) -> None:
     from ..edit.clip import text_search
 
-    source, out = check_input(args.input), check_direction_name(args.output)
+    source, out = check_input(args.input), check_tensors(args.output, "direction")
     import_open_clip()
     if args.clip_weights is None:
         find_weights(args.clip)  # said before any work
@@ -123,7 +122,7 @@ def run_text(args: argparse.Namespace) -> None:
 
 def run_direction(args: argparse.Namespace) -> None:
     if args.output:
-        check_direction_name(args.output)
+        check_tensors(args.output, "direction")
     model = open_model(args)
     given, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
     direction = given[0]
@@ -159,9 +158,3 @@ def identity_to_measure(args: argparse.Namespace, model):
         return clip.current_z_id
     tensors = AttributeSet.from_model(model).tensors
     return tensors["identity.mean"].reshape(-1) if "identity.mean" in tensors else identity_std(model)
-
-
-def check_direction_name(path: str) -> Path:
-    if Path(path).suffix != SUFFIX:
-        raise DVAError(f"A direction needs a name that ends in {SUFFIX}; call it {Path(path).with_suffix(SUFFIX)}.")
-    return check_writable(path)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..diffusion.solvers import SOLVERS
+from ..diffusion.solvers import SOLVERS, named
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..loader import STARTER, load_model
@@ -168,8 +168,8 @@ def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[st
     """The videos and the model, settings checked, the output folder made."""
     for count in steps:
         check_steps(count)
-    if unknown := [name for name in solvers if name not in SOLVERS]:
-        raise DVAError(f"There is no solver {unknown[0]!r}; choose of {', '.join(SOLVERS)}.")
+    for name in solvers:
+        named(name)
     clips = find_clips(args.clips)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)

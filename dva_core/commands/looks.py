@@ -14,7 +14,7 @@ from ..pipeline import DETAILS, encode
 from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
 from ..sheet import attribute_sheet, parse_numbers, save_picture
 from .clips import add_common, add_encoding, encoding_settings, is_decomposition, open_model, refuse_encoding_settings
-from .terminal import Bars, answer, check_input, check_writable, describe, say
+from .terminal import Bars, answer, check_input, check_picture, describe, say
 
 SCALES = "-0.8,-0.4,0,0.4,0.8"
 
@@ -70,9 +70,7 @@ def run_preview(args: argparse.Namespace) -> None:
 def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     """The decomposed clip, or None where the input is a video, and the model; everything that can be wrong is said here."""
     source = check_input(args.input)
-    check_writable(args.output, "picture")
-    if Path(args.output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DVAError(f"The picture {args.output} needs a name that ends in .png or .jpg.")
+    check_picture(args.output, "picture")
     clip = Decomposition.load(source) if is_decomposition(source) else None
     if clip is None:
         encoding_settings(args)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..decomposition import Decomposition, check_model
 from ..edit.directions import SPACES
@@ -11,7 +10,7 @@ from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder
 from ..errors import DVAError
 from .clips import add_common, open_model
-from .terminal import answer, check_input, check_writable, describe, say
+from .terminal import answer, check_input, check_tensors, describe, say
 
 
 def add_commands(commands) -> None:
@@ -39,7 +38,7 @@ def add_commands(commands) -> None:
 
 
 def run_own(args: argparse.Namespace) -> None:
-    out = direction_file(args.output)
+    out = check_tensors(args.output, "direction")
     pictures = read_folder(args.with_it), read_folder(args.without)
     model = open_model(args)
     say(describe(model))
@@ -50,7 +49,7 @@ def run_own(args: argparse.Namespace) -> None:
 
 
 def run_expression(args: argparse.Namespace) -> None:
-    out = direction_file(args.output)
+    out = check_tensors(args.output, "direction")
     if args.frames and not args.input:
         raise DVAError("Frames belong to a clip; name the CLIP.safetensors they are of.")
     clip = Decomposition.load(check_input(args.input)) if args.input else None
@@ -60,10 +59,3 @@ def run_expression(args: argparse.Namespace) -> None:
     direction = expression_direction(clip, model, args.attribute, frames=args.frames, regions=args.region, project=args.project)
     direction.save(out)
     answer({"output": args.output, "name": direction.name}, args.json, f"Wrote {args.output}: {direction.name}.")
-
-
-def direction_file(path: str) -> Path:
-    out = check_writable(path, "direction")
-    if out.suffix != ".safetensors":
-        raise DVAError(f"A direction needs a name that ends in .safetensors; call it {out.with_suffix('.safetensors')}.")
-    return out

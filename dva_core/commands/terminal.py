@@ -96,6 +96,22 @@ def check_writable(path: str | Path, what: str = "output") -> Path:
     return path
 
 
+def check_picture(path: str | Path, what: str) -> Path:
+    """As `check_writable`, for a picture: its name must end in what Pillow is asked to write."""
+    path = check_writable(path, what)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DVAError(f"The {what} {path} needs a name that ends in .png or .jpg.")
+    return path
+
+
+def check_tensors(path: str | Path, what: str) -> Path:
+    """As `check_writable`, for `what` ("direction", "decomposed clip") is kept in a .safetensors file."""
+    path = check_writable(path)
+    if path.suffix != ".safetensors":
+        raise DVAError(f"A {what} needs a name that ends in .safetensors; call it {path.with_suffix('.safetensors')}.")
+    return path
+
+
 def check_input(path: str | Path) -> Path:
     """`path`, when there is something; DVAError otherwise."""
     path = Path(path)

@@ -11,11 +11,9 @@ A trained attribute is one too: with w its classifier's weight on (z - mean) / s
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from safetensors.numpy import save_file
 
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
+from ..files import replaced
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
@@ -102,20 +101,13 @@ class Direction:
         path = Path(path)
         if path.suffix != SUFFIX:
             raise DVAError(f"A direction needs a name that ends in {SUFFIX}; call it {path.with_suffix(SUFFIX)}.")
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         metadata = {"format": FORMAT, "version": str(VERSION), "direction": json.dumps(self._facts(), ensure_ascii=False)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.touch()
-            mode = partial.stat().st_mode  # the user's usual one; the library makes files that nobody else may read
-            save_file({"vector": self.vector}, partial, metadata=metadata)
-            partial.chmod(mode)
-            partial.replace(path)
+            with replaced(path) as partial:
+                save_file({"vector": self.vector}, partial, metadata=metadata)
         except (OSError, SafetensorError) as error:
             raise DVAError(f"{path} cannot be written ({error}); choose a folder with room that you may write to.") from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
         return path
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dva_core.autoencoder import JAW
-from dva_core.edit.expression import REGIONS, components_of
+from dva_core.edit.expression import REGIONS, components_of, masked
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.faces.align import MIRROR68
 from dva_core.train.faces import FaceSet
@@ -27,7 +27,6 @@ EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
 EXPRESSION_GAIN = 4.0  # of the mean difference: the starter answers more weakly than it is asked
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
 COMPONENTS = 20  # of what landmarks do, kept in the bundle: expressions are projected on them
-MOUTH = list(REGIONS["mouth"])
 FOLDS = 5
 LEAST_HELD_OUT = 4  # pictures with and without, among people that no network has seen, for an AUC on these
 
@@ -93,9 +92,7 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     _, _, rows = np.linalg.svd(motion - motion.mean(0), full_matrices=False)
     shift = (shift @ rows[:components].T @ rows[:components]).reshape(-1, 2)
     shift = (shift + shift[MIRROR51] * (-1, 1)) / 2
-    mouth = np.zeros_like(shift)
-    mouth[MOUTH] = shift[MOUTH] - shift[MOUTH].mean(0)
-    return mouth.ravel()
+    return masked(shift - shift[REGIONS["mouth"]].mean(0), ["mouth"])
 
 
 def fit_directions(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,9 @@ from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.edit.attributes import USUAL_RANGE
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.finder import to_images
+from dva_core.train.diffusion import Ema
 from dva_core.train.labels import LabelTable, batches, split
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,8 @@ class Classifiers:
         """All of it as a .safetensors file, with the fingerprint of the identity encoder."""
         tensors = {name: getattr(self, name).float().contiguous() for name in ("weight", "bias", "raw_weight", "raw_bias", "mean", "std")}
         metadata = {"format": "dva-classifiers", "version": "1", "encoder": encoder, "figures": json.dumps(self.figures)}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        save_file(tensors, partial, metadata=metadata)
-        partial.replace(path)
+        with replaced(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
 
 
 def encode_folder(model, folder: Path, files: Sequence[str], batch: int = 32) -> np.ndarray:
@@ -122,7 +122,7 @@ def descend(
     weight = torch.zeros(targets.shape[1], inputs.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
-    average = [weight.detach().clone(), bias.detach().clone()]
+    average = Ema({"weight": weight, "bias": bias}, ema)
     for step in range(max(1, samples // batch)):
         rows = torch.randint(len(inputs), (batch,), generator=generator)
         logits = inputs[rows] @ weight.T + bias
@@ -131,10 +131,8 @@ def descend(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        decay = min(ema, (1 + step) / (10 + step))  # the average must not remember where it began
-        for kept, now in zip(average, (weight, bias)):
-            kept.lerp_(now.detach(), 1 - decay)
-    return (weight.detach(), bias.detach()), (average[0], average[1])
+        average.update({"weight": weight, "bias": bias}, step)
+    return (weight.detach(), bias.detach()), (average.values["weight"], average.values["bias"])
 
 
 def held_out_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
