@@ -61,6 +61,20 @@ def test_detector_maps_pixels_back_to_the_frame():
     assert np.allclose(face.box, (400, 100, 560, 300), atol=4)
 
 
+@pytest.mark.parametrize(("wide", "sides"), [(60, [320]), (20, [320, 640])])
+def test_small_faces_get_a_second_look(wide, sides):
+    """Twice as large, where the points of a small face are exact; where that shows nothing the first look counts."""
+    looks = []
+
+    def network(image):
+        looks.append(side := max(image.shape[-2:]))
+        box = np.array([100.0, 40, 100 + wide, 40 + wide])
+        return as_maps(targets([(box, np.full((5, 2), box.mean()))] if side == 320 else [], side))
+
+    (face,) = FaceDetector(network).detect(np.zeros((720, 1280, 3), np.uint8))
+    assert looks == sides and np.allclose(face.box[2] - face.box[0], 4 * wide, atol=4)
+
+
 def test_scenes_hold_their_faces(shared):
     from dva_core.train.faces import read_faces
 

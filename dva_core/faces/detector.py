@@ -13,6 +13,7 @@ from dva_core.faces.types import Face
 from dva_core.networks.compact import STRIDES
 
 POINT_UNIT = 4.0  # strides a unit of the point offsets
+SMALL = 32  # pixels of the network's input; the points of smaller faces are up to a third of the eyes' distance off
 
 
 def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
@@ -43,7 +44,7 @@ class FaceDetector:
 
     Args:
         network: [1, 3, H, W] in [-1, 1] -> maps; any callable with CompactDetector's interface, on any device.
-        sides: the frame's longer side is scaled to the first of these; when nothing is found, to the next, for small faces.
+        sides: the frame's longer side is scaled to the first of these; when nothing is found, or only small faces, to the next.
         threshold: least score, 0..1.
         device: where the network's input belongs, asked before every call.
     """
@@ -59,12 +60,15 @@ class FaceDetector:
 
     def detect(self, frame: np.ndarray) -> list[Face]:
         """Faces in a uint8 [H, W, 3] RGB frame, best score first; an empty list when there is none."""
+        faces: list[Face] = []
         for side in self.sides:
-            if faces := self._detect_at(frame, side):
-                return faces
+            faces = self._detect_at(frame, side) or faces
+            small = SMALL * max(frame.shape[:2]) / side
+            if any(max(x1 - x0, y1 - y0) >= small for x0, y0, x1, y1 in (face.box for face in faces)):
+                break
             if side >= max(frame.shape[:2]):
                 break  # enlarging further shows nothing new
-        return []
+        return faces
 
     @torch.inference_mode()
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
