@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from dva_core.edit.curves import strengths, with_envelope
 from dva_core.edit.directions import SMALL, Direction, added, apply_direction, from_attribute, identity_std, orthogonal_to, scaled
 from dva_core.edit.scores import measure, table
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
+from .edit_classifier import over_time_input
 from .types import CATEGORY, Clip, Model
 from .types import Direction as DirectionType
 
@@ -114,17 +116,24 @@ class ApplyDirection(io.ComfyNode):
                     display_name="strength",
                     tooltip="How much, of either sign; usually between -1 and 1.",
                 ),
+                over_time_input(),
             ],
             outputs=[
                 Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
-                io.String.Output("scores", display_name="scores", tooltip="How each attribute's score moves, by the model's classifiers."),
+                io.String.Output(
+                    "scores",
+                    display_name="scores",
+                    tooltip="How each attribute's score moves at the strongest, by the model's classifiers.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, decomposition, model, direction, scale: float) -> io.NodeOutput:
-        edited = apply_direction(decomposition, model, direction, scale)
-        return io.NodeOutput(edited, table(measure(direction, model, decomposition.current_z_id, scale)))
+    def execute(cls, decomposition, model, direction, scale: float, over_time=None) -> io.NodeOutput:
+        strength = scale if over_time is None else with_envelope(scale, over_time)
+        edited = apply_direction(decomposition, model, direction, strength)
+        strongest = max(strengths(strength), key=abs)
+        return io.NodeOutput(edited, table(measure(direction, model, decomposition.current_z_id, strongest)))
 
 
 class CombineDirections(io.ComfyNode):

@@ -12,7 +12,9 @@ import pytest
 from conftest import need_shared
 
 from dva_core.decomposition import Decomposition
-from dva_core.edit.directions import Direction
+from dva_core.edit.directions import Direction, from_attribute
+from dva_core.edit.scores import measure, table
+from dva_core.loader import load_model
 from dva_core.train.labels import read_labels
 
 from .comfy_server import Refused
@@ -62,6 +64,26 @@ def test_numbers_of_other_nodes_scale_the_strengths(server, prompt):
     _, clip = run(server, prompt, '{"Male": -0.8}', over_time=["70", 0], extra=number)
     _, half = run(server, prompt, '{"Male": -0.4}')
     np.testing.assert_array_equal(clip.z_id_edited, half.z_id_edited)
+
+
+def test_numbers_of_other_nodes_scale_a_direction(server, prompt):
+    made = json.loads(json.dumps(prompt))
+    (edit,), (model,) = of_class(made, EDIT), of_class(made, "DVALoadModel")
+    source = made[edit]["inputs"]["decomposition"]
+    made = {key: node for key, node in made.items() if node["class_type"] not in (EDIT, DECODE, "SaveVideo")}
+    starter = load_model("starter", device="cpu")
+    direction = from_attribute(starter, "Male")
+    direction.save(server.base / "input" / "male.safetensors")
+    made["70"] = {"class_type": "PrimitiveFloat", "inputs": {"value": 0.5}}
+    made["80"] = {"class_type": "DVALoadDirection", "inputs": {"file": "male.safetensors"}}
+    inputs = {"decomposition": source, "model": [model, 0], "direction": ["80", 0], "scale": -0.8, "over_time": ["70", 0]}
+    made[edit] = {"class_type": "DVAApplyDirection", "inputs": inputs}
+    made["81"] = {"class_type": "PreviewAny", "inputs": {"source": [edit, 1]}}
+    answer = server.run(made)
+    assert answer.succeeded, answer.error
+    clip = Decomposition.load(answer.outputs["90"]["text"][0])
+    assert clip.operations[-1]["scale"] == -0.4
+    assert answer.outputs["81"]["text"][0] == table(measure(direction, starter, clip.z_id, -0.4))
 
 
 @pytest.mark.parametrize(
