@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_unet import tiny_unet
 
 from dva_core.diffusion import ddim
-from dva_core.diffusion.schedule import Schedule
+from dva_core.diffusion.schedule import LARGEST_POWER, LEAST_POWER, Schedule
 from dva_core.errors import DVAError
 
 
@@ -55,6 +55,32 @@ def test_any_number_of_steps_gives_even_timesteps(steps):
     assert [s.t for s in schedule.upwards(steps)] == timesteps[:-1].tolist()
     assert [s.t for s in schedule.downwards(steps)] == timesteps.tolist()[::-1]
     assert schedule.downwards(steps)[-1].then == 1
+
+
+@given(st.integers(1, 1000), st.floats(LEAST_POWER, LARGEST_POWER))
+def test_any_power_gives_rising_timesteps_between_the_same_ends(steps, power):
+    schedule = Schedule()
+    timesteps, even = schedule.timesteps(steps, power), schedule.timesteps(steps)
+    assert len(timesteps) == steps and timesteps[0] == 0 and timesteps[-1] == even[-1]
+    assert steps == 1 or timesteps.diff().min() >= 1
+    assert [s.t for s in schedule.upwards(steps, power)] == timesteps[:-1].tolist()
+    assert [s.t for s in schedule.downwards(steps, power)] == timesteps.tolist()[::-1]
+
+
+@given(st.integers(1, 1000))
+def test_power_1_is_even(steps):
+    assert torch.equal(Schedule().timesteps(steps, 1.0), Schedule().timesteps(steps))
+
+
+def test_a_power_by_hand():
+    """round((i / 4)^2 800)"""
+    assert Schedule().timesteps(5, 2).tolist() == [0, 50, 200, 450, 800]
+
+
+@pytest.mark.parametrize("power", [0, 0.4, -1, 4.1, float("nan"), float("inf")])
+def test_senseless_powers_are_refused(power):
+    with pytest.raises(DVAError, match="is not a power for the timesteps; choose 0.5 to 4"):
+        Schedule().timesteps(10, power)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001, 2.5, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dva_core.diffusion import ddim, solvers
+from dva_core.diffusion import ddim, fixed_point, multistep, solvers
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 
@@ -31,34 +31,44 @@ class Gaussian:
         return then**0.5 * MEAN + spread * (x - now**0.5 * MEAN)
 
 
-def errors(solver, steps, x_0):
-    """Largest errors of inversion and of sampling."""
+def errors(solver, steps, x_0, power=1.0):
+    """Largest errors of inversion and of sampling, in float64."""
     model = Gaussian()
-    path = model.schedule.downwards(steps)
+    path = model.schedule.downwards(steps, power)
     low, high = path[-1].now, path[0].now
     x_T = model.path(x_0, low, high)
-    inverted = solvers.invert(model, x_0, None, steps, solver, clamp=False)
-    sampled = solvers.sample(model, x_T, None, steps, solver, clamp=False)
+    settings = {"steps": steps, "solver": solver, "clamp": False, "power": power, "dtype": torch.float64}
+    inverted, sampled = solvers.invert(model, x_0, None, **settings), solvers.sample(model, x_T, None, **settings)
     return (inverted - x_T).abs().max(), (sampled - model.path(x_T, high, 1.0)).abs().max()
 
 
 @pytest.fixture
 def x_0():
-    return torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
+    return torch.linspace(-1, 1, 48, dtype=torch.float64).reshape(1, 3, 4, 4)
 
 
-def test_order_of_convergence(x_0):
-    """Halving the steps' length halves DDIM's error and quarters that of order 2."""
-    for solver, inverting, sampling in (("ddim", 1.8, 1.8), ("order2", 2.4, 3.5)):  # upwards the first, Euler step weighs more
-        coarse, fine = errors(solver, 100, x_0), errors(solver, 200, x_0)
-        assert coarse[0] / fine[0] > inverting
-        assert coarse[1] / fine[1] > sampling
+@pytest.mark.parametrize(
+    ("solver", "inverting", "sampling"),  # what half the step length divides the error by: 2^order, less where Euler's first step weighs
+    [("ddim", 1.8, 1.8), ("order2", 2.4, 3.5), ("order3", 2.8, 7), ("dpmpp2m", 2.8, 3.5), ("angle2", 2.8, 3.5)],
+)
+def test_order_of_convergence(x_0, solver, inverting, sampling):
+    coarse, fine = errors(solver, 250, x_0), errors(solver, 500, x_0)
+    assert coarse[0] / fine[0] > inverting
+    assert coarse[1] / fine[1] > sampling
 
 
 @pytest.mark.parametrize("steps", [20, 50, 150])
 def test_order2_beats_ddim_at_the_same_cost(x_0, steps):
     for better, worse in zip(errors("order2", steps, x_0), errors("ddim", steps, x_0)):
         assert better < worse / 3
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+def test_a_power_brings_steps_to_where_they_are_needed(x_0, steps):
+    """Of DDIM and of the angle, both ways, at the same cost."""
+    for solver in ("ddim", "angle2"):
+        for better, worse in zip(errors(solver, steps, x_0, power=1.5), errors(solver, steps, x_0)):
+            assert better < 0.75 * worse
 
 
 def test_second_step_by_hand(x_0):
@@ -83,14 +93,80 @@ def test_second_step_by_hand(x_0):
 @pytest.mark.parametrize("solver", list(solvers.SOLVERS))
 def test_every_solver_counts_calls_back_and_clamps(x_0, solver):
     model, calls = Gaussian(), []
+    up, down = solvers.evaluations(solver, 7)
     x_T = solvers.invert(model, x_0, None, 7, solver, callback=lambda *state: calls.append(state))
-    assert model.evaluations == 6 and [call[:2] for call in calls] == [(i, 6) for i in range(1, 7)]
-    assert torch.equal(calls[-1][2], x_T) and x_T.dtype == torch.float32
+    assert model.evaluations == up and [call[:2] for call in calls] == [(i, up) for i in range(1, up + 1)]
+    states = solvers.SOLVERS[solver].states
+    assert torch.equal(calls[-1][2], x_T[:, :3]) and x_T.dtype == torch.float32 and x_T.shape[1] == 3 * states
     rebuilt = solvers.sample(model, 3 * x_T, None, 7, solver)
-    assert model.evaluations == 13
+    assert model.evaluations == up + down
     assert rebuilt.abs().max() <= 1
     assert solvers.sample(model, 3 * x_T, None, 7, solver, clamp=False).abs().max() > 1
-    assert torch.equal(solvers.invert(model, x_0, None, 1, solver), x_0)
+    assert torch.isfinite(solvers.invert(model, x_0, None, 1, solver)).all()
+
+
+@pytest.mark.parametrize("solver", list(solvers.SOLVERS))
+def test_the_state_is_wider_than_what_the_network_computes_in(x_0, solver):
+    """A network that puts out half precision: its rounding stays small, and the state keeps the precision asked for."""
+
+    class Half(Gaussian):
+        def predict_noise(self, x_t, t, z_face):
+            return super().predict_noise(x_t.half(), t, z_face).half()
+
+    for dtype in (torch.float32, torch.float64):
+        exact = solvers.invert(Gaussian(), x_0, None, 6, solver, False, dtype=dtype)
+        found = solvers.invert(Half(), x_0, None, 6, solver, False, dtype=dtype)
+        assert found.dtype == exact.dtype == dtype
+        assert 0 < (found - exact).abs().max() < 0.02
+        assert not torch.equal(found, found.half().to(dtype))
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
+@pytest.mark.parametrize("solver", ["o-belm", "bdia"])
+def test_reversible_solvers_give_the_image_back_exactly(x_0, solver, steps, clamp):
+    """And another solver, with the same network, does not; a network as crooked as this one is no exact equation."""
+
+    class Crooked(Gaussian):
+        def predict_noise(self, x_t, t, z_face):
+            return super().predict_noise(x_t, t, z_face) + 0.3 * torch.sin(5 * x_t + t[0])
+
+    settings = {"steps": steps, "clamp": clamp, "dtype": torch.float64}
+    pair = solvers.invert(Crooked(), x_0, None, solver=solver, **settings)
+    assert pair.shape == (1, 6, 4, 4)
+    assert (solvers.sample(Crooked(), pair, None, solver=solver, **settings) - x_0).abs().max() < 1e-10
+    if steps > 1:
+        x_T = solvers.invert(Crooked(), x_0, None, solver="order2", **settings)
+        assert (solvers.sample(Crooked(), x_T, None, solver="order2", **settings) - x_0).abs().max() > 1e-3
+
+
+def test_the_reversible_solvers_follow_the_equation(x_0):
+    """Exact reversal alone would hold for nonsense too: their noise map is nearer to that of the known path than DDIM's."""
+    model, steps = Gaussian(), 30
+    path = model.schedule.upwards(steps)
+    x_T = model.path(x_0, path[0].now, path[-1].then)
+    found = {name: solvers.invert(model, x_0, None, steps, name, False, dtype=torch.float64)[:, :3] for name in ("o-belm", "bdia", "ddim")}
+    error = {name: (x - x_T).abs().max() for name, x in found.items()}
+    assert max(error["o-belm"], error["bdia"]) < error["ddim"] / 2
+
+
+def test_fixed_point_rebuilds_better_than_ddim(x_0):
+    model = Gaussian()
+    settings = {"steps": 20, "clamp": False, "dtype": torch.float64}
+    lost = {}
+    for solver in ("ddim", "fixed-point"):
+        x_T = solvers.invert(model, x_0, None, solver=solver, **settings)
+        lost[solver] = (solvers.sample(model, x_T, None, solver=solver, **settings) - x_0).abs().max()
+    assert lost["fixed-point"] < lost["ddim"] / 3
+
+
+def test_the_fixed_point_is_ddims_own_inverse(x_0):
+    """With many iterations of each step what is left is rounding."""
+    model = Gaussian()
+    path = model.schedule.downwards(12, 1.3)
+    x_T = fixed_point.invert(model, x_0, None, path, False, None, iterations=40)
+    assert model.evaluations == 40 * 12
+    assert (ddim.along(model, x_T, None, path, False, None) - x_0).abs().max() < 1e-10
 
 
 def test_ddim_by_name_is_ddim(x_0):
@@ -102,3 +178,17 @@ def test_ddim_by_name_is_ddim(x_0):
 def test_an_unknown_solver_is_named(x_0):
     with pytest.raises(DVAError, match="no solver 'euler'; choose one of ddim, order2"):
         solvers.sample(Gaussian(), x_0, None, 5, "euler")
+
+
+def test_clips_have_one_noise_map_a_frame():
+    assert set(solvers.SOLVERS) - set(solvers.CLIP_SOLVERS) == {"o-belm", "bdia"}
+    with pytest.raises(DVAError, match="no solver 'bdia'"):
+        solvers.named("bdia", solvers.CLIP_SOLVERS)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_adams_bashforth_integrates_polynomials(order):
+    at, h = [0.0, -0.7, -1.1, -3.0][:order], 0.4
+    weights = multistep.adams_bashforth(at, h)
+    for degree in range(order):
+        assert sum(w * s**degree for w, s in zip(weights, at)) == pytest.approx(h ** (degree + 1) / (degree + 1), abs=1e-12)

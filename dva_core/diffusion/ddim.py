@@ -1,19 +1,19 @@
 """Deterministic DDIM, upwards from an image to its noise map and downwards again (Song et al. 2021; Kim et al. 2023, eq. 3 and 4).
 
-`model` is anything with `predict_noise(x_t, t, z_face)` and a `schedule`. The state is float32 whatever the network computes in;
-coefficients are float64. A callback gets `(done, total, x)` after each evaluation and may raise to cancel.
+`model` is anything with `predict_noise(x_t, t, z_face)` and a `schedule`. The state is float32 whatever the network computes in
+(`along` keeps a float64 one); coefficients are float64. A callback gets `(done, total, x)` after each evaluation and may raise to cancel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from dva_core.diffusion.schedule import Schedule
+from dva_core.diffusion.schedule import Schedule, Step
 
 Callback = Callable[[int, int, Tensor], Any]
 
@@ -27,12 +27,12 @@ class NoiseModel(Protocol):
 
 
 def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: Tensor, clamp: bool = True) -> tuple[Tensor, Tensor]:
-    """The image and the noise that x_t [B, 3, H, W] is made of: (x_0, eps), float32, x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
+    """The image and the noise that x_t [B, 3, H, W] is made of: (x_0, eps), x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
 
-    With `clamp` x_0 is brought into [-1, 1] and eps follows it. Differentiable in x_t and z_face.
+    Both are float32, or float64 where x_t is. With `clamp` x_0 is brought into [-1, 1] and eps follows it. Differentiable in x_t and z_face.
     """
     timestep = torch.full((x_t.shape[0],), t, device=x_t.device)
-    eps = model.predict_noise(x_t, timestep, z_face).float()
+    eps = model.predict_noise(x_t, timestep, z_face).to(torch.promote_types(x_t.dtype, torch.float32))
     x_0 = (x_t - sqrt(1 - alpha_bar) * eps) / sqrt(alpha_bar)  # Kim et al. 2023, eq. 3
     if clamp:
         x_0 = x_0.clamp(-1, 1)
@@ -45,20 +45,24 @@ def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
     return sqrt(alpha_bar) * x_0 + sqrt(1 - alpha_bar) * eps
 
 
+def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
+    """x [B, 3, H, W] moved along `path`, up or down; one evaluation a step."""
+    for i, (t, now, then) in enumerate(path):
+        x = step(*estimate(model, x, t, now, z_face, clamp), then)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
+
+
 @torch.no_grad()
 def invert(
     model: NoiseModel, x_0: Tensor, z_face: Tensor, steps: int = 100, clamp: bool = True, callback: Callback | None = None
 ) -> Tensor:
     """Images to noise maps: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32; steps - 1 evaluations.
 
-    Kim et al. 2023, eq. 4. Raises DVAError where `steps` is not in 1..train_steps.
+    Kim et al. 2023, eq. 4: t_0 = 0 -> t_1 -> ... -> t_(T-1). Raises DVAError where `steps` is not in 1..train_steps.
     """
-    x, path = x_0.float(), model.schedule.upwards(steps)
-    for i, (t, now, then) in enumerate(path):  # t_0 = 0 -> t_1 -> ... -> t_(T-1)
-        x = step(*estimate(model, x, t, now, z_face, clamp), then)
-        if callback is not None:
-            callback(i + 1, len(path), x)
-    return x
+    return along(model, x_0.float(), z_face, model.schedule.upwards(steps), clamp, callback)
 
 
 @torch.no_grad()
@@ -67,11 +71,6 @@ def sample(
 ) -> Tensor:
     """Noise maps to images: x_T [B, 3, H, W], z_face [B, F] -> x_0 [B, 3, H, W] float32; `steps` evaluations, eta = 0.
 
-    Kim et al. 2023, eq. 3. Raises DVAError where `steps` is not in 1..train_steps.
+    Kim et al. 2023, eq. 3: t_(T-1) -> ... -> t_0 -> image. Raises DVAError where `steps` is not in 1..train_steps.
     """
-    x, path = x_T.float(), model.schedule.downwards(steps)
-    for i, (t, now, then) in enumerate(path):  # t_(T-1) -> ... -> t_0 -> image
-        x = step(*estimate(model, x, t, now, z_face, clamp), then)
-        if callback is not None:
-            callback(i + 1, len(path), x)
-    return x
+    return along(model, x_T.float(), z_face, model.schedule.downwards(steps), clamp, callback)

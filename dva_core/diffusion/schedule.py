@@ -12,6 +12,7 @@ from torch import Tensor
 from dva_core.errors import DVAError
 
 PREDICTIONS = ("epsilon", "v")
+LEAST_POWER, LARGEST_POWER = 0.5, 4.0
 
 
 class Step(NamedTuple):
@@ -45,22 +46,33 @@ class Schedule:
         betas = torch.linspace(self.beta_start, self.beta_end, self.train_steps, dtype=torch.float64, device="cpu")
         return torch.cumprod(1 - betas, dim=0)
 
-    def timesteps(self, steps: int) -> Tensor:
-        """round(i train_steps / steps), i = 0..steps-1: int64 [steps], the first 0. Raises DVAError outside 1..train_steps."""
+    def timesteps(self, steps: int, power: float = 1.0) -> Tensor:
+        """round(i train_steps / steps), i = 0..steps-1: int64 [steps], the first 0; raises DVAError outside 1..train_steps.
+
+        With another `power` p, t_i = round((i / (steps - 1))^p t_(steps-1)) between the same first and last, and never two the same:
+        above 1 they lie closer where the noise is weak. Raises DVAError for a power outside LEAST_POWER..LARGEST_POWER.
+        """
         if isinstance(steps, bool) or int(steps) != steps or not 1 <= steps <= self.train_steps:
             raise DVAError(f"{steps} is not a number of diffusion steps; choose a whole number from 1 to {self.train_steps}.")
+        if not LEAST_POWER <= power <= LARGEST_POWER:  # nan too
+            raise DVAError(f"{power} is not a power for the timesteps; choose {LEAST_POWER} to {LARGEST_POWER}, 1 for even ones.")
         steps = int(steps)
-        return torch.tensor([(2 * i * self.train_steps + steps) // (2 * steps) for i in range(steps)], device="cpu")
+        t = [(2 * i * self.train_steps + steps) // (2 * steps) for i in range(steps)]
+        if power != 1 and steps > 1:
+            last, gaps = t[-1], steps - 1
+            for i in range(1, steps):  # room is left for those that follow
+                t[i] = min(max(round((i / gaps) ** power * last), t[i - 1] + 1), last - (gaps - i))
+        return torch.tensor(t, device="cpu")
 
-    def upwards(self, steps: int) -> list[Step]:
+    def upwards(self, steps: int, power: float = 1.0) -> list[Step]:
         """The steps - 1 moves from the image, t_0 = 0, to the noise, t_(steps-1)."""
-        t = self.timesteps(steps).tolist()
+        t = self.timesteps(steps, power).tolist()
         alpha_bar = self.alphas_cumprod[t].tolist()
         return [Step(*step) for step in zip(t[:-1], alpha_bar[:-1], alpha_bar[1:])]
 
-    def downwards(self, steps: int) -> list[Step]:
+    def downwards(self, steps: int, power: float = 1.0) -> list[Step]:
         """The `steps` moves from the noise, t_(steps-1), to the image; the last arrives at alpha_bar = 1."""
-        t = self.timesteps(steps).tolist()
+        t = self.timesteps(steps, power).tolist()
         alpha_bar = self.alphas_cumprod[t].tolist()
         return [Step(*step) for step in zip(t, alpha_bar, [1.0, *alpha_bar[:-1]])][::-1]
 

@@ -1,82 +1,68 @@
 """Solvers of the diffusion equation, up (encode) and down (decode), under one signature and by name.
 
 With xb = x / sqrt(alpha_bar) and sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar), what DDIM follows is the ordinary differential
-equation d xb / d sb = eps_theta (Song et al. 2021, eq. 14). DDIM is its Euler method; here are others.
+equation d xb / d sb = eps_theta (Song et al. 2021, eq. 14). DDIM is its Euler method; the others are in the files beside this one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dva_core.diffusion import ddim
-from dva_core.diffusion.ddim import Callback, NoiseModel, estimate
-from dva_core.diffusion.schedule import Step
+from dva_core.diffusion import ddim, fixed_point, multistep, reversible
+from dva_core.diffusion.ddim import Callback, NoiseModel
 from dva_core.errors import DVAError
+
+Along = Callable[..., Tensor]  # (model, x, z_face, path, clamp, callback) -> x: along the steps of a path
 
 
 class Solver(NamedTuple):
-    """Both directions of a method, each `(model, x, z_face, steps, clamp, callback) -> x`."""
+    """Both directions of a method. A noise map of one with two `states` has twice the image's channels."""
 
-    invert: Callable[..., Tensor]
-    sample: Callable[..., Tensor]
-
-
-def sigma_bar(alpha_bar: float) -> float:
-    """sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar): the independent variable of the equation, 0 at the image."""
-    return sqrt((1 - alpha_bar) / alpha_bar)
+    up: Along
+    down: Along
+    states: int = 1
+    undoes: bool = False  # `up` is given the downwards path, whose moves it undoes
+    inner: int = 1  # evaluations a step upwards
 
 
-def order2(model: NoiseModel, x: Tensor, z_face: Tensor, path: list[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """Along `path` by the two-step Adams-Bashforth method for uneven steps; one evaluation a step, the first step is Euler's."""
-    x, slope, h = x.float(), None, 0.0
-    for i, (t, now, then) in enumerate(path):
-        before, h_before = slope, h
-        _, slope = estimate(model, x, t, now, z_face, clamp)
-        h = sigma_bar(then) - sigma_bar(now)
-        # xb' = xb + h ((1 + r/2) eps_i - (r/2) eps_(i-1)), r = h_i / h_(i-1)
-        mean_slope = slope if before is None else slope + (h / h_before / 2) * (slope - before)
-        x = sqrt(then) * (x / sqrt(now) + h * mean_slope)
-        if clamp and then == 1:
-            x = x.clamp(-1, 1)
-        if callback is not None:
-            callback(i + 1, len(path), x)
-    return x
-
-
-@torch.no_grad()
-def invert_order2(
-    model: NoiseModel, x_0: Tensor, z_face: Tensor, steps: int = 20, clamp: bool = True, callback: Callback | None = None
-) -> Tensor:
-    """As `ddim.invert`, second order: x_0 [B, 3, H, W] in [-1, 1] -> x_T float32; steps - 1 evaluations."""
-    return order2(model, x_0, z_face, model.schedule.upwards(steps), clamp, callback)
-
-
-@torch.no_grad()
-def sample_order2(
-    model: NoiseModel, x_T: Tensor, z_face: Tensor, steps: int = 20, clamp: bool = True, callback: Callback | None = None
-) -> Tensor:
-    """As `ddim.sample`, second order: x_T [B, 3, H, W] -> x_0 float32; `steps` evaluations."""
-    return order2(model, x_T, z_face, model.schedule.downwards(steps), clamp, callback)
+def both_ways(along: Along) -> Solver:
+    """The same method up and down."""
+    return Solver(along, along)
 
 
 SOLVERS: dict[str, Solver] = {
-    "ddim": Solver(ddim.invert, ddim.sample),
-    "order2": Solver(invert_order2, sample_order2),
+    "ddim": both_ways(ddim.along),
+    "order2": both_ways(multistep.order2),
+    "order3": both_ways(multistep.order3),
+    "dpmpp2m": both_ways(multistep.dpmpp2m),
+    "angle2": both_ways(multistep.angle2),
+    "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
+    "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
+    "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
+CLIP_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.states == 1)  # what a clip, with one noise map a frame, can use
 
 
-def named(solver: str) -> Solver:
-    """The solver called `solver`; DVAError where there is none."""
-    if solver not in SOLVERS:
-        raise DVAError(f"There is no solver {solver!r}; choose one of {', '.join(SOLVERS)}.")
+def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
+    """The solver called `solver`; DVAError where there is none, or none `among` those that serve."""
+    if solver not in among:
+        raise DVAError(f"There is no solver {solver!r}; choose one of {', '.join(among)}.")
     return SOLVERS[solver]
 
 
+def evaluations(solver: str, steps: int) -> tuple[int, int]:
+    """How often the network is evaluated with so many steps, up and down."""
+    method = named(solver)
+    if method.states == 2:
+        return steps - 1, max(0, steps - 2)
+    return method.inner * (steps if method.undoes else steps - 1), steps
+
+
+@torch.no_grad()
 def invert(
     model: NoiseModel,
     x_0: Tensor,
@@ -85,14 +71,23 @@ def invert(
     solver: str = "order2",
     clamp: bool = True,
     callback: Callback | None = None,
+    power: float = 1.0,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Images to noise maps by the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32.
+    """Images to noise maps by the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3 states, H, W] of `dtype`.
+
+    clamp   the network's estimate of the image is brought into [-1, 1] in each step
+    power   of the timesteps, see `Schedule.timesteps`
+    dtype   of the state, float32 or float64, whatever the network computes in
 
     `callback(done, total, x)` comes after each evaluation and may raise to cancel. Raises DVAError for an unknown solver.
     """
-    return named(solver).invert(model, x_0, z_face, steps, clamp, callback)
+    method = named(solver)
+    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power)
+    return method.up(model, x_0.to(dtype), z_face, path, clamp, callback)
 
 
+@torch.no_grad()
 def sample(
     model: NoiseModel,
     x_T: Tensor,
@@ -101,9 +96,11 @@ def sample(
     solver: str = "order2",
     clamp: bool = True,
     callback: Callback | None = None,
+    power: float = 1.0,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Noise maps to images by the named solver: x_T [B, 3, H, W], z_face [B, F] -> x_0 [B, 3, H, W] float32.
+    """Noise maps to images by the named solver: x_T [B, 3 states, H, W], z_face [B, F] -> x_0 [B, 3, H, W] of `dtype`.
 
-    `callback(done, total, x)` comes after each evaluation and may raise to cancel. Raises DVAError for an unknown solver.
+    Settings as of `invert`; `callback(done, total, x)` comes after each evaluation and may raise to cancel.
     """
-    return named(solver).sample(model, x_T, z_face, steps, clamp, callback)
+    return named(solver).down(model, x_T.to(dtype), z_face, model.schedule.downwards(steps, power), clamp, callback)

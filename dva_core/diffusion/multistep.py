@@ -1,0 +1,113 @@
+"""Explicit multistep methods: the order of a method from the slopes already computed, so that a step stays one evaluation.
+
+Each goes along a path of steps, up or down alike; its first step is DDIM's. Three ways to write the same equation:
+
+    barred    xb = x / sqrt(alpha_bar), sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar):   d xb / d sb = eps       (Song et al. 2021, eq. 14)
+    log-SNR   lambda = -log sb:   d(x / sigma) / d lambda = e^lambda x_0       (Lu et al. 2022, DPM-Solver++, data prediction)
+    angle     sqrt(alpha_bar) = cos phi:   d x / d phi = cos phi eps - sin phi x_0 = v       (Salimans and Ho 2022, appendix D)
+
+DDIM is exact in each where eps, x_0 or both do not change; a method of order k takes them for polynomials of degree k - 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import acos, cos, exp, log, sin, sqrt
+
+import torch
+from torch import Tensor
+
+from dva_core.diffusion.ddim import Callback, NoiseModel, estimate, step
+from dva_core.diffusion.schedule import Step
+
+
+def sigma_bar(alpha_bar: float) -> float:
+    """sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar): the independent variable of the barred equation, 0 at the image."""
+    return sqrt((1 - alpha_bar) / alpha_bar)
+
+
+def angle(alpha_bar: float) -> float:
+    """phi = arccos sqrt(alpha_bar): 0 at the image, towards pi/2 at pure noise."""
+    return acos(min(1.0, sqrt(alpha_bar)))
+
+
+def order2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
+    """The two-step Adams-Bashforth method for uneven steps, barred: xb' = xb + h ((1 + r/2) eps_i - (r/2) eps_(i-1)), r = h_i / h_(i-1)."""
+    slope, h = None, 0.0
+    for i, (t, now, then) in enumerate(path):
+        before, h_before = slope, h
+        _, slope = estimate(model, x, t, now, z_face, clamp)
+        h = sigma_bar(then) - sigma_bar(now)
+        mean_slope = slope if before is None else slope + (h / h_before / 2) * (slope - before)
+        x = sqrt(then) * (x / sqrt(now) + h * mean_slope)
+        if clamp and then == 1:
+            x = x.clamp(-1, 1)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
+
+
+def order3(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
+    """The three-step Adams-Bashforth method for uneven steps, barred: the parabola through three slopes, integrated; starts by order 2."""
+    seen: deque[tuple[float, Tensor]] = deque(maxlen=3)
+    for i, (t, now, then) in enumerate(path):
+        s, h = sigma_bar(now), sigma_bar(then) - sigma_bar(now)
+        seen.appendleft((s, estimate(model, x, t, now, z_face, clamp)[1]))
+        weights = adams_bashforth([at - s for at, _ in seen], h)
+        x = sqrt(then) * (x / sqrt(now) + sum(w * slope for w, (_, slope) in zip(weights, seen)))
+        if clamp and then == 1:
+            x = x.clamp(-1, 1)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
+
+
+def adams_bashforth(at: Sequence[float], h: float) -> list[float]:
+    """w with sum_j w_j p(at_j) = integral of p from 0 to h, for every polynomial p of degree < len(at)."""
+    powers = torch.arange(len(at), dtype=torch.float64)
+    scaled = torch.tensor(at, dtype=torch.float64) / h  # so that the system is well conditioned
+    return (h * torch.linalg.solve(scaled[None, :] ** powers[:, None], 1 / (powers + 1))).tolist()
+
+
+def dpmpp2m(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): x' = (sigma'/sigma) x - alpha' (e^-h - 1) D, D = x_0 + (h_i / 2 h_(i-1)) (x_0 - x_0 before).
+
+    The last step, to the image, where lambda has no end, is of first order.
+    """
+    before, h_before = None, 0.0
+    for i, (t, now, then) in enumerate(path):
+        x_0, eps = estimate(model, x, t, now, z_face, clamp)
+        if then == 1:
+            x = step(x_0, eps, then)
+        else:
+            h = log(sigma_bar(now)) - log(sigma_bar(then))
+            data = x_0 if before is None else x_0 + (h / h_before / 2) * (x_0 - before)
+            x = sqrt((1 - then) / (1 - now)) * x - sqrt(then) * (exp(-h) - 1) * data
+            before, h_before = x_0, h
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
+
+
+def angle2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
+    """Second order in the angle: x_0 and eps go on as straight lines in phi, with which d x / d phi = cos phi eps - sin phi x_0 is integrated.
+
+    With e = phi' - phi and the lines' slopes d_x, d_eps per angle, beside DDIM's x' = cos phi' x_0 + sin phi' eps it adds
+    d_eps (e sin phi' + cos phi' - cos phi) + d_x (e cos phi' - sin phi' + sin phi).
+    """
+    before, phi_before = None, 0.0
+    for i, (t, now, then) in enumerate(path):
+        x_0, eps = estimate(model, x, t, now, z_face, clamp)
+        a, b = angle(now), angle(then)
+        x = step(x_0, eps, then)
+        if before is not None:
+            turn = a - phi_before
+            x = x + ((b - a) * sin(b) + cos(b) - cos(a)) / turn * (eps - before[1])
+            x = x + ((b - a) * cos(b) - sin(b) + sin(a)) / turn * (x_0 - before[0])
+        before, phi_before = (x_0, eps), a
+        if clamp and then == 1:
+            x = x.clamp(-1, 1)
+        if callback is not None:
+            callback(i + 1, len(path), x)
+    return x
