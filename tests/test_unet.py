@@ -81,6 +81,25 @@ def test_patches_heads_and_gradients():
     assert network(x_t.bfloat16(), t, z_face).dtype == torch.bfloat16
 
 
+def test_conditions_are_computed_once_and_change_nothing(shared):
+    network = tiny_unet(shared)
+    x_t, z_face, one_t = torch.randn(3, 3, 32, 32), torch.randn(3, 64), torch.full((1,), 400)
+    counts = {"time": 0, "face": 0}
+    for name, layer in network.named_modules():
+        for kind, ending in (("time", "emb_layers.1"), ("face", "cond_emb_layers.1")):
+            if name.endswith("." + ending):
+                layer.register_forward_hook(lambda _, inputs, out, kind=kind: counts.update({kind: counts[kind] + len(out)}))
+    with torch.no_grad():
+        expected = [network(x_t, torch.full((3,), t), z_face) for t in (400, 500)]
+        blocks = counts["face"] // 6
+        counts.update(time=0, face=0)
+        conditions = network.face_conditions(z_face)
+        got = [network(x_t, (one_t + more).expand(3), conditions) for more in (0, 100)]
+    assert counts == {"time": 2 * blocks, "face": 3 * blocks}
+    for eps, wanted in zip(got, expected):
+        torch.testing.assert_close(eps, wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_layers_come_from_operations_and_parameters_lie_in_leaves():
     class Operations:
         class Conv1d(torch.nn.Conv1d): ...

@@ -9,7 +9,7 @@ so that a host may hand in layers which cast or move their weights when used.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 import torch
@@ -25,6 +25,11 @@ def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -
     frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
     angles = t.float()[:, None] * frequencies[None]
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, channels - 2 * half))
+
+
+def one_for_all(t: Tensor) -> Tensor:
+    """t [B], or [1] where all its elements are one and the same in memory (`expand`), which asks no device for values."""
+    return t[:1] if t.stride(0) == 0 else t
 
 
 def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
@@ -102,11 +107,12 @@ class ResidualBlock(nn.Module):
         return x
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
+        """x [B, C, H, W], embedding [B or 1, E] of the timestep, condition [B or 1, 2 out_channels]: scale and shift by z_face."""
         norm_in, act_in, conv_in = self.in_layers
         norm_t, act_t, conv_t, norm_z, act_z, dropout, conv_z = self.out_layers
         h = conv_in(self._resample(act_in(norm_in(x))))
         h = conv_t(act_t(scale_shift(norm_t(h), self.emb_layers(embedding))))
-        h = conv_z(dropout(act_z(scale_shift(norm_z(h), self.cond_emb_layers(condition)))))
+        h = conv_z(dropout(act_z(scale_shift(norm_z(h), condition))))
         return self.skip_connection(self._resample(x)) + h
 
 
@@ -132,11 +138,11 @@ class AttentionBlock(nn.Module):
 
 
 class Level(nn.Sequential):
-    """Layers of one skip level, each given what it asks for."""
+    """Layers of one skip level, each given what it asks for; a residual block the next of the conditions."""
 
-    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, conditions: Iterator[Tensor]) -> Tensor:
         for layer in self:
-            x = layer(x, embedding, condition) if isinstance(layer, ResidualBlock) else layer(x)
+            x = layer(x, embedding, next(conditions)) if isinstance(layer, ResidualBlock) else layer(x)
         return x
 
 
@@ -209,16 +215,27 @@ class UNet(nn.Module):
 
         self.out = nn.Sequential(group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1)))
 
-    def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
-        """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype."""
+    def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
+        """[scale | shift] by z_face [B, condition_channels] of every residual block, in order: each [B, 2 out_channels].
+
+        They do not change from step to step, so that a solver has them computed once.
+        """
+        return tuple(block.cond_emb_layers(z_face) for block in self.modules() if isinstance(block, ResidualBlock))
+
+    def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.
+
+        In the place of z_face its `face_conditions` will do. A `t` that is one number expanded is embedded once.
+        """
         h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
-        embedding, condition = self.time_embed(t, x_t.dtype), z_face.to(x_t.dtype)
+        embedding = self.time_embed(one_for_all(t), x_t.dtype)
+        conditions = iter(z_face if isinstance(z_face, tuple) else self.face_conditions(z_face.to(x_t.dtype)))
         skips = []
         for layers in self.input_blocks:
-            h = layers(h, embedding, condition)
+            h = layers(h, embedding, conditions)
             skips.append(h)
-        h = self.middle_block(h, embedding, condition)
+        h = self.middle_block(h, embedding, conditions)
         for layers in self.output_blocks:
-            h = layers(torch.cat([h, skips.pop()], dim=1), embedding, condition)
+            h = layers(torch.cat([h, skips.pop()], dim=1), embedding, conditions)
         h = self.out(h)
         return F.pixel_shuffle(h, self.patch_size) if self.patch_size > 1 else h
