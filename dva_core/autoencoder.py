@@ -6,14 +6,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.hosts.plain import PlainHost
 from dva_core.networks import build_network
-from dva_core.networks.bisenet import NOT_FACE, NOT_FACE_IN_VIDEO
+from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
 
 JAW = 17  # of the 68 landmarks the first 17; the motion vector leaves them out
@@ -145,9 +144,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         size = images.shape[-1]
         if self.face_parser is None:
             return hull_mask(self.encode_landmarks(images), size, 1.0 if for_video else HULL_GROWTH)
-        classes = self.run("face_parser", images).argmax(dim=1, keepdim=True)
-        outside = torch.tensor(NOT_FACE_IN_VIDEO if for_video else NOT_FACE, device=classes.device)
-        return F.interpolate((~torch.isin(classes, outside)).float(), (size, size), mode="nearest")
+        return face_area(self.run("face_parser", images), size, for_video)
 
 
 def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype) -> int:

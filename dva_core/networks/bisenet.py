@@ -146,3 +146,10 @@ class BiSeNet(nn.Module):
         x = F.interpolate(to_size(images, self.native_size), (self.working_size, self.working_size), mode="nearest")
         logits = self.conv_out(self.ffm(*self.cp(imagenet_normalised(x))))
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
+
+
+def face_area(logits: Tensor, size: int, for_video: bool) -> Tensor:
+    """Where the face is: parsing logits [B, 19, H, W] -> float32 [B, 1, size, size] in {0, 1}; `for_video` without hair, ears and neck."""
+    classes = logits.argmax(dim=1, keepdim=True)
+    outside = torch.tensor(NOT_FACE_IN_VIDEO if for_video else NOT_FACE, device=classes.device)
+    return F.interpolate((~torch.isin(classes, outside)).float(), (size, size), mode="nearest")

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dva_core.bundle import BundleInfo, write_bundle
+from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.networks import build_network
 from dva_core.structure import build_empty
 from dva_core.train.attributes import fit_directions
-from dva_core.train.diffusion import Conditioner, export
+from dva_core.train.conditioner import Conditioner
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
+from dva_core.train.state import export, read_state
 from dva_core.train.tone import tone_gradients, without_tone
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
@@ -65,6 +66,33 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
         licence=LICENCE,
         source=SOURCE,
         model_card=card,
+        precision=precision,
+    )
+
+
+def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
+    """Write `out`: fusion layer and noise predictor of the run's averaged weights, everything else of the bundle `start`.
+
+    Raises DVAError where there is no run, or it is not of the start's configuration.
+    """
+    begun, folder = read_bundle(start), run / "diffusion"
+    state, _ = read_state(folder / "state.safetensors")
+    config, ema = export(folder / "state.safetensors")
+    scaling = load_file(str(folder / "scaling.safetensors"))
+    trained = {key: config[key] for key in ("image_size", "face_dim", "noise_predictor", "diffusion")}
+    weight = ema["fusion.weight"] * scaling["gain"]
+    tensors = {k: v for k, v in begun.tensors.items() if not k.startswith(("noise_predictor.", "fusion."))}
+    tensors |= {f"noise_predictor.{k.removeprefix('unet.')}": v for k, v in ema.items() if k.startswith("unet.")}
+    tensors |= {"fusion.weight": weight, "fusion.bias": ema["fusion.bias"] - weight @ scaling["centre"]}
+    about = {key: begun.metadata.get(key, "") for key in ("licence", "source", "model_card")}
+    training = f"{state['step']} steps of `python -m dva_core train diffusion`, {state['seconds'] / 60:.0f} min, {state['figures']}"
+    return write_bundle(
+        out,
+        tensors,
+        begun.config | trained | {"name": name},
+        licence=about["licence"],
+        source=f"{about['source']}; trained on from there: {training}",
+        model_card=about["model_card"],
         precision=precision,
     )
 

@@ -27,8 +27,8 @@ from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.finder import to_images
-from dva_core.train.diffusion import Ema
 from dva_core.train.labels import LabelTable, batches, split
+from dva_core.train.state import Ema
 
 log = logging.getLogger(__name__)
 

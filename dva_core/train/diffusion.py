@@ -6,344 +6,251 @@ so what changes within a clip must come from the motion vector and what stays fr
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
-from dva_core.autoencoder import HULL_GROWTH, JAW
-from dva_core.bundle import read_bundle
-from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.finder import to_images
-from dva_core.networks import build_network
-from dva_core.networks.hull import hull_mask
+from dva_core.train import processes
 from dva_core.train.augment import reframe, relight
-from dva_core.train.encoders import encode_faces
-from dva_core.train.losses import training_losses
-from dva_core.train.synthesis import Variants
+from dva_core.train.board import Board, sample_grids
+from dva_core.train.clips import ClipFrames
+from dva_core.train.conditioner import Conditioner
+from dva_core.train.objective import Draw, Objective
+from dva_core.train.settings import DiffusionSettings
+from dva_core.train.state import Ema, export, read_state, write_state
+
+__all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema", "export"]
 
 log = logging.getLogger(__name__)
 
-FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
+VALIDATION = 48  # pictures
+GRID_PEOPLE = 4
+OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the stopped one had not
 
 
-@dataclass(frozen=True)
-class DiffusionSettings:
-    """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
-
-    people x frames pictures a step and process, each with two noises. reg_weight scales L_reg. The paper adds L_simple and L_reg
-    as they are (simple_cap = reg_cap = 0). A short run learns what z_face is for much sooner when errors of the noise count as errors
-    of the image, by sigma / alpha = sqrt((1 - alpha_bar) / alpha_bar), from 1 up to simple_cap; and L_reg, which is of the image and so
-    ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma. `focus` is the share of the timesteps drawn from FOCUS, where
-    a face takes shape; the paper's is 0. The learning rate stays until the last quarter of the run and then falls to 0.
-    """
-
-    minutes: float = 60
-    steps: int = 0
-    people: int = 4
-    frames: int = 2
-    learning_rate: float = 8e-4
-    warm_up: int = 200
-    ema: float = 0.999
-    simple_cap: float = 12.0
-    reg_weight: float = 1.0
-    reg_cap: float = 4.0
-    focus: float = 0.6
-    gradient_clip: float = 1.0
-    turn: float = 3.0
-    zoom: float = 0.07
-    shift: float = 0.03
-    light: float = 0.5
-    seed: int = 0
-    save_every: float = 5.0
-
-
-class Conditioner(nn.Module):
-    """Frozen encoders and the trained fusion layer: pictures of one person -> z_face.
-
-    The fusion layer is trained on centred, scaled inputs (`gain`, `centre`), which suits the optimiser, and exported as the
-    plain linear layer of the method by `folded`.
-    """
-
-    def __init__(self, identity: nn.Module, landmarks: nn.Module, face_dim: int, centre: Tensor, gain: Tensor):
-        super().__init__()
-        self.identity, self.landmarks = identity.eval().requires_grad_(False), landmarks.eval().requires_grad_(False)
-        self.fusion = nn.Linear(len(centre), face_dim)
-        self.register_buffer("centre", centre)
-        self.register_buffer("gain", gain)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
-        flat = images.flatten(0, 1)
-        z_id = self.identity(flat).unflatten(0, images.shape[:2]).mean(1)
-        return z_id, self.landmarks(flat).clamp(0, 1).unflatten(0, images.shape[:2])
-
-    def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
-        return self.fusion((torch.cat([z_id, z_motion], 1) - self.centre) * self.gain)
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the same map on the raw vectors."""
-        weight = self.fusion.weight * self.gain
-        return weight.detach(), (self.fusion.bias - weight @ self.centre).detach()
-
-
-class Ema:
-    """Exponential moving average of parameters, its decay rising to `decay` as steps go by."""
-
-    def __init__(self, parameters: dict[str, Tensor], decay: float):
-        self.values, self.decay = {k: v.detach().clone() for k, v in parameters.items()}, decay
-
-    @torch.no_grad()
-    def update(self, parameters: dict[str, Tensor], step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for key, value in parameters.items():
-            self.values[key].lerp_(value, 1 - decay)
-
-
-class DiffusionTraining:
+class DiffusionTraining(Objective):
     """A run that can be stopped and taken up again, by one process or, under torchrun, by several that share each step's gradient.
 
     Args:
         config: the bundle's configuration (noise_predictor, image_size, face_dim, ...).
-        encoders: folder with identity.safetensors and landmarks.safetensors, as the distillation wrote them.
-        variants: pictures in groups of one person.
-        held_out: bool [n], rows that only validate.
-        out: folder for state.safetensors and log.csv.
+        encoders: bundle, or folder with identity.safetensors and landmarks.safetensors, as the distillation wrote them.
+        clips: pictures in groups of one person.
+        held_out: bool [n], frames that only validate.
+        out: folder for state.safetensors and scaling.safetensors.
+        device: where to train; None: the CPU.
+    Raises DVAError where the encoders do not fit, or no clip has as many frames as a batch item takes.
     """
 
-    def __init__(self, config: dict, encoders: Path, variants: Variants, held_out: np.ndarray, out: Path, settings: DiffusionSettings):
+    def __init__(
+        self,
+        config: dict,
+        encoders: Path,
+        clips: ClipFrames,
+        held_out: np.ndarray,
+        out: Path,
+        settings: DiffusionSettings,
+        device: torch.device | None = None,
+    ):
         torch.manual_seed(settings.seed)
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        self.config, self.variants, self.out, self.settings = config, variants, out, settings
-        self.schedule = Schedule(**config["diffusion"])
-        identity, landmarks = build_network(config["identity_encoder"]), build_network(config["motion_encoder"])
-        for network, name in ((identity, "identity"), (landmarks, "landmarks")):
-            network.load_state_dict(load_file(str(encoders / f"{name}.safetensors")))
-        self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *self.scaling(identity, landmarks))
-        self.unet = build_network(config["noise_predictor"]).to(memory_format=torch.channels_last)
-        self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
-        self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
-        self.optimiser = torch.optim.AdamW(self.parameters.values(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
+        super().__init__(config, Path(encoders), clips, settings, device or torch.device("cpu"))
+        self.rank, self.world = processes.rank_and_world()
+        self.clips, self.out, self.board = clips, out, None
+        processes.from_first([*self.parameters.values(), self.conditioner.centre, self.conditioner.gain])
+        betas = settings.beta_1, settings.beta_2
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(), settings.learning_rate, betas=betas, weight_decay=settings.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.ema = Ema(self.parameters, settings.ema)
         self.step, self.seconds = 0, 0.0
         self.seed_draws(settings.seed + self.rank)
         rows = np.flatnonzero(~held_out)
-        self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(variants.group[rows])) + 1) if len(g) >= settings.frames]
-        self.validation = np.flatnonzero(held_out)[:: max(1, held_out.sum() // 48)][:48]
+        self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(clips.group[rows])) + 1) if len(g) >= settings.frames]
+        if not self.groups:
+            raise DVAError(f"No clip has {settings.frames} frames to train on; prepare longer clips, or set frames to fewer.")
+        chosen = np.flatnonzero(held_out) if held_out.any() else rows
+        self.validation = chosen[:: max(1, len(chosen) // VALIDATION)][:VALIDATION]
 
     def seed_draws(self, seed: int) -> None:
         """What this process draws pictures, timesteps and noises from."""
         self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-
-    def share_gradients(self) -> None:
-        """The mean gradient of all processes, in every process."""
-        if self.world > 1:
-            gradients = [p.grad for p in self.parameters.values()]
-            flat = torch.cat([g.reshape(-1) for g in gradients])
-            dist.all_reduce(flat)
-            for gradient, mean in zip(gradients, (flat / self.world).split([g.numel() for g in gradients])):
-                gradient.copy_(mean.view_as(gradient))
-
-    def agree(self, value: float) -> float:
-        """The first process's value, in every process: clocks differ, and all must stop at the same step."""
-        if self.world == 1:
-            return value
-        shared = torch.tensor([value], dtype=torch.float64)
-        dist.broadcast(shared, 0)
-        return shared.item()
-
-    def scaling(self, identity: nn.Module, landmarks: nn.Module, samples: int = 512) -> tuple[Tensor, Tensor]:
-        """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average."""
-        rows = np.linspace(0, len(self.variants.pictures) - 1, min(samples, len(self.variants.pictures))).astype(int)
-        z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity.eval(), landmarks.eval(), self.variants.pictures[rows]))
-        gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
-        return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
+        if self.rank:  # the first goes on from where it drew the initial weights
+            torch.manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people."""
-        s = self.settings
+        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people; with few clips a person may come twice."""
+        s, count = self.settings, len(self.groups)
         chosen = [
-            self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(len(self.groups), s.people, replace=False)
+            self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
         ]
-        rows = np.concatenate(chosen)
-        images, points = to_images(self.variants.pictures[rows]), torch.from_numpy(self.variants.landmarks[rows])
-        images, _ = reframe(images, points / images.shape[-1], self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
+        images = to_images(self.clips.read(np.concatenate(chosen)))
+        nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the changed picture, none need to move along
+        images, _ = reframe(images, nowhere, self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
         # one light a person, as in a clip: frames side by side are lit as one picture
         wide = images.unflatten(0, (s.people, s.frames)).transpose(1, 2).flatten(2, 3)
         images = relight(wide, self.generator, s.light).unflatten(2, (s.frames, -1)).transpose(1, 2)
         return self.condition(images)
 
-    def condition(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z_id, points = self.conditioner.encode(images)
-        z_face = self.conditioner.fuse(z_id.repeat_interleave(images.shape[1], 0), points[:, :, JAW:].flatten(0, 1).flatten(1))
-        size = self.config["image_size"]
-        x_0 = F.interpolate(images.flatten(0, 1), (size, size), mode="area")
-        return x_0.contiguous(memory_format=torch.channels_last), z_face, hull_mask(points.flatten(0, 1), size, HULL_GROWTH)
-
-    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
-        """eps_theta, whichever way the configuration predicts it."""
-        return self.schedule.as_noise(self.unet(x_t, t, z_face), x_t, t)
-
-    @torch.no_grad()
     def start_from(self, bundle: Path) -> None:
-        """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
-
-        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ.
-        """
-        made = read_bundle(bundle)
-        tensors = made.tensors
-        weight, bias = tensors["fusion.weight"].float(), tensors["fusion.bias"].float()
-        state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
-        shapes = {k: v.shape for k, v in self.unet.state_dict().items()}
-        if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
-            raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
-        self.unet.load_state_dict(state)
-        if Schedule(**made.config["diffusion"]).prediction != self.schedule.prediction:
-            log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)
-            for parameter in self.unet.out[-1].parameters():
-                parameter.zero_()
-        self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
-        self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
+        super().start_from(bundle)
         self.ema = Ema(self.parameters, self.settings.ema)
-
-    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one batch with random timesteps and noises: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
-        s = self.settings
-        t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
-        if self.unet.training and s.focus:
-            chosen = torch.rand(len(t), generator=generator) < s.focus
-            t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
-        noises = torch.randn((2, *x_0.shape), generator=generator)
-        simple, reg = training_losses(self.predict_noise, x_0, z_face, t, noises[0], noises[1], mask, self.schedule)
-        a = self.schedule.alphas_cumprod[t].float()
-        noisiness = ((1 - a) / a).sqrt()
-        simple_weight = noisiness.clamp(1, s.simple_cap) if s.simple_cap else torch.ones_like(a)
-        reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
-        return (simple_weight * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()
 
     def used(self) -> float:
         """Share of the run that is done, 0..1."""
         return self.step / self.settings.steps if self.settings.steps else self.seconds / (60 * self.settings.minutes)
 
-    def run(self) -> dict:
-        """Train until the minutes are used up; returns the last validation figures."""
+    def learning_rate(self, used: float) -> float:
+        """Rises for warm_up steps, stays, and falls to 0 over the last cool_down of the run."""
+        s = self.settings
+        fall = (1 - used) / s.cool_down if s.cool_down else 1
+        return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
+
+    def gradient(self) -> tuple[float, float]:
+        """Puts the mean gradient of `accumulate` fresh batches of every process in place; the means here of L_simple and L_reg."""
+        self.optimiser.zero_grad()
+        figures = []
+        for _ in range(self.settings.accumulate):
+            x_0, z_face, mask = self.batch()
+            loss, simple, reg = self.losses(x_0, z_face, mask, self.draw(x_0, self.generator))
+            self.scaler.scale(loss / self.settings.accumulate).backward()
+            figures.append((simple.item(), reg.item()))
+        return tuple(np.mean(figures, 0).tolist())
+
+    def update(self) -> float:
+        """One step by the gradient in place, shared with the other processes and clipped; returns its norm before."""
+        processes.average([p.grad for p in self.parameters.values()])
+        self.scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        self.ema.update(self.parameters, self.step)
+        return norm.item()
+
+    def run(self, tensorboard: bool = False) -> dict:
+        """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard."""
         s, start = self.settings, time.monotonic() - self.seconds
         saved, figures, recent = self.seconds, {}, []
-        self.out.mkdir(parents=True, exist_ok=True)
-        save_file({"centre": self.conditioner.centre, "gain": self.conditioner.gain}, str(self.out / "scaling.safetensors"))
+        if self.rank == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            scaling = {"centre": self.conditioner.centre.cpu(), "gain": self.conditioner.gain.cpu()}
+            save_file(scaling, str(self.out / "scaling.safetensors"))
+            self.board = Board(self.out / "tensorboard", self.step) if tensorboard else None
         self.unet.train()
         while (used := self.used()) < 1:
-            self.optimiser.param_groups[0]["lr"] = s.learning_rate * min(1, (self.step + 1) / s.warm_up, 4 * (1 - used))
-            loss, simple, reg = self.losses(*self.batch(), self.generator)
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.share_gradients()
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.gradient_clip)
-            self.optimiser.step()
-            self.step += 1
-            self.ema.update(self.parameters, self.step)
-            self.seconds = self.agree(time.monotonic() - start)
-            recent.append((simple.item(), reg.item()))
+            rate = self.optimiser.param_groups[0]["lr"] = self.learning_rate(used)
+            recent.append(self.gradient())
+            norm = self.update()
+            self.seconds = processes.agreed(time.monotonic() - start, self.device)
+            if self.board:
+                simple, reg = recent[-1]
+                self.board.figures(self.step, train__simple=simple, train__reg=reg, train__learning_rate=rate, train__gradient_norm=norm)
             if self.step % 50 == 0:
-                log.info(
-                    "diffusion: step %d, %.1f of %.0f min, L_simple %.4f, L_reg %.4f",
-                    self.step,
-                    self.seconds / 60,
-                    s.minutes,
-                    *np.mean(recent[-50:], 0),
-                )
-            if self.seconds - saved > s.save_every * 60 or self.used() >= 1:
-                saved = self.seconds
+                length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
+                means = np.mean(recent[-50:], 0)
+                log.info("diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f", self.step, self.seconds / 60, length, *means)
+            due = self.seconds - saved > s.save_every * 60 or self.used() >= 1
+            if due or (s.validate_every and self.step % s.validate_every == 0):
                 figures = self.validate()
-                if self.rank == 0:
-                    self.save(figures)
+            if due:
+                saved = self.seconds
+                self.save(figures)
+        if self.board:
+            self.board.close()
         return figures
 
     @torch.no_grad()
     def validate(self) -> dict:
-        """L_simple and L_reg of the averaged weights on held-out people, with the same noises every time."""
+        """L_simple and L_reg of the averaged weights on held-out people, with the same noises every time; and grids for the board."""
         current = {k: v.detach().clone() for k, v in self.parameters.items()}
         self._put(self.ema.values)
         self.unet.eval()
         generator, sums = torch.Generator().manual_seed(1), []
         for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
-            sums.append([v.item() for v in self.losses(*self.condition(to_images(self.variants.pictures[part])[:, None]), generator)[1:]])
+            batch = self.condition(to_images(self.clips.read(part))[:, None])
+            sums.append([v.item() for v in self.losses(*batch, self.draw(batch[0], generator))[1:]])
+        simple, reg = np.mean(sums, 0).tolist()
+        if self.board:
+            self.board.figures(self.step, validation__simple=simple, validation__reg=reg)
+            self.board.pictures(self.step, sample_grids(self, self.clips.read(self.shown()), self.settings.grid_steps))
         self._put(current)
         self.unet.train()
-        simple, reg = np.mean(sums, 0)
-        pictures = self.step * self.settings.people * self.settings.frames * self.world
+        s = self.settings
         figures = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
-            "pictures": pictures,
-            "simple": round(float(simple), 5),
-            "reg": round(float(reg), 5),
+            "pictures": self.step * s.people * s.frames * s.accumulate * self.world,
+            "simple": round(simple, 5),
+            "reg": round(reg, 5),
         }
         log.info("diffusion: validation %s", figures)
         return figures
 
+    def shown(self) -> np.ndarray:
+        """Validation frames for the grids, of different people as far as there are."""
+        _, first = np.unique(self.clips.group[self.validation], return_index=True)
+        rows = self.validation[np.sort(first)][:GRID_PEOPLE]
+        return rows if len(rows) > 1 else self.validation[:GRID_PEOPLE]
+
     @torch.no_grad()
-    def _put(self, values: dict[str, Tensor]) -> None:
+    def _put(self, values: Mapping[str, Tensor]) -> None:
         for key, parameter in self.parameters.items():
             parameter.copy_(values[key])
 
     def save(self, figures: dict) -> None:
-        """Everything a resumed run needs, in one safetensors file, replaced whole."""
-        tensors = {f"model.{k}": v.detach() for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
+        """Everything a resumed run needs, in one safetensors file; the first process writes what all of them draw from."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        draws = processes.gathered((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
+        if self.rank:
+            return
+        tensors = {f"model.{k}": v for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
         for key, parameter in self.parameters.items():
             for name, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        tensors["generator"] = self.generator.get_state()
-        tensors["torch_rng"] = torch.get_rng_state()
+        for rank, (_, generator, torch_rng, cuda) in enumerate(draws):
+            end = f".{rank}" if rank else ""
+            tensors |= {f"generator{end}": generator, f"torch_rng{end}": torch_rng} | ({} if cuda is None else {f"cuda_rng{end}": cuda})
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "rng": self.rng.bit_generator.state,
+            "rng": draws[0][0],
+            "other_rngs": [rng for rng, *_ in draws[1:]],
+            "scaler": self.scaler.state_dict(),
             "settings": asdict(self.settings),
             "figures": figures,
         }
-        partial = self.out / "state.partial"
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()}, str(partial), {"state": json.dumps(state), "config": json.dumps(self.config)}
-        )
-        partial.replace(self.out / "state.safetensors")
+        write_state(self.out / "state.safetensors", tensors, state, self.config)
 
     def resume(self) -> None:
-        """Take up the run that `out` holds. Raises DVAError where there is none."""
+        """Take up the run that `out` holds. Raises DVAError where there is none, or it is of another configuration."""
         path = self.out / "state.safetensors"
-        if not path.is_file():
-            raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
-        with safe_open(str(path), "pt") as file:
-            state, tensors = json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        state, tensors = read_state(path)
+        if any(f"model.{k}" not in tensors or tensors[f"model.{k}"].shape != v.shape for k, v in self.parameters.items()):
+            raise DVAError(f"{path} is of a run with another configuration; resume with the one it was begun with.")
         self._put({k: tensors[f"model.{k}"] for k in self.parameters})
-        self.ema.values = {k: tensors[f"ema.{k}"] for k in self.parameters}
+        self.ema.values = {k: tensors[f"ema.{k}"].to(self.device) for k in self.parameters}
         for key, parameter in self.parameters.items():
-            self.optimiser.state[parameter] = {
-                name: tensors[f"optimiser.{key}.{name}"]
-                for name in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimiser.{key}.{name}" in tensors
-            }
+            names = {name: f"optimiser.{key}.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}
+            kept = {name: tensors[place] for name, place in names.items() if place in tensors}
+            self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in kept.items()}
         self.step, self.seconds = state["step"], state["seconds"]
-        if self.rank == 0:
-            self.generator.set_state(tensors["generator"])
-            torch.set_rng_state(tensors["torch_rng"])
-            self.rng.bit_generator.state = state["rng"]
-        else:
-            self.seed_draws(self.settings.seed + self.rank + 1_000_003 * self.step)
-
-
-def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Configuration and the averaged tensors (noise_predictor.*, fusion.*) of a run's state file, without its optimiser."""
-    with safe_open(str(path), "pt") as file:
-        return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118
+        if state.get("scaler") and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        end, rngs = f".{self.rank}" if self.rank else "", [state["rng"], *state.get("other_rngs", ())]
+        if f"generator{end}" not in tensors:
+            self.seed_draws(self.settings.seed + self.rank + OTHER_STEPS * self.step)
+            return
+        self.rng.bit_generator.state = rngs[self.rank]
+        self.generator.set_state(tensors[f"generator{end}"])
+        torch.set_rng_state(tensors[f"torch_rng{end}"])
+        if self.device.type == "cuda" and f"cuda_rng{end}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda_rng{end}"], self.device)

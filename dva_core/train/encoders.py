@@ -28,14 +28,16 @@ log = logging.getLogger(__name__)
 CHANCE = 0.55  # AUC below which nothing is told
 
 
-def encode_faces(identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def encode_faces(
+    identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64, device: torch.device | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """z_id [n, D], unit, and the 51 inner landmarks [n, 102] in 0..1 of uint8 pictures [n, S, S, 3]."""
     z_id, motion = [], []
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
-            images = to_images(pictures[start : start + batch])
-            z_id.append(identity(images))
-            motion.append(landmarks(images).clamp(0, 1)[:, JAW:].flatten(1))
+            images = to_images(pictures[start : start + batch]).to(device)
+            z_id.append(identity(images).cpu())
+            motion.append(landmarks(images).clamp(0, 1)[:, JAW:].flatten(1).cpu())
     return torch.cat(z_id).numpy(), torch.cat(motion).numpy()
 
 

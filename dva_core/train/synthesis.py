@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dva_core.errors import DVAError
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
 
@@ -123,6 +124,10 @@ class Variants:
     group: np.ndarray
     original: np.ndarray
 
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Those pictures, uint8 [k, S, S, 3] (see `clips.ClipFrames`)."""
+        return self.pictures[rows]
+
     def save(self, path: Path) -> None:
         np.savez(path, **vars(self))
 
@@ -130,6 +135,13 @@ class Variants:
     def load(cls, path: Path) -> Variants:
         with np.load(path, allow_pickle=False) as file:
             return cls(**{key: file[key] for key in file.files})
+
+
+def load_variants(run: Path) -> Variants:
+    """The variants of a run's folder. Raises DVAError where they were not made."""
+    if not (run / "variants.npz").is_file():
+        raise DVAError(f"{run} holds no variants.npz: run `python -m dva_core train variants` first.")
+    return Variants.load(run / "variants.npz")
 
 
 def morph(first, second, share: float):

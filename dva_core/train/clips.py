@@ -1,0 +1,139 @@
+"""Where the training's pictures come from: `ClipFrames`, aligned frames by number, each known to be of one clip (one person).
+
+`synthesis.Variants` holds them in memory; `FrameFolder` and `Shards` read them as they are asked for.
+
+A shard is a tar file in WebDataset's layout: per frame `<clip>/<number>.jpg` (or .png) and `<clip>/<number>.json`, which other tools
+read in a stream. Being plain tars they are memory-mapped here: any frame is found at once, so that batches are drawn from all clips
+alike and a resumed run draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.train.faces import read_picture
+from dva_core.video.images import SUFFIXES, natural_key, upright_size
+
+PICTURES = (".jpg", ".png")
+HELD_OUT = 0.05  # share of the clips that only validate
+
+
+class ClipFrames(Protocol):
+    """Aligned frames 0..n-1. group int [n]: the clip each is of, frames of a clip side by side."""
+
+    group: np.ndarray
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Those frames, uint8 RGB [k, S, S, 3]."""
+
+
+def square(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture [S, S, 3] in another size, averaged over areas where it shrinks."""
+    if len(picture) == size:
+        return picture
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR)
+
+
+class FrameFolder:
+    """A folder of aligned frames, `<clip>/<frame>.jpg` or .png (or one folder more: `train/<clip>/<frame>`), as `size` pixel squares.
+
+    `clips` names some of its clips' folders instead.
+    """
+
+    def __init__(self, folder: Path, size: int, clips: Sequence[Path] | None = None):
+        self.size = size
+        inner = folder / "train"
+        clips = clips or [path for path in sorted((inner if inner.is_dir() else folder).iterdir()) if path.is_dir()]
+        files = [sorted((p for p in clip.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_key) for clip in clips]
+        self.clips = [clip.name for clip, frames in zip(clips, files) if frames]
+        self.files = [file for frames in files for file in frames]
+        self.group = np.repeat(np.arange(len(self.clips)), [len(frames) for frames in files if frames])
+
+    def side(self, row: int) -> int:
+        """Pixels of the frame's shorter side, as it is stored."""
+        return min(upright_size(self.files[row]))
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [k, size, size, 3]. Raises DVAError for a file that is no square picture."""
+        pictures = []
+        for row in rows:
+            picture = read_picture(self.files[row])
+            if picture.shape[0] != picture.shape[1]:
+                raise DVAError(f"{self.files[row]} is not square: align the frames first with `python -m dva_core train prepare`.")
+            pictures.append(square(picture, self.size))
+        return np.stack(pictures)
+
+
+class Shards:
+    """The tar files of a folder, as `train prepare` writes them; frames as `size` pixel squares. `files` names some of them instead."""
+
+    def __init__(self, folder: Path, size: int, files: Sequence[Path] | None = None):
+        self.size, self.maps = size, []
+        self.clips: list[str] = []
+        self.places: list[tuple[int, int, int]] = []  # shard, first byte, length
+        group = []
+        for path in sorted(folder.glob("*.tar")) if files is None else files:
+            if not path.stat().st_size:
+                continue
+            self.maps.append(np.memmap(path, np.uint8, "r"))
+            for clip, entry in frame_entries(path):
+                if not self.clips or clip != self.clips[-1]:
+                    self.clips.append(clip)
+                group.append(len(self.clips) - 1)
+                self.places.append((len(self.maps) - 1, entry.offset_data, entry.size))
+        self.group = np.array(group, int)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [k, size, size, 3]. Raises DVAError for a picture that cannot be decoded."""
+        pictures = []
+        for row in rows:
+            shard, start, length = self.places[row]
+            picture = cv2.imdecode(np.asarray(self.maps[shard][start : start + length]), cv2.IMREAD_COLOR)
+            if picture is None:
+                raise DVAError(f"A frame of {self.clips[self.group[row]]} in {self.maps[shard].filename} is damaged: prepare it again.")
+            pictures.append(square(picture[..., ::-1], self.size))
+        return np.stack(pictures)
+
+
+def frame_entries(path: Path) -> list[tuple[str, tarfile.TarInfo]]:
+    """Clip and tar entry of each picture in a shard. Raises DVAError where it is none."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return [(entry.name.rpartition("/")[0], entry) for entry in tar if Path(entry.name).suffix in PICTURES]
+    except (OSError, tarfile.TarError) as error:
+        raise DVAError(f"{path} is no whole tar file ({error}): remove it and run `python -m dva_core train prepare` again.") from error
+
+
+def facts(path: Path) -> dict[str, dict]:
+    """What a shard says of each frame, name -> {"frame", "sharpness", "landmarks" [68][2] in 0..1 of the crop}."""
+    with tarfile.open(path, "r:") as tar:
+        return {entry.name[:-5]: json.load(tar.extractfile(entry)) for entry in tar if entry.name.endswith(".json")}
+
+
+def open_clips(folder: Path, size: int) -> Shards | FrameFolder:
+    """The shards of a folder, or its aligned frames where there are no shards. Raises DVAError where it has neither."""
+    if not folder.is_dir():
+        raise DVAError(f"There is no folder {folder}: make one with `python -m dva_core train prepare VIDEOS -o {folder}`.")
+    clips = Shards(folder, size) if any(folder.glob("*.tar")) else FrameFolder(folder, size)
+    if not len(clips.group):
+        raise DVAError(f"{folder} holds neither shards nor folders of aligned frames: fill it with `python -m dva_core train prepare`.")
+    return clips
+
+
+def held_out_frames(clips: Shards | FrameFolder) -> np.ndarray:
+    """bool [n]: the frames of the clips that only validate, HELD_OUT of them and at least one where there are two or more.
+
+    By a hash of the clips' names, so that a clip that comes to many others changes little.
+    """
+    count = min(max(1, round(HELD_OUT * len(clips.clips))), len(clips.clips) - 1)
+    order = sorted(range(len(clips.clips)), key=lambda i: hashlib.sha256(clips.clips[i].encode()).hexdigest())
+    return np.isin(clips.group, order[:count])

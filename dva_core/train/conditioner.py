@@ -1,0 +1,86 @@
+"""The frozen encoders and the trained fusion layer: pictures of one person -> z_face and face mask (Kim et al. 2023, sec. 3.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dva_core.autoencoder import HULL, HULL_GROWTH
+from dva_core.bundle import read_bundle
+from dva_core.errors import DVAError
+from dva_core.networks import build_network
+from dva_core.networks.bisenet import face_area
+from dva_core.networks.hull import hull_mask
+
+FILES = {"identity_encoder": "identity", "motion_encoder": "landmarks", "face_parser": "face_parser"}  # in a folder of the distillation
+
+
+class Conditioner(nn.Module):
+    """Frozen encoders and the trained fusion layer: pictures of one person -> z_face.
+
+    The fusion layer is trained on centred, scaled inputs (`gain`, `centre`), which suits the optimiser, and exported as the
+    plain linear layer of the method by `folded`.
+    """
+
+    def __init__(
+        self, identity: nn.Module, landmarks: nn.Module, face_dim: int, centre: Tensor, gain: Tensor, parser: nn.Module | None = None
+    ):
+        super().__init__()
+        self.identity, self.landmarks = identity.eval().requires_grad_(False), landmarks.eval().requires_grad_(False)
+        self.parser = None if parser is None else parser.eval().requires_grad_(False)
+        self.fusion = nn.Linear(len(centre), face_dim)
+        self.register_buffer("centre", centre)
+        self.register_buffer("gain", gain)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """[P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
+        flat = images.flatten(0, 1)
+        z_id = self.identity(flat).unflatten(0, images.shape[:2]).mean(1)
+        return z_id, self.landmarks(flat).clamp(0, 1).unflatten(0, images.shape[:2])
+
+    @torch.no_grad()
+    def face_mask(self, images: Tensor, points: Tensor, size: int) -> Tensor:
+        """The face with hair and ears: images [B, 3, S, S], their landmarks [B, 68, 2] from `encode` -> [B, 1, size, size] in {0, 1}."""
+        if self.parser is not None:
+            return face_area(self.parser(images), size, for_video=False)
+        start, end = getattr(self.landmarks, "window", (0.0, 1.0))
+        return hull_mask(start + (end - start) * points, size, HULL_GROWTH)
+
+    def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
+        return self.fusion((torch.cat([z_id, z_motion], 1) - self.centre) * self.gain)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the same map on the raw vectors."""
+        weight = self.fusion.weight * self.gain
+        return weight.detach(), (self.fusion.bias - weight @ self.centre).detach()
+
+
+def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
+    """The frozen networks of `config` by part: identity_encoder, motion_encoder and, where it has one, face_parser.
+
+    `source` is a bundle, such as published weights, or a folder of the distillation (identity, landmarks [, face_parser] .safetensors).
+    Raises DVAError where one is missing or of another shape.
+    """
+    parts = [part for part in FILES if config.get(part) and config[part]["type"] != HULL]
+    bundle = None if source.is_dir() else read_bundle(source).tensors
+    encoders = {}
+    for part in parts:
+        if bundle is None:
+            file = source / f"{FILES[part]}.safetensors"
+            if not file.is_file():
+                raise DVAError(f"{file} is missing: distil it (`train {FILES[part]}`), or take the encoders of a bundle with --encoders.")
+            state = load_file(str(file))
+        else:
+            state = {k.removeprefix(f"{part}."): v for k, v in bundle.items() if k.startswith(f"{part}.")}
+        network = build_network(config[part])
+        try:
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        except RuntimeError as error:
+            name = part.replace("_", " ")
+            raise DVAError(f"{source} has no {name} of the configuration's kind; take the one it was made for.") from error
+        encoders[part] = network.eval().requires_grad_(False)
+    return encoders

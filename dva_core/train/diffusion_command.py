@@ -1,0 +1,139 @@
+"""`train diffusion`: fusion layer and noise predictor, on your own prepared footage or on the starter's pictures; `train export`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.train import processes
+from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
+from dva_core.train.state import settings_of
+
+log = logging.getLogger(__name__)
+
+CONFIG = Path("configs/starter.json")
+MINUTES = 90.0
+CHANGES = {  # settings that have an option of their own: kind and help
+    "minutes": (float, f"how long to train (default: {MINUTES:g}, unless --steps or --settings say)"),
+    "steps": (int, "how many steps to train instead"),
+    "people": (int, "clips in a batch, in each process"),
+    "frames": (int, "frames of each clip in a batch"),
+    "accumulate": (int, "batches whose mean gradient makes a step"),
+    "learning_rate": (float, "the highest learning rate"),
+    "ema": (float, "decay of the averaged weights"),
+    "reg_weight": (float, "weight of L_reg"),
+    "precision": (str, f"autocast of the noise predictor: {', '.join(PRECISIONS)}"),
+    "save_every": (float, "minutes between two savings"),
+    "validate_every": (int, "steps between two validations, beside those at each saving"),
+}
+
+
+def add_start(sub: argparse.ArgumentParser) -> None:
+    """Options of `diffusion` and of `starter`."""
+    sub.add_argument("--config", type=Path, help=f"configuration of the model (JSON; default: {CONFIG}, or with --data that of --start)")
+    sub.add_argument("--start", type=Path, metavar="BUNDLE", help="begin with the weights of this bundle, such as published ones")
+    sub.add_argument("--resume", action="store_true", help="take up the run that --run holds, with its settings")
+    sub.add_argument("--settings", type=Path, metavar="FILE", help="settings of the run (JSON, such as configs/starter_training.json)")
+    sub.add_argument("--tensorboard", action="store_true", help="log losses, validation and sample grids to RUN/diffusion/tensorboard")
+
+
+def add_parser(commands) -> None:
+    sub = commands.add_parser("diffusion", help="train fusion layer and noise predictor; under torchrun by several processes")
+    sub.add_argument("--data", type=Path, help="folder of `train prepare`, or of aligned frames (<clip>/<frame>.jpg or .png)")
+    sub.add_argument("--faces", type=Path, help="instead of --data: the starter's faces, with the variants of --run")
+    sub.add_argument("--run", type=Path, default=Path("runs/starter"), help="folder for everything the run writes (default: runs/starter)")
+    sub.add_argument("--encoders", type=Path, help="bundle or folder with the frozen encoders (default: RUN's, else those of --start)")
+    add_start(sub)
+    for name, (kind, text) in CHANGES.items():
+        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, metavar=kind.__name__.upper())
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    sub.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+
+    sub = commands.add_parser("export", help="a model file from a run of `diffusion`, all else from the bundle it started from")
+    sub.add_argument("--run", type=Path, required=True, help="folder of the run")
+    sub.add_argument("--start", type=Path, required=True, metavar="BUNDLE", help="whose encoders and attributes to use")
+    sub.add_argument("-o", "--out", type=Path, required=True, help="the bundle to write (.safetensors)")
+    sub.add_argument("--name", help="its name (default: that of the file)")
+    sub.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="how the weights are stored (default: fp16)")
+
+
+def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
+    """Those of the run that is resumed, or of --settings, or the defaults; options on top. DVAError for what makes no sense."""
+    values = {"minutes": MINUTES}
+    if args.settings:
+        values = read_json(args.settings)
+    elif args.resume:
+        values = settings_of(args.run / "diffusion" / "state.safetensors")
+    changes = {name: value for name in (*CHANGES, "seed") if (value := getattr(args, name, None)) is not None}
+    if "minutes" in changes and "steps" not in changes:
+        changes["steps"] = 0
+    return DiffusionSettings.of(values | changes, str(args.settings or "The run's state"))
+
+
+def chosen_config(args: argparse.Namespace) -> dict:
+    """The model's configuration: --config's, or with --data that of the bundle to start from, or the starter's."""
+    if args.config is None and args.start and getattr(args, "data", None):
+        from dva_core.bundle import read_bundle
+
+        return read_bundle(args.start).config
+    return read_json(args.config or CONFIG)
+
+
+def chosen_encoders(args: argparse.Namespace) -> Path:
+    """--encoders, or the run's own, or the bundle to start from. DVAError where there are none."""
+    if getattr(args, "encoders", None):
+        return args.encoders
+    if (args.run / "identity.safetensors").is_file():
+        return args.run
+    if args.start:
+        return args.start
+    raise DVAError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")
+
+
+def chosen_clips(args: argparse.Namespace, size: int):
+    """The pictures and which of them only validate: of --data, else the variants of --run."""
+    if getattr(args, "data", None):
+        from dva_core.train.clips import held_out_frames, open_clips
+
+        clips = open_clips(args.data, size)
+        return clips, held_out_frames(clips)
+    if not args.faces:
+        raise DVAError("There is nothing to train on; give --data FOLDER (made with `train prepare`), or --faces for the starter's way.")
+    from dva_core.train.faces import read_faces
+    from dva_core.train.synthesis import load_variants
+
+    variants = load_variants(args.run)
+    return variants, np.isin(variants.original, np.flatnonzero(read_faces(args.faces).held_out))
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Trains, alone or as one of torchrun's processes; the figures of the last validation."""
+    from dva_core.train.diffusion import DiffusionTraining
+
+    device = processes.choose_device(getattr(args, "device", None))
+    with processes.joined(device):
+        rank, world = processes.rank_and_world()
+        if rank:
+            logging.getLogger("dva_core").setLevel(logging.WARNING)
+        settings, config = chosen_settings(args), chosen_config(args)
+        clips, held_out = chosen_clips(args, config["crop_size"])
+        log.info("diffusion: %d frames of %d clips, %d process(es), %s", len(clips.group), len(np.unique(clips.group)), world, device)
+        training = DiffusionTraining(config, chosen_encoders(args), clips, held_out, args.run / "diffusion", settings, device)
+        if args.resume:
+            training.resume()
+        elif args.start:
+            training.start_from(args.start)
+        return training.run(args.tensorboard)
+
+
+def export(args: argparse.Namespace) -> dict:
+    """Writes the bundle; its figures."""
+    from dva_core.train.assemble import finetuned
+
+    info = finetuned(args.run, args.start, args.out, name=args.name or args.out.stem, precision=args.precision)
+    return {"bundle": str(info.path), "bytes": info.size_bytes, "parameters": info.parameters, "attributes": list(info.attributes)}

@@ -1,0 +1,139 @@
+"""The paper's training objective, L = L_simple + L_reg, with the networks it is of (Kim et al. 2023, sec. 3.3)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dva_core.autoencoder import JAW
+from dva_core.bundle import read_bundle
+from dva_core.diffusion.schedule import Schedule
+from dva_core.errors import DVAError
+from dva_core.networks import build_network
+from dva_core.train.clips import ClipFrames
+from dva_core.train.conditioner import Conditioner, load_encoders
+from dva_core.train.encoders import encode_faces
+from dva_core.train.losses import training_losses
+from dva_core.train.settings import FOCUS, DiffusionSettings
+
+log = logging.getLogger(__name__)
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SCALED_BY = 512  # pictures
+
+
+class Draw(NamedTuple):
+    """What is random in the losses of B pictures: timesteps [B] and two noises [B, 3, H, W]."""
+
+    t: Tensor
+    noise_1: Tensor
+    noise_2: Tensor
+
+
+class Parts(NamedTuple):
+    """Pictures taken apart: z_id [B, D] (one a person), z_motion [B, M], x_0 [B, 3, S, S] and the face mask [B, 1, S, S]."""
+
+    z_id: Tensor
+    z_motion: Tensor
+    x_0: Tensor
+    mask: Tensor
+
+
+class Objective:
+    """Frozen encoders, fusion layer and noise predictor of a configuration, and what is minimised.
+
+    Args: see diffusion.DiffusionTraining; `clips` gives the pictures that the inputs of the fusion layer are scaled by.
+    """
+
+    def __init__(self, config: dict, encoders: Path, clips: ClipFrames, settings: DiffusionSettings, device: torch.device):
+        self.config, self.settings, self.device = config, settings, device
+        self.schedule = Schedule(**config["diffusion"])
+        frozen = {part: network.to(device) for part, network in load_encoders(config, encoders).items()}
+        identity, landmarks = frozen["identity_encoder"], frozen["motion_encoder"]
+        scaling = self.scaling(identity, landmarks, clips)
+        self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *scaling, frozen.get("face_parser")).to(device)
+        self.unet = build_network(config["noise_predictor"]).to(device, memory_format=torch.channels_last)
+        self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
+        self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
+
+    def scaling(self, identity: nn.Module, landmarks: nn.Module, clips: ClipFrames) -> tuple[Tensor, Tensor]:
+        """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average.
+
+        With settings.scaled_inputs off 0 and 1, which is the method's plain linear layer.
+        """
+        dim = self.config["identity_dim"] + self.config["motion_dim"]
+        if not self.settings.scaled_inputs:
+            return torch.zeros(dim), torch.ones(dim)
+        count = len(clips.group)
+        rows = np.linspace(0, count - 1, min(SCALED_BY, count)).astype(int)
+        z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity, landmarks, clips.read(rows), device=self.device))
+        gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
+        return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
+
+    def taken_apart(self, images: Tensor) -> Parts:
+        """[P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
+        images = images.to(self.device)
+        z_id, points = self.conditioner.encode(images)
+        flat, points, size = images.flatten(0, 1), points.flatten(0, 1), self.config["image_size"]
+        x_0 = F.interpolate(flat, (size, size), mode="area").contiguous(memory_format=torch.channels_last)
+        mask = self.conditioner.face_mask(flat, points, size)
+        return Parts(z_id.repeat_interleave(images.shape[1], 0), points[:, JAW:].flatten(1), x_0, mask)
+
+    def condition(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of pictures [P, F, 3, C, C], B = P F."""
+        z_id, z_motion, x_0, mask = self.taken_apart(images)
+        return x_0, self.conditioner.fuse(z_id, z_motion), mask
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
+        """eps_theta, whichever way the configuration predicts it; the network in settings.precision, the rest in float32."""
+        dtype = AUTOCAST.get(self.settings.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            output = self.unet(x_t, t, z_face)
+        return self.schedule.as_noise(output.float(), x_t, t)
+
+    @torch.no_grad()
+    def start_from(self, bundle: Path) -> None:
+        """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
+
+        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ.
+        """
+        made = read_bundle(bundle)
+        tensors = made.tensors
+        weight, bias = (tensors[f"fusion.{name}"].float().to(self.device) for name in ("weight", "bias"))
+        state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
+        shapes = {k: v.shape for k, v in self.unet.state_dict().items()}
+        if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
+            raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
+        self.unet.load_state_dict(state)
+        if Schedule(**made.config["diffusion"]).prediction != self.schedule.prediction:
+            log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)
+            for parameter in self.unet.out[-1].parameters():
+                parameter.zero_()
+        self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
+        self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
+
+    def draw(self, x_0: Tensor, generator: torch.Generator) -> Draw:
+        """Timesteps and noises for pictures x_0; on the CPU, so that they are the same on any device."""
+        focus = self.settings.focus if self.unet.training else 0
+        t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
+        if focus:
+            chosen = torch.rand(len(t), generator=generator) < focus
+            t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
+        noises = torch.randn((2, *x_0.shape), generator=generator).to(self.device)
+        return Draw(t.to(self.device), noises[0], noises[1])
+
+    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, drawn: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one batch: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
+        s = self.settings
+        simple, reg = training_losses(self.predict_noise, x_0, z_face, drawn.t, drawn.noise_1, drawn.noise_2, mask, self.schedule)
+        a = self.schedule.alphas_cumprod[drawn.t.cpu()].float().to(self.device)
+        noisiness = ((1 - a) / a).sqrt()
+        simple_weight = noisiness.clamp(1, s.simple_cap) if s.simple_cap else torch.ones_like(a)
+        reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
+        return (simple_weight * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()

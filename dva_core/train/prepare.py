@@ -1,0 +1,256 @@
+"""From footage to shards: the face found and followed, aligned, filtered, kept as it is finished, packed in tar files.
+
+In the output folder: `cache/<clip>.tar`, the frames of a finished clip until they are packed; `shard-000000.tar`, ..., of whole clips
+(layout: see clips.py); `clips/<clip>.json`, what became of each video. Every file appears whole or not at all, so a run that was
+interrupted is taken up by the same command, which skips what is finished.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.faces.align import crop_face, frame_to_crop, side
+from dva_core.faces.track import FOUND
+from dva_core.files import replaced
+from dva_core.pipeline import Clip, find_face
+from dva_core.progress import Stopwatch, silent
+from dva_core.train.clips import FrameFolder, Shards, frame_entries
+from dva_core.video.images import SUFFIXES
+
+log = logging.getLogger(__name__)
+
+VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
+SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is kept, and how. `size` pixels of the stored squares; `every` n-th frame; `max_frames` of a video (0: all).
+
+    A frame goes where the face's square is smaller than `least_size` frame pixels, or its `sharpness` below `least_sharpness`; a clip
+    with fewer than `least_frames` left goes too. `shard_frames`: about how many frames a shard holds. `kind`: jpg (quality 95) or png.
+    """
+
+    size: int = 256
+    every: int = 1
+    max_frames: int = 0
+    least_size: float = 64
+    least_sharpness: float = 8
+    least_frames: int = 8
+    shard_frames: int = 5000
+    kind: str = "jpg"
+    aligned: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("size", "every", "least_frames", "shard_frames"):
+            if getattr(self, name) < 1:
+                raise DVAError(f"The option {name.replace('_', '-')} cannot be {getattr(self, name)}; use 1 or more.")
+
+
+@dataclass(frozen=True)
+class AlignedFrame:
+    """A kept frame: its number in the video, the square uint8 [S, S, 3], its sharpness, landmarks [68, 2] in 0..1 of it or None."""
+
+    number: int
+    picture: np.ndarray
+    sharpness: float
+    landmarks: np.ndarray | None = None
+
+
+def sharpness(picture: np.ndarray) -> float:
+    """Standard deviation of the Laplacian of the grey picture [S, S, 3] at SHARPNESS_SIZE; 0 for a plain surface."""
+    grey = cv2.cvtColor(cv2.resize(picture, (SHARPNESS_SIZE,) * 2, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std())
+
+
+def find_videos(sources: Sequence[Path], aligned: bool = False) -> dict[str, Path]:
+    """Name of each clip -> video file, folder of pictures (as a video's frames) or, with `aligned`, folder of aligned frames.
+
+    A folder is looked through for them. DVAError where there are none, or a path is not there.
+    """
+    found: dict[str, Path] = {}
+    for source in sources:
+        if not source.exists():
+            raise DVAError(f"There is no {source}; give video files, or a folder that holds some.")
+        root = source if source.is_dir() else source.parent
+        inside = sorted(source.rglob("*")) if source.is_dir() else [source]
+        folders = {path.parent for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()}
+        videos = [] if aligned else [path for path in inside if path.suffix.lower() in VIDEOS or (path == source and path.is_file())]
+        for path in sorted([*folders, *videos]):
+            where = path.relative_to(root) if path != root else Path(root.name)
+            name = "_".join((where if path.is_dir() else where.with_suffix("")).parts).replace(".", "_").replace(" ", "_")
+            if found.get(name, path) != path:
+                name = f"{name}_{path.suffix[1:] or len(found)}"
+            found[name] = path
+    if not found:
+        raise DVAError(f"{', '.join(map(str, sources))} holds no videos{' of aligned frames' if aligned else ''}; name a folder that does.")
+    return found
+
+
+def aligned_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+    """The frames of one video to keep; counts in `dropped` what goes and why. Raises DVAError for a video that cannot be used."""
+    for frame in (ready_frames if wanted.aligned else found_frames)(source, model, wanted, dropped):
+        if frame.sharpness < wanted.least_sharpness:
+            dropped["blurred"] += 1
+        else:
+            yield frame
+
+
+def found_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+    """Frames of a video whose face was found, large enough, as aligned squares; two passes, as when encoding."""
+    with Clip(source, every=wanted.every, max_frames=wanted.max_frames or None) as clip:
+        track = find_face(clip, model, source, "largest", silent, Stopwatch())
+        for n, frame in enumerate(clip):
+            if n >= len(track.state) or track.state[n] != FOUND:
+                dropped["no face"] += 1
+            elif side(track.quads[n]) < wanted.least_size:
+                dropped["too small"] += 1
+            else:
+                picture, to_crop = crop_face(frame.rgb, track.quads[n], wanted.size), frame_to_crop(track.quads[n], 1)
+                yield AlignedFrame(n * wanted.every, picture, sharpness(picture), track.landmarks[n] @ to_crop[:, :2].T + to_crop[:, 2])
+
+
+def ready_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+    """Every `every`-th picture of a folder of aligned frames."""
+    folder = FrameFolder(source.parent, wanted.size, [source])
+    for n in range(0, len(folder.files), wanted.every)[: wanted.max_frames or None]:
+        if folder.side(n) < wanted.least_size:
+            dropped["too small"] += 1
+        else:
+            picture = folder.read(np.array([n]))[0]
+            yield AlignedFrame(n, picture, sharpness(picture))
+
+
+def add_entry(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def encoded(picture: np.ndarray, kind: str) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == "jpg" else []
+    return cv2.imencode(f".{kind}", picture[..., ::-1], options)[1].tobytes()
+
+
+def prepare_video(name: str, source: Path, model, wanted: Preparation, out: Path) -> dict:
+    """Writes `cache/<name>.tar` and, last, `clips/<name>.json`; returns its record: frames kept, dropped by reason, why the clip went."""
+    dropped, kept, problem = Counter(), 0, ""
+    part = out / "cache" / f"{name}.tar"
+    try:
+        with replaced(part) as partial, tarfile.open(partial, "w") as tar:
+            for frame in aligned_frames(source, model, wanted, dropped):
+                facts = {"frame": frame.number, "sharpness": round(frame.sharpness, 2)}
+                if frame.landmarks is not None:
+                    facts["landmarks"] = np.round(frame.landmarks, 5).tolist()
+                add_entry(tar, f"{name}/{frame.number:06d}.{wanted.kind}", encoded(frame.picture, wanted.kind))
+                add_entry(tar, f"{name}/{frame.number:06d}.json", json.dumps(facts).encode())
+                kept += 1
+    except DVAError as error:  # one bad video must not end a night's work
+        problem, kept = str(error), 0
+    if not problem and kept < wanted.least_frames:
+        problem = f"only {kept} of {kept + dropped.total()} frames are usable, fewer than {wanted.least_frames}"
+    if problem:
+        part.unlink(missing_ok=True)
+        log.warning("prepare: %s is left out: %s", name, problem)
+    record = {"source": str(source.resolve()), "stamp": stamp(source), "kept": 0 if problem else kept, "dropped": dict(dropped)}
+    record["problem"] = problem
+    with replaced(out / "clips" / f"{name}.json") as partial:
+        partial.write_text(json.dumps(record), encoding="utf-8")
+    return record
+
+
+def stamp(source: Path) -> list[int]:
+    """Changes when the video does: size and time of change, of all pictures of a folder."""
+    files = [source] if source.is_file() else [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES]
+    facts = [path.stat() for path in files]
+    return [len(files), sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)]
+
+
+def pack(out: Path, shard_frames: int) -> list[Path]:
+    """Moves what is in the cache to new shards of whole clips; returns them. What a shard has already (after a crash) is only removed."""
+    shards = sorted(out.glob("shard-*.tar"))
+    packed = {clip for shard in shards for clip, _ in frame_entries(shard)}
+    parts, made, number = [], [], len(shards)
+    for part in sorted((out / "cache").glob("*.tar")):
+        if part.stem in packed:
+            part.unlink()
+        else:
+            parts.append((part, len(frame_entries(part))))
+    while parts:
+        frames, batch = 0, []
+        while parts and (not batch or frames + parts[0][1] <= shard_frames):
+            part, count = parts.pop(0)
+            batch.append(part)
+            frames += count
+        while (shard := out / f"shard-{number:06d}.tar").exists():
+            number += 1
+        with replaced(shard) as partial, tarfile.open(partial, "w") as tar:
+            for part in batch:
+                with tarfile.open(part, "r:") as source:
+                    for entry in source:
+                        tar.addfile(entry, source.extractfile(entry))
+        made.append(shard)
+        for part in batch:
+            part.unlink()
+    return made
+
+
+def prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> dict:
+    """Prepares all videos into `out` and returns the report, also written to `report.json`. See the module's docstring.
+
+    Raises DVAError where there are no videos, or `out` was begun with other options.
+    """
+    videos = find_videos(sources, wanted.aligned)
+    for folder in (out / "cache", out / "clips"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for partial in out.rglob(".*.partial"):  # of a run that was killed
+        partial.unlink()
+    begun = out / "prepared.json"
+    options = asdict(wanted) | {"model": model.fingerprint}
+    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != options:
+        raise DVAError(f"{out} was prepared with other options; choose another folder, or the options in {begun}.")
+    with replaced(begun) as partial:
+        partial.write_text(json.dumps(options, indent=1), encoding="utf-8")
+    records = {}
+    for number, (name, source) in enumerate(videos.items()):
+        kept = out / "clips" / f"{name}.json"
+        record = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
+        if record is None or record["stamp"] != stamp(source):
+            if record and record["kept"]:
+                raise DVAError(f"{source} has changed since it was prepared; prepare it into another folder.")
+            record = prepare_video(name, source, model, wanted, out)
+            log.info("prepare: %d of %d: %s, %d frames, dropped %s", number + 1, len(videos), name, record["kept"], record["dropped"])
+        records[name] = record
+    pack(out, wanted.shard_frames)
+    return report(records, out)
+
+
+def report(records: dict[str, dict], out: Path) -> dict:
+    """What was kept, what was dropped and why; written to `report.json`."""
+    frames = Counter()
+    for record in records.values():
+        frames.update(record["dropped"])
+    left_out = {name: record["problem"] for name, record in records.items() if record["problem"]}
+    shards = Shards(out, 1)
+    figures = {
+        "videos": len(records),
+        "clips": len(records) - len(left_out),
+        "frames": sum(record["kept"] for record in records.values()),
+        "shards": len(shards.maps),
+        "frames_dropped": dict(frames),
+        "videos_left_out": left_out,
+    }
+    with replaced(out / "report.json") as partial:
+        partial.write_text(json.dumps(figures | {"by_video": records}, indent=1), encoding="utf-8")
+    return figures

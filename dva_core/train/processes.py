@@ -1,0 +1,106 @@
+"""Several processes that train as one: `torchrun --nproc_per_node N -m dva_core train diffusion ...`, on one machine or many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dva_core.errors import DVAError
+from dva_core.structure import one_line
+
+NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT")
+
+
+def check_environment(environment: Mapping[str, str]) -> bool:
+    """Whether this is one of several processes. DVAError where the environment says so but not all of it."""
+    if "RANK" not in environment and "WORLD_SIZE" not in environment:
+        return False
+    cure = "start the processes with torchrun, or unset RANK and WORLD_SIZE to train in one process"
+    for name in (*NUMBERS, "MASTER_ADDR"):
+        if not environment.get(name):
+            raise DVAError(f"The environment speaks of several processes but has no {name}; {cure}.")
+        if name in NUMBERS and not environment[name].isdigit():
+            raise DVAError(f"The environment has {environment[name]!r} as {name} where a whole number belongs; {cure}.")
+    if not int(environment["RANK"]) < int(environment["WORLD_SIZE"]):
+        raise DVAError(f"The environment has RANK {environment['RANK']} of WORLD_SIZE {environment['WORLD_SIZE']}, which is none; {cure}.")
+    return True
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """`name`, or the GPU of this process where there is one, or the CPU. DVAError for one that is not there."""
+    local = os.environ.get("LOCAL_RANK", "0")
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda":
+            device = torch.device("cuda", int(local) if device.index is None and local.isdigit() else device.index or 0)
+            torch.cuda.set_device(device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        named = name or "cuda"
+        raise DVAError(f"There is no device {named!r} to train on ({one_line(error)}); leave out --device to have one chosen.") from error
+    return device
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """While it lasts, the processes that torchrun started are one group: NCCL for GPUs, gloo otherwise. Nothing in a single process."""
+    if dist.is_initialized() or not check_environment(os.environ):
+        yield
+        return
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise DVAError(f"The processes cannot find one another ({one_line(error)}); check torchrun's --rdzv-endpoint and ports.") from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Number of this process and how many there are: (0, 1) for one alone."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def average(tensors: list[Tensor]) -> None:
+    """Each tensor becomes its mean over all processes, in every process; one message for all of them."""
+    if rank_and_world()[1] == 1:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    for tensor, mean in zip(tensors, (flat / dist.get_world_size()).split([t.numel() for t in tensors])):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def from_first(tensors: list[Tensor]) -> None:
+    """Each tensor becomes the first process's, in every process: sums differ in the last bit between kinds of machines."""
+    if rank_and_world()[1] > 1:
+        for tensor in tensors:
+            values = tensor.detach().contiguous()
+            dist.broadcast(values, 0)
+            with torch.no_grad():
+                tensor.copy_(values)
+
+
+def agreed(value: float, device: torch.device) -> float:
+    """The first process's value, in every process: clocks differ, and all must stop at the same step."""
+    if rank_and_world()[1] == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return shared.item()
+
+
+def gathered(value: object) -> list:
+    """Every process's value, by number, in every process."""
+    _, world = rank_and_world()
+    if world == 1:
+        return [value]
+    values = [None] * world
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,98 @@
+"""What a run of the diffusion training is made of, as a value and as a JSON file (configs/*_training.json)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dva_core.errors import DVAError
+
+FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
+PRECISIONS = ("fp32", "bf16", "fp16")
+AT_LEAST_ONE = ("people", "frames", "accumulate")
+NOT_NEGATIVE = ("minutes", "steps", "warm_up", "reg_weight", "simple_cap", "reg_cap", "weight_decay", "validate_every", "save_every")
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
+
+    people x frames x accumulate pictures a step and process, each with two noises. reg_weight scales L_reg. The paper adds L_simple and
+    L_reg as they are (simple_cap = reg_cap = 0). A short run learns what z_face is for much sooner when errors of the noise count as
+    errors of the image, by sigma / alpha = sqrt((1 - alpha_bar) / alpha_bar), from 1 up to simple_cap; and L_reg, which is of the image
+    and so ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma. `focus` is the share of the timesteps drawn from FOCUS,
+    where a face takes shape; the paper's is 0. The learning rate rises for `warm_up` steps, stays until the last `cool_down` of the run
+    (a share, 0: never) and then falls to 0. `precision` is that of the noise predictor while training (autocast; weights stay float32).
+    `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
+    kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
+
+    Raises DVAError for values that make no sense.
+    """
+
+    minutes: float = 60
+    steps: int = 0
+    people: int = 4
+    frames: int = 2
+    learning_rate: float = 8e-4
+    warm_up: int = 200
+    ema: float = 0.999
+    simple_cap: float = 12.0
+    reg_weight: float = 1.0
+    reg_cap: float = 4.0
+    focus: float = 0.6
+    gradient_clip: float = 1.0
+    turn: float = 3.0
+    zoom: float = 0.07
+    shift: float = 0.03
+    light: float = 0.5
+    seed: int = 0
+    save_every: float = 5.0
+    accumulate: int = 1
+    precision: str = "fp32"
+    cool_down: float = 0.25
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    weight_decay: float = 1e-2
+    scaled_inputs: bool = True
+    validate_every: int = 0
+    grid_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise DVAError(f"There is no precision {self.precision!r} to train in; choose one of {', '.join(PRECISIONS)}.")
+        for names, least in ((AT_LEAST_ONE, 1), (NOT_NEGATIVE, 0)):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use {least} or more.")
+        for name in ("ema", "focus", "cool_down"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use a share from 0 to 1.")
+        if not (self.steps or self.minutes):
+            raise DVAError("A run of 0 minutes and 0 steps trains nothing; set one of them.")
+
+    @classmethod
+    def of(cls, values: Mapping, where: str = "the settings") -> DiffusionSettings:
+        """From names and values, defaults for the rest. DVAError, naming `where`, for unknown names and values of another kind."""
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        for name, value in values.items():
+            if name not in kinds:
+                raise DVAError(f"{where} has a setting {name!r} that is not known; choose from {', '.join(kinds)}.")
+            accepted = (int, float) if kinds[name] is float else kinds[name]
+            if not isinstance(value, accepted) or (isinstance(value, bool) and kinds[name] is not bool):
+                raise DVAError(f"{where} has {value!r} as {name}, which must be of the kind {kinds[name].__name__}.")
+        return cls(**values)
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; DVAError where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DVAError(f"There is no file {path}; check the path.") from error
+    except (OSError, ValueError) as error:
+        raise DVAError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); mend it.") from error
+    if not isinstance(values, dict):
+        raise DVAError(f"{path} holds no JSON object of names and values; mend it.")
+    return values

@@ -1,0 +1,63 @@
+"""What a run keeps: the averaged weights, and all that it takes to go on from the exact step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dva_core.errors import DVAError
+from dva_core.structure import one_line
+
+
+class Ema:
+    """Exponential moving average of parameters, its decay rising to `decay` as steps go by."""
+
+    def __init__(self, parameters: dict[str, Tensor], decay: float):
+        self.values, self.decay = {k: v.detach().clone() for k, v in parameters.items()}, decay
+
+    @torch.no_grad()
+    def update(self, parameters: dict[str, Tensor], step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in parameters.items():
+            self.values[key].lerp_(value, 1 - decay)
+
+
+def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
+    """One safetensors file, replaced whole."""
+    partial = path.with_suffix(".partial")
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+        str(partial),
+        {"state": json.dumps(state), "config": json.dumps(config)},
+    )
+    partial.replace(path)
+
+
+def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """State and tensors of a run. Raises DVAError where there is none, or it is damaged."""
+    if not path.is_file():
+        raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
+    try:
+        with safe_open(str(path), "pt") as file:
+            return json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DVAError(f"{path} is damaged or no state of a run ({one_line(error)}): leave out --resume to start anew.") from error
+
+
+def settings_of(path: Path) -> dict:
+    """The settings a run was made with, by name. Raises DVAError where there is no run."""
+    if not path.is_file():
+        raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
+    with safe_open(str(path), "pt") as file:
+        return json.loads(file.metadata()["state"])["settings"]
+
+
+def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Configuration and the averaged tensors (unet.*, fusion.*) of a run's state file, without its optimiser."""
+    with safe_open(str(path), "pt") as file:
+        return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118
