@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.hosts.evaluators import Cores
 from dva_core.hosts.plain import PlainHost
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
@@ -61,6 +62,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         self.identity_dim, self.motion_dim, self.face_dim = config["identity_dim"], config["motion_dim"], config["face_dim"]
         self.schedule = Schedule(**config["diffusion"])
         self.host: Any = PlainHost("cpu")
+        self.evaluate: Any = Cores()
         self.fingerprint = ""
 
         self.noise_predictor = build_network(config["noise_predictor"], operations)
@@ -98,7 +100,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         if part is None:
             raise DVAError(f"This model has no {name.replace('_', ' ')} of its own; load one that has, such as the starter.")
         device = self.host.use(name, part, activation_bytes(part, inputs[0], dtype))
-        return part(*(v.to(device, dtype) if v.is_floating_point() else v.to(device) for v in inputs))
+        return part(*placed(inputs, device, dtype))
 
     @torch.no_grad()
     def encode_identity(self, images: Tensor) -> Tensor:
@@ -130,9 +132,20 @@ class DiffusionVideoAutoencoder(nn.Module):
         """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""
         return self.run("fusion", torch.cat([z_id.to(z_motion).expand(len(z_motion), -1), z_motion], dim=1))
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
-        """eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision."""
-        output = self.run("noise_predictor", x_t, t, z_face, dtype=self.host.dtype)
+    def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
+        """What the noise predictor makes of z_face [B, face_dim] at any timestep, for `predict_noise` to take in its place."""
+        network, dtype = self.noise_predictor, self.host.dtype
+        device = self.host.use("noise_predictor", network, 0)
+        return network.face_conditions(z_face.to(device, dtype))
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
+
+        In the place of z_face its `face_conditions` will do, which need not be computed again for every step.
+        """
+        network, dtype = self.noise_predictor, self.host.dtype
+        device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype))
+        output = self.evaluate(network, *placed((x_t, t, z_face), device, dtype))
         return self.schedule.as_noise(output, x_t.to(output.device), t)
 
     @torch.no_grad()
@@ -145,6 +158,13 @@ class DiffusionVideoAutoencoder(nn.Module):
         if self.face_parser is None:
             return hull_mask(self.encode_landmarks(images), size, 1.0 if for_video else HULL_GROWTH)
         return face_area(self.run("face_parser", images), size, for_video)
+
+
+def placed(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
+    return tuple(
+        placed(v, device, dtype) if isinstance(v, tuple) else v.to(device, dtype) if v.is_floating_point() else v.to(device) for v in inputs
+    )
 
 
 def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype) -> int:

@@ -376,7 +376,7 @@ def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
 
 def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
     """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32."""
-    result = direction(model, x, z_face, info.steps, solver=info.solver, callback=callback)
+    result = direction(model, x, model.face_conditions(z_face), info.steps, solver=info.solver, callback=callback)
     if torch.isfinite(result).all():
         return result
     if model.host.dtype == torch.float32:

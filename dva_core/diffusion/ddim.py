@@ -31,7 +31,7 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
 
     Both are float32, or float64 where x_t is. With `clamp` x_0 is brought into [-1, 1] and eps follows it. Differentiable in x_t and z_face.
     """
-    timestep = torch.full((x_t.shape[0],), t, device=x_t.device)
+    timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # in memory one number, which the network embeds once
     eps = model.predict_noise(x_t, timestep, z_face).to(torch.promote_types(x_t.dtype, torch.float32))
     x_0 = (x_t - sqrt(1 - alpha_bar) * eps) / sqrt(alpha_bar)  # Kim et al. 2023, eq. 3
     if clamp:
