@@ -20,7 +20,8 @@ class ClipInfo:
     """Where the frames came from and how they were taken apart; everything needed to find and read them again.
 
     `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
-    seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model.
+    seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model. `power` and `clamp` belong to
+    `solver`; files written before there were such settings have the paper's, 1 and True.
     """
 
     source: str
@@ -41,6 +42,14 @@ class ClipInfo:
     solver: str = ""
     precision: str = ""
     dva_version: str = ""
+    power: float = 1.0
+    clamp: bool = True
+
+    @property
+    def solving(self) -> str:
+        """How it was inverted and is decoded, for a person: "20 steps of order2, power 1.5, no clamp"."""
+        power = "" if self.power == 1 else f", power {self.power:g}"
+        return f"{self.steps} steps of {self.solver}{power}{'' if self.clamp else ', no clamp'}"
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for a safetensors header; each value is JSON."""

@@ -90,9 +90,9 @@ class Clip:
         self._reader.__exit__(*error)
 
 
-def check_steps(steps: int, train_steps: int = 1000) -> int:
+def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
     """`steps`, when a schedule of so many train_steps has them; else DVAError. For checking before there is a model."""
-    Schedule(train_steps).timesteps(steps)
+    Schedule(train_steps).timesteps(steps, power)
     return steps
 
 
@@ -119,11 +119,13 @@ def encode(
     scratch: str | Path | None = None,
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
+    power: float = 1.0,
+    clamp: bool = True,
 ) -> Decomposition:
     """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
 
     source      a video file, or a folder of pictures
-    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.SOLVERS
+    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS
     max_frames, start, length (seconds), every (take each n-th frame): which part of the video
     rate        pictures a second, of a folder of pictures (25)
     select      which face: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
@@ -132,12 +134,14 @@ def encode(
     scratch     the folder of that temporary file (the system's)
     progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
     clock       takes the seconds spent on "video", "track" and "encode"
+    power       of the timesteps: 1 even, above it they lie closer where the noise is weak (see Schedule.timesteps)
+    clamp       the network's estimate of the image is brought into [-1, 1] in each step
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
     progress, clock = progress or silent, clock or Stopwatch()
-    model.schedule.timesteps(steps)
-    solvers.named(solver)
+    model.schedule.timesteps(steps, power)
+    solvers.named(solver, solvers.CLIP_SOLVERS)
     batch = batch_size or usual_batch(model)
     with clock("video"):
         clip = Clip(source, start, length, every, max_frames, rate)
@@ -163,6 +167,8 @@ def encode(
             image_size=model.image_size,
             steps=steps,
             solver=solver,
+            power=float(power),
+            clamp=bool(clamp),
             precision=str(model.host.dtype).removeprefix("torch."),
             dva_version=_version(),
         )
@@ -236,7 +242,7 @@ def cut_out(clip: Clip, model, store: TensorStore, batch: int, clock: Stopwatch)
 def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
     """Crops -> noise maps -> crops as the stored (half precision) noise maps give them back."""
     z_id, total = store.read("z_id"), len(store.read("frame_index"))
-    evaluations = 2 * info.steps - 1
+    evaluations = sum(solvers.evaluations(info.solver, info.steps))
 
     def invert_some(rows: range) -> int:
         crops = store.read("crops", rows.start, rows.stop)
@@ -376,7 +382,7 @@ def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
 
 def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
     """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32."""
-    result = direction(model, x, model.face_conditions(z_face), info.steps, solver=info.solver, callback=callback)
+    result = direction(model, x, model.face_conditions(z_face), info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
     if torch.isfinite(result).all():
         return result
     if model.host.dtype == torch.float32:

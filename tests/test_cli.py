@@ -137,6 +137,8 @@ BAD_EDITS = {
     "steps 5000": ((*YOUNG, "--steps", "5000"), ("5000", "1000")),
     "steps -3": ((*YOUNG, "--steps", "-3"), ("-3",)),
     "an unknown solver": ((*YOUNG, "--solver", "magic"), ("order2",)),
+    "a solver with two noise maps a frame": ((*YOUNG, "--solver", "o-belm"), ("no solver", "order2")),
+    "power 0": ((*YOUNG, "--power", "0"), ("0.0 is not a power",)),
     "quality 99": ((*YOUNG, "--quality", "99"), ("99",)),
     "codec and suffix": ((*YOUNG, "--codec", "ffv1"), ("mkv",)),
     "unknown codec": ((*YOUNG, "--codec", "vp9"), ("vp9",)),

@@ -79,7 +79,7 @@ def test_a_power_by_hand():
 
 @pytest.mark.parametrize("power", [0, 0.4, -1, 4.1, float("nan"), float("inf")])
 def test_senseless_powers_are_refused(power):
-    with pytest.raises(DVAError, match="is not a power for the timesteps; choose 0.5 to 4"):
+    with pytest.raises(DVAError, match=r"is not a power for the timesteps; choose 0\.5 to 4"):
         Schedule().timesteps(10, power)
 
 

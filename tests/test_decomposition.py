@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -43,6 +44,15 @@ def test_round_trip_with_an_edit(tmp_path, clip):
     np.testing.assert_array_equal(loaded.quads, clip.quads)
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert file.metadata()["solver"] == '"order2"' and file.get_slice("x_T").get_shape() == [4, 3, 8, 8]
+
+
+def test_settings_of_the_solver_survive_and_older_files_have_the_papers(tmp_path, clip):
+    changed = replace(clip, info=replace(clip.info, power=1.5, clamp=False))
+    changed.save(tmp_path / "a.safetensors")
+    assert Decomposition.load(tmp_path / "a.safetensors").info == changed.info
+    metadata = {key: value for key, value in clip.info.to_metadata().items() if key not in ("power", "clamp")}
+    assert ClipInfo.from_metadata(metadata) == clip.info and (clip.info.power, clip.info.clamp) == (1.0, True)
+    assert clip.info.solving == "20 steps of order2"
 
 
 def test_an_unedited_clip_stays_unedited(tmp_path, clip):

@@ -66,6 +66,33 @@ def test_what_is_encoded_is_what_the_model_says_of_the_crops(clip, model, video)
     assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "order2")
 
 
+def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
+    """Both belong to the clip: it is inverted, rebuilt and, with an edit, decoded by them."""
+    settings = {"solver": "ddim", "power": 2.0, "clamp": False}
+    other = encode(video, model, steps=STEPS, **settings)
+    assert (other.info.power, other.info.clamp, clip.info.power, clip.info.clamp) == (2.0, False, 1.0, True)
+    assert other.info.solving == f"{STEPS} steps of ddim, power 2, no clamp"
+    z_face = model.fuse(torch.from_numpy(other.z_id), torch.from_numpy(other.z_motion[:]))
+    x_0 = to_images(other.crops[:]).reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
+    np.testing.assert_allclose(other.x_T[:], solvers.invert(model, x_0, z_face, STEPS, **settings), atol=5e-3, rtol=2e-3)
+    edited = apply_attributes(other, model, {"Young": 1})
+    z_face = model.fuse(torch.from_numpy(edited.current_z_id), torch.from_numpy(other.z_motion[:]))
+    crops = solvers.sample(model, torch.from_numpy(other.x_T[:]).float(), z_face, STEPS, **settings)
+    np.testing.assert_allclose(np.stack(list(decode_crops(edited, model))), crops, atol=2e-3, rtol=2e-3)
+    for key in ("power", "clamp"):  # and each of the two matters
+        plain = encode(video, model, steps=STEPS, **{name: value for name, value in settings.items() if name != key})
+        assert np.abs(plain.rebuilt[:] - other.rebuilt[:]).max() > 0.01
+
+
+def test_a_solver_with_another_count_of_evaluations(model, video):
+    """The progress bar still ends at the end."""
+    told = []
+    encode(video, model, steps=STEPS, solver="fixed-point", max_frames=1, progress=lambda name, done, *_: told.append((name, done)))
+    fractions = [done for name, done in told if name == "encode"]
+    assert len(fractions) == sum(solvers.evaluations("fixed-point", STEPS)) == 3 * STEPS
+    assert fractions == sorted(fractions) and fractions[-1] == 1 and fractions[-2] < 1
+
+
 def test_the_batch_size_changes_nothing(clip, model, video):
     edited = apply_attributes(clip, model, {"Young": 1, "Smiling": 1})
     crops = np.stack(list(decode_crops(edited, model)))
@@ -239,6 +266,9 @@ def test_no_face_and_no_frames(tmp_path, model, video):
         {"steps": 0},
         {"steps": 5000},
         {"solver": "magic"},
+        {"solver": "o-belm"},
+        {"power": 0},
+        {"power": float("nan")},
         {"max_frames": 0},
         {"start": -1},
         {"start": float("nan")},

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
-from ..diffusion.solvers import SOLVERS, named
+from ..diffusion.solvers import CLIP_SOLVERS, named
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
@@ -22,7 +22,18 @@ from ..video.output import CODECS
 from .sheets import SheetMaker
 from .terminal import Bars, answer, check_input, check_picture, check_tensors, check_writable, describe, faces, say, split
 
-ENCODING = {"steps": 20, "solver": "order2", "max_frames": None, "start": 0.0, "length": None, "every": 1, "rate": None, "face": "largest"}
+ENCODING = {
+    "steps": 20,
+    "solver": "order2",
+    "power": 1.0,
+    "clamp": True,
+    "max_frames": None,
+    "start": 0.0,
+    "length": None,
+    "every": 1,
+    "rate": None,
+    "face": "largest",
+}
 
 
 def add_commands(commands) -> None:
@@ -71,7 +82,16 @@ EDIT = "Takes a video apart, changes attributes of the face, and puts it back: s
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("taking apart")
     group.add_argument("--steps", type=int, metavar="N", help=f"diffusion steps each way, 1 to 1000 (default {ENCODING['steps']})")
-    group.add_argument("--solver", metavar="NAME", help=f"one of {', '.join(SOLVERS)} (default {ENCODING['solver']})")
+    group.add_argument("--solver", metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default {ENCODING['solver']})")
+    group.add_argument(
+        "--power",
+        type=float,
+        metavar="P",
+        help=f"of the timesteps: 1 even, above it closer where the noise is weak (default {ENCODING['power']:g})",
+    )
+    group.add_argument(
+        "--clamp", action=argparse.BooleanOptionalAction, help="bring each step's estimate of the image into range (default yes)"
+    )
     group.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
     group.add_argument("--start", type=float, metavar="SECONDS", help="where to begin (default 0)")
     group.add_argument("--length", type=float, metavar="SECONDS", help="how much to take (default all)")
@@ -198,6 +218,8 @@ def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
         "frames": clip.info.frames,
         "steps": clip.info.steps,
         "solver": clip.info.solver,
+        "power": clip.info.power,
+        "clamp": clip.info.clamp,
         "model": clip.info.model_name,
         "device": str(model.host.device),
         "precision": str(model.host.dtype).removeprefix("torch."),
@@ -242,8 +264,8 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
     if getattr(args, "video", None):
         raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
-    check_steps(settings["steps"])
-    named(settings["solver"])
+    check_steps(settings["steps"], power=settings["power"])
+    named(settings["solver"], CLIP_SOLVERS)
     settings["select"] = parse_face(settings.pop("face"))
     with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
         for _ in clip:  # the first frame tells most of what can be wrong with a file

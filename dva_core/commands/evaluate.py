@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..diffusion.solvers import SOLVERS, named
+from ..diffusion.solvers import CLIP_SOLVERS, named
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..loader import STARTER, load_model
@@ -24,7 +25,7 @@ def add_commands(commands) -> None:
     reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: clips rebuilt from their decomposition")
     add_clips(reconstruction)
     reconstruction.add_argument("--steps", type=int, nargs="+", default=[20, 100], metavar="N")
-    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "order2"], metavar="NAME", help=f"of {', '.join(SOLVERS)}")
+    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "order2"], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
     reconstruction.set_defaults(run=run_reconstruction)
 
     consistency = kinds.add_parser("consistency", help="table 2 of the paper: edits over time, and their flicker")
@@ -71,12 +72,18 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each n-th frame (default 1)")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
+    parser.add_argument(
+        "--power", type=float, default=1.0, metavar="P", help="of the timesteps: 1 even (default), above it closer at the image"
+    )
+    parser.add_argument(
+        "--clamp", action=argparse.BooleanOptionalAction, default=True, help="bring each step's estimate of the image into range"
+    )
     add_out(parser)
 
 
 def add_one_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="diffusion steps each way (default 20)")
-    parser.add_argument("--solver", default="order2", metavar="NAME", help=f"one of {', '.join(SOLVERS)} (default order2)")
+    parser.add_argument("--solver", default="order2", metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default order2)")
 
 
 def add_judge(parser: argparse.ArgumentParser) -> None:
@@ -96,11 +103,10 @@ def run_reconstruction(args: argparse.Namespace) -> None:
     clips, model = prepare(args, args.steps, args.solver)
     lpips, why_not = lpips_metric()
     with Bars() as bars:
-        table = evaluate_reconstruction(
-            clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, every=args.every, max_frames=args.max_frames, progress=bars
-        )
+        table = evaluate_reconstruction(clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, progress=bars, **taken(args))
     table.notes += [why_not] if why_not else []
     plot_reconstruction(table, args.output / "reconstruction.png")
+    table.notes += special(args)
     finish(table, args.output, "reconstruction")
 
 
@@ -123,9 +129,9 @@ def run_consistency(args: argparse.Namespace) -> None:
             solver=args.solver,
             detail=args.detail,
             progress=bars,
-            every=args.every,
-            max_frames=args.max_frames,
+            **taken(args),
         )
+    table.notes += special(args)
     for clip in clips:
         some = {label: figures for (name, label), figures in found.items() if name == clip.stem}
         save_picture(args.output / f"consistency_{clip.stem}.png", draw_consistency(some))
@@ -139,7 +145,7 @@ def run_switch(args: argparse.Namespace) -> None:
     if len(clips) != 2:
         raise DVAError(f"Switching takes two clips, and here are {len(clips)}; name two.")
     with Bars() as bars:
-        settings = {"steps": args.steps, "solver": args.solver, "every": args.every, "max_frames": args.max_frames}
+        settings = {"steps": args.steps, "solver": args.solver, **taken(args)}
         a, b = (encode(clip, model, **settings, progress=bars) for clip in clips)
         table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
     save_picture(args.output / "switch.png", grid)
@@ -164,12 +170,22 @@ def run_ablation(args: argparse.Namespace) -> None:
     finish(table, args.output, "ablation")
 
 
+def taken(args: argparse.Namespace) -> dict[str, Any]:
+    """What `encode` is told beside steps and solver."""
+    return {key: getattr(args, key) for key in ("every", "max_frames", "power", "clamp")}
+
+
+def special(args: argparse.Namespace) -> list[str]:
+    """A note where the timesteps or the clamp are not the paper's."""
+    return [] if args.power == 1 and args.clamp else [f"Timesteps by the power {args.power:g}; clamp {'on' if args.clamp else 'off'}."]
+
+
 def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[str]):
     """The videos and the model, settings checked, the output folder made."""
     for count in steps:
-        check_steps(count)
+        check_steps(count, power=args.power)
     for name in solvers:
-        named(name)
+        named(name, CLIP_SOLVERS)
     clips = find_clips(args.clips)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)

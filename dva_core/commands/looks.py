@@ -85,4 +85,4 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
 
 
 def title(clip: Decomposition, row: int) -> str:
-    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.steps} steps, {clip.info.solver})"
+    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.solving})"

@@ -40,7 +40,7 @@ class SheetMaker:
     def title(self) -> str:
         """The edits, in words."""
         scales = [f"{name} {in_words(scale)}" for op in self.clip.operations for name, scale in edits_of(op).items()]
-        return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.steps} steps, {self.clip.info.solver})"
+        return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.solving})"
 
 
 def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class NoiseModel(Protocol):
 def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: Tensor, clamp: bool = True) -> tuple[Tensor, Tensor]:
     """The image and the noise that x_t [B, 3, H, W] is made of: (x_0, eps), x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
 
-    Both are float32, or float64 where x_t is. With `clamp` x_0 is brought into [-1, 1] and eps follows it. Differentiable in x_t and z_face.
+    Both are float32, or float64 where x_t is. With `clamp` x_0 is brought into [-1, 1] and eps follows it.
+    Differentiable in x_t and z_face.
     """
     timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # in memory one number, which the network embeds once
     eps = model.predict_noise(x_t, timestep, z_face).to(torch.promote_types(x_t.dtype, torch.float32))

@@ -71,7 +71,7 @@ def adams_bashforth(at: Sequence[float], h: float) -> list[float]:
 
 
 def dpmpp2m(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): x' = (sigma'/sigma) x - alpha' (e^-h - 1) D, D = x_0 + (h_i / 2 h_(i-1)) (x_0 - x_0 before).
+    """DPM-Solver++(2M) (Lu et al. 2022): x' = (sigma'/sigma) x - alpha' (e^-h - 1) D, D = x_0 + (h_i / 2 h_(i-1)) (x_0 - x_0 before).
 
     The last step, to the image, where lambda has no end, is of first order.
     """
@@ -91,7 +91,7 @@ def dpmpp2m(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], 
 
 
 def angle2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """Second order in the angle: x_0 and eps go on as straight lines in phi, with which d x / d phi = cos phi eps - sin phi x_0 is integrated.
+    """Second order in the angle: d x / d phi = cos phi eps - sin phi x_0, integrated with x_0 and eps going on as straight lines.
 
     With e = phi' - phi and the lines' slopes d_x, d_eps per angle, beside DDIM's x' = cos phi' x_0 + sin phi' eps it adds
     d_eps (e sin phi' + cos phi' - cos phi) + d_x (e cos phi' - sin phi' + sin phi).

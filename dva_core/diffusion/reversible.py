@@ -18,7 +18,7 @@ from dva_core.diffusion.ddim import Callback, NoiseModel, estimate, step
 from dva_core.diffusion.multistep import sigma_bar
 from dva_core.diffusion.schedule import Step
 
-# from three neighbouring states the last, in either direction: (first, middle, x_0 and eps of the middle one, alpha_bar of all three) -> last
+# of three neighbouring states the last, in either direction: (first, middle, x_0 and eps of the middle, alpha_bar of all three) -> last
 Move = Callable[[Tensor, Tensor, tuple[Tensor, Tensor], tuple[float, float, float]], Tensor]
 
 

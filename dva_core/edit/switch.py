@@ -125,11 +125,10 @@ def mixed(read: Reader, places: np.ndarray) -> np.ndarray:
 
 def check_noise(decomposition: Decomposition, other: Decomposition) -> None:
     """DVAError unless the noise maps of both lie at the same timestep: then they are interchangeable."""
-    ours, theirs = ((clip.info.steps, clip.info.solver) for clip in (decomposition, other))
+    ours, theirs = (clip.info.solving for clip in (decomposition, other))
     if ours != theirs:
         raise DVAError(
-            f"The clips were encoded with {ours[0]} steps of {ours[1]} and {theirs[0]} of {theirs[1]}; "
-            "encode both with the same settings to switch their backgrounds."
+            f"The clips were encoded with {ours} and with {theirs}; encode both with the same settings to switch their backgrounds."
         )
 
 
