@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .autoencoder import activation_bytes
 from .clip_arrays import array_specs
 from .clip_info import ClipInfo, source_hash
 from .decomposition import Decomposition, abandoned_on_error, check_model
@@ -97,9 +98,18 @@ def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
 
 
 def usual_batch(model) -> int:
-    """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit."""
-    pixels = model.image_size**2
-    return max(1, min(64, (1 << 20 if model.host.device.type != "cpu" else 1 << 16) // pixels))
+    """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit.
+
+    On a CPU 16 of 64 pixels a core; elsewhere as many as half of the free memory holds. Never more than 64, which no device fills better.
+    """
+    host, pixels = model.host, model.image_size**2
+    if host.device.type == "cpu":
+        fit = (1 << 16) * torch.get_num_threads() // pixels
+    elif (free := host.free_bytes()) is None:
+        fit = (1 << 20) // pixels
+    else:
+        fit = free // (2 * activation_bytes(model.noise_predictor, range(1), host.dtype))
+    return max(1, min(64, fit))
 
 
 def encode(
@@ -382,7 +392,9 @@ def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
 
 def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
     """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32."""
-    result = direction(model, x, model.face_conditions(z_face), info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
+    result = direction(
+        model, x, model.face_conditions(z_face), info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power
+    )
     if torch.isfinite(result).all():
         return result
     if model.host.dtype == torch.float32:

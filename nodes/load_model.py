@@ -36,6 +36,14 @@ class LoadModel(io.ComfyNode):
                     tooltip="Number format of the noise predictor. auto leaves it to ComfyUI and the device; fp32 is the most exact and "
                     "needs the most memory. Where half precision overflows, those frames are computed again in float32, with a warning.",
                 ),
+                io.Boolean.Input(
+                    "compile",
+                    default=False,
+                    optional=True,
+                    display_name="compile",
+                    tooltip="Compile the noise predictor when it is first used: minutes of waiting, then faster steps on a GPU. For long "
+                    "clips. Where compiling is not possible, the log says so and the model runs as usual.",
+                ),
             ],
             outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],
             hidden=[io.Hidden.unique_id],
@@ -49,11 +57,11 @@ class LoadModel(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str) -> float:
+    def fingerprint_inputs(cls, model: str, precision: str, compile: bool = False) -> float:
         return host.model_path(model).stat().st_mtime
 
     @classmethod
-    def execute(cls, model: str, precision: str) -> io.NodeOutput:
-        loaded = host.load(model, precision)
+    def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:
+        loaded = host.load(model, precision, compile)
         host.tell(cls.hidden.unique_id, describe(loaded))
         return io.NodeOutput(loaded)

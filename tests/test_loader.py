@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from dva_core import load_model
 from dva_core.autoencoder import DiffusionVideoAutoencoder
 from dva_core.bundle import read_bundle
 from dva_core.errors import DVAError
+from dva_core.hosts.evaluators import Compiled, Cores
 from dva_core.hosts.plain import PlainHost, choose_device
 from dva_core.loader import choose_dtype, face_tools
+from dva_core.pipeline import usual_batch
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +236,32 @@ def test_one_item_that_does_not_fit_and_other_errors():
 def test_tensors_are_batched_too():
     got = list(PlainHost("cpu").run_batched(lambda t: t.sum(0), torch.arange(6.0).reshape(3, 2), 2))
     assert [t.tolist() for t in got] == [[2.0, 4.0], [4.0, 5.0]]
+
+
+def test_the_fastest_type_is_what_the_device_multiplies(monkeypatch):
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for has in (False, True):
+        for name in names:
+            monkeypatch.setattr(torch.cpu, name, lambda has=has: has, raising=False)
+        assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
+    assert choose_dtype(None, torch.device("cpu")) is torch.float32  # left out: what the reference numbers were computed in
+
+
+def test_the_batch_is_what_memory_and_cores_allow():
+    model = load_model("starter", device="cpu")
+    model.image_size, need = 64, model.noise_predictor.activations_per_image * 4
+    threads = torch.get_num_threads()
+    try:
+        for cores, frames in ((1, 16), (2, 32), (8, 64)):
+            torch.set_num_threads(cores)
+            assert usual_batch(model) == frames
+    finally:
+        torch.set_num_threads(threads)
+    for free, frames in ((None, 64), (21 * need, 10), (0, 1), (10**15, 64)):
+        model.host = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, free_bytes=lambda free=free: free)
+        assert usual_batch(model) == frames
+
+
+def test_compiling_is_asked_for():
+    assert isinstance(load_model("starter", device="cpu").evaluate, Cores)
+    assert isinstance(load_model("starter", device="cpu", compile=True).evaluate, Compiled)

@@ -14,7 +14,7 @@ from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
 from ..finder import parse_face
-from ..loader import STARTER, load_model
+from ..loader import AUTO, STARTER, load_model
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
 from ..video import check_output
@@ -114,7 +114,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and machine")
     group.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best there is)")
-    group.add_argument("--precision", choices=PRECISIONS, help="of the noise predictor (default fp32)")
+    group.add_argument(
+        "--precision", choices=[*PRECISIONS, AUTO], help="of the noise predictor (default fp32); auto: the fastest this device has"
+    )
+    group.add_argument("--compile", action="store_true", help="compile the noise predictor first: minutes, for long clips on a GPU")
     group.add_argument("--batch-size", type=int, metavar="N", help="frames evaluated together; changes the speed only")
     group.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
@@ -231,7 +234,7 @@ def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
 def open_model(args: argparse.Namespace):
     if args.batch_size is not None and args.batch_size < 1:
         raise DVAError(f"The batch size cannot be {args.batch_size}; use 1 or more, or leave it out.")
-    return load_model(args.model, device=args.device, dtype=args.precision)
+    return load_model(args.model, device=args.device, dtype=args.precision, compile=getattr(args, "compile", False))
 
 
 def paired(names: list[str], scales: list[str]) -> dict[str, Scale]:

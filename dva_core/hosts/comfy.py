@@ -76,6 +76,13 @@ class ComfyHost(PlainHost):
         patcher.size = 0
         patcher.model_size()
 
+    def free_bytes(self) -> int | None:
+        """As PlainHost's: what is free, and what ComfyUI would free of other models."""
+        if self.device.type in ("cpu", "mps"):
+            return None
+        loaded = (model for model in management.current_loaded_models if model.device == self.device)
+        return int(management.get_free_memory(self.device) + sum(model.model_loaded_memory() for model in loaded))
+
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
         known = management.OOM_EXCEPTION  # Exception itself where torch has none of its own
@@ -103,9 +110,10 @@ def choose_precision(precision: str = AUTO) -> torch.dtype:
     return computed if computed in PRECISIONS.values() else torch.float32
 
 
-def load(name: str, precision: str = AUTO) -> nn.Module:
+def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
     """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
-    return load_model(model_path(name), operations=comfy.ops.disable_weight_init, host=ComfyHost(choose_precision(precision)))
+    host = ComfyHost(choose_precision(precision))
+    return load_model(model_path(name), operations=comfy.ops.disable_weight_init, host=host, compile=compile)
 
 
 class NodeProgress:

@@ -81,6 +81,13 @@ class PlainHost:
             isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY)
         )
 
+    def free_bytes(self) -> int | None:
+        """Memory of the device that a batch may take, bytes; None where it is not to be known or, on a CPU, not what limits it."""
+        if self.device.type != "cuda":
+            return None
+        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + cached
+
     def free_memory(self) -> None:
         """Gives cached device memory back before another try."""
         if self.device.type == "cuda":
