@@ -37,14 +37,14 @@ def both_ways(along: Along) -> Solver:
 SOLVERS: dict[str, Solver] = {
     "ddim": both_ways(ddim.along),
     "order2": both_ways(multistep.order2),
-    "order3": both_ways(multistep.order3),
-    "dpmpp2m": both_ways(multistep.dpmpp2m),
     "angle2": both_ways(multistep.angle2),
     "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
+    "order3": both_ways(multistep.order3),
+    "dpmpp2m": both_ways(multistep.dpmpp2m),
     "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
-CLIP_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.states == 1)  # what a clip, with one noise map a frame, can use
+CLIP_SOLVERS = ("ddim", "order2", "angle2", "fixed-point")  # for clips, with one noise map a frame; the others are to compare with
 
 
 def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
