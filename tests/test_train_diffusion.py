@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from bundles import tiny_tensors
 from safetensors.torch import save_file
 
 from dva_core.bundle import write_bundle
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.loader import load_model
 from dva_core.networks import build_network
-from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, export
+from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, Draw, export
 from dva_core.train.synthesis import Variants
 
 CONFIG = json.loads((Path(__file__).parent.parent / "configs" / "starter.json").read_text())
@@ -39,7 +40,7 @@ def encoders(tmp_path):
     return tmp_path
 
 
-def training(encoders, out, steps):
+def training(encoders, out, steps, **changes):
     rng = np.random.default_rng(0)
     people, frames = 12, 2
     variants = Variants(
@@ -50,17 +51,20 @@ def training(encoders, out, steps):
         original=np.repeat(np.arange(people), frames),
     )
     held_out = variants.group < 2
-    return DiffusionTraining(CONFIG, encoders, variants, held_out, out, DiffusionSettings(steps=steps, people=3, warm_up=1))
+    return DiffusionTraining(
+        CONFIG, encoders, variants, held_out, out, DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1} | changes)
+    )
 
 
-def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path):
-    whole = training(encoders, tmp_path / "whole", 6)
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "precision": "bf16", "validate_every": 2}])
+def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path, changes):
+    whole = training(encoders, tmp_path / "whole", 6, **changes)
     whole.run()
 
-    stopped = training(encoders, tmp_path / "stopped", 6)
+    stopped = training(encoders, tmp_path / "stopped", 6, **changes)
     stopped.used = lambda: 1.0 if stopped.step >= 3 else stopped.step / 6
     stopped.run()
-    resumed = training(encoders, tmp_path / "stopped", 6)
+    resumed = training(encoders, tmp_path / "stopped", 6, **changes)
     resumed.resume()
     assert resumed.step == 3
     resumed.run()
@@ -69,6 +73,55 @@ def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path):
         assert torch.equal(value, resumed.parameters[key]), key
     for key, value in whole.ema.values.items():
         assert torch.equal(value, resumed.ema.values[key]), key
+
+
+def test_accumulated_batches_are_one_large_batch(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 4, accumulate=2)
+    images = torch.rand((4, 2, 3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    drawn = run.draw(torch.zeros(8, 3, 16, 16), run.generator)
+    batches, draws = iter([images[:2], images[2:]]), iter([slice(0, 4), slice(4, 8)])
+    run.batch, run.draw = lambda: run.condition(next(batches)), lambda *_: Draw(*(part[rows] for rows in [next(draws)] for part in drawn))
+    run.gradient()
+    accumulated = {k: v.grad.clone() for k, v in run.parameters.items()}
+    run.optimiser.zero_grad()
+    run.losses(*run.condition(images), drawn)[0].backward()
+    assert max(v.grad.abs().max() for v in run.parameters.values()) > 1e-3
+    for key, value in run.parameters.items():
+        assert torch.allclose(accumulated[key], value.grad, atol=1e-5), key
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_the_noise_predictors_alone_and_still_near(encoders, tmp_path, precision):
+    run, plain = training(encoders, tmp_path / "run", 1, precision=precision), training(encoders, tmp_path / "run", 1)
+    x_t, t, z_face = torch.randn(4, 3, 16, 16), torch.tensor([5, 300, 600, 990]), torch.randn(4, 16)
+    with torch.no_grad():
+        for parameter in [*run.unet.out[-1].parameters(), *plain.unet.out[-1].parameters()]:
+            parameter.fill_(0.1)
+        half, whole = run.predict_noise(x_t, t, z_face), plain.predict_noise(x_t, t, z_face)
+    assert half.dtype == torch.float32 and not torch.equal(half, whole)
+    assert (half - whole).abs().max() < 0.05 * whole.abs().max()
+    run.run()
+    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.parameters.values())
+
+
+def test_the_learning_rate_rises_stays_and_falls(encoders, tmp_path):
+    run = training(encoders, tmp_path / "run", 1, learning_rate=1.0, warm_up=4)
+    assert run.learning_rate(0.0) == 0.25
+    run.step = 100
+    assert run.learning_rate(0.5) == 1.0 and run.learning_rate(0.875) == 0.5
+    assert training(encoders, tmp_path / "run", 1, cool_down=0.0, warm_up=0).learning_rate(0.99) == 8e-4
+
+
+def test_tensorboard_has_curves_and_the_three_grids(encoders, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = training(encoders, tmp_path / "run", 4, validate_every=2, grid_steps=2)
+    run.run(tensorboard=True)
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    tags = events.Tags()
+    assert set(tags["images"]) == {"samples/reconstruction", "samples/random_noise", "samples/switched_identity"}
+    assert [event.step for event in events.Scalars("train/simple")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("validation/reg")] == [2, 4]
+    assert {"train/learning_rate", "train/reg", "train/gradient_norm", "validation/simple"} <= set(tags["scalars"])
 
 
 def test_the_loss_falls(encoders, tmp_path):
@@ -140,3 +193,9 @@ def test_a_start_of_another_shape_is_refused(encoders, tmp_path):
     other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
     with pytest.raises(DVAError, match="another shape"):
         training(encoders, tmp_path / "run", 1).start_from(write_start(tmp_path, other))
+
+
+def test_logs_without_tensorboard_are_refused_in_a_sentence(encoders, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
+        training(encoders, tmp_path / "run", 1).run(tensorboard=True)

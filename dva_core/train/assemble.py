@@ -57,7 +57,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    free_of_tone(tensors, config, faces.pictures, z_id.std(0))
+    free_of_tone(tensors, config, faces.pictures, z_id.std(0), directions.components)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
@@ -97,14 +97,18 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     )
 
 
-def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray) -> None:
-    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone)."""
+def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray, components: np.ndarray) -> None:
+    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone).
+
+    Directions stay within the `components` [C, D] that they lie in.
+    """
     if (weight := tensors.get("attributes.identity.weight")) is None:
         return
     model = build_empty(config)
     model.load_state_dict(tensors)
     gradients = tone_gradients(model.float().requires_grad_(False).eval(), pictures) * std  # the weights step in standardised space
-    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), gradients)))
+    within = gradients @ components.T @ components
+    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), within)))
 
 
 def read_figures(run: Path) -> dict:

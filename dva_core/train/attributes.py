@@ -2,6 +2,9 @@
 
 Which space an attribute lives in is decided by held-out people: the one whose linear probe tells it better. The identity
 network is trained to ignore expression, so a smile is found in the motion vector (Kim et al. 2023 edit the identity only).
+
+The identity's classifiers see its main components alone. A step has the same length in the standardised space whatever its direction,
+and what goes along dimensions in which faces hardly differ leads away from faces: there more of it is no longer more of the attribute.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ LEAST_AUC = 0.8
 EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
 EXPRESSION_GAIN = 4.0  # of the mean difference: the starter answers more weakly than it is asked
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
+IDENTITY_VARIANCE = 0.95  # of standardised identities, held by the components that classifiers see: 14 of the starter's 128
 COMPONENTS = 20  # of what landmarks do, kept in the bundle: expressions are projected on them
 FOLDS = 5
 LEAST_HELD_OUT = 4  # pictures with and without, among people that no network has seen, for an AUC on these
@@ -33,10 +37,14 @@ LEAST_HELD_OUT = 4  # pictures with and without, among people that no network ha
 
 @dataclass
 class Directions:
-    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration."""
+    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration.
+
+    components [C, D], orthonormal: the part of the standardised identity space that the classifiers' weights lie in.
+    """
 
     tensors: dict[str, Tensor]
     entries: list[dict]
+    components: np.ndarray
 
 
 def probe(
@@ -95,6 +103,13 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     return masked(shift - shift[REGIONS["mouth"]].mean(0), ["mouth"])
 
 
+def identity_components(standardised: np.ndarray, variance: float = IDENTITY_VARIANCE) -> np.ndarray:
+    """Main components [C, D], orthonormal, of standardised identities [n, D]: as many as hold `variance` of theirs."""
+    _, sizes, rows = np.linalg.svd(standardised, full_matrices=False)
+    held = np.cumsum(sizes**2) / (sizes**2).sum()
+    return rows[: int(np.searchsorted(held, variance)) + 1]
+
+
 def fit_directions(
     faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = EXPRESSION_GAIN
 ) -> Directions:
@@ -103,6 +118,8 @@ def fit_directions(
     z_id [n, D] and motion [n, 102] belong to the rows of `faces`. AUCs are of the people held out from the networks too.
     """
     mean, std = z_id.mean(0), z_id.std(0) + 1e-6
+    components = identity_components((z_id - mean) / std)
+    reduced = (z_id - mean) / std @ components.T
     motion_std = (motion - motion.mean(0)) / (motion.std(0) + 1e-6)
     weights, biases, shifts, entries = [], [], [], []
     for column, name in enumerate(faces.names):
@@ -111,7 +128,7 @@ def fit_directions(
         if min(labels.sum(), len(labels) - labels.sum()) < 2 * FOLDS:
             continue
         unseen = faces.held_out[known]
-        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation, unseen)
+        weight, bias, auc = probe(reduced[known], labels, people, regularisation, unseen)
         _, _, motion_auc = probe(motion_std[known], labels, people, regularisation, unseen)
         by_motion = name in EXPRESSIONS
         best = motion_auc if by_motion else auc
@@ -124,7 +141,7 @@ def fit_directions(
             shifts.append(expression_gain * expression_shift(motion[known], labels, faces.source[known]))
             entries.append(entry | {"space": "motion", "index": len(shifts) - 1})
         else:
-            weights.append(weight)
+            weights.append(weight @ components)
             biases.append(bias)
             entries.append(entry | {"space": "identity", "index": len(weights) - 1})
     tensors = {}
@@ -132,4 +149,4 @@ def fit_directions(
         tensors |= {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
     if shifts:
         tensors |= {"motion.shift": np.stack(shifts), "motion.components": components_of(motion, variance=1.0, most=COMPONENTS)}
-    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in tensors.items()}, entries)
+    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in tensors.items()}, entries, components)

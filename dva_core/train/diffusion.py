@@ -71,7 +71,7 @@ class DiffusionTraining(Objective):
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.ema = Ema(self.parameters, settings.ema)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.pictures = 0, 0.0, 0
         self.seed_draws(settings.seed + self.rank)
         rows = np.flatnonzero(~held_out)
         self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(clips.group[rows])) + 1) if len(g) >= settings.frames]
@@ -104,6 +104,11 @@ class DiffusionTraining(Objective):
         super().start_from(bundle)
         self.ema = Ema(self.parameters, self.settings.ema)
 
+    @property
+    def a_step(self) -> int:
+        """Pictures that all processes together see in one step."""
+        return self.settings.people * self.settings.frames * self.settings.accumulate * self.world
+
     def used(self) -> float:
         """Share of the run that is done, 0..1."""
         return self.step / self.settings.steps if self.settings.steps else self.seconds / (60 * self.settings.minutes)
@@ -133,6 +138,7 @@ class DiffusionTraining(Objective):
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
+        self.pictures += self.a_step
         self.ema.update(self.parameters, self.step)
         return norm.item()
 
@@ -184,11 +190,10 @@ class DiffusionTraining(Objective):
             self.board.pictures(self.step, sample_grids(self, self.clips.read(self.shown()), self.settings.grid_steps))
         self._put(current)
         self.unet.train()
-        s = self.settings
         figures = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
-            "pictures": self.step * s.people * s.frames * s.accumulate * self.world,
+            "pictures": self.pictures,
             "simple": round(simple, 5),
             "reg": round(reg, 5),
         }
@@ -196,10 +201,10 @@ class DiffusionTraining(Objective):
         return figures
 
     def shown(self) -> np.ndarray:
-        """Validation frames for the grids, of different people as far as there are."""
+        """Frames for the grids, each of another person: held-out ones, then, where those are few, people trained on."""
         _, first = np.unique(self.clips.group[self.validation], return_index=True)
-        rows = self.validation[np.sort(first)][:GRID_PEOPLE]
-        return rows if len(rows) > 1 else self.validation[:GRID_PEOPLE]
+        unseen, seen = self.validation[np.sort(first)], np.array([group[0] for group in self.groups[:GRID_PEOPLE]])
+        return np.concatenate([unseen, seen[~np.isin(self.clips.group[seen], self.clips.group[unseen])]])[:GRID_PEOPLE]
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:
@@ -222,6 +227,7 @@ class DiffusionTraining(Objective):
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "pictures": self.pictures,
             "rng": draws[0][0],
             "other_rngs": [rng for rng, *_ in draws[1:]],
             "scaler": self.scaler.state_dict(),
@@ -243,6 +249,7 @@ class DiffusionTraining(Objective):
             kept = {name: tensors[place] for name, place in names.items() if place in tensors}
             self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in kept.items()}
         self.step, self.seconds = state["step"], state["seconds"]
+        self.pictures = state.get("pictures", self.step * self.a_step)
         if state.get("scaler") and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         end, rngs = f".{self.rank}" if self.rank else "", [state["rng"], *state.get("other_rngs", ())]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dva_core.bundle import read_bundle, resolve_model
 from dva_core.errors import DVAError
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
@@ -35,7 +36,7 @@ CHANGES = {  # settings that have an option of their own: kind and help
 def add_start(sub: argparse.ArgumentParser) -> None:
     """Options of `diffusion` and of `starter`."""
     sub.add_argument("--config", type=Path, help=f"configuration of the model (JSON; default: {CONFIG}, or with --data that of --start)")
-    sub.add_argument("--start", type=Path, metavar="BUNDLE", help="begin with the weights of this bundle, such as published ones")
+    sub.add_argument("--start", metavar="BUNDLE", help="begin with the weights of this bundle or known name, such as published ones")
     sub.add_argument("--resume", action="store_true", help="take up the run that --run holds, with its settings")
     sub.add_argument("--settings", type=Path, metavar="FILE", help="settings of the run (JSON, such as configs/starter_training.json)")
     sub.add_argument("--tensorboard", action="store_true", help="log losses, validation and sample grids to RUN/diffusion/tensorboard")
@@ -56,7 +57,7 @@ def add_parser(commands) -> None:
 
     sub = commands.add_parser("export", help="a model file from a run of `diffusion`, all else from the bundle it started from")
     sub.add_argument("--run", type=Path, required=True, help="folder of the run")
-    sub.add_argument("--start", type=Path, required=True, metavar="BUNDLE", help="whose encoders and attributes to use")
+    sub.add_argument("--start", required=True, metavar="BUNDLE", help="bundle or known name, whose encoders and attributes to use")
     sub.add_argument("-o", "--out", type=Path, required=True, help="the bundle to write (.safetensors)")
     sub.add_argument("--name", help="its name (default: that of the file)")
     sub.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="how the weights are stored (default: fp16)")
@@ -78,8 +79,6 @@ def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
 def chosen_config(args: argparse.Namespace) -> dict:
     """The model's configuration: --config's, or with --data that of the bundle to start from, or the starter's."""
     if args.config is None and args.start and getattr(args, "data", None):
-        from dva_core.bundle import read_bundle
-
         return read_bundle(args.start).config
     return read_json(args.config or CONFIG)
 
@@ -115,6 +114,7 @@ def run(args: argparse.Namespace) -> dict:
     """Trains, alone or as one of torchrun's processes; the figures of the last validation."""
     from dva_core.train.diffusion import DiffusionTraining
 
+    args.start = resolve_model(args.start) if args.start else None
     device = processes.choose_device(getattr(args, "device", None))
     with processes.joined(device):
         rank, world = processes.rank_and_world()
@@ -135,5 +135,5 @@ def export(args: argparse.Namespace) -> dict:
     """Writes the bundle; its figures."""
     from dva_core.train.assemble import finetuned
 
-    info = finetuned(args.run, args.start, args.out, name=args.name or args.out.stem, precision=args.precision)
+    info = finetuned(args.run, resolve_model(args.start), args.out, name=args.name or args.out.stem, precision=args.precision)
     return {"bundle": str(info.path), "bytes": info.size_bytes, "parameters": info.parameters, "attributes": list(info.attributes)}

@@ -38,8 +38,9 @@ def choose_device(name: str | None = None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda":
             device = torch.device("cuda", int(local) if device.index is None and local.isdigit() else device.index or 0)
-            torch.cuda.set_device(device)
         torch.zeros(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         named = name or "cuda"
         raise DVAError(f"There is no device {named!r} to train on ({one_line(error)}); leave out --device to have one chosen.") from error

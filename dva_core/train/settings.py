@@ -31,7 +31,7 @@ class DiffusionSettings:
     Raises DVAError for values that make no sense.
     """
 
-    minutes: float = 60
+    minutes: float = 60.0
     steps: int = 0
     people: int = 4
     frames: int = 2
