@@ -1,0 +1,73 @@
+"""Time and peak memory of a whole edit against the clip's length, each in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from timing import markdown
+
+from dva_core.evaluate.plots import as_array, figure
+from dva_core.sheet import save_picture
+from dva_core.video import Frame, VideoWriter, open_video
+
+CHILD = """
+import json, resource, sys, time
+import dva_core
+from dva_core.pipeline import decode, encode
+source, folder, model, device, precision, steps, attribute = json.loads(sys.argv[1])
+model = dva_core.load_model(model, device=device, dtype=precision)
+started = time.perf_counter()
+clip = encode(source, model, steps=steps, path=folder + "/clip.safetensors")
+encoded = time.perf_counter()
+decode(dva_core.edit.apply_attributes(clip, model, {attribute: 0.5}), model, folder + "/out.mp4")
+done = time.perf_counter()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([encoded - started, done - encoded, peak]))
+"""
+
+
+def looped(clip: Path, frames: int, out: Path) -> Path:
+    """The clip's frames over and over, `frames` in all, in one file."""
+    with open_video(clip) as reader, VideoWriter(out, reader.info, codec="h264", quality=12, preset="ultrafast") as writer:
+        count = 0
+        while count < frames:
+            for frame in reader:
+                writer.write(Frame.from_rgb(frame.rgb, count, count, 1 / reader.info.rate))
+                count += 1
+                if count == frames:
+                    break
+    return out
+
+
+def by_length(args: argparse.Namespace, picture: Path) -> list[str]:
+    """The table, and a plot of it in `picture`."""
+    found = []
+    for frames in args.lengths:
+        with tempfile.TemporaryDirectory() as folder:
+            source = looped(args.clip, frames, Path(folder) / "source.mp4")
+            given = [str(source), folder, args.model, args.device, args.precision, args.length_steps, args.attribute]
+            run = subprocess.run([sys.executable, "-c", CHILD, json.dumps(given)], capture_output=True, text=True, check=False)
+            if run.returncode:
+                raise SystemExit(run.stderr)
+            found.append((frames, *json.loads(run.stdout.splitlines()[-1])))
+    if not found:
+        return []
+    rows = [
+        [str(n), f"{encoding:.1f}", f"{decoding:.1f}", f"{(encoding + decoding) / n:.4f}", f"{peak / 2**20:.0f}"]
+        for n, encoding, decoding, peak in found
+    ]
+    made, axes = figure(2)
+    lengths = [n for n, *_ in found]
+    axes[0].plot(lengths, [encoding + decoding for _, encoding, decoding, _ in found], "o-")
+    axes[1].plot(lengths, [peak / 2**20 for *_, peak in found], "o-")
+    for axis, name in zip(axes, ("seconds", "peak memory (MiB)")):
+        axis.set(xlabel="frames", ylabel=name, xlim=0, ylim=0)
+    save_picture(picture, as_array(made))
+    text = f"A whole edit of the clip repeated, {args.length_steps} diffusion steps, in a process of its own; memory is the process's peak."
+    table = markdown(["frames", "encode, s", "decode, s", "s a frame", "peak memory, MiB"], rows)
+    return ["## By length of the clip", text, table, f"![seconds and memory by length]({picture.name})"]

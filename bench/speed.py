@@ -1,0 +1,258 @@
+"""How fast it is, in turn in one run: against the plain method, each optimisation alone, by clip length, against the device's matrix rate,
+and where an edit's time goes. Writes a page with tables and a plot beside it.
+
+python bench/speed.py CLIP -o docs/performance.md
+python bench/speed.py --config full --device cuda --precision bf16 -o gpu.md     (seeded weights; without a clip: network only)
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import inspect
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from lengths import by_length
+from plain import BATCH, PlainMethod
+from timing import in_turn, markdown, matrix_rate, median, seconds, spread
+
+from dva_core import load_model
+from dva_core.autoencoder import DiffusionVideoAutoencoder
+from dva_core.diffusion import solvers
+from dva_core.edit import apply_attributes
+from dva_core.finder import to_images
+from dva_core.hosts.evaluators import Compiled, Cores
+from dva_core.hosts.plain import PlainHost
+from dva_core.loader import choose_dtype
+from dva_core.pipeline import decode, encode, shrink, solve, usual_batch
+from dva_core.progress import Stopwatch
+
+
+def open_model(args: argparse.Namespace):
+    """The starter, another bundle, or the published configuration with seeded weights."""
+    if args.config == "starter":
+        return load_model(args.model, device=args.device, dtype=args.precision)
+    from dva_core.convert import published_config
+
+    torch.manual_seed(0)
+    host = PlainHost(args.device)
+    host.dtype = choose_dtype(args.precision, host.device)
+    model = DiffusionVideoAutoencoder(published_config()).eval().requires_grad_(False)
+    for weight in model.noise_predictor.parameters():  # zeros, as untrained blocks end with, would be quicker to multiply
+        torch.nn.init.normal_(weight, std=0.02)
+    model.host = host
+    model.noise_predictor.to(host.device, host.dtype, memory_format=torch.channels_last)
+    return model
+
+
+def defaults() -> SimpleNamespace:
+    """Steps, solver and so on that `encode` takes when nothing is said."""
+    parameters = inspect.signature(encode).parameters
+    return SimpleNamespace(**{k: parameters[k].default for k in ("steps", "solver", "clamp", "power") if k in parameters})
+
+
+# -- (a) against the plain method ----------------------------------------------------------------------------
+
+
+class Frames:
+    """N frames ready for the network: crops of the clip, or noise where there is none; and an edit of their z_face."""
+
+    def __init__(self, model, clip: Path | None, count: int) -> None:
+        size, generator = model.image_size, torch.Generator().manual_seed(0)
+        self.x_0 = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+        self.z_face = torch.randn(count, model.face_dim, generator=generator)
+        if clip is not None:
+            found = encode(clip, model, steps=1, max_frames=count)
+            self.x_0 = shrink(to_images(found.crops[:]), size)
+            self.z_face = model.fuse(torch.from_numpy(found.z_id), torch.from_numpy(found.z_motion[:])).cpu()
+        self.z_edited = self.z_face + 0.1 * torch.randn(model.face_dim, generator=generator)
+
+    def ours(self, model, info: SimpleNamespace, parts: str) -> Callable[[], object]:
+        """The noise predictor's part of our encode ("encode"), of one more edit ("edit"), or of both."""
+        device, batch, done = model.host.device, usual_batch(model), lambda *_: None
+
+        def encode_some(rows: range) -> None:
+            x_0, z_face = (a[rows.start : rows.stop].to(device) for a in (self.x_0, self.z_face))
+            x_T = solve(solvers.invert, model, x_0, z_face, info, done)
+            solve(solvers.sample, model, x_T, z_face, info, done)
+
+        def edit_some(rows: range) -> None:
+            x_0, z_face = (a[rows.start : rows.stop].to(device) for a in (self.x_0, self.z_edited))
+            solve(solvers.sample, model, x_0, z_face, info, done)
+
+        def work() -> None:
+            for name, some in (("encode", encode_some), ("edit", edit_some)):
+                if name in parts:
+                    list(model.host.run_batched(lambda rows, some=some: some(rows) or rows, range(len(self.x_0)), batch))
+
+        return work
+
+
+def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
+    """Tables of the first edit and of a further one against the plain method, at the same T and at the defaults."""
+    info, device, plain = defaults(), model.host.device, PlainMethod(model)
+    info.steps, n = args.steps or info.steps, len(frames.x_0)
+    few = min(n, 2 * BATCH)
+
+    def by_plain(T: int, count: int) -> Callable[[], object]:
+        return lambda: plain.edit(frames.x_0[:count], frames.z_face[:count], frames.z_edited[:count], T)
+
+    works = {
+        "plain": by_plain(info.steps, n),
+        "first": frames.ours(model, info, "encode edit"),
+        "further": frames.ours(model, info, "edit"),
+    }
+    taken = {name: [s / n for s in found] for name, found in in_turn(works, args.repeats, device).items()}
+    taken["plain100"] = [seconds(by_plain(args.plain_steps, few), device) / few]
+    names = {
+        "plain": f"plain method, T = {info.steps}",
+        "plain100": f"plain method, T = {args.plain_steps} ({few} frames, once)",
+        "first": f"encode and decode, {info.steps} steps",
+        "further": f"a further edit, {info.steps} steps",
+    }
+    base, base100 = median(taken["plain"]), median(taken["plain100"])
+    rows = [
+        [names[k], f"{median(taken[k]):.3f}", spread(taken[k]), f"{base / median(taken[k]):.2f}", f"{base100 / median(taken[k]):.1f}"]
+        for k in names
+    ]
+    head = ["noise predictor's part", "s a frame", "range", f"times plain, T = {info.steps}", f"times plain, T = {args.plain_steps}"]
+    text = f"{n} frames, {args.repeats} times in turn; solver {info.solver}; plain: 3 T evaluations a frame, {BATCH} frames at once."
+    return ["## Against the plain method", text, markdown(head, rows)]
+
+
+# -- (b) each optimisation on and off, (d) against the matrix rate -------------------------------------------
+
+
+def one_by_one(model, args: argparse.Namespace) -> list[str]:
+    """Evaluations a second with everything on, and with one thing off at a time."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device, size, batch = model.host.device, model.image_size, usual_batch(model)
+    x, z, one = (a.to(device) for a in (torch.randn(batch, 3, size, size), torch.randn(batch, model.face_dim), torch.full((1,), 500)))
+    network, plain = model.noise_predictor, copy.deepcopy(model.noise_predictor).to(memory_format=torch.contiguous_format)
+
+    def run(count: int = batch, evaluate=None, anew: bool = False, network: torch.nn.Module = network) -> Callable[[], object]:
+        """One evaluation of the batch, `count` frames at a time; the conditions are ready, or computed `anew`."""
+        evaluate, starts = evaluate or Cores(), range(0, batch, count)
+        faces = [z[i : i + count] if anew else model.face_conditions(z[i : i + count]) for i in starts]
+        times = [one.repeat(len(x[i : i + count])) if anew else one.expand(len(x[i : i + count])) for i in starts]
+
+        @torch.inference_mode()
+        def work() -> None:
+            model.noise_predictor, model.evaluate = network, evaluate
+            for i, t, face in zip(starts, times, faces):
+                model.predict_noise(x[i : i + count], t, face)
+
+        return work
+
+    works = {
+        "everything on": run(),
+        "conditions computed at every step": run(anew=True),
+        "one batch on all cores" if device.type == "cpu" else "": run(evaluate=direct),
+        "maps channel after channel (NCHW)": run(network=plain),
+        f"batches of {BATCH}": run(count=BATCH),
+        "all off: as the plain method": run(count=BATCH, evaluate=direct, anew=True, network=plain),
+    }
+    works.pop("", None)
+    if args.compile:
+        works["compiled"] = run(evaluate=Compiled())
+    taken = in_turn(works, args.repeats + 2, device)
+    model.noise_predictor, model.evaluate = network, Cores()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(x[:1].to(model.host.dtype), one, z[:1].to(model.host.dtype))
+    flop = counter.get_total_flops()
+    best = batch / median(taken["everything on"])
+    rates = {name: [batch / s for s in found] for name, found in taken.items()}
+    rows = [[name, f"{median(found):.1f}", spread(found), f"{median(found) / best:.2f}"] for name, found in rates.items()]
+    table = markdown(["", "evaluations a second", "range", "of all on"], rows)
+    page = ["## Each optimisation", f"One evaluation of {batch} frames, {args.repeats + 2} times in turn.", table]
+    large = 2048 if device.type == "cpu" else 8192
+    kinds = (torch.float32,) if device.type == "cpu" else (torch.float32, torch.bfloat16)
+    peaks = {kind: matrix_rate(device, kind, large) for kind in kinds}
+    rows = [[str(kind).removeprefix("torch."), f"{peak / 1e9:.0f}", f"{best * flop / peak:.0%}"] for kind, peak in peaks.items()]
+    text = f"An evaluation of one frame is {flop / 1e9:.2f} GFLOP; {best:.1f} of them a second are {best * flop / 1e9:.0f} GFLOP/s."
+    page += ["## Against the matrix rate", text, markdown(["type", f"GFLOP/s of a product of {large} x {large}", "reached"], rows)]
+    if device.type == "cuda":
+        page.append(f"Peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB.")
+    return page
+
+
+def direct(network, *inputs):
+    """An evaluation with nothing about it."""
+    return network(*inputs)
+
+
+# -- (e) where the time of an edit goes ----------------------------------------------------------------------
+
+
+def shares(model, args: argparse.Namespace) -> list[str]:
+    """Seconds a frame of a whole edit, by phase."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = []
+        for _ in range(2):  # the first one warms up
+            clock = Stopwatch()
+            clip = encode(args.clip, model, max_frames=args.split_frames, clock=clock)
+            edited = apply_attributes(clip, model, {args.attribute: 0.5})
+            decode(edited, model, Path(folder) / "out.mp4", clock=clock)
+            runs.append(clock)
+    frames, total = clip.info.frames, runs[-1].total
+    names = {"track": "detection and landmarks", "encode": "encode", "decode": "decode", "paste": "composite", "video": "video"}
+    rows = [[text, f"{runs[-1].seconds.get(k, 0) / frames:.4f}", f"{runs[-1].seconds.get(k, 0) / total:.1%}"] for k, text in names.items()]
+    rows.append(["all", f"{total / frames:.4f}", f"{frames / total:.1f} frames/s"])
+    text = f"A whole edit of {frames} frames of {clip.info.width}x{clip.info.height}, {clip.info.steps} steps, solver {clip.info.solver}."
+    return ["## Where an edit's time goes", text, markdown(["", "s a frame", "share"], rows)]
+
+
+def machine(model) -> str:
+    """The machine, in a line."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), cpu)
+    device = torch.cuda.get_device_name(model.host.device) if model.host.device.type == "cuda" else "no GPU"
+    settings = f"torch {torch.__version__} with {torch.get_num_threads()} threads ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{cpu}, {os.cpu_count()} cores, {device}; {settings}; noise predictor in {str(model.host.dtype).removeprefix('torch.')}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", nargs="?", type=Path, help="a video with a face; without one the network alone is measured")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.md")
+    parser.add_argument("--config", choices=("starter", "full"), default="starter")
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--device")
+    parser.add_argument("--precision", default=None)
+    parser.add_argument("--compile", action="store_true", help="measure the compiled network too (minutes of compiling)")
+    parser.add_argument("--frames", type=int, default=32, help="of the comparison with the plain method")
+    parser.add_argument("--steps", type=int, help="of that comparison (default encode's)")
+    parser.add_argument("--plain-steps", type=int, default=100, help="of the plain method beside that (100, as the paper's tables)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--split-frames", type=int, default=75, help="of the edit whose time is split")
+    parser.add_argument("--lengths", nargs="*", type=int, default=[25, 250, 2500], help="frames of the clips of growing length")
+    parser.add_argument("--length-steps", type=int, default=1, help="diffusion steps for those")
+    parser.add_argument("--attribute", default="Young")
+    args = parser.parse_args()
+    if args.config == "full" and args.clip is not None:
+        parser.error("the full configuration has no trained weights to find faces with; leave the clip out")
+    model = open_model(args)
+    parts = [lambda: ["# Performance", machine(model), "Written by `bench/speed.py`; medians of runs in turn."]]
+    parts.append(lambda: against_plain(model, Frames(model, args.clip, args.frames), args))
+    parts.append(lambda: one_by_one(model, args))
+    if args.clip is not None:
+        parts.append(lambda: shares(model, args))
+        parts.append(lambda: by_length(args, args.out.with_suffix(".png")))
+    page: list[str] = []
+    for part in parts:  # what is done is on the page, whatever comes of the rest
+        page += part()
+        args.out.write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    print(args.out.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
