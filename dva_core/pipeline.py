@@ -7,7 +7,9 @@ decode: x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched fr
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -34,6 +36,7 @@ from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
 from .video import VideoWriter, open_video
+from .video.threads import Behind, ahead
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,10 @@ class DecodeReport:
 
 
 class Clip:
-    """The chosen frames of a video: as much as fits `max_frames` of what the reader gives; may be iterated again."""
+    """The chosen frames of a video: as much as fits `max_frames` of what the reader gives; may be iterated again.
+
+    A thread reads a few frames ahead. Use it as a context manager: leaving it ends iterations left half-way.
+    """
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class Clip:
             raise DVAError(f"The most frames to take cannot be {max_frames}; use 1 or more.")
         self._reader = open_video(source, start=start, length=length, every=every, **({} if rate is None else {"rate": rate}))
         self.info, self._max_frames = self._reader.info, max_frames
+        self._running: weakref.WeakSet = weakref.WeakSet()
         if max_frames is not None and max_frames < (self.info.frames or max_frames + 1):  # the sound ends with the pictures
             shown = max_frames / self.info.rate
             self.info = replace(self.info, length=shown if self.info.length is None else min(shown, self.info.length))
@@ -81,14 +88,24 @@ class Clip:
         return min(self.info.frames or 0, self._max_frames or self.info.frames or 0)
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self._reader), self._max_frames)
+        frames = ahead(up_to(iter(self._reader), self._max_frames))
+        self._running.add(frames)
+        return frames
 
     def __enter__(self) -> Clip:
         self._reader.__enter__()
         return self
 
     def __exit__(self, *error) -> None:
+        for frames in list(self._running):
+            frames.close()
         self._reader.__exit__(*error)
+
+
+def up_to(frames: Iterator[Any], most: int | None) -> Iterator[Any]:
+    """The first `most` frames, or all; closes `frames` when closed itself."""
+    with closing(frames):
+        yield from islice(frames, most)
 
 
 def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
@@ -346,7 +363,7 @@ def decode(
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress))
     quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
-    with clip, VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source) as writer:
+    with clip, VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source) as writer, Behind(writer.write) as written:
         for index, frame in enumerate(clock.each("video", clip)):
             row, changed, crop = row_of.get(index), frame, None
             if row is not None:
@@ -355,7 +372,7 @@ def decode(
                     rgb, inside = paste(frame.rgb, quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
                     changed = frame.with_rgb(rgb, inside)
             with clock("video"):
-                writer.write(changed)
+                written.put(changed)
             if watch is not None:
                 watch(index, row, frame, changed, crop)
             count += 1
