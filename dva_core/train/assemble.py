@@ -97,18 +97,18 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     )
 
 
-def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray, components: np.ndarray) -> None:
+def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray, components: list[np.ndarray]) -> None:
     """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone).
 
-    Directions stay within the `components` [C, D] that they lie in.
+    Each direction stays within the `components` [C, D] that it lies in.
     """
     if (weight := tensors.get("attributes.identity.weight")) is None:
         return
     model = build_empty(config)
     model.load_state_dict(tensors)
     gradients = tone_gradients(model.float().requires_grad_(False).eval(), pictures) * std  # the weights step in standardised space
-    within = gradients @ components.T @ components
-    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), within)))
+    freed = [without_tone(w, gradients @ seen.T @ seen) for w, seen in zip(weight.double().numpy(), components)]
+    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(np.stack(freed)))
 
 
 def read_figures(run: Path) -> dict:
