@@ -18,6 +18,7 @@ from standin import stand_in, write_clip
 
 from dva_core import cli
 from dva_core.commands import clips
+from dva_core.decomposition import Decomposition
 from dva_core.finder import FaceFinder
 from dva_core.loader import load_model
 from dva_core.tensorfile import TensorFile
@@ -121,6 +122,21 @@ def test_a_face_in_some_frames_works_and_is_reported(call, tmp_path):
     code, _, err = call("edit", source, "-o", "out.mp4", "--steps", 1, *YOUNG)
     assert code == 0 and "8 of 24 frames have the face; 16 without it pass through untouched" in err
     assert len(pictures("out.mp4")) == 24
+
+
+def test_the_solvers_settings_come_with_the_clip(call, video):
+    code, out, err = call(
+        "encode", video, "-o", "a.safetensors", "--steps", 2, "--solver", "angle2", "--power", 1.5, "--no-clamp", "--json"
+    )
+    assert code == 0, err
+    assert {key: json.loads(out)[key] for key in ("steps", "solver", "power", "clamp")} == {
+        "steps": 2,
+        "solver": "angle2",
+        "power": 1.5,
+        "clamp": False,
+    }
+    assert Decomposition.load("a.safetensors").info.solving == "2 steps of angle2, power 1.5, no clamp"
+    refused(call("edit", "a.safetensors", "-o", "b.safetensors", *YOUNG, "--no-clamp"), "encoded already", "--clamp")
 
 
 BAD_EDITS = {

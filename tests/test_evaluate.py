@@ -120,7 +120,7 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
     common = ["--model", str(bundle), "--device", "cpu", "-o", str(tmp_path / "out")]
     names = list(map(str, videos))
     edit = ["--attribute", "Young", "--scale", "-0.8", "--steps", "2"]
-    assert cli.main(["evaluate", "reconstruction", str(videos[0].parent), *common, "--steps", "2", "--solver", "ddim"]) == 0
+    assert cli.main(["evaluate", "reconstruction", str(videos[0].parent), *common, "--steps", "2", "--solver", "ddim", "--power", "2"]) == 0
     assert cli.main(["evaluate", "consistency", names[1], *common, *edit]) == 0
     assert cli.main(["evaluate", "switch", *names, *common, "--steps", "2", "--columns", "2"]) == 0
     assert "| mean | Young -0.8 |" in capsys.readouterr().out
@@ -128,7 +128,8 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
     for name in ("reconstruction", "consistency", "switch"):
         assert {f"{name}.{kind}" for kind in ("md", "csv", "json")} <= written
     assert {"reconstruction.png", "consistency_b.png", "switch.png"} <= written
-    assert json.loads((tmp_path / "out" / "reconstruction.json").read_text())["rows"][0]["clip"] == "a"
+    reconstruction = json.loads((tmp_path / "out" / "reconstruction.json").read_text())
+    assert reconstruction["rows"][0]["clip"] == "a" and "Timesteps by the power 2; clamp on." in reconstruction["notes"]
 
 
 @pytest.mark.parametrize(

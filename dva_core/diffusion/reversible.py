@@ -1,7 +1,7 @@
 """Solvers that undo themselves exactly, to rounding, because each step is linear in two neighbouring states.
 
 The state is a pair, kept side by side along the channels [B, 2 C, H, W]: the one further from the image first. Every eps is computed from
-the middle one of three states, which both directions know. Wanted: inversion without error; what it costs is said in docs/solvers.md.
+the middle one of three states, which both directions know. Inversion is without error; edits are not the nearer for it.
 
 Bars as in multistep.py; state i lies at t_i, i = 0 (the image, as in `ddim.invert`) to T-1, h_i = sb_i - sb_(i-1).
 """
