@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.networks import build_network
-from dva_core.networks.unet import UNet
+from dva_core.networks.unet import UNet, normalised
 
 TINY = {
     "image_size": 32,
@@ -79,6 +80,19 @@ def test_patches_heads_and_gradients():
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in network.parameters())
     network.eval().bfloat16()
     assert network(x_t.bfloat16(), t, z_face).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("channels", "size"), [(32, 8), (96, 16), (20, 5)])
+def test_small_maps_are_normalised_as_by_torch(channels, size):
+    norm = torch.nn.GroupNorm(math.gcd(32, channels), channels).requires_grad_(False)
+    for parameter in (norm.weight, norm.bias):
+        torch.nn.init.normal_(parameter)
+    x = (5 + 3 * torch.randn(3, channels, size, size)).to(memory_format=torch.channels_last)
+    norm.forward, expected = pytest.fail, torch.nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias)
+    with torch.no_grad():
+        got = normalised(norm, x)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+    assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_conditions_are_computed_once_and_change_nothing(shared):
