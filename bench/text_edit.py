@@ -1,13 +1,13 @@
-"""What an edit by text does, and how long its search takes: by a stand-in for CLIP, judged by teachers it has never seen.
+"""What an edit by text does, and how long its search takes: by a stand-in for CLIP.
 
-For each clip the search runs on one frame (on those of --frame) until the loss has settled, and the edit is decoded. Told are:
-iterations and seconds, the loss; sex (0..1) and age by the teacher before and after (medians over frames), the identity teacher's
-lowest cosine before/after, and the largest change of a pixel outside the face's square, and inside it outside the mask (8 bit). With
---fixed N the first clip's search is also run for N steps, as the paper does with 2000, and its time and final loss are held against
-those of the one that stopped.
+The stand-in is the teachers of age, sex and expression themselves (text_teachers.py), or with --standin a network that was trained on
+labels (text_standin.py), which is then judged by teachers it has never seen. For each clip the search runs on one frame (on those of
+--frame) until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the loss; by the teachers, before and
+after (medians over frames), sex and smile as log-odds and the age; the identity teacher's lowest cosine before/after, and the largest
+change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first clip's search is also run
+for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
 
-python bench/text_standin.py --data ../shared/data/faces128 --epochs 25 -o standin.safetensors
-python bench/text_edit.py CLIP=TARGET... --standin standin.safetensors --teachers ../shared/data/teachers --scale 1
+python bench/text_edit.py CLIP=TARGET... --teachers ../shared/data/teachers --scale 1
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 import dva_core
+from dva_core.decomposition import Decomposition
 from dva_core.edit.clip import text_search
 from dva_core.edit.directions import apply_direction
 from dva_core.faces.align import crop_face
@@ -32,6 +33,7 @@ from dva_core.train.teachers import Teachers, five_points
 
 sys.path.insert(0, str(Path(__file__).parent))
 from text_standin import load_standin
+from text_teachers import TeacherTower
 
 TILE = 256
 AWAY = np.ones((9, 9), np.uint8)  # pixels of the crop beside the mask that its resampling may still mix with it
@@ -73,11 +75,18 @@ def decoded(clip, edited, model) -> tuple[np.ndarray, np.ndarray, tuple[int, int
     return np.stack(before), np.stack(after), tuple(np.max(strayed, 0))
 
 
+def scores(teachers: Teachers, squares: np.ndarray) -> tuple[float, float, float]:
+    """Medians over face squares: log-odds of Male, age in years, log-odds of happy."""
+    age, male = teachers.age_male(squares)
+    odds = [np.log(p / (1 - p)) for p in (np.clip(values, 1e-6, 1 - 1e-6) for values in (male, teachers.expression(squares)[:, 1]))]
+    return float(np.median(odds[0])), float(np.median(age)), float(np.median(odds[1]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", metavar="CLIP=TARGET")
     parser.add_argument("--model", default="starter")
-    parser.add_argument("--standin", type=Path, required=True)
+    parser.add_argument("--standin", type=Path, help="what text_standin.py wrote (default: the teachers)")
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--scale", type=float, action="append", help="repeat for several (default 1)")
     parser.add_argument("--identity-weight", type=float, default=1.0, help="the paper's example has 1, its default is 5")
@@ -88,20 +97,23 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="a picture: the middle frame before and after, a row a clip")
     args = parser.parse_args()
 
-    model, teachers, standin, rows = dva_core.load_model(args.model), Teachers(args.teachers), load_standin(args.standin), []
-    print("clip,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,identity_cosine,outside_square,outside_mask")
+    model, teachers, rows = dva_core.load_model(args.model), Teachers(args.teachers), []
+    standin = load_standin(args.standin) if args.standin else TeacherTower(args.teachers)
+    print(
+        "clip,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,smile,smile_after,"
+        "identity_cosine,outside_square,outside_mask"
+    )
     for number, entry in enumerate(args.clips):
         path, target = entry.split("=")
-        clip = encode(path, model, steps=args.steps, every=args.every)
+        clip = Decomposition.load(path) if Path(path).suffix == ".safetensors" else encode(path, model, steps=args.steps, every=args.every)
         search, seconds = searched(clip, model, standin, target, args)
         direction = search.direction()
         strip = []
         for scale in args.scale or [1.0]:
             before, after, strayed = decoded(clip, apply_direction(clip, model, direction, scale), model)
             points = five_points(model.track_landmarks(to_images(before)).numpy() * TILE)
-            (age, male), (age_after, male_after) = teachers.age_male(before), teachers.age_male(after)
+            told = [f"{value:.3f}" for pair in zip(scores(teachers, before), scores(teachers, after)) for value in pair]
             cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
-            told = [f"{np.median(values):.3f}" for values in (male, male_after, age, age_after)]
             losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]
             facts = [Path(path).stem, target, f"{scale:g}", str(search.iterations), f"{seconds:.0f}", *losses, *told, f"{cosine:.3f}"]
             print(",".join([*facts, *map(str, strayed)]), flush=True)
