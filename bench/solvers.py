@@ -216,16 +216,20 @@ def reached(setting: Setting, found: dict[Setting, dict[str, dict[str, float]]])
 
 
 def plot(found: dict[Setting, dict[str, dict[str, float]]], path: Path) -> None:
-    """Rebuilt and pasted SSIM (1 - SSIM, logarithmic) against the evaluations each way, a line a method."""
-    made, axes = figure(2, 6.5, 4.8)
-    for axis, key in zip(axes, ("rebuilt SSIM", "pasted SSIM")):
+    """1 - SSIM, logarithmic, against the evaluations each way, a line a method that was measured at several numbers of steps."""
+    made, axes = figure(3, 5.5, 4.8)
+    for axis, key in zip(axes, ("rebuilt SSIM", "pasted SSIM", "pasted both SSIM")):
         for way in dict.fromkeys(setting.way for setting in found):
             some = sorted((s for s in found if s.way == way), key=lambda s: s.steps)
+            if len(some) < 4:
+                continue
             values = [1 - float(np.median([row[key] for row in found[s].values()])) for s in some]
             each_way = [sum(solvers.evaluations(s.solver, s.steps)) / 2 for s in some]
             axis.plot(each_way, np.maximum(values, 1e-5), "o-", ms=3, lw=1, label=way)
         axis.set(xscale="log", yscale="log", xlabel="evaluations each way", ylabel=f"1 - {key}")
-    axes[1].legend(fontsize=6, ncols=2)
+        axis.set_xticks(STEPS, map(str, STEPS))
+        axis.minorticks_off()
+    axes[0].legend(fontsize=6, ncols=2)
     save_picture(path, as_array(made))
 
 
@@ -264,7 +268,7 @@ def main() -> None:
 
     table = summary(found, f"Solvers, {model.config.get('name', 'model')}")
     table.notes += [
-        f"{len(cases.names)} frames of {len(args.clips)} clips" if len(args.clips) > 1 else f"{len(cases.names)} frames.",
+        f"{len(cases.names)} frames, {args.frames} of each clip.",
         f"Reference: the edit by {args.reference} DDIM steps with clamp. SSIM and MSE inside the face's mask but for rebuilt, medians.",
         "pasted: original + edited - rebuilt, against the reference's edit, the aim; median of the edits, then a column an edit. "
         "like with like: against what the reference gives when it is pasted in the same way, which leaves out the reference's own loss.",
