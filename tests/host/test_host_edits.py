@@ -32,15 +32,19 @@ def prompt(clips):
     return made
 
 
-def run(server, prompt, attributes: str, **inputs):
+def run(server, prompt, attributes: str):
     """The result's frames, and the clip as it was edited."""
     prompt = json.loads(json.dumps(prompt))
     (edit,), (decode,) = of_class(prompt, EDIT), of_class(prompt, DECODE)
-    prompt[edit]["inputs"].update(attributes=attributes, **{name: value for name, value in inputs.items() if name != "extra"})
-    prompt.update(inputs.get("extra", {}))
+    prompt[edit]["inputs"].update(attributes=attributes)
     answer = server.run(prompt)
     assert answer.succeeded, answer.error
     return pictures(server.file(answer.outputs[decode]["images"][0])), Decomposition.load(answer.outputs["90"]["text"][0])
+
+
+def undecoded(prompt):
+    """A copy that ends at the edit, kept as a file by node 90."""
+    return {key: node for key, node in json.loads(json.dumps(prompt)).items() if node["class_type"] not in (DECODE, "SaveVideo")}
 
 
 def test_a_constant_curve_is_the_plain_edit_and_a_ramp_is_not(server, prompt):
@@ -60,17 +64,23 @@ def test_a_constant_curve_is_the_plain_edit_and_a_ramp_is_not(server, prompt):
 def test_numbers_of_other_nodes_scale_the_strengths(server, prompt):
     """FLOATS is how ComfyUI's own nodes call a list of numbers; a single FLOAT serves too."""
     assert server.get(f"/object_info/{EDIT}")[EDIT]["input"]["optional"]["over_time"][0] == "FLOAT,FLOATS"
-    number = {"70": {"class_type": "PrimitiveFloat", "inputs": {"value": 0.5}}}
-    _, clip = run(server, prompt, '{"Male": -0.8}', over_time=["70", 0], extra=number)
-    _, half = run(server, prompt, '{"Male": -0.4}')
-    np.testing.assert_array_equal(clip.z_id_edited, half.z_id_edited)
+    made = undecoded(prompt)
+    (edit,) = of_class(made, EDIT)
+    made["70"] = {"class_type": "PrimitiveFloat", "inputs": {"value": 0.5}}
+    found = []
+    for strengths in ({"attributes": '{"Male": -0.8}', "over_time": ["70", 0]}, {"attributes": '{"Male": -0.4}', "over_time": 1.0}):
+        made[edit]["inputs"].update(strengths)
+        answer = server.run(made)
+        assert answer.succeeded, answer.error
+        found.append(Decomposition.load(answer.outputs["90"]["text"][0]))
+    np.testing.assert_array_equal(found[0].z_id_edited, found[1].z_id_edited)
+    assert not np.allclose(found[0].z_id_edited, found[0].z_id / np.linalg.norm(found[0].z_id), atol=1e-3)
 
 
 def test_numbers_of_other_nodes_scale_a_direction(server, prompt):
-    made = json.loads(json.dumps(prompt))
+    made = undecoded(prompt)
     (edit,), (model,) = of_class(made, EDIT), of_class(made, "DVALoadModel")
     source = made[edit]["inputs"]["decomposition"]
-    made = {key: node for key, node in made.items() if node["class_type"] not in (EDIT, DECODE, "SaveVideo")}
     starter = load_model("starter", device="cpu")
     direction = from_attribute(starter, "Male")
     direction.save(server.base / "input" / "male.safetensors")
