@@ -225,7 +225,8 @@ def plot(found: dict[Setting, dict[str, dict[str, float]]], path: Path) -> None:
                 continue
             values = [1 - float(np.median([row[key] for row in found[s].values()])) for s in some]
             each_way = [sum(solvers.evaluations(s.solver, s.steps)) / 2 for s in some]
-            axis.plot(each_way, np.maximum(values, 1e-5), "o-", ms=3, lw=1, label=way)
+            style = f"C{list(solvers.SOLVERS).index(some[0].solver)}{'o' if some[0].clamp else 'x'}{'--' if some[0].power == 1 else '-'}"
+            axis.plot(each_way, np.maximum(values, 1e-5), style, ms=3, lw=1, label=way)
         axis.set(xscale="log", yscale="log", xlabel="evaluations each way", ylabel=f"1 - {key}")
         axis.set_xticks(STEPS, map(str, STEPS))
         axis.minorticks_off()
