@@ -108,7 +108,7 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "first": frames.ours(model, info, "encode edit"),
         "further": frames.ours(model, info, "edit"),
     }
-    taken = {name: [s / n for s in found] for name, found in in_turn(works, args.repeats, device).items()}
+    taken = {name: [s / n for s in found] for name, found in in_turn(works, args.repeats, device, warm=False).items()}
     taken["plain100"] = [seconds(by_plain(args.plain_steps, few), device) / few]
     names = {
         "plain": f"plain method, T = {info.steps}",
@@ -229,11 +229,11 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--precision", default=None)
     parser.add_argument("--compile", action="store_true", help="measure the compiled network too (minutes of compiling)")
-    parser.add_argument("--frames", type=int, default=32, help="of the comparison with the plain method")
+    parser.add_argument("--frames", type=int, default=24, help="of the comparison with the plain method")
     parser.add_argument("--steps", type=int, help="of that comparison (default encode's)")
     parser.add_argument("--plain-steps", type=int, default=100, help="of the plain method beside that (100, as the paper's tables)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--split-frames", type=int, default=75, help="of the edit whose time is split")
+    parser.add_argument("--split-frames", type=int, default=32, help="of the edit whose time is split")
     parser.add_argument("--lengths", nargs="*", type=int, default=[25, 250, 2500], help="frames of the clips of growing length")
     parser.add_argument("--length-steps", type=int, default=1, help="diffusion steps for those")
     parser.add_argument("--attribute", default="Young")
