@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dva_core.train.attributes import MIRROR51, expression_shift, fit_directions, identity_components, parsimonious_probe, probe
+from dva_core.train.attributes import MIRROR51, expression_shift, fit_directions, probe
 from dva_core.train.faces import FaceSet
 
 rng = np.random.default_rng(0)
@@ -60,19 +60,3 @@ def test_directions_name_the_space_that_knows_the_attribute():
     weight = directions.tensors["attributes.identity.weight"][0].numpy()
     assert np.argmax(np.abs(weight)) == 0 and weight[0] > 0
     assert directions.tensors["attributes.motion.shift"].shape == (1, 102)
-
-
-def test_classifiers_see_as_few_components_as_tell_the_attribute():
-    """A dimension that tells the attribute a little better but is hardly there: a step along it would be many times what faces have."""
-    draw = np.random.default_rng(1)
-    z = draw.normal(size=(400, 12)) * np.array([4.0] * 6 + [0.3] * 6)
-    labels, people = (z[:, 0] > 0).astype(int), np.arange(400)
-    few, many = identity_components(z, (0.95, 1.0))
-    np.testing.assert_allclose(few @ few.T, np.eye(6), atol=1e-9)
-    assert many.shape == (12, 12) and (z @ few.T).var(0).sum() > 0.95 * z.var(0).sum()
-    weight, _, auc, seen = parsimonious_probe(z, (few, many), labels, people, 0.02)
-    np.testing.assert_allclose(weight @ few.T @ few, weight, atol=1e-9)
-    assert seen is few and auc > 0.97 and np.argmax(np.abs(weight)) == 0 and weight[0] > 0
-    small = (z[:, 9] > 0).astype(int)  # what only a small dimension knows is found there
-    weight, _, auc, seen = parsimonious_probe(z, (few, many), small, people, 1.0)
-    assert seen is many and auc > 0.9 and np.argmax(np.abs(weight)) == 9

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from unittest.mock import MagicMock
-
 import numpy as np
 import torch
 
 from dva_core.diffusion.schedule import Schedule
-from dva_core.train import assemble
 from dva_core.train.tone import tone_gradients, without_tone
 
 
@@ -45,17 +42,3 @@ class Painter:
 def test_the_gradient_is_that_of_the_faces_mean_colour():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     np.testing.assert_allclose(tone_gradients(Painter(), pictures), np.eye(3, 5), atol=1e-4)
-
-
-def test_each_direction_is_freed_within_what_its_classifier_saw(monkeypatch):
-    draw = np.random.default_rng(5)
-    gradients, std, model = draw.normal(size=(3, 8)), draw.uniform(0.5, 2, 8), MagicMock()
-    monkeypatch.setattr(assemble, "build_empty", lambda config: model)
-    monkeypatch.setattr(assemble, "tone_gradients", lambda *given: gradients)
-    components = [np.eye(8)[:5], np.eye(8)[1:7]]
-    tensors = {"attributes.identity.weight": torch.from_numpy(np.stack([draw.normal(size=len(c)) @ c for c in components]))}
-    assemble.free_of_tone(tensors, {}, np.zeros((1, 4, 4, 3), np.uint8), std, components)
-    for weight, seen in zip(tensors["attributes.identity.weight"].double().numpy(), components):
-        np.testing.assert_allclose(weight @ seen.T @ seen, weight, atol=1e-6)
-        np.testing.assert_allclose(gradients * std @ weight, 0, atol=1e-6)
-        assert np.abs(weight).max() > 0.01

@@ -57,7 +57,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    free_of_tone(tensors, config, faces.pictures, z_id.std(0), directions.components)
+    free_of_tone(tensors, config, faces.pictures, z_id.std(0))
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
@@ -97,18 +97,14 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     )
 
 
-def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray, components: list[np.ndarray]) -> None:
-    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone).
-
-    Each direction stays within the `components` [C, D] that it lies in.
-    """
+def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray) -> None:
+    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone)."""
     if (weight := tensors.get("attributes.identity.weight")) is None:
         return
     model = build_empty(config)
     model.load_state_dict(tensors)
     gradients = tone_gradients(model.float().requires_grad_(False).eval(), pictures) * std  # the weights step in standardised space
-    freed = [without_tone(w, gradients @ seen.T @ seen) for w, seen in zip(weight.double().numpy(), components)]
-    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(np.stack(freed)))
+    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), gradients)))
 
 
 def read_figures(run: Path) -> dict:

@@ -2,17 +2,12 @@
 
 Which space an attribute lives in is decided by held-out people: the one whose linear probe tells it better. The identity
 network is trained to ignore expression, so a smile is found in the motion vector (Kim et al. 2023 edit the identity only).
-
-A classifier of the identity sees its main components alone, as few as tell the attribute. A step has the same length in the standardised
-space whatever its direction, and one along dimensions in which faces hardly differ leads away from faces: there more of it is no longer
-more of the attribute.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +26,6 @@ LEAST_AUC = 0.8
 EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
 EXPRESSION_GAIN = 4.0  # of the mean difference: the starter answers more weakly than it is asked
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
-IDENTITY_VARIANCES = (0.95, 0.98, 0.99, 0.995)  # of standardised identities, held by as many components: 14 to 43 of the starter's 128
-AUC_LOST = 0.003  # at most, by seeing few components instead of many: less than the error of an AUC from so few people
 COMPONENTS = 20  # of what landmarks do, kept in the bundle: expressions are projected on them
 FOLDS = 5
 LEAST_HELD_OUT = 4  # pictures with and without, among people that no network has seen, for an AUC on these
@@ -40,14 +33,10 @@ LEAST_HELD_OUT = 4  # pictures with and without, among people that no network ha
 
 @dataclass
 class Directions:
-    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration.
-
-    components [K]: for each classifier of the identity [C, D], orthonormal, the part of the standardised space its weight lies in.
-    """
+    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration."""
 
     tensors: dict[str, Tensor]
     entries: list[dict]
-    components: list[np.ndarray]
 
 
 def probe(
@@ -106,24 +95,6 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     return masked(shift - shift[REGIONS["mouth"]].mean(0), ["mouth"])
 
 
-def identity_components(standardised: np.ndarray, variances: Sequence[float] = IDENTITY_VARIANCES) -> list[np.ndarray]:
-    """Main components [C, D], orthonormal, of standardised identities [n, D]: as many as hold each of `variances` of theirs."""
-    _, sizes, rows = np.linalg.svd(standardised, full_matrices=False)
-    held = np.cumsum(sizes**2) / (sizes**2).sum()
-    return [rows[: min(len(rows), int(np.searchsorted(held, variance)) + 1)] for variance in variances]
-
-
-def parsimonious_probe(standardised: np.ndarray, choices: Sequence[np.ndarray], *given) -> tuple[np.ndarray, float, float, np.ndarray]:
-    """Weight [D], bias, AUC and components [C, D] of the `probe` that sees the fewest components and loses AUC_LOST at most.
-
-    `standardised` [n, D], `choices` of components from few to many, and what else `probe` is given.
-    """
-    found = [(*probe(standardised @ components.T, *given), components) for components in choices]
-    best = max(auc for _, _, auc, _ in found)
-    weight, bias, auc, components = next(one for one in found if one[2] >= best - AUC_LOST)
-    return weight @ components, bias, auc, components
-
-
 def fit_directions(
     faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = EXPRESSION_GAIN
 ) -> Directions:
@@ -132,8 +103,6 @@ def fit_directions(
     z_id [n, D] and motion [n, 102] belong to the rows of `faces`. AUCs are of the people held out from the networks too.
     """
     mean, std = z_id.mean(0), z_id.std(0) + 1e-6
-    standardised = (z_id - mean) / std
-    choices, components = identity_components(standardised), []
     motion_std = (motion - motion.mean(0)) / (motion.std(0) + 1e-6)
     weights, biases, shifts, entries = [], [], [], []
     for column, name in enumerate(faces.names):
@@ -142,7 +111,7 @@ def fit_directions(
         if min(labels.sum(), len(labels) - labels.sum()) < 2 * FOLDS:
             continue
         unseen = faces.held_out[known]
-        weight, bias, auc, seen = parsimonious_probe(standardised[known], choices, labels, people, regularisation, unseen)
+        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation, unseen)
         _, _, motion_auc = probe(motion_std[known], labels, people, regularisation, unseen)
         by_motion = name in EXPRESSIONS
         best = motion_auc if by_motion else auc
@@ -156,7 +125,6 @@ def fit_directions(
             entries.append(entry | {"space": "motion", "index": len(shifts) - 1})
         else:
             weights.append(weight)
-            components.append(seen)
             biases.append(bias)
             entries.append(entry | {"space": "identity", "index": len(weights) - 1})
     tensors = {}
@@ -164,4 +132,4 @@ def fit_directions(
         tensors |= {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
     if shifts:
         tensors |= {"motion.shift": np.stack(shifts), "motion.components": components_of(motion, variance=1.0, most=COMPONENTS)}
-    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in tensors.items()}, entries, components)
+    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in tensors.items()}, entries)
