@@ -87,6 +87,18 @@ def test_a_moving_face_is_found_in_every_frame():
     assert np.median(detector.pixels) < 0.5 * HEIGHT * WIDTH  # it looked around the last place only
 
 
+def test_a_followed_face_is_looked_for_at_its_size():
+    extents = []
+
+    class Sized(PaintedDetector):
+        def detect_sized(self, rgb, extent):
+            extents.append(extent)
+            return self.detect(rgb)
+
+    assert follow([painted((ANNA, 60 + 3 * n, 90, 2 * (20 + n))) for n in range(12)], Sized()).report()["found"] == 12
+    assert extents == [2.0 * (20 + n) for n in range(11)]  # in each frame but the first, as large as in the one before
+
+
 def test_a_short_gap_is_interpolated():
     pictures = [painted((ANNA, 100 + 2 * n, 90, 40)) if not 20 <= n < 26 else painted() for n in range(40)]
     track = follow(pictures)
@@ -250,9 +262,10 @@ def test_crop_landmarker_maps_back_and_averages_the_mirror():
     frame = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     face = Face((100, 40, 180, 120), 0.9, np.array([[120, 70], [160, 72], [140, 90], [125, 105], [155, 106]], float))
     points = CropLandmarker(points_fn, size)(frame, face)
-    second = align.quad_from_landmarks(align.crop_to_frame(truth, align.quad_from_points5(face.points5)))
+    off = align.crop_to_frame(truth + [0.03, 0.0], align.quad_from_points5(face.points5))  # the first look sees no mirror image
+    second = align.quad_from_landmarks(off)
     np.testing.assert_allclose(points, align.crop_to_frame(truth, second), atol=1e-3)
-    assert len(seen) == 2 and seen[0].shape == (2, size, size, 3) and np.array_equal(seen[0][1], seen[0][0][:, ::-1])
+    assert [len(crops) for crops in seen] == [1, 2] and np.array_equal(seen[1][1], seen[1][0][:, ::-1])
 
 
 def test_a_face_without_points_gets_an_upright_square():

@@ -75,6 +75,17 @@ def test_small_faces_get_a_second_look(wide, sides):
     assert looks == sides and np.allclose(face.box[2] - face.box[0], 4 * wide, atol=4)
 
 
+@pytest.mark.parametrize(("extent", "side"), [(320, 256), (640, 128), (64, 640), (2000, 128)])
+def test_a_face_of_known_size_is_looked_for_in_no_larger_a_picture_than_that_takes(extent, side):
+    looks = []
+
+    def network(image):
+        looks.append(max(image.shape[-2:]))
+        return as_maps(targets([], looks[-1]))
+
+    assert FaceDetector(network).detect_sized(np.zeros((720, 1280, 3), np.uint8), extent) == [] and looks == [side]
+
+
 def test_scenes_hold_their_faces(shared):
     from dva_core.train.faces import read_faces
 

@@ -13,6 +13,7 @@ from dva_core.faces.types import Face
 from dva_core.networks.compact import STRIDES
 
 POINT_UNIT = 4.0  # strides a unit of the point offsets
+KNOWN = 64  # pixels of the network's input that a face of known size gets
 SMALL = 32  # pixels of the network's input; the points of smaller faces are up to a third of the eyes' distance off
 
 
@@ -69,6 +70,11 @@ class FaceDetector:
             if side >= max(frame.shape[:2]):
                 break  # enlarging further shows nothing new
         return faces
+
+    def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
+        """As `detect`, for a face whose longer side is about `extent` pixels: no larger a picture is looked at than that takes."""
+        side = max(frame.shape[:2])
+        return self._detect_at(frame, int(np.clip(side * KNOWN / extent, 2 * KNOWN, self.sides[-1])))
 
     @torch.inference_mode()
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:

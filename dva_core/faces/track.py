@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -247,15 +248,20 @@ def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> 
 
 
 def detect_around(detector, rgb: np.ndarray, box: tuple[float, float, float, float]) -> list[Face]:
-    """Faces in a window three times as large as the box, in pixels of the whole frame."""
+    """Faces in a window three times as large as the box, in pixels of the whole frame.
+
+    A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known.
+    """
+    sized = getattr(detector, "detect_sized", None)
+    find = detector.detect if sized is None else partial(sized, extent=extent(box))
     height, width = rgb.shape[:2]
     cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
     x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
-        return detector.detect(rgb)
+        return find(rgb)
     offset = np.array([x0, y0])
-    found = detector.detect(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+    found = find(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
     return [
         Face(
             (face.box[0] + x0, face.box[1] + y0, face.box[2] + x0, face.box[3] + y0),
@@ -298,8 +304,8 @@ def _assemble(points: list, scores: list, starts: list, max_gap: int, cuts: tupl
 class CropLandmarker:
     """68 points of one face from a network that sees aligned square crops.
 
-    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). Each crop is seen plain
-    and mirrored, and the mean is taken; the first points give a better square, in which they are found again.
+    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first look gives a
+    better square, in which the points are found again: plain and mirrored, of which the mean is taken.
     """
 
     def __init__(self, points_fn: Callable[[np.ndarray], np.ndarray], size: int = 128):
@@ -307,11 +313,12 @@ class CropLandmarker:
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Points [68, 2] float32, frame pixels, of the face in a frame uint8 [H, W, 3]."""
-        first = self.in_square(rgb, quad_from_face(face))
-        return self.in_square(rgb, quad_from_landmarks(first)).astype(np.float32)
+        quad = quad_from_face(face)
+        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size)[None]), np.float64)
+        return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
 
     def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """Points [68, 2], frame pixels, found in one square of the frame."""
+        """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""
         crop = crop_face(rgb, quad, self.size)
         plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
         mirrored = mirrored[MIRROR68] * [-1, 1] + [1, 0]
