@@ -133,8 +133,8 @@ def encode(
     source: str | Path,
     model,
     *,
-    steps: int = 20,
-    solver: str = "order2",
+    steps: int = 10,
+    solver: str = "angle2",
     max_frames: int | None = None,
     start: float = 0.0,
     length: float | None = None,
@@ -146,7 +146,7 @@ def encode(
     scratch: str | Path | None = None,
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
-    power: float = 1.0,
+    power: float | None = None,
     clamp: bool = True,
 ) -> Decomposition:
     """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
@@ -161,14 +161,16 @@ def encode(
     scratch     the folder of that temporary file (the system's)
     progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
     clock       takes the seconds spent on "video", "track" and "encode"
-    power       of the timesteps: 1 even, above it they lie closer where the noise is weak (see Schedule.timesteps)
+    power       of the timesteps: 1 even, above it they lie closer where the noise is weak (see Schedule.timesteps); None: what suits
+                the solver
     clamp       the network's estimate of the image is brought into [-1, 1] in each step
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
     progress, clock = progress or silent, clock or Stopwatch()
-    model.schedule.timesteps(steps, power)
     solvers.named(solver, solvers.CLIP_SOLVERS)
+    power = solvers.power_of(solver, power)
+    model.schedule.timesteps(steps, power)
     batch = batch_size or usual_batch(model)
     with clock("video"):
         clip = Clip(source, start, length, every, max_frames, rate)
@@ -194,7 +196,7 @@ def encode(
             image_size=model.image_size,
             steps=steps,
             solver=solver,
-            power=float(power),
+            power=power,
             clamp=bool(clamp),
             precision=str(model.host.dtype).removeprefix("torch."),
             dva_version=_version(),

@@ -139,6 +139,14 @@ def test_the_solvers_settings_come_with_the_clip(call, video):
     refused(call("edit", "a.safetensors", "-o", "b.safetensors", *YOUNG, "--no-clamp"), "encoded already", "--clamp")
 
 
+def test_the_usual_settings_of_the_solver(call, video):
+    """Those of the API; --solver alone brings its own power."""
+    assert call("encode", video, "-o", "a.safetensors", "--max-frames", 1)[0] == 0
+    assert Decomposition.load("a.safetensors").info.solving == "10 steps of angle2, power 1.4"
+    assert call("encode", video, "-o", "b.safetensors", "--max-frames", 1, "--steps", 2, "--solver", "order2")[0] == 0
+    assert Decomposition.load("b.safetensors").info.solving == "2 steps of order2"
+
+
 BAD_EDITS = {
     "an unknown attribute": ((*YOUNG[:1], "Yung", *YOUNG[2:]), ("Yung", "Young")),
     "scale nan": (("--attribute", "Young", "--scale", "nan"), ("nan", "-1 to 1")),
@@ -154,6 +162,7 @@ BAD_EDITS = {
     "steps -3": ((*YOUNG, "--steps", "-3"), ("-3",)),
     "an unknown solver": ((*YOUNG, "--solver", "magic"), ("order2",)),
     "a solver with two noise maps a frame": ((*YOUNG, "--solver", "o-belm"), ("no solver", "order2")),
+    "power 0.3": ((*YOUNG, "--power", "0.3"), ("0.3 is not a power",)),
     "power 0": ((*YOUNG, "--power", "0"), ("0.0 is not a power",)),
     "quality 99": ((*YOUNG, "--quality", "99"), ("99",)),
     "codec and suffix": ((*YOUNG, "--codec", "ffv1"), ("mkv",)),

@@ -1,5 +1,6 @@
 import errno
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from safetensors import safe_open
 from standin import WIDTH, draw, stand_in, write_clip
 
 from dva_core import pipeline
+from dva_core.clip_info import ClipInfo
 from dva_core.decomposition import Decomposition
 from dva_core.diffusion import solvers
 from dva_core.edit import apply_attributes
@@ -58,19 +60,19 @@ def test_what_is_encoded_is_what_the_model_says_of_the_crops(clip, model, video)
     np.testing.assert_array_equal(clip.masks[:], model.face_mask(images)[:, 0])
     z_face = model.fuse(torch.from_numpy(clip.z_id), torch.from_numpy(clip.z_motion[:]))
     x_0 = images.reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
-    x_T = solvers.invert(model, x_0, z_face, STEPS, "order2")
+    x_T = solvers.invert(model, x_0, z_face, STEPS, "angle2")
     np.testing.assert_allclose(clip.x_T[:], x_T, atol=5e-3)
-    rebuilt = solvers.sample(model, torch.from_numpy(clip.x_T[:]).float(), z_face, STEPS, "order2")  # from the noise maps as stored
+    rebuilt = solvers.sample(model, torch.from_numpy(clip.x_T[:]).float(), z_face, STEPS, "angle2")  # from the noise maps as stored
     np.testing.assert_allclose(clip.rebuilt[:], rebuilt, atol=1e-3)
     assert clip.info.frames == clip.faces == 6 and clip.info.rate == 25 and clip.info.track["found"] == 6
-    assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "order2")
+    assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "angle2")
 
 
 def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
     """Both belong to the clip: it is inverted, rebuilt and, with an edit, decoded by them."""
     settings = {"solver": "ddim", "power": 2.0, "clamp": False}
     other = encode(video, model, steps=STEPS, **settings)
-    assert (other.info.power, other.info.clamp, clip.info.power, clip.info.clamp) == (2.0, False, 1.0, True)
+    assert (other.info.power, other.info.clamp, clip.info.power, clip.info.clamp) == (2.0, False, 1.4, True)
     assert other.info.solving == f"{STEPS} steps of ddim, power 2, no clamp"
     z_face = model.fuse(torch.from_numpy(other.z_id), torch.from_numpy(other.z_motion[:]))
     x_0 = to_images(other.crops[:]).reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
@@ -82,6 +84,31 @@ def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
     for key in ("power", "clamp"):  # and each of the two matters
         plain = encode(video, model, steps=STEPS, **{name: value for name, value in settings.items() if name != key})
         assert np.abs(plain.rebuilt[:] - other.rebuilt[:]).max() > 0.01
+
+
+def test_a_clip_by_order2_without_a_power_is_what_it_was_before_powers(clip, model, video):
+    """To the bit, however the usual way of solving changes."""
+    old, even = (encode(video, model, steps=STEPS, solver="order2", **power) for power in ({}, {"power": 1.0}))
+    assert old.info == even.info and old.info.power == 1.0
+    for name in ("x_T", "rebuilt"):
+        assert np.array_equal(getattr(old, name)[:], getattr(even, name)[:])
+    assert not np.array_equal(old.x_T[:], clip.x_T[:])
+
+
+def test_a_file_without_a_power_is_decoded_by_even_timesteps(tmp_path, model, video):
+    """Whatever solver it names: the power that suits this one now is not what it was made with."""
+    made = encode(video, model, steps=STEPS, solver="angle2", power=1.0, max_frames=2)
+    before = {key: value for key, value in made.info.to_metadata().items() if key not in ("power", "clamp")}
+    old = replace(made, info=ClipInfo.from_metadata(before))
+    assert old.info == made.info
+    crops, others = (
+        np.stack(list(decode_crops(apply_attributes(clip, model, {"Young": 1}), model)))
+        for clip in (old, replace(made, info=replace(made.info, power=solvers.power_of("angle2"))))
+    )
+    z_face = model.fuse(torch.from_numpy(apply_attributes(made, model, {"Young": 1}).current_z_id), torch.from_numpy(made.z_motion[:]))
+    even = solvers.sample(model, torch.from_numpy(made.x_T[:]).float(), z_face, STEPS, "angle2", power=1.0)
+    np.testing.assert_allclose(crops, even, atol=2e-3, rtol=2e-3)
+    assert np.abs(crops - others).max() > 0.01
 
 
 def test_a_solver_with_another_count_of_evaluations(model, video):
@@ -268,6 +295,7 @@ def test_no_face_and_no_frames(tmp_path, model, video):
         {"solver": "magic"},
         {"solver": "o-belm"},
         {"power": 0},
+        {"power": 0.3},
         {"power": float("nan")},
         {"max_frames": 0},
         {"start": -1},

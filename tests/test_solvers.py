@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
 from dva_core.diffusion import ddim, fixed_point, multistep, solvers
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.pipeline import encode
 
 MEAN, VARIANCE = 0.3, 0.25
 
@@ -87,7 +90,7 @@ def test_second_step_by_hand(x_0):
     r = h1 / h0
     xb = xb + h1 * ((1 + r / 2) * eps(xb, 1) - r / 2 * e0)
     expected = (a[2].sqrt() * xb).float()
-    torch.testing.assert_close(solvers.invert(model, x_0, None, 3, clamp=False), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(solvers.invert(model, x_0, None, 3, "order2", clamp=False), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("solver", list(solvers.SOLVERS))
@@ -173,6 +176,23 @@ def test_ddim_by_name_is_ddim(x_0):
     model = Gaussian()
     assert torch.equal(solvers.invert(model, x_0, None, 9, "ddim"), ddim.invert(model, x_0, None, 9))
     assert torch.equal(solvers.sample(model, x_0, None, 9, "ddim"), ddim.sample(model, x_0, None, 9))
+
+
+@pytest.mark.parametrize(("solver", "power"), [(name, 1.4 if name == "angle2" else 1.0) for name in solvers.SOLVERS])
+def test_without_a_power_the_timesteps_are_those_that_suit_the_solver(x_0, solver, power):
+    assert solvers.SOLVERS[solver].power == solvers.power_of(solver) == power and solvers.power_of(solver, 2) == 2
+    x_T = solvers.invert(Gaussian(), x_0, None, 9, solver)
+    assert torch.equal(x_T, solvers.invert(Gaussian(), x_0, None, 9, solver, power=power))
+    assert not torch.equal(x_T, solvers.invert(Gaussian(), x_0, None, 9, solver, power=1.2))
+    rebuilt = solvers.sample(Gaussian(), x_T, None, 9, solver)
+    assert torch.equal(rebuilt, solvers.sample(Gaussian(), x_T, None, 9, solver, power=power))
+    assert not torch.equal(rebuilt, solvers.sample(Gaussian(), x_T, None, 9, solver, power=1.2))
+
+
+def test_the_usual_way_is_what_encode_takes():
+    for function in (solvers.invert, solvers.sample, encode):
+        usual = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+        assert (usual["steps"], usual["solver"], usual["power"]) == (10, "angle2", None)
 
 
 def test_an_unknown_solver_is_named(x_0):

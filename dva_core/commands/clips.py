@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
-from ..diffusion.solvers import CLIP_SOLVERS, named
+from ..diffusion.solvers import CLIP_SOLVERS, named, power_of
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
@@ -23,9 +23,9 @@ from .sheets import SheetMaker
 from .terminal import Bars, answer, check_input, check_picture, check_tensors, check_writable, describe, faces, say, split
 
 ENCODING = {
-    "steps": 20,
-    "solver": "order2",
-    "power": 1.0,
+    "steps": 10,
+    "solver": "angle2",
+    "power": None,
     "clamp": True,
     "max_frames": None,
     "start": 0.0,
@@ -87,7 +87,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         "--power",
         type=float,
         metavar="P",
-        help=f"of the timesteps: 1 even, above it closer where the noise is weak (default {ENCODING['power']:g})",
+        help="of the timesteps: 1 even, above it closer where the noise is weak (default: what suits the solver)",
     )
     group.add_argument(
         "--clamp", action=argparse.BooleanOptionalAction, help="bring each step's estimate of the image into range (default yes)"
@@ -267,8 +267,8 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
     if getattr(args, "video", None):
         raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
-    check_steps(settings["steps"], power=settings["power"])
     named(settings["solver"], CLIP_SOLVERS)
+    check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["select"] = parse_face(settings.pop("face"))
     with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
         for _ in clip:  # the first frame tells most of what can be wrong with a file

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.solvers import CLIP_SOLVERS, named
+from ..diffusion.solvers import CLIP_SOLVERS, named, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..loader import STARTER, load_model
@@ -25,7 +25,7 @@ def add_commands(commands) -> None:
     reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: clips rebuilt from their decomposition")
     add_clips(reconstruction)
     reconstruction.add_argument("--steps", type=int, nargs="+", default=[20, 100], metavar="N")
-    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "order2"], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
+    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "angle2"], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
     reconstruction.set_defaults(run=run_reconstruction)
 
     consistency = kinds.add_parser("consistency", help="table 2 of the paper: edits over time, and their flicker")
@@ -73,7 +73,7 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each n-th frame (default 1)")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
     parser.add_argument(
-        "--power", type=float, default=1.0, metavar="P", help="of the timesteps: 1 even (default), above it closer at the image"
+        "--power", type=float, metavar="P", help="of the timesteps: 1 even, above it closer at the image (default: what suits the solver)"
     )
     parser.add_argument(
         "--clamp", action=argparse.BooleanOptionalAction, default=True, help="bring each step's estimate of the image into range"
@@ -82,8 +82,8 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
 
 
 def add_one_solver(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="diffusion steps each way (default 20)")
-    parser.add_argument("--solver", default="order2", metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default order2)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="diffusion steps each way (default 10)")
+    parser.add_argument("--solver", default="angle2", metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default angle2)")
 
 
 def add_judge(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,7 @@ def run_reconstruction(args: argparse.Namespace) -> None:
         table = evaluate_reconstruction(clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, progress=bars, **taken(args))
     table.notes += [why_not] if why_not else []
     plot_reconstruction(table, args.output / "reconstruction.png")
-    table.notes += special(args)
+    table.notes += special(args, args.solver)
     finish(table, args.output, "reconstruction")
 
 
@@ -131,7 +131,7 @@ def run_consistency(args: argparse.Namespace) -> None:
             progress=bars,
             **taken(args),
         )
-    table.notes += special(args)
+    table.notes += special(args, [args.solver])
     for clip in clips:
         some = {label: figures for (name, label), figures in found.items() if name == clip.stem}
         save_picture(args.output / f"consistency_{clip.stem}.png", draw_consistency(some))
@@ -148,6 +148,7 @@ def run_switch(args: argparse.Namespace) -> None:
         settings = {"steps": args.steps, "solver": args.solver, **taken(args)}
         a, b = (encode(clip, model, **settings, progress=bars) for clip in clips)
         table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
+    table.notes += special(args, [args.solver])
     save_picture(args.output / "switch.png", grid)
     finish(table, args.output, "switch")
 
@@ -175,17 +176,21 @@ def taken(args: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(args, key) for key in ("every", "max_frames", "power", "clamp")}
 
 
-def special(args: argparse.Namespace) -> list[str]:
+def special(args: argparse.Namespace, solvers: Sequence[str]) -> list[str]:
     """A note where the timesteps or the clamp are not the paper's."""
-    return [] if args.power == 1 and args.clamp else [f"Timesteps by the power {args.power:g}; clamp {'on' if args.clamp else 'off'}."]
+    powers = {name: power_of(name, args.power) for name in solvers}
+    if args.clamp and set(powers.values()) == {1.0}:
+        return []
+    each = ", ".join(f"{power:g} for {name}" for name, power in powers.items())
+    return [f"Timesteps by the power {each}; clamp {'on' if args.clamp else 'off'}."]
 
 
 def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[str]):
     """The videos and the model, settings checked, the output folder made."""
-    for count in steps:
-        check_steps(count, power=args.power)
     for name in solvers:
         named(name, CLIP_SOLVERS)
+        for count in steps:
+            check_steps(count, power=power_of(name, args.power))
     clips = find_clips(args.clips)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)

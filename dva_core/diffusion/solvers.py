@@ -20,24 +20,25 @@ Along = Callable[..., Tensor]  # (model, x, z_face, path, clamp, callback) -> x:
 
 
 class Solver(NamedTuple):
-    """Both directions of a method. A noise map of one with two `states` has twice the image's channels."""
+    """Both directions of a method, with timesteps by the usual `power`. A noise map of one with two `states` has twice the channels."""
 
     up: Along
     down: Along
     states: int = 1
     undoes: bool = False  # `up` is given the downwards path, whose moves it undoes
     inner: int = 1  # evaluations a step upwards
+    power: float = 1.0  # of the timesteps that suit it, as measured in docs/solvers.md
 
 
-def both_ways(along: Along) -> Solver:
+def both_ways(along: Along, power: float = 1.0) -> Solver:
     """The same method up and down."""
-    return Solver(along, along)
+    return Solver(along, along, power=power)
 
 
 SOLVERS: dict[str, Solver] = {
     "ddim": both_ways(ddim.along),
     "order2": both_ways(multistep.order2),
-    "angle2": both_ways(multistep.angle2),
+    "angle2": both_ways(multistep.angle2, power=1.4),
     "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
     "order3": both_ways(multistep.order3),
     "dpmpp2m": both_ways(multistep.dpmpp2m),
@@ -54,6 +55,11 @@ def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
     return SOLVERS[solver]
 
 
+def power_of(solver: str, power: float | None = None) -> float:
+    """`power` itself, or where it is None the usual one of the solver called `solver`; DVAError where there is none."""
+    return named(solver).power if power is None else float(power)
+
+
 def evaluations(solver: str, steps: int) -> tuple[int, int]:
     """How often the network is evaluated with so many steps, up and down."""
     method = named(solver)
@@ -67,23 +73,23 @@ def invert(
     model: NoiseModel,
     x_0: Tensor,
     z_face: Tensor,
-    steps: int = 20,
-    solver: str = "order2",
+    steps: int = 10,
+    solver: str = "angle2",
     clamp: bool = True,
     callback: Callback | None = None,
-    power: float = 1.0,
+    power: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Images to noise maps by the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3 states, H, W] of `dtype`.
 
     clamp   the network's estimate of the image is brought into [-1, 1] in each step
-    power   of the timesteps, see `Schedule.timesteps`
+    power   of the timesteps, see `Schedule.timesteps`; None: what suits the solver
     dtype   of the state, float32 or float64, whatever the network computes in
 
     `callback(done, total, x)` comes after each evaluation and may raise to cancel. Raises DVAError for an unknown solver.
     """
     method = named(solver)
-    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power)
+    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power_of(solver, power))
     return method.up(model, x_0.to(dtype), z_face, path, clamp, callback)
 
 
@@ -92,15 +98,16 @@ def sample(
     model: NoiseModel,
     x_T: Tensor,
     z_face: Tensor,
-    steps: int = 20,
-    solver: str = "order2",
+    steps: int = 10,
+    solver: str = "angle2",
     clamp: bool = True,
     callback: Callback | None = None,
-    power: float = 1.0,
+    power: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Noise maps to images by the named solver: x_T [B, 3 states, H, W], z_face [B, F] -> x_0 [B, 3, H, W] of `dtype`.
 
     Settings as of `invert`; `callback(done, total, x)` comes after each evaluation and may raise to cancel.
     """
-    return named(solver).down(model, x_T.to(dtype), z_face, model.schedule.downwards(steps, power), clamp, callback)
+    path = model.schedule.downwards(steps, power_of(solver, power))
+    return named(solver).down(model, x_T.to(dtype), z_face, path, clamp, callback)

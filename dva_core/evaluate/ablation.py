@@ -56,7 +56,7 @@ def evaluate_ablation(
         cosines, likeness, inner, outer = [], [], [], []
         for i in range(len(pictures)):
             z_face = model.fuse(z_id[i].repeat(noises, 1), z_motion[i].repeat(noises, 1))
-            made = solvers.sample(model, x_T.to(z_face.device), z_face, steps, solver="order2").float().cpu().clamp(-1, 1).numpy()
+            made = solvers.sample(model, x_T.to(z_face.device), z_face, steps, solver="angle2").float().cpu().clamp(-1, 1).numpy()
             vectors, _, _ = features(made, model, judge)
             alike = vectors @ vectors.T
             cosines.append(alike[~np.eye(noises, dtype=bool)].mean())
@@ -66,7 +66,7 @@ def evaluate_ablation(
             outer.append(spread[~face[i]].mean())
             grid[f"{i + 1} {name}"] = [pictures[i], *map(as_picture, made)]
         table.add(name, *(float(np.mean(series)) for series in (cosines, likeness, inner, outer)))
-        table.notes.append(f"{name}: {len(pictures)} pictures, {noises} noises, T = {steps}, order2, identity by {judge.name}.")
+        table.notes.append(f"{name}: {len(pictures)} pictures, {noises} noises, T = {steps}, angle2, identity by {judge.name}.")
     ordered = {key: grid[key] for key in sorted(grid, key=lambda key: int(key.split()[0]))}
     return table, contact_sheet(ordered, ["picture", *(f"noise {i + 1}" for i in range(noises))], tile=96)
 

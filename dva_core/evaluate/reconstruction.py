@@ -25,7 +25,7 @@ def evaluate_reconstruction(
     model,
     *,
     steps: Sequence[int] = (20, 100),
-    solvers: Sequence[str] = ("ddim", "order2"),
+    solvers: Sequence[str] = ("ddim", "angle2"),
     lpips=None,
     **encoding: Any,
 ) -> Table:
