@@ -18,8 +18,8 @@ SAVED = Path(__file__).resolve().parent / "saved"
 COLUMN, ROW = 380, 880  # a row is as high as Decode DDIM with its player and the face it has worked on
 
 ENCODE = {
-    "steps": 20,
-    "solver": "order2",
+    "steps": 10,
+    "solver": "angle2",
     "face": "largest",
     "face_x": 0.5,
     "face_y": 0.5,
@@ -27,6 +27,7 @@ ENCODE = {
     "max_frames": 0,
     "rate": 25.0,
     "max_images": 64,
+    "power": 0,
 }
 TEXT = {
     "source": "face",

@@ -84,6 +84,7 @@ def test_what_is_wrong_is_said_before_anything_runs(server, prompt, changes, say
         ({"attributes": '{"Yung": 1}'}, "DVAEditIdentityClassifier", "no attribute Yung; did you mean Young"),
         ({"attributes": '{"Young": 99}'}, "DVAEditIdentityClassifier", "The scale 99 of Young makes no sense"),
         ({"start": 500.0}, "DVALoadVideo", "No frame of"),
+        ({"power": 0.3}, "DVAEncodeDecomposed", "0.3 is not a power for the timesteps; choose 0.5 to 4"),
         ({"face": "reference"}, "DVAEncodeDecomposed", "connect the picture"),
     ],
 )

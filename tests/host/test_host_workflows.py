@@ -11,7 +11,7 @@ import pytest
 from dva_core.decomposition import Decomposition
 from dva_core.video import open_video
 
-from .graphs import EXAMPLES, FRAMES, HERE, example, of_class, pictures, quick
+from .graphs import EXAMPLES, FRAMES, HERE, STEPS, example, of_class, pictures, quick
 from .workflows import all_inputs, is_widget, to_api, widget_names
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
@@ -57,6 +57,23 @@ def test_saved_graphs_still_mean_the_same(info, path):
                 assert now[name] in choices
             if kind in ("INT", "FLOAT") and name in now:
                 assert options["min"] <= now[name] <= options["max"]
+
+
+def test_a_prompt_without_a_power_encodes_as_it_did(server, clips):
+    """To the bit as with even timesteps, whatever suits the solver that is the default now."""
+    prompt = quick(json.loads((HERE / "saved" / "0.1.0_edit_by_attribute.json").read_text(encoding="utf-8"))["api"], max_frames=1)
+    (encode,) = of_class(prompt, "DVAEncodeDecomposed")
+    given = prompt[encode]["inputs"]
+    assert given["solver"] == "order2" and "power" not in given
+    needed = {key: node for key, node in prompt.items() if key == encode or [key, 0] in given.values()}
+    needed["80"] = {"class_type": "DVAEncodeDecomposed", "inputs": {**given, "power": 1.0}}
+    for key, of in (("90", encode), ("91", "80")):
+        needed[key] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [of, 0], "filename_prefix": f"power{key}"}}
+    answer = server.run(needed)
+    assert answer.succeeded, answer.error
+    old, even = (Decomposition.load(answer.outputs[key]["text"][0]) for key in ("90", "91"))
+    assert old.info == even.info and old.info.solving == f"{STEPS} steps of order2"
+    assert np.array_equal(old.x_T[:], even.x_T[:]) and np.array_equal(old.rebuilt[:], even.rebuilt[:])
 
 
 def outside(clip: Decomposition, grow: int = 1) -> np.ndarray:
