@@ -4,7 +4,8 @@ The noise map of a clip belongs to its number of steps. With fewer steps the fra
 
     x_T' = invert(crop, z_face),   rebuilt' = sample(x_T', z_face),   edited' = sample(x_T', z_face'),
 
-which takes 2 steps - 1 evaluations for any number of edits in one batch, and never looks at another frame.
+which never looks at another frame. It pays for many edits, and for one where the clip was encoded with many steps; else the clip's own
+noise map and rebuilt crop, which are there already, are the quicker way.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def stills(
     """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
 
     row     which of the frames with a face (see `nearest_row`)
-    steps   diffusion steps; None, or as many as the clip was encoded with and more: the clip's own noise map is used
+    steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
     detail  as of `pipeline.decode`
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
@@ -70,7 +71,8 @@ def stills(
     if detail not in DETAILS:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
     check_model(clip, model)
-    few = steps is not None and steps < clip.info.steps and not any(edit.is_switched for edit in edits)
+    changed = [i for i, edit in enumerate(edits) if edit.is_edited]
+    few = steps is not None and not any(edit.is_switched for edit in edits) and pays(clip.info, steps, len(changed))
     info = replace(clip.info, steps=steps) if few else clip.info
     model.schedule.timesteps(info.steps)
     batch = batch_size or usual_batch(model)
@@ -83,7 +85,7 @@ def stills(
         noise = x_T.expand(len(chosen), -1, -1, -1) if few else stored([edits[edit] for edit in chosen], row, z_face)
         return solve(solvers.sample, model, noise, z_face, info, tell).half().cpu().numpy()
 
-    wanted = [None] * few + [i for i, edit in enumerate(edits) if edit.is_edited]
+    wanted = [None] * few + changed
     decoded = [crop for crops in model.host.run_batched(decode_some, wanted, batch) for crop in crops]
     made = dict(zip(wanted, decoded))
     rebuilt = np.asarray(made.get(None, clip.rebuilt[row]), np.float32)
@@ -93,6 +95,12 @@ def stills(
         return paste(original, whole(original), made[i].astype(np.float32), rebuilt, mask, detail)[0] if i in made else original
 
     return Still(row, original, [pasted(i) for i in range(len(edits))])
+
+
+def pays(info: ClipInfo, steps: int, edits: int) -> bool:
+    """Whether to invert a frame anew with `steps` and decode it, rebuilt and edited, takes fewer evaluations than the clip's own steps."""
+    up, down = solvers.evaluations(info.solver, steps)
+    return up + down * (1 + edits) < solvers.evaluations(info.solver, info.steps)[1] * edits
 
 
 def again(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, tell: Callable) -> Tensor:

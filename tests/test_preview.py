@@ -17,7 +17,7 @@ from dva_core.pipeline import decode, encode
 from dva_core.preview import attribute_stills, nearest_row, stills
 from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
 
-STEPS = 4
+STEPS = 6
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,11 @@ def test_fewer_steps_invert_only_that_frame(clip, model, evaluations):
     assert not np.array_equal(shown.edited[0], shown.original) and not np.array_equal(shown.edited[0], fine.edited[0])
     evaluations.clear()
     np.testing.assert_array_equal(stills([edited], model, 1, steps=STEPS).edited[0], fine.edited[0])  # the clip's own noise map
+    evaluations.clear()
+    np.testing.assert_array_equal(stills([edited], model, 1, steps=3).edited[0], fine.edited[0])  # 2 up, 3 and 3 down: no gain
+    assert evaluations == [1] * STEPS
+    stills([edited] * 9, model, 1, steps=3)
+    assert evaluations[STEPS:] == [1, 1, 10, 10, 10]  # for many edits it is one
     np.testing.assert_array_equal(stills([clip], model, 1, steps=2).edited[0], clip.crops[1])  # no edit: not a pixel
 
 
