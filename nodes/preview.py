@@ -31,8 +31,8 @@ class PreviewEdit(io.ComfyNode):
                     min=0,
                     max=1000,
                     display_name="steps",
-                    tooltip="Diffusion steps for the preview, used where they are less work than the clip's own, and coarser; 0, or as many as "
-                    "the clip was encoded with, is what Decode DDIM will make.",
+                    tooltip="Diffusion steps for the preview, used where they are less work than the clip's own, and coarser; 0, or as "
+                    "many as the clip was encoded with, is what Decode DDIM will make.",
                 ),
                 io.Combo.Input(
                     "detail",
