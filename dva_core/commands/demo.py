@@ -21,7 +21,7 @@ SHOWN = 3
 def add_commands(commands) -> None:
     demo = commands.add_parser("demo", help="make a short clip of a public-domain portrait, edit it, and show the result")
     demo.add_argument("-o", "--output", default="demo_output", metavar="FOLDER", help="where to (default demo_output)")
-    demo.add_argument("--steps", type=int, default=12, metavar="N", help="diffusion steps each way (default 12)")
+    demo.add_argument("--steps", type=int, default=10, metavar="N", help="diffusion steps each way (default 10)")
     add_common(demo)
     demo.set_defaults(run=run_demo)
 
