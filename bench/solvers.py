@@ -63,7 +63,7 @@ class Setting:
 def usual_settings(powers: Sequence[float]) -> list[Setting]:
     """The grid of the table: what can be used with all T, with and without clamp at few; the rest for comparison."""
     first = [Setting("ddim", steps) for steps in (*STEPS, 30)]
-    search = [Setting("angle2", steps, power) for power in (1.2, 1.3, 1.5, 1.6, 1.8) for steps in (10, 15)]
+    search = [Setting("angle2", steps, power) for power in (1.2, 1.3, 1.4, 1.6, 1.8) for steps in (10, 15)]
     grid = [Setting(solver, steps, power) for solver in ("angle2", "order2", "ddim") for power in powers for steps in STEPS]
     bare = [Setting(solver, steps, power, False) for solver in ("angle2", "order2", "ddim") for power in powers for steps in (10, 15, 20)]
     high = [Setting(solver, steps, power) for solver in ("order3", "dpmpp2m", "fixed-point") for power in powers for steps in FEW]
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=2, help="of each clip; the last two are neighbours (default 2)")
     parser.add_argument("--reference", type=int, default=1000, metavar="STEPS", help="DDIM steps of the reference (default 1000)")
-    parser.add_argument("--powers", type=float, nargs="+", default=[1.0, 1.4], metavar="P")
+    parser.add_argument("--powers", type=float, nargs="+", default=[1.0, 1.5], metavar="P")
     parser.add_argument("--only", nargs="+", default=[], metavar="SOLVER/T[/POWER[/0]]", help="these and DDIM's, instead of the whole grid")
     parser.add_argument("--cache", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")

@@ -178,7 +178,7 @@ def test_ddim_by_name_is_ddim(x_0):
     assert torch.equal(solvers.sample(model, x_0, None, 9, "ddim"), ddim.sample(model, x_0, None, 9))
 
 
-@pytest.mark.parametrize(("solver", "power"), [(name, 1.4 if name == "angle2" else 1.0) for name in solvers.SOLVERS])
+@pytest.mark.parametrize(("solver", "power"), [(name, 1.5 if name == "angle2" else 1.0) for name in solvers.SOLVERS])
 def test_without_a_power_the_timesteps_are_those_that_suit_the_solver(x_0, solver, power):
     assert solvers.SOLVERS[solver].power == solvers.power_of(solver) == power and solvers.power_of(solver, 2) == 2
     x_T = solvers.invert(Gaussian(), x_0, None, 9, solver)

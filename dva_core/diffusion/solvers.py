@@ -38,7 +38,7 @@ def both_ways(along: Along, power: float = 1.0) -> Solver:
 SOLVERS: dict[str, Solver] = {
     "ddim": both_ways(ddim.along),
     "order2": both_ways(multistep.order2),
-    "angle2": both_ways(multistep.angle2, power=1.4),
+    "angle2": both_ways(multistep.angle2, power=1.5),
     "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
     "order3": both_ways(multistep.order3),
     "dpmpp2m": both_ways(multistep.dpmpp2m),
