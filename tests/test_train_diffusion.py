@@ -16,6 +16,7 @@ from dva_core.bundle import write_bundle
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.loader import load_model
 from dva_core.networks import build_network
+from dva_core.train.conditioner import folded
 from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, Draw, export
 from dva_core.train.synthesis import Variants
 
@@ -143,7 +144,7 @@ def test_one_identity_for_all_frames_and_each_its_own_motion(encoders, tmp_path)
 def test_the_folded_fusion_layer_is_the_trained_one(encoders, tmp_path):
     conditioner = training(encoders, tmp_path / "run", 1).conditioner.double()  # untrained encoders hardly vary: the gains are large
     z_id, motion = torch.randn(5, 128).double(), torch.rand(5, 102).double()
-    weight, bias = conditioner.folded()
+    weight, bias = folded(conditioner.fusion.weight, conditioner.fusion.bias, conditioner.centre, conditioner.gain)
     assert torch.allclose(torch.cat([z_id, motion], 1) @ weight.T + bias, conditioner.fuse(z_id, motion), rtol=1e-9, atol=1e-6)
 
 

@@ -14,10 +14,10 @@ from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.networks import build_network
 from dva_core.structure import build_empty
 from dva_core.train.attributes import fit_directions
-from dva_core.train.conditioner import Conditioner
+from dva_core.train.conditioner import folded
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
-from dva_core.train.state import export, read_state
+from dva_core.train.state import export, read_facts
 from dva_core.train.tone import tone_gradients, without_tone
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
@@ -46,11 +46,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
     scaling = load_file(str(run / "diffusion" / "scaling.safetensors"))
-    conditioner = Conditioner(
-        networks["identity_encoder"], networks["motion_encoder"], config["face_dim"], scaling["centre"], scaling["gain"]
-    )
-    conditioner.fusion.load_state_dict({k[7:]: v for k, v in ema.items() if k.startswith("fusion.")})
-    tensors["fusion.weight"], tensors["fusion.bias"] = conditioner.folded()
+    tensors["fusion.weight"], tensors["fusion.bias"] = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
     directions = fit_directions(faces, z_id, motion)
     config["attributes"] = directions.entries
@@ -76,14 +72,14 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     Raises DVAError where there is no run, or it is not of the start's configuration.
     """
     begun, folder = read_bundle(start), run / "diffusion"
-    state, _ = read_state(folder / "state.safetensors")
+    state = read_facts(folder / "state.safetensors")
     config, ema = export(folder / "state.safetensors")
     scaling = load_file(str(folder / "scaling.safetensors"))
     trained = {key: config[key] for key in ("image_size", "face_dim", "noise_predictor", "diffusion")}
-    weight = ema["fusion.weight"] * scaling["gain"]
+    weight, bias = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     tensors = {k: v for k, v in begun.tensors.items() if not k.startswith(("noise_predictor.", "fusion."))}
     tensors |= {f"noise_predictor.{k.removeprefix('unet.')}": v for k, v in ema.items() if k.startswith("unet.")}
-    tensors |= {"fusion.weight": weight, "fusion.bias": ema["fusion.bias"] - weight @ scaling["centre"]}
+    tensors |= {"fusion.weight": weight, "fusion.bias": bias}
     about = {key: begun.metadata.get(key, "") for key in ("licence", "source", "model_card")}
     training = f"{state['step']} steps of `python -m dva_core train diffusion`, {state['seconds'] / 60:.0f} min, {state['figures']}"
     return write_bundle(

@@ -53,10 +53,11 @@ class Conditioner(nn.Module):
     def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
         return self.fusion((torch.cat([z_id, z_motion], 1) - self.centre) * self.gain)
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the same map on the raw vectors."""
-        weight = self.fusion.weight * self.gain
-        return weight.detach(), (self.fusion.bias - weight @ self.centre).detach()
+
+def folded(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of v -> weight ((v - centre) gain) + bias as a plain linear layer."""
+    weight = weight * gain
+    return weight, bias - weight @ centre
 
 
 def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:

@@ -12,7 +12,7 @@ from dva_core.bundle import read_bundle, resolve_model
 from dva_core.errors import DVAError
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
-from dva_core.train.state import settings_of
+from dva_core.train.state import read_facts
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
     if args.settings:
         values = read_json(args.settings)
     elif args.resume:
-        values = settings_of(args.run / "diffusion" / "state.safetensors")
+        values = read_facts(args.run / "diffusion" / "state.safetensors")["settings"]
     changes = {name: value for name in (*CHANGES, "seed") if (value := getattr(args, name, None)) is not None}
     if "minutes" in changes and "steps" not in changes:
         changes["steps"] = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.structure import one_line
 
 
@@ -29,32 +33,33 @@ class Ema:
 
 def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
     """One safetensors file, replaced whole."""
-    partial = path.with_suffix(".partial")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-        str(partial),
-        {"state": json.dumps(state), "config": json.dumps(config)},
-    )
-    partial.replace(path)
+    kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with replaced(path) as partial:
+        save_file(kept, partial, {"state": json.dumps(state), "config": json.dumps(config)})
 
 
-def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """State and tensors of a run. Raises DVAError where there is none, or it is damaged."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The state file, to read from. DVAError where there is none, or it is damaged."""
     if not path.is_file():
         raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
     try:
         with safe_open(str(path), "pt") as file:
-            return json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DVAError(f"{path} is damaged or no state of a run ({one_line(error)}): leave out --resume to start anew.") from error
 
 
-def settings_of(path: Path) -> dict:
-    """The settings a run was made with, by name. Raises DVAError where there is no run."""
-    if not path.is_file():
-        raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
-    with safe_open(str(path), "pt") as file:
-        return json.loads(file.metadata()["state"])["settings"]
+def read_facts(path: Path) -> dict:
+    """Step, seconds, settings, figures and the like of a run, without its tensors. DVAError as of `opened`."""
+    with opened(path) as file:
+        return json.loads(file.metadata()["state"])
+
+
+def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """State and tensors of a run. DVAError as of `opened`."""
+    with opened(path) as file:
+        return json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
