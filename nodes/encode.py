@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from dva_core.commands.terminal import describe, faces
 from dva_core.diffusion.schedule import LARGEST_POWER
-from dva_core.diffusion.solvers import CLIP_SOLVERS, evaluations
+from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
@@ -53,7 +53,7 @@ class EncodeDecomposed(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=10,
+                    default=STEPS,
                     min=1,
                     max=1000,
                     display_name="steps",
@@ -63,7 +63,7 @@ class EncodeDecomposed(io.ComfyNode):
                 io.Combo.Input(
                     "solver",
                     options=list(CLIP_SOLVERS),
-                    default="angle2",
+                    default=SOLVER,
                     display_name="solver",
                     tooltip="How the diffusion equation is solved. ddim is the paper's; angle2 needs the fewest steps, order2 about "
                     "twice as many. fixed-point undoes ddim's own steps at twice their cost.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
-from ..diffusion.solvers import CLIP_SOLVERS, named, power_of
+from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
@@ -23,8 +23,8 @@ from .sheets import SheetMaker
 from .terminal import Bars, answer, check_input, check_picture, check_tensors, check_writable, describe, faces, say, split
 
 ENCODING = {
-    "steps": 10,
-    "solver": "angle2",
+    "steps": STEPS,
+    "solver": SOLVER,
     "power": None,
     "clamp": True,
     "max_frames": None,

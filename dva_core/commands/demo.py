@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..diffusion.solvers import STEPS
 from ..edit import AttributeSet, apply_attributes
 from ..errors import DVAError
 from ..pipeline import decode, encode
@@ -21,7 +22,7 @@ SHOWN = 3
 def add_commands(commands) -> None:
     demo = commands.add_parser("demo", help="make a short clip of a public-domain portrait, edit it, and show the result")
     demo.add_argument("-o", "--output", default="demo_output", metavar="FOLDER", help="where to (default demo_output)")
-    demo.add_argument("--steps", type=int, default=10, metavar="N", help="diffusion steps each way (default 10)")
+    demo.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"diffusion steps each way (default {STEPS})")
     add_common(demo)
     demo.set_defaults(run=run_demo)
 

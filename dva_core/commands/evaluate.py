@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.solvers import CLIP_SOLVERS, named, power_of
+from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..loader import STARTER, load_model
@@ -82,8 +82,8 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
 
 
 def add_one_solver(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="diffusion steps each way (default 10)")
-    parser.add_argument("--solver", default="angle2", metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default angle2)")
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"diffusion steps each way (default {STEPS})")
+    parser.add_argument("--solver", default=SOLVER, metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default {SOLVER})")
 
 
 def add_judge(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,7 @@ SOLVERS: dict[str, Solver] = {
     "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
+STEPS, SOLVER = 10, "angle2"  # unless told otherwise; docs/solvers.md says why
 CLIP_SOLVERS = ("ddim", "order2", "angle2", "fixed-point")  # for clips, with one noise map a frame; the others are to compare with
 
 
@@ -73,8 +74,8 @@ def invert(
     model: NoiseModel,
     x_0: Tensor,
     z_face: Tensor,
-    steps: int = 10,
-    solver: str = "angle2",
+    steps: int = STEPS,
+    solver: str = SOLVER,
     clamp: bool = True,
     callback: Callback | None = None,
     power: float | None = None,
@@ -98,8 +99,8 @@ def sample(
     model: NoiseModel,
     x_T: Tensor,
     z_face: Tensor,
-    steps: int = 10,
-    solver: str = "angle2",
+    steps: int = STEPS,
+    solver: str = SOLVER,
     clamp: bool = True,
     callback: Callback | None = None,
     power: float | None = None,

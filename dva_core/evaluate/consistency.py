@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..decomposition import Decomposition
+from ..diffusion.solvers import SOLVER, STEPS
 from ..edit import apply_attributes
 from ..errors import DVAError
 from ..faces.align import crop_face
@@ -152,8 +153,8 @@ def evaluate_consistency(
     judge: Judge,
     edits: Mapping[str, Mapping[str, float]],
     *,
-    steps: int = 10,
-    solver: str = "angle2",
+    steps: int = STEPS,
+    solver: str = SOLVER,
     detail: str = "transfer",
     progress=None,
     **encoding: Any,
