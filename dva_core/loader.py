@@ -77,7 +77,7 @@ def load_model(
     }
     model.load_state_dict(tensors, assign=True)
     if host.device.type in ("cpu", "cuda"):
-        model.noise_predictor.to(memory_format=torch.channels_last)  # a sixth less time in batches of 16 on a CPU
+        model.to(memory_format=torch.channels_last)  # a sixth less time of the noise predictor on a CPU, a fifth of the small networks
     if compile:
         model.evaluate = Compiled()
     model.fingerprint = bundle.fingerprint

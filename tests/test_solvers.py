@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def x_0():
 
 @pytest.mark.parametrize(
     ("solver", "inverting", "sampling"),  # what half the step length divides the error by: 2^order, less where Euler's first step weighs
-    [("ddim", 1.8, 1.8), ("order2", 2.4, 3.5), ("order3", 2.8, 7), ("dpmpp2m", 2.8, 3.5), ("angle2", 2.8, 3.5)],
+    [("ddim", 1.8, 1.8), ("order2", 2.4, 3.5), ("order3", 2.8, 7), ("dpmpp2m", 2.8, 3.5), ("angle2", 2.8, 3.5), ("angle2c", 2.8, 3.2)],
 )
 def test_order_of_convergence(x_0, solver, inverting, sampling):
     coarse, fine = errors(solver, 250, x_0), errors(solver, 500, x_0)
@@ -91,6 +92,34 @@ def test_second_step_by_hand(x_0):
     xb = xb + h1 * ((1 + r / 2) * eps(xb, 1) - r / 2 * e0)
     expected = (a[2].sqrt() * xb).float()
     torch.testing.assert_close(solvers.invert(model, x_0, None, 3, "order2", clamp=False), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_corrected_step_by_hand(x_0):
+    """T = 3 upwards: the first step, DDIM's, taken again with the slopes of both its ends; the second and last is angle2's."""
+    model = Gaussian()
+    (t0, a0, a1), (t1, _, a2) = model.schedule.upwards(3)
+    phi = [math.acos(math.sqrt(a)) for a in (a0, a1, a2)]
+
+    def parts(x, t, a):
+        return ddim.estimate(model, x, t, a, None, clamp=False)
+
+    def moved(x, lines, start, to):
+        """x after the integral of cos phi eps - sin phi x_0 by the midpoint rule with very many points."""
+        angles = start + (to - start) * (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+        slopes = [math.cos(p) * lines(p)[1] - math.sin(p) * lines(p)[0] for p in angles.tolist()]
+        return x + (to - start) / 2000 * sum(slopes)
+
+    def line(p, q, at_p, at_q):
+        return lambda phi: tuple(u + (phi - p) / (q - p) * (v - u) for u, v in zip(at_p, at_q))
+
+    x = x_0.double()
+    first = parts(x, t0, a0)
+    found = parts(ddim.step(*first, a1), t1, a1)
+    x = moved(x, line(phi[0], phi[1], first, found), phi[0], phi[1])
+    second = found[0], (x - math.sqrt(a1) * found[0]) / math.sqrt(1 - a1)
+    expected = moved(x, line(phi[1], phi[0], second, first), phi[1], phi[2])
+    got = solvers.invert(model, x_0, None, 3, "angle2c", clamp=False, power=1.0, dtype=torch.float64)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("solver", list(solvers.SOLVERS))
@@ -178,7 +207,7 @@ def test_ddim_by_name_is_ddim(x_0):
     assert torch.equal(solvers.sample(model, x_0, None, 9, "ddim"), ddim.sample(model, x_0, None, 9))
 
 
-@pytest.mark.parametrize(("solver", "power"), [(name, 1.5 if name == "angle2" else 1.0) for name in solvers.SOLVERS])
+@pytest.mark.parametrize(("solver", "power"), [(name, {"angle2": 1.5, "angle2c": 1.7}.get(name, 1.0)) for name in solvers.SOLVERS])
 def test_without_a_power_the_timesteps_are_those_that_suit_the_solver(x_0, solver, power):
     assert solvers.SOLVERS[solver].power == solvers.power_of(solver) == power and solvers.power_of(solver, 2) == 2
     x_T = solvers.invert(Gaussian(), x_0, None, 9, solver)

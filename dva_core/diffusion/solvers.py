@@ -39,6 +39,7 @@ SOLVERS: dict[str, Solver] = {
     "ddim": both_ways(ddim.along),
     "order2": both_ways(multistep.order2),
     "angle2": both_ways(multistep.angle2, power=1.5),
+    "angle2c": both_ways(multistep.angle2c, power=1.7),
     "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
     "order3": both_ways(multistep.order3),
     "dpmpp2m": both_ways(multistep.dpmpp2m),
@@ -46,7 +47,7 @@ SOLVERS: dict[str, Solver] = {
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
 STEPS, SOLVER = 10, "angle2"  # unless told otherwise; docs/solvers.md says why
-CLIP_SOLVERS = ("ddim", "order2", "angle2", "fixed-point")  # for clips, with one noise map a frame; the others are to compare with
+CLIP_SOLVERS = ("ddim", "order2", "angle2", "angle2c", "fixed-point")  # for clips, with one noise map a frame; the others are to compare with
 
 
 def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:

@@ -101,10 +101,15 @@ class ComfyHost(PlainHost):
 
 
 def choose_precision(precision: str = AUTO) -> torch.dtype:
-    """The noise predictor's type: as asked for, or what ComfyUI (its flags, the device) would run a diffusion network in."""
+    """The noise predictor's type: as asked for, or what ComfyUI (its flags, the device) would run a diffusion network in.
+
+    ComfyUI runs everything in float32 on processors; on those that multiply bfloat16 we take that, unless its flags ask for float32.
+    """
     if precision != AUTO:
         return choose_dtype(precision)
     device, kinds = management.get_torch_device(), [torch.float16, torch.bfloat16, torch.float32]
+    if device.type == "cpu" and not management.FORCE_FP32:
+        return choose_dtype(AUTO, device)
     stored = management.unet_dtype(device=device, supported_dtypes=kinds)
     computed = management.unet_manual_cast(stored, device, kinds) or stored
     return computed if computed in PRECISIONS.values() else torch.float32
@@ -113,7 +118,8 @@ def choose_precision(precision: str = AUTO) -> torch.dtype:
 def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
     """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
     host = ComfyHost(choose_precision(precision))
-    return load_model(model_path(name), operations=comfy.ops.disable_weight_init, host=host, compile=compile)
+    operations = None if host.device.type == "cpu" else comfy.ops.disable_weight_init  # nothing is streamed to a processor
+    return load_model(model_path(name), operations=operations, host=host, compile=compile)
 
 
 class NodeProgress:

@@ -51,6 +51,7 @@ def add_parser(commands) -> None:
     add_start(sub)
     for name, (kind, text) in CHANGES.items():
         sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, metavar=kind.__name__.upper())
+    sub.add_argument("--compile", action="store_const", const=True, help="make code for the noise predictor first; see docs/training.md")
     sub.add_argument("--seed", type=int)
     sub.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     sub.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
@@ -70,7 +71,7 @@ def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
         values = read_json(args.settings)
     elif args.resume:
         values = read_facts(args.run / "diffusion" / "state.safetensors")["settings"]
-    changes = {name: value for name in (*CHANGES, "seed") if (value := getattr(args, name, None)) is not None}
+    changes = {name: value for name in (*CHANGES, "compile", "seed") if (value := getattr(args, name, None)) is not None}
     if "minutes" in changes and "steps" not in changes:
         changes["steps"] = 0
     return DiffusionSettings.of(values | changes, str(args.settings or "The run's state"))

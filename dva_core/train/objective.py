@@ -15,6 +15,7 @@ from dva_core.autoencoder import JAW
 from dva_core.bundle import read_bundle
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.hosts.evaluators import Compiled
 from dva_core.networks import build_network
 from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner, load_encoders
@@ -59,6 +60,7 @@ class Objective:
         scaling = self.scaling(identity, landmarks, clips)
         self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *scaling, frozen.get("face_parser")).to(device)
         self.unet = build_network(config["noise_predictor"]).to(device, memory_format=torch.channels_last)
+        self.compiled = Compiled() if settings.compile else None
         self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
 
@@ -94,7 +96,10 @@ class Objective:
         """eps_theta, whichever way the configuration predicts it; the network in settings.precision, the rest in float32."""
         dtype = AUTOCAST.get(self.settings.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            output = self.unet(x_t, t, z_face)
+            if self.compiled and self.unet.training:  # validation would cost a second compilation
+                output = self.compiled(self.unet, x_t, t, z_face)
+            else:
+                output = self.unet(x_t, t, z_face)
         return self.schedule.as_noise(output.float(), x_t, t)
 
     @torch.no_grad()

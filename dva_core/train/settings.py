@@ -25,6 +25,7 @@ class DiffusionSettings:
     and so ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma. `focus` is the share of the timesteps drawn from FOCUS,
     where a face takes shape; the paper's is 0. The learning rate rises for `warm_up` steps, stays until the last `cool_down` of the run
     (a share, 0: never) and then falls to 0. `precision` is that of the noise predictor while training (autocast; weights stay float32).
+    `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton.
     `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
 
@@ -58,6 +59,7 @@ class DiffusionSettings:
     scaled_inputs: bool = True
     validate_every: int = 0
     grid_steps: int = 10
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
