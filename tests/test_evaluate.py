@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from bundles import write_tiny
 from standin import stand_in, write_clip
 
 from dva_core import cli
+from dva_core.bundle import read_bundle
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
-from dva_core.evaluate.ablation import evaluate_ablation
+from dva_core.evaluate.ablation import evaluate_ablation, train_pair
 from dva_core.evaluate.consistency import FIGURES, edit_table, measure_edit, square
 from dva_core.evaluate.judges import own_judge
 from dva_core.evaluate.reconstruction import evaluate_reconstruction
@@ -21,6 +25,7 @@ from dva_core.evaluate.switching import SWITCHES, evaluate_switch
 from dva_core.finder import FaceFinder
 from dva_core.loader import load_model
 from dva_core.pipeline import decode, encode
+from dva_core.train.state import read_facts
 from dva_core.video import VideoWriter, open_video
 
 
@@ -114,6 +119,29 @@ def test_where_the_noise_has_no_say_identities_agree(model, tmp_path):
     first, second = (row[1:] for row in table.rows)
     assert first == pytest.approx(second)  # the same weights and the same noises
     assert -1 <= first[0] <= 1 and first[2] > 0 and grid.ndim == 3
+
+
+def test_the_ablation_starts_from_a_bundle_and_differs_in_l_reg_alone(bundle, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"landmarks": np.zeros((8, 68, 2), np.float32), "embedding": np.zeros((8, 4), np.float32)}
+    people = np.repeat(np.arange(4), 2)
+    pictures = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "variants.npz", pictures=pictures, group=people, original=people, **arrays)
+    faces = SimpleNamespace(held_out=np.array([True, False, False, False]))
+    settings = {"steps": 2, "people": 2, "warm_up": 1, "scaled_inputs": False}
+    bundles = train_pair(faces, tmp_path, tmp_path / "out", start=bundle, **settings)
+    (with_it, without), begun = (read_bundle(path) for path in bundles.values()), read_bundle(bundle)
+    for made in (with_it, without):
+        changed = {name.split(".")[0] for name, value in made.tensors.items() if not torch.equal(value, begun.tensors[name].to(value))}
+        assert changed == {"noise_predictor", "fusion"}
+    assert any(not torch.equal(value, without.tensors[name]) for name, value in with_it.tensors.items())
+    weights = {name: read_facts(tmp_path / "out" / name.replace(" ", "_") / "diffusion" / "state.safetensors") for name in bundles}
+    kept = [state["settings"] for state in weights.values()]
+    assert [one.pop("reg_weight") for one in kept] == [1.0, 0.0] and kept[0] == kept[1] and kept[0]["steps"] == 2
+    with pytest.raises(DVAError, match="no variants"):
+        train_pair(faces, tmp_path / "nowhere", tmp_path / "out", start=bundle, **settings)
+    with pytest.raises(DVAError, match="lacks identity"):
+        train_pair(faces, tmp_path, tmp_path / "out", config=Path("configs/ablation.json"), **settings)
 
 
 def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys):

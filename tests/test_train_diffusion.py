@@ -57,6 +57,21 @@ def training(encoders, out, steps, **changes):
     )
 
 
+def test_only_training_runs_compiled(encoders, tmp_path, monkeypatch):
+    calls = []
+
+    class Compiled:
+        def __call__(self, network, *inputs):
+            calls.append(network.training)
+            return network(*inputs)
+
+    monkeypatch.setattr("dva_core.train.objective.Compiled", Compiled)
+    plain, compiled = (training(encoders, tmp_path / name, 2, compile=name == "compiled") for name in ("plain", "compiled"))
+    assert plain.run() == compiled.run() | {"minutes": plain.validate()["minutes"]}
+    assert calls == [True, True]
+    assert all(torch.equal(value, compiled.parameters[key]) for key, value in plain.parameters.items())
+
+
 @pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "precision": "bf16", "validate_every": 2}])
 def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path, changes):
     whole = training(encoders, tmp_path / "whole", 6, **changes)

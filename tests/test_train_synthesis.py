@@ -55,6 +55,30 @@ def test_morph_of_a_face_with_itself_is_that_face(shared):
     assert np.allclose(landmarks, one[1]) and np.allclose(points5, one[2])
 
 
+def test_held_out_people_are_in_no_blend(shared, monkeypatch):
+    from dva_core.train import synthesis
+    from dva_core.train.faces import read_faces
+
+    faces = read_faces(shared("data/faces128")).take(np.arange(60))
+    assert 3 < faces.held_out.sum() < 30
+    pairs = []
+
+    def blended(first, second, share):
+        pairs.append((first, second))
+        return first
+
+    class Teachers:
+        def embed(self, pictures, points5):
+            return np.zeros((len(pictures), 128), np.float32)
+
+    monkeypatch.setattr(synthesis, "morph", blended)
+    made = synthesis.make_variants(faces, Teachers(), frames=1, morphs=200)
+    parts = [face[0] for pair in pairs for face in pair]
+    blends = {int(np.flatnonzero((faces.pictures == part).all((1, 2, 3)))[0]) for part in parts}
+    assert len(pairs) == 200 and blends <= set(np.flatnonzero(~faces.held_out).tolist()) and len(blends) > 20
+    assert (made.original[60:] == -1).all() and (made.original[:60] == np.arange(60)).all()
+
+
 def test_expressions_leave_jaw_ends_and_nose_in_place(shared):
     from dva_core.train.faces import read_faces
 

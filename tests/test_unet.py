@@ -82,16 +82,18 @@ def test_patches_heads_and_gradients():
     assert network(x_t.bfloat16(), t, z_face).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 @pytest.mark.parametrize(("channels", "size"), [(32, 8), (96, 16), (20, 5)])
-def test_small_maps_are_normalised_as_by_torch(channels, size):
+def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, tolerance):
     norm = torch.nn.GroupNorm(math.gcd(32, channels), channels).requires_grad_(False)
     for parameter in (norm.weight, norm.bias):
         torch.nn.init.normal_(parameter)
     x = (5 + 3 * torch.randn(3, channels, size, size)).to(memory_format=torch.channels_last)
     norm.forward, expected = pytest.fail, torch.nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias)
     with torch.no_grad():
-        got = normalised(norm, x)
-    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+        got = normalised(norm.to(dtype), x.to(dtype))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), expected, atol=tolerance, rtol=1e-4)
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -115,7 +115,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best there is)")
     group.add_argument(
-        "--precision", choices=[*PRECISIONS, AUTO], help="of the noise predictor (default fp32); auto: the fastest this device has"
+        "--precision", choices=[*PRECISIONS, AUTO], default=AUTO, help="of the noise predictor; auto (default): this device's fastest"
     )
     group.add_argument("--compile", action="store_true", help="compile the noise predictor first: minutes, for long clips on a GPU")
     group.add_argument("--batch-size", type=int, metavar="N", help="frames evaluated together; changes the speed only")

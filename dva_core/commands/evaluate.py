@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..bundle import resolve_model
 from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
@@ -49,8 +50,10 @@ def add_commands(commands) -> None:
     ablation.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/starter"), help="folder of a training run with its encoders and variants"
     )
-    ablation.add_argument("--config", type=Path, default=Path("configs/ablation.json"))
+    ablation.add_argument("--config", type=Path, default=Path("configs/ablation.json"), help="of two models trained from nothing")
+    ablation.add_argument("--start", metavar="BUNDLE", help="instead: both begin with the weights of this bundle or known name")
     ablation.add_argument("--minutes", type=float, default=5, help="how long each of the two trains (default 5)")
+    ablation.add_argument("--settings", type=Path, metavar="FILE", help="of both trainings (JSON), but for minutes, seed and reg_weight")
     ablation.add_argument("--trained", nargs=2, metavar=("WITH", "WITHOUT"), help="two bundles instead of training them")
     ablation.add_argument("--pictures", type=int, default=4, metavar="N", help="held-out people to show (default 4)")
     ablation.add_argument("--seed", type=int, default=0)
@@ -156,13 +159,16 @@ def run_switch(args: argparse.Namespace) -> None:
 def run_ablation(args: argparse.Namespace) -> None:
     from ..evaluate.ablation import evaluate_ablation, train_pair
     from ..train.faces import read_faces
+    from ..train.settings import read_json
 
     make_folder(args.output)
     faces = read_faces(args.faces)
     if args.trained:
         bundles = dict(zip(("with L_reg", "without L_reg"), args.trained))
     else:
-        bundles = train_pair(args.config, faces, args.folder, args.output, minutes=args.minutes, seed=args.seed)
+        settings = (read_json(args.settings) if args.settings else {}) | {"minutes": args.minutes, "seed": args.seed}
+        start = resolve_model(args.start) if args.start else None
+        bundles = train_pair(faces, args.folder, args.output, config=args.config, start=start, **settings)
     models = {name: load_model(bundle, device=args.device, dtype=args.precision) for name, bundle in bundles.items()}
     held_out = faces.pictures[faces.held_out]
     chosen = held_out[:: max(1, len(held_out) // args.pictures)][: args.pictures]

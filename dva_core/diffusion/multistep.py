@@ -131,9 +131,10 @@ def angle2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], c
 def angle2c(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
     """`angle2` with each step corrected by what is found at its end, at no evaluation more.
 
-    A step goes PREDICTED of the way from DDIM's to angle2's, the last, which nothing corrects, all of it. The evaluation where it arrives gives the lines' other end, with which
-    the step is taken again; x_0 and eps are not evaluated anew there (a predictor-corrector in the mode PEC, Hairer et al. 1993,
-    sec. III.1; the same idea as UniC, Zhao et al. 2023). The correction makes it second order whatever the predictor.
+    A step goes PREDICTED of the way from DDIM's to angle2's, the last, which nothing corrects, all of it. The evaluation where it
+    arrives gives the lines' other end, with which the step is taken again; x_0 and eps are not evaluated anew there (a
+    predictor-corrector in the mode PEC, Hairer et al. 1993, sec. III.1; the same idea as UniC, Zhao et al. 2023). The correction makes
+    it second order whatever the predictor.
     """
     before = None
     for i, (t, now, then) in enumerate(path):

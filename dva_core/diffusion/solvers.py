@@ -47,7 +47,13 @@ SOLVERS: dict[str, Solver] = {
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
 STEPS, SOLVER = 10, "angle2"  # unless told otherwise; docs/solvers.md says why
-CLIP_SOLVERS = ("ddim", "order2", "angle2", "angle2c", "fixed-point")  # for clips, with one noise map a frame; the others are to compare with
+CLIP_SOLVERS = (
+    "ddim",
+    "order2",
+    "angle2",
+    "angle2c",
+    "fixed-point",
+)  # for clips, with one noise map a frame; the others are to compare with
 
 
 def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:

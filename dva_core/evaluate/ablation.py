@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -71,29 +70,40 @@ def evaluate_ablation(
     return table, contact_sheet(ordered, ["picture", *(f"noise {i + 1}" for i in range(noises))], tile=96)
 
 
-def train_pair(config: Path, faces, run: Path, out: Path, *, minutes: float = 0, steps: int = 0, seed: int = 0) -> dict[str, Path]:
-    """Two small models that differ in L_reg alone, trained from one seed; name -> bundle in `out`.
+def train_pair(faces, run: Path, out: Path, *, config: Path | None = None, start: Path | None = None, **settings) -> dict[str, Path]:
+    """Two models that differ in L_reg alone, trained from one seed; name -> bundle in `out`.
 
-    `run` is a folder of `train` with variants and the distilled encoders. DVAError where something of it is missing.
+    run        a folder of `train` with variants and, without `start`, the distilled encoders
+    config     of the two, trained from nothing (JSON)
+    start      instead of it a bundle with whose weights both begin: what they part in then shows within minutes
+    settings   of DiffusionSettings, but for reg_weight
+
+    DVAError where something is missing.
     """
-    from ..train.assemble import assemble
+    from ..bundle import read_bundle
+    from ..train.assemble import assemble, finetuned
     from ..train.diffusion import DiffusionSettings, DiffusionTraining
-    from ..train.synthesis import Variants
+    from ..train.settings import read_json
+    from ..train.synthesis import load_variants
 
-    if missing := [name for name in ("variants.npz", *ENCODERS) if not (run / name).is_file()]:
+    if missing := [name for name in ENCODERS if start is None and not (run / name).is_file()]:
         raise DVAError(f"{run} lacks {', '.join(missing)}: run `python -m dva_core train` up to the step diffusion there first.")
-    variants = Variants.load(run / "variants.npz")
+    variants = load_variants(run)
     held_out = np.isin(variants.original, np.flatnonzero(faces.held_out))
+    about = read_bundle(start).config if start else read_json(config)
     bundles = {}
     for name, weight in (("with L_reg", DiffusionSettings.reg_weight), ("without L_reg", 0.0)):
         folder = out / name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        for file in ENCODERS:
-            shutil.copyfile(run / file, folder / file)
-        settings = DiffusionSettings(minutes=minutes, steps=steps, reg_weight=weight, seed=seed)
-        training = DiffusionTraining(
-            json.loads(config.read_text(encoding="utf-8")), run, variants, held_out, folder / "diffusion", settings
-        )
+        chosen = DiffusionSettings.of({**settings, "reg_weight": weight}, "The ablation")
+        training = DiffusionTraining(about, start or run, variants, held_out, folder / "diffusion", chosen)
+        if start:
+            training.start_from(start)
         log.info("ablation: %s: %s", name, training.run())
-        bundles[name] = assemble(folder, faces, folder / "model.safetensors").path
+        if start:
+            bundles[name] = finetuned(folder, start, folder / "model.safetensors", name=name).path
+        else:
+            for file in ENCODERS:
+                shutil.copyfile(run / file, folder / file)
+            bundles[name] = assemble(folder, faces, folder / "model.safetensors").path
     return bundles

@@ -155,17 +155,21 @@ def morph(first, second, share: float):
 def make_variants(
     faces: FaceSet, teachers: Teachers, *, frames: int = 4, morphs: int = 2600, strength: float = 0.6, seed: int = 0
 ) -> Variants:
-    """`frames` expressions of every face and of `morphs` blends of two, with the teacher's identity vector of each picture."""
+    """`frames` expressions of every face and of `morphs` blends of two, with the teacher's identity vector of each picture.
+
+    Held-out people are in no blend: nothing of them trains.
+    """
     rng = np.random.default_rng(seed)
     model = ExpressionModel.fit(faces.landmarks)
     pictures, landmarks, points5, group, original = [], [], [], [], []
     yaw = (faces.landmarks[:, 30, 0] - faces.landmarks[:, 36:48, 0].mean(1)) / np.ptp(faces.landmarks[:, 36:48, 0], axis=1)
+    trained = np.flatnonzero(~faces.held_out)
     for index in range(len(faces) + morphs):
         if index < len(faces):
             base = faces.pictures[index], faces.landmarks[index], faces.points5[index]
         else:
-            first = rng.integers(len(faces))
-            near = np.argsort(np.abs(yaw - yaw[first]))[1:60]  # heads that look the same way blend without ghosts
+            first = rng.choice(trained)
+            near = trained[np.argsort(np.abs(yaw[trained] - yaw[first]))[1:60]]  # heads that look the same way blend without ghosts
             second = rng.choice(near)
             pair = [(faces.pictures[i], faces.landmarks[i], faces.points5[i]) for i in (first, second)]
             base = morph(*pair, rng.uniform(0.3, 0.7))
