@@ -79,7 +79,9 @@ def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path)
     options = ("--codec", "ffv1", "--steps", 2, *YOUNG, "--attribute", "smiling", "--scale", "0.5", "--sheet", "s.png")
     code, out, err = call("edit", video, "-o", "out.mkv", *options)
     assert code == 0, err
-    assert out == "" and err.count(f"tiny on cpu in {FASTEST}") == 1 and "4 of 4 frames have the face" in err and "s a frame (track" not in err
+    assert (
+        out == "" and err.count(f"tiny on cpu in {FASTEST}") == 1 and "4 of 4 frames have the face" in err and "s a frame (track" not in err
+    )
     assert all(f"{phase} 0." in err for phase in ("video", "track", "encode", "decode", "paste"))
     assert len(pictures("out.mkv")) == 4 and not np.array_equal(pictures("out.mkv")[0], pictures(video)[0])
     sheet = cv2.imread("s.png")
