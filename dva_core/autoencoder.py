@@ -35,6 +35,8 @@ def attribute_buffers(config: dict[str, Any]) -> nn.Module:
         "identity": {"weight": (known, dim), "bias": (known,), "mean": (dim,), "std": (dim,)},
         "motion": {"shift": (spaces.count("motion"), config["motion_dim"])},
     }
+    if config.get("identity_directions"):  # where edits go, where that is not the classifiers' weights
+        shapes["identity"]["direction"] = shapes["identity"]["weight"]
     if config.get("motion_components"):  # the main components of real landmark motion, where the bundle has them
         shapes["motion"]["components"] = (config["motion_components"], config["motion_dim"])
     attributes = nn.Module()

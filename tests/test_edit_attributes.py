@@ -72,6 +72,18 @@ def test_several_steps_are_summed_in_the_standardised_space(clip):
     assert edited.motion_shift is None and edited.is_edited
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_edits_go_along_the_models_own_directions_where_it_has_them(clip, normalize):
+    plain, model = Model(), Model()
+    swapped = plain.tensors["attributes.identity.weight"].flip(0)
+    model.tensors["attributes.identity.direction"] = swapped
+    plain.tensors["attributes.identity.weight"] = swapped
+    for scales in ({"Young": -0.6}, {"Young": {"0": 0.0, "2": 0.5}}):
+        wanted, got = (apply_attributes(clip, m, scales, normalize).current_identity([0, 1, 2]) for m in (plain, model))
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(AttributeSet.from_model(model).weight("Young"), swapped[0].double().numpy())  # the classifier stays
+
+
 def test_a_motion_attribute_shifts_all_frames_alike_and_leaves_the_identity(clip):
     model = Model()
     edited = apply_attributes(clip, model, {"Smiling": 0.4, "Mouth_Open": -1})

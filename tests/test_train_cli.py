@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from test_train_diffusion import CONFIG
 
+from dva_core.bundle import read_bundle
 from dva_core.errors import DVAError
 from dva_core.train import cli
 from dva_core.train.faces import read_faces
@@ -34,6 +36,16 @@ def test_all_steps_make_a_bundle(shared, tmp_path, monkeypatch):
     assert model.config["attributes"] and model.image_size == 16
     figures = json.loads((run / "bundle.json").read_text())
     assert figures["bytes"] == (tmp_path / "made.safetensors").stat().st_size
+    identity = model.attributes.identity
+    cosines = torch.nn.functional.cosine_similarity(identity.direction, identity.weight)
+    assert identity.direction.isfinite().all() and (cosines > 0).all()
+
+    for name in ("landmarks", "identity", "detector"):
+        (run / f"{name}.safetensors").unlink()
+    again = ["bundle", *common, "--start", str(tmp_path / "made.safetensors"), "-o", str(tmp_path / "again.safetensors")]
+    assert cli.main(again) == 0
+    parts = [read_bundle(tmp_path / f"{name}.safetensors").tensors for name in ("made", "again")]
+    assert all(torch.equal(value, parts[1][key]) for key, value in parts[0].items() if not key.startswith("attributes."))
 
 
 def test_a_step_out_of_order_says_what_is_missing(shared, tmp_path):

@@ -44,7 +44,11 @@ class Attribute:
 
 @dataclass(frozen=True)
 class AttributeSet:
-    """The attributes of a model with their tensors: `weight` [K, D], `mean` [D], `std` [D] of the identity, `shift` [M, D_motion]."""
+    """The attributes of a model with their tensors.
+
+    identity: `weight` [K, D] of the classifiers, `mean` [D], `std` [D]; `direction` [K, D] where edits do not go along the weights
+    (train/response.py); motion: `shift` [M, D_motion].
+    """
 
     entries: tuple[Attribute, ...]
     tensors: Mapping[str, np.ndarray]
@@ -80,11 +84,16 @@ class AttributeSet:
         return {self[name].name: check_scale(self[name], parse_scale(scale, name)) for name, scale in scales.items()}
 
     def step(self, name: str) -> np.ndarray:
-        """[D], the step of the standardised identity at scale 1: sqrt(D) w / |w|."""
-        w = self.weight(name)
+        """[D], the step of the standardised identity at scale 1: sqrt(D) w / |w|, with w the direction."""
+        w = self.direction(name)
         return math.sqrt(len(w)) * w / np.linalg.norm(w)
 
+    def direction(self, name: str) -> np.ndarray:
+        """[D], where an edit goes: the model's own direction where it has one, else the classifier's weight, as in the paper."""
+        return self.tensors.get("identity.direction", self.tensors["identity.weight"])[self[name].index]
+
     def weight(self, name: str) -> np.ndarray:
+        """[D], the classifier's weight on the standardised identity."""
         return self.tensors["identity.weight"][self[name].index]
 
     def shift(self, name: str) -> np.ndarray:
@@ -116,7 +125,7 @@ def edit_identity(z_id: np.ndarray, attributes: AttributeSet, scales: Mapping[st
         moved = (z - mean) / std + sum(scale * attributes.step(name) for name, scale in scales.items())
         moved = moved * std + mean
     else:
-        moved = z + sum(scale * math.sqrt(len(z)) * attributes.weight(name) for name, scale in scales.items())
+        moved = z + sum(scale * math.sqrt(len(z)) * attributes.direction(name) for name, scale in scales.items())
     return (moved / np.linalg.norm(moved)).astype(np.float32)
 
 
@@ -127,8 +136,8 @@ def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -
     """
     if normalize:
         return attributes.tensors["identity.std"].reshape(-1) * attributes.step(name)
-    weight = attributes.weight(name)
-    return math.sqrt(len(weight)) * weight
+    direction = attributes.direction(name)
+    return math.sqrt(len(direction)) * direction
 
 
 def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, Any], normalize: bool = True) -> Decomposition:

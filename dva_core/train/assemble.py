@@ -17,8 +17,8 @@ from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import folded
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
+from dva_core.train.response import shown_directions
 from dva_core.train.state import export, read_facts
-from dva_core.train.tone import tone_gradients, without_tone
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
@@ -34,14 +34,20 @@ Use it on footage of people who agree to it.
 """
 
 
-def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", training: str = "") -> BundleInfo:
-    """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors."""
+def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", training: str = "", start: Path | None = None) -> BundleInfo:
+    """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
+
+    Networks that the folder lacks are those of the bundle `start`.
+    """
     run = Path(run)
+    begun = read_bundle(start).tensors if start else {}
     config, ema = export(run / "diffusion" / "state.safetensors")
     tensors: dict[str, Tensor] = {f"noise_predictor.{k[5:]}": v for k, v in ema.items() if k.startswith("unet.")}
     networks = {}
     for prefix, name in (("identity_encoder", "identity"), ("motion_encoder", "landmarks"), ("detector", "detector")):
-        state = load_file(str(run / f"{name}.safetensors"))
+        file = run / f"{name}.safetensors"
+        own = {k.removeprefix(f"{prefix}."): v.float() for k, v in begun.items() if k.startswith(f"{prefix}.")}
+        state = load_file(str(file)) if file.is_file() or not own else own
         tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
@@ -53,7 +59,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    free_of_tone(tensors, config, faces.pictures, z_id.std(0))
+    add_shown_directions(tensors, config, faces.pictures)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
@@ -93,14 +99,17 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     )
 
 
-def free_of_tone(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, std: np.ndarray) -> None:
-    """Takes the face's colour out of the identity's attribute directions in `tensors`, as the finished model shows it (see tone)."""
-    if (weight := tensors.get("attributes.identity.weight")) is None:
+def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray) -> None:
+    """Adds to `tensors` the identity attributes' directions as the finished model shows them (see response)."""
+    if "attributes.identity.weight" not in tensors:
         return
     model = build_empty(config)
     model.load_state_dict(tensors)
-    gradients = tone_gradients(model.float().requires_grad_(False).eval(), pictures) * std  # the weights step in standardised space
-    tensors["attributes.identity.weight"] = torch.from_numpy(np.float32(without_tone(weight.double().numpy(), gradients)))
+    entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])
+    weight, std = (tensors[f"attributes.identity.{name}"].double().numpy() for name in ("weight", "std"))
+    found = shown_directions(model.float().requires_grad_(False).eval(), [e["name"] for e in entries], weight, std, pictures)
+    config["identity_directions"] = True
+    tensors["attributes.identity.direction"] = torch.from_numpy(np.float32(found))
 
 
 def read_figures(run: Path) -> dict:

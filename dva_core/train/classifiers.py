@@ -192,7 +192,7 @@ def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence
     return write_bundle(
         out,
         tensors,
-        {**bundle.config, "attributes": [*entries, *motion]},
+        {**bundle.config, "attributes": [*entries, *motion], "identity_directions": False},  # those were of other classifiers
         licence=text("licence", ""),
         source=text("source", ""),
         model_card=text("model_card", "") + "\nAttribute classifiers trained anew with `train attributes`.",

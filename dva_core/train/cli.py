@@ -56,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--morphs", type=int, default=2600, help="how many people to blend from two (default: 2600)")
         if name == "starter":
             diffusion_command.add_start(sub)
+        if name == "bundle":
+            sub.add_argument("--start", metavar="BUNDLE", help="bundle or known name, whose networks to take where RUN has none of its own")
         if name in ("bundle", "starter"):
             sub.add_argument("-o", "--out", type=Path, required=True, help="the bundle to write (.safetensors)")
             sub.add_argument("--precision", choices=("fp16", "fp32"), default="fp16")
@@ -112,8 +114,10 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
 
 
 def write_starter(args: argparse.Namespace, faces) -> dict:
+    from dva_core.bundle import resolve_model
     from dva_core.train.assemble import assemble, read_figures
 
     training = "; ".join(f"{name} {figures}" for name, figures in read_figures(args.run).items())
-    info = assemble(args.run, faces, args.out, precision=args.precision, training=training)
+    start = resolve_model(args.start) if args.start else None
+    info = assemble(args.run, faces, args.out, precision=args.precision, training=training, start=start)
     return {"bundle": str(info.path), "bytes": info.size_bytes, "parameters": info.parameters, "attributes": list(info.attributes)}
