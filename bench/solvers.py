@@ -63,8 +63,8 @@ class Setting:
 def usual_settings(powers: Sequence[float]) -> list[Setting]:
     """The grid of the table: what can be used with all T, with and without clamp at few; the rest for comparison."""
     first = [Setting("ddim", steps) for steps in (*STEPS, 30)]
-    search = [Setting("angle2", steps, power) for power in (1.2, 1.3, 1.4, 1.6, 1.8) for steps in (10, 15)]
-    grid = [Setting(solver, steps, power) for solver in ("angle2", "order2", "ddim") for power in powers for steps in STEPS]
+    search = [Setting(way, steps, p) for way in ("angle2", "angle2c") for p in (1.2, 1.4, 1.6, 1.7, 1.8) for steps in (10, 15)]
+    grid = [Setting(solver, steps, power) for solver in ("angle2", "angle2c", "order2", "ddim") for power in powers for steps in STEPS]
     bare = [Setting(solver, steps, power, False) for solver in ("angle2", "order2", "ddim") for power in powers for steps in (10, 15, 20)]
     high = [Setting(solver, steps, power) for solver in ("order3", "dpmpp2m", "fixed-point") for power in powers for steps in FEW]
     pairs = [Setting(solver, steps, 1.0, clamp) for solver in ("o-belm", "bdia") for clamp in (True, False) for steps in FEW]

@@ -46,7 +46,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     networks = {}
     for prefix, name in (("identity_encoder", "identity"), ("motion_encoder", "landmarks"), ("detector", "detector")):
         file = run / f"{name}.safetensors"
-        own = {k.removeprefix(f"{prefix}."): v.float() for k, v in begun.items() if k.startswith(f"{prefix}.")}
+        own = {k.removeprefix(f"{prefix}."): v for k, v in begun.items() if k.startswith(f"{prefix}.")}
         state = load_file(str(file)) if file.is_file() or not own else own
         tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
         networks[prefix] = build_network(config[prefix]).eval()

@@ -5,9 +5,10 @@ makes of a step along it is another matter: most of it may be a darker or redder
 (men's are darker), and little of it the attribute. The model itself tells, by gradients through the image that it estimates from a noisy
 picture: of the face's mean colour, and of each classifier's verdict on the estimated face, pasted and encoded anew.
 
-So a direction is the mean of two: the classifier's weight, and the step by which the picture earns the verdict soonest, both without what
-changes the colour and, for sex and age, each other's verdict. Shifts of the motion are left as they are: taking colour out of a smile
-bends it.
+So a direction is a mean of two: the classifier's weight, and the step by which the picture earns the verdict soonest, both without what
+changes the colour and, for sex and age, each other's verdict. Of the second it has SHARE: none, and a beard is a shade; much, and the
+picture shows what convinces the encoder rather than people (docs/training_runs.md). Shifts of the motion are left as they are: taking
+colour out of a smile bends it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dva_core.networks.hull import hull_mask
 
 TIMESTEPS = (300, 500, 700, 900)
 PICTURES = 32
+SHARE = 0.2
 APART = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direction must not show besides
 
 
@@ -96,5 +98,6 @@ def shown_directions(model, names: Sequence[str], weights: np.ndarray, std: np.n
         others = [verdicts[[names.index(other)]] for other in APART.get(name, ()) if other in names]
         both = without(np.stack([weight, verdict]), np.concatenate([tone, *others]))
         norms = np.linalg.norm(both, axis=1, keepdims=True)
-        directions.append((both / np.where(norms == 0, 1, norms)).mean(0))  # an untrained model shows nothing: then the weight alone
+        own, earned = both / np.where(norms == 0, 1, norms)  # an untrained model shows nothing: then the weight alone
+        directions.append((1 - SHARE) * own + SHARE * earned)
     return np.stack(directions)
