@@ -65,8 +65,8 @@ class EncodeDecomposed(io.ComfyNode):
                     options=list(CLIP_SOLVERS),
                     default=SOLVER,
                     display_name="solver",
-                    tooltip="How the diffusion equation is solved. ddim is the paper's; angle2 needs the fewest steps; angle2c corrects each "
-                    "of them, for edits a little nearer and a rebuilt face a little further; order2 needs about twice as many. "
+                    tooltip="How the diffusion equation is solved. ddim is the paper's; angle2 needs the fewest steps; angle2c corrects "
+                    "each of them, for edits a little nearer and a rebuilt face a little further; order2 needs about twice as many. "
                     "fixed-point undoes ddim's own steps at twice their cost.",
                 ),
                 io.Combo.Input(
