@@ -29,7 +29,7 @@ from dva_core.edit import apply_attributes
 from dva_core.finder import to_images
 from dva_core.hosts.evaluators import Compiled, Cores
 from dva_core.hosts.plain import PlainHost
-from dva_core.loader import choose_dtype
+from dva_core.loader import AUTO, choose_dtype
 from dva_core.pipeline import decode, encode, shrink, solve, usual_batch
 from dva_core.progress import Stopwatch
 
@@ -135,17 +135,19 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
 
     device, size, batch = model.host.device, model.image_size, usual_batch(model)
     x, z, one = (a.to(device) for a in (torch.randn(batch, 3, size, size), torch.randn(batch, model.face_dim), torch.full((1,), 500)))
-    network, plain = model.noise_predictor, copy.deepcopy(model.noise_predictor).to(memory_format=torch.contiguous_format)
+    network, fast = model.noise_predictor, model.host.dtype
+    plain, wide = copy.deepcopy(network).to(memory_format=torch.contiguous_format), copy.deepcopy(network).float()
+    widest = copy.deepcopy(plain).float()
 
     def run(count: int = batch, evaluate=None, anew: bool = False, network: torch.nn.Module = network) -> Callable[[], object]:
         """One evaluation of the batch, `count` frames at a time; the conditions are ready, or computed `anew`."""
-        evaluate, starts = evaluate or Cores(), range(0, batch, count)
-        faces = [z[i : i + count] if anew else model.face_conditions(z[i : i + count]) for i in starts]
+        evaluate, starts, dtype = evaluate or Cores(), range(0, batch, count), next(network.parameters()).dtype
+        faces = [z[i : i + count] if anew else network.face_conditions(z[i : i + count].to(device, dtype)) for i in starts]
         times = [one.repeat(len(x[i : i + count])) if anew else one.expand(len(x[i : i + count])) for i in starts]
 
         @torch.inference_mode()
         def work() -> None:
-            model.noise_predictor, model.evaluate = network, evaluate
+            model.noise_predictor, model.evaluate, model.host.dtype = network, evaluate, dtype
             for i, t, face in zip(starts, times, faces):
                 model.predict_noise(x[i : i + count], t, face)
 
@@ -157,13 +159,14 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
         "one batch on all cores" if device.type == "cpu" else "": run(evaluate=direct),
         "maps channel after channel (NCHW)": run(network=plain),
         f"batches of {BATCH}": run(count=BATCH),
-        "all off: as the plain method": run(count=BATCH, evaluate=direct, anew=True, network=plain),
+        "in float32" if fast != torch.float32 else "": run(network=wide),
+        "all off: as the plain method": run(count=BATCH, evaluate=direct, anew=True, network=widest),
     }
     works.pop("", None)
     if args.compile:
         works["compiled"] = run(evaluate=Compiled())
     taken = in_turn(works, args.repeats + 2, device)
-    model.noise_predictor, model.evaluate = network, Cores()
+    model.noise_predictor, model.evaluate, model.host.dtype = network, Cores(), fast
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(x[:1].to(model.host.dtype), one, z[:1].to(model.host.dtype))
     flop = counter.get_total_flops()
@@ -173,7 +176,7 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
     table = markdown(["", "evaluations a second", "range", "of all on"], rows)
     page = ["## Each optimisation", f"One evaluation of {batch} frames, {args.repeats + 2} times in turn.", table]
     large = 2048 if device.type == "cpu" else 8192
-    kinds = (torch.float32,) if device.type == "cpu" else (torch.float32, torch.bfloat16)
+    kinds = dict.fromkeys([torch.float32, torch.bfloat16 if device.type == "cuda" else fast])
     peaks = {kind: matrix_rate(device, kind, large) for kind in kinds}
     rows = [[str(kind).removeprefix("torch."), f"{peak / 1e9:.0f}", f"{best * flop / peak:.0%}"] for kind, peak in peaks.items()]
     text = f"An evaluation of one frame is {flop / 1e9:.2f} GFLOP; {best:.1f} of them a second are {best * flop / 1e9:.0f} GFLOP/s."
@@ -227,7 +230,7 @@ def main() -> None:
     parser.add_argument("--config", choices=("starter", "full"), default="starter")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--device")
-    parser.add_argument("--precision", default=None)
+    parser.add_argument("--precision", default=AUTO)
     parser.add_argument("--compile", action="store_true", help="measure the compiled network too (minutes of compiling)")
     parser.add_argument("--frames", type=int, default=24, help="of the comparison with the plain method")
     parser.add_argument("--steps", type=int, help="of that comparison (default encode's)")

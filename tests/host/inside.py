@@ -37,8 +37,8 @@ def arguments(model, frames: int = 3):
 
 @torch.inference_mode()
 def same_numbers_as_without_a_host() -> None:
-    plain, hosted = load_model("starter", device="cpu"), bridge.load("starter")
-    assert hosted.host.dtype == torch.float32 and hosted.fingerprint == plain.fingerprint
+    plain, hosted = load_model("starter", device="cpu", dtype="auto"), bridge.load("starter")
+    assert hosted.host.dtype == plain.host.dtype and hosted.fingerprint == plain.fingerprint
     torch.testing.assert_close(hosted.predict_noise(*arguments(plain)), plain.predict_noise(*arguments(plain)))
     images = torch.rand(2, 3, 128, 128) * 2 - 1
     torch.testing.assert_close(hosted.encode_identity(images), plain.encode_identity(images))
@@ -186,6 +186,13 @@ def a_model_without_a_detector_borrows_the_starters() -> None:
     assert finder.detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
 
 
+def a_processor_computes_in_its_fastest_type_unless_told_otherwise() -> None:
+    with patch("dva_core.loader.fastest_dtype", lambda device: {"cpu": torch.bfloat16}[device.type]):
+        assert bridge.choose_precision() == torch.bfloat16 and bridge.choose_precision("fp32") == torch.float32
+        with patch.object(management, "FORCE_FP32", True):
+            assert bridge.choose_precision() == torch.float32
+
+
 def unknown_precisions_are_refused() -> None:
     try:
         bridge.choose_precision("fp8")
@@ -205,6 +212,7 @@ CHECKS = [
     cancelling_stops_at_the_next_evaluation,
     nothing_is_kept_when_the_model_is_let_go,
     a_model_without_a_detector_borrows_the_starters,
+    a_processor_computes_in_its_fastest_type_unless_told_otherwise,
     unknown_precisions_are_refused,
 ]
 
