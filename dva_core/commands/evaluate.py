@@ -14,9 +14,8 @@ from ..errors import DVAError
 from ..loader import STARTER, load_model
 from ..pipeline import DETAILS, check_steps, encode
 from ..sheet import save_picture
+from ..video import VIDEO_SUFFIXES
 from .terminal import Bars, describe, say, show
-
-VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".m4v")
 
 
 def add_commands(commands) -> None:
@@ -208,7 +207,7 @@ def find_clips(names: Sequence[str]) -> list[Path]:
     """Videos as named, folders replaced by the videos in them; DVAError where there is none."""
     clips: list[Path] = []
     for path in map(Path, names):
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS) if path.is_dir() else [path]
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
         if not found or not found[0].exists():
             raise DVAError(f"There is no video {path}." if not path.is_dir() else f"The folder {path} holds no video; give one that does.")
         clips += found

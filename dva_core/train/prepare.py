@@ -26,11 +26,11 @@ from dva_core.files import replaced
 from dva_core.pipeline import Clip, find_face
 from dva_core.progress import Stopwatch, silent
 from dva_core.train.clips import FrameFolder, Shards, frame_entries
+from dva_core.video import VIDEO_SUFFIXES
 from dva_core.video.images import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
 SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 
 
@@ -86,7 +86,9 @@ def find_videos(sources: Sequence[Path], aligned: bool = False) -> dict[str, Pat
         root = source if source.is_dir() else source.parent
         inside = sorted(source.rglob("*")) if source.is_dir() else [source]
         folders = {path.parent for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()}
-        videos = [] if aligned else [path for path in inside if path.suffix.lower() in VIDEOS or (path == source and path.is_file())]
+        videos = (
+            [] if aligned else [path for path in inside if path.suffix.lower() in VIDEO_SUFFIXES or (path == source and path.is_file())]
+        )
         for path in sorted([*folders, *videos]):
             where = path.relative_to(root) if path != root else Path(root.name)
             name = "_".join((where if path.is_dir() else where.with_suffix("")).parts).replace(".", "_").replace(" ", "_")

@@ -6,7 +6,7 @@ from .color import ColorTags
 from .frame import Frame
 from .info import VideoInfo
 from .output import check_output
-from .reader import VideoReader, open_video
+from .reader import VIDEO_SUFFIXES, VideoReader, open_video
 from .writer import VideoWriter
 
-__all__ = ["ColorTags", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "check_output", "open_video"]
+__all__ = ["VIDEO_SUFFIXES", "ColorTags", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "check_output", "open_video"]

@@ -17,6 +17,9 @@ from .source import VideoFile
 
 log = logging.getLogger(__name__)
 
+# what is taken for a video when a folder is looked through; a file that is named may be called anything
+VIDEO_SUFFIXES = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
+
 
 class VideoReader:
     """Iterates over the frames of a clip, from its start each time; use as a context manager.
