@@ -158,6 +158,6 @@ def test_what_does_not_fit_is_refused(tmp_path, clips, model):
     from dataclasses import replace
 
     finer = replace(other, info=replace(other.info, steps=9))
-    with pytest.raises(DVAError, match=r"2 steps of angle2, power 1\.5 and with 9 steps of angle2, power 1\.5"):
+    with pytest.raises(DVAError, match=r"2 steps of angle2c, power 1\.7 and with 9 steps of angle2c, power 1\.7"):
         apply_switch(clip, model, finer, background=True)
     apply_switch(clip, model, finer, identity=True, motion=True)

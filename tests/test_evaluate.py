@@ -159,7 +159,7 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
     reconstruction = json.loads((tmp_path / "out" / "reconstruction.json").read_text())
     assert reconstruction["rows"][0]["clip"] == "a" and "Timesteps by the power 2 for ddim; clamp on." in reconstruction["notes"]
     for name in ("consistency", "switch"):
-        assert "Timesteps by the power 1.5 for angle2; clamp on." in json.loads((tmp_path / "out" / f"{name}.json").read_text())["notes"]
+        assert "Timesteps by the power 1.7 for angle2c; clamp on." in json.loads((tmp_path / "out" / f"{name}.json").read_text())["notes"]
 
 
 @pytest.mark.parametrize(

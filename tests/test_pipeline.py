@@ -60,12 +60,12 @@ def test_what_is_encoded_is_what_the_model_says_of_the_crops(clip, model, video)
     np.testing.assert_array_equal(clip.masks[:], model.face_mask(images)[:, 0])
     z_face = model.fuse(torch.from_numpy(clip.z_id), torch.from_numpy(clip.z_motion[:]))
     x_0 = images.reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
-    x_T = solvers.invert(model, x_0, z_face, STEPS, "angle2")
+    x_T = solvers.invert(model, x_0, z_face, STEPS, "angle2c")
     np.testing.assert_allclose(clip.x_T[:], x_T, atol=5e-3)
-    rebuilt = solvers.sample(model, torch.from_numpy(clip.x_T[:]).float(), z_face, STEPS, "angle2")  # from the noise maps as stored
+    rebuilt = solvers.sample(model, torch.from_numpy(clip.x_T[:]).float(), z_face, STEPS, "angle2c")  # from the noise maps as stored
     np.testing.assert_allclose(clip.rebuilt[:], rebuilt, atol=1e-3)
     assert clip.info.frames == clip.faces == 6 and clip.info.rate == 25 and clip.info.track["found"] == 6
-    assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "angle2")
+    assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "angle2c")
 
 
 def test_timesteps_by_a_power_and_no_clamp(clip, model, video):

@@ -221,7 +221,7 @@ def test_without_a_power_the_timesteps_are_those_that_suit_the_solver(x_0, solve
 def test_the_usual_way_is_what_encode_takes():
     for function in (solvers.invert, solvers.sample, encode):
         usual = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
-        assert (usual["steps"], usual["solver"], usual["power"]) == (10, "angle2", None)
+        assert (usual["steps"], usual["solver"], usual["power"]) == (10, "angle2c", None)
 
 
 def test_an_unknown_solver_is_named(x_0):

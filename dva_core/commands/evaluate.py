@@ -25,7 +25,7 @@ def add_commands(commands) -> None:
     reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: clips rebuilt from their decomposition")
     add_clips(reconstruction)
     reconstruction.add_argument("--steps", type=int, nargs="+", default=[20, 100], metavar="N")
-    reconstruction.add_argument("--solver", nargs="+", default=["ddim", "angle2"], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
+    reconstruction.add_argument("--solver", nargs="+", default=["ddim", SOLVER], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
     reconstruction.set_defaults(run=run_reconstruction)
 
     consistency = kinds.add_parser("consistency", help="table 2 of the paper: edits over time, and their flicker")

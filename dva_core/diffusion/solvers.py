@@ -46,7 +46,7 @@ SOLVERS: dict[str, Solver] = {
     "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
-STEPS, SOLVER = 10, "angle2"  # unless told otherwise; docs/solvers.md says why
+STEPS, SOLVER = 10, "angle2c"  # unless told otherwise; docs/solvers.md says why
 CLIP_SOLVERS = (
     "ddim",
     "order2",

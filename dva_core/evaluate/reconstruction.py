@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..decomposition import Decomposition
+from ..diffusion.solvers import SOLVER
 from ..finder import to_images
 from ..pipeline import encode, shrink
 from . import metrics, paper
@@ -25,7 +26,7 @@ def evaluate_reconstruction(
     model,
     *,
     steps: Sequence[int] = (20, 100),
-    solvers: Sequence[str] = ("ddim", "angle2"),
+    solvers: Sequence[str] = ("ddim", SOLVER),
     lpips=None,
     **encoding: Any,
 ) -> Table:

@@ -19,7 +19,7 @@ COLUMN, ROW = 380, 880  # a row is as high as Decode DDIM with its player and th
 
 ENCODE = {
     "steps": 10,
-    "solver": "angle2",
+    "solver": "angle2c",
     "face": "largest",
     "face_x": 0.5,
     "face_y": 0.5,
