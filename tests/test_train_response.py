@@ -77,5 +77,7 @@ def test_directions_are_between_weight_and_verdict_and_show_neither_colour_nor_e
     np.testing.assert_allclose(found @ (tone * std).T, 0, atol=1e-9)
     assert APART["Male"] == ("Young",) and abs(found[1] @ (verdicts[2] * std)) < 1e-9 and abs(found[2] @ (verdicts[1] * std)) < 1e-9
     assert abs(found[0] @ (verdicts[1] * std)) > 1e-3  # a beard may show what it likes
-    for direction, weight, slope in zip(found, weights, verdicts * std):
-        assert direction @ weight > 0 and direction @ slope > 0
+    parts = np.stack([weights[0], verdicts[0] * std])
+    weight, slope = parts - parts @ np.linalg.pinv(tone * std) @ (tone * std)
+    expected = 0.8 * weight / np.linalg.norm(weight) + 0.2 * slope / np.linalg.norm(slope)
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
