@@ -45,6 +45,7 @@ def test_all_steps_make_a_bundle(shared, tmp_path, monkeypatch):
     again = ["bundle", *common, "--start", str(tmp_path / "made.safetensors"), "-o", str(tmp_path / "again.safetensors")]
     assert cli.main(again) == 0
     parts = [read_bundle(tmp_path / f"{name}.safetensors").tensors for name in ("made", "again")]
+    assert "made.safetensors" not in read_bundle(tmp_path / "again.safetensors").metadata["model_card"]
     assert all(torch.equal(value, parts[1][key]) for key, value in parts[0].items() if not key.startswith("attributes."))
 
 

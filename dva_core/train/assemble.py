@@ -113,5 +113,6 @@ def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.
 
 
 def read_figures(run: Path) -> dict:
-    """What the parts' trainings reported, name -> figures."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(run).glob("*.json"))}
+    """What the parts' trainings reported, name -> figures; not what an earlier bundle of the run did."""
+    files = [path for path in sorted(Path(run).glob("*.json")) if path.stem != "bundle"]
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
