@@ -82,9 +82,9 @@ def test_patches_heads_and_gradients():
     assert network(x_t.bfloat16(), t, z_face).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "atol", "rtol"), [(torch.float32, 1e-5, 1e-4), (torch.bfloat16, 4e-2, 2e-2)])
 @pytest.mark.parametrize(("channels", "size"), [(32, 8), (96, 16), (20, 5)])
-def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, tolerance):
+def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol):
     norm = torch.nn.GroupNorm(math.gcd(32, channels), channels).requires_grad_(False)
     for parameter in (norm.weight, norm.bias):
         torch.nn.init.normal_(parameter)
@@ -93,7 +93,7 @@ def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, tolerance)
     with torch.no_grad():
         got = normalised(norm.to(dtype), x.to(dtype))
     assert got.dtype == dtype
-    torch.testing.assert_close(got.float(), expected, atol=2 * tolerance, rtol=tolerance)
+    torch.testing.assert_close(got.float(), expected, atol=atol, rtol=rtol)
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 

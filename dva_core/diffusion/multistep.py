@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from math import acos, cos, exp, log, sin, sqrt
 from typing import NamedTuple
 
@@ -112,42 +113,32 @@ def beyond_ddim(at: Point, other: Point, to: float) -> Tensor:
     return added + (e * cos(to) - sin(to) + sin(a)) / turn * (other.x_0 - at.x_0)
 
 
-def angle2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """Second order in the angle: d x / d phi = cos phi eps - sin phi x_0, integrated with x_0 and eps going on as straight lines."""
-    before = None
-    for i, (t, now, then) in enumerate(path):
-        here = Point(angle(now), *estimate(model, x, t, now, z_face, clamp))
-        x = step(here.x_0, here.eps, then)
-        if before is not None:
-            x = x + beyond_ddim(here, before, angle(then))
-        before = here
-        if clamp and then == 1:
-            x = x.clamp(-1, 1)
-        if callback is not None:
-            callback(i + 1, len(path), x)
-    return x
+def angle2(
+    model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None, corrected: bool = False
+) -> Tensor:
+    """Second order in the angle: d x / d phi = cos phi eps - sin phi x_0, integrated with x_0 and eps going on as straight lines.
 
-
-def angle2c(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """`angle2` with each step corrected by what is found at its end, at no evaluation more.
-
-    A step goes PREDICTED of the way from DDIM's to angle2's, the last, which nothing corrects, all of it. The evaluation where it
-    arrives gives the lines' other end, with which the step is taken again; x_0 and eps are not evaluated anew there (a
-    predictor-corrector in the mode PEC, Hairer et al. 1993, sec. III.1; the same idea as UniC, Zhao et al. 2023). The correction makes
-    it second order whatever the predictor.
+    `corrected`: the evaluation where a step arrives gives the lines' other end, with which the step is taken again; x_0 and eps are not
+    evaluated anew there (a predictor-corrector in the mode PEC, Hairer et al. 1993, sec. III.1; the same idea as UniC, Zhao et al. 2023).
+    The correction makes it second order whatever the predictor, so a step goes only PREDICTED of the way from DDIM's to the lines' end, but
+    for the last, which nothing corrects.
     """
     before = None
     for i, (t, now, then) in enumerate(path):
         here = Point(angle(now), *estimate(model, x, t, now, z_face, clamp))
-        if before is not None:
+        if corrected and before is not None:
             x = step(before.x_0, before.eps, now) + beyond_ddim(before, here, here.phi)
             here = here._replace(eps=(x - cos(here.phi) * here.x_0) / sin(here.phi))
         x = step(here.x_0, here.eps, then)
         if before is not None:
-            x = x + (PREDICTED if i + 1 < len(path) else 1) * beyond_ddim(here, before, angle(then))
+            share = PREDICTED if corrected and i + 1 < len(path) else 1
+            x = x + share * beyond_ddim(here, before, angle(then))
         before = here
         if clamp and then == 1:
             x = x.clamp(-1, 1)
         if callback is not None:
             callback(i + 1, len(path), x)
     return x
+
+
+angle2c = partial(angle2, corrected=True)
