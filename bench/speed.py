@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import torch
 from lengths import by_length
 from plain import BATCH, PlainMethod
-from timing import in_turn, markdown, matrix_rate, median, seconds, spread
+from timing import in_turn, markdown, matrix_rate, median, spread
 
 from dva_core import load_model
 from dva_core.autoencoder import DiffusionVideoAutoencoder
@@ -108,11 +108,12 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "first": frames.ours(model, info, "encode edit"),
         "further": frames.ours(model, info, "edit"),
     }
-    taken = {name: [s / n for s in found] for name, found in in_turn(works, args.repeats, device, warm=False).items()}
-    taken["plain100"] = [seconds(by_plain(args.plain_steps, few), device) / few]
+    works["plain100"] = by_plain(args.plain_steps, few)
+    frames_of = {name: few if name == "plain100" else n for name in works}
+    taken = {name: [s / frames_of[name] for s in found] for name, found in in_turn(works, args.repeats, device, warm=False).items()}
     names = {
         "plain": f"plain method, T = {info.steps}",
-        "plain100": f"plain method, T = {args.plain_steps} ({few} frames, once)",
+        "plain100": f"plain method, T = {args.plain_steps} ({few} frames)",
         "first": f"encode and decode, {info.steps} steps",
         "further": f"a further edit, {info.steps} steps",
     }

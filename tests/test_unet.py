@@ -84,17 +84,36 @@ def test_patches_heads_and_gradients():
 
 @pytest.mark.parametrize(("dtype", "atol", "rtol"), [(torch.float32, 1e-5, 1e-4), (torch.bfloat16, 4e-2, 2e-2)])
 @pytest.mark.parametrize(("channels", "size"), [(32, 8), (96, 16), (20, 5)])
-def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol):
+@pytest.mark.parametrize("conditions", [0, 1, 3])
+def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol, conditions):
     norm = torch.nn.GroupNorm(math.gcd(32, channels), channels).requires_grad_(False)
     for parameter in (norm.weight, norm.bias):
         torch.nn.init.normal_(parameter)
     x = (5 + 3 * torch.randn(3, channels, size, size)).to(memory_format=torch.channels_last)
     norm.forward, expected = pytest.fail, torch.nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias)
+    condition = torch.rand(conditions, 2 * channels) if conditions else None
+    if conditions:
+        expected = expected * (1 + condition[:, :channels, None, None]) + condition[:, channels:, None, None]
+    given = x.to(dtype, copy=True)
     with torch.no_grad():
-        got = normalised(norm.to(dtype), x.to(dtype))
+        got = normalised(norm.to(dtype), given, condition.to(dtype) if conditions else None)
     assert got.dtype == dtype
-    torch.testing.assert_close(got.float(), expected, atol=atol, rtol=rtol)
+    torch.testing.assert_close(got.float(), expected, atol=(1 + bool(conditions)) * atol, rtol=rtol)
+    assert torch.equal(given, x.to(dtype)), "the map is needed again, beside the block"
     assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_memory_used_again_changes_nothing(shared, memory_format):
+    """Where no gradient is wanted, maps are overwritten: by none that is still needed, nor what was handed in."""
+    network = tiny_unet(shared).to(memory_format=memory_format)
+    inputs = [torch.randn(2, 3, 32, 32).to(memory_format=memory_format), torch.full((2,), 400), torch.randn(2, 64)]
+    conditions = network.face_conditions(inputs[2])
+    expected, kept = network(*inputs), [value.clone() for value in (*inputs, *conditions)]
+    with torch.inference_mode():
+        for face in (inputs[2], conditions):
+            torch.testing.assert_close(network(*inputs[:2], face), expected, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(value, before) for value, before in zip((*inputs, *conditions), kept))
 
 
 def test_conditions_are_computed_once_and_change_nothing(shared):

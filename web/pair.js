@@ -4,17 +4,19 @@ import { el } from "./dom.js";
 
 const USUAL_RATE = 25;
 
-/** Plays `after` (which has the sound) with `before` beside it; `onTick()` whenever something to be shown has changed. */
+/** Plays `after` (which has the sound) with `before` beside it; `onTick()` whenever something to be shown has changed. `playing` is what is wanted. */
 export class Pair {
   constructor(onTick, onFail) {
     const make = (name) => el("video", { class: name, playsinline: "", preload: "auto" });
-    Object.assign(this, { after: make("dva-after"), before: make("dva-before"), rate: USUAL_RATE, loop: true, onTick });
+    Object.assign(this, { after: make("dva-after"), before: make("dva-before"), rate: USUAL_RATE, loop: true, playing: false, onTick });
     this.before.muted = true;
     for (const video of [this.before, this.after]) {
       video.addEventListener("error", () => video.getAttribute("src") && onFail());
       video.addEventListener("loadeddata", onTick);
     }
-    this.after.addEventListener("ended", () => this.loop && (this.seek(0), this.play()));
+    // the browser pauses by itself: at the end, shortly before "ended", and for reasons of its own
+    this.after.addEventListener("pause", () => this.after.paused && !this.after.ended && (this.playing = false));
+    this.after.addEventListener("ended", () => (this.playing && this.loop ? (this.seek(0), this.play()) : (this.playing = false)));
     for (const event of ["play", "pause", "seeked", "timeupdate", "ended"]) this.after.addEventListener(event, () => (this.follow(), onTick()));
   }
 
@@ -27,6 +29,7 @@ export class Pair {
 
   /** Lets the browser forget both files and their decoders. */
   release() {
+    this.playing = false;
     for (const video of [this.before, this.after]) {
       video.pause();
       video.removeAttribute("src");
@@ -51,15 +54,19 @@ export class Pair {
   }
 
   play() {
+    this.playing = true;
+    this.onTick();
     if (this.after.ended) this.seek(0);
     this.before.currentTime = this.after.currentTime;
-    return Promise.all([this.before.play(), this.after.play()]).catch(() => this.pause()); // the browser may refuse sound
+    return Promise.all([this.before.play(), this.after.play()]).catch((error) => error.name !== "AbortError" && this.pause()); // the browser may refuse sound
   }
 
   pause() {
+    this.playing = false;
     this.before.pause();
     this.after.pause();
     this.before.currentTime = this.after.currentTime;
+    this.onTick();
   }
 
   seek(seconds) {

@@ -34,7 +34,7 @@ class Player {
     this.divider = el("div", { class: "dva-divider", role: "slider", tabindex: "0", "aria-label": text("player.divider"), "aria-valuemin": 0, "aria-valuemax": 100 });
     const tags = ["before", "after"].map((side) => el("span", { class: `dva-tag dva-tag-${side}`, text: text(`player.${side}`) }));
     this.stage = el("div", { class: "dva-stage" }, this.pair.before, this.pair.after, ...tags, this.divider);
-    this.playing = button("", text("player.play"), () => (this.pair.after.paused ? this.pair.play() : this.pair.pause()), { class: "dva-button dva-play" });
+    this.playing = button("", text("player.play"), () => (this.pair.playing ? this.pair.pause() : this.pair.play()), { class: "dva-button dva-play" });
     const back = button("", text("player.back"), () => this.pair.step(-1), { class: "dva-button dva-step-back" });
     const next = button("", text("player.next"), () => this.pair.step(1), { class: "dva-button dva-step" });
     this.loop = button("", text("player.loop"), () => ((this.pair.loop = !this.pair.loop), this.tick()), { class: "dva-button dva-loop" });
@@ -157,9 +157,8 @@ class Player {
 
   tick() {
     const { pair } = this;
-    const paused = pair.after.paused;
-    this.playing.replaceChildren(icon(paused ? ICONS.play : ICONS.pause));
-    this.playing.title = text(paused ? "player.play" : "player.pause");
+    this.playing.replaceChildren(icon(pair.playing ? ICONS.pause : ICONS.play));
+    this.playing.title = text(pair.playing ? "player.pause" : "player.play");
     this.playing.setAttribute("aria-label", this.playing.title);
     this.loop.setAttribute("aria-pressed", String(pair.loop));
     this.mute.setAttribute("aria-pressed", String(!pair.after.muted));

@@ -92,6 +92,26 @@ def test_divider_time_and_release(player):
     assert not player.do(OWN_PREVIEW), "the page's own preview is beside it"
 
 
+def test_a_pause_at_the_very_end_holds(player):
+    """The browser has paused the video already, and says only then that it has ended."""
+    tab = player.tab
+    tab.locator(".dva-play").click()
+    label = tab.locator(".dva-play").get_attribute("aria-label")
+    player.do("""() => {
+        const video = document.querySelector(".dva-player video.dva-after"), button = document.querySelector(".dva-player .dva-play");
+        window.dvaPressed = false;
+        video.addEventListener("pause", () => { window.dvaPressed = video.ended; button.click(); }, {once: true});
+    }""")
+    tab.wait_for_function("window.dvaPressed")
+    tab.wait_for_timeout(500)
+    assert player.do(STATE)["paused"] and tab.locator(".dva-play").get_attribute("aria-label") != label
+    tab.locator(".dva-play").click()
+    tab.wait_for_function(f"!({STATE})().paused")
+    player.do("() => { const play = document.querySelector('.dva-player .dva-play'); play.click(); play.click(); }")
+    tab.wait_for_timeout(300)
+    assert not player.do(STATE)["paused"], "the pause that was taken back"
+
+
 def test_videos_are_let_go(player):
     """By the next result, and with the node; without a comparison the page shows its own preview."""
     first = player.do(STATE)["src"]
