@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 # the same examples every time, and no clock: the machines that run this are shared
@@ -13,6 +14,12 @@ settings.register_profile("steady", deadline=None, derandomize=True, suppress_he
 settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    """Tests that draw at random draw the same numbers in every run, in whatever order they come."""
+    torch.manual_seed(0)
 
 
 def shared_dir() -> Path:

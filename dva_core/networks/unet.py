@@ -48,7 +48,7 @@ def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> T
     """
     small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
     plain = type(norm) is nn.GroupNorm and x.device.type == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
-    if not (small and plain) or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not (small and plain and may_overwrite()):
         return norm(x) if condition is None else scale_shift(norm(x), condition)
     centred = x - group_mean(x, norm.num_groups)
     gain, bias = torch.rsqrt(group_mean(centred.square(), norm.num_groups) + norm.eps) * per_channel(norm.weight), per_channel(norm.bias)
@@ -82,14 +82,22 @@ def scale_shift(h: Tensor, condition: Tensor) -> Tensor:
     return torch.addcmul(shift, h, 1 + scale, out=spent(h))
 
 
+def may_overwrite() -> bool:
+    """Whether a map that nobody else needs may hold what is made of it: new memory costs a CPU a twentieth of an evaluation.
+
+    Not where a gradient may ask for it; and a compiler sees to it itself.
+    """
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
 def spent(h: Tensor) -> Tensor | None:
-    """h as the place for what is made of it, where no gradient will ask for it: new memory costs a tenth of an evaluation on a CPU."""
-    return None if torch.is_grad_enabled() else h
+    """h, as the place for a result, or None."""
+    return h if may_overwrite() else None
 
 
 def silu(h: Tensor) -> Tensor:
     """SiLU of a map that nobody else needs."""
-    return F.silu(h, inplace=not torch.is_grad_enabled())
+    return F.silu(h, inplace=may_overwrite())
 
 
 class TimeEmbedding(nn.Module):
