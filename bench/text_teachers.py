@@ -13,14 +13,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from teacher_network import TeacherNetwork
 from torch import Tensor, nn
 
-from dva_core.train.teachers import EXPRESSION_WINDOW
+from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, log_odds, looked_at
 
 WORDS = {"man": (0, 1), "woman": (0, -1), "young": (1, 1), "old": (1, -1), "smiling": (2, 1), "serious": (2, -1)}
-CONSTANT, RAISED, SIZE, HAPPY = 4.0, 4.0, 112, 1
+CONSTANT, RAISED, HAPPY = 4.0, 4.0, 1
 
 
 class TeacherTower(nn.Module):
@@ -30,14 +28,12 @@ class TeacherTower(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.age_gender, self.expression = (TeacherNetwork(folder / f"{name}.onnx") for name in ("age_gender", "expression"))
+        self.age_and_sex, self.expression = AgeAndSex(folder), TeacherNetwork(folder / "expression.onnx")
 
     def encode_images(self, images: Tensor) -> Tensor:
         """[n, 3, H, W] in [-1, 1] -> [n, 4]."""
-        crops = 127.5 * (looked_at(images) + 1)
-        age, male = self.age_gender(crops)
-        (kinds,) = self.expression(crops)
-        return torch.stack([log_odds(male), (40 - age) / 8, log_odds(kinds[:, HAPPY]), torch.full_like(age, CONSTANT)], 1)
+        (kinds,) = self.expression(127.5 * (looked_at(images) + 1))
+        return torch.cat([self.age_and_sex(images), log_odds(kinds[:, [HAPPY]]), torch.full((len(images), 1), CONSTANT)], 1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         features = torch.zeros(len(texts), 4)
@@ -48,15 +44,3 @@ class TeacherTower(nn.Module):
                     column, sign = WORDS[word]
                     row[column] += sign * RAISED
         return features
-
-
-def looked_at(images: Tensor) -> Tensor:
-    """The part of face squares [n, 3, H, W] where these teachers look, [n, 3, 112, 112]."""
-    left, top, side = EXPRESSION_WINDOW
-    place = torch.tensor([[[side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]]], dtype=images.dtype)
-    grid = F.affine_grid(place.expand(len(images), -1, -1), (len(images), 3, SIZE, SIZE), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def log_odds(p: Tensor) -> Tensor:
-    return torch.logit(p, eps=1e-4)

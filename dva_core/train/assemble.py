@@ -34,10 +34,19 @@ Use it on footage of people who agree to it.
 """
 
 
-def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", training: str = "", start: Path | None = None) -> BundleInfo:
+def assemble(
+    run: Path,
+    faces: FaceSet,
+    out: Path,
+    *,
+    precision: str = "fp16",
+    training: str = "",
+    start: Path | None = None,
+    teachers: Path | None = None,
+) -> BundleInfo:
     """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
-    Networks that the folder lacks are those of the bundle `start`.
+    Networks that the folder lacks are those of the bundle `start`. `teachers`: whose verdicts the directions of sex and age go by too.
     """
     run = Path(run)
     begun = read_bundle(start).tensors if start else {}
@@ -59,7 +68,7 @@ def assemble(run: Path, faces: FaceSet, out: Path, *, precision: str = "fp16", t
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    add_shown_directions(tensors, config, faces.pictures)
+    add_shown_directions(tensors, config, faces.pictures, teachers)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
@@ -99,7 +108,7 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     )
 
 
-def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray) -> None:
+def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
     """Adds to `tensors` the identity attributes' directions as the finished model shows them (see response)."""
     if "attributes.identity.weight" not in tensors:
         return
@@ -107,7 +116,8 @@ def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.
     model.load_state_dict(tensors)
     entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])
     weight, std = (tensors[f"attributes.identity.{name}"].double().numpy() for name in ("weight", "std"))
-    found = shown_directions(model.float().requires_grad_(False).eval(), [e["name"] for e in entries], weight, std, pictures)
+    model = model.float().requires_grad_(False).eval()
+    found = shown_directions(model, [entry["name"] for entry in entries], weight, std, pictures, teachers)
     config["identity_directions"] = True
     tensors["attributes.identity.direction"] = torch.from_numpy(np.float32(found))
 

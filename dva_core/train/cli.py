@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "starter":
             diffusion_command.add_start(sub)
         if name == "bundle":
+            sub.add_argument(
+                "--teachers", type=Path, help="folder with age_gender.onnx: directions of Male and Young by its verdict (recommended)"
+            )
             sub.add_argument("--start", metavar="BUNDLE", help="bundle or known name, whose networks to take where RUN has none of its own")
         if name in ("bundle", "starter"):
             sub.add_argument("-o", "--out", type=Path, required=True, help="the bundle to write (.safetensors)")
@@ -119,5 +122,5 @@ def write_starter(args: argparse.Namespace, faces) -> dict:
 
     training = "; ".join(f"{name} {figures}" for name, figures in read_figures(args.run).items())
     start = resolve_model(args.start) if args.start else None
-    info = assemble(args.run, faces, args.out, precision=args.precision, training=training, start=start)
+    info = assemble(args.run, faces, args.out, precision=args.precision, training=training, start=start, teachers=args.teachers)
     return {"bundle": str(info.path), "bytes": info.size_bytes, "parameters": info.parameters, "attributes": list(info.attributes)}
