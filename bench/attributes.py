@@ -5,7 +5,8 @@ python bench/attributes.py CLIP... --model starter --teachers ../shared/data/tea
 A few frames of each clip are encoded once, or read from CLIP.safetensors files. All edits of a frame are decoded in one batch and
 pasted into the source's frame. The teachers know age and sex (age_gender) and the smile (expression); the other attributes
 are scored by the model's own classifier on the edited face. Scores are the median over the frames of a clip. At the end it is told
-on how many clips they are monotone in the scale, and the largest step the wrong way.
+on how many clips they are monotone in the scale, the largest step the wrong way, and for comparison by how much the score of the unedited
+frames changes when the square that is looked at moves by half a pixel of 256.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,16 @@ def at_scale(
     return np.stack(squares), unit(judge.embed(np.stack(squares))), outside
 
 
+def tremor(clip: Decomposition, frames: dict[int, np.ndarray], score: Callable[[np.ndarray], np.ndarray]) -> float:
+    """How far the median score of the unedited frames goes when their squares move by half a pixel, up, down, left or right."""
+
+    def seen(x: float, y: float) -> float:
+        moved = {row: clip.quads[row] + np.abs(np.ptp(clip.quads[row], 0)).max() / 256 * np.float32([x, y]) for row in frames}
+        return float(np.median(score(np.stack([crop_face(frames[row], quad, 256) for row, quad in moved.items()]))))
+
+    return max(abs(seen(x, y) - seen(0, 0)) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
+
+
 def unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
@@ -92,6 +105,7 @@ def main() -> None:
     table = csv.writer(out)
     table.writerow(["clip", "attribute", "score", "scale", "value", "change", "identity_cosine", "tl_id", "tg_id", "changed_outside_mask"])
     wrong: dict[str, list[float]] = {name: [] for name in names}  # the largest step against the direction asked, a clip
+    trembles: dict[str, list[float]] = {name: [] for name in names}
     for path in args.clips:
         clip = (
             Decomposition.load(path) if path.suffix == ".safetensors" else dva_core.encode(path, model, steps=args.steps, every=args.every)
@@ -101,7 +115,9 @@ def main() -> None:
         before = unit(judge.embed(np.stack([crop_face(frames[row], clip.quads[row], 256) for row in rows])))
         for name in names:
             found = {scale: at_scale(clip, model, judge, {name: scale}, frames, masks) for scale in scales}
-            values = {scale: float(np.median(scores(model, attributes, teachers, name, one[0]))) for scale, one in found.items()}
+            score = partial(scores, model, attributes, teachers, name)
+            values = {scale: float(np.median(score(one[0]))) for scale, one in found.items()}
+            trembles[name].append(tremor(clip, frames, score))
             for scale, (_, vectors, outside) in found.items():
                 likeness = [(vectors * before).sum(1).mean(), tl_id(before, vectors), tg_id(before, vectors)]
                 figures = [values[scale], values[scale] - values[0.0], *likeness]
@@ -111,7 +127,9 @@ def main() -> None:
             wrong[name].append(float(-steps.min()))
     for name, found in wrong.items():
         strictly = sum(step <= 0 for step in found)
-        print(f"{name:<22} monotone on {strictly} of {len(found)} clips, largest step the wrong way {max(found):.3f}", file=sys.stderr)
+        told = f"monotone on {strictly} of {len(found)} clips, largest step the wrong way {max(found):.5f}"
+        moves = ", ".join(f"{step:.5f}" for step in trembles[name])
+        print(f"{name:<22} {told}; half a pixel moves the score by {moves}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_importing_is_light():
 
 def test_loading_needs_no_optional_package():
     """The library stands on torch, numpy, safetensors, av, opencv, scipy; what else there is, is imported where used."""
-    optional = ("insightface", "onnxruntime", "open_clip", "torchvision", "skimage", "sklearn", "pytorch_lightning", "comfy")
+    optional = ("insightface", "onnx", "onnxruntime", "open_clip", "torchvision", "skimage", "sklearn", "pytorch_lightning", "comfy")
     code = f"import sys; sys.modules.update(dict.fromkeys({optional!r})); import dva_core; [getattr(dva_core, n) for n in dva_core.__all__]"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
