@@ -15,7 +15,7 @@ from .clips import add_common, open_model
 from .sheets import SheetMaker
 from .terminal import Bars, answer, check_writable, describe, say
 
-EDITS = ({"Young": -0.8}, {"Male": 0.6}, {"Smiling": -0.8}, {"Eyeglasses": 0.8}, {"Beard": 0.8})  # those the model knows, in this order
+EDITS = ({"Young": -0.8}, {"Male": 0.8}, {"Smiling": -0.8}, {"Eyeglasses": 0.8}, {"Beard": 0.8})  # those the model knows, in this order
 SHOWN = 3
 
 
