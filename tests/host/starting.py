@@ -12,7 +12,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1.0  # of this process's own time: the machine may be busy with something else
-NOT_AT_START = {"open_clip", "onnx", "onnxruntime", "insightface", "sklearn", "skimage", "matplotlib", "pandas", "hypothesis", "dva_core.train"}
+NOT_AT_START = {
+    "onnx",
+    "open_clip",
+    "onnxruntime",
+    "insightface",
+    "sklearn",
+    "skimage",
+    "matplotlib",
+    "pandas",
+    "hypothesis",
+    "dva_core.train",
+}
 sys.path.insert(0, str(Path.cwd()))
 
 import utils.install_util  # before a module of the environment takes the name
