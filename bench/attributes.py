@@ -67,10 +67,11 @@ def tremor(clip: Decomposition, frames: dict[int, np.ndarray], score: Callable[[
     """How far the median score of the unedited frames goes when their squares move by half a pixel, up, down, left or right."""
 
     def seen(x: float, y: float) -> float:
-        moved = {row: clip.quads[row] + np.abs(np.ptp(clip.quads[row], 0)).max() / 256 * np.float32([x, y]) for row in frames}
+        moved = {row: clip.quads[row] + np.ptp(clip.quads[row], 0).max() / 256 * np.float32([x, y]) for row in frames}
         return float(np.median(score(np.stack([crop_face(frames[row], quad, 256) for row, quad in moved.items()]))))
 
-    return max(abs(seen(x, y) - seen(0, 0)) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
+    still = seen(0, 0)
+    return max(abs(seen(x, y) - still) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
 
 
 def unit(v: np.ndarray) -> np.ndarray:

@@ -107,8 +107,8 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "plain": by_plain(info.steps, n),
         "first": frames.ours(model, info, "encode edit"),
         "further": frames.ours(model, info, "edit"),
+        "plain100": by_plain(args.plain_steps, few),
     }
-    works["plain100"] = by_plain(args.plain_steps, few)
     frames_of = {name: few if name == "plain100" else n for name in works}
     taken = {name: [s / frames_of[name] for s in found] for name, found in in_turn(works, args.repeats, device, warm=False).items()}
     names = {

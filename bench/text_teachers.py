@@ -28,11 +28,11 @@ class TeacherTower(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.age_and_sex, self.expression = AgeAndSex(folder), TeacherNetwork(folder / "expression.onnx")
+        self.age_and_sex, self.expression = AgeAndSex(folder), TeacherNetwork(folder, "expression")
 
     def encode_images(self, images: Tensor) -> Tensor:
         """[n, 3, H, W] in [-1, 1] -> [n, 4]."""
-        (kinds,) = self.expression(127.5 * (looked_at(images) + 1))
+        (kinds,) = self.expression(looked_at(images))
         return torch.cat([self.age_and_sex(images), log_odds(kinds[:, [HAPPY]]), torch.full((len(images), 1), CONSTANT)], 1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:

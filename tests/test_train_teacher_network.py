@@ -8,6 +8,7 @@ import torch
 from conftest import need_shared
 
 from dva_core.errors import DVAError
+from dva_core.finder import to_images
 from dva_core.train.faces import read_faces
 from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, looked_at
 from dva_core.train.teachers import EXPRESSION_WINDOW, Teachers, window
@@ -20,10 +21,6 @@ def pictures():
     return read_faces(need_shared("data/faces128"), ("faker",)).take(np.arange(8)).pictures
 
 
-def images_of(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 @pytest.mark.parametrize("name", ["age_gender", "expression"])
 def test_the_same_numbers_as_onnxruntime(shared, name):
     ort = pytest.importorskip("onnxruntime")
@@ -31,21 +28,21 @@ def test_the_same_numbers_as_onnxruntime(shared, name):
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = 255 * torch.rand(3, 3, 112, 112)
     with torch.no_grad():
-        found = TeacherNetwork(path)(images)
+        found = TeacherNetwork(path.parent, name)(images)
     for got, wanted in zip(found, session.run(None, {session.get_inputs()[0].name: images.numpy()})):
         np.testing.assert_allclose(got.numpy().reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_it_looks_where_the_teachers_look(pictures):
     wanted = window(pictures, EXPRESSION_WINDOW).astype(np.float32).transpose(0, 3, 1, 2)
-    found = 127.5 * (looked_at(images_of(pictures)).numpy() + 1)
+    found = looked_at(to_images(pictures)).numpy()
     assert np.abs(found - wanted).mean() < 1.5
 
 
 def test_age_and_sex_as_the_teacher_tells_them_and_gradients(shared, pictures):
     pytest.importorskip("onnxruntime")
     age, male = Teachers(shared("data/teachers")).age_male(pictures)
-    images = images_of(pictures).requires_grad_(True)
+    images = to_images(pictures).requires_grad_(True)
     found = AgeAndSex(shared("data/teachers"))(images)
     assert np.abs(found[:, 0].sigmoid().detach().numpy() - male).max() < 0.1
     assert np.abs(40 - 8 * found[:, 1].detach().numpy() - age).max() < 4

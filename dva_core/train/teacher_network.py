@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.errors import DVAError, MissingDependencyError
-from dva_core.train.teachers import EXPRESSION_WINDOW
+from dva_core.errors import MissingDependencyError
+from dva_core.train.teachers import EXPRESSION_WINDOW, teacher_file
 
 SIZE = 112  # pixels that a teacher sees each way
 
@@ -19,13 +19,11 @@ Node = tuple[str, list[str], list[str], dict[str, Any]]  # operation, names of t
 
 
 def read_graph(path: Path) -> tuple[list[Node], dict[str, np.ndarray], list[str]]:
-    """The nodes in order, the weights, the names of the outputs. Raises DVAError, without the package onnx MissingDependencyError."""
+    """The nodes in order, the weights, the names of the outputs. Raises MissingDependencyError without the package onnx."""
     try:
         import onnx
     except ImportError as error:
         raise MissingDependencyError("Gradients of the teachers need onnx: pip install onnx.") from error
-    if not path.is_file():
-        raise DVAError(f"Teacher network {path} is missing: point --teachers at the folder that holds {path.name}.")
     graph = onnx.load(path).graph
 
     def plain(attribute) -> Any:
@@ -80,29 +78,32 @@ OPERATIONS = {
 
 
 class TeacherNetwork(nn.Module):
-    """images float [n, 3, 112, 112] RGB in 0..255 -> what the outputs, and any other value of the graph, are called."""
+    """The teacher called `name` of a folder: images float [n, 3, 112, 112] RGB in 0..255 -> its outputs.
 
-    def __init__(self, path: Path) -> None:
+    Raises DVAError where the file is missing, MissingDependencyError without onnx.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
         super().__init__()
-        self.nodes, weights, self.outputs = read_graph(path)
+        self.nodes, weights, self.outputs = read_graph(teacher_file(folder, name))
         self.weights = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
 
-    def forward(self, images: Tensor, wanted: list[str] | None = None) -> list[Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         values: dict[str, Any] = {"rgb": images, "": None, **self.weights}
         for operation, inputs, outputs, attributes in self.nodes:
             if operation == "Constant":
                 values[outputs[0]] = torch.from_numpy(attributes["value"].copy())
             else:
                 values[outputs[0]] = OPERATIONS[operation](attributes, *(values[name] for name in inputs))
-        return [values[name] for name in wanted or self.outputs]
+        return [values[name] for name in self.outputs]
 
 
 def looked_at(images: Tensor) -> Tensor:
-    """The part of face squares [n, 3, H, W] where the teachers of age, sex and expression look, [n, 3, 112, 112]."""
+    """What the teachers of age, sex and expression see of face squares [n, 3, H, W] in [-1, 1]: [n, 3, 112, 112] in 0..255."""
     left, top, side = EXPRESSION_WINDOW
     place = torch.tensor([[[side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]]], dtype=images.dtype)
     grid = F.affine_grid(place.expand(len(images), -1, -1), (len(images), 3, SIZE, SIZE), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return 127.5 * (F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False) + 1)
 
 
 def log_odds(p: Tensor) -> Tensor:
@@ -119,8 +120,8 @@ class AgeAndSex(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.network = TeacherNetwork(folder / "age_gender.onnx")
+        self.network = TeacherNetwork(folder, "age_gender")
 
     def forward(self, images: Tensor) -> Tensor:
-        age, male = self.network(127.5 * (looked_at(images) + 1))
+        age, male = self.network(looked_at(images))
         return torch.stack([log_odds(male), (40 - age) / 8], 1)

@@ -28,6 +28,14 @@ def window(pictures: np.ndarray, box: tuple[float, float, float], size: int = 11
     return np.stack([cv2.warpAffine(p, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in pictures])
 
 
+def teacher_file(folder: Path, name: str) -> Path:
+    """Where the network called `name` lies; DVAError where it does not."""
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        raise DVAError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
+    return path
+
+
 class Teachers:
     """Identity (MobileFaceNet), 68 landmarks, expression, age and sex; each loaded on first use.
 
@@ -45,9 +53,7 @@ class Teachers:
                 import onnxruntime
             except ImportError as error:
                 raise MissingDependencyError("The teacher networks need onnxruntime: pip install onnxruntime.") from error
-            path = self.folder / f"{name}.onnx"
-            if not path.is_file():
-                raise DVAError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
+            path = teacher_file(self.folder, name)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads
             self._sessions[name] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
