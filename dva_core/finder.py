@@ -16,8 +16,9 @@ from torch import Tensor
 
 from .errors import DVAError
 from .faces.detector import FaceDetector
+from .faces.landmarker import CropLandmarker
 from .faces.select import Select, check_select, reference_embedding
-from .faces.track import SAME_PERSON, CropLandmarker
+from .faces.track import SAME_PERSON
 from .loader import face_tools, load_model
 
 

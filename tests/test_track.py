@@ -10,7 +10,8 @@ import pytest
 
 from dva_core.errors import DVAError
 from dva_core.faces import align
-from dva_core.faces.track import FOUND, INTERPOLATED, MISSING, CropLandmarker, SceneCuts, quad_from_face, track_faces
+from dva_core.faces.landmarker import CropLandmarker
+from dva_core.faces.track import FOUND, INTERPOLATED, MISSING, SceneCuts, track_faces
 from dva_core.faces.types import Face
 
 HEIGHT, WIDTH = 180, 320
@@ -245,32 +246,6 @@ def test_a_scene_that_keeps_moving_wildly_is_not_cut_over_and_over():
     scene = SceneCuts()
     changes = [scene(np.full((36, 64, 3), 100 + 20 * (n % 2), np.uint8)) for n in range(20)]
     assert max(changes[5:]) < 1 <= changes[1]
-
-
-# ---- the landmarker around a network of points
-
-
-def test_crop_landmarker_maps_back_and_averages_the_mirror():
-    size, truth = 64, np.stack([np.linspace(0.2, 0.8, 68), np.linspace(0.3, 0.7, 68)], 1)
-    truth = (truth + (truth * [-1, 1] + [1, 0])[align.MIRROR68]) / 2  # symmetric, as a mirrored face would be
-    seen = []
-
-    def points_fn(crops):
-        seen.append(crops)
-        return np.repeat(truth[None], len(crops), 0) + [[[0.03, 0.0]]]  # a network that errs to the right
-
-    frame = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    face = Face((100, 40, 180, 120), 0.9, np.array([[120, 70], [160, 72], [140, 90], [125, 105], [155, 106]], float))
-    points = CropLandmarker(points_fn, size)(frame, face)
-    off = align.crop_to_frame(truth + [0.03, 0.0], align.quad_from_points5(face.points5))  # the first look sees no mirror image
-    second = align.quad_from_landmarks(off)
-    np.testing.assert_allclose(points, align.crop_to_frame(truth, second), atol=1e-3)
-    assert [len(crops) for crops in seen] == [1, 2] and np.array_equal(seen[1][1], seen[1][0][:, ::-1])
-
-
-def test_a_face_without_points_gets_an_upright_square():
-    quad = quad_from_face(Face((100, 40, 180, 140), 0.9))
-    assert quad[0][1] == quad[3][1] and align.side(quad) == pytest.approx(134) and quad.mean(0)[0] == 140
 
 
 # ---- a real clip

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_landmarks, quad_from_points5, side, smooth_squares
+from dva_core.faces.align import smooth_squares
+from dva_core.faces.landmarker import plausible
 from dva_core.faces.select import SAME_PERSON, Select, at_position, check_select, embed_faces, largest, unit
-from dva_core.faces.types import Face
+from dva_core.faces.types import Face, extent
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def track_faces(
 ) -> FaceTrack:
     """Follow one face through `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order.
 
-    detector.detect(rgb) -> list[Face]; landmarker(rgb, face) -> [68, 2] frame pixels.
+    detector.detect(rgb) -> list[Face]; landmarker(rgb, face) -> [68, 2] frame pixels. Where they have `detect_sized` or `follow`
+    (see FaceDetector, CropLandmarker), a face is followed with these.
     select: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
     embed_fn: aligned crops uint8 [B, 256, 256, 3] -> identity vectors [B, D]. With it a face that comes back after a cut or a long
     absence must be the same person (cosine >= same_person); without it the rule of `select` decides anew.
@@ -133,11 +135,13 @@ class _Follower:
 
     def __init__(self, detector, landmarker, select, max_gap, embed_fn, same_person):
         self.detector, self.landmarker, self.select, self.max_gap, self.same_person = detector, landmarker, select, max_gap, same_person
+        self.follow = getattr(landmarker, "follow", lambda rgb, face, before: landmarker(rgb, face))
         self.identity: np.ndarray | None = None
         self.embed_fn = embed_fn
         if select[0] == "reference":
             self.identity, self.embed_fn = unit(np.asarray(select[1], np.float64)), select[2]
         self.last: Face | None = None
+        self.landmarks: np.ndarray | None = None  # of `last`
         self.gap = self.run = 0  # frames since the face was seen; frames seen in this segment
         self.alone = True  # no other face seen in this scene
         self.most_others = 0
@@ -152,7 +156,7 @@ class _Follower:
             self.gap += 1
             return None, None, False
         self.run = 1 if begins else self.run + 1
-        self.last, self.gap = face, 0
+        self.last, self.landmarks, self.gap = face, landmarks, 0
         if self.identity is None and self.embed_fn is not None and self.run >= CONFIRMED:
             self.identity = embed_faces(rgb, [face], lambda *_: landmarks, self.embed_fn)[0]
         return face, landmarks, begins
@@ -160,7 +164,7 @@ class _Follower:
     def _find(self, rgb: np.ndarray, change: float, look_around: bool) -> tuple[Face | None, np.ndarray | None, bool]:
         if self.last is not None and self.gap == 0 and not look_around:
             face = self._near(rgb, detect_around(self.detector, rgb, self.last.box))
-            landmarks = self._landmarks(rgb, face)
+            landmarks = self._landmarks(rgb, face, self.landmarks)
             if landmarks is not None:
                 return face, landmarks, self._jumped(face, change)
         faces = self.detector.detect(rgb)
@@ -174,9 +178,11 @@ class _Follower:
             return None, None, False
         return face, landmarks, begins or self._jumped(face, change)
 
-    def _landmarks(self, rgb: np.ndarray, face: Face | None) -> np.ndarray | None:
-        landmarks = None if face is None else self.landmarker(rgb, face)
-        return landmarks if landmarks is not None and plausible(landmarks, face.box) else None
+    def _landmarks(self, rgb: np.ndarray, face: Face | None, before: np.ndarray | None = None) -> np.ndarray | None:
+        if face is None:
+            return None
+        landmarks = self.landmarker(rgb, face) if before is None else self.follow(rgb, face, before)
+        return landmarks if plausible(landmarks, face.box) else None
 
     def _near(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
         """The face that continues the track: near the last place and about as large; the identity decides between two."""
@@ -213,11 +219,6 @@ class _Follower:
         self.most_others = max(self.most_others, others)
 
 
-def extent(box: tuple[float, float, float, float]) -> float:
-    """The longer side of a box."""
-    return max(box[2] - box[0], box[3] - box[1])
-
-
 def distance(a: Face, b: Face) -> float:
     """Pixels between the centres of two faces."""
     return float(np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]))
@@ -235,16 +236,6 @@ def continues(last: Face, face: Face, gap: int) -> bool:
     """Whether `face` can be `last`, gap frames later: within 0.6 to 1.2 of its size, and 0.6 to 1.67 as large."""
     reach = min(0.6 + 0.1 * gap, 1.2) * extent(last.box)
     return distance(face, last) < reach and 0.6 < extent(face.box) / max(extent(last.box), 1e-6) < 1 / 0.6
-
-
-def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> bool:
-    """Whether 68 points fit the box they were found in: finite, square about as large, centre inside."""
-    if not np.isfinite(landmarks).all():
-        return False
-    quad = quad_from_landmarks(landmarks)
-    centre, size = quad.mean(0), extent(box)
-    inside = box[0] - 0.2 * size < centre[0] < box[2] + 0.2 * size and box[1] - 0.2 * size < centre[1] < box[3] + 0.2 * size
-    return bool(inside and 0.6 < side(quad) / max(size, 1e-6) < 4)
 
 
 def detect_around(detector, rgb: np.ndarray, box: tuple[float, float, float, float]) -> list[Face]:
@@ -299,36 +290,3 @@ def _assemble(points: list, scores: list, starts: list, max_gap: int, cuts: tupl
         quads[a:b] = smooth_squares(landmarks[a:b])
     scores_kept = np.where(state == FOUND, np.array(scores, np.float32), np.float32(0))
     return FaceTrack(landmarks, state, quads, scores_kept, begins & (state != MISSING), cuts, others)
-
-
-class CropLandmarker:
-    """68 points of one face from a network that sees aligned square crops.
-
-    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first look gives a
-    better square, in which the points are found again: plain and mirrored, of which the mean is taken.
-    """
-
-    def __init__(self, points_fn: Callable[[np.ndarray], np.ndarray], size: int = 128):
-        self.points_fn, self.size = points_fn, size
-
-    def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
-        """Points [68, 2] float32, frame pixels, of the face in a frame uint8 [H, W, 3]."""
-        quad = quad_from_face(face)
-        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size)[None]), np.float64)
-        return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
-
-    def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""
-        crop = crop_face(rgb, quad, self.size)
-        plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
-        mirrored = mirrored[MIRROR68] * [-1, 1] + [1, 0]
-        return crop_to_frame((plain + mirrored) / 2, quad)
-
-
-def quad_from_face(face: Face) -> np.ndarray:
-    """A first square [4, 2]: from the five points, or upright around the box where there are none."""
-    if face.points5 is not None:
-        return quad_from_points5(face.points5)
-    (cx, cy), half = face.centre, 0.67 * extent(face.box)
-    cy -= 0.085 * extent(face.box)
-    return np.array([[cx - half, cy - half], [cx - half, cy + half], [cx + half, cy + half], [cx + half, cy - half]])

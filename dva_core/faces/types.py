@@ -28,3 +28,8 @@ class Face:
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
+
+
+def extent(box: tuple[float, float, float, float]) -> float:
+    """The longer side of a box."""
+    return max(box[2] - box[0], box[3] - box[1])

@@ -1,0 +1,62 @@
+"""68 landmarks from a network that sees square crops: a first look finds the square, a second one the points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_landmarks, quad_from_points5, side
+from dva_core.faces.types import Face, extent
+
+SETTLED = 0.05  # of its side: a square that moves by less on a look was looked at in the right place
+
+
+class CropLandmarker:
+    """68 points of one face from a network that sees aligned square crops.
+
+    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first look gives a
+    better square, in which the points are found again: plain and mirrored, of which the mean is taken.
+    """
+
+    def __init__(self, points_fn: Callable[[np.ndarray], np.ndarray], size: int = 128):
+        self.points_fn, self.size = points_fn, size
+
+    def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
+        """Points [68, 2] float32, frame pixels, of the face in a frame uint8 [H, W, 3]."""
+        quad = quad_from_face(face)
+        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size)[None]), np.float64)
+        return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
+
+    def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
+        """As a call, for a face whose points in the frame before are known: while it hardly moves their square does for a first look."""
+        quad = quad_from_landmarks(before)
+        points = self.in_square(rgb, quad)
+        moved = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()
+        return points.astype(np.float32) if moved < SETTLED * side(quad) else self(rgb, face)
+
+    def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
+        """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""
+        crop = crop_face(rgb, quad, self.size)
+        plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
+        mirrored = mirrored[MIRROR68] * [-1, 1] + [1, 0]
+        return crop_to_frame((plain + mirrored) / 2, quad)
+
+
+def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> bool:
+    """Whether 68 points fit the box they were found in: finite, square about as large, centre inside."""
+    if not np.isfinite(landmarks).all():
+        return False
+    quad = quad_from_landmarks(landmarks)
+    centre, size = quad.mean(0), extent(box)
+    inside = box[0] - 0.2 * size < centre[0] < box[2] + 0.2 * size and box[1] - 0.2 * size < centre[1] < box[3] + 0.2 * size
+    return bool(inside and 0.6 < side(quad) / max(size, 1e-6) < 4)
+
+
+def quad_from_face(face: Face) -> np.ndarray:
+    """A first square [4, 2]: from the five points, or upright around the box where there are none."""
+    if face.points5 is not None:
+        return quad_from_points5(face.points5)
+    (cx, cy), half = face.centre, 0.67 * extent(face.box)
+    cy -= 0.085 * extent(face.box)
+    return np.array([[cx - half, cy - half], [cx - half, cy + half], [cx + half, cy + half], [cx + half, cy - half]])

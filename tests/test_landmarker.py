@@ -1,0 +1,85 @@
+"""The landmarker around a network of points: two looks at a new face, one at a face that is followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dva_core.faces import align
+from dva_core.faces.landmarker import CropLandmarker, quad_from_face
+from dva_core.faces.types import Face
+
+
+def test_crop_landmarker_maps_back_and_averages_the_mirror():
+    size, truth = 64, np.stack([np.linspace(0.2, 0.8, 68), np.linspace(0.3, 0.7, 68)], 1)
+    truth = (truth + (truth * [-1, 1] + [1, 0])[align.MIRROR68]) / 2  # symmetric, as a mirrored face would be
+    seen = []
+
+    def points_fn(crops):
+        seen.append(crops)
+        return np.repeat(truth[None], len(crops), 0) + [[[0.03, 0.0]]]  # a network that errs to the right
+
+    frame = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
+    face = Face((100, 40, 180, 120), 0.9, np.array([[120, 70], [160, 72], [140, 90], [125, 105], [155, 106]], float))
+    points = CropLandmarker(points_fn, size)(frame, face)
+    off = align.crop_to_frame(truth + [0.03, 0.0], align.quad_from_points5(face.points5))  # the first look sees no mirror image
+    second = align.quad_from_landmarks(off)
+    np.testing.assert_allclose(points, align.crop_to_frame(truth, second), atol=1e-3)
+    assert [len(crops) for crops in seen] == [1, 2] and np.array_equal(seen[1][1], seen[1][0][:, ::-1])
+
+
+def test_a_face_without_points_gets_an_upright_square():
+    quad = quad_from_face(Face((100, 40, 180, 140), 0.9))
+    assert quad[0][1] == quad[3][1] and align.side(quad) == pytest.approx(134) and quad.mean(0)[0] == 140
+
+
+class Seen:
+    """A stand-in network that finds the bright patch of a picture, and counts what it was shown."""
+
+    def __init__(self):
+        self.looks = []
+
+    def __call__(self, crops):
+        self.looks.append(len(crops))
+        y, x = zip(*(np.argwhere(crop[..., 0] > 128).mean(0) for crop in crops))
+        return face_points() - 0.5 + (np.stack([x, y], 1)[:, None] + 0.5) / crops.shape[1]
+
+
+def face_points() -> np.ndarray:
+    """68 points in 0..1 of a square whose own square they give back."""
+    points = np.full((68, 2), 0.5)
+    points[36:42], points[42:48] = [0.375, 0.45], [0.625, 0.45]
+    points[48], points[54] = [0.4, 0.7], [0.6, 0.7]
+    middle = align.quad_from_landmarks(points).mean(0)
+    return points - middle + 0.5
+
+
+def frame_with_face(x: float, y: float) -> tuple[np.ndarray, Face]:
+    """A frame with a bright patch at (x, y), and the face that a detector would report, 60 pixels wide."""
+    rgb = np.zeros((180, 320, 3), np.uint8)
+    rgb[round(y) - 6 : round(y) + 6, round(x) - 6 : round(x) + 6] = 255
+    return rgb, Face((x - 30, y - 30, x + 30, y + 30), 0.9)
+
+
+def test_a_face_that_hardly_moves_is_looked_at_once():
+    rgb, face = frame_with_face(100, 90)
+    network = Seen()
+    landmarker = CropLandmarker(network, 64)
+    before = landmarker(rgb, face)
+    assert network.looks == [1, 2]
+    rgb, face = frame_with_face(102, 91)
+    points = landmarker.follow(rgb, face, before)
+    assert network.looks == [1, 2, 2]
+    np.testing.assert_allclose(points, landmarker(rgb, face), atol=0.5)
+
+
+def test_a_face_that_moves_is_looked_at_again_where_the_detector_sees_it():
+    rgb, face = frame_with_face(100, 90)
+    network = Seen()
+    landmarker = CropLandmarker(network, 64)
+    before = landmarker(rgb, face)
+    rgb, face = frame_with_face(130, 80)
+    network.looks.clear()
+    points = landmarker.follow(rgb, face, before)
+    assert network.looks == [2, 1, 2]
+    np.testing.assert_array_equal(points, landmarker(rgb, face))
