@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from test_unet import seeded_weights
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dva_core.autoencoder import DiffusionVideoAutoencoder
 from dva_core.convert import published_config
 from dva_core.diffusion import ddim
+from dva_core.edit.attributes import AttributeSet
 from dva_core.errors import DVAError
 from dva_core.networks.hull import hull_mask
 
@@ -54,6 +56,23 @@ class Host:
     def use(self, name, module, activation_bytes=0):
         self.used.append((name, activation_bytes))
         return self.device
+
+
+class Single(TorchDispatchMode):
+    """Refuses to turn a tensor into double precision, which Apple's GPUs do not have."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten._to_copy.default or (kwargs or {}).get("dtype") != torch.float64
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_is_made_double_precision_on_the_way(model):
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    with Single():
+        z_face = model.fuse(model.encode_identity(images), model.encode_motion(images))
+        ddim.sample(model, ddim.invert(model, torch.rand(2, 3, 16, 16), z_face, steps=2), z_face, steps=2)
+        assert model.face_mask(images).shape == (2, 1, 32, 32)
+        AttributeSet.from_model(model)
 
 
 def test_the_published_checkpoint_fits_in_every_key_and_shape(shared):

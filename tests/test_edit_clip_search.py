@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from brightness import SIZE, Brightness
-from bundles import IDENTITY, write_tiny
+from bundles import IDENTITY, tiny_config, write_tiny
 
 from dva_core.clip_arrays import array_specs
 from dva_core.clip_info import ClipInfo
@@ -44,9 +44,11 @@ def make_clip(model) -> Decomposition:
     return Decomposition(store, ClipInfo("/films/a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny"))
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+@pytest.fixture(scope="module", params=["epsilon", "v"])
+def path(request, tmp_path_factory):
+    config = tiny_config()
+    config["diffusion"]["prediction"] = request.param
+    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors", config=config)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,17 @@ def test_a_step_is_the_solvers_own(model, clip):
     torch.testing.assert_close(kept, frames.kept)
     torch.testing.assert_close(frames.source, images_with(model, clip, clip.z_id_frames[0]), atol=1e-4, rtol=1e-3)
     assert frames.masks.shape == (3, 1, SIZE, SIZE) and frames.masks.mean() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("dtype", "inference"), [("fp32", False), ("fp32", True), ("bf16", False), ("fp16", True)])
+def test_the_differentiable_copy_tells_the_same_noise(path, dtype, inference):
+    with torch.inference_mode(inference):
+        loaded = load_model(path, device="cpu", dtype=dtype)
+    x_t, t, z_face = torch.randn(3, 3, SIZE, SIZE), torch.tensor([10, 400, 900]), torch.randn(3, loaded.face_dim, requires_grad=True)
+    with Differentiable(loaded, Brightness()) as networks:
+        noise = networks.predict_noise(x_t, t, z_face)
+        torch.testing.assert_close(noise, load_model(path, device="cpu").predict_noise(x_t, t, z_face), atol=0.02, rtol=0.02)
+        assert torch.autograd.grad(noise.sum(), z_face)[0].abs().max() > 0
 
 
 def test_the_loss_is_the_three_terms_by_their_weights(model, clip):

@@ -62,7 +62,7 @@ class AttributeSet:
             Attribute(entry["name"], entry["space"], int(entry["index"]), entry.get("auc"), tuple(entry.get("range") or USUAL_RANGE))
             for entry in model.config.get("attributes") or ()
         )
-        return cls(entries, {key: value.detach().double().cpu().numpy() for key, value in held.items()})
+        return cls(entries, {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()})
 
     @property
     def names(self) -> list[str]:

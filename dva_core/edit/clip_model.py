@@ -72,7 +72,7 @@ class OpenClip(nn.Module):
 def resize_matrix(size_in: int, size_out: int) -> Tensor:
     """[size_out, size_in], the bicubic, anti-aliased resampling of one axis."""
     with torch.inference_mode(False), torch.no_grad():
-        rows = torch.eye(size_in, dtype=torch.float64)[None, None]
+        rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
         return F.interpolate(rows, (size_out, size_in), mode="bicubic", antialias=True, align_corners=False)[0, 0].float()
 
 

@@ -57,7 +57,8 @@ class Differentiable:
             return self.model.predict_noise(x_t, t, z_face)
         needed = KEPT_FOR_GRADIENT * activation_bytes(self._predictor, x_t, torch.float32)
         device = self.host.use(PREDICTOR, self._predictor, needed)
-        return self._predictor(x_t.to(device), t.to(device), z_face.to(device))
+        x_t = x_t.to(device)
+        return self.schedule.as_noise(self._predictor(x_t, t.to(device), z_face.to(device)), x_t, t)
 
     def images(self, images: Tensor) -> Tensor:
         """Features [n, E] of images [n, 3, H, W] in [-1, 1]."""

@@ -27,7 +27,7 @@ def hull_mask(landmarks: Tensor, size: int, growth: float = 1.0) -> Tensor:
     `growth` enlarges the hull about its centre.
     """
     masks = np.zeros((len(landmarks), size, size), np.uint8)
-    for mask, points in zip(masks, landmarks.detach().double().cpu().numpy()):
+    for mask, points in zip(masks, landmarks.detach().cpu().numpy().astype(np.float64)):
         hull = cv2.convexHull(extended(points).astype(np.float32))[:, 0]
         centre = (hull.min(axis=0) + hull.max(axis=0)) / 2
         pixels = (centre + growth * (hull - centre)) * size - 0.5  # cv2 counts from the middle of a pixel

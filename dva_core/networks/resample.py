@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +21,20 @@ def to_size(images: Tensor, size: int) -> Tensor:
     if height == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=height > size)
+
+
+@lru_cache(maxsize=8)
+def area_matrix(size_in: int, size_out: int) -> Tensor:
+    """[size_out, size_in], the means over areas of one axis, as adaptive average pooling takes them."""
+    with torch.inference_mode(False), torch.no_grad():
+        rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
+        return F.adaptive_avg_pool2d(rows, (size_out, size_in))[0, 0].float()
+
+
+def averaged(images: Tensor, size: int) -> Tensor:
+    """[B, C, S, S] -> [B, C, size, size], adaptive average pooling by two products: Apple's GPUs pool by whole ratios only."""
+    matrix = area_matrix(images.shape[-1], size).to(images)
+    return matrix @ images @ matrix.T
 
 
 def imagenet_normalised(images: Tensor) -> Tensor:
