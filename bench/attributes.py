@@ -45,9 +45,9 @@ def scores(model, attributes: AttributeSet, teachers: Teachers, name: str, squar
     if kind is not None:
         return teachers.age_male(squares)[kind == "male"]
     if attributes[name].space == "motion":
-        shift, motion = attributes.shift(name), model.encode_motion(to_images(squares)).numpy()
+        shift, motion = attributes.shift(name), model.encode_motion(to_images(squares)).cpu().numpy()
         return motion @ shift / (shift @ shift)
-    return np.array([logits(attributes, z)[name] for z in model.encode_identity(to_images(squares)).numpy()])
+    return np.array([logits(attributes, z)[name] for z in model.encode_identity(to_images(squares)).cpu().numpy()])
 
 
 def at_scale(

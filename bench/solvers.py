@@ -154,7 +154,7 @@ def score_functions(model, edits: Sequence[str], folder: Path) -> dict[str, Call
     }
 
     def own(name: str) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda pictures: np.array([logits(attributes, z.numpy())[name] for z in model.encode_identity(to_images(pictures))])
+        return lambda pictures: np.array([logits(attributes, z)[name] for z in model.encode_identity(to_images(pictures)).cpu().numpy()])
 
     return {name: known.get(name) or own(name) for name in edits}
 

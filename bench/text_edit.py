@@ -111,7 +111,7 @@ def main() -> None:
         strip = []
         for scale in args.scale or [1.0]:
             before, after, strayed = decoded(clip, apply_direction(clip, model, direction, scale), model)
-            points = five_points(model.track_landmarks(to_images(before)).numpy() * TILE)
+            points = five_points(model.track_landmarks(to_images(before)).cpu().numpy() * TILE)
             told = [f"{value:.3f}" for pair in zip(scores(teachers, before), scores(teachers, after)) for value in pair]
             cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
             losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]

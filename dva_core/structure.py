@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -79,3 +80,17 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
     for name in tensors:
         if name not in expected:
             raise DVAError(f"{path} has a tensor {name} that its configuration does not know; {cure}.")
+
+
+def weights_digest(weights: Mapping[str, Tensor], kind: str = "") -> str:
+    """SHA-256 of a network's weights, and of what `kind` of network it is, whatever the precision they are kept in.
+
+    They count in half precision, so that one network, kept in bundles of fp32 and of fp16, is one.
+    """
+    digest = hashlib.sha256(kind.encode())
+    for name in sorted(weights):
+        if weights[name].is_floating_point():  # counters of training steps are no weights
+            half = weights[name].detach().to("cpu", torch.float16).contiguous()
+            digest.update(f"\0{name}\0{tuple(half.shape)}\0".encode())
+            digest.update(memoryview(half.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,7 +140,7 @@ def test_the_ablation_starts_from_a_bundle_and_differs_in_l_reg_alone(bundle, tm
     with pytest.raises(DVAError, match="no variants"):
         train_pair(faces, tmp_path / "nowhere", tmp_path / "out", start=bundle, **settings)
     with pytest.raises(DVAError, match="lacks identity"):
-        train_pair(faces, tmp_path, tmp_path / "out", config=Path("configs/ablation.json"), **settings)
+        train_pair(faces, tmp_path, tmp_path / "out", config="ablation", **settings)
 
 
 def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys):

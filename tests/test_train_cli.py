@@ -7,11 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_train_diffusion import CONFIG
 
 from dva_core.bundle import read_bundle
 from dva_core.errors import DVAError
+from dva_core.structure import weights_digest
 from dva_core.train import cli
+from dva_core.train.assemble import assemble, chosen_network
 from dva_core.train.faces import read_faces
 from dva_core.train.synthesis import Variants
 
@@ -47,6 +50,39 @@ def test_all_steps_make_a_bundle(shared, tmp_path, monkeypatch):
     parts = [read_bundle(tmp_path / f"{name}.safetensors").tensors for name in ("made", "again")]
     assert "made.safetensors" not in read_bundle(tmp_path / "again.safetensors").metadata["model_card"]
     assert all(torch.equal(value, parts[1][key]) for key, value in parts[0].items() if not key.startswith("attributes."))
+
+
+def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(cli, "run_step", lambda step, args: done.append((step, args.resume)) or {})
+    run = tmp_path / "run"
+    common = ["starter", "--faces", str(tmp_path), "--teachers", str(tmp_path), "--run", str(run), "-o", str(tmp_path / "made.safetensors")]
+
+    def steps(*options):
+        done.clear()
+        assert cli.main([*common, *options]) == 0
+        return [step for step, _ in done]
+
+    assert steps() == list(cli.STEPS)
+    assert steps("--start", "starter") == ["variants", "diffusion", "bundle"]  # the networks are the bundle's
+    for name in ("variants.npz", "landmarks.safetensors", "identity.safetensors"):
+        (run / name).touch()
+    assert steps("--resume") == ["detector", "diffusion", "bundle"] and not done[1][1]
+    (run / "diffusion").mkdir()
+    (run / "diffusion" / "state.safetensors").touch()
+    assert steps("--resume") == ["detector", "diffusion", "bundle"] and done[1][1]
+
+
+def test_a_bundle_is_made_of_the_encoders_that_the_run_was_trained_with(tmp_path):
+    ours, theirs = ({"weight": torch.full((2,), value)} for value in (1.0, 2.0))
+    file = tmp_path / "identity.safetensors"
+    with pytest.raises(DVAError, match=r"identity\.safetensors is missing: run `train identity`"):
+        chosen_network(file, {}, None)
+    save_file(ours, str(file))
+    for begun, known, expected in ((theirs, None, ours), (theirs, weights_digest(theirs), theirs), ({}, weights_digest(theirs), ours)):
+        assert torch.equal(chosen_network(file, begun, known)["weight"], expected["weight"])
+    with pytest.raises(DVAError, match="is not there: check --run"):
+        assemble(tmp_path, None, tmp_path / "out.safetensors")
 
 
 def test_a_step_out_of_order_says_what_is_missing(shared, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from dva_core.loader import load_model
 from dva_core.networks import build_network
 from dva_core.train.conditioner import folded
 from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, Draw, export
+from dva_core.train.settings import read_json
 from dva_core.train.synthesis import Variants
 
-CONFIG = json.loads((Path(__file__).parent.parent / "configs" / "starter.json").read_text())
+CONFIG = read_json("starter")
 CONFIG |= {
     "image_size": 16,
     "face_dim": 16,
@@ -172,7 +172,7 @@ def test_export_holds_the_averaged_weights(encoders, tmp_path):
 
 
 def test_resuming_nothing_says_so(encoders, tmp_path):
-    with pytest.raises(DVAError, match="no run can be resumed"):
+    with pytest.raises(DVAError, match="is not there: check --run"):
         training(encoders, tmp_path / "none", 1).resume()
 
 
@@ -181,9 +181,9 @@ def write_start(folder, config):
     return write_bundle(folder / "start.safetensors", tensors, config, licence="MIT", source="a test", model_card="").path
 
 
-def test_a_run_can_start_from_a_bundle(encoders, tmp_path):
+def test_a_run_can_start_from_a_bundle(tmp_path):
     bundle = write_start(tmp_path, CONFIG)
-    run, model = training(encoders, tmp_path / "run", 1), load_model(bundle, device="cpu")
+    run, model = training(bundle, tmp_path / "run", 1), load_model(bundle, device="cpu")
     run.start_from(bundle)
     x_t, t, z_id, motion = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 128), torch.rand(2, 102)
     run.unet.eval()
@@ -196,22 +196,99 @@ def test_a_run_can_start_from_a_bundle(encoders, tmp_path):
     assert all(torch.equal(run.ema.values[key], value) for key, value in run.parameters.items())
 
 
-def test_a_start_that_predicts_something_else_begins_with_nothing_said(encoders, tmp_path):
+def test_a_start_that_predicts_something_else_begins_with_nothing_said(tmp_path):
     other = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}
-    run = training(encoders, tmp_path / "run", 1)
-    run.start_from(write_start(tmp_path, other))
+    bundle = write_start(tmp_path, other)
+    run = training(bundle, tmp_path / "run", 1)
+    run.start_from(bundle)
     x_t, t = torch.randn(2, 3, 16, 16), torch.tensor([10, 900])
     with torch.inference_mode():
         assert not run.unet(x_t, t, torch.randn(2, 16)).any()
 
 
-def test_a_start_of_another_shape_is_refused(encoders, tmp_path):
+def test_a_start_of_another_shape_is_refused(tmp_path):
     other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
+    bundle = write_start(tmp_path, other)
     with pytest.raises(DVAError, match="another shape"):
-        training(encoders, tmp_path / "run", 1).start_from(write_start(tmp_path, other))
+        training(bundle, tmp_path / "run", 1).start_from(bundle)
 
 
 def test_logs_without_tensorboard_are_refused_in_a_sentence(encoders, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
         training(encoders, tmp_path / "run", 1).run(tensorboard=True)
+
+
+def test_a_start_with_other_encoders_is_refused(tmp_path):
+    changes = {"identity_encoder.head.bias": torch.ones(128)}
+    bundle = write_bundle(
+        tmp_path / "other.safetensors", tiny_tensors(CONFIG | {"attributes": []}) | changes, CONFIG, licence="MIT", source="", model_card=""
+    )
+    with pytest.raises(DVAError, match="another identity encoder than the run's"):
+        training(write_start(tmp_path, CONFIG), tmp_path / "run", 1).start_from(bundle.path)
+
+
+def test_a_resumed_run_keeps_its_scaling_and_its_figures_though_the_pictures_change(encoders, tmp_path):
+    whole = training(encoders, tmp_path / "run", 2)
+    figures = whole.run()
+    again = training(encoders, tmp_path / "run", 2)
+    again.conditioner.centre += 1
+    again.resume()
+    assert torch.equal(again.conditioner.centre, whole.conditioner.centre) and torch.equal(again.conditioner.gain, whole.conditioner.gain)
+    assert again.run() == figures and figures["step"] == 2
+
+
+def test_a_run_of_other_encoders_is_not_resumed(encoders, tmp_path):
+    training(encoders, tmp_path / "run", 1).run()
+    torch.manual_seed(1)
+    save_file(build_network(CONFIG["identity_encoder"]).state_dict(), str(encoders / "identity.safetensors"))
+    with pytest.raises(DVAError, match="other encoders"):
+        training(encoders, tmp_path / "run", 1).resume()
+
+
+def test_a_saved_state_can_be_replaced_while_a_run_resumed_from_it_goes_on(encoders, tmp_path):
+    training(encoders, tmp_path / "run", 1).run()
+    resumed = training(encoders, tmp_path / "run", 2)
+    resumed.resume()
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("what a process has mapped is told on Linux only")
+    assert str(tmp_path / "run" / "state.safetensors") not in maps.read_text()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gradient_that_is_not_finite_changes_nothing(encoders, tmp_path, precision):
+    run = training(encoders, tmp_path / "run", 3, precision=precision)
+    losses, broken = run.losses, [1]
+
+    def sometimes(*inputs):
+        loss, simple, reg = losses(*inputs)
+        return (loss * float("nan") if run.step in broken else loss), simple, reg
+
+    run.losses = sometimes
+    kept = {}
+    update = run.update
+
+    def watched():
+        before = {k: v.detach().clone() for k, v in run.parameters.items()}
+        update()
+        if run.step - 1 in broken:
+            kept.update(before)
+            assert all(torch.equal(v, before[k]) for k, v in run.parameters.items())
+        return 0.0
+
+    run.update = watched
+    run.run()
+    assert kept and all(torch.isfinite(v).all() for v in [*run.parameters.values(), *run.ema.values.values()])
+
+
+def test_a_run_without_finite_gradients_ends_and_leaves_what_was_saved(encoders, tmp_path):
+    training(encoders, tmp_path / "run", 1).run()
+    before = (tmp_path / "run" / "state.safetensors").read_bytes()
+    run = training(encoders, tmp_path / "run", 100)
+    run.resume()
+    losses = run.losses
+    run.losses = lambda *inputs: tuple(part * float("nan") for part in losses(*inputs))
+    with pytest.raises(DVAError, match="not finite in 20 steps in a row"):
+        run.run()
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bundles import tiny_config, write_tiny
+from bundles import IDENTITY, tiny_config, write_tiny
 from standin import stand_in, write_clip
 from torch import nn
 
@@ -67,13 +67,34 @@ def test_the_mask_is_the_parsers_with_hair_and_without_cloth():
     assert mask.shape == (2, 1, 8, 8) and mask[1, 0, 3].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
 
 
+def test_a_run_goes_on_by_itself_and_is_not_mixed_with_other_encoders(frames, tmp_path):
+    start, run, out = write_tiny(tmp_path / "start.safetensors"), tmp_path / "run", tmp_path / "out.safetensors"
+    common = words("diffusion", "--data", frames, "--run", run, "--device", "cpu", "--frames", 1, "--people", 1)
+    assert cli.main([*common, "--start", str(start), "--steps", "1"]) == 0
+    assert cli.main([*common, "--resume", "--steps", "2"]) == 0  # configuration and encoders are the state's
+    assert json.loads((run / "diffusion.json").read_text())["step"] == 2
+    figures = (run / "diffusion.json").read_text()
+    assert cli.main([*common, "--resume", "--steps", "2"]) == 0
+    kept = json.loads((run / "diffusion.json").read_text())
+    assert kept | {"seconds": 0} == json.loads(figures) | {"seconds": 0}  # nothing was left to do, and nothing is lost
+    with pytest.raises(DVAError, match="begun with another configuration than published"):
+        cli.main([*common, "--resume", "--config", "published"])
+    other = write_tiny(tmp_path / "other.safetensors", **{"identity_encoder.head.bias": torch.ones(IDENTITY)})
+    with pytest.raises(DVAError, match=r"other\.safetensors was made with another identity encoder"):
+        cli.main(words("export", "--run", run, "--start", other, "-o", out))
+    with pytest.raises(DVAError, match="is not there: check --run"):
+        cli.main(words("export", "--run", tmp_path / "none", "--start", start, "-o", out))
+    assert not (tmp_path / "none").exists() and not out.exists()
+    assert cli.main(words("export", "--run", run, "--start", start, "-o", out)) == 0
+
+
 def test_what_is_missing_is_told(frames, tmp_path):
     run = words("--run", tmp_path / "run", "--steps", 1, "--device", "cpu")
     with pytest.raises(DVAError, match="nothing to train on"):
         cli.main(["diffusion", *run])
     with pytest.raises(DVAError, match="holds no encoders"):
         cli.main(["diffusion", "--data", str(frames), *run])
-    with pytest.raises(DVAError, match="no run can be resumed"):
+    with pytest.raises(DVAError, match="is not there: check --run"):
         cli.main(["diffusion", "--data", str(frames), "--start", str(write_tiny(tmp_path / "tiny.safetensors")), "--resume", *run])
     with pytest.raises(DVAError, match="No clip has 3"):
         cli.main(["diffusion", "--data", str(frames), "--start", str(tmp_path / "tiny.safetensors"), "--frames", "3", *run])

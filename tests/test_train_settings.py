@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,16 @@ from dva_core.convert import published_config
 from dva_core.errors import DVAError
 from dva_core.train.settings import DiffusionSettings, read_json
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
 
 def test_the_papers_settings():
-    paper = DiffusionSettings.of(read_json(CONFIGS / "paper_training.json"))
+    paper = DiffusionSettings.of(read_json("paper_training"))
     assert (paper.learning_rate, paper.ema, paper.gradient_clip, paper.steps) == (1e-4, 0.9999, 1.0, 1_000_000)
     assert (paper.simple_cap, paper.reg_cap, paper.reg_weight, paper.focus, paper.weight_decay) == (0, 0, 1, 0, 0)
-    assert read_json(CONFIGS / "published.json") == json.loads(json.dumps(published_config()))
+    assert read_json("published") == json.loads(json.dumps(published_config()))
 
 
 def test_the_starters_settings_are_the_defaults_but_for_their_length_and_speed():
-    starter = DiffusionSettings.of(read_json(CONFIGS / "starter_training.json"))
+    starter = DiffusionSettings.of(read_json("starter_training"))
     own = {name: getattr(starter, name) for name in ("minutes", "people", "precision", "compile", "cool_down", "save_every")}
     assert starter == DiffusionSettings(**own)
 

@@ -49,10 +49,15 @@ def add_commands(commands) -> None:
     ablation.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/starter"), help="folder of a training run with its encoders and variants"
     )
-    ablation.add_argument("--config", type=Path, default=Path("configs/ablation.json"), help="of two models trained from nothing")
+    ablation.add_argument(
+        "--config",
+        metavar="FILE",
+        default="ablation",
+        help="of two models trained from nothing (JSON; default: a small one)",
+    )
     ablation.add_argument("--start", metavar="BUNDLE", help="instead: both begin with the weights of this bundle or known name")
     ablation.add_argument("--minutes", type=float, default=5, help="how long each of the two trains (default 5)")
-    ablation.add_argument("--settings", type=Path, metavar="FILE", help="of both trainings (JSON), but for minutes, seed and reg_weight")
+    ablation.add_argument("--settings", metavar="FILE", help="of both trainings (JSON), but for length, seed and reg_weight")
     ablation.add_argument("--trained", nargs=2, metavar=("WITH", "WITHOUT"), help="two bundles instead of training them")
     ablation.add_argument("--pictures", type=int, default=4, metavar="N", help="held-out people to show (default 4)")
     ablation.add_argument("--seed", type=int, default=0)
@@ -165,7 +170,7 @@ def run_ablation(args: argparse.Namespace) -> None:
     if args.trained:
         bundles = dict(zip(("with L_reg", "without L_reg"), args.trained))
     else:
-        settings = (read_json(args.settings) if args.settings else {}) | {"minutes": args.minutes, "seed": args.seed}
+        settings = (read_json(args.settings) if args.settings else {}) | {"minutes": args.minutes, "steps": 0, "seed": args.seed}
         start = resolve_model(args.start) if args.start else None
         bundles = train_pair(faces, args.folder, args.output, config=args.config, start=start, **settings)
     models = {name: load_model(bundle, device=args.device, dtype=args.precision) for name, bundle in bundles.items()}

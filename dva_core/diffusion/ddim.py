@@ -33,7 +33,7 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
     Differentiable in x_t and z_face.
     """
     timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # in memory one number, which the network embeds once
-    eps = model.predict_noise(x_t, timestep, z_face).to(torch.promote_types(x_t.dtype, torch.float32))
+    eps = model.predict_noise(x_t, timestep, z_face).to(x_t.device, torch.promote_types(x_t.dtype, torch.float32))
     x_0 = (x_t - sqrt(1 - alpha_bar) * eps) / sqrt(alpha_bar)  # Kim et al. 2023, eq. 3
     if clamp:
         x_0 = x_0.clamp(-1, 1)

@@ -14,7 +14,6 @@ key and after the last the strength stays what it is there.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,7 +194,3 @@ def as_number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def check_finite(scale: Scale) -> bool:
-    return all(math.isfinite(value) for value in strengths(scale))

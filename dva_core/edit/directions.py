@@ -11,7 +11,6 @@ A trained attribute is one too: with w its classifier's weight on (z - mean) / s
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
 from ..files import replaced
+from ..structure import weights_digest
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
@@ -139,18 +138,8 @@ class Direction:
 
 
 def encoder_fingerprint(model, space: str) -> str:
-    """SHA-256 of the weights of the encoder whose vectors form `space`; the rest of the model has no say.
-
-    Weights count in half precision, so that one encoder, kept in bundles of fp32 and of fp16, is one encoder.
-    """
-    digest = hashlib.sha256(space.encode())
-    tensors = getattr(model, SPACES[space]).state_dict()
-    for name in sorted(tensors):
-        if tensors[name].is_floating_point():  # counters of training steps are no weights
-            tensor = tensors[name].detach().to("cpu", torch.float16).contiguous()
-            digest.update(f"\0{name}\0{tuple(tensor.shape)}\0".encode())
-            digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
+    """The digest of the encoder whose vectors form `space`; the rest of the model has no say."""
+    return weights_digest(getattr(model, SPACES[space]).state_dict(), space)
 
 
 def check_encoder(direction: Direction, model) -> None:

@@ -70,7 +70,7 @@ def evaluate_ablation(
     return table, contact_sheet(ordered, ["picture", *(f"noise {i + 1}" for i in range(noises))], tile=96)
 
 
-def train_pair(faces, run: Path, out: Path, *, config: Path | None = None, start: Path | None = None, **settings) -> dict[str, Path]:
+def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None, start: Path | None = None, **settings) -> dict[str, Path]:
     """Two models that differ in L_reg alone, trained from one seed; name -> bundle in `out`.
 
     run        a folder of `train` with variants and, without `start`, the distilled encoders

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ..autoencoder import JAW
 from ..decomposition import Decomposition
 from ..edit import apply_switch
 from ..finder import to_images
@@ -63,11 +63,11 @@ def mask_of(clip: Decomposition, rows: list[int], model) -> np.ndarray:
 
 @torch.inference_mode()
 def features(crops: np.ndarray, model, judge: Judge) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Identity vectors [n, D], inner landmarks [n, 51, 2] in 0..1 and the crops float [n, 3, S, S] themselves."""
+    """Identity vectors [n, D], inner landmarks [n, 51, 2] in 0..1 of the crop and the crops float [n, 3, S, S] themselves."""
     pictures = np.stack([as_picture(crop) for crop in crops])
     larger = to_images(pictures)
     if model.crop_size != model.image_size:
         larger = torch.nn.functional.interpolate(larger, (model.crop_size,) * 2, mode="bicubic", align_corners=False).clamp(-1, 1)
-    motion: Tensor = model.encode_motion(larger).float().cpu()
+    motion = model.encode_landmarks(larger)[:, JAW:].float().cpu()
     seen = np.stack([as_picture(image) for image in larger.cpu().numpy()])
-    return judge.embed(seen), motion.unflatten(1, (-1, 2)).numpy(), crops.astype(np.float32).clip(-1, 1)
+    return judge.embed(seen), motion.numpy(), crops.astype(np.float32).clip(-1, 1)

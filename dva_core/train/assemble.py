@@ -11,14 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dva_core.bundle import BundleInfo, read_bundle, write_bundle
+from dva_core.errors import DVAError
 from dva_core.networks import build_network
-from dva_core.structure import build_empty
+from dva_core.structure import build_empty, weights_digest
 from dva_core.train.attributes import fit_directions
-from dva_core.train.conditioner import folded
+from dva_core.train.conditioner import check_encoders, folded, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
 from dva_core.train.response import shown_directions
-from dva_core.train.state import export, read_facts
+from dva_core.train.state import TRAINED, export, read_facts
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
@@ -47,19 +48,20 @@ def assemble(
     """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
     Networks that the folder lacks are those of the bundle `start`. `teachers`: whose verdicts the directions of sex and age go by too.
+    Raises DVAError where there is no run, or its encoders are neither the folder's nor the bundle's.
     """
     run = Path(run)
     begun = read_bundle(start).tensors if start else {}
     config, ema = export(run / "diffusion" / "state.safetensors")
+    known = read_facts(run / "diffusion" / "state.safetensors").get("encoders", {})
     tensors: dict[str, Tensor] = {f"noise_predictor.{k[5:]}": v for k, v in ema.items() if k.startswith("unet.")}
     networks = {}
     for prefix, name in (("identity_encoder", "identity"), ("motion_encoder", "landmarks"), ("detector", "detector")):
-        file = run / f"{name}.safetensors"
-        own = {k.removeprefix(f"{prefix}."): v for k, v in begun.items() if k.startswith(f"{prefix}.")}
-        state = load_file(str(file)) if file.is_file() or not own else own
+        state = chosen_network(run / f"{name}.safetensors", part_of(begun, prefix), known.get(prefix))
         tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
+    check_encoders(known, tensors, f"{run} now has encoders made", "put back those it was trained with, or train anew")
     scaling = load_file(str(run / "diffusion" / "scaling.safetensors"))
     tensors["fusion.weight"], tensors["fusion.bias"] = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
@@ -81,16 +83,26 @@ def assemble(
     )
 
 
+def chosen_network(file: Path, begun: dict[str, Tensor], known: str | None) -> dict[str, Tensor]:
+    """The weights in a run's file, or `begun` where there is no file or the run was trained with those (of digest `known`)."""
+    if begun and (not file.is_file() or weights_digest(begun) == known):
+        return begun
+    if not file.is_file():
+        raise DVAError(f"{file} is missing: run `train {file.stem}`, or name a bundle that has it with --start.")
+    return load_file(str(file))
+
+
 def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
     """Write `out`: fusion layer and noise predictor of the run's averaged weights, everything else of the bundle `start`.
 
-    Raises DVAError where there is no run, or it is not of the start's configuration.
+    Raises DVAError where there is no run, or it was trained with other encoders than the start's.
     """
     begun, folder = read_bundle(start), run / "diffusion"
     state = read_facts(folder / "state.safetensors")
     config, ema = export(folder / "state.safetensors")
     scaling = load_file(str(folder / "scaling.safetensors"))
-    trained = {key: config[key] for key in ("image_size", "face_dim", "noise_predictor", "diffusion")}
+    check_encoders(state.get("encoders", {}), begun.tensors, f"{start} was made", "name the bundle that the run began with")
+    trained = {key: config[key] for key in TRAINED}
     weight, bias = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     tensors = {k: v for k, v in begun.tensors.items() if not k.startswith(("noise_predictor.", "fusion."))}
     tensors |= {f"noise_predictor.{k.removeprefix('unet.')}": v for k, v in ema.items() if k.startswith("unet.")}

@@ -80,8 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DVAError(f"Only `train diffusion` can be run by several processes; start `train {args.step}` without torchrun.")
     if getattr(args, "threads", 0):
         torch.set_num_threads(args.threads)
-    args.run.mkdir(parents=True, exist_ok=True)
-    for step in STEPS if args.step == "starter" else (args.step,):
+    if args.step != "export":
+        args.run.mkdir(parents=True, exist_ok=True)
+    for step in steps_of_starter(args) if args.step == "starter" else (args.step,):
         started = time.monotonic()
         figures = run_step(step, args)
         figures["seconds"] = round(time.monotonic() - started)
@@ -89,6 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             (args.run / f"{step}.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
             log.info("%s: %s", step, figures)
     return 0
+
+
+def steps_of_starter(args: argparse.Namespace) -> list[str]:
+    """Those still to do: with --resume not what an earlier run has made, with --start not the networks that the bundle brings."""
+    done = {"landmarks", "identity", "detector"} if args.start else set()
+    if args.resume:
+        done |= {file.stem for file in (args.run / "variants.npz", *args.run.glob("*.safetensors")) if file.is_file()}
+        args.resume = (args.run / "diffusion" / "state.safetensors").is_file()
+    return [step for step in STEPS if step not in done]
 
 
 def run_step(step: str, args: argparse.Namespace) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,8 +15,12 @@ from dva_core.errors import DVAError
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
+from dva_core.structure import weights_digest
 
 FILES = {"identity_encoder": "identity", "motion_encoder": "landmarks", "face_parser": "face_parser"}  # in a folder of the distillation
+
+
+ENCODERS = ("identity_encoder", "motion_encoder")  # what they give is what the fusion layer learns to read
 
 
 class Conditioner(nn.Module):
@@ -54,6 +59,18 @@ class Conditioner(nn.Module):
         return self.fusion((torch.cat([z_id, z_motion], 1) - self.centre) * self.gain)
 
 
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part of a bundle, by their names within it."""
+    return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+
+
+def check_encoders(known: Mapping[str, str], tensors: Mapping[str, Tensor], what: str, cure: str) -> None:
+    """DVAError where the encoders in a bundle's tensors are not those with the digests `known`, by part."""
+    for part in ENCODERS:
+        if part in known and weights_digest(part_of(tensors, part)) != known[part]:
+            raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, so that its vectors mean nothing here; {cure}.")
+
+
 def folded(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of v -> weight ((v - centre) gain) + bias as a plain linear layer."""
     weight = weight * gain
@@ -76,7 +93,7 @@ def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
                 raise DVAError(f"{file} is missing: distil it (`train {FILES[part]}`), or take the encoders of a bundle with --encoders.")
             state = load_file(str(file))
         else:
-            state = {k.removeprefix(f"{part}."): v for k, v in bundle.items() if k.startswith(f"{part}.")}
+            state = part_of(bundle, part)
         network = build_network(config[part])
         try:
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})

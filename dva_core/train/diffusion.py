@@ -26,7 +26,7 @@ from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.settings import DiffusionSettings
-from dva_core.train.state import Ema, export, read_state, write_state
+from dva_core.train.state import Ema, export, opened, read_state, write_state
 
 __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema", "export"]
 
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 VALIDATION = 48  # pictures
 GRID_PEOPLE = 4
+NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run is given up
 OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the stopped one had not
 
 
@@ -63,6 +64,7 @@ class DiffusionTraining(Objective):
         torch.manual_seed(settings.seed)
         super().__init__(config, Path(encoders), clips, settings, device or torch.device("cpu"))
         self.rank, self.world = processes.rank_and_world()
+        self.encoders_from, self.figures, self.passed_over = Path(encoders).resolve(), {}, 0
         self.clips, self.out, self.board = clips, out, None
         processes.from_first([*self.parameters.values(), self.conditioner.centre, self.conditioner.gain])
         betas = settings.beta_1, settings.beta_2
@@ -134,18 +136,36 @@ class DiffusionTraining(Objective):
         """One step by the gradient in place, shared with the other processes and clipped; returns its norm before."""
         processes.average([p.grad for p in self.parameters.values()])
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip).item()
         self.step += 1
         self.pictures += self.a_step
-        self.ema.update(self.parameters, self.step)
-        return norm.item()
+        if np.isfinite(norm):
+            self.scaler.step(self.optimiser)
+            self.ema.update(self.parameters, self.step)
+            self.passed_over = 0
+        else:
+            self.pass_over()
+        self.scaler.update()
+        return norm
+
+    def pass_over(self) -> None:
+        """Leaves the weights as they are for a step whose gradient is not finite. DVAError after NOT_FINITE of them in a row."""
+        self.passed_over += 1
+        if self.passed_over >= NOT_FINITE:
+            raise DVAError(
+                f"The gradient was not finite in {NOT_FINITE} steps in a row, up to step {self.step}: lower the learning rate or train "
+                "in another precision; what was saved before is whole."
+            )
+        if not self.scaler.is_enabled():  # in fp16 it is how the scale is found
+            log.warning("diffusion: the gradient of step %d is not finite; the step is passed over", self.step)
 
     def run(self, tensorboard: bool = False) -> dict:
-        """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard."""
+        """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard.
+
+        Raises DVAError where the gradient is no longer finite.
+        """
         s, start = self.settings, time.monotonic() - self.seconds
-        saved, figures, recent = self.seconds, {}, []
+        saved, recent = self.seconds, []
         if self.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             scaling = {"centre": self.conditioner.centre.cpu(), "gain": self.conditioner.gain.cpu()}
@@ -162,17 +182,17 @@ class DiffusionTraining(Objective):
                 self.board.figures(self.step, train__simple=simple, train__reg=reg, train__learning_rate=rate, train__gradient_norm=norm)
             if self.step % 50 == 0:
                 length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
-                means = np.mean(recent[-50:], 0)
+                means = np.nanmean(recent[-50:], 0)
                 log.info("diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f", self.step, self.seconds / 60, length, *means)
             due = self.seconds - saved > s.save_every * 60 or self.used() >= 1
             if due or (s.validate_every and self.step % s.validate_every == 0):
-                figures = self.validate()
+                self.figures = self.validate()
             if due:
                 saved = self.seconds
-                self.save(figures)
+                self.save()
         if self.board:
             self.board.close()
-        return figures
+        return self.figures
 
     @torch.no_grad()
     def validate(self) -> dict:
@@ -207,11 +227,19 @@ class DiffusionTraining(Objective):
         return np.concatenate([unseen, seen[~np.isin(self.clips.group[seen], self.clips.group[unseen])]])[:GRID_PEOPLE]
 
     @torch.no_grad()
+    def take_scaling(self) -> None:
+        """The run's own scaling, for the pictures may have become others since. Raises DVAError where it is missing or damaged."""
+        path = self.out / "scaling.safetensors"
+        with opened(path) as file:
+            for name in ("centre", "gain"):
+                getattr(self.conditioner, name).copy_(file.get_tensor(name))
+
+    @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:
         for key, parameter in self.parameters.items():
             parameter.copy_(values[key])
 
-    def save(self, figures: dict) -> None:
+    def save(self) -> None:
         """Everything a resumed run needs, in one safetensors file; the first process writes what all of them draw from."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         draws = processes.gathered((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
@@ -232,17 +260,23 @@ class DiffusionTraining(Objective):
             "other_rngs": [rng for rng, *_ in draws[1:]],
             "scaler": self.scaler.state_dict(),
             "settings": asdict(self.settings),
-            "figures": figures,
+            "figures": self.figures,
+            "encoders": self.encoders,
+            "encoders_from": str(self.encoders_from),
         }
         write_state(self.out / "state.safetensors", tensors, state, self.config)
 
     def resume(self) -> None:
-        """Take up the run that `out` holds. Raises DVAError where there is none, or it is of another configuration."""
+        """Take up the run that `out` holds. Raises DVAError where there is none, or it is of another configuration or other encoders."""
         path = self.out / "state.safetensors"
         state, tensors = read_state(path)
+        if state.get("encoders", self.encoders) != self.encoders:
+            raise DVAError(f"{path} is of a run with other encoders ({state['encoders_from']}); resume with those, by --encoders.")
         if any(f"model.{k}" not in tensors or tensors[f"model.{k}"].shape != v.shape for k, v in self.parameters.items()):
             raise DVAError(f"{path} is of a run with another configuration; resume with the one it was begun with.")
         self._put({k: tensors[f"model.{k}"] for k in self.parameters})
+        self.take_scaling()
+        self.figures = state.get("figures", {})
         self.ema.values = {k: tensors[f"ema.{k}"].to(self.device) for k in self.parameters}
         for key, parameter in self.parameters.items():
             names = {name: f"optimiser.{key}.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}

@@ -12,11 +12,11 @@ from dva_core.bundle import read_bundle, resolve_model
 from dva_core.errors import DVAError
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
-from dva_core.train.state import read_facts
+from dva_core.train.state import TRAINED, read_config, read_facts
 
 log = logging.getLogger(__name__)
 
-CONFIG = Path("configs/starter.json")
+CONFIG = "starter"
 MINUTES = 90.0
 CHANGES = {  # settings that have an option of their own: kind and help
     "minutes": (float, f"how long to train (default: {MINUTES:g}, unless --steps or --settings say)"),
@@ -35,10 +35,16 @@ CHANGES = {  # settings that have an option of their own: kind and help
 
 def add_start(sub: argparse.ArgumentParser) -> None:
     """Options of `diffusion` and of `starter`."""
-    sub.add_argument("--config", type=Path, help=f"configuration of the model (JSON; default: {CONFIG}, or with --data that of --start)")
+    sub.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"the model's configuration (JSON; default: {CONFIG}, or with --data that of --start)",
+    )
     sub.add_argument("--start", metavar="BUNDLE", help="begin with the weights of this bundle or known name, such as published ones")
-    sub.add_argument("--resume", action="store_true", help="take up the run that --run holds, with its settings")
-    sub.add_argument("--settings", type=Path, metavar="FILE", help="settings of the run (JSON, such as configs/starter_training.json)")
+    sub.add_argument(
+        "--resume", action="store_true", help="take up the run that --run holds, with its settings, configuration and encoders"
+    )
+    sub.add_argument("--settings", metavar="FILE", help="settings of the run (JSON, starter_training, paper_training)")
     sub.add_argument("--tensorboard", action="store_true", help="log losses, validation and sample grids to RUN/diffusion/tensorboard")
 
 
@@ -47,7 +53,7 @@ def add_parser(commands) -> None:
     sub.add_argument("--data", type=Path, help="folder of `train prepare`, or of aligned frames (<clip>/<frame>.jpg or .png)")
     sub.add_argument("--faces", type=Path, help="instead of --data: the starter's faces, with the variants of --run")
     sub.add_argument("--run", type=Path, default=Path("runs/starter"), help="folder for everything the run writes (default: runs/starter)")
-    sub.add_argument("--encoders", type=Path, help="bundle or folder with the frozen encoders (default: RUN's, else those of --start)")
+    sub.add_argument("--encoders", type=Path, help="bundle or folder with the frozen encoders (default: those of --start, else RUN's)")
     add_start(sub)
     for name, (kind, text) in CHANGES.items():
         sub.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, metavar=kind.__name__.upper())
@@ -70,28 +76,43 @@ def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
     if args.settings:
         values = read_json(args.settings)
     elif args.resume:
-        values = read_facts(args.run / "diffusion" / "state.safetensors")["settings"]
+        values = read_facts(state_of(args))["settings"]
     changes = {name: value for name in (*CHANGES, "compile", "seed") if (value := getattr(args, name, None)) is not None}
     if "minutes" in changes and "steps" not in changes:
         changes["steps"] = 0
     return DiffusionSettings.of(values | changes, str(args.settings or "The run's state"))
 
 
+def state_of(args: argparse.Namespace) -> Path:
+    """The run's file to go on from."""
+    return args.run / "diffusion" / "state.safetensors"
+
+
 def chosen_config(args: argparse.Namespace) -> dict:
-    """The model's configuration: --config's, or with --data that of the bundle to start from, or the starter's."""
+    """The model's configuration: the resumed run's, --config's, with --data that of the bundle to start from, or the starter's.
+
+    DVAError for a --config that is not the resumed run's.
+    """
+    if args.resume:
+        begun = read_config(state_of(args))
+        if args.config is not None and any(begun[part] != value for part, value in read_json(args.config).items() if part in TRAINED):
+            raise DVAError(f"{args.run} was begun with another configuration than {args.config}; leave out --config.")
+        return begun
     if args.config is None and args.start and getattr(args, "data", None):
         return read_bundle(args.start).config
     return read_json(args.config or CONFIG)
 
 
 def chosen_encoders(args: argparse.Namespace) -> Path:
-    """--encoders, or the run's own, or the bundle to start from. DVAError where there are none."""
+    """--encoders, or those of the bundle to start from, those the resumed run had, or the run's own. DVAError where there are none."""
     if getattr(args, "encoders", None):
         return args.encoders
-    if (args.run / "identity.safetensors").is_file():
-        return args.run
     if args.start:
         return args.start
+    if args.resume and (kept := read_facts(state_of(args)).get("encoders_from")) and Path(kept).exists():
+        return Path(kept)
+    if (args.run / "identity.safetensors").is_file():
+        return args.run
     raise DVAError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")
 
 

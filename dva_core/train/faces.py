@@ -68,8 +68,8 @@ def row_labels(row: dict) -> list[float]:
     """Attribute labels of one row of labels.csv: those given by eye, then Male and Young from the teacher where it is sure."""
     male, age = cell(row, "male_probability"), cell(row, "age")
     return [cell(row, name) for name in EYE_LABELS] + [
-        np.nan if 0.2 < male < 0.8 else float(male > 0.5),
-        np.nan if abs(age - YOUNG_BELOW) < 3 else float(age < YOUNG_BELOW),
+        np.nan if np.isnan(male) or 0.2 < male < 0.8 else float(male > 0.5),
+        np.nan if np.isnan(age) or abs(age - YOUNG_BELOW) < 3 else float(age < YOUNG_BELOW),
     ]
 
 

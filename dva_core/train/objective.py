@@ -17,8 +17,9 @@ from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.hosts.evaluators import Compiled
 from dva_core.networks import build_network
+from dva_core.structure import weights_digest
 from dva_core.train.clips import ClipFrames
-from dva_core.train.conditioner import Conditioner, load_encoders
+from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces
 from dva_core.train.losses import training_losses
 from dva_core.train.settings import FOCUS, DiffusionSettings
@@ -57,6 +58,7 @@ class Objective:
         self.schedule = Schedule(**config["diffusion"])
         frozen = {part: network.to(device) for part, network in load_encoders(config, encoders).items()}
         identity, landmarks = frozen["identity_encoder"], frozen["motion_encoder"]
+        self.encoders = {part: weights_digest(network.state_dict()) for part, network in frozen.items()}
         scaling = self.scaling(identity, landmarks, clips)
         self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *scaling, frozen.get("face_parser")).to(device)
         self.unet = build_network(config["noise_predictor"]).to(device, memory_format=torch.channels_last)
@@ -106,10 +108,12 @@ class Objective:
     def start_from(self, bundle: Path) -> None:
         """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
 
-        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ.
+        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ,
+        or the encoders, whose vectors its fusion layer knows.
         """
         made = read_bundle(bundle)
         tensors = made.tensors
+        check_encoders(self.encoders, tensors, f"{bundle} was made", "begin with a bundle of the same encoders, or name it with --encoders")
         weight, bias = (tensors[f"fusion.{name}"].float().to(self.device) for name in ("weight", "bias"))
         state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
         shapes = {k: v.shape for k, v in self.unet.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What a run of the diffusion training is made of, as a value and as a JSON file (configs/*_training.json)."""
+"""What a run of the diffusion training is made of, as a value and as a JSON file (train/configs/*_training.json)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dva_core.errors import DVAError
 
+SHIPPED = Path(__file__).parent / "configs"
 FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
 PRECISIONS = ("fp32", "bf16", "fp16")
 AT_LEAST_ONE = ("people", "frames", "accumulate")
@@ -87,12 +88,14 @@ class DiffusionSettings:
         return cls(**values)
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file; DVAError where there is none."""
+def read_json(path: Path | str) -> dict:
+    """The object in a JSON file, or in one that comes with the package, by its name without `.json`; DVAError where there is none."""
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.json"))}
+    path = shipped.get(str(path), Path(path))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DVAError(f"There is no file {path}; check the path.") from error
+        raise DVAError(f"There is no file {path}; check the path, or name one of {', '.join(shipped)}.") from error
     except (OSError, ValueError) as error:
         raise DVAError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); mend it.") from error
     if not isinstance(values, dict):

@@ -17,6 +17,8 @@ from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.structure import one_line
 
+TRAINED = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run decides
+
 
 class Ema:
     """Exponential moving average of parameters, its decay rising to `decay` as steps go by."""
@@ -42,12 +44,12 @@ def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dic
 def opened(path: Path) -> Iterator[Any]:
     """The state file, to read from. DVAError where there is none, or it is damaged."""
     if not path.is_file():
-        raise DVAError(f"{path} is not there, so no run can be resumed: leave out --resume to start one.")
+        raise DVAError(f"{path} is not there: check --run, or begin a run there with `train diffusion` (without --resume).")
     try:
         with safe_open(str(path), "pt") as file:
             yield file
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DVAError(f"{path} is damaged or no state of a run ({one_line(error)}): leave out --resume to start anew.") from error
+        raise DVAError(f"{path} is damaged or no state of a run ({one_line(error)}): begin the run anew.") from error
 
 
 def read_facts(path: Path) -> dict:
@@ -56,13 +58,19 @@ def read_facts(path: Path) -> dict:
         return json.loads(file.metadata()["state"])
 
 
-def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """State and tensors of a run. DVAError as of `opened`."""
+def read_config(path: Path) -> dict:
+    """The configuration of a run's model. DVAError as of `opened`."""
     with opened(path) as file:
-        return json.loads(file.metadata()["state"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        return json.loads(file.metadata()["config"])
+
+
+def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """State and tensors of a run, the latter in memory: Windows replaces no file that is still mapped. DVAError as of `opened`."""
+    with opened(path) as file:
+        return json.loads(file.metadata()["state"]), {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Configuration and the averaged tensors (unet.*, fusion.*) of a run's state file, without its optimiser."""
-    with safe_open(str(path), "pt") as file:
+    """Configuration and the averaged tensors (unet.*, fusion.*) of a run's state file, without its optimiser. DVAError as of `opened`."""
+    with opened(path) as file:
         return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118

@@ -15,7 +15,6 @@ from dva_core.errors import DVAError, MissingDependencyError
 
 # ArcFace 112 x 112 template: left eye, right eye, nose tip, left and right mouth corner (as seen in the picture)
 ARCFACE_TEMPLATE = np.float32([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
-LANDMARK_WINDOW = (0.203, 0.328, 0.594)  # left, top, side as fractions of the FFHQ square
 EXPRESSION_WINDOW = (0.141, 0.219, 0.719)
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 
