@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Progress(Protocol):
     """Called often, between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
 
-    `phase` is "track", "encode" or "decode", `done` of `total` are frames (`done` may be fractional: steps of a
-    batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.
+    `phase` is "track", "encode", "decode", or of making an edit "text" or "shown"; `done` of `total` are frames or steps (`done` may be
+    fractional: steps of a batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.
     """
 
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None: ...

@@ -71,6 +71,14 @@ class OwnAttribute(io.ComfyNode):
                     )
                     for kind in KINDS
                 ),
+                io.Boolean.Input(
+                    "shown",
+                    default=True,
+                    optional=True,
+                    display_name="as shown",
+                    tooltip="Go by what the model shows of it too, which makes it plainer, and leave the skin's colour alone. Turn it off "
+                    "for a tan or a blush. Takes some seconds; identity only.",
+                ),
             ],
             outputs=[
                 Direction.Output("direction", display_name="direction", tooltip="The direction, to apply to a clip or to save."),
@@ -88,9 +96,18 @@ class OwnAttribute(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, name: str, space: str, pairs: bool, with_folder: str, without_folder: str, with_it=None, without=None
+        cls,
+        model,
+        name: str,
+        space: str,
+        pairs: bool,
+        with_folder: str,
+        without_folder: str,
+        with_it=None,
+        without=None,
+        shown: bool = False,  # as in prompts written before there was a choice
     ) -> io.NodeOutput:
         pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), (with_folder, without_folder))]
-        made = own_attribute(model, *pictures, name, space=space, pairs=pairs)
+        made = own_attribute(model, *pictures, name, space=space, pairs=pairs, shown=shown, progress=host.NodeProgress(1))
         host.tell(cls.hidden.unique_id, made.describe())
         return io.NodeOutput(made.direction, made.score)

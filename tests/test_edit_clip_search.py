@@ -13,7 +13,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_text
 from dva_core.edit.clip import find_text_direction, text_search
-from dva_core.edit.clip_network import Differentiable
+from dva_core.edit.clip_network import TextNetworks
 from dva_core.edit.clip_search import TextSearch, TextSettings, chosen_rows, intermediate_images, settled
 from dva_core.errors import DVAError
 from dva_core.loader import load_model
@@ -90,7 +90,7 @@ def test_the_images_move_as_the_text_says(model, clip, target, sign):
 
 def test_a_step_is_the_solvers_own(model, clip):
     found = search(clip, model)
-    with Differentiable(model, found.clip) as networks:
+    with TextNetworks(model, found.clip) as networks:
         frames = found._prepare(networks)
         kept = intermediate_images(networks, frames.kept[:1], networks.fuse(torch.from_numpy(clip.z_id_frames[[0]]), frames.motion), 3)
     torch.testing.assert_close(kept, frames.kept)
@@ -103,7 +103,7 @@ def test_the_differentiable_copy_tells_the_same_noise(path, dtype, inference):
     with torch.inference_mode(inference):
         loaded = load_model(path, device="cpu", dtype=dtype)
     x_t, t, z_face = torch.randn(3, 3, SIZE, SIZE), torch.tensor([10, 400, 900]), torch.randn(3, loaded.face_dim, requires_grad=True)
-    with Differentiable(loaded, Brightness()) as networks:
+    with TextNetworks(loaded, Brightness()) as networks:
         noise = networks.predict_noise(x_t, t, z_face)
         torch.testing.assert_close(noise, load_model(path, device="cpu").predict_noise(x_t, t, z_face), atol=0.02, rtol=0.02)
         assert torch.autograd.grad(noise.sum(), z_face)[0].abs().max() > 0
@@ -174,7 +174,7 @@ def test_it_runs_in_inference_mode_and_leaves_the_model_alone(path, model, clip,
         assert torch.equal(value, before[name]) and value.dtype == before[name].dtype
     assert not shared.training and all(weight.grad is None for weight in shared.parameters())
     assert shared.host._moved.keys() <= {"noise_predictor", "fusion"}  # the copy is gone
-    np.testing.assert_allclose(step, search(clip, model).run().step, atol=1e-5 if precision == "fp32" else 0.05)
+    np.testing.assert_allclose(step, search(clip, model).run().step, atol=3e-5 if precision == "fp32" else 0.05)
 
 
 def test_gradients_go_to_the_step_alone(model, clip):
@@ -234,7 +234,7 @@ def test_several_frames_share_one_step(model, clip):
 def test_it_starts_from_the_identity_as_it_was_edited(model, clip):
     edited = clip.with_edit({"name": "attributes", "scales": {}}, z_id=clip.z_id[::-1].copy())
     found = search(edited, model)
-    with Differentiable(model, found.clip) as networks:
+    with TextNetworks(model, found.clip) as networks:
         frames = found._prepare(networks)
     moved = clip.z_id_frames[0] + clip.z_id[::-1] - clip.z_id
     np.testing.assert_allclose(frames.z_0[0], moved / np.linalg.norm(moved), atol=1e-6)
@@ -244,7 +244,7 @@ def test_it_starts_from_the_identity_as_it_was_edited(model, clip):
 def search_kept(clip, model):
     """What the frame itself is inverted to has nothing to do with edits."""
     found = search(clip, model)
-    with Differentiable(model, found.clip) as networks:
+    with TextNetworks(model, found.clip) as networks:
         return found._prepare(networks).kept
 
 

@@ -14,7 +14,8 @@ from dva_core import cli
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import without_head_motion
-from dva_core.edit.own import encode_pictures, from_vectors, left_out_score, own_attribute, paired_score, read_folder, statistics
+from dva_core.edit.own import cut_out, encode_crops, from_vectors, left_out_score, own_attribute, paired_score, read_folder, statistics
+from dva_core.edit.shown import shown_direction
 from dva_core.errors import DVAError
 from dva_core.finder import FaceFinder
 from dva_core.loader import load_model
@@ -102,6 +103,20 @@ def test_too_few_unpaired_and_faceless_pictures_are_refused(model, finder):
         own_attribute(model, faces, faces, "Hat")
 
 
+def test_as_shown_is_a_step_as_long_and_says_so(model, finder):
+    bright, dark = [draw(i) for i in range(6)], [draw(i) * np.array([1, 1, 0], np.uint8) for i in range(6)]
+    plain, shown = (own_attribute(model, bright, dark, "Lit", shown=shown) for shown in (False, True))
+    std = statistics(model, "identity")[1]
+    assert np.linalg.norm(shown.direction.vector / std) == pytest.approx(np.linalg.norm(plain.direction.vector / std), rel=1e-5)
+    assert shown.score == plain.score and shown.direction.made["shown"] and "shown" not in plain.direction.made
+    crops = np.concatenate([cut_out(model, bright), cut_out(model, dark)])
+    expected = shown_direction(model, plain.direction.vector / std, std, crops)
+    np.testing.assert_allclose(shown.direction.vector / std / 4, expected / np.linalg.norm(expected), atol=1e-5)
+    assert not np.allclose(shown.direction.vector, plain.direction.vector, rtol=0.01)
+    moved = [own_attribute(model, bright, dark, "Lit", space="motion", shown=shown).direction for shown in (False, True)]
+    assert moved[0] == moved[1] or np.array_equal(moved[0].vector, moved[1].vector)
+
+
 def test_a_face_that_fills_its_picture_is_found_with_a_margin(model, monkeypatch):
     class Narrow(BrightDetector):
         def detect(self, rgb):
@@ -109,7 +124,8 @@ def test_a_face_that_fills_its_picture_is_found_with_a_margin(model, monkeypatch
 
     found = FaceFinder(Narrow(), landmarks_of, None)
     monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
-    assert encode_pictures(model, [draw(0)], "identity").shape == (1, 16)
+    crops = cut_out(model, [draw(0)])
+    assert crops.shape == (1, 32, 32, 3) and encode_crops(model, crops, "identity").shape == (1, 16)
 
 
 def test_the_command(tmp_path, model, finder, capsys):

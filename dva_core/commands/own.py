@@ -10,7 +10,7 @@ from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder
 from ..errors import DVAError
 from .clips import add_common, open_model
-from .terminal import answer, check_input, check_tensors, describe, say
+from .terminal import Bars, answer, check_input, check_tensors, describe, say
 
 
 def add_commands(commands) -> None:
@@ -20,6 +20,12 @@ def add_commands(commands) -> None:
     own.add_argument("--name", required=True, metavar="NAME", help="what it is")
     own.add_argument("--space", choices=tuple(SPACES), default="identity", help="what someone looks like (default), or what a face does")
     own.add_argument("--pairs", action="store_true", help="the pictures, in the order of their names, are pairs of the same person")
+    own.add_argument(
+        "--shown",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go by what the model shows of it too, without the skin's colour; not for a tan or a blush (default yes)",
+    )
     own.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors")
     add_common(own)
     own.set_defaults(run=run_own)
@@ -42,7 +48,8 @@ def run_own(args: argparse.Namespace) -> None:
     pictures = read_folder(args.with_it), read_folder(args.without)
     model = open_model(args)
     say(describe(model))
-    made = own_attribute(model, *pictures, args.name, space=args.space, pairs=args.pairs)
+    with Bars() as bars:
+        made = own_attribute(model, *pictures, args.name, space=args.space, pairs=args.pairs, shown=args.shown, progress=bars)
     made.direction.save(out)
     result = {"output": args.output, "score": made.score, "with": made.with_it, "without": made.without}
     answer(result, args.json, f"{made.describe()}\nWrote {args.output}; apply it with `edit --direction`.")

@@ -24,8 +24,9 @@ class Bars:
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
         if phase != self._phase:
             self.close()
-            form = "{desc:>7}: {percentage:3.0f}%|{bar}| {n:.0f}/{total_fmt} frames [{elapsed}<{remaining}]" if total else None
-            self._bar = tqdm(total=total or None, desc=phase, unit=" frames", bar_format=form, file=sys.stderr, disable=None)
+            unit = "frames" if phase in ("track", "encode", "decode") else "steps"
+            form = "{desc:>7}: {percentage:3.0f}%|{bar}| {n:.0f}/{total_fmt}{unit} [{elapsed}<{remaining}]" if total else None
+            self._bar = tqdm(total=total or None, desc=phase, unit=f" {unit}", bar_format=form, file=sys.stderr, disable=None)
             self._phase = phase
         self._bar.update(max(0.0, done - self._bar.n))
 

@@ -33,7 +33,7 @@ from ..progress import Progress, silent
 from ..sheet import as_picture
 from .clip_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
 from .clip_model import ImageTextModel
-from .clip_network import Differentiable
+from .clip_network import TextNetworks
 from .clip_prompts import sentences
 from .directions import Direction, encoder_fingerprint
 
@@ -126,7 +126,7 @@ class TextSearch:
 
     def run(self, progress: Progress | None = None) -> Best:
         """Searches until the loss has settled or the steps are done; `progress("text", iteration, steps, images)` after each."""
-        with torch.inference_mode(False), torch.enable_grad(), Differentiable(self.model, self.clip) as networks:
+        with torch.inference_mode(False), torch.enable_grad(), TextNetworks(self.model, self.clip) as networks:
             self._search(networks, progress or silent)
         return self.best
 
@@ -154,7 +154,7 @@ class TextSearch:
 
     # -- one search, step by step ----------------------------------------------------------------------------
 
-    def _search(self, networks: Differentiable, progress: Progress) -> None:
+    def _search(self, networks: TextNetworks, progress: Progress) -> None:
         s = self.settings
         frames = self._prepare(networks)
         generator = torch.Generator().manual_seed(s.seed)
@@ -175,7 +175,7 @@ class TextSearch:
                 break
         logger.info("Text edit: loss %.4f -> %.4f in %d iterations.", self.history[0], self.best.loss, self.iterations)
 
-    def _prepare(self, networks: Differentiable) -> Frames:
+    def _prepare(self, networks: TextNetworks) -> Frames:
         """Everything that stays the same during the search."""
         with torch.no_grad():
             direction = text_direction(*(networks.texts(sentences(text)) for text in (self.settings.source, self.settings.target)))
@@ -199,7 +199,7 @@ class TextSearch:
             frames.source, frames.source_features = torch.cat(sources), torch.cat(pieces)
         return frames
 
-    def _gradient(self, networks: Differentiable, frames: Frames, u: Tensor) -> tuple[float, dict[str, float]]:
+    def _gradient(self, networks: TextNetworks, frames: Frames, u: Tensor) -> tuple[float, dict[str, float]]:
         """The loss at u and, in u.grad, its gradient; with fewer images at a time where memory runs out."""
         host, count = self.model.host, len(frames.kept)
         if self._chunk is None:
@@ -219,7 +219,7 @@ class TextSearch:
             logger.info("Out of memory: going on with %d images at a time.", self._chunk)
             host.free_memory()
 
-    def _loss(self, networks: Differentiable, frames: Frames, u: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, networks: TextNetworks, frames: Frames, u: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         s, count, chunk = self.settings, len(frames.kept), self._chunk
         z = F.normalize(frames.z_0 + u)
         z_face = networks.fuse(z, frames.motion).repeat_interleave(s.images, 0)
@@ -269,7 +269,7 @@ class Frames:
     source: Any = None
     source_features: Any = None
 
-    def step(self, networks: Differentiable, z_face: Tensor, part: slice) -> Tensor:
+    def step(self, networks: TextNetworks, z_face: Tensor, part: slice) -> Tensor:
         """One DDIM step (eq. 3) from the kept images of `part` with z_face [n, F]; as `ddim.estimate` and `ddim.step`, a timestep a row."""
         x, now, then = self.kept[part], *(a[part].float()[:, None, None, None] for a in (self.now, self.then))
         eps = networks.predict_noise(x, self.t[part], z_face[part])
@@ -278,7 +278,7 @@ class Frames:
         return then.sqrt() * x_0 + (1 - then).sqrt() * eps
 
 
-def intermediate_images(networks: Differentiable, x_0: Tensor, z_face: Tensor, images: int) -> Tensor:
+def intermediate_images(networks: TextNetworks, x_0: Tensor, z_face: Tensor, images: int) -> Tensor:
     """x_0 [f, 3, H, W] and what inverting it with `images` steps passes through: [f images, 3, H, W], from the image to the noise."""
     kept = [x_0.to(z_face.device)]
     ddim.invert(networks, kept[0], z_face, images, callback=lambda done, total, x: kept.append(x))

@@ -9,6 +9,9 @@ as long as a trained attribute's step (Kim et al. 2023, sec. 3.4), so that scale
 landmarks' means, freed of moving, turning and scaling the whole face. In pairs of one person the mean is over the pairs'
 differences: who it is drops out of every pair.
 
+Between vectors lies one thing, in the picture another: unless told not to, an identity's direction goes on from w by what the model itself
+shows of it (see shown), with the pictures given as its faces. That takes the skin's colour out of it, so leave it off for a tan or a blush.
+
 The score is measured on pictures that were left out: for each picture with and each without it (for pairs: each pair) the
 direction is made from all others, and must put the one with it higher (leave-pair-out; Airola et al. 2009).
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,9 +30,12 @@ from ..errors import DVAError
 from ..faces.align import crop_face, quad_from_landmarks
 from ..faces.select import largest
 from ..finder import FaceFinder, to_images
+from ..progress import Progress
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
+from .shown import PICTURES as LOOKED_AT
+from .shown import shown_direction, spread
 
 FEWEST = 5
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -57,18 +63,29 @@ class OwnAttribute:
 
 
 def own_attribute(
-    model, with_it: Sequence[np.ndarray], without: Sequence[np.ndarray], name: str, *, space: str = "identity", pairs: bool = False
+    model,
+    with_it: Sequence[np.ndarray],
+    without: Sequence[np.ndarray],
+    name: str,
+    *,
+    space: str = "identity",
+    pairs: bool = False,
+    shown: bool = True,
+    progress: Progress | None = None,
 ) -> OwnAttribute:
     """A direction from pictures uint8 [H, W, 3] (any sizes, one face each), five of each kind at least.
 
-    space   "identity" for what someone looks like, "motion" for an expression
-    pairs   the i-th picture with it and the i-th without show the same person
+    space     "identity" for what someone looks like, "motion" for an expression
+    pairs     the i-th picture with it and the i-th without show the same person
+    shown     of an identity's direction: go by what the model shows of it too, and leave the skin's colour alone; takes seconds
+    progress  told of the latter as "shown"; may raise to cancel
 
     Raises DVAError for too few pictures, unpaired ones, or one in which no face is found.
     """
     check_sets(with_it, without, name, space, pairs)
-    vectors = [encode_pictures(model, pictures, space, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
-    return from_vectors(model, *vectors, name, space=space, pairs=pairs)
+    crops = [cut_out(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
+    made = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
+    return as_shown(model, made, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else made
 
 
 def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pairs: bool) -> None:
@@ -105,6 +122,17 @@ def from_vectors(
     return OwnAttribute(direction, score, len(a), len(b))
 
 
+def as_shown(model, made: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
+    """The same attribute, of the identity, as the model shows it on faces uint8 [N, C, C, 3]; its step is as long as before."""
+    direction = made.direction
+    if direction.space != "identity":
+        return made
+    _, std = statistics(model, "identity")
+    step = shown_direction(model, direction.vector / std, std, crops, progress)
+    vector = std * math.sqrt(len(step)) * step / np.linalg.norm(step)
+    return replace(made, direction=replace(direction, vector=vector, made={**direction.made, "shown": True}))
+
+
 def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation that vectors of `space` are standardised with: the model's own for identities; none for motion."""
     tensors = AttributeSet.from_model(model).tensors
@@ -134,14 +162,16 @@ def paired_score(a: np.ndarray, b: np.ndarray) -> float:
 # -- pictures ------------------------------------------------------------------------------------------------
 
 
-def encode_pictures(model, pictures: Sequence[np.ndarray], space: str, kind: str = "") -> np.ndarray:
-    """Pictures uint8 [H, W, 3] -> [n, D] of the largest face in each, upright and cut out as in a clip. DVAError where one shows none."""
-    finder, crops = FaceFinder.of(model), []
-    for number, rgb in enumerate(pictures, 1):
-        crops.append(face_of(finder, rgb, model.crop_size, f"Picture {number} {kind}".strip()))
-    images = to_images(np.stack(crops))
+def cut_out(model, pictures: Sequence[np.ndarray], kind: str = "") -> np.ndarray:
+    """Pictures uint8 [H, W, 3] -> crops uint8 [n, C, C, 3] of the largest face in each, as of a clip. DVAError where one shows none."""
+    finder = FaceFinder.of(model)
+    return np.stack([face_of(finder, rgb, model.crop_size, f"Picture {n} {kind}".strip()) for n, rgb in enumerate(pictures, 1)])
+
+
+def encode_crops(model, crops: np.ndarray, space: str) -> np.ndarray:
+    """Crops uint8 [n, C, C, 3] -> identity or motion vectors [n, D]."""
     encode = model.encode_identity if space == "identity" else model.encode_motion
-    return encode(images).float().cpu().numpy()
+    return encode(to_images(crops)).float().cpu().numpy()
 
 
 def face_of(finder: FaceFinder, rgb: np.ndarray, size: int, what: str) -> np.ndarray:

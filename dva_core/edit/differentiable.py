@@ -1,0 +1,89 @@
+"""The model's networks with gradients, without touching those that others share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..autoencoder import activation_bytes
+from ..networks import build_network
+from ..structure import SkipInit
+
+PARTS = ("noise_predictor", "identity_encoder")  # those that gradients go through
+KEPT_FOR_GRADIENT = 6  # times what evaluating alone takes
+
+
+class Differentiable:
+    """Noise predictor, fusion layer and identity encoder in float32, with weights that autograd accepts; frozen.
+
+    A context: on leaving it the host may let go of everything. Where a network's weights were loaded under ComfyUI's inference mode
+    (autograd refuses those) or are half precision, it is copied; the shared one is never changed. Enter it outside inference mode.
+    `schedule` and `predict_noise` are what the solvers ask of a model.
+    """
+
+    def __init__(self, model) -> None:
+        self.model, self.host, self.schedule = model, model.host, model.schedule
+        self._twins: dict[str, nn.Module] = {}
+
+    def __enter__(self) -> Differentiable:
+        for part in PARTS:
+            weights = getattr(self.model, part).parameters()
+            if any(weight.is_inference() or weight.dtype != torch.float32 for weight in weights):
+                self._twins[part] = twin(self.model, part)
+        self._fusion = tuple(
+            weight.detach().float().clone().to(self.device) for weight in (self.model.fusion.weight, self.model.fusion.bias)
+        )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for part in self._twins:
+            self.host.forget(copied(part))
+        self._twins.clear()
+
+    @property
+    def device(self) -> torch.device:
+        return self.host.device
+
+    def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
+        """As DiffusionVideoAutoencoder.fuse, a motion for each identity: [n, D], [n, M] -> [n, F]."""
+        return F.linear(torch.cat([z_id, z_motion], 1).to(self.device), *self._fusion)
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
+        """As DiffusionVideoAutoencoder.predict_noise; differentiable in x_t and z_face."""
+        network = self._ready("noise_predictor", x_t)
+        if network is None:
+            return self.model.predict_noise(x_t, t, z_face)
+        x_t = x_t.to(self.device)
+        return self.schedule.as_noise(network(x_t, t.to(self.device), z_face.to(self.device)), x_t, t)
+
+    def encode_identity(self, images: Tensor) -> Tensor:
+        """As DiffusionVideoAutoencoder.encode_identity, differentiable: [B, 3, S, S] in [-1, 1] -> [B, D]."""
+        network = self._ready("identity_encoder", images)
+        return self.model.run("identity_encoder", images) if network is None else network(images.to(self.device))
+
+    def _ready(self, part: str, images: Tensor) -> nn.Module | None:
+        """The copy of a part, on the device; None where the shared one will do."""
+        network = self._twins.get(part)
+        if network is not None:
+            self.host.use(copied(part), network, KEPT_FOR_GRADIENT * activation_bytes(network, images, torch.float32))
+        return network
+
+
+def copied(part: str) -> str:
+    """What the host knows the copy of a part by."""
+    return f"differentiable_{part}"
+
+
+def twin(model, part: str) -> nn.Module:
+    """A copy of one of the model's networks in float32, of plain layers, frozen; its weights are no inference tensors."""
+    with torch.random.fork_rng(devices=[]), SkipInit():
+        network = build_network(model.config[part])
+    weights = {
+        name: weight.detach().to(torch.float32 if weight.is_floating_point() else weight.dtype, copy=True)
+        for name, weight in getattr(model, part).state_dict().items()
+    }
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
