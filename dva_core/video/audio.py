@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import av.error
 import numpy as np
 
 from ..errors import DVAError
-from .source import open_container, time_zero
+from .seams import SoundSeams, leaps, may_leap_ahead
+from .source import joined, open_container, time_zero
 
 log = logging.getLogger(__name__)
+
+SEAM_WAIT = Fraction(8)  # seconds the sound waits for the pictures to come to the seam of two joined files
 
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
@@ -53,6 +57,8 @@ class Soundtrack:
         self._output = output
         self._stream = self._input.streams.best("audio")
         self._zero = time_zero(self._input)
+        self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
+        self._damaged = False
         name = self._stream.codec_context.codec.canonical_name if self._stream.codec_context else "unknown"
         is_pcm = name.startswith("pcm_")
         allowed = copy and can_copy(self._stream, container_format)
@@ -77,7 +83,7 @@ class Soundtrack:
     def begin(self, start: Fraction, cut: bool) -> None:
         """`start`: clip time, seconds, that becomes 0 in the output. `cut`: sound before it is dropped (else it is encoder delay)."""
         self._begin, self._cut_start = self._zero + start, cut
-        if cut and start > 2:
+        if cut and start > 2 and not joined(Path(self._input.name)):
             margin = self._begin - 1
             try:
                 self._input.seek(int(margin / self._stream.time_base), stream=self._stream, backward=True)
@@ -88,13 +94,16 @@ class Soundtrack:
         self._items = self._packets() if self.copied else self._frames()
         self._next = next(self._items, None)
 
-    def advance(self, until: Fraction | None, end: Fraction | None = None) -> None:
-        """Mux sound that starts before `until` (output seconds; None: all), up to `end`."""
+    def advance(self, until: Fraction | None, end: Fraction | None = None, shift: Fraction = Fraction(0)) -> None:
+        """Mux sound that starts before `until` (output seconds; None: all), up to `end`. `shift`: that of the picture shown then."""
+        self._seams.pictures(shift)
         while self._next is not None:
             time, item = self._next
-            if (until is not None and time >= until) or (end is not None and time >= end):
+            at_seam = item is None and self._seams.settled
+            if not at_seam and ((until is not None and time >= until) or (end is not None and time >= end)):
                 return
-            self._put(time, item, end)
+            if item is not None:
+                self._put(time, item, end)
             self._next = next(self._items, None)
 
     def finish(self, end: Fraction | None) -> None:
@@ -110,7 +119,7 @@ class Soundtrack:
     def _put(self, time: Fraction, item, end: Fraction | None) -> None:
         if self.copied:
             item.stream = self._out
-            self._output.mux(item)
+            self._mux(item)
             return
         if end is not None and time + Fraction(item.samples, item.sample_rate) > end:
             item = _slice(item, 0, round((end - time) * item.sample_rate))
@@ -118,34 +127,64 @@ class Soundtrack:
             return
         rate = item.sample_rate
         item.time_base, item.pts = Fraction(1, rate), round(time * rate)
-        self._output.mux(self._out.encode(item))
+        self._mux(item)
 
-    def _packets(self) -> Iterator[tuple[Fraction, av.Packet]]:
-        """(output time, packet), timestamps moved to the output's clock."""
-        tick = self._stream.time_base
-        shift = round(self._begin / tick)
+    def _mux(self, item: av.Packet | av.AudioFrame) -> None:
+        """Into the output; what its muxer or encoder calls invalid is damage of the sound, not of the whole."""
+        try:
+            self._output.mux(item if self.copied else self._out.encode(item))
+        except av.error.FFmpegError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            if not self._damaged:
+                log.warning("the sound is damaged: a part of it is left out (%s)", error.strerror)
+            self._damaged = True
+
+    def _packets(self) -> Iterator[tuple[Fraction, av.Packet | None]]:
+        """(output time, packet), timestamps moved to the output's clock and rising; at a seam (time to wait until, None)."""
+        tick, seams = self._stream.time_base, self._seams
+        start, shift = round(self._begin / tick), 0
+        last = most = given = None
         for packet in _survive(self._input.demux(self._stream)):
             if not packet.size or packet.dts is None:
                 continue
-            packet.dts -= shift
-            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            dts = packet.dts - start
+            if last is not None and leaps(last * tick, (dts + shift) * tick, self._leaps_ahead):
+                end = (most + (packet.duration or 0)) * tick
+                seams.leap(end - dts * tick)
+                yield end + SEAM_WAIT, None
+                seams.settle()
+                shift = round(seams.shift / tick)
+            last = dts + shift
+            if most is not None and last < most:
+                continue  # sound that lies over the one before: of a file that is shorter than its sound, or damaged
+            most = last
+            delay = 0 if packet.pts is None else packet.pts - packet.dts
+            packet.dts = given = most if given is None else max(most, given + 1)
+            packet.pts = packet.dts + delay
             if packet.pts < 0 and (self._cut_start or not self._may_lead):
                 continue
             yield packet.pts * tick, packet
 
-    def _frames(self) -> Iterator[tuple[Fraction, av.AudioFrame]]:
-        """(output time, decoded frame) from output time 0 on."""
-        expected = None
+    def _frames(self) -> Iterator[tuple[Fraction, av.AudioFrame | None]]:
+        """(output time, decoded frame) from output time 0 on; at a seam (time to wait until, None)."""
+        expected, begin, seams = None, Fraction(0), self._seams
         for packet in _survive(self._input.demux(self._stream)):
             for frame in _survive(iter(_decoded(packet))):
-                time = expected if frame.pts is None else frame.pts * frame.time_base - self._begin
+                time = expected if frame.pts is None else frame.pts * frame.time_base - self._begin + seams.shift
                 if time is None:
                     time = Fraction(0)
+                if expected is not None and leaps(expected, time, self._leaps_ahead):
+                    unmoved = time - seams.shift
+                    seams.leap(expected - unmoved)
+                    yield expected + SEAM_WAIT, None
+                    seams.settle()
+                    time, begin = unmoved + seams.shift, max(expected, Fraction(0))
                 expected = time + Fraction(frame.samples, frame.sample_rate)
-                if expected <= 0:
+                if expected <= begin:
                     continue
-                if time < 0:
-                    skip = round(-time * frame.sample_rate)
+                if time < begin:
+                    skip = round((begin - time) * frame.sample_rate)
                     frame, time = _slice(frame, skip, frame.samples), time + Fraction(skip, frame.sample_rate)
                 if frame is not None:
                     yield time, frame

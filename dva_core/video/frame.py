@@ -16,6 +16,7 @@ class Frame:
     """A frame as decoded, upright.
 
     `index` counts the frames given out, from 0; `pts` and `duration` are in units of `time_base` seconds, as in the source.
+    `shift`: seconds that were added to the source's timestamps because files were joined there.
     `rgb` is uint8 [H, W, 3], read-only: change a copy and hand it to `with_rgb`.
     """
 
@@ -28,9 +29,10 @@ class Frame:
         pts: int,
         time_base: Fraction,
         duration: int = 0,
+        shift: Fraction = Fraction(0),
     ) -> None:
         self.native, self.layout, self.color = native, layout, color
-        self.index, self.pts, self.time_base, self.duration = index, pts, time_base, duration
+        self.index, self.pts, self.time_base, self.duration, self.shift = index, pts, time_base, duration, shift
         self._rgb: np.ndarray | None = None
 
     @classmethod
@@ -98,7 +100,7 @@ class Frame:
         patch = rgb[rect]
         differs = (patch != self.rgb[rect]).any(axis=2)
         _put(native, self.layout, self.color.resolved(self.width, self.height), rect, patch, differs, inside)
-        return Frame(native, self.layout, self.color, self.index, self.pts, self.time_base, self.duration)
+        return Frame(native, self.layout, self.color, self.index, self.pts, self.time_base, self.duration, self.shift)
 
 
 def _changed_rectangle(new: np.ndarray, old: np.ndarray, block: tuple[int, int]) -> tuple[slice, slice] | None:

@@ -20,6 +20,7 @@ from .convert import convert
 from .frame import Frame
 from .info import VideoInfo
 from .layout import Turn, known_format, layout_of, turn_frame
+from .seams import has_seams, leaps, may_leap_ahead
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class VideoFile:
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             pts = head_timestamps(container, stream)
+        self._seams = start > 2 * SEEK_MARGIN and joined(path)
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             origin = time_zero(container)
@@ -46,6 +48,7 @@ class VideoFile:
             native, layout = turn_frame(*known_format(first), self._turn)
             self._tick = stream.time_base
             self._decode_times_only = container.format.name == "avi"  # it stores no presentation times
+            self._leaps_ahead = may_leap_ahead(container)
             even = pts[:-4] if len(pts) > 8 else pts  # the last ones read may still miss frames that come later in the file
             candidates = (stream.base_rate, stream.guessed_rate, stream.average_rate)
             rate, variable = frame_rate(candidates, stream.average_rate, even, self._tick)
@@ -79,12 +82,12 @@ class VideoFile:
         last_pts = None
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
-            for number, (pts, native) in enumerate(self._selected(container, stream, problems)):
+            for number, (pts, shift, native) in enumerate(self._selected(container, stream, problems)):
                 if number % self._every:
                     continue
                 pts = self._clock.pts(pts)
                 last_pts = pts if last_pts is None else max(pts, last_pts + 1)  # encoders want rising timestamps
-                yield self._frame(native, given, last_pts)
+                yield self._frame(native, given, last_pts, shift * self._tick)
                 given += 1
         if not given:
             raise DVAError(self._nothing())
@@ -116,16 +119,16 @@ class VideoFile:
         seconds = pts * self._tick - self.info.origin
         return (seconds >= self._start or not self._start) and (self._length is None or seconds < self._start + self._length)
 
-    def _selected(self, container, stream, problems: list[str]) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _selected(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
         end = None if self._length is None else self._start + self._length
-        for pts, frame in self._timed(container, stream, problems):
+        for pts, shift, frame in self._timed(container, stream, problems):
             if self._keeps(pts):
-                yield pts, frame
+                yield pts, shift, frame
             elif end is not None and pts * self._tick - self.info.origin >= end:
                 return
 
-    def _timed(self, container, stream, problems: list[str]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(pts, frame) from a keyframe before `start`, or from the beginning where seeking does not land before it."""
+    def _timed(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(pts, shift, frame) from a keyframe before `start`, or from the beginning where seeking does not land before it."""
         frames = self._sought(container, stream, problems)
         if frames is None:
             with closing(open_container(self.path)) as fresh:
@@ -134,7 +137,7 @@ class VideoFile:
         yield from self._with_pts(frames)
 
     def _sought(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
-        if self._start <= 2 * SEEK_MARGIN or self._decode_times_only:
+        if self._start <= 2 * SEEK_MARGIN or self._decode_times_only or self._seams:
             return _decode(container, stream, problems)
         target = self._start + self.info.origin
         try:
@@ -148,19 +151,24 @@ class VideoFile:
             return None
         return _chain(first, frames)
 
-    def _with_pts(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _with_pts(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(pts, shift, frame): where the file's clock leaps, `shift` is added so that the next frame follows the last by a step."""
         expected = round(self.info.origin / self._tick)
-        delay = None
+        delay = last = None
+        shift = 0
         for frame in frames:
             pts = frame.pts
             if self._decode_times_only:
                 delay = frame.dts - expected if delay is None and frame.dts is not None else delay
                 pts = None if frame.dts is None else frame.dts - delay
-            pts = expected if pts is None else pts
-            expected = pts + self._frame_ticks
-            yield pts, frame
+            pts = expected if pts is None else pts + shift
+            if last is not None and leaps(last * self._tick, pts * self._tick, self._leaps_ahead):
+                shift += expected - pts
+                pts = expected
+            last, expected = pts, pts + self._frame_ticks
+            yield pts, shift, frame
 
-    def _frame(self, native: av.VideoFrame, index: int, pts: int) -> Frame:
+    def _frame(self, native: av.VideoFrame, index: int, pts: int, shift: Fraction) -> Frame:
         seconds = native.duration * self._tick if self.info.variable_rate and native.duration else self._step
         duration = round(seconds * self._every / self._clock.time_base)
         native, layout = turn_frame(*known_format(native), self._turn)
@@ -172,7 +180,7 @@ class VideoFile:
         if layout.name != self.info.pix_fmt:
             native = convert(native, layout, self.info.color, self.info.pix_fmt, self.info.color)
             layout = layout_of(self.info.pix_fmt)
-        return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, max(1, duration))
+        return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, max(1, duration), shift)
 
     def _nothing(self) -> str:
         if self.info.trimmed:
@@ -237,12 +245,26 @@ def time_zero(container: av.container.InputContainer) -> Fraction:
     return max(Fraction(0), min(starts, default=Fraction(0)))
 
 
+def joined(path: Path) -> bool:
+    """Whether the file is of a kind that is joined end to end, and is: then its times cannot be sought."""
+    with closing(open_container(path)) as container:
+        return may_leap_ahead(container) and has_seams(container, video_stream(container, path))
+
+
 def head_timestamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
-    """Sorted pts of the first packets."""
+    """Sorted pts of the first packets, of the first file where several are joined."""
+    pts, before = [], None
     try:
-        return sorted(p.pts for p in islice(container.demux(stream), HEAD_PACKETS) if p.pts is not None)
+        for packet in islice(container.demux(stream), HEAD_PACKETS):
+            if packet.dts is not None:
+                if before is not None and leaps(before, packet.dts * stream.time_base, may_leap_ahead(container)):
+                    break
+                before = packet.dts * stream.time_base
+            if packet.pts is not None:
+                pts.append(packet.pts)
     except av.error.FFmpegError:
         return []
+    return sorted(pts)
 
 
 def display_turn(frame: av.VideoFrame) -> Turn:

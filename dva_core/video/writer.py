@@ -162,7 +162,7 @@ class _FileSink:
         time = native.pts * self._info.time_base
         self._end = time + duration * self._info.time_base
         if self._soundtrack:
-            self._soundtrack.advance(time)
+            self._soundtrack.advance(time, shift=frame.shift)
 
     def _begin(self, frame: Frame) -> None:
         """Time zero of the output: the clip's own, or the first frame where a part was asked for."""

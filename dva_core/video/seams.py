@@ -1,0 +1,70 @@
+"""Files joined end to end (`cat a.mpg b.mpg`): where the next one begins, the timestamps leap."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import av.error
+from av.format import Flags
+
+BACK = Fraction(1, 2)  # seconds; less is a timestamp out of order
+AHEAD = Fraction(60)  # seconds; less may be a picture that stands still
+
+
+def may_leap_ahead(container: av.container.InputContainer) -> bool:
+    """Whether the format is one whose files are joined with whatever clocks they had (MPEG program and transport streams)."""
+    return bool(int(container.format.flags) & Flags.ts_discont.value)
+
+
+def leaps(before: Fraction, after: Fraction, ahead: bool) -> bool:
+    """Whether a timestamp cannot belong to the file of the one before it; seconds. `ahead`: leaps forward count too."""
+    return after < before - BACK or (ahead and after > before + AHEAD)
+
+
+def has_seams(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
+    """Whether the stream's timestamps leap anywhere; reads the file up to there, decodes nothing. Seeking by time goes astray then."""
+    before, ahead = None, may_leap_ahead(container)
+    try:
+        for packet in container.demux(stream):
+            if packet.dts is None:
+                continue
+            if before is not None and leaps(before, packet.dts * stream.time_base, ahead):
+                return True
+            before = packet.dts * stream.time_base
+    except av.error.FFmpegError:
+        return True
+    return False
+
+
+class SoundSeams:
+    """How far the sound's clock is moved, seconds: at a leap by as much as the pictures were, so that both stay together.
+
+    The pictures may come to the seam a little later than the sound: `leap` notes one, `settled` says whether the pictures have passed
+    it too, and `settle` moves the clock; by the sound's own reckoning where the pictures know of no such leap.
+    """
+
+    def __init__(self) -> None:
+        self.shift = self._own = Fraction(0)
+        self._pictures = {Fraction(0)}
+
+    def pictures(self, shift: Fraction) -> None:
+        """Take note of a picture's shift."""
+        self._pictures.add(shift)
+
+    def leap(self, own: Fraction) -> None:
+        """The sound leaps; without a gap it would go on with the shift `own`."""
+        self._own = own
+
+    @property
+    def settled(self) -> bool:
+        return self._nearest() is not None
+
+    def settle(self) -> None:
+        nearest = self._nearest()
+        self.shift = self._own if nearest is None else nearest
+
+    def _nearest(self) -> Fraction | None:
+        """The pictures' shift that is nearer to the sound's own than half the leap."""
+        nearest = min(self._pictures, key=lambda shift: abs(shift - self._own))
+        return nearest if abs(nearest - self._own) < abs(self._own - self.shift) / 2 else None
