@@ -12,7 +12,7 @@ from PIL import Image
 from video_helpers import make_clip, picture, raw_planes
 
 from dva_core.errors import DVAError
-from dva_core.video import open_video
+from dva_core.video import VideoInfo, VideoWriter, open_video
 from dva_core.video.clock import Clock, frame_rate
 from dva_core.video.images import natural_key
 
@@ -306,3 +306,33 @@ def test_images_with_alpha_orientation_and_damage(tmp_path):
     (turned / "1.jpg").write_bytes(b"no image")
     with pytest.raises(DVAError, match=r"1\.jpg cannot be read"):
         open_video(turned)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        ("23.976023976023978", Fraction(24000, 1001)),
+        (29.97002997, NTSC),
+        (29.97, Fraction(2997, 100)),
+        (1 / 3, Fraction(1, 3)),
+        ("30000/1001", NTSC),
+        ("12.3456789012", Fraction(1000, 81)),
+        ("12.3457123456", Fraction("12.3457123456").limit_denominator(100_000)),
+    ],
+)
+def test_rates_of_many_decimals(tmp_path, rate, expected):
+    """They are written too: an encoder's clock counts in 32 bits."""
+    with open_video(folder_of(tmp_path / "f"), rate=rate) as reader:
+        assert reader.info.rate == expected and VideoInfo.for_images(4, 4, Fraction(str(rate))).rate == expected
+        with VideoWriter(tmp_path / "a.mp4", reader.info) as writer:
+            for frame in reader:
+                writer.write(frame)
+    with open_video(tmp_path / "a.mp4") as reader:
+        assert reader.info.frames == 12 and float(reader.info.rate) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", ["0.0000001", "0", "1001", "fast", "nan"])
+def test_rates_that_are_none(tmp_path, rate):
+    with pytest.raises(DVAError) as error:
+        open_video(folder_of(tmp_path / "f"), rate=rate)
+    assert one_sentence(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -315,3 +316,11 @@ def test_no_frames_and_wrong_sizes(tmp_path):
     with pytest.raises(DVAError, match="16x12"), VideoWriter(tmp_path / "a.mp4", info) as writer:
         writer.write(Frame.from_rgb(picture(0, 18, 12), 0))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rate_no_encoder_can_count_is_said_in_a_sentence(tmp_path):
+    fine = Fraction(10**12 + 1, 10**11)
+    info = replace(VideoInfo.for_images(16, 12, 25), rate=fine, time_base=1 / fine)
+    with pytest.raises(DVAError, match="choose another rate") as error, VideoWriter(tmp_path / "a.mp4", info) as writer:
+        writer.write(Frame.from_rgb(picture(0, 16, 12), 0, time_base=info.time_base))
+    assert one_sentence(error) and not list(tmp_path.iterdir())

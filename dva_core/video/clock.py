@@ -27,6 +27,12 @@ def frame_rate(
     return fallback, True
 
 
+def snap_rate(rate: Fraction) -> Fraction:
+    """The rate that a number of many decimals stands for (23.976023976: 24000/1001), in numbers that encoders can count with."""
+    near = rate.limit_denominator(1001)
+    return near if abs(near - rate) * 10_000_000 <= rate else rate.limit_denominator(100_000)
+
+
 def fraction_gcd(a: Fraction, b: Fraction) -> Fraction:
     """The largest fraction both are whole multiples of."""
     return Fraction(gcd(a.numerator * b.denominator, b.numerator * a.denominator), a.denominator * b.denominator)

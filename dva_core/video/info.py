@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from .clock import snap_rate
 from .color import ColorTags
 
 
@@ -42,6 +43,6 @@ class VideoInfo:
     @staticmethod
     def for_images(width: int, height: int, rate: Fraction | int, frames: int | None = None, alpha: bool = False) -> VideoInfo:
         """For bare RGB frames (`Frame.from_rgb`) at a constant rate, `pts` counting frames."""
-        rate = Fraction(rate)
+        rate = snap_rate(Fraction(rate))
         duration = frames / rate if frames is not None else None
         return VideoInfo(width, height, rate, 1 / rate, "rgba" if alpha else "rgb24", frames, duration)

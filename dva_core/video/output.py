@@ -89,6 +89,8 @@ def write_error(error: Exception, path: Path) -> DVAError:
         return DVAError(f"The disk is full: {path} could not be written; free some space in {parent} and start again.")
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DVAError(f"The folder {parent} may not be written to; choose another one or change its permissions.")
+    if isinstance(error, OverflowError):
+        return DVAError(f"{path} could not be written: its frame rate or times are too fine or too large to count; choose another rate.")
     reason = getattr(error, "strerror", None) or error
     return DVAError(f"{path} could not be written ({reason}); check the disk and the name.")
 

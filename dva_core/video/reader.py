@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import DVAError
+from .clock import snap_rate
 from .frame import Frame
 from .images import ImageFolder
 from .info import VideoInfo
@@ -95,7 +96,7 @@ def _seconds(name: str, value: float | Fraction) -> Fraction:
 
 def _rate(value: float | Fraction | str) -> Fraction:
     try:
-        rate = value if isinstance(value, Fraction) else Fraction(str(value))
+        rate = snap_rate(value if isinstance(value, Fraction) else Fraction(str(value)))
     except (ValueError, ZeroDivisionError) as error:
         raise DVAError(f"rate must be images a second such as 25 or 30000/1001, not {value!r}.") from error
     if not 0 < rate <= 1000:

@@ -26,7 +26,7 @@ from .output import FRAME_PATTERN, MARKER, check_output, container_format, encod
 log = logging.getLogger(__name__)
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-_FAILURES = (OSError, av.error.FFmpegError)
+_FAILURES = (OSError, OverflowError, av.error.FFmpegError)
 
 
 class VideoWriter:
