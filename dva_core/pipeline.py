@@ -36,6 +36,7 @@ from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
 from .video import VideoWriter, open_video
+from .video.square import square_frames, to_stored
 from .video.threads import Behind, ahead
 
 logger = logging.getLogger(__name__)
@@ -212,11 +213,11 @@ def encode(
 
 
 def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progress: Progress, clock: Stopwatch) -> FaceTrack:
-    """Pass 1: the face through the clip. DVAError where there are no frames or no face."""
+    """Pass 1: the face through the clip, in stored pixels. DVAError where there are no frames or no face."""
     with clock("track"):
         finder = FaceFinder.of(model)
         track = track_faces(
-            clock.each("video", clip),
+            square_frames(clock.each("video", clip), clip.info),
             finder.detector,
             finder.landmarker,
             select=resolve_select(select, finder),
@@ -228,7 +229,7 @@ def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progre
         raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
     if not np.isfinite(track.quads).all((1, 2)).any():
         raise DVAError(f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large enough to see.")
-    return track
+    return replace(track, quads=to_stored(track.quads, clip.info), landmarks=to_stored(track.landmarks, clip.info))
 
 
 @torch.inference_mode()

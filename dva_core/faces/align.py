@@ -2,7 +2,8 @@
 
 Coordinates are continuous: (0, 0) is the outer corner of the frame's top-left pixel, so that pixel's centre is (0.5, 0.5).
 A tool that counts in pixel centres (dlib, the goldens) gives points that lie 0.5 lower; the squares shift along.
-A quad [4, 2] lists the corners top-left, bottom-left, bottom-right, top-right as the upright face sees them.
+A quad [4, 2] lists the corners top-left, bottom-left, bottom-right, top-right as the upright face sees them. Where a video's pixels are
+not square, the square is a parallelogram in them: it is found in square pixels and its corners are brought back.
 """
 
 from __future__ import annotations
@@ -92,9 +93,14 @@ def smooth_squares(landmarks: np.ndarray, sigma_centre: float = 1.0, sigma_axes:
     return corners(smooth_over_time(c, sigma_centre), x, turn(x))
 
 
+def sides(quad: np.ndarray) -> tuple[float, float]:
+    """Lengths of the sides across and down, in frame pixels; the same where pixels are square."""
+    return float(np.linalg.norm(quad[3] - quad[0])), float(np.linalg.norm(quad[1] - quad[0]))
+
+
 def side(quad: np.ndarray) -> float:
-    """Length of the square's side, in frame pixels."""
-    return float(np.linalg.norm(quad[3] - quad[0]))
+    """Length of the square's side, in frame pixels; of the longer ones where pixels are not square."""
+    return max(sides(quad))
 
 
 def frame_to_crop(quad: np.ndarray, size: int) -> np.ndarray:

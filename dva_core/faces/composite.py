@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.align import centred, frame_to_crop, side
+from dva_core.faces.align import centred, frame_to_crop, side, sides
 
 SOFTEN_FRAMES = 4  # neighbours on each side that `soften` can use at its default sigma
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -96,8 +96,8 @@ def up(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str)
     """
     size, width = image.shape[-1], side(quad)
     fine = max(1, int(np.ceil(width)) * (2 if width < 2 * size else 1))  # the laying is bilinear: finer when there is detail to lose
-    weights = resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(width, 1)))
-    resized = np.ascontiguousarray(np.moveaxis(weights @ image.astype(np.float32) @ weights.T, 0, -1))
+    across, down = (resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(length, 1))) for length in sides(quad))
+    resized = np.ascontiguousarray(np.moveaxis(down @ image.astype(np.float32) @ across.T, 0, -1))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map given is the one from window to crop
     laid = cv2.warpAffine(resized, centred(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return laid.reshape(*shape, -1)

@@ -54,6 +54,10 @@ class VideoWriter:
             raise DVAError(f"quality must lie between 0 and 51 (crf; 18 is near lossless), not {quality}.")
         if preset not in PRESETS:
             raise DVAError(f"The preset {preset!r} is not known; choose one of {', '.join(PRESETS)}.")
+        if info.sample_aspect and codec != "h264":
+            log.warning(
+                "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
+            )
         self.info, self.codec = info, codec
         self.frames = 0
         sound = Path(audio_from) if audio_from is not None else None
