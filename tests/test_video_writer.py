@@ -133,6 +133,16 @@ def test_ten_bits_are_kept_in_h264(tmp_path):
     assert stream.codec_context.pix_fmt == "yuv420p10le"
 
 
+@pytest.mark.parametrize("preset", ["ultrafast", "medium"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"])
+def test_quality_0_is_lossless(tmp_path, pix_fmt, preset):
+    source = make_clip(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt=pix_fmt, native=True)
+    with open_video(source) as reader, VideoWriter(tmp_path / "b.mp4", reader.info, quality=0, preset=preset) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert raw_planes(tmp_path / "b.mp4") == raw_planes(source)
+
+
 @pytest.mark.parametrize("size", [(37, 22), (36, 23), (37, 23)])
 def test_odd_sizes_are_kept_in_h264(tmp_path, size):
     source = make_clip(tmp_path / "a.mkv", 2, size=size, codec="ffv1")

@@ -113,6 +113,11 @@ def encoder_format(codec: str, layout: Layout, width: int, height: int) -> str:
     return _ffv1_format(layout) if codec == "ffv1" else _h264_format(layout, width, height)
 
 
+def encoder_options(quality: float, preset: str) -> dict[str, str]:
+    """Options of libx264. Quality 0 is a constant quantiser of 0: lossless at any depth, where a crf of 0 is not at 10 bits."""
+    return {"preset": preset, **({"qp": "0"} if quality == 0 else {"crf": f"{quality:g}"})}
+
+
 def _ffv1_format(layout: Layout) -> str:
     formats = encoder_formats("ffv1")
     if layout.name in formats:

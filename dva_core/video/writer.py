@@ -21,7 +21,17 @@ from .convert import convert
 from .frame import Frame
 from .info import VideoInfo
 from .layout import copy_frame, layout_of
-from .output import FRAME_PATTERN, MARKER, check_output, container_format, encoder_format, output_tags, owns_folder, write_error
+from .output import (
+    FRAME_PATTERN,
+    MARKER,
+    check_output,
+    container_format,
+    encoder_format,
+    encoder_options,
+    output_tags,
+    owns_folder,
+    write_error,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +43,7 @@ class VideoWriter:
     """Context manager that writes frames to `path`.
 
     info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" (.mp4, .mov, .mkv), "ffv1" (lossless,
-    .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better. audio_from: file whose sound is
+    .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better, 0 lossless. audio_from: file whose sound is
     carried over, cut to the video where a part was asked for or fewer frames were written. copy_audio=False encodes it anew.
     On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
     sentence for what the user can mend, the output's folder included, before any frame is written.
@@ -65,7 +75,7 @@ class VideoWriter:
             if codec == "png":
                 self._sink = _FolderSink(self.path)
             else:
-                self._sink = _FileSink(self.path, info, codec, {"crf": f"{quality:g}", "preset": preset}, sound, copy_audio)
+                self._sink = _FileSink(self.path, info, codec, encoder_options(quality, preset), sound, copy_audio)
         except _FAILURES as error:
             raise write_error(error, self.path) from error
 
