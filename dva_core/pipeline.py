@@ -344,6 +344,7 @@ def decode(
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
     watch=None,
+    compatible: bool = False,
 ) -> DecodeReport:
     """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
 
@@ -351,6 +352,7 @@ def decode(
                 an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
     codec       "h264", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is h264's constant rate factor, lower is better
     video       where the source lies now, if not where it was
+    compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
@@ -366,7 +368,11 @@ def decode(
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress))
     quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
-    with clip, VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source) as writer, Behind(writer.write) as written:
+    with (
+        clip,
+        VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
+        Behind(writer.write) as written,
+    ):
         for index, frame in enumerate(clock.each("video", clip)):
             row, changed, crop = row_of.get(index), frame, None
             if row is not None:

@@ -14,11 +14,9 @@ from dva_core.video import VideoWriter, open_video
 NTSC = Fraction(30000, 1001)
 
 
-def copy(source, target, codec="h264", limit=None, copy_audio=True, **select):
-    with (
-        open_video(source, **select) as reader,
-        VideoWriter(target, reader.info, codec, audio_from=source, preset="ultrafast", copy_audio=copy_audio) as writer,
-    ):
+def copy(source, target, codec="h264", limit=None, copy_audio=True, compatible=False, **select):
+    settings = {"preset": "ultrafast", "copy_audio": copy_audio, "compatible": compatible}
+    with open_video(source, **select) as reader, VideoWriter(target, reader.info, codec, audio_from=source, **settings) as writer:
         for frame in reader:
             if frame.index == limit:
                 break
@@ -144,6 +142,21 @@ def test_sound_the_container_does_not_take_is_encoded(tmp_path, sound, source_su
     target = copy(source, tmp_path / f"b.{suffix}")
     assert sound_codec(target) == "aac"
     assert sound_length(target) == pytest.approx(sound_length(source), abs=0.05)
+
+
+@pytest.mark.parametrize("part", [{}, {"start": 0.2}])
+def test_uncompressed_sound_in_mp4_becomes_aac(tmp_path, caplog, part):
+    source = make_clip(tmp_path / "a.mov", 25, sound="pcm_s16le")
+    for suffix, expected in (("mp4", "aac"), ("m4v", "aac"), ("mov", "pcm_s16le"), ("mkv", "pcm_s16le")):
+        caplog.clear()
+        assert sound_codec(copy(source, tmp_path / f"b.{suffix}", **part)) == expected
+        assert len(caplog.records) == (expected == "aac")
+
+
+def test_compatible_sound(tmp_path):
+    for sound, expected in (("aac", "aac"), ("libmp3lame", "mp3"), ("flac", "aac"), ("mp2", "aac")):
+        source = make_clip(tmp_path / "a.mkv", 25, sound=sound)
+        assert sound_codec(copy(source, tmp_path / "b.mp4", compatible=True)).startswith(expected)
 
 
 def test_copying_can_be_turned_off(tmp_path):

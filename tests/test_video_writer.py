@@ -133,6 +133,42 @@ def test_ten_bits_are_kept_in_h264(tmp_path):
     assert stream.codec_context.pix_fmt == "yuv420p10le"
 
 
+@pytest.mark.parametrize(
+    ("pix_fmt", "size", "words"),
+    [
+        ("yuv420p", (64, 48), None),
+        ("yuv420p", (63, 47), "4:4:4 for its odd size 63x47"),
+        ("yuv420p10le", (64, 48), "of 10 bits"),
+        ("yuv422p", (64, 48), "4:2:2"),
+        ("yuv444p", (64, 48), "4:4:4"),
+    ],
+)
+def test_h264_that_every_player_shows(tmp_path, caplog, pix_fmt, size, words):
+    """Where it is not, it is said; asked for, it is made."""
+    source = make_clip(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=pix_fmt)
+    with open_video(copy(source, tmp_path / "b.mp4")) as reader:
+        assert (reader.info.width, reader.info.height) == size
+    assert len(caplog.records) == (words is not None) and (words or "") in caplog.text
+    caplog.clear()
+    with open_video(source) as reader, VideoWriter(tmp_path / "c.mp4", reader.info, compatible=True) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert not caplog.records
+    stream, frames, _ = probe(tmp_path / "c.mp4")
+    assert stream.codec_context.pix_fmt == "yuv420p" and len(frames) == 3 and stream.codec_context.profile in ("High", "Main")
+    assert (stream.width, stream.height) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    before, after = next(iter(open_video(source))).rgb.astype(int), next(iter(open_video(tmp_path / "c.mp4"))).rgb
+    assert np.abs(after[: size[1], : size[0]] - before).mean() < 3
+    assert np.abs(after[:, -1].astype(int) - after[:, size[0] - 1]).mean() < 4  # the last column once more
+
+
+@pytest.mark.parametrize(("codec", "quality", "name"), [("ffv1", 18, "a.mkv"), ("png", 18, "a"), ("h264", 0, "a.mp4")])
+def test_what_cannot_be_compatible_is_refused(tmp_path, codec, quality, name):
+    with pytest.raises(DVAError, match="every player shows") as error:
+        VideoWriter(tmp_path / name, VideoInfo.for_images(16, 12, 25), codec, quality, compatible=True)
+    assert one_sentence(error) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("preset", ["ultrafast", "medium"])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"])
 def test_quality_0_is_lossless(tmp_path, pix_fmt, preset):

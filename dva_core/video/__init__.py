@@ -5,8 +5,18 @@ from __future__ import annotations
 from .color import ColorTags
 from .frame import Frame
 from .info import VideoInfo
-from .output import check_output
+from .output import check_encoding, check_output
 from .reader import VIDEO_SUFFIXES, VideoReader, open_video
 from .writer import VideoWriter
 
-__all__ = ["VIDEO_SUFFIXES", "ColorTags", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "check_output", "open_video"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "ColorTags",
+    "Frame",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "check_encoding",
+    "check_output",
+    "open_video",
+]

@@ -22,12 +22,21 @@ log = logging.getLogger(__name__)
 SEAM_WAIT = Fraction(8)  # seconds the sound waits for the pictures to come to the seam of two joined files
 
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
+_PLAYED_EVERYWHERE = ("aac", "mp3")
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
-def can_copy(stream: av.AudioStream, container_format: str) -> bool:
-    """Whether the muxer takes the stream's packets as they are: it is asked by writing a header and one packet to memory."""
+def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = False) -> bool:
+    """Whether the muxer takes the stream's packets as they are: it is asked by writing a header and one packet to memory.
+
+    Uncompressed sound in mp4 it takes, but few players do. compatible: nor most others, outside Matroska.
+    """
+    name = codec_name(stream)
+    if (container_format == "mp4" and name.startswith("pcm_")) or (
+        compatible and container_format != "matroska" and name not in _PLAYED_EVERYWHERE
+    ):
+        return False
     try:
         with open_container(Path(stream.container.name)) as source:
             packet = next((p for p in source.demux(source.streams[stream.index]) if p.size), None)
@@ -51,7 +60,13 @@ class Soundtrack:
     """
 
     def __init__(
-        self, source: Path, output: av.container.OutputContainer, container_format: str, sample_exact: bool, copy: bool = True
+        self,
+        source: Path,
+        output: av.container.OutputContainer,
+        container_format: str,
+        sample_exact: bool,
+        copy: bool = True,
+        compatible: bool = False,
     ) -> None:
         self._input = open_container(source)
         self._output = output
@@ -59,9 +74,9 @@ class Soundtrack:
         self._zero = time_zero(self._input)
         self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
         self._damaged = False
-        name = self._stream.codec_context.codec.canonical_name if self._stream.codec_context else "unknown"
+        name = codec_name(self._stream)
         is_pcm = name.startswith("pcm_")
-        allowed = copy and can_copy(self._stream, container_format)
+        allowed = copy and can_copy(self._stream, container_format, compatible)
         self.copied = allowed and not (is_pcm and sample_exact)
         if self.copied:
             self.codec = name
@@ -70,7 +85,12 @@ class Soundtrack:
             # cutting PCM at the sample means packing it anew: still the same samples
             self.codec = name if is_pcm and allowed else _ENCODERS[container_format]
             self._out = _add_encoder(output, self.codec, self._stream)
-            log.info("sound: %s is %s as %s", name, "cut at the sample and packed" if self.codec == name else "encoded anew", self.codec)
+            if is_pcm and self.codec == "aac":
+                log.warning("the uncompressed sound is written as AAC, which players of .mp4 know: name the output .mov or .mkv to keep it")
+            else:
+                log.info(
+                    "sound: %s is %s as %s", name, "cut at the sample and packed" if self.codec == name else "encoded anew", self.codec
+                )
         if self._stream.language:
             self._out.metadata["language"] = self._stream.language
         # Matroska holds sound before 0 only where the stream states its encoder delay; else it would move the picture
@@ -188,6 +208,11 @@ class Soundtrack:
                     frame, time = _slice(frame, skip, frame.samples), time + Fraction(skip, frame.sample_rate)
                 if frame is not None:
                     yield time, frame
+
+
+def codec_name(stream: av.AudioStream) -> str:
+    """FFmpeg's name of the stream's codec."""
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
 
 
 def has_audio(path: Path) -> bool:

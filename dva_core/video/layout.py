@@ -165,6 +165,17 @@ def copy_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
     return out
 
 
+def even_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
+    """The frame with its last column and row repeated once where their number is odd."""
+    if frame.width % 2 == frame.height % 2 == 0:
+        return frame
+    out = new_frame(frame.width + frame.width % 2, frame.height + frame.height % 2, layout)
+    for i in indices(layout):
+        view, target = component_view(frame, layout, i), component_view(out, layout, i)
+        target[:] = np.pad(view, [(0, a - b) for a, b in zip(target.shape, view.shape, strict=True)], mode="edge")
+    return out
+
+
 def known_format(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     """The frame in a format `layout_of` knows; any other is converted to the nearest one that holds all its bits."""
     layout = layout_of(frame.format.name)

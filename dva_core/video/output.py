@@ -20,6 +20,7 @@ from .layout import Layout, layout_of, planar_yuv
 log = logging.getLogger(__name__)
 
 CONTAINERS = {"h264": {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}, "ffv1": {".mkv": "matroska"}}
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 CODECS = (*CONTAINERS, "png")
 FRAME_PATTERN = "frame_{:06d}.png"
 MARKER = ".dva_frames"  # lies in every PNG folder written here: only such a folder is ever replaced
@@ -104,13 +105,44 @@ def encoder_formats(encoder: str) -> frozenset[str]:
         raise DVAError(f"This FFmpeg has no {encoder} encoder; install PyAV from its wheel (pip install av).") from error
 
 
-def encoder_format(codec: str, layout: Layout, width: int, height: int) -> str:
+def check_encoding(codec: str, quality: float, preset: str = "medium", compatible: bool = False) -> None:
+    """DVAError where an encoder's settings make no sense; like `check_output`, for calling before the work starts."""
+    if not 0 <= quality <= 51:
+        raise DVAError(f"quality must lie between 0 and 51 (crf; 18 is near lossless), not {quality}.")
+    if preset not in PRESETS:
+        raise DVAError(f"The preset {preset!r} is not known; choose one of {', '.join(PRESETS)}.")
+    if compatible and codec != "h264":
+        raise DVAError(f"Output that every player shows is h264, not {codec}; leave out one of the two.")
+    if compatible and quality == 0:
+        raise DVAError("Lossless h264 (quality 0) is not what every player shows; take quality 1 or more, or not the compatible output.")
+
+
+def encoder_format(codec: str, layout: Layout, width: int, height: int, compatible: bool = False) -> str:
     """The encoder's pixel format nearest to the native one, never of another size.
 
     ffv1 keeps every sample. h264: chroma subsampling is kept, but an odd size is not possible with it, so such pictures
     become 4:4:4 (chroma repeated); more than 10 bits become 10; RGB and gray become 4:2:0; alpha is dropped.
+    compatible: always 8 bits of 4:2:0, for a size made even.
     """
-    return _ffv1_format(layout) if codec == "ffv1" else _h264_format(layout, width, height)
+    if codec == "ffv1":
+        return _ffv1_format(layout)
+    if layout.alpha is not None:
+        log.warning("h264 holds no transparency: it is dropped")
+    return "yuv420p" if compatible else _h264_format(layout, width, height)
+
+
+def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
+    """A warning where h264 in the pixel format `name` is of a profile that many players refuse."""
+    layout, kinds = layout_of(name), ["lossless"] if lossless else []
+    if layout.bits > 8:
+        kinds.append(f"of {layout.bits} bits")
+    if (layout.log2_w, layout.log2_h) != (1, 1):
+        odd = f" for its odd size {width}x{height}" if width % 2 or height % 2 else ""
+        kinds.append(f"of full chroma ({'4:2:2' if layout.log2_w else '4:4:4'}{odd})")
+    if kinds:
+        log.warning(
+            "the h264 is %s, which many players refuse: ask for compatible output (--compatible) if yours does", " and ".join(kinds)
+        )
 
 
 def encoder_options(quality: float, preset: str) -> dict[str, str]:
@@ -136,13 +168,10 @@ def _ffv1_format(layout: Layout) -> str:
 
 
 def _h264_format(layout: Layout, width: int, height: int) -> str:
-    if layout.alpha is not None:
-        log.warning("h264 holds no transparency: it is dropped")
     shape = (layout.log2_w, layout.log2_h) if layout.family == "yuv" else (1, 1)
     if shape not in ((1, 1), (1, 0)):
         shape = (0, 0)
     if width % (1 << shape[0]) or height % (1 << shape[1]):
-        log.info("h264 needs an even size for subsampled chroma: %dx%d is written as 4:4:4, which some players cannot show", width, height)
         shape = (0, 0)
     bits = 8 if layout.bits == 8 else 10
     if bits == 10 and planar_yuv(10, *shape) not in encoder_formats("libx264"):

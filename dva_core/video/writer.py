@@ -20,22 +20,23 @@ from .audio import Soundtrack, has_audio
 from .convert import convert
 from .frame import Frame
 from .info import VideoInfo
-from .layout import copy_frame, layout_of
+from .layout import copy_frame, even_frame, layout_of
 from .output import (
     FRAME_PATTERN,
     MARKER,
+    check_encoding,
     check_output,
     container_format,
     encoder_format,
     encoder_options,
     output_tags,
     owns_folder,
+    warn_of_players,
     write_error,
 )
 
 log = logging.getLogger(__name__)
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _FAILURES = (OSError, OverflowError, av.error.FFmpegError)
 
 
@@ -45,6 +46,8 @@ class VideoWriter:
     info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" (.mp4, .mov, .mkv), "ffv1" (lossless,
     .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better, 0 lossless. audio_from: file whose sound is
     carried over, cut to the video where a part was asked for or fewer frames were written. copy_audio=False encodes it anew.
+    compatible: h264 that every player shows: 8 bits of 4:2:0, an odd size made even by repeating the last column or row, and in .mp4,
+    .m4v and .mov AAC (or MP3) sound.
     On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
     sentence for what the user can mend, the output's folder included, before any frame is written.
     """
@@ -58,12 +61,10 @@ class VideoWriter:
         audio_from: str | os.PathLike | None = None,
         preset: str = "medium",
         copy_audio: bool = True,
+        compatible: bool = False,
     ) -> None:
         self.path = check_output(path, codec)
-        if not 0 <= quality <= 51:
-            raise DVAError(f"quality must lie between 0 and 51 (crf; 18 is near lossless), not {quality}.")
-        if preset not in PRESETS:
-            raise DVAError(f"The preset {preset!r} is not known; choose one of {', '.join(PRESETS)}.")
+        check_encoding(codec, quality, preset, compatible)
         if info.sample_aspect and codec != "h264":
             log.warning(
                 "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
@@ -75,7 +76,7 @@ class VideoWriter:
             if codec == "png":
                 self._sink = _FolderSink(self.path)
             else:
-                self._sink = _FileSink(self.path, info, codec, encoder_options(quality, preset), sound, copy_audio)
+                self._sink = _FileSink(self.path, info, codec, encoder_options(quality, preset), sound, copy_audio, compatible)
         except _FAILURES as error:
             raise write_error(error, self.path) from error
 
@@ -114,11 +115,16 @@ class VideoWriter:
 class _FileSink:
     """A container file: encoder, sound, temporary name."""
 
-    def __init__(self, path: Path, info: VideoInfo, codec: str, options: dict[str, str], sound: Path | None, copy_audio: bool) -> None:
+    def __init__(
+        self, path: Path, info: VideoInfo, codec: str, options: dict[str, str], sound: Path | None, copy_audio: bool, compatible: bool
+    ) -> None:
         self._path, self._info = path, info
         form = container_format(path, codec)
         source = layout_of(info.pix_fmt)
-        self._pix_fmt = encoder_format(codec, source, info.width, info.height)
+        self._pix_fmt = encoder_format(codec, source, info.width, info.height, compatible)
+        self._even = compatible
+        if codec == "h264":
+            warn_of_players(self._pix_fmt, info.width, info.height, "qp" in options)
         self._tags = output_tags(source, info.color, self._pix_fmt)
         sounding = sound is not None and has_audio(sound)
         self._soundtrack: Soundtrack | None = None
@@ -133,7 +139,7 @@ class _FileSink:
             self._container = av.open(str(self._temporary), "w", format=form, container_options=container_options)
             self._stream = self._add_video(codec, options)
             if sounding:
-                self._soundtrack = Soundtrack(sound, self._container, form, info.trimmed, copy_audio)
+                self._soundtrack = Soundtrack(sound, self._container, form, info.trimmed, copy_audio, compatible)
         except BaseException:
             self.abort()
             raise
@@ -146,8 +152,8 @@ class _FileSink:
             {"h264": "libx264"}.get(codec, codec),
             rate=info.rate,
             options=options,
-            width=info.width,
-            height=info.height,
+            width=info.width + (info.width % 2 if self._even else 0),
+            height=info.height + (info.height % 2 if self._even else 0),
             pix_fmt=self._pix_fmt,
             time_base=info.time_base,
         )
@@ -164,6 +170,8 @@ class _FileSink:
             self._begin(frame)
         shift = round(self._zero / frame.time_base)
         native = convert(frame.native, frame.layout, frame.color, self._pix_fmt, self._tags)
+        if self._even:
+            native = even_frame(native, layout_of(self._pix_fmt))
         if native is frame.native:
             # a bare copy: the caller's frame keeps its timestamp, the source's choice of key frames is not the encoder's
             native = copy_frame(native, frame.layout)
