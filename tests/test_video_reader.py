@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_helpers import make_clip, picture, raw_planes
+from video_helpers import audio_packets, make_clip, picture, raw_planes
 
 from dva_core.errors import DVAError
 from dva_core.video import VideoInfo, VideoWriter, open_video
@@ -235,6 +235,36 @@ def test_clip_that_ends_early_warns(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         frames = list(open_video(fast))
     assert 5 < len(frames) < 60 and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_half_a_matroska_file_warns(tmp_path, caplog, tagged):
+    whole = make_clip(tmp_path / "a.mkv", 100, size=(160, 120), native=True, options={"crf": "5", "g": "5"}, sound="aac").read_bytes()
+    if not tagged:
+        whole = whole.replace(b"DURATION", b"DURATIEN")
+    (tmp_path / "whole.mkv").write_bytes(whole)
+    with open_video(tmp_path / "whole.mkv") as reader:
+        assert len(list(reader)) == 100 and reader.info.duration == pytest.approx(4, abs=0.05)
+    assert not caplog.records
+    (tmp_path / "half.mkv").write_bytes(whole[: len(whole) // 2])
+    frames = list(open_video(tmp_path / "half.mkv"))
+    assert 20 < len(frames) < 80 and len(caplog.records) == 1 and caplog.records[0].levelname == "WARNING"
+    assert f"pictures for {len(frames) / 25:.2f} of the 4.0" in caplog.text or "damaged" in caplog.text
+    caplog.clear()
+    assert list(open_video(tmp_path / "half.mkv", length=0.4)) and not caplog.records
+    with open_video(tmp_path / "half.mkv", start=0.4, every=3) as reader:
+        assert list(reader) and list(reader) and len(caplog.records) == 1  # said once, however often it is read
+
+
+def test_sound_longer_than_the_pictures_is_no_damage(tmp_path, caplog):
+    """And all of it is kept."""
+    for suffix in ("mkv", "mp4", "ts"):
+        source = make_clip(tmp_path / f"a.{suffix}", 50, sound="aac", sound_start=Fraction(3, 2))
+        with open_video(source) as reader, VideoWriter(tmp_path / "b.mkv", reader.info, audio_from=source) as writer:
+            for frame in reader:
+                writer.write(frame)
+        assert not caplog.records
+        assert len(audio_packets(tmp_path / "b.mkv")) == len(audio_packets(source))
 
 
 def test_memory_stays_bounded(tmp_path):

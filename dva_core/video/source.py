@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 HEAD_PACKETS = 300  # timestamps looked at to judge the frame rate
 SEEK_MARGIN = Fraction(1)  # seconds before `start` to look for a keyframe: open groups of pictures lose their first frames
+OWN_SLACK = Fraction(1, 2)  # seconds that may be missing at the end without a word, where the pictures' own duration is known
+WHOLE_SLACK = Fraction(1)  # where only that of the whole file is: its sound may be longer
 _COUNTED = ("mov,mp4", "matroska")  # containers whose packets each hold one frame and a timestamp
 
 
@@ -34,6 +37,7 @@ class VideoFile:
 
     def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
         self.path, self._start, self._length, self._every = path, start, length, every
+        self._told = False
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             pts = head_timestamps(container, stream)
@@ -55,7 +59,9 @@ class VideoFile:
             self._clock = Clock.of(self._tick, rate, variable, pts[0] if pts else 0)
             self._frame_ticks = max(1, round(1 / (rate * self._tick)))
             self._step = Fraction(1) / rate
-            whole = _duration(container, stream, origin)
+            own = _own_duration(stream, origin)
+            whole = own or (Fraction(container.duration, av.time_base) if container.duration else None)
+            self._slack = OWN_SLACK if own else whole and max(WHOLE_SLACK, whole / 10)
             self.info = VideoInfo(
                 width=native.width,
                 height=native.height,
@@ -79,10 +85,11 @@ class VideoFile:
         """The selected frames, upright, in order of time."""
         problems: list[str] = []
         given = 0
-        last_pts = None
+        last_pts = end = None
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
             for number, (pts, shift, native) in enumerate(self._selected(container, stream, problems)):
+                end = pts * self._tick - self.info.origin + self._step
                 if number % self._every:
                     continue
                 pts = self._clock.pts(pts)
@@ -91,11 +98,22 @@ class VideoFile:
                 given += 1
         if not given:
             raise DVAError(self._nothing())
+        if not self._told:
+            self._told = self._tell(problems, given, end)
+
+    def _tell(self, problems: list[str], given: int, end: Fraction) -> bool:
+        """A warning where the clip, read to its end, is damaged or shorter than it says; `end`: seconds of pictures."""
+        stated = None if self.info.duration is None else self._start + self.info.duration
         if problems:
             count, reason = len(problems), problems[0]
             log.warning("%s is damaged: %d places could not be decoded (%s); %d frames were", self.path, count, reason, given)
         elif self.info.frames is not None and given < self.info.frames:
             log.warning("%s ends early: %d of %d frames were decoded", self.path, given, self.info.frames)
+        elif stated is not None and end + self._slack < stated:
+            log.warning("%s ends early: it has pictures for %.2f of the %.2f seconds it states", self.path, end, stated)
+        else:
+            return False
+        return True
 
     def count(self) -> int:
         """Selected frames by packet timestamps; where packets carry none, by decoding."""
@@ -287,11 +305,16 @@ def _color_tags(stream: av.VideoStream, frame: av.VideoFrame) -> ColorTags:
     return ColorTags(int(context.color_primaries), int(context.color_trc), int(frame.colorspace), int(frame.color_range))
 
 
-def _duration(container: av.container.InputContainer, stream: av.VideoStream, origin: Fraction) -> Fraction | None:
+def _own_duration(stream: av.VideoStream, origin: Fraction) -> Fraction | None:
+    """Seconds from the origin to the end of the pictures as the stream states it; Matroska does in a tag. None: it does not."""
     if stream.duration is not None and stream.time_base:
         begin = (stream.start_time or 0) * stream.time_base
         return begin - origin + stream.duration * stream.time_base
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    tagged = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tagged is None:
+        return None
+    hours, minutes, seconds = tagged.groups()
+    return max(int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - origin, Fraction(0)) or None
 
 
 def _selected_duration(whole: Fraction | None, start: Fraction, length: Fraction | None) -> Fraction | None:
