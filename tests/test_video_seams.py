@@ -132,7 +132,7 @@ def test_sound_the_muxer_calls_invalid_is_left_out_with_a_warning(tmp_path, monk
                 raise av.error.ArgumentError(errno.EINVAL, "Invalid argument")
             mux(self._container, packets)
 
-    monkeypatch.setattr("dva_core.video.writer.Soundtrack", lambda source, output, *rest: sound(source, Picky(output), *rest))
+    monkeypatch.setattr("dva_core.video.writer.Soundtrack", lambda source, index, output, *rest: sound(source, index, Picky(output), *rest))
     from dva_core.video.audio import Soundtrack as sound
 
     with caplog.at_level(logging.WARNING):

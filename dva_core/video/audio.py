@@ -53,7 +53,7 @@ def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = F
 
 
 class Soundtrack:
-    """Feeds the best audio stream of `source` into `output` alongside the video.
+    """Feeds the audio stream number `index` of `source` into `output` alongside the video.
 
     Add it before anything is muxed; then `begin` with the clip time (seconds) at which the video starts, `advance` with each
     video frame's time in the output, `finish` with where the sound must end (None: keep all).
@@ -62,6 +62,7 @@ class Soundtrack:
     def __init__(
         self,
         source: Path,
+        index: int,
         output: av.container.OutputContainer,
         container_format: str,
         sample_exact: bool,
@@ -70,7 +71,7 @@ class Soundtrack:
     ) -> None:
         self._input = open_container(source)
         self._output = output
-        self._stream = self._input.streams.best("audio")
+        self._stream = self._input.streams[index]
         self._zero = time_zero(self._input)
         self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
         self._damaged = False
@@ -91,8 +92,10 @@ class Soundtrack:
                 log.info(
                     "sound: %s is %s as %s", name, "cut at the sample and packed" if self.codec == name else "encoded anew", self.codec
                 )
-        if self._stream.language:
-            self._out.metadata["language"] = self._stream.language
+        for key in ("language", "title"):
+            if key in self._stream.metadata:
+                self._out.metadata[key] = self._stream.metadata[key]
+        self._out.disposition = int(self._stream.disposition)
         # Matroska holds sound before 0 only where the stream states its encoder delay; else it would move the picture
         self._may_lead = container_format != "matroska" or self.codec == "opus" or "matroska" in self._input.format.name
         self._begin = Fraction(0)
@@ -110,7 +113,7 @@ class Soundtrack:
             except av.error.FFmpegError:
                 self._input.close()
                 self._input = open_container(Path(self._input.name))
-                self._stream = self._input.streams.best("audio")
+                self._stream = self._input.streams[self._stream.index]
         self._items = self._packets() if self.copied else self._frames()
         self._next = next(self._items, None)
 
@@ -215,12 +218,12 @@ def codec_name(stream: av.AudioStream) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
 
 
-def has_audio(path: Path) -> bool:
-    """Whether a file has sound; a folder has none."""
+def sound_streams(path: Path) -> list[int]:
+    """Numbers of the streams of sound of a file that can be decoded; a folder has none."""
     if path.is_dir():
-        return False
+        return []
     with open_container(path) as container:
-        return container.streams.best("audio") is not None
+        return [stream.index for stream in container.streams.audio if stream.codec_context is not None]
 
 
 def _survive(items: Iterator) -> Iterator:

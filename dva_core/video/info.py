@@ -16,7 +16,8 @@ class VideoInfo:
     width, height: pixels, upright. rate: frames a second, exact, of the frames given out. time_base: seconds a tick of `Frame.pts`.
     frames: their number where the container says it, else None. rotation: clockwise degrees the stored picture was turned.
     duration: seconds, or None. variable_rate: the timestamps are uneven (judged by the first 300). origin: time zero of
-    the clip on the source's clock, seconds. trimmed: a `start` or `length` was asked for.
+    the clip on the source's clock, seconds. trimmed: a `start` or `length` was asked for. left_behind: what else the file holds, and
+    no output will.
     """
 
     width: int
@@ -35,6 +36,7 @@ class VideoInfo:
     start: Fraction = Fraction(0)
     length: Fraction | None = None
     every: int = 1
+    left_behind: tuple[str, ...] = ()
 
     @property
     def trimmed(self) -> bool:

@@ -18,6 +18,7 @@ from ..errors import DVAError
 from .clock import Clock, frame_rate
 from .color import ColorTags
 from .convert import convert
+from .extras import left_behind
 from .frame import Frame
 from .info import VideoInfo
 from .layout import Turn, known_format, layout_of, turn_frame
@@ -79,6 +80,7 @@ class VideoFile:
                 start=start,
                 length=length,
                 every=every,
+                left_behind=left_behind(container, first, start > 0 or length is not None),
             )
 
     def frames(self) -> Iterator[Frame]:

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from ..errors import DVAError
-from .audio import Soundtrack, has_audio
+from .audio import Soundtrack, sound_streams
 from .convert import convert
+from .extras import carry_tags, listed
 from .frame import Frame
 from .info import VideoInfo
 from .layout import copy_frame, even_frame, layout_of
@@ -34,6 +35,7 @@ from .output import (
     warn_of_players,
     write_error,
 )
+from .source import open_container
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class VideoWriter:
 
     info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" (.mp4, .mov, .mkv), "ffv1" (lossless,
     .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better, 0 lossless. audio_from: file whose sound is
-    carried over, cut to the video where a part was asked for or fewer frames were written. copy_audio=False encodes it anew.
+    carried over, with its title and chapters, cut to the video where a part was asked for or fewer frames were written;
+    copy_audio=False encodes the sound anew.
     compatible: h264 that every player shows: 8 bits of 4:2:0, an odd size made even by repeating the last column or row, and in .mp4,
     .m4v and .mov AAC (or MP3) sound.
     On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
@@ -70,6 +73,8 @@ class VideoWriter:
                 "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
             )
         self.info, self.codec = info, codec
+        if info.left_behind:
+            log.warning("the source has %s, which %s will not have", listed(info.left_behind), self.path)
         self.frames = 0
         sound = Path(audio_from) if audio_from is not None else None
         try:
@@ -126,8 +131,7 @@ class _FileSink:
         if codec == "h264":
             warn_of_players(self._pix_fmt, info.width, info.height, "qp" in options)
         self._tags = output_tags(source, info.color, self._pix_fmt)
-        sounding = sound is not None and has_audio(sound)
-        self._soundtrack: Soundtrack | None = None
+        self._soundtracks: list[Soundtrack] = []
         self._container: av.container.OutputContainer | None = None
         self._temporary = _beside(path, "part")
         self._durations: dict[int, int] = {}
@@ -138,8 +142,11 @@ class _FileSink:
             container_options = {} if form == "matroska" else {"movflags": "+faststart"}
             self._container = av.open(str(self._temporary), "w", format=form, container_options=container_options)
             self._stream = self._add_video(codec, options)
-            if sounding:
-                self._soundtrack = Soundtrack(sound, self._container, form, info.trimmed, copy_audio, compatible)
+            for index in [] if sound is None else sound_streams(sound):
+                self._soundtracks.append(Soundtrack(sound, index, self._container, form, info.trimmed, copy_audio, compatible))
+            if sound is not None and sound.is_file():
+                with open_container(sound) as tagged:
+                    carry_tags(tagged, self._container, info.origin, info.trimmed)
         except BaseException:
             self.abort()
             raise
@@ -183,15 +190,15 @@ class _FileSink:
         self._mux(self._stream.encode(native))
         time = native.pts * self._info.time_base
         self._end = time + duration * self._info.time_base
-        if self._soundtrack:
-            self._soundtrack.advance(time, shift=frame.shift)
+        for soundtrack in self._soundtracks:
+            soundtrack.advance(time, shift=frame.shift)
 
     def _begin(self, frame: Frame) -> None:
         """Time zero of the output: the clip's own, or the first frame where a part was asked for."""
         info = self._info
         self._zero = frame.time if info.start > 0 else info.origin
-        if self._soundtrack:
-            self._soundtrack.begin(self._zero - info.origin, cut=info.start > 0)
+        for soundtrack in self._soundtracks:
+            soundtrack.begin(self._zero - info.origin, cut=info.start > 0)
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -207,8 +214,8 @@ class _FileSink:
             length = round(self._end / self._info.time_base) - first_pts
             self._durations[last.pts] = max(1, length - (last.dts - first_dts))
         self._mux(packets)
-        if self._soundtrack:
-            self._soundtrack.finish(self._sound_end())
+        for soundtrack in self._soundtracks:
+            soundtrack.finish(self._sound_end())
         self._container.close()
         self._temporary.replace(self._path)
 
@@ -219,8 +226,8 @@ class _FileSink:
         return self._end if info.trimmed or short else None
 
     def abort(self) -> None:
-        if self._soundtrack:
-            self._soundtrack.close()
+        for soundtrack in self._soundtracks:
+            soundtrack.close()
         if self._container is not None:
             with contextlib.suppress(*_FAILURES):
                 self._container.close()

@@ -1,0 +1,43 @@
+"""What a file holds beside its pictures and its sound: titles and chapters are carried over, of the rest it is said that it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import av.error
+from av.stream import Disposition
+
+# they describe the file they stand in, not what it shows
+_OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
+
+
+def left_behind(container: av.container.InputContainer, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
+    """Names of what is not carried over from a file with the first frame `first`."""
+    covers = (int(stream.disposition) & int(Disposition.attached_pic) for stream in container.streams.video)
+    found = {
+        "subtitles": bool(container.streams.subtitles),
+        "chapters": trimmed and bool(container.chapters()),
+        "a cover picture": any(covers),
+        "HDR mastering data": any(data.type.name in _HDR for data in first.side_data),
+        "interlaced pictures (they are written as whole ones: deinterlace first)": first.interlaced_frame,
+    }
+    return tuple(name for name, there in found.items() if there)
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def carry_tags(source: av.container.InputContainer, output: av.container.OutputContainer, origin: Fraction, trimmed: bool) -> None:
+    """Title, artist and the like, and the chapters of a whole clip, whose time zero is `origin` seconds; before anything is muxed."""
+    output.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_FILE})
+    if trimmed or not source.chapters():
+        return
+    shift = {chapter["id"]: round(origin / chapter["time_base"]) for chapter in source.chapters()}
+    output.set_chapters(
+        [{**c, "start": max(0, c["start"] - shift[c["id"]]), "end": max(0, c["end"] - shift[c["id"]])} for c in source.chapters()]
+    )
