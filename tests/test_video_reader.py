@@ -366,3 +366,16 @@ def test_rates_that_are_none(tmp_path, rate):
     with pytest.raises(DVAError) as error:
         open_video(folder_of(tmp_path / "f"), rate=rate)
     assert one_sentence(error)
+
+
+def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
+    """For reading, for the sound's own second look, and for writing."""
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "a.mp4", 60, sound="aac").rename("talk:final.mp4")
+    with (
+        open_video("talk:final.mp4", start=2.1) as reader,
+        VideoWriter("new:talk.mp4", reader.info, audio_from="talk:final.mp4") as writer,
+    ):
+        for frame in reader:
+            writer.write(frame)
+    assert open_video("new:talk.mp4").info.has_audio and open_video("new:talk.mp4").count_frames() == 7

@@ -216,7 +216,7 @@ def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.V
 def open_container(path: Path) -> av.container.InputContainer:
     """The file opened for reading; DVAError where that fails."""
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(str(path.absolute()), metadata_errors="replace")  # absolute: a bare "talk:final.mp4" would name a protocol
     except (PermissionError, av.error.PermissionError) as error:
         raise DVAError(f"{path} may not be read; change its permissions.") from error
     except (av.error.FFmpegError, OSError) as error:
