@@ -379,3 +379,67 @@ def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
         for frame in reader:
             writer.write(frame)
     assert open_video("new:talk.mp4").info.has_audio and open_video("new:talk.mp4").count_frames() == 7
+
+
+def test_float_pictures_are_fractions(tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    Image.fromarray(ramp).save(folder / "0.tif")
+    Image.fromarray(np.where(ramp > 0.9, np.float32(1.7), ramp)).save(folder / "1.tif")
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(folder / "2.png")
+    frames = [frame.rgb for frame in open_video(folder)]
+    assert np.array_equal(frames[0][..., 1].ravel(), np.arange(256)) and np.array_equal(frames[2], frames[0])
+    assert frames[1].max() == 255 and np.array_equal(frames[1].ravel()[:600], frames[0].ravel()[:600])
+    Image.fromarray(ramp * 65535).save(folder / "3.tif")
+    with pytest.raises(DVAError, match=r"3\.tif holds decimal numbers up to 65535") as error:
+        list(open_video(folder))
+    assert one_sentence(error)
+
+
+def test_a_name_with_a_digit_that_is_no_number(tmp_path):
+    folder = folder_of(tmp_path / "f", 3)
+    (folder / "shot_0.png").rename(folder / "²0.png")
+    assert open_video(folder).count_frames() == 3
+
+
+def test_a_picture_too_large_to_trust(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / "f", 2)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DVAError, match="more pixels") as error:
+        open_video(folder)
+    assert one_sentence(error)
+
+
+def animated_webp(path, times, alpha=False):
+    pictures = [Image.fromarray(np.dstack([picture(i, 33, 22), np.full((22, 33), 99, np.uint8)][: 1 + alpha])) for i in range(len(times))]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=times, lossless=True, exact=True, minimize_size=False)
+    return path
+
+
+def test_an_animated_webp(tmp_path):
+    source = animated_webp(tmp_path / "a.webp", [40] * 8)
+    with open_video(source) as reader:
+        frames = list(reader)
+        assert reader.info.rate == 25 and reader.count_frames() == 8 and not reader.info.variable_rate
+        assert all(np.array_equal(f.rgb, picture(i, 33, 22)) and f.time == Fraction(i, 25) for i, f in enumerate(frames))
+        with VideoWriter(tmp_path / "b.mkv", reader.info, "ffv1", audio_from=source) as writer:
+            for frame in reader:
+                writer.write(frame)
+    assert all(np.array_equal(a.rgb, b.rgb) and a.time == b.time for a, b in zip(frames, open_video(tmp_path / "b.mkv"), strict=True))
+    part = list(open_video(source, start=0.08, length=0.2, every=2))
+    assert [f.time * 25 for f in part] == [2, 4, 6] and [f.duration for f in part] == [80, 80, 40]
+    with pytest.raises(DVAError, match=r"lasts 0\.32 s") as error:
+        open_video(source, start=9)
+    assert one_sentence(error)
+
+
+def test_an_animated_webp_with_times_of_its_own(tmp_path):
+    with open_video(animated_webp(tmp_path / "a.webp", [40, 100, 10, 0, 70], alpha=True)) as reader:
+        assert [f.pts for f in reader] == [0, 40, 140, 150, 250] and reader.info.variable_rate
+        assert (next(iter(reader)).alpha == 99).all() and reader.info.duration == Fraction(320, 1000)
+    data = (tmp_path / "a.webp").read_bytes()
+    (tmp_path / "cut.webp").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(DVAError) as error:
+        list(open_video(tmp_path / "cut.webp"))
+    assert one_sentence(error)

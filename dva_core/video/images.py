@@ -16,12 +16,14 @@ from .frame import Frame
 from .info import VideoInfo
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+NO_FRACTION = 100  # floats from here on are counts of some depth, not fractions with a highlight above 1
 _EXIF_ORIENTATION = 274
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 
 
 def natural_key(path: Path) -> list[tuple[int, int | str]]:
     """Sort key under which frame_2 comes before frame_10."""
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", path.name) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", path.name) if part]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -37,13 +39,12 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith(("I", "F")):  # 16 bits a sample: Pillow's own conversion would clip, not scale
-                grey = np.asarray(upright).astype(np.float64) / 257
-                return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            if upright.mode.startswith(("I", "F")):
+                return _deep_grey(upright, path)
             has_alpha = upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info
             return np.asarray(upright.convert("RGBA" if has_alpha else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -52,9 +53,26 @@ def upright_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     return (height, width) if turned else (width, height)
+
+
+def _deep_grey(image: Image.Image, path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] of a grey image of 16 bits, or of floats 0..1: Pillow's own conversion would clip, not scale."""
+    grey = np.nan_to_num(np.asarray(image).astype(np.float64))
+    floats = image.mode.startswith("F")
+    if floats and grey.max() >= NO_FRACTION:
+        raise DVAError(f"{path} holds decimal numbers up to {grey.max():g}, not 0 to 1; save it with 8 or 16 bits.")
+    codes = np.clip(np.rint(grey * 255 if floats else grey / 257), 0, 255).astype(np.uint8)
+    return np.repeat(codes[..., None], 3, axis=2)
+
+
+def unreadable(path: Path, error: Exception) -> DVAError:
+    """One sentence for an `error` of UNREADABLE."""
+    if isinstance(error, Image.DecompressionBombError):
+        return DVAError(f"{path} has more pixels than an image is trusted with ({2 * Image.MAX_IMAGE_PIXELS // 10**6} million); shrink it.")
+    return DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.")
 
 
 class ImageFolder:

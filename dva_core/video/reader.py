@@ -15,6 +15,7 @@ from .frame import Frame
 from .images import ImageFolder
 from .info import VideoInfo
 from .source import VideoFile
+from .webp import AnimatedWebP, is_animated_webp
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class VideoReader:
     `info` describes the frames to come. Memory holds the few frames the decoder needs, whatever the clip's length.
     """
 
-    def __init__(self, source: VideoFile | ImageFolder, path: Path) -> None:
+    def __init__(self, source: VideoFile | ImageFolder | AnimatedWebP, path: Path) -> None:
         self._source = source
         self.path = path
         self.info: VideoInfo = source.info
@@ -80,6 +81,8 @@ def open_video(
         raise DVAError(f"{path} does not exist; check the path.")
     if path.is_dir():
         return VideoReader(ImageFolder(path, _rate(rate), start, length, int(every)), path)
+    if is_animated_webp(path):
+        return VideoReader(AnimatedWebP(path, start, length, int(every)), path)
     return VideoReader(VideoFile(path, start, length, int(every)), path)
 
 

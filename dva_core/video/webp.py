@@ -1,0 +1,103 @@
+"""An animated WebP as a clip: FFmpeg does not show its frames, Pillow does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DVAError
+from .clock import frame_rate
+from .frame import Frame
+from .images import UNREADABLE, unreadable
+from .info import VideoInfo
+
+TICK = Fraction(1, 1000)  # WebP counts milliseconds
+AT_ONCE = 100  # milliseconds that browsers show a frame that asks for none
+_ANIMATION = 0x02
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is a WebP with more than one frame, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False
+    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & _ANIMATION)
+
+
+def durations(path: Path) -> list[int]:
+    """Milliseconds of each frame, from the headers of the ANMF chunks."""
+    found = []
+    with open(path, "rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"ANMF":
+                at = file.tell()
+                found.append(int.from_bytes(file.read(16)[12:15], "little") or AT_ONCE)
+                file.seek(at)
+            file.seek(size + size % 2, 1)
+    return found
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A frame to be given out: its number in the file, its time and how long it is shown, milliseconds."""
+
+    number: int
+    time: int
+    duration: int
+
+
+class AnimatedWebP:
+    """Streams the frames; the same interface as a video source (`info`, `frames`, `count`)."""
+
+    def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
+        self.path = path
+        shown = durations(path)
+        times = [0, *accumulate(shown)]
+        end = None if length is None else start + length
+        chosen = [n for n in range(len(shown)) if times[n] * TICK >= start and (end is None or times[n] * TICK < end)]
+        if not chosen:
+            raise DVAError(f"No frame of {path} lies in the part asked for: it lasts {times[-1] / 1000:g} s; choose a start inside it.")
+        self._shown = [_Shown(n, times[n], sum(shown[m] for m in chosen[i : i + every])) for i, n in enumerate(chosen) if i % every == 0]
+        rate, variable = frame_rate([Fraction(1000, shown[0])], Fraction(1000 * len(shown), times[-1]), times[:-1], TICK)
+        try:
+            with Image.open(path) as picture:
+                size, alpha = picture.size, picture.mode == "RGBA"
+        except UNREADABLE as error:
+            raise unreadable(path, error) from error
+        self.info = VideoInfo(
+            *size,
+            rate=rate / every,
+            time_base=TICK,
+            pix_fmt="rgba" if alpha else "rgb24",
+            frames=len(self._shown),
+            duration=sum(frame.duration for frame in self._shown) * TICK,
+            variable_rate=variable,
+            start=start,
+            length=length,
+            every=every,
+        )
+
+    def frames(self) -> Iterator[Frame]:
+        with Image.open(self.path) as picture:
+            for index, shown in enumerate(self._shown):
+                try:
+                    picture.seek(shown.number)
+                    array = np.asarray(picture.convert("RGBA" if self.info.pix_fmt == "rgba" else "RGB"))
+                except (EOFError, OSError, SyntaxError) as error:
+                    raise DVAError(f"{self.path} is broken at frame {shown.number}; give its pictures as a folder.") from error
+                frame = Frame.from_rgb(array, index, shown.time, TICK)
+                frame.duration = shown.duration
+                yield frame
+
+    def count(self) -> int:
+        return len(self._shown)
