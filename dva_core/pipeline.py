@@ -35,7 +35,7 @@ from .finder import FaceFinder, resolve_select, to_images
 from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
-from .video import VideoWriter, open_video
+from .video import VideoWriter, check_encoding, check_output, open_video
 from .video.square import square_frames, to_stored
 from .video.threads import Behind, ahead
 
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
 DETAILS = ("transfer", "model")
+DETECTORS = ("own", "insightface")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def encode(
     clock: Stopwatch | None = None,
     power: float | None = None,
     clamp: bool = True,
+    detector: str = "own",
 ) -> Decomposition:
     """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
 
@@ -165,11 +167,14 @@ def encode(
     power       of the timesteps: 1 even, above it they lie closer where the noise is weak (see Schedule.timesteps); None: what suits
                 the solver
     clamp       the network's estimate of the image is brought into [-1, 1] in each step
+    detector    what finds the faces: "own", the model's, or "insightface", where that is installed
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
     progress, clock = progress or silent, clock or Stopwatch()
     solvers.named(solver, solvers.CLIP_SOLVERS)
+    if detector not in DETECTORS:
+        raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
     power = solvers.power_of(solver, power)
     model.schedule.timesteps(steps, power)
     batch = batch_size or usual_batch(model)
@@ -177,7 +182,7 @@ def encode(
         clip = Clip(source, start, length, every, max_frames, rate)
         digest = source_hash(source)
     with clip:
-        track = find_face(clip, model, source, select, progress, clock)
+        track = find_face(clip, model, source, select, progress, clock, detector)
         rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
         specs = array_specs(len(rows), model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
         info = ClipInfo(
@@ -212,10 +217,12 @@ def encode(
     return Decomposition(store, info)
 
 
-def find_face(clip: Clip, model, source: str | Path, select: str | tuple, progress: Progress, clock: Stopwatch) -> FaceTrack:
+def find_face(
+    clip: Clip, model, source: str | Path, select: str | tuple, progress: Progress, clock: Stopwatch, detector: str = "own"
+) -> FaceTrack:
     """Pass 1: the face through the clip, in stored pixels. DVAError where there are no frames or no face."""
     with clock("track"):
-        finder = FaceFinder.of(model)
+        finder = FaceFinder.of(model) if detector == "own" else FaceFinder.of(model, detector)
         track = track_faces(
             square_frames(clock.each("video", clip), clip.info),
             finder.detector,
@@ -356,14 +363,16 @@ def decode(
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
-    another model, or an output that cannot be written; then no output is left behind.
+    another model, or an output that cannot be written or is the source itself; then no output is left behind.
     """
     check_model(decomposition, model)
     if detail not in DETAILS:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    check_encoding(codec, quality, compatible=compatible)
     progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
     with clock("video"):
         source = decomposition.find_source(video)
+        check_output(out, codec, source)
         clip = Clip.of(source, info)
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress))

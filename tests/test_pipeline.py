@@ -20,7 +20,7 @@ from dva_core.loader import load_model
 from dva_core.pipeline import SoftMasks, decode, decode_crops, encode
 from dva_core.progress import Stopwatch
 from dva_core.tensorfile import TensorFile
-from dva_core.video import open_video
+from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
 STEPS = 4
 
@@ -229,6 +229,45 @@ def test_a_folder_of_pictures(tmp_path, model):
     decode(clip, model, tmp_path / "out", codec="png")
     for i, picture in enumerate(pictures(tmp_path / "out")):
         np.testing.assert_array_equal(picture, draw(i))
+
+
+def test_the_source_is_not_written_over(tmp_path, model):
+    """By whatever name it goes."""
+    source = write_clip(tmp_path / "clip.mkv", 3)
+    clip, before = encode(source, model, steps=1), source.read_bytes()
+    (tmp_path / "link.mkv").symlink_to(source)
+    (tmp_path / "deeper").mkdir()
+    for name in ("clip.mkv", "link.mkv", "deeper/../clip.mkv"):
+        with pytest.raises(DVAError, match="is the input itself"):
+            decode(clip, model, tmp_path / name, codec="ffv1")
+    decode(clip, model, tmp_path / "pictures", codec="png")
+    with pytest.raises(DVAError, match="is the input itself"):
+        decode(encode(tmp_path / "pictures", model, steps=1), model, tmp_path / "pictures", codec="png")
+    assert source.read_bytes() == before and len(list((tmp_path / "pictures").glob("*.png"))) == 3
+
+
+def test_the_detector_is_the_callers_choice(model, video, monkeypatch):
+    asked, found = [], stand_in(model)
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *args: asked.append(args[1:]) or found))
+    for detector in ("own", "insightface"):
+        encode(video, model, steps=1, max_frames=1, detector=detector)
+    assert asked == [(), ("insightface",)]
+    with pytest.raises(DVAError, match="no detector 'eyes'"):
+        encode(video, model, steps=1, detector="eyes")
+
+
+def test_output_every_player_shows(tmp_path, model, caplog):
+    with VideoWriter(tmp_path / "odd.mkv", VideoInfo.for_images(WIDTH - 1, 79, 25), codec="ffv1") as writer:
+        for i in range(3):
+            writer.write(Frame.from_rgb(draw(i)[:79, :-1], i))
+    clip = encode(tmp_path / "odd.mkv", model, steps=1)
+    for compatible, size in ((False, (95, 79)), (True, (96, 80))):
+        caplog.clear()
+        decode(clip, model, tmp_path / "out.mp4", compatible=compatible)
+        info = open_video(tmp_path / "out.mp4").info
+        assert (info.width, info.height) == size and ("4:4:4" in caplog.text) is not compatible
+    with pytest.raises(DVAError, match="quality 0"):
+        decode(clip, model, tmp_path / "out.mp4", quality=0, compatible=True)
 
 
 def test_progress_comes_in_order_and_can_cancel(tmp_path, clip, model, video):
