@@ -357,7 +357,8 @@ def decode(
 
     detail      "transfer": the difference between edited and rebuilt crop is added to the original frame, so its fine detail stays and
                 an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
-    codec       "h264", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is h264's constant rate factor, lower is better
+    codec       "h264", "h265", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is the constant rate factor of the first two, 0..51,
+                lower is better, 0 lossless
     video       where the source lies now, if not where it was
     compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)

@@ -114,9 +114,10 @@ def test_where_the_shape_is_lost_it_is_said(tmp_path, caplog, codec, name):
     assert len(caplog.records) == 1 and "4/3 times as wide" in caplog.text
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_the_pixels_shape_is_kept_in_every_container(tmp_path, suffix):
-    with VideoWriter(tmp_path / f"a.{suffix}", info(64, 48, Fraction(4, 3))) as writer:
-        writer.write(Frame.from_rgb(noise_frame(0, 48, 64), 0))
+def test_the_pixels_shape_is_kept_in_every_container(tmp_path, suffix, codec):
+    with VideoWriter(tmp_path / f"a.{suffix}", info(96, 64, Fraction(4, 3)), codec) as writer:
+        writer.write(Frame.from_rgb(noise_frame(0, 64, 96), 0))
     with av.open(str(tmp_path / f"a.{suffix}")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)

@@ -198,6 +198,31 @@ def test_formats_chosen_for_h264():
     assert encoder_format("h264", layout_of("yuv422p"), 63, 48) == "yuv444p"
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv420p12le"])
+def test_h265(tmp_path, suffix, pix_fmt):
+    tags = (9, 16, 9, 1)
+    source = make_clip(tmp_path / "a.mkv", 12, size=(96, 64), codec="ffv1", pix_fmt=pix_fmt, native=True, tags=tags, rate=NTSC)
+    target = copy(source, tmp_path / f"b.{suffix}", "h265")
+    stream, frames, tags = probe(target)
+    assert stream.codec_context.name == "hevc" and stream.codec_context.pix_fmt == pix_fmt and len(frames) == 12
+    assert tags == (9, 16, 9, 1) and (suffix == "mkv" or stream.codec_context.codec_tag == "hvc1")
+    assert [f.time for f in open_video(target)] == [f.time for f in open_video(source)]
+    with open_video(source) as reader, VideoWriter(tmp_path / f"c.{suffix}", reader.info, "h265", 0, preset="ultrafast") as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert raw_planes(tmp_path / f"c.{suffix}") == raw_planes(source)
+
+
+def test_h265_of_an_odd_size_is_itself_again(tmp_path):
+    source = make_clip(tmp_path / "a.mkv", 3, size=(101, 67), codec="ffv1")
+    one, two = (copy(source, tmp_path / f"{name}.mp4", "h265").read_bytes() for name in "bc")
+    assert one == two and open_video(tmp_path / "b.mp4").info.pix_fmt == "yuv444p"
+    with pytest.raises(DVAError, match="at least 64 pixels") as error:
+        copy(make_clip(tmp_path / "small.mkv", 3), tmp_path / "d.mp4", "h265")
+    assert one_sentence(error)
+
+
 def test_rotated_clip_is_written_upright_without_a_tag(tmp_path):
     source = make_clip(tmp_path / "a.mp4", 3, rotation=90)
     target = copy(source, tmp_path / "b.mp4")

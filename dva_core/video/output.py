@@ -19,7 +19,11 @@ from .layout import Layout, layout_of, planar_yuv
 
 log = logging.getLogger(__name__)
 
-CONTAINERS = {"h264": {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}, "ffv1": {".mkv": "matroska"}}
+_FILMS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CONTAINERS = {"h264": _FILMS, "h265": _FILMS, "ffv1": {".mkv": "matroska"}}
+ENCODERS = {"h264": "libx264", "h265": "libx265", "ffv1": "ffv1"}
+LEAST_H265 = 64  # pixels: libx265 can abort the whole program on smaller pictures
+_MOST_BITS = {"h264": 10, "h265": 12}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 CODECS = (*CONTAINERS, "png")
 FRAME_PATTERN = "frame_{:06d}.png"
@@ -120,15 +124,17 @@ def check_encoding(codec: str, quality: float, preset: str = "medium", compatibl
 def encoder_format(codec: str, layout: Layout, width: int, height: int, compatible: bool = False) -> str:
     """The encoder's pixel format nearest to the native one, never of another size.
 
-    ffv1 keeps every sample. h264: chroma subsampling is kept, but an odd size is not possible with it, so such pictures
-    become 4:4:4 (chroma repeated); more than 10 bits become 10; RGB and gray become 4:2:0; alpha is dropped.
+    ffv1 keeps every sample. h264 and h265: chroma subsampling is kept, but an odd size is not possible with it, so such pictures
+    become 4:4:4 (chroma repeated); more than 10 bits (12 of h265) become 10 (12); RGB and gray become 4:2:0; alpha is dropped.
     compatible: always 8 bits of 4:2:0, for a size made even.
     """
     if codec == "ffv1":
         return _ffv1_format(layout)
+    if codec == "h265" and min(width, height) < LEAST_H265:
+        raise DVAError(f"h265 is for pictures of at least {LEAST_H265} pixels a side, not {width}x{height}; use h264.")
     if layout.alpha is not None:
-        log.warning("h264 holds no transparency: it is dropped")
-    return "yuv420p" if compatible else _h264_format(layout, width, height)
+        log.warning("%s holds no transparency: it is dropped", codec)
+    return "yuv420p" if compatible else _film_format(codec, layout, width, height)
 
 
 def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
@@ -145,8 +151,13 @@ def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
         )
 
 
-def encoder_options(quality: float, preset: str) -> dict[str, str]:
-    """Options of libx264. Quality 0 is a constant quantiser of 0: lossless at any depth, where a crf of 0 is not at 10 bits."""
+def encoder_options(codec: str, quality: float, preset: str) -> dict[str, str]:
+    """Options of a codec's encoder. Quality 0 is lossless at any depth, which a crf of 0 is not at 10 bits."""
+    if codec == "ffv1":
+        return {"level": "3", "slicecrc": "1", "g": "1"}
+    if codec == "h265":
+        lossless = {"x265-params": "log-level=error" + (":lossless=1" if quality == 0 else "")}
+        return {"preset": preset, "crf": f"{quality:g}", **lossless}
     return {"preset": preset, **({"qp": "0"} if quality == 0 else {"crf": f"{quality:g}"})}
 
 
@@ -167,18 +178,19 @@ def _ffv1_format(layout: Layout) -> str:
     return name
 
 
-def _h264_format(layout: Layout, width: int, height: int) -> str:
+def _film_format(codec: str, layout: Layout, width: int, height: int) -> str:
     shape = (layout.log2_w, layout.log2_h) if layout.family == "yuv" else (1, 1)
     if shape not in ((1, 1), (1, 0)):
         shape = (0, 0)
     if width % (1 << shape[0]) or height % (1 << shape[1]):
         shape = (0, 0)
-    bits = 8 if layout.bits == 8 else 10
-    if bits == 10 and planar_yuv(10, *shape) not in encoder_formats("libx264"):
-        log.warning("this libx264 has no 10 bits: 8 are written")
+    # YUV has 8, 10, 12 or more; RGB of 16 bits is written with the usual 10
+    bits = 8 if layout.bits == 8 else 12 if _MOST_BITS[codec] == 12 == layout.bits else 10
+    if bits > 8 and planar_yuv(bits, *shape) not in encoder_formats(ENCODERS[codec]):
+        log.warning("this %s has no %d bits: 8 are written", ENCODERS[codec], bits)
         bits = 8
     if layout.bits > bits:
-        log.warning("h264 is written with %d of %d bits", bits, layout.bits)
+        log.warning("%s is written with %d of %d bits", codec, bits, layout.bits)
     return planar_yuv(bits, *shape)
 
 

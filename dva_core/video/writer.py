@@ -23,6 +23,7 @@ from .frame import Frame
 from .info import VideoInfo
 from .layout import copy_frame, even_frame, layout_of
 from .output import (
+    ENCODERS,
     FRAME_PATTERN,
     MARKER,
     check_encoding,
@@ -45,10 +46,10 @@ _FAILURES = (OSError, OverflowError, av.error.FFmpegError)
 class VideoWriter:
     """Context manager that writes frames to `path`.
 
-    info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" (.mp4, .mov, .mkv), "ffv1" (lossless,
-    .mkv, native pixel format) or "png" (folder). quality: crf of h264, 0..51, lower is better, 0 lossless. audio_from: file whose sound is
-    carried over, with its title and chapters, cut to the video where a part was asked for or fewer frames were written;
-    copy_audio=False encodes the sound anew.
+    info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" or "h265" (.mp4, .mov, .mkv), "ffv1"
+    (lossless, .mkv, native pixel format) or "png" (folder). quality: crf of h264 and h265, 0..51, lower is better, 0 lossless.
+    audio_from: file whose sound is carried over, with its title and chapters, cut to the video where a part was asked for or fewer
+    frames were written; copy_audio=False encodes the sound anew.
     compatible: h264 that every player shows: 8 bits of 4:2:0, an odd size made even by repeating the last column or row, and in .mp4,
     .m4v and .mov AAC (or MP3) sound.
     On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
@@ -68,7 +69,7 @@ class VideoWriter:
     ) -> None:
         self.path = check_output(path, codec)
         check_encoding(codec, quality, preset, compatible)
-        if info.sample_aspect and codec != "h264":
+        if info.sample_aspect and codec not in ("h264", "h265"):
             log.warning(
                 "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
             )
@@ -81,7 +82,7 @@ class VideoWriter:
             if codec == "png":
                 self._sink = _FolderSink(self.path)
             else:
-                self._sink = _FileSink(self.path, info, codec, encoder_options(quality, preset), sound, copy_audio, compatible)
+                self._sink = _FileSink(self.path, info, codec, encoder_options(codec, quality, preset), sound, copy_audio, compatible)
         except _FAILURES as error:
             raise write_error(error, self.path) from error
 
@@ -153,10 +154,8 @@ class _FileSink:
 
     def _add_video(self, codec: str, options: dict[str, str]) -> av.VideoStream:
         info, tags = self._info, self._tags
-        if codec == "ffv1":
-            options = {"level": "3", "slicecrc": "1", "g": "1"}
         stream = self._container.add_stream(
-            {"h264": "libx264"}.get(codec, codec),
+            ENCODERS[codec],
             rate=info.rate,
             options=options,
             width=info.width + (info.width % 2 if self._even else 0),
@@ -165,6 +164,8 @@ class _FileSink:
             time_base=info.time_base,
         )
         context = stream.codec_context
+        if codec == "h265" and self._container.format.name != "matroska":
+            context.codec_tag = "hvc1"  # the other one of its names, hev1, is not known to Apple's players
         context.thread_type = "AUTO"
         context.color_primaries, context.color_trc = tags.primaries, tags.trc
         context.colorspace, context.color_range = tags.matrix, tags.range
