@@ -22,7 +22,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.finder import FaceFinder
 from dva_core.loader import fastest_dtype, load_model
 from dva_core.tensorfile import TensorFile
-from dva_core.video import open_video
+from dva_core.video import VideoWriter, open_video
 
 FASTEST = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")  # the default
 ROOT = Path(cli.__file__).resolve().parent.parent
@@ -50,7 +50,8 @@ def call(capsys, tiny, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(*argv, model=tiny):
-        own = ["--model", str(model), "--device", "cpu"] if argv[0] in ("edit", "encode", "decode") else []
+        with_model = argv[0] in ("edit", "encode", "decode", "sheet", "preview", "expression")
+        own = ["--model", str(model), "--device", "cpu"] if with_model else []
         code = cli.main([str(word) for word in (argv[0], *own, *argv[1:])])
         out, err = capsys.readouterr()
         return code, out, err
@@ -361,3 +362,85 @@ def test_as_a_program(tmp_path):
     missing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "none.mp4" in missing.stderr
     assert not list(tmp_path.iterdir())
+
+
+# ---- what is read is never written over
+
+
+def folder_of(video, folder):
+    """The frames of a clip as a folder of PNGs that this program wrote."""
+    with open_video(video) as reader, VideoWriter(folder, reader.info, codec="png") as writer:
+        for frame in reader:
+            writer.write(frame)
+    return folder
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_the_source_of_a_clip_is_not_overwritten(call, video, tmp_path):
+    (tmp_path / "src.mkv").write_bytes(video.read_bytes())
+    os.link("src.mkv", "other_name.mkv")
+    assert call("encode", "src.mkv", "-o", "c.safetensors", "--steps", 1)[0] == 0
+    before = contents(tmp_path)
+    for out in ("src.mkv", "./src.mkv", "other_name.mkv"):
+        for command in (("decode", "c.safetensors"), ("edit", "c.safetensors", *YOUNG)):
+            refused(call(*command, "-o", out, "--codec", "ffv1"), out, "would overwrite", "src.mkv")
+    Path("src.mkv").rename("moved.mkv")
+    refused(call("decode", "c.safetensors", "-o", "moved.mkv", "--codec", "ffv1", "--video", "moved.mkv"), "would overwrite")
+    Path("moved.mkv").rename("src.mkv")
+    assert contents(tmp_path) == before
+
+
+def test_a_source_folder_is_neither_replaced_nor_added_to(call, video, tmp_path):
+    folder_of(video, tmp_path / "frames")
+    assert call("encode", "frames", "-o", "c.safetensors", "--steps", 1)[0] == 0
+    before = contents(tmp_path)
+    for command in (("decode", "c.safetensors"), ("edit", "c.safetensors", *YOUNG)):
+        refused(call(*command, "-o", "frames", "--codec", "png"), "would overwrite", "frames")
+        refused(call(*command, "-o", "out", "--codec", "png", "--sheet", "frames/s.png"), "one of the pictures of")
+    refused(call("edit", "frames", *YOUNG, "--steps", 1, "-o", "out.mp4", "--sheet", "frames/s.png"), "one of the pictures of")
+    refused(call("sheet", "c.safetensors", "-o", "frames/s.png"), "one of the pictures of")
+    refused(call("sheet", "frames", "-o", "frames/frame_000001.png"), "one of the pictures of")
+    refused(call("edit", "frames/frame_000001.png", *YOUNG, "-o", "frames", "--codec", "png"), "folder that", "lies in")
+    assert contents(tmp_path) == before
+
+
+def test_a_picture_is_not_written_over_what_is_read(call, video, tmp_path):
+    (tmp_path / "me.png").write_bytes(cv2.imencode(".png", pictures(video)[0])[1].tobytes())
+    before = contents(tmp_path)
+    refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--face", "reference:me.png", "--sheet", "me.png"), "me.png", "is read")
+    refused(call("sheet", video, "-o", "me.png", "--face", "reference:me.png"), "me.png", "is read")
+    refused(call("sheet", "me.png", "-o", "me.png"), "me.png", "is read")
+    refused(call("edit", video, *YOUNG, "-o", "x.jpg", "--codec", "png", "--sheet", "x.jpg"), "x.jpg", "each other's place")
+    (tmp_path / "out").mkdir()
+    refused(call("edit", video, *YOUNG, "-o", "out", "--codec", "png", "--sheet", "out/s.png"), "each other's place")
+    assert contents(tmp_path) == before
+
+
+def test_a_model_a_direction_and_a_clip_are_not_overwritten_by_another(call, tiny, video, tmp_path):
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(tiny.read_bytes())
+    assert call("encode", video, "-o", "c.safetensors", "--steps", 1, model=own)[0] == 0
+    before = contents(tmp_path)
+    refused(call("encode", video, "-o", "own.safetensors", model=own), "own.safetensors", "is read")
+    refused(call("edit", video, *YOUNG, "-o", "own.safetensors", model=own), "own.safetensors", "is read")
+    refused(call("edit", video, "--direction", "c.safetensors", "--scale", "1", "-o", "c.safetensors"), "c.safetensors", "is read")
+    refused(call("expression", "c.safetensors", "--frames", 0, 1, "-o", "c.safetensors"), "c.safetensors", "is read")
+    refused(call("convert", "own.safetensors", "-o", "own.safetensors"), "own.safetensors", "is read")
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_without_access_is_one_sentence(call, video, tmp_path, monkeypatch):
+    stat = Path.stat  # chmod does not bind root, so the answer of the system is put in
+
+    def denied(self, **options):
+        if "locked" in self.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    refused(call("edit", "locked/clip.mp4", *YOUNG, "-o", "out.mp4"), "locked/clip.mp4", "Permission denied")
+    refused(call("encode", video, "-o", "locked/c.safetensors"), "locked", "Permission denied")
+    refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--sheet", "locked/s.png"), "locked", "Permission denied")

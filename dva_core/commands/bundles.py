@@ -6,7 +6,8 @@ import argparse
 from dataclasses import asdict
 
 from ..bundle import PRECISIONS, BundleInfo, find_models, model_folders
-from .terminal import answer, check_input, check_writable, show
+from .paths import check_input, check_spares, check_writable
+from .terminal import answer, show
 
 
 def add_commands(commands) -> None:
@@ -37,6 +38,7 @@ def run_convert(args: argparse.Namespace) -> None:
     for file in filter(None, files):
         check_input(file)
     check_writable(args.output)
+    check_spares(args.output, "output", files)
     checkpoint, classifier, statistics, identity, landmarks, parser = files
     info = convert(
         checkpoint,

@@ -19,8 +19,9 @@ from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
 from ..video import check_output
 from ..video.output import CODECS
+from .paths import check_input, check_picture, check_spares, check_tensors, check_writable
 from .sheets import SheetMaker
-from .terminal import Bars, answer, check_input, check_picture, check_tensors, check_writable, describe, faces, say, split
+from .terminal import Bars, answer, describe, faces, say, split
 
 ENCODING = {
     "steps": STEPS,
@@ -124,9 +125,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_edit(args: argparse.Namespace) -> None:
     scales = paired(args.attribute, args.scale)
-    check_target_options(args)
     source = check_input(args.input)
     clip = Decomposition.load(source) if is_decomposition(source) else None
+    check_target_options(args, clip)
     if clip is None:
         settings = encoding_settings(args)
     else:
@@ -159,8 +160,8 @@ def run_edit(args: argparse.Namespace) -> None:
 
 
 def run_decode(args: argparse.Namespace) -> None:
-    check_target_options(args)
     clip = Decomposition.load(check_input(args.input))
+    check_target_options(args, clip)
     clip.find_source(args.video)
     model = open_model(args)
     check_model(clip, model)
@@ -173,6 +174,7 @@ def run_encode(args: argparse.Namespace) -> None:
     source, out = check_input(args.input), check_tensors(args.output, "decomposed clip")
     if is_decomposition(source):
         raise DVAError(f"{source} is decomposed already; give a video.")
+    check_spares(out, "output", read_by(args))
     settings = encoding_settings(args)
     model = open_model(args)
     say(describe(model))
@@ -284,15 +286,34 @@ def refuse_encoding_settings(args: argparse.Namespace) -> None:
         )
 
 
-def check_target_options(args: argparse.Namespace) -> None:
-    """DVAError for whatever is wrong about the output, before any work."""
+def read_by(args: argparse.Namespace, clip: Decomposition | None = None) -> list[str | Path]:
+    """What a command reads and may not write over: its input, the clip's source where it was and where it may be now, and the rest."""
+    read = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
+    if Path(args.model).is_file():  # else it is a known name
+        read.append(args.model)
+    if (getattr(args, "face", None) or "").startswith("reference:"):
+        read.append(args.face.partition(":")[2])
+    if clip is not None:
+        source = Path(clip.info.source)
+        read += [source, Path(args.input).parent / source.name]
+    return [*read, getattr(args, "video", None) or args.input]
+
+
+def check_target_options(args: argparse.Namespace, clip: Decomposition | None) -> None:
+    """DVAError for whatever is wrong about the output, before any work. `clip`: the input, where it is one."""
+    read = read_by(args, clip)
     if keeps_clip(args):
         check_writable(args.output)
+        check_spares(args.output, "output", read[1:])  # the clip itself may be replaced: nothing of it is lost
         if args.sheet:
             raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")
         return
     check_output(args.output, args.codec, args.input)
+    check_spares(args.output, "output", read)
     if not 0 <= args.quality <= 51:
         raise DVAError(f"The quality {args.quality} makes no sense; use 0 (lossless) to 51, lower is better.")
     if args.sheet:
         check_picture(args.sheet, "contact sheet")
+        check_spares(args.sheet, "contact sheet", read)
+        if Path(args.output).resolve() in (place := Path(args.sheet).resolve(), place.parent):
+            raise DVAError(f"The contact sheet {args.sheet} and the output {args.output} are in each other's place; choose another name.")

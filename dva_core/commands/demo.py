@@ -12,8 +12,9 @@ from ..pipeline import decode, encode
 from ..progress import Stopwatch
 from ..sheet import contact_sheet, save_picture
 from .clips import add_common, open_model
+from .paths import check_writable
 from .sheets import SheetMaker
-from .terminal import Bars, answer, check_writable, describe, say
+from .terminal import Bars, answer, describe, say
 
 EDITS = ({"Young": -0.8}, {"Male": 0.8}, {"Smiling": -0.8}, {"Eyeglasses": 0.8}, {"Beard": 0.8})  # those the model knows, in this order
 SHOWN = 3

@@ -14,7 +14,8 @@ from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity
 from ..edit.scores import measure, table
 from ..pipeline import encode
 from .clips import add_common, is_decomposition, open_model
-from .terminal import Bars, answer, check_input, check_tensors, describe, say, show
+from .paths import check_input, check_spares, check_tensors
+from .terminal import Bars, answer, describe, say, show
 
 
 def add_commands(commands) -> None:
@@ -63,6 +64,7 @@ def run_text(args: argparse.Namespace) -> None:
     from ..edit.clip import text_search
 
     source, out = check_input(args.input), check_tensors(args.output, "direction")
+    check_spares(out, "output", [source])
     import_open_clip()
     if args.clip_weights is None:
         find_weights(args.clip)  # said before any work

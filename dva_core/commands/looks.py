@@ -13,8 +13,9 @@ from ..errors import DVAError
 from ..pipeline import DETAILS, encode
 from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
 from ..sheet import attribute_sheet, parse_numbers, save_picture
-from .clips import add_common, add_encoding, encoding_settings, is_decomposition, open_model, refuse_encoding_settings
-from .terminal import Bars, answer, check_input, check_picture, describe, say
+from .clips import add_common, add_encoding, encoding_settings, is_decomposition, open_model, read_by, refuse_encoding_settings
+from .paths import check_input, check_picture, check_spares
+from .terminal import Bars, answer, describe, say
 
 SCALES = "-0.8,-0.4,0,0.4,0.8"
 
@@ -72,6 +73,7 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     source = check_input(args.input)
     check_picture(args.output, "picture")
     clip = Decomposition.load(source) if is_decomposition(source) else None
+    check_spares(args.output, "picture", read_by(args, clip))
     if clip is None:
         encoding_settings(args)
     else:

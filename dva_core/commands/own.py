@@ -10,7 +10,8 @@ from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder
 from ..errors import DVAError
 from .clips import add_common, open_model
-from .terminal import Bars, answer, check_input, check_tensors, describe, say
+from .paths import check_input, check_spares, check_tensors
+from .terminal import Bars, answer, describe, say
 
 
 def add_commands(commands) -> None:
@@ -60,6 +61,7 @@ def run_expression(args: argparse.Namespace) -> None:
     if args.frames and not args.input:
         raise DVAError("Frames belong to a clip; name the CLIP.safetensors they are of.")
     clip = Decomposition.load(check_input(args.input)) if args.input else None
+    check_spares(out, "output", [args.input])
     model = open_model(args)
     if clip is not None:
         check_model(clip, model)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import DVAError
 from ..progress import Stopwatch
 
 
@@ -82,40 +79,3 @@ def faces(track: dict[str, Any]) -> str:
     if track.get("missing"):
         text += f"; {track['missing']} without it pass through untouched"
     return text
-
-
-def check_writable(path: str | Path, what: str = "output") -> Path:
-    """The file `path`, when its folder is there and may be written to; DVAError before any work is done otherwise."""
-    path = Path(path)
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise DVAError(f"The folder {folder} for the {what} does not exist; make it first or choose another.")
-    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise DVAError(f"The {what} {path} may not be written there; choose another folder or change its permissions.")
-    if path.is_dir():
-        raise DVAError(f"The {what} {path} is a folder; name a file in it.")
-    return path
-
-
-def check_picture(path: str | Path, what: str) -> Path:
-    """As `check_writable`, for a picture: its name must end in what Pillow is asked to write."""
-    path = check_writable(path, what)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DVAError(f"The {what} {path} needs a name that ends in .png or .jpg.")
-    return path
-
-
-def check_tensors(path: str | Path, what: str) -> Path:
-    """As `check_writable`, for `what` ("direction", "decomposed clip") is kept in a .safetensors file."""
-    path = check_writable(path)
-    if path.suffix != ".safetensors":
-        raise DVAError(f"A {what} needs a name that ends in .safetensors; call it {path.with_suffix('.safetensors')}.")
-    return path
-
-
-def check_input(path: str | Path) -> Path:
-    """`path`, when there is something; DVAError otherwise."""
-    path = Path(path)
-    if not path.exists():
-        raise DVAError(f"There is no file {path}; check the path.")
-    return path
