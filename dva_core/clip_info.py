@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from .errors import DVAError
+from .video.images import list_images
 
 FORMAT, VERSION = "dva-decomposition", 1
 
@@ -63,16 +65,40 @@ class ClipInfo:
 
 
 def source_hash(path: str | Path) -> str:
-    """SHA-256 of a file, read in blocks, or of a folder: over the names and contents of its files in order."""
-    path, digest = Path(path), hashlib.sha256()
-    folder = path.is_dir()
+    """SHA-256 of a file, read in blocks, or of a folder: over the names and contents of its pictures in the order they are shown.
+
+    Other files in the folder do not count. DVAError where something cannot be read, or a folder holds no pictures.
+    """
+    path = Path(path)
+    return _digest(path, _listed(path, list_images) if path.is_dir() else None)
+
+
+def is_source(path: str | Path, sha256: str) -> bool:
+    """Whether `path` is the file or the folder that `sha256` was made of, by `source_hash` or, of a folder, as clips once kept it."""
+    path = Path(path)
+    if source_hash(path) == sha256:
+        return True
+    # once all files of a folder counted, in the order of their names
+    return path.is_dir() and _digest(path, _listed(path, lambda folder: sorted(p for p in folder.iterdir() if p.is_file()))) == sha256
+
+
+def _listed(folder: Path, files: Callable[[Path], list[Path]]) -> list[Path]:
     try:
-        for file in sorted(p for p in path.iterdir() if p.is_file()) if folder else [path]:
-            if folder:
-                digest.update(file.name.encode() + b"\0")
+        return files(folder)
+    except OSError as error:
+        raise DVAError(f"Cannot read {folder}: {error.strerror}; check its permissions.") from error
+
+
+def _digest(path: Path, files: list[Path] | None) -> str:
+    """Over the contents of the file `path`, or over names and contents of `files`."""
+    digest = hashlib.sha256()
+    for file in [path] if files is None else files:
+        if files is not None:
+            digest.update(os.fsencode(file.name) + b"\0")  # a name need not be UTF-8
+        try:
             with open(file, "rb") as stream:
                 while block := stream.read(1 << 16):
                     digest.update(block)
-    except OSError as error:
-        raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
+        except OSError as error:
+            raise DVAError(f"Cannot read {file}: {error.strerror}; check its permissions.") from error
     return digest.hexdigest()
