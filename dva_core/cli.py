@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> None:
 
 @contextmanager
 def ended_as_interrupted() -> Iterator[None]:
-    """While it lasts, the signal to end is taken as Ctrl-C is, so that what is half-finished is removed."""
+    """While it lasts, the signals to end, or that the terminal was closed, are taken as Ctrl-C is: what is half-finished is removed."""
 
     def interrupt(*_) -> NoReturn:
         raise KeyboardInterrupt
@@ -72,11 +72,13 @@ def ended_as_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    before = {ending: signal.signal(ending, interrupt) for ending in endings}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,6 +21,8 @@ from .faces.select import Select, check_select, reference_embedding
 from .faces.track import SAME_PERSON
 from .loader import face_tools, load_model
 
+DETECTORS = ("own", "insightface")
+
 
 @dataclass(frozen=True)
 class FaceFinder:
@@ -32,12 +34,23 @@ class FaceFinder:
     same_person: float = SAME_PERSON  # cosine of two embeddings from which on they are taken for one person
 
     @classmethod
-    def of(cls, model) -> FaceFinder:
-        """The finder made of the model's networks, or of the starter's where the model has none for it."""
+    def of(cls, model, detector: str = "own") -> FaceFinder:
+        """The finder made of the model's networks, or of the starter's where the model has none for it.
+
+        detector: "insightface" takes the faces and landmarks of that package instead (see faces/insightface.py). DVAError for another,
+        MissingDependencyError where it or its weights are not there.
+        """
+        if detector == "insightface":
+            from .faces.insightface import InsightFace
+
+            found = InsightFace()
+            return cls(found, found.landmarks, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+        if detector != "own":
+            raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
         tools = face_tools(model, getattr(model.host, "load_model", load_model))  # a host may have its own way of loading
-        detector = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
+        own = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
         landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
-        return cls(detector, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+        return cls(own, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
 
 
 def embed(model, crops: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from .errors import DVAError
 from .faces.align import crop_face
 from .faces.composite import SOFTEN_FRAMES, paste, soften
 from .faces.track import FaceTrack, track_faces
-from .finder import FaceFinder, resolve_select, to_images
+from .finder import DETECTORS, FaceFinder, resolve_select, to_images
 from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
 DETAILS = ("transfer", "model")
-DETECTORS = ("own", "insightface")
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def find_face(
 ) -> FaceTrack:
     """Pass 1: the face through the clip, in stored pixels. DVAError where there are no frames or no face."""
     with clock("track"):
-        finder = FaceFinder.of(model) if detector == "own" else FaceFinder.of(model, detector)
+        finder = FaceFinder.of(model, detector)
         track = track_faces(
             square_frames(clock.each("video", clip), clip.info),
             finder.detector,

@@ -176,7 +176,7 @@ class TensorFile(TensorStore):
         """A nameless file in `folder` (the system's temporary one by default) that vanishes with the object, even on a crash."""
         folder = Path(folder or tempfile.gettempdir())
         total = sum(spec.bytes for spec in specs.values())
-        _need_room(folder, total)
+        _need_room(folder, total, "another folder for what is kept meanwhile (--scratch, or TMPDIR)")
         made = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
         try:
             made._file = tempfile.TemporaryFile(buffering=0, dir=folder)
@@ -289,12 +289,10 @@ def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: int =
     return size.to_bytes(8, "little") + text.ljust(size)
 
 
-def _need_room(folder: Path, total: int) -> None:
+def _need_room(folder: Path, total: int, instead: str = "another folder") -> None:
     free = shutil.disk_usage(folder).free
     if free < total:
-        raise DVAError(
-            f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or choose another folder."
-        )
+        raise DVAError(f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or choose {instead}.")
 
 
 def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]:

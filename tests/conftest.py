@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -20,6 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 def same_draws():
     """Tests that draw at random draw the same numbers in every run, in whatever order they come."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def usual_log():
+    """A command that wants to hear more changes the package's log for its own test only."""
+    log = logging.getLogger("dva_core")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 def shared_dir() -> Path:

@@ -21,6 +21,7 @@ from dva_core.commands import clips
 from dva_core.decomposition import Decomposition
 from dva_core.finder import FaceFinder
 from dva_core.loader import fastest_dtype, load_model
+from dva_core.pipeline import decode, encode
 from dva_core.tensorfile import TensorFile
 from dva_core.video import VideoWriter, open_video
 
@@ -36,7 +37,7 @@ def tiny(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, tiny):
     found = stand_in(load_model(tiny, device="cpu"))
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
 
 
 @pytest.fixture(scope="module")
@@ -295,9 +296,10 @@ def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
 
 @pytest.mark.parametrize("command", [("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")])
 def test_interrupted_it_leaves_nothing(call, video, tmp_path, monkeypatch, command):
-    before = signal.getsignal(signal.SIGTERM)
+    endings = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = [signal.getsignal(number) for number in endings]
     started = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *endings):
 
         def interrupt(self, phase, done, total, preview=None, number=number):
             if phase == "encode":
@@ -308,8 +310,38 @@ def test_interrupted_it_leaves_nothing(call, video, tmp_path, monkeypatch, comma
         code, _, err = call(command[0], video, *command[1:], "--steps", 2)
         assert code == 130 and "Interrupted" in err and "Traceback" not in err
         assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(number) for number in endings] == before
     signal.signal(signal.SIGINT, started)
+
+
+def test_options_that_have_no_say_are_refused(call, video, tmp_path):
+    refused(call("edit", video, *YOUNG, "-o", "a.mp4", "--rate", 50), "--rate is for a folder of pictures")
+    refused(call("edit", video, *YOUNG, "-o", "a.mkv", "--codec", "ffv1", "--quality", 4), "lossless and has no quality")
+    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--codec", "ffv1", "--detail", "model"), "--detail, --codec have no say")
+    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--quality", 400), "--quality have no say")
+    refused(call("edit", video, *YOUNG, "-o", "a.mkv", "--codec", "ffv1", "--compatible"), "every player shows is h264, not ffv1")
+    refused(call("edit", video, *YOUNG, "-o", "a.mp4", "--scratch", "none"), "no folder none for --scratch")
+    assert not list(tmp_path.iterdir())
+
+
+def test_compatible_output_and_a_scratch_folder(call, video, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(clips, "encode", lambda *args, **settings: asked.append(settings["scratch"]) or encode(*args, **settings))
+    monkeypatch.setattr(clips, "decode", lambda *args, **settings: asked.append(settings["compatible"]) or decode(*args, **settings))
+    (tmp_path / "there").mkdir()
+    code, _, err = call("edit", video, *YOUNG, "-o", "a.mp4", "--steps", 2, "--compatible", "--scratch", "there")
+    assert code == 0 and asked == ["there", True], err
+    with open_video("a.mp4") as reader:
+        assert reader.info.pix_fmt == "yuv420p"
+
+
+def test_a_clip_is_edited_undecoded_though_its_source_is_elsewhere(call, tmp_path):
+    source = write_clip(tmp_path / "source.mkv", 2)
+    assert call("encode", source, "-o", "a.safetensors", "--steps", 2)[0] == 0
+    source.unlink()
+    code, _, err = call("edit", "a.safetensors", *YOUNG, "-o", "b.safetensors")
+    assert code == 0, err
+    refused(call("edit", "a.safetensors", *YOUNG, "-o", "b.mp4"), "source")
 
 
 def test_models_lists_what_is_found(call, tiny, monkeypatch):

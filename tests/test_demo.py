@@ -80,7 +80,7 @@ def points68(rgb, face):
 def test_the_command_writes_videos_and_a_sheet(tmp_path, monkeypatch, capsys):
     model = write_tiny(tmp_path / "tiny.safetensors")
     found = FaceFinder(KnowsThePortrait(), points68, FaceFinder.of(load_model(model, device="cpu")).embed)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
     monkeypatch.setattr(demo, "FRAMES", 3)
     monkeypatch.setattr(demo.make_clip, "__defaults__", (3, 25))
     folder = tmp_path / "shown"

@@ -35,7 +35,7 @@ def model(tiny):
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch, model):
     found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
     monkeypatch.setattr("dva_core.commands.directions.import_open_clip", lambda: None)
     monkeypatch.setattr("dva_core.commands.directions.find_weights", lambda name: None)
     monkeypatch.setattr(text_edit, "load_clip", lambda *args: Brightness())

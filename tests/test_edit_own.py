@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def finder(monkeypatch):
     found = FaceFinder(BrightDetector(), landmarks_of, None)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
 
 
 def test_the_step_is_the_difference_of_means_in_standardised_space(model):
@@ -123,7 +123,7 @@ def test_a_face_that_fills_its_picture_is_found_with_a_margin(model, monkeypatch
             return super().detect(rgb) if rgb.shape[0] > 100 else []
 
     found = FaceFinder(Narrow(), landmarks_of, None)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
     crops = cut_out(model, [draw(0)])
     assert crops.shape == (1, 32, 32, 3) and encode_crops(model, crops, "identity").shape == (1, 16)
 

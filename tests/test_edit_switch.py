@@ -29,7 +29,7 @@ def clips(tmp_path_factory, model):
     """Two clips, of 5 and of 3 frames."""
     folder, found = tmp_path_factory.mktemp("clips"), stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
         return tuple(encode(write_clip(folder / f"{n}.mkv", n), model, steps=STEPS) for n in (5, 3))
 
 

@@ -17,7 +17,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.evaluate.ablation import evaluate_ablation, train_pair
-from dva_core.evaluate.consistency import FIGURES, edit_table, measure_edit, square
+from dva_core.evaluate.consistency import FIGURES, edit_table, evaluate_consistency, measure_edit, square
 from dva_core.evaluate.judges import own_judge
 from dva_core.evaluate.reconstruction import evaluate_reconstruction
 from dva_core.evaluate.switching import SWITCHES, evaluate_switch
@@ -41,7 +41,7 @@ def model(bundle):
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, model):
     found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +177,18 @@ def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, said):
     assert cli.main(["evaluate", *words, "--model", str(bundle), "--device", "cpu", "-o", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert said in lines[-1]
+
+
+def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):
+    other = tmp_path / "a.mkv"
+    other.write_bytes(videos[1].read_bytes())
+    table, found = evaluate_consistency([videos[0], other], model, own_judge(model), {"Young -0.8": {"Young": -0.8}}, steps=2)
+    assert list(found) == [("a", "Young -0.8"), ("a (2)", "Young -0.8")] and [row[0] for row in table.rows[:3]] == ["a", "a (2)", "mean"]
+    mean = np.mean([figures.cells for figures in found.values()], 0)
+    np.testing.assert_allclose(np.array(table.rows[2][3:], float), mean, rtol=1e-6)
+
+
+def test_a_face_that_fills_its_frame_for_a_moment_leaves_the_figures_of_the_rest(clip, model, videos, monkeypatch):
+    reached = iter([True, False, False, False, False, False])
+    monkeypatch.setattr("dva_core.evaluate.consistency.square", lambda quad, shape: np.full(shape, next(reached)))
+    assert measure_edit(clip, videos[0], own_judge(model)).outside == 0

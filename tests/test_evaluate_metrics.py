@@ -66,6 +66,16 @@ def test_identity_over_time():
     assert np.isnan(metrics.tg_id(still[:1], still[:1]))
 
 
+def test_frames_apart_by_a_cut_are_no_neighbours():
+    angles = np.radians([0, 10, 90, 100, 110])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    segment = np.array([0, 0, 1, 1, 1])
+    assert metrics.adjacent_similarity(vectors, segment) == pytest.approx(np.cos(np.radians(10)))
+    assert metrics.adjacent_similarity(vectors) < 0.8
+    assert np.isnan(metrics.neighbours(vectors, segment)).tolist() == [False, True, False, False]
+    assert metrics.tl_id(vectors, vectors, segment) == 1 and np.isnan(metrics.adjacent_similarity(vectors[:2], segment[1:3]))
+
+
 def test_flicker_is_told_from_motion():
     rng = np.random.default_rng(0)
     texture = np.repeat(np.repeat(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8), 8, 0), 8, 1)

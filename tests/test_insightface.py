@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import write_tiny
 
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.faces.insightface import InsightFace
 from dva_core.faces.types import Face
+from dva_core.finder import FaceFinder
+from dva_core.loader import load_model
 
 
 def stand_in(version: str = "2.1", tasks=("detection", "landmark_3d_68")):
@@ -74,6 +78,20 @@ def test_faces_and_landmarks(monkeypatch, root):
     assert points.shape == (68, 2) and points.dtype == np.float32 and (points == [5, 6]).all()
     assert calls["threshold"] == 0.4 and calls["name"] == str(root / "models" / "buffalo_l")  # a folder: nothing is downloaded
     assert calls["detected"][0, 0].tolist() == calls["landmarks"][0, 0].tolist() == [0, 0, 255]  # it wants BGR
+
+
+def test_it_can_be_chosen_to_find_faces(monkeypatch, root, tmp_path):
+    install(monkeypatch)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(tmp_path)))
+    (tmp_path / ".insightface").symlink_to(root)
+    model = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
+    finder = FaceFinder.of(model, "insightface")
+    assert isinstance(finder.detector, InsightFace) and finder.landmarker == finder.detector.landmarks
+    assert finder.embed(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 16)
+    assert not isinstance(FaceFinder.of(model).detector, InsightFace)
+    with pytest.raises(DVAError, match="no detector 'dlib'; choose one of own, insightface"):
+        FaceFinder.of(model, "dlib")
 
 
 def test_without_the_package(monkeypatch, root):

@@ -34,7 +34,7 @@ def model(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, model):
     found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_the_detector_is_the_callers_choice(model, video, monkeypatch):
     monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *args: asked.append(args[1:]) or found))
     for detector in ("own", "insightface"):
         encode(video, model, steps=1, max_frames=1, detector=detector)
-    assert asked == [(), ("insightface",)]
+    assert asked == [("own",), ("insightface",)]
     with pytest.raises(DVAError, match="no detector 'eyes'"):
         encode(video, model, steps=1, detector="eyes")
 

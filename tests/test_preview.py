@@ -34,7 +34,7 @@ def model(bundle):
 def clip(tmp_path_factory, model):
     found = stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaceFinder, "of", classmethod(lambda cls, _: found))
+        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
         return encode(write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", 5), model, steps=STEPS)
 
 

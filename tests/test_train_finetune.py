@@ -50,7 +50,7 @@ def test_published_weights_train_on_and_come_back_as_a_bundle_that_edits(frames,
     assert changed == {"noise_predictor", "fusion"}
     assert after.config == before.config | {"name": "tuned"} and "1 steps" in after.metadata["source"]
     found = stand_in(load_model(out, device="cpu"))
-    monkeypatch.setattr("dva_core.pipeline.FaceFinder.of", lambda model: found)
+    monkeypatch.setattr("dva_core.pipeline.FaceFinder.of", lambda model, detector="own": found)
     clip = write_clip(tmp_path / "clip.mkv", 1)
     edit = words("edit", clip, "-o", tmp_path / "edited.mkv", "--model", out, "--attribute", "Young", "--scale", 0.8, "--steps", 2)
     assert main(edit) == 0 and (tmp_path / "edited.mkv").stat().st_size

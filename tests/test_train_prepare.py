@@ -24,7 +24,7 @@ WANTED = Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, 
 def model(tmp_path, monkeypatch):
     tiny = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
     found = stand_in(tiny)
-    monkeypatch.setattr("dva_core.pipeline.FaceFinder.of", lambda model: found)
+    monkeypatch.setattr("dva_core.pipeline.FaceFinder.of", lambda model, detector="own": found)
     return tiny
 
 

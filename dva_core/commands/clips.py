@@ -13,11 +13,11 @@ from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
-from ..finder import parse_face
+from ..finder import DETECTORS, parse_face
 from ..loader import AUTO, STARTER, load_model
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
-from ..video import check_output
+from ..video import check_encoding, check_output
 from ..video.output import CODECS
 from .paths import check_input, check_picture, check_spares, check_tensors, check_writable
 from .sheets import SheetMaker
@@ -34,7 +34,11 @@ ENCODING = {
     "every": 1,
     "rate": None,
     "face": "largest",
+    "detector": "own",
+    "scratch": None,
 }
+OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
+WITH_QUALITY = ("h264", "h265")
 
 
 def add_commands(commands) -> None:
@@ -99,14 +103,21 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--every", type=int, metavar="N", help="take each n-th frame (default 1)")
     group.add_argument("--rate", metavar="R", help="pictures a second of a folder, such as 25 or 30000/1001 (default 25)")
     group.add_argument("--face", metavar="WHICH", help="largest (default), position:x,y in fractions of the frame, or reference:FILE")
+    group.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        help="what finds faces: the model's own (default), or insightface, whose weights are for non-commercial research",
+    )
+    group.add_argument("--scratch", metavar="FOLDER", help="where a long clip's noise maps lie meanwhile (default: the system's, TMPDIR)")
 
 
 def add_output(parser: argparse.ArgumentParser, more: str = "") -> None:
     group = parser.add_argument_group("putting together")
     group.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=f"the video to write, or the folder with --codec png{more}")
-    group.add_argument("--detail", choices=DETAILS, default="transfer", help="the original's detail is kept (default), or the decoded crop")
-    group.add_argument("--codec", choices=CODECS, default="h264", help="default h264; ffv1 is lossless (.mkv); png writes a folder")
-    group.add_argument("--quality", type=int, default=18, metavar="Q", help="of h264: 0 (lossless) to 51, lower is better (default 18)")
+    group.add_argument("--detail", choices=DETAILS, help="the original's detail is kept (default), or the decoded crop")
+    group.add_argument("--codec", choices=CODECS, help="default h264; h265 is smaller; ffv1 is lossless (.mkv); png writes a folder")
+    group.add_argument("--quality", type=int, metavar="Q", help="of h264 and h265: 0 (lossless) to 51, lower is better (default 18)")
+    group.add_argument("--compatible", action="store_true", help="h264 that every player shows: 8 bit, 4:2:0, even size")
     group.add_argument("--sheet", metavar="FILE.png", help="write a contact sheet too: original, rebuilt, edited, result over time")
     group.add_argument("--video", metavar="FILE", help="for a CLIP.safetensors: where its source video lies now")
 
@@ -132,7 +143,8 @@ def run_edit(args: argparse.Namespace) -> None:
         settings = encoding_settings(args)
     else:
         refuse_encoding_settings(args)
-        clip.find_source(args.video)
+        if not keeps_clip(args):
+            clip.find_source(args.video)
     model = open_model(args)
     directions = {name: Direction.load(name) for name in scales if is_direction(name)}
     for name, direction in directions.items():
@@ -193,9 +205,7 @@ def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bar
         clip,
         model,
         args.output,
-        detail=args.detail,
-        codec=args.codec,
-        quality=args.quality,
+        **output_settings(args),
         video=args.video,
         batch_size=args.batch_size,
         progress=bars,
@@ -215,6 +225,12 @@ def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bar
     }
     wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
     answer(result, args.json, f"{faces(clip.info.track)}.\n{split(clock, report.frames)}.\n{wrote}.")
+
+
+def output_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """How to write the video, for `decode`."""
+    given = {"detail": args.detail, "codec": args.codec, "quality": args.quality, "compatible": args.compatible or None}
+    return OUTPUT | {name: value for name, value in given.items() if value is not None}
 
 
 def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
@@ -269,6 +285,10 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
     if getattr(args, "video", None):
         raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
+    if args.rate is not None and not Path(args.input).is_dir():
+        raise DVAError(f"{args.input} is a video and has a frame rate of its own; --rate is for a folder of pictures, so leave it out.")
+    if settings["scratch"] is not None and not Path(settings["scratch"]).is_dir():
+        raise DVAError(f"There is no folder {settings['scratch']} for --scratch; make it first or choose another.")
     named(settings["solver"], CLIP_SOLVERS)
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["select"] = parse_face(settings.pop("face"))
@@ -302,16 +322,20 @@ def read_by(args: argparse.Namespace, clip: Decomposition | None = None) -> list
 def check_target_options(args: argparse.Namespace, clip: Decomposition | None) -> None:
     """DVAError for whatever is wrong about the output, before any work. `clip`: the input, where it is one."""
     read = read_by(args, clip)
+    settings = output_settings(args)
     if keeps_clip(args):
+        if given := [f"--{name}" for name in ("detail", "codec", "quality", "compatible") if getattr(args, name)]:
+            raise DVAError(f"{args.output} keeps the edited clip undecoded, so {', '.join(given)} have no say; give them to `decode`.")
         check_writable(args.output)
         check_spares(args.output, "output", read[1:])  # the clip itself may be replaced: nothing of it is lost
         if args.sheet:
             raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")
         return
-    check_output(args.output, args.codec, args.input)
+    if args.quality is not None and settings["codec"] not in WITH_QUALITY:
+        raise DVAError(f"{settings['codec']} is lossless and has no quality; leave out --quality, or use --codec h264.")
+    check_encoding(settings["codec"], settings["quality"], compatible=args.compatible)
+    check_output(args.output, settings["codec"], args.input)
     check_spares(args.output, "output", read)
-    if not 0 <= args.quality <= 51:
-        raise DVAError(f"The quality {args.quality} makes no sense; use 0 (lossless) to 51, lower is better.")
     if args.sheet:
         check_picture(args.sheet, "contact sheet")
         check_spares(args.sheet, "contact sheet", read)

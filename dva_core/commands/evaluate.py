@@ -139,9 +139,9 @@ def run_consistency(args: argparse.Namespace) -> None:
             **taken(args),
         )
     table.notes += special(args, [args.solver])
-    for clip in clips:
-        some = {label: figures for (name, label), figures in found.items() if name == clip.stem}
-        save_picture(args.output / f"consistency_{clip.stem}.png", draw_consistency(some))
+    for clip in dict.fromkeys(name for name, _ in found):
+        some = {label: figures for (name, label), figures in found.items() if name == clip}
+        save_picture(args.output / f"consistency_{clip}.png", draw_consistency(some))
     finish(table, args.output, "consistency")
 
 

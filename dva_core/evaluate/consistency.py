@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,12 @@ def measure_edit(
         if row is None:
             outside.append(difference.mean())
             continue
-        outside.append(difference[~square(quads[row], difference.shape)].mean())
+        if (beyond := ~square(quads[row], difference.shape)).any():  # a close-up may fill its frame
+            outside.append(difference[beyond].mean())
         squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
         mask = cv2.resize(masks[row], (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST) > 0
-        changes.append(np.abs(squares[0].astype(np.int16) - squares[1]).mean(2)[mask].mean())
+        if mask.any():
+            changes.append(np.abs(squares[0].astype(np.int16) - squares[1]).mean(2)[mask].mean())
         if segment[row] != last:
             flicker.restart()
         last = segment[row]
@@ -94,16 +97,16 @@ def measure_edit(
             progress("evaluate", row + 1, len(row_of))
     flush()
     before, edited = (np.concatenate(series) for series in vectors)
-    near = [(v[1:] * v[:-1]).sum(1) for v in (before, edited)]
+    near = [metrics.neighbours(v, segment) for v in (before, edited)]
     return EditFigures(
         frames=len(before),
-        tl_id=metrics.tl_id(before, edited),
+        tl_id=metrics.tl_id(before, edited, segment),
         tg_id=metrics.tg_id(before, edited),
         identity_kept=float((before * edited).sum(1).mean()),
         flicker_before=flicker.figures[0],
         flicker_after=flicker.figures[1],
-        face=float(np.mean(changes)),
-        outside=float(np.mean(outside)),
+        face=metrics.mean_of(changes),
+        outside=metrics.mean_of(outside),
         series=np.stack(near, 1),
     )
 
@@ -129,10 +132,10 @@ def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path
                 f"{after} is {shape[0]} x {shape[1]} and its source {info.width} x {info.height}; give the video that was made of it."
             )
         iterator = iter(edited)
-        for count, frame in enumerate(before):
+        for number, frame in enumerate(before):
             other = next(iterator, None)
             if other is None:
-                raise DVAError(f"{after} has {count} frames and its source {info.frames}; give the video that was made of it.")
+                raise DVAError(f"{after} has {number} frames and its source {info.frames}; give the video that was made of it.")
             yield frame.rgb, other.rgb
         if next(iterator, None) is not None:
             raise DVAError(f"{after} has more frames than the {info.frames} of its source; give the video that was made of it.")
@@ -147,6 +150,15 @@ def square(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), 1) > 0
 
 
+def names_of(clips: Sequence[str | Path]) -> list[str]:
+    """What to call clips: by their files, with a number from the second of a name on."""
+    names: list[str] = []
+    for stem in (Path(clip).stem for clip in clips):
+        free = (name for n in count(1) if (name := stem if n == 1 else f"{stem} ({n})") not in names)
+        names.append(next(free))
+    return names
+
+
 def evaluate_consistency(
     clips: Sequence[str | Path],
     model,
@@ -159,18 +171,21 @@ def evaluate_consistency(
     progress=None,
     **encoding: Any,
 ) -> tuple[Table, dict[tuple[str, str], EditFigures]]:
-    """A row a clip and edit (label -> attribute scales), then means an edit, then the paper's; and the figures themselves."""
+    """A row a clip and edit (label -> attribute scales), then means an edit, then the paper's; and the figures by clip's name and label.
+
+    Clips of one name are told apart by a number (`names_of`).
+    """
     table = Table(f"Temporal consistency of edits, {model.config.get('name', 'model')}", ["clip", "edit", "frames", *FIGURES])
     found: dict[tuple[str, str], EditFigures] = {}
-    for clip in clips:
+    for name, clip in zip(names_of(clips), clips):
         decomposition = encode(clip, model, steps=steps, solver=solver, progress=progress, **encoding)
         for label, scales in edits.items():
             with tempfile.TemporaryDirectory() as folder:
                 after = Path(folder) / "edited.mkv"  # without loss: the codec is not on trial
                 decode(apply_attributes(decomposition, model, scales), model, after, detail=detail, codec="ffv1", progress=progress)
                 figures = measure_edit(decomposition, after, judge)
-            found[Path(clip).stem, label] = figures
-            table.add(Path(clip).stem, label, figures.frames, *figures.cells)
+            found[name, label] = figures
+            table.add(name, label, figures.frames, *figures.cells)
     for label in edits:
         cells = np.mean([figures.cells for (_, name), figures in found.items() if name == label], 0)
         table.add("mean", label, "", *cells.tolist())

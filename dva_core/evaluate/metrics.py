@@ -5,6 +5,7 @@ Pictures are float tensors [N, 3, H, W] in 0..1; masks [N, 1, H, W] in {0, 1}. S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -95,10 +96,23 @@ def lpips_metric() -> tuple[object | None, str]:
 # -- over time ---------------------------------------------------------------------------------------------------------
 
 
-def adjacent_similarity(vectors: np.ndarray) -> float:
-    """Mean cosine of neighbouring frames' identity vectors [N, D]; nan for fewer than two frames."""
+def neighbours(vectors: np.ndarray, segment: np.ndarray | None = None) -> np.ndarray:
+    """Cosine of each frame's identity vector [N, D] with the one's before: [N - 1]; nan where `segment` [N] changes, at a cut or a gap."""
     unit = _unit(vectors)
-    return float((unit[1:] * unit[:-1]).sum(1).mean()) if len(unit) > 1 else float("nan")
+    cosines = (unit[1:] * unit[:-1]).sum(1)
+    return cosines if segment is None else np.where(np.diff(segment) == 0, cosines, np.nan)
+
+
+def adjacent_similarity(vectors: np.ndarray, segment: np.ndarray | None = None) -> float:
+    """Mean cosine of neighbouring frames' identity vectors [N, D], within segments [N]; nan where there are no two."""
+    return mean_of(neighbours(vectors, segment))
+
+
+def mean_of(values: Sequence[float] | np.ndarray) -> float:
+    """The mean of those that are not nan; nan where there are none."""
+    known = np.asarray(values, np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def global_similarity(vectors: np.ndarray) -> float:
@@ -107,12 +121,12 @@ def global_similarity(vectors: np.ndarray) -> float:
     return float((np.square(unit.sum(0)).sum() - n) / (n * (n - 1))) if n > 1 else float("nan")
 
 
-def tl_id(before: np.ndarray, after: np.ndarray) -> float:
+def tl_id(before: np.ndarray, after: np.ndarray, segment: np.ndarray | None = None) -> float:
     """Temporally local identity preservation (Tzaban et al. 2022, STIT): adjacent_similarity of the edit over that of the original.
 
-    1: neighbouring frames of the edit are as alike as those of the original.
+    1: neighbouring frames of the edit are as alike as those of the original. Frames apart by a cut or a gap are no neighbours.
     """
-    return adjacent_similarity(after) / adjacent_similarity(before)
+    return adjacent_similarity(after, segment) / adjacent_similarity(before, segment)
 
 
 def tg_id(before: np.ndarray, after: np.ndarray) -> float:
