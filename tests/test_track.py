@@ -34,6 +34,15 @@ def painted(*faces: tuple[int, float, float, float], scene: int = 0) -> np.ndarr
     return rgb
 
 
+def flat(*faces: tuple[int, float, float, float]) -> np.ndarray:
+    """A frame of one grey with faces as different as black and white."""
+    rgb = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    for face in faces:
+        there = (painted(face) == [255, 0, face[0]]).all(-1)
+        rgb[there] = [255, 0, face[0]]
+    return rgb
+
+
 class PaintedDetector:
     """Finds the painted faces, and counts the pixels it was shown."""
 
@@ -177,6 +186,41 @@ def test_two_faces_that_meet_are_told_apart():
     pictures = [painted((BERT, 150, 92, 40), (ANNA, 60 + 6 * n, 90, 40)) for n in range(40)]
     track = follow(pictures, select=("reference", np.array([1.0, 0.0]), embed_fn))
     assert centres(track)[-3, 0] > 260
+
+
+def test_a_position_means_the_face_that_comes_there_not_the_one_that_is_elsewhere():
+    pictures = [painted((ANNA, 60, 90, 40), *([(BERT, 240, 90, 40)] if n >= 20 else [])) for n in range(60)]
+    track = follow(pictures, select=("position", 0.75, 0.5), embed_fn=embed_fn)
+    assert centres(track)[24:, 0].min() > 200 and (track.state[:20] == MISSING).all() and (track.state[24:] == FOUND).all()
+    nobody_there = follow(pictures[:20], select=("position", 0.75, 0.5))
+    assert nobody_there.report()["found"] == 20  # the nearest will do
+
+
+def test_the_largest_may_come_a_moment_later():
+    pictures = [painted((ANNA, 60, 40, 30), *([(BERT, 200, 100, 70)] if n >= 6 else [])) for n in range(60)]
+    track = follow(pictures, embed_fn=embed_fn)
+    assert centres(track)[12:, 0].min() > 180 and (track.state[:6] == MISSING).all() and (track.state[12:] == FOUND).all()
+
+
+def test_a_close_up_of_somebody_else_later_or_after_a_cut_does_not_take_over():
+    late = [painted((ANNA, 60, 40, 30), *([(BERT, 200, 100, 70)] if n >= 130 else [])) for n in range(160)]
+    assert centres(follow(late, embed_fn=embed_fn))[:, 0].max() < 100
+    cut = [painted((ANNA, 60, 40, 30)) for _ in range(12)] + [painted((ANNA, 60, 40, 30), (BERT, 200, 100, 70), scene=1)] * 24
+    assert centres(follow(cut, embed_fn=embed_fn))[:, 0].max() < 100
+
+
+def test_somebody_else_in_the_very_same_place_is_not_the_one_followed():
+    """A split screen: the rest of the frame does not change."""
+    who = [ANNA] * 15 + [BERT] * 20 + [ANNA] * 15
+    track = follow([flat((person, 100, 90, 60)) for person in who], embed_fn=embed_fn)
+    assert track.scene_cuts == () and (track.state[15:35] == MISSING).all() and track.segments() == [(0, 15), (35, 50)]
+    brief = follow([flat((BERT if n == 20 else ANNA, 100, 90, 60)) for n in range(40)], embed_fn=embed_fn)
+    assert brief.state[20] == INTERPOLATED and brief.segments() == [(0, 40)]  # what a flash of light would be
+
+
+def test_a_face_that_changes_before_anyone_is_known_begins_anew():
+    track = follow([flat((ANNA if n < 3 else BERT, 100, 90, 60)) for n in range(20)], embed_fn=embed_fn)
+    assert track.segments() == [(0, 3), (3, 20)]
 
 
 def test_nobody_matches_the_reference():

@@ -48,6 +48,12 @@ def at_position(faces: Sequence[Face], x: float, y: float, frame_shape: tuple[in
     return min(faces, key=rank)
 
 
+def is_at(face: Face, x: float, y: float, frame_shape: tuple[int, ...], wider: float = 1.5) -> bool:
+    """Whether the point (x, y), in fractions of the frame, lies in the face's box, made `wider` times as large."""
+    (x0, y0, x1, y1), (cx, cy) = face.box, face.centre
+    return abs(x * frame_shape[1] - cx) <= wider * (x1 - x0) / 2 and abs(y * frame_shape[0] - cy) <= wider * (y1 - y0) / 2
+
+
 def similarities(rgb: np.ndarray, faces: Sequence[Face], reference: np.ndarray, landmarker: Callable, embed_fn: Callable) -> np.ndarray:
     """Cosine [len(faces)] of every face with the identity vector `reference` [D]."""
     vectors = embed_faces(rgb, faces, landmarker, embed_fn)

@@ -14,7 +14,7 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import smooth_squares
 from dva_core.faces.landmarker import plausible
-from dva_core.faces.select import SAME_PERSON, Select, at_position, check_select, embed_faces, largest, unit
+from dva_core.faces.select import SAME_PERSON, Select, at_position, check_select, embed_faces, is_at, largest, unit
 from dva_core.faces.types import Face, extent
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MISSING, INTERPOLATED, FOUND = 0, 1, 2
 LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of other faces
 CONFIRMED = 5  # found frames in a row after which a face is trusted to be the one
+EARLY = 120  # frames of the first scene in which the choice of a face may still turn out wrong
+FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
 SHORTEST = 3  # found frames below which a segment is taken for a false alarm
 
 
@@ -76,7 +78,9 @@ def track_faces(
     (see FaceDetector, CropLandmarker), a face is followed with these.
     select: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
     embed_fn: aligned crops uint8 [B, 256, 256, 3] -> identity vectors [B, D]. With it a face that comes back after a cut or a long
-    absence must be the same person (cosine >= same_person); without it the rule of `select` decides anew.
+    absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `select`
+    decides anew. Early in the clip the rule is held against every face that appears: where one is far larger than the one followed, or is
+    at the position that the one followed is not at, it is followed instead, and what was found before is dropped.
     Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between.
     progress(frames done) may raise to cancel. DVAError for a bad `select`, or where nobody matches the reference.
     """
@@ -89,6 +93,8 @@ def track_faces(
         if change >= 1:
             cuts.append(n)
         face, landmarks, begins = follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
+        if follower.mistaken:
+            points, scores, starts = [np.full((68, 2), np.nan, np.float32)] * n, [0.0] * n, [False] * n
         points.append(np.full((68, 2), np.nan, np.float32) if landmarks is None else np.asarray(landmarks, np.float32))
         scores.append(0.0 if face is None else face.score)
         starts.append(begins)
@@ -120,14 +126,28 @@ class SceneCuts:
         self.usual = 0.0
 
     def __call__(self, rgb: np.ndarray) -> float:
-        thumbnail = cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-        before, self.before = self.before, thumbnail
-        if before is None:
-            return 0.0
-        difference = float(np.abs(thumbnail - before).mean())
-        change = difference / max(self.CUT, 4 * self.usual)
-        self.usual += 0.2 * (min(difference, self.CUT) - self.usual)
+        now = self.seen(rgb)
+        change = self.change(now)
+        self.keep(now)
         return change
+
+    @staticmethod
+    def seen(rgb: np.ndarray) -> np.ndarray:
+        """The thumbnail of a picture."""
+        return cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+    def change(self, now: np.ndarray) -> float:
+        """How strongly a thumbnail differs from the one kept last; 0 where there is none."""
+        return 0.0 if self.before is None else self._difference(now) / max(self.CUT, 4 * self.usual)
+
+    def keep(self, now: np.ndarray) -> None:
+        """The thumbnail that the next one is held against."""
+        if self.before is not None:
+            self.usual += 0.2 * (min(self._difference(now), self.CUT) - self.usual)
+        self.before = now
+
+    def _difference(self, now: np.ndarray) -> float:
+        return float(np.abs(now - self.before).mean())
 
 
 class _Follower:
@@ -143,18 +163,32 @@ class _Follower:
         self.last: Face | None = None
         self.landmarks: np.ndarray | None = None  # of `last`
         self.gap = self.run = 0  # frames since the face was seen; frames seen in this segment
+        self.look = SceneCuts()  # of the face's box
+        self.followed = 0  # frames since the first choice
+        self.first_choice = True  # there was one scene and one choice so far
+        self.mistaken = False  # the face of all frames before this one was the wrong one
         self.alone = True  # no other face seen in this scene
         self.most_others = 0
         self.best_similarity = -1.0
 
     def step(self, rgb: np.ndarray, change: float, look_around: bool) -> tuple[Face | None, np.ndarray | None, bool]:
         """The face in the next frame, its 68 points, and whether a segment begins there."""
+        self.mistaken = False
         if change >= 1:
             self.last, self.alone = None, True
+        self.first_choice &= change < 1 or not self.followed
         face, landmarks, begins = self._find(rgb, change, look_around)
+        if face is not None:
+            seen = self.look.seen(inside(rgb, face.box))
+            if not begins and self.look.change(seen) >= 1:
+                begins = self.identity is None
+                face = face if begins or self._is_known(rgb, face, landmarks) else None
+        self.first_choice &= not (begins and self.followed)
+        self.followed += bool(self.followed or face)
         if face is None:
             self.gap += 1
             return None, None, False
+        self.look.keep(seen)
         self.run = 1 if begins else self.run + 1
         self.last, self.landmarks, self.gap = face, landmarks, 0
         if self.identity is None and self.embed_fn is not None and self.run >= CONFIRMED:
@@ -169,6 +203,11 @@ class _Follower:
                 return face, landmarks, self._jumped(face, change)
         faces = self.detector.detect(rgb)
         face = self._near(rgb, faces) if self.last is not None and self.gap <= self.max_gap else None
+        if self._chose_wrongly(rgb, faces, face):
+            face, self.mistaken = None, True
+            self.last, self.followed = None, 0
+            if self.select[0] != "reference":
+                self.identity = None
         begins = face is None
         if begins and self._may_choose(faces):
             face = self._choose(rgb, faces)
@@ -196,6 +235,22 @@ class _Follower:
         certain = self.identity is not None or (self.alone and len(faces) == 1)
         return bool(faces) and (self.last is None or self.gap > self.max_gap or certain)
 
+    def _chose_wrongly(self, rgb: np.ndarray, faces: list[Face], face: Face | None) -> bool:
+        """Early on: one of the faces is what the rule means, plainly more so than the one that is followed."""
+        if face is None or not self.first_choice or self.followed > EARLY:
+            return False
+        certain = [other for other in faces if other.score > face.score - 0.1]  # no false alarm
+        if self.select[0] == "position":
+            at = self.select[1:]
+            return not is_at(face, *at, rgb.shape) and any(is_at(other, *at, rgb.shape) for other in certain)
+        return self.select == "largest" and largest(certain).area > FAR_LARGER * face.area
+
+    def _is_known(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
+        if self.embed_fn is None:
+            return True
+        cosine = embed_faces(rgb, [face], lambda *_: landmarks, self.embed_fn)[0] @ self.identity
+        return bool(cosine >= self.same_person)
+
     def _choose(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
         if self.identity is not None and self.embed_fn is not None:
             cosines = self._similarities(rgb, faces)
@@ -217,6 +272,14 @@ class _Follower:
         others = len(faces) if face is None else sum(overlap(other.box, face.box) < 0.3 for other in faces)
         self.alone &= others == 0 or face is None
         self.most_others = max(self.most_others, others)
+
+
+def inside(rgb: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The part of a frame in a box, at least a pixel."""
+    height, width = rgb.shape[:2]
+    x0, y0 = (int(np.clip(v, 0, size - 1)) for v, size in zip(box[:2], (width, height)))
+    x1, y1 = (int(np.clip(np.ceil(v), low + 1, size)) for v, low, size in zip(box[2:], (x0, y0), (width, height)))
+    return rgb[y0:y1, x0:x1]
 
 
 def distance(a: Face, b: Face) -> float:
