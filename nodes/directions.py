@@ -17,11 +17,6 @@ from .types import Direction as DirectionType
 KIND = "direction"
 
 
-def saved_directions() -> list[str]:
-    """Small .safetensors files in the output and input folders."""
-    return [name for name in host.saved_clips() if host.chosen_file(name, KIND).stat().st_size < SMALL]
-
-
 class SaveDirection(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -64,7 +59,7 @@ class LoadDirection(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=saved_directions(),
+                    options=host.saved_files(smaller_than=SMALL),
                     display_name="file",
                     tooltip="A file that Save Direction or the command line wrote. Put one from elsewhere into the input folder.",
                 ),

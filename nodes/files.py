@@ -53,7 +53,7 @@ class LoadDecomposition(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.saved_clips(),
+                    options=host.saved_files(),
                     display_name="file",
                     tooltip="A file that Save Decomposition or `python -m dva_core encode` wrote, in the output or the input folder.",
                 ),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -227,36 +229,59 @@ def scratch_folder() -> Path:
     return temp_path("").parent
 
 
+def file_size(path: Path) -> int | None:
+    """Bytes of a file, links followed; None for what is none, or cannot be looked at, such as a link to nothing."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
 def input_videos() -> list[str]:
     """The videos in ComfyUI's input folder."""
-    names = [path.name for path in Path(folder_paths.get_input_directory()).iterdir() if path.is_file()]
+    folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
+    names = [name for name in names if file_size(Path(folder, name)) is not None]
     return sorted(folder_paths.filter_files_content_types(names, ["video"]))
 
 
-def saved_clips() -> list[str]:
-    """Decomposed clips (and other .safetensors) in the input and output folders, the latter marked as ComfyUI marks them."""
+def saved_files(smaller_than: float = math.inf) -> list[str]:
+    """The .safetensors of fewer bytes in the input and output folders, the latter marked as ComfyUI marks them.
+
+    ComfyUI asks for lists while it loads the pack: what cannot be looked at is left out, and nothing is raised.
+    """
     found = []
     for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
         for place, _, names in os.walk(folder):  # not rglob: ComfyUI asks often, and an output folder may hold very many pictures
-            found += [Path(place, name).relative_to(folder).as_posix() + mark for name in names if name.endswith(SUFFIX)]
+            for path in (Path(place, name) for name in names if name.endswith(SUFFIX)):
+                size = file_size(path)
+                if size is not None and size < smaller_than:
+                    found.append(path.relative_to(folder).as_posix() + mark)
     return sorted(found, key=lambda name: (not name.endswith("]"), name))
+
+
+def inside(folder: str, name: str) -> Path | None:
+    """`name` below `folder`, or None where it leads out. A link in there may point anywhere: the name does not lead out by it."""
+    root = Path(os.path.normpath(Path(folder).absolute()))
+    path = Path(os.path.normpath(root / name))
+    return path if path != root and path.is_relative_to(root) else None
 
 
 def chosen_file(name: str, kind: str) -> Path:
     """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
-    folder = Path(folder_paths.get_directory_by_type(mark[1] if mark else "input")).resolve()
-    path = (folder / (name[: mark.start()] if mark else name)).resolve()
-    if not name or not path.is_relative_to(folder) or not path.is_file():
+    folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
+    path = inside(folder, name[: mark.start()] if mark else name)
+    if path is None or file_size(path) is None:
         raise DVAError(f"There is no {kind} {name!r} in {folder}; upload it, put it there, or choose another.")
     return path
 
 
 def input_folder(name: str) -> Path:
     """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
-    root = Path(folder_paths.get_input_directory()).resolve()
-    path = (root / name).resolve()
-    if not name.strip() or not path.is_relative_to(root) or path == root or not path.is_dir():
+    root = folder_paths.get_input_directory()
+    path = inside(root, name)
+    if not name.strip() or path is None or not path.is_dir():
         raise DVAError(f"There is no folder {name!r} in {root}; make it there, with the pictures in it.")
     return path
 

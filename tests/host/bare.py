@@ -1,0 +1,86 @@
+"""Run by ComfyUI's own interpreter, in its folder: the nodes' own code, without a server. Prints nothing when all holds."""
+# ruff: noqa: E402 (the device and the folders are chosen before anything asks for them)
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+ROOT = HERE.parents[2]
+sys.path[:0] = [str(Path.cwd()), str(HERE.parents[1])]
+
+import utils.install_util  # noqa: F401 (before a module of the environment takes the name)
+from comfy.cli_args import args
+
+args.cpu = True
+BASE = tempfile.TemporaryDirectory()
+args.base_directory = BASE.name
+
+import folder_paths
+
+spec = spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+pack = sys.modules["pack"] = module_from_spec(spec)
+spec.loader.exec_module(pack)
+pack._provide_library()
+
+from pack import nodes
+
+from dva_core.errors import DVAError
+from dva_core.hosts import comfy as bridge
+
+INPUT, OUTPUT, TEMP = (Path(folder_paths.get_directory_by_type(kind)) for kind in ("input", "output", "temp"))
+
+
+def refused(act, says: str) -> None:
+    """`act` ends in a sentence with `says` in it."""
+    try:
+        act()
+    except DVAError as error:
+        assert says in str(error) and "\n" not in str(error), error
+    else:
+        raise AssertionError(f"not refused: {says}")
+
+
+def links_are_followed_and_dead_ones_left_out() -> None:
+    """What ComfyUI lists while it loads the pack is never a reason not to load it."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        theirs = Path(elsewhere)
+        for name in ("clip.mp4", "small.safetensors"):
+            (theirs / name).write_bytes(b"1234")
+            (INPUT / name).symlink_to(theirs / name)
+        (theirs / "pictures").mkdir()
+        (INPUT / "pictures").symlink_to(theirs / "pictures")
+        for folder in (INPUT, OUTPUT):
+            (folder / "dead.safetensors").symlink_to(theirs / "none")
+        (INPUT / "dead.mp4").symlink_to(theirs / "none")
+        (OUTPUT / "large.safetensors").write_bytes(bytes(100))
+        assert bridge.input_videos() == ["clip.mp4"]
+        assert bridge.saved_files() == ["large.safetensors [output]", "small.safetensors"]
+        assert bridge.saved_files(smaller_than=100) == ["small.safetensors"]
+        assert all(node.define_schema() for node in nodes.NODES)
+        assert bridge.chosen_file("clip.mp4", "video") == INPUT / "clip.mp4"
+        assert nodes.LoadVideo.validate_inputs("clip.mp4") is True
+        assert bridge.input_folder("pictures") == INPUT / "pictures"
+        for name in ("dead.mp4", "../clip.mp4", "pictures/../../input/../x", str(theirs / "clip.mp4"), "a\0b", "", "."):
+            refused(lambda name=name: bridge.chosen_file(name, "video"), "There is no video")
+        for name in ("..", "pictures/../..", str(theirs), ".", " ", "none", "clip.mp4"):
+            refused(lambda name=name: bridge.input_folder(name), "There is no folder")
+        for path in (*INPUT.iterdir(), *OUTPUT.iterdir()):
+            path.unlink()
+
+
+CHECKS = [
+    links_are_followed_and_dead_ones_left_out,
+]
+
+if __name__ == "__main__":
+    for folder in (INPUT, OUTPUT, TEMP):
+        folder.mkdir(parents=True, exist_ok=True)
+    bridge.register_models_folder()
+    for check in CHECKS:
+        if len(sys.argv) < 2 or check.__name__ in sys.argv[1:]:
+            check()
+    BASE.cleanup()
