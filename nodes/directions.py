@@ -14,7 +14,7 @@ from .edit_classifier import over_time_input
 from .types import CATEGORY, Clip, Model
 from .types import Direction as DirectionType
 
-KIND = "direction"
+KIND, USUAL_NAME = "direction", "dva/direction"
 
 
 class SaveDirection(io.ComfyNode):
@@ -30,7 +30,7 @@ class SaveDirection(io.ComfyNode):
                 DirectionType.Input("direction", display_name="direction", tooltip="The direction to keep."),
                 io.String.Input(
                     "filename_prefix",
-                    default="dva/direction",
+                    default=USUAL_NAME,
                     display_name="file name",
                     tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
                 ),
@@ -42,7 +42,7 @@ class SaveDirection(io.ComfyNode):
 
     @classmethod
     def execute(cls, direction, filename_prefix: str) -> io.NodeOutput:
-        path = direction.save(host.output_path(filename_prefix, ".safetensors"))
+        path = direction.save(host.output_path(filename_prefix, ".safetensors", USUAL_NAME))
         host.tell(cls.hidden.unique_id, f"Saved {direction.name} as {path.name}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
@@ -79,8 +79,8 @@ class LoadDirection(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> float:
-        return host.chosen_file(file, KIND).stat().st_mtime
+    def fingerprint_inputs(cls, file: str | None = None) -> float:
+        return host.changed_at(file, KIND)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -10,6 +10,8 @@ from dva_core.hosts import comfy as host
 
 from .types import CATEGORY, Clip
 
+USUAL_NAME = "dva/clip"
+
 
 class SaveDecomposition(io.ComfyNode):
     @classmethod
@@ -24,7 +26,7 @@ class SaveDecomposition(io.ComfyNode):
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
                 io.String.Input(
                     "filename_prefix",
-                    default="dva/clip",
+                    default=USUAL_NAME,
                     display_name="file name",
                     tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
                 ),
@@ -36,7 +38,7 @@ class SaveDecomposition(io.ComfyNode):
 
     @classmethod
     def execute(cls, decomposition, filename_prefix: str) -> io.NodeOutput:
-        path = host.output_path(filename_prefix, ".safetensors")
+        path = host.output_path(filename_prefix, ".safetensors", USUAL_NAME)
         decomposition.save(path)
         host.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
@@ -70,8 +72,8 @@ class LoadDecomposition(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> float:
-        return host.chosen_file(file, "decomposed clip").stat().st_mtime
+    def fingerprint_inputs(cls, file: str | None = None) -> float:
+        return host.changed_at(file, "decomposed clip")
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -57,8 +57,8 @@ class LoadModel(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str, compile: bool = False) -> float:
-        return host.model_path(model).stat().st_mtime
+    def fingerprint_inputs(cls, model: str | None = None, **_) -> float:
+        return 0.0 if model is None else host.model_path(model).stat().st_mtime
 
     @classmethod
     def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:

@@ -75,8 +75,8 @@ class LoadVideo(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, start: float, length: float, every: int) -> float:
-        return host.chosen_file(file, "video").stat().st_mtime
+    def fingerprint_inputs(cls, file: str | None = None, **_) -> float:
+        return host.changed_at(file, "video")
 
     @classmethod
     def execute(cls, file: str, start: float, length: float, every: int) -> io.NodeOutput:

@@ -90,9 +90,9 @@ class OwnAttribute(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, with_folder: str = "", without_folder: str = "", **_) -> list[float]:
-        folders = [host.input_folder(name) for name in (with_folder, without_folder) if name.strip()]
-        return [path.stat().st_mtime for folder in folders for path in sorted(folder.iterdir())]
+    def fingerprint_inputs(cls, with_folder: str | None = None, without_folder: str | None = None, **_) -> list[float]:
+        folders = [host.input_folder(name) for name in (with_folder, without_folder) if name and name.strip()]
+        return [path.stat().st_mtime for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
 
     @classmethod
     def execute(

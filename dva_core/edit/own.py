@@ -190,7 +190,7 @@ def read_folder(folder: str | Path) -> list[np.ndarray]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DVAError(f"There is no folder {folder}; give one with pictures.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("."))
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file() and path.name[0] != ".")
     if not paths:
         raise DVAError(f"The folder {folder} holds no pictures ({', '.join(PICTURES)}); give one that does.")
     if len(paths) > MOST:

@@ -277,6 +277,11 @@ def chosen_file(name: str, kind: str) -> Path:
     return path
 
 
+def changed_at(name: str | None, kind: str) -> float:
+    """When the file of a list last changed, for ComfyUI's cache; 0 where another node gives the name, which is not known yet."""
+    return 0.0 if name is None else chosen_file(name, kind).stat().st_mtime
+
+
 def input_folder(name: str) -> Path:
     """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
     root = folder_paths.get_input_directory()
@@ -286,8 +291,12 @@ def input_folder(name: str) -> Path:
     return path
 
 
-def output_path(prefix: str, suffix: str) -> Path:
-    """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks."""
+def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
+    """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks.
+
+    Where it names nothing, the `usual` one is taken: the file would be a hidden one.
+    """
+    prefix = usual if os.path.normpath(prefix.strip()) == "." else prefix
     try:
         folder, stem, count, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
     except Exception as error:

@@ -72,8 +72,41 @@ def links_are_followed_and_dead_ones_left_out() -> None:
             path.unlink()
 
 
+def a_name_from_another_node_is_not_known_to_the_cache() -> None:
+    """It arrives as None; what raises there runs again every time."""
+    (INPUT / "with").mkdir()
+    (INPUT / "with" / "a.png").write_bytes(b"1")
+    (INPUT / "with" / "dead.png").symlink_to(INPUT / "none")
+    for node in (nodes.LoadDecomposition, nodes.LoadDirection):
+        assert node.fingerprint_inputs(file=None) == 0
+    assert nodes.LoadVideo.fingerprint_inputs(file=None, start=0.0, length=0.0, every=1) == 0
+    assert nodes.LoadModel.fingerprint_inputs(model=None, precision="auto", compile=False) == 0
+    assert nodes.OwnAttribute.fingerprint_inputs(name="x", with_folder=None, without_folder=None) == []
+    assert len(nodes.OwnAttribute.fingerprint_inputs(name="x", with_folder="with", without_folder=None)) == 1
+
+
+def a_file_without_a_name_gets_the_usual_one() -> None:
+    for prefix in ("", " ", ".", "./"):
+        path = bridge.output_path(prefix, ".safetensors", "dva/clip")
+        assert path == OUTPUT / "dva" / "clip_00001_.safetensors", path
+    assert bridge.output_path("mine", ".safetensors", "dva/clip").name == "mine_00001_.safetensors"
+    refused(lambda: bridge.output_path("../mine", ".safetensors"), "leads out")
+
+
+def empty_texts_are_refused_before_anything_runs() -> None:
+    assert "The expression is empty" in nodes.EditExpression.validate_inputs(scale="0.5", expression=" ")
+    assert nodes.EditExpression.validate_inputs(scale="0.5", expression="Smiling") is True
+    assert nodes.EditExpression.validate_inputs(scale=None, expression=None) is True
+    assert "The source text is empty" in nodes.EditIdentityCLIP.validate_inputs(source=" ", target="a beard")
+    assert "The target text is empty" in nodes.EditIdentityCLIP.validate_inputs(source="a face", target="")
+    assert nodes.EditIdentityCLIP.validate_inputs(source="a face", target="a beard") is True
+
+
 CHECKS = [
     links_are_followed_and_dead_ones_left_out,
+    a_name_from_another_node_is_not_known_to_the_cache,
+    a_file_without_a_name_gets_the_usual_one,
+    empty_texts_are_refused_before_anything_runs,
 ]
 
 if __name__ == "__main__":
