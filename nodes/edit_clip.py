@@ -145,7 +145,9 @@ class EditIdentityCLIP(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, frames: str | None = None, clip_model: str | None = None, target: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, frames: str | None = None, clip_model: str | None = None, target: str | None = None, source: str | None = None
+    ) -> bool | str:
         try:
             if frames is not None:
                 parse_frames(frames)
@@ -154,6 +156,8 @@ class EditIdentityCLIP(io.ComfyNode):
                 find_weights(clip_model, host.clip_homes())
         except DVAError as error:
             return str(error)
+        if source is not None and not source.strip():
+            return "The source text is empty; say what is to be seen now, such as face."
         if target is not None and not target.strip():
             return "The target text is empty; say what shall be seen, such as face with beard."
         return True

@@ -77,7 +77,9 @@ class EditExpression(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, scale: str | None = None) -> bool | str:
+    def validate_inputs(cls, scale: str | None = None, expression: str | None = None) -> bool | str:
+        if expression is not None and not expression.strip():
+            return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
         try:
             return scale is None or parse_text(scale, "the expression") is not None
         except DVAError as error:

@@ -140,6 +140,7 @@ def test_components_are_those_that_vary_most_with_the_head_still():
         ({}, "one of the two"),
         ({"expression": "Smiling", "frames": (1, 2)}, "one of the two"),
         ({"expression": "Young"}, "no expression but a trait"),
+        ({"expression": "Yung"}, "'Yung' is no expression of this model; expressions are [^,]*\\.$"),
         ({"frames": (0, 3)}, "Frame 3 of the clip has no face or does not exist; the nearest with one is"),
         ({"frames": (2, 2)}, "Both frames are number 2"),
         ({"expression": "Smiling", "regions": ["ears"]}, "no region 'ears'"),

@@ -69,10 +69,7 @@ def expression_direction(
         raise DVAError("Name either an expression of the model or two frames of the clip, one of the two.")
     check_regions(regions)
     if expression is not None:
-        source = from_attribute(model, expression)
-        if source.space != "motion":
-            known = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]
-            raise DVAError(f"{source.name} is no expression but a trait of the identity; expressions are {', '.join(known) or 'none'}.")
+        source = from_attribute(model, check_expression(expression, model))
         shift, name, made = source.vector.astype(np.float64), source.name, dict(source.made)
     else:
         neutral, expressive = frames
@@ -152,6 +149,16 @@ def masked(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
     for region in regions:
         mask[list(REGIONS[region])] = 1
     return (shift.reshape(-1, 2) * mask).ravel()
+
+
+def check_expression(name: str, model) -> str:
+    """`name`, where the model has an expression called so, whatever its case; else DVAError that names those it has."""
+    spaces = {entry.name.lower(): entry.space for entry in AttributeSet.from_model(model).entries}
+    if spaces.get(name.lower()) != "motion":
+        known = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]
+        what = "no expression but a trait of the identity" if name.lower() in spaces else "no expression of this model"
+        raise DVAError(f"{name!r} is {what}; expressions are {', '.join(known) or 'none'}.")
+    return name
 
 
 def check_regions(regions: Sequence[str]) -> None:
