@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from .errors import DVAError
@@ -52,6 +52,11 @@ class ClipInfo:
         """How it was inverted and is decoded, for a person: "20 steps of order2, power 1.5, no clamp"."""
         power = "" if self.power == 1 else f", power {self.power:g}"
         return f"{self.steps} steps of {self.solver}{power}{'' if self.clamp else ', no clamp'}"
+
+    @property
+    def source_name(self) -> str:
+        """The source without its folders, also where the clip comes from a system that writes paths another way."""
+        return (PurePosixPath if self.source.startswith("/") else PureWindowsPath)(self.source).name
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for a safetensors header; each value is JSON."""

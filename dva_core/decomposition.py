@@ -249,23 +249,22 @@ class Decomposition:
 
     # -- the source ------------------------------------------------------------------------------------------
 
-    def find_source(self, video: str | Path | None = None) -> Path:
+    def find_source(self, video: str | Path | None = None, cure: str = "give the right one as source video (--video)") -> Path:
         """The video the clip was encoded from: `video` if given, else where it was, else beside the decomposition's file.
 
-        Raises DVAError when it is not there or is not the same video any more (by its SHA-256).
+        Raises DVAError when it is not there or is not the same video any more (by its SHA-256); `cure` ends its sentence.
         """
         path = Path(video) if video is not None else self._recorded_source()
         if not path.exists():
-            advice = "check the path" if video is not None else "give its new place as source video (--video)"
-            raise DVAError(f"The source video {path} is not there; {advice}.")
+            raise DVAError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
         if source_hash(path) != self.info.sha256:
-            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; give the right one (--video).")
+            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; {cure}.")
         return path
 
     def _recorded_source(self) -> Path:
         recorded = Path(self.info.source)
         own = getattr(self.store, "path", None)
-        beside = own.parent / recorded.name if own is not None else recorded
+        beside = own.parent / self.info.source_name if own is not None else recorded
         return beside if not recorded.exists() and beside.exists() else recorded
 
 

@@ -122,12 +122,16 @@ def test_the_source_is_found_and_checked(tmp_path, clip, video):
     other = tmp_path / "moved" / "clip.mp4"
     other.parent.mkdir()
     video.rename(other)
-    with pytest.raises(DVAError, match="is not there; give its new place as source video"):
+    with pytest.raises(DVAError, match="is not there; give the right one as source video"):
         clip.find_source()
+    with pytest.raises(DVAError, match=r"is not there; connect it\.$"):
+        clip.find_source(cure="connect it")
     assert clip.find_source(other) == other
     clip.save(other.parent / "a.safetensors")
     loaded = Decomposition.load(other.parent / "a.safetensors")
     assert loaded.find_source() == other  # moved together with the decomposition
+    windows = replace(loaded, info=replace(loaded.info, source="C:\\videos\\clip.mp4"))
+    assert windows.find_source() == other and replace(loaded.info, source="/a/b\\c.mp4").source_name == "b\\c.mp4"
     other.write_bytes(b"changed")
     with pytest.raises(DVAError, match="has changed since"):
         clip.find_source(other)
