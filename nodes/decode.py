@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
+from dva_core.clip_info import ClipInfo
 from dva_core.commands.terminal import describe
 from dva_core.hosts import comfy as host
 
 from .types import CATEGORY, Clip, Model
-from .video import as_file
+from .video import source_inputs, source_of
 
 
 class DecodeDDIM(io.ComfyNode):
@@ -72,6 +74,7 @@ class DecodeDDIM(io.ComfyNode):
                     display_name="compare",
                     tooltip="Also writes a plain copy of the source for the player on this node, which shows before and after.",
                 ),
+                *source_inputs(),
             ],
             outputs=[
                 io.Video.Output(
@@ -86,13 +89,23 @@ class DecodeDDIM(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, decomposition, model, detail: str, quality: int, batch_size: int, max_images: int, compare: bool, video=None
+        cls,
+        decomposition,
+        model,
+        detail: str,
+        quality: int,
+        batch_size: int,
+        max_images: int,
+        compare: bool,
+        video=None,
+        images=None,
+        audio=None,
     ) -> io.NodeOutput:
         from dva_core.pipeline import decode
         from dva_core.sheet import moments
 
         rows = moments(decomposition.faces, max_images or decomposition.faces)
-        source = decomposition.find_source(None if video is None else as_file(video)[0])
+        source = source_of(decomposition, video, images, audio)
         wanted, after = set(rows), {}
 
         def keep(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
@@ -114,20 +127,24 @@ class DecodeDDIM(io.ComfyNode):
         host.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
         page = {"images": [host.served_as(out)], "animated": (True,)}
         if compare:
-            page["dva_before"] = [host.served_as(plain_copy(source, decomposition.info))]
-            page["dva_rate"] = [float(decomposition.info.rate)]
+            shown = host.served_as(plain_copy(source, decomposition.info))
+            page["dva_before"] = [{**shown, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
         before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
         return io.NodeOutput(VideoFromFile(str(out)), host.to_image(before), host.to_image(after), ui=page)
 
 
-def plain_copy(source: Path, info) -> Path:
-    """The untouched frames of a decomposition as a video that the page can play, without sound."""
+def plain_copy(source: Path, info: ClipInfo) -> Path:
+    """The untouched frames of a decomposition as a video that the page can play, without sound; made once for all its edits."""
     from dva_core.pipeline import Clip as Frames
     from dva_core.video import VideoWriter
 
-    out = host.temp_path(".mp4")
+    part = (info.sha256, info.start, info.length, info.every, info.max_frames)
+    out = host.temp_path(".mp4", hashlib.sha256(repr(part).encode()).hexdigest())
+    if out.is_file():
+        return out
+    progress = host.NodeProgress(1)
     with Frames.of(source, info) as frames, VideoWriter(out, frames.info, quality=23, preset="ultrafast") as writer:
-        for frame in frames:
-            host.check_cancelled()
+        for done, frame in enumerate(frames):
+            progress("compare", done, info.frames)
             writer.write(frame)
     return out

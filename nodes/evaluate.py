@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from dva_core.hosts import comfy as host
 
 from .types import CATEGORY, Clip, Model
-from .video import as_file
+from .video import as_file, source_inputs, source_of
 
 
 class Evaluate(io.ComfyNode):
@@ -29,6 +29,7 @@ class Evaluate(io.ComfyNode):
                     display_name="source video",
                     tooltip="The clip's source, for a loaded decomposition whose video is no longer where it was.",
                 ),
+                *source_inputs(),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="The figures as a Markdown table, for Preview as Text or a file."),
@@ -38,13 +39,13 @@ class Evaluate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, decomposition, model, video, source=None) -> io.NodeOutput:
+    def execute(cls, decomposition, model, video, source=None, images=None, audio=None) -> io.NodeOutput:
         from dva_core.evaluate.consistency import edit_table, measure_edit
         from dva_core.evaluate.judges import own_judge
         from dva_core.evaluate.plots import draw_consistency
 
         judge, after = own_judge(model), as_file(video)[0]
-        place = None if source is None else as_file(source)[0]
+        place = source_of(decomposition, source, images, audio)
         figures = measure_edit(decomposition, after, judge, video=place, progress=host.NodeProgress(1))
         host.tell(cls.hidden.unique_id, f"TL-ID {figures.tl_id:.3f}, TG-ID {figures.tg_id:.3f}")
         plot = host.to_image(draw_consistency({"edit": figures})[None])

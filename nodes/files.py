@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 from comfy_api.latest import io
 
+from dva_core.clip_info import source_hash
 from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.hosts import comfy as host
 
 from .types import CATEGORY, Clip
@@ -21,7 +27,7 @@ class SaveDecomposition(io.ComfyNode):
             display_name="Save Decomposition",
             category=CATEGORY,
             description="Keeps a clip that was taken apart, with its edits, as one file in the output folder. The video itself is not "
-            "in it.",
+            "in it; one that ComfyUI would throw away (of images, or from its temporary folder) is copied to the file's side.",
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
                 io.String.Input(
@@ -39,9 +45,31 @@ class SaveDecomposition(io.ComfyNode):
     @classmethod
     def execute(cls, decomposition, filename_prefix: str) -> io.NodeOutput:
         path = host.output_path(filename_prefix, ".safetensors", USUAL_NAME)
-        decomposition.save(path)
-        host.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
+        try:
+            kept, about = keep_source(decomposition, path.parent)
+        except DVAError as error:
+            kept, about = decomposition, f". {error}"
+        kept.save(path)
+        host.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB){about}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
+
+
+def keep_source(clip: Decomposition, folder: Path) -> tuple[Decomposition, str]:
+    """The clip with a copy of its source in `folder`, if a clip saved there would not find it later; and what to say of that."""
+    recorded = Path(clip.info.source)
+    if recorded.exists() and not host.is_temporary(recorded):
+        return clip, ""
+    source = clip.find_source(cure="without it the clip cannot be decoded")
+    kept = folder / clip.info.source_name
+    if kept.exists() and source_hash(kept) != clip.info.sha256:  # temporary files are numbered anew in every session
+        kept = kept.with_name(f"{clip.info.sha256[:12]}_{kept.name}")
+    if not kept.exists():
+        try:
+            with replaced(kept) as partial:
+                shutil.copyfile(source, partial)
+        except OSError as error:
+            raise DVAError(f"The source cannot be kept as {kept} ({error.strerror}); make room there or choose another name.") from error
+    return replace(clip, info=replace(clip.info, source=str(kept))), f" and its source {kept.name} ({kept.stat().st_size / 1e6:.1f} MB)"
 
 
 class LoadDecomposition(io.ComfyNode):

@@ -9,8 +9,8 @@ from dva_core.edit.own import FEWEST, own_attribute, read_folder
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
+from .frames import as_uint8
 from .types import CATEGORY, Direction, Model
-from .video import as_uint8
 
 KINDS = ("with", "without")
 

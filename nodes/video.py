@@ -1,22 +1,25 @@
-"""ComfyUI's VIDEO and the library's files: what goes in is streamed from its file, what has none is written to one."""
+"""ComfyUI's VIDEO and the library's files: what goes in is streamed from its file, what has none is written to one (frames.py)."""
 
 from __future__ import annotations
 
+import hashlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import torch
 from comfy_api.input_impl import VideoFromFile
+from comfy_api.latest import io
 
+from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.hosts import comfy as host
-from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
+from dva_core.video import VideoWriter, open_video
+
+from .frames import write_frames
 
 LOSSLESS, USUAL = 0, 18  # h264's quality
-SOUND_BLOCK = 1 << 16  # samples
 
 
 class ClipVideo(VideoFromFile):
@@ -70,64 +73,66 @@ class ClipVideo(VideoFromFile):
             return float(reader.info.duration or reader.count_frames() / reader.info.rate)
 
 
-def as_file(video: Any = None, images: torch.Tensor | None = None, rate: float = 25.0) -> tuple[Path, dict[str, Any]]:
-    """The file behind a VIDEO or an IMAGE batch, and which part of it is meant (`start`, `length`, `every`).
+def as_file(
+    video: Any = None, images: torch.Tensor | None = None, rate: Fraction | float = 25.0, audio: dict[str, Any] | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """The file behind a VIDEO, or an IMAGE batch with AUDIO, and which part of it is meant (`start`, `length`, `every`).
 
-    What exists only as tensors is written to a temporary file without loss, at 8 bits a channel. DVAError unless just one is given.
+    What exists only in memory is written to a temporary file, without loss at 8 bits a channel. DVAError unless just one is given.
     """
     if (video is None) == (images is None):
         raise DVAError("Connect either a video or images, one of the two.")
+    if audio is not None and images is None:
+        raise DVAError("A video brings its own sound; connect other sound only together with images.")
     if isinstance(video, ClipVideo):
         return video.path, video.part
-    if isinstance(video, VideoFromFile):
+    if isinstance(video, VideoFromFile) and (part := part_of(video)) is not None:
         source = video.get_stream_source()
-        if isinstance(source, str):
-            return Path(source), {}
-        path = host.temp_path(".video")
-        path.write_bytes(source.getbuffer())
-        return path, {}
+        return (Path(source) if isinstance(source, (str, Path)) else write_bytes(source.getbuffer())), part
     if video is not None:
         parts = video.get_components()
-        return write_images(parts.images, parts.frame_rate, parts.audio), {}
-    return write_images(images, Fraction(rate).limit_denominator(1001)), {}
+        return write_frames(parts.images, parts.frame_rate, parts.audio), {}
+    return write_frames(images, rate, audio), {}
 
 
-def write_images(images: torch.Tensor, rate: Fraction, audio: dict[str, Any] | None = None) -> Path:
-    """IMAGE [B, H, W, C] with AUDIO as a lossless temporary video."""
-    if not len(images):
-        raise DVAError("The batch of images is empty; connect at least one image.")
-    if rate <= 0:
-        raise DVAError(f"The frame rate {float(rate):g} makes no sense; use for example 25.")
-    path, sound = host.temp_path(".mkv"), None
-    info = VideoInfo.for_images(images.shape[2], images.shape[1], rate, len(images))
-    try:
-        if audio is not None and audio["waveform"].shape[-1]:
-            sound = write_sound(audio["waveform"], audio["sample_rate"])
-        with VideoWriter(path, info, codec="ffv1", audio_from=sound) as writer:
-            for i, image in enumerate(images):
-                host.check_cancelled()
-                writer.write(Frame.from_rgb(as_uint8(image), i, time_base=info.time_base))
-    finally:
-        if sound is not None:
-            sound.unlink()
+def part_of(video: VideoFromFile) -> dict[str, Any] | None:
+    """Which part of its file a VIDEO means, once ComfyUI can cut one (its node Video Slice); None where our reader cannot say it."""
+    window = getattr(video, "get_active_trim_window", None)
+    start, length = window() if window else (getattr(video, f"_VideoFromFile__{name}", 0) for name in ("start_time", "duration"))
+    if (start or 0) < 0 or getattr(video, "_VideoFromFile__crop", None) is not None:  # counted from the end, or a part of the picture
+        return None
+    return {"start": float(start or 0), "length": float(length) if length else None} if start or length else {}
+
+
+def write_bytes(content: memoryview) -> Path:
+    """A video file that lies in memory, as a temporary one; the same content under the same name."""
+    path = host.temp_path(".video", hashlib.sha256(content).hexdigest())
+    if not path.is_file():
+        with replaced(path) as partial:
+            partial.write_bytes(content)
     return path
 
 
-def as_uint8(image: torch.Tensor) -> np.ndarray:
-    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
-    return np.ascontiguousarray(image[..., :3].expand(*image.shape[:2], 3).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
+def source_of(clip: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None) -> Path:
+    """The file that a clip was made of: what the user hands over, else where it lies. DVAError where it is not that."""
+    handed = any(given is not None for given in (video, images, audio))
+    place = as_file(video, images, clip.info.rate * clip.info.every, audio)[0] if handed else None
+    return clip.find_source(place, cure="connect its own video to source video, or its frames and sound to source images and source audio")
 
 
-def write_sound(waveform: torch.Tensor, rate: int) -> Path:
-    """AUDIO [1, C, T] as a temporary file of 32-bit samples; more than two channels as the first two."""
-    path = host.temp_path(".wav")
-    samples = waveform[0, :2].float().cpu().numpy()
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_f32le", rate=int(rate), layout="mono" if len(samples) == 1 else "stereo")
-        for start in range(0, samples.shape[1], SOUND_BLOCK):
-            block = np.ascontiguousarray(samples[:, start : start + SOUND_BLOCK].T).reshape(1, -1)  # interleaved
-            frame = av.AudioFrame.from_ndarray(block, format="flt", layout=stream.layout.name)
-            frame.sample_rate, frame.pts = int(rate), start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+def source_inputs() -> list[io.Input]:
+    """The clip's frames and sound once more, for nodes that need its source."""
+    return [
+        io.Image.Input(
+            "images",
+            optional=True,
+            display_name="source images",
+            tooltip="Instead of a source video: the images the clip was made of, all of them, where their temporary file is gone.",
+        ),
+        io.Audio.Input(
+            "audio",
+            optional=True,
+            display_name="source audio",
+            tooltip="The sound that was encoded together with the source images, if there was any.",
+        ),
+    ]

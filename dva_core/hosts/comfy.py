@@ -34,6 +34,7 @@ AUTO = "auto"
 MODELS = "dva"  # the folder under models/, and the key in extra_model_paths.yaml
 SUFFIX = ".safetensors"
 STREAMED = "noise_predictor"  # the network made of the host's own layers, whose weights may stay in main memory until they are used
+NAME_DIGITS = 32  # of a hash, in the name of a file
 PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
 # newer hosts call the plain patcher CoreModelPatcher
 Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
@@ -169,9 +170,9 @@ def to_mask(masks: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(masks)).to(management.intermediate_device()).float()
 
 
-def tell(node_id: str | None, text: str) -> None:
-    """A line of text on the node, and in the log."""
-    logger.info(text)
+def tell(node_id: str | None, text: str, level: int = logging.INFO) -> None:
+    """A line of text on the node, instead of the one before, and in the log."""
+    logger.log(level, text)
     try:
         from server import PromptServer
     except ImportError:
@@ -217,11 +218,16 @@ def model_path(name: str) -> Path:
     return Path(found)
 
 
-def temp_path(suffix: str) -> Path:
-    """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends."""
+def temp_path(suffix: str, content: str = "") -> Path:
+    """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends; or the one of a `content`, a hash."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"dva_{secrets.token_hex(8)}{suffix}"
+    return folder / f"dva_{content[:NAME_DIGITS] or secrets.token_hex(8)}{suffix}"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether ComfyUI will throw the file away."""
+    return path.is_relative_to(Path(folder_paths.get_temp_directory()).resolve())
 
 
 def scratch_folder() -> Path:

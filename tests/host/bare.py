@@ -32,6 +32,9 @@ from dva_core.errors import DVAError
 from dva_core.hosts import comfy as bridge
 
 INPUT, OUTPUT, TEMP = (Path(folder_paths.get_directory_by_type(kind)) for kind in ("input", "output", "temp"))
+for folder in (INPUT, OUTPUT, TEMP):
+    folder.mkdir(parents=True, exist_ok=True)
+bridge.register_models_folder()
 
 
 def refused(act, says: str) -> None:
@@ -109,11 +112,14 @@ CHECKS = [
     empty_texts_are_refused_before_anything_runs,
 ]
 
-if __name__ == "__main__":
-    for folder in (INPUT, OUTPUT, TEMP):
-        folder.mkdir(parents=True, exist_ok=True)
-    bridge.register_models_folder()
-    for check in CHECKS:
+
+def run(checks: list) -> None:
+    """Those named on the command line, or all."""
+    for check in checks:
         if len(sys.argv) < 2 or check.__name__ in sys.argv[1:]:
             check()
     BASE.cleanup()
+
+
+if __name__ == "__main__":
+    run(CHECKS)

@@ -10,7 +10,7 @@ from .comfy_server import READY_SECONDS, comfy_python
 from .graphs import HERE
 
 
-@pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py"])
+@pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py"])
 def test_inside_comfyui(comfy, script):
     done = subprocess.run(
         [comfy_python(comfy), HERE / script], cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,44 @@ def test_from_images_of_other_nodes(server, prompt, clips, create):
         assert reader.info.rate == 25 and reader.count_frames() == FRAMES and reader.info.has_audio == create
     changed = np.abs(pictures(out).astype(int) - pictures(clips["face.mp4"])).max(-1)
     assert changed[:, :20].max() <= 8 and changed.max() > 20  # 8 bits, RGB and back, is all that the background may lose
+
+
+def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, clips):
+    """ComfyUI empties its temporary folder when it starts; the frames and their sound can also be handed over again."""
+    (encode,), (edit,), (decode,) = (
+        of_class(prompt, f"DVA{kind}") for kind in ("EncodeDecomposed", "EditIdentityClassifier", "DecodeDDIM")
+    )
+    prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
+    prompt["81"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["80", 0]}}
+    connect(prompt, images=["81", 0], rate=["81", 2], audio=["81", 1])
+    prompt["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [edit, 0], "filename_prefix": "images/clip"}}
+    answer = server.run(prompt)
+    expected = pictures(saved(server, prompt, answer))
+    (shown,) = answer.outputs[decode]["dva_before"]
+    assert shown["rate"] == 25 and "dva_rate" not in answer.outputs[decode]
+    path = Path(answer.outputs["90"]["text"][0])
+    for file in (server.base / "temp").glob("dva_*"):
+        file.unlink()
+    again = {key: node for key, node in prompt.items() if key not in ("90", edit, encode) and node["class_type"] != "DVALoadVideo"}
+    again["91"] = {"class_type": "DVALoadDecomposition", "inputs": {"file": f"images/{path.name} [output]"}}
+    again[decode]["inputs"]["decomposition"] = ["91", 0]
+    answer = server.run(again)
+    out = saved(server, again, answer)
+    np.testing.assert_array_equal(pictures(out), expected)
+    with open_video(out) as reader:
+        assert reader.info.has_audio
+    (kept,) = path.parent.glob("*.mkv")
+    kept.unlink()
+    again[decode]["inputs"]["quality"] = 1  # what is cached says nothing
+    assert "is not there; connect its own video to source video" in server.run(again).error
+    again[decode]["inputs"].update(images=["81", 0], audio=["81", 1], quality=0)
+    (load,) = of_class(again, "DVALoadModel")
+    again["92"] = {"class_type": "DVAEvaluate", "inputs": {"decomposition": ["91", 0], "model": [load, 0], "video": [decode, 0]}}
+    again["92"]["inputs"].update(images=["81", 0], audio=["81", 1])
+    again["93"] = {"class_type": "PreviewAny", "inputs": {"source": ["92", 0]}}
+    answer = server.run(again)
+    np.testing.assert_array_equal(pictures(saved(server, again, answer)), expected)
+    assert "TL-ID" in answer.outputs["93"]["text"][0]
 
 
 def test_a_part_of_a_video_for_other_nodes(server, prompt, clips):

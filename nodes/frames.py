@@ -1,0 +1,110 @@
+"""IMAGE and AUDIO as a file: what exists only in memory gets one, the same to the byte for the same frames."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+import torch
+
+from dva_core.errors import DVAError
+from dva_core.files import replaced
+from dva_core.hosts import comfy as host
+from dva_core.video.output import write_error
+
+PIXELS = "bgr0"  # as ffv1 keeps 8-bit colour
+EXACT = {"flags": "+bitexact"}  # neither random numbers nor the encoder's name in the file
+
+
+def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None) -> Path:
+    """IMAGE [B, H, W, C] with AUDIO as a temporary video, without loss at 8 bits a channel.
+
+    A clip knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
+    same name, so that they are written once.
+    """
+    if not len(images):
+        raise DVAError("The batch of images is empty; connect at least one image.")
+    exact = Fraction(rate).limit_denominator(1001)
+    if exact <= 0:
+        raise DVAError(f"The frame rate {float(rate):g} makes no sense; use for example 25.")
+    sound = None if audio is None or not audio["waveform"].shape[-1] else (samples_of(audio["waveform"]), int(audio["sample_rate"]))
+    path = host.temp_path(".mkv", content_of(images, exact, sound))
+    if path.is_file():
+        return path
+    try:
+        with replaced(path) as partial:
+            _write(partial, images, exact, sound)
+    except (OSError, av.error.FFmpegError) as error:
+        raise write_error(error, path) from error
+    return path
+
+
+def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None) -> str:
+    """A hash of what `write_frames` writes."""
+    digest = hashlib.sha256(f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}".encode())
+    for image in images:
+        host.check_cancelled()
+        digest.update(as_uint8(image))
+    if sound is not None:
+        digest.update(sound[0])
+    return digest.hexdigest()
+
+
+def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None) -> None:
+    with av.open(str(path), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
+        size = {"width": images.shape[2], "height": images.shape[1]}
+        options = {"level": "3", "slicecrc": "1", "g": "1", **EXACT}
+        stream = container.add_stream("ffv1", rate=rate, options=options, **size, pix_fmt=PIXELS, time_base=1 / rate)
+        stream.codec_context.thread_type = "AUTO"
+        soundtrack = None if sound is None else _Sound(container, *sound)
+        for i, image in enumerate(images):
+            host.check_cancelled()
+            frame = av.VideoFrame.from_ndarray(as_uint8(image), format="rgb24").reformat(format=PIXELS)
+            frame.pts, frame.time_base = i, 1 / rate
+            container.mux(stream.encode(frame))
+            if soundtrack:
+                soundtrack.write((i + 1) / rate)
+        container.mux(stream.encode(None))
+        if soundtrack:
+            soundtrack.finish()
+
+
+class _Sound:
+    """The sound, [T, C] of 32 bits, written beside the frames bit by bit: the container would hold them all back for it."""
+
+    def __init__(self, container: av.container.OutputContainer, samples: np.ndarray, rate: int) -> None:
+        self._container, self._samples, self._rate, self._done = container, samples, rate, 0
+        layout = "mono" if samples.shape[1] == 1 else "stereo"
+        self._stream = container.add_stream("pcm_f32le", rate=rate, layout=layout, options=EXACT)
+
+    def write(self, end: Fraction) -> None:
+        """What sounds before `end`, in seconds."""
+        self._write(int(end * self._rate))
+
+    def finish(self) -> None:
+        """What is left."""
+        self._write(len(self._samples))
+        self._container.mux(self._stream.encode(None))
+
+    def _write(self, stop: int) -> None:
+        block = self._samples[self._done : stop]
+        if len(block):
+            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout=self._stream.layout.name)
+            frame.sample_rate, frame.pts = self._rate, self._done
+            self._done += len(block)
+            self._container.mux(self._stream.encode(frame))
+
+
+def samples_of(waveform: torch.Tensor) -> np.ndarray:
+    """AUDIO's [1, C, T] as [T, C] float32, interleaved; of more than two channels the first two."""
+    return np.ascontiguousarray(waveform[0, :2].float().cpu().numpy().T)
+
+
+def as_uint8(image: torch.Tensor) -> np.ndarray:
+    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
+    return np.ascontiguousarray(image[..., :3].expand(*image.shape[:2], 3).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
