@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from comfy_api.latest import io
@@ -14,10 +16,12 @@ from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
+from .frames import as_uint8
 from .types import CATEGORY, Clip, Model
-from .video import as_file, as_uint8
+from .video import as_file
 
 FACES = ("largest", "position", "reference")
+OWN, DETECTORS = "own", ("own", "insightface")
 
 
 class EncodeDecomposed(io.ComfyNode):
@@ -43,7 +47,8 @@ class EncodeDecomposed(io.ComfyNode):
                     optional=True,
                     display_name="images",
                     tooltip="Frames instead of a video. They are written to a lossless temporary file of 8 bits a channel, which lasts "
-                    "until ComfyUI is closed; the batch itself stays in memory as long as ComfyUI keeps it.",
+                    "until ComfyUI is closed, and which Save Decomposition keeps; the batch itself stays in memory as long as ComfyUI "
+                    "keeps it.",
                 ),
                 io.Image.Input(
                     "reference",
@@ -148,6 +153,21 @@ class EncodeDecomposed(io.ComfyNode):
                     tooltip="Brings each step's estimate of the picture into the range of pictures, as the paper does. Off: as the network "
                     "gives it.",
                 ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    display_name="audio",
+                    tooltip="The sound of the images, for the decoded video; a video brings its own.",
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=list(DETECTORS),
+                    default=OWN,
+                    optional=True,
+                    display_name="detector",
+                    tooltip="What finds the face: the model's own detector, or that of insightface, a package to be installed. Its weights "
+                    "are for non-commercial research only, and must be put in place by you.",
+                ),
             ],
             outputs=[
                 Clip.Output(
@@ -177,11 +197,17 @@ class EncodeDecomposed(io.ComfyNode):
         reference: torch.Tensor | None = None,
         power: float = 0.0,
         clamp: bool = True,
+        audio: dict[str, Any] | None = None,
+        detector: str = OWN,
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
         from dva_core.sheet import moments
 
-        source, part = as_file(video, images, rate)
+        source, part = as_file(video, images, rate, audio)
+        other = {} if detector == OWN else {"detector": detector}
+        unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
+        if unused:
+            host.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
         with face_choice(face, face_x, face_y, reference) as select:
             clip = encode(
                 source,
@@ -196,8 +222,9 @@ class EncodeDecomposed(io.ComfyNode):
                 power=power or None,
                 clamp=clamp,
                 **part,
+                **other,
             )
-        host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}")
+        host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
         rows = moments(clip.faces, max_images or clip.faces)
         return io.NodeOutput(clip, host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
 
