@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .clip_arrays import Rows, Steps, array_specs, read_steps
-from .clip_info import FORMAT, VERSION, ClipInfo, source_hash
+from .clip_info import FORMAT, VERSION, ClipInfo, is_source
 from .errors import DVAError
 from .tensorfile import TensorFile, TensorStore
 
@@ -257,7 +257,7 @@ class Decomposition:
         path = Path(video) if video is not None else self._recorded_source()
         if not path.exists():
             raise DVAError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
-        if source_hash(path) != self.info.sha256:
+        if not is_source(path, self.info.sha256):
             raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; {cure}.")
         return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from dva_core.clip_info import source_hash
+from dva_core.clip_info import is_source
 from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
 from dva_core.files import replaced
@@ -61,7 +61,7 @@ def keep_source(clip: Decomposition, folder: Path) -> tuple[Decomposition, str]:
         return clip, ""
     source = clip.find_source(cure="without it the clip cannot be decoded")
     kept = folder / clip.info.source_name
-    if kept.exists() and source_hash(kept) != clip.info.sha256:  # temporary files are numbered anew in every session
+    if kept.exists() and not is_source(kept, clip.info.sha256):  # temporary files are numbered anew in every session
         kept = kept.with_name(f"{clip.info.sha256[:12]}_{kept.name}")
     if not kept.exists():
         try:

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from fractions import Fraction
 
@@ -137,6 +138,16 @@ def test_the_source_is_found_and_checked(tmp_path, clip, video):
         clip.find_source(other)
     with pytest.raises(DVAError, match="is not there; check the path"):
         clip.find_source(tmp_path / "none.mp4")
+
+
+def test_a_clip_of_a_folder_from_before_pictures_alone_counted(tmp_path, clip):
+    folder, digest = tmp_path / "frames", hashlib.sha256()
+    folder.mkdir()
+    for name in ("1.png", "notes.txt"):
+        (folder / name).write_bytes(name.encode())
+        digest.update(name.encode() + b"\0" + name.encode())
+    old = replace(clip, info=replace(clip.info, source=str(folder), sha256=digest.hexdigest()))
+    assert old.find_source() == folder
 
 
 def test_a_folder_is_hashed_over_names_and_contents(tmp_path):
