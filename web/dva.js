@@ -11,8 +11,16 @@ import { loadTexts } from "./text.js";
 const ADDITIONS = {
   DVAEditIdentityClassifier: (node) => addPanel(node),
   DVADecodeDDIM: addPlayer,
+  DVAEditIdentityCLIP: keepSeed,
+  DVASwitchFeatures: keepSeed,
   DVALoadModel: (node) => chain(node.widgets.find((widget) => widget.name === "model") ?? {}, "callback", refreshPanels),
 };
+
+/** The page draws a new seed after every run unless told otherwise, and with it repeats the search; what a workflow has saved is set later. */
+function keepSeed(node) {
+  const control = node.widgets?.find((widget) => widget.name === "control_after_generate");
+  if (control) control.value = "fixed";
+}
 
 app.registerExtension({
   name: "diffusion-video-autoencoder.page",

@@ -209,3 +209,22 @@ def test_preview_runs_alone_and_only_the_latest(panel):
         panel.tab.wait_for_timeout(500)
     assert [body["partial_execution_targets"] for body in sent] == [[target]] * 2
     assert [json.loads(body["prompt"][str(panel.id_of(EDIT))]["inputs"]["attributes"]).get("Young") for body in sent] == [None, 0.2]
+
+
+@pytest.mark.parametrize("kind", ["DVAEditIdentityCLIP", "DVASwitchFeatures"])
+def test_a_fresh_nodes_seed_stays_and_a_saved_choice_does(page, mode, kind):
+    """Else every run would repeat a search of minutes; a workflow that was saved with another choice has it."""
+    page.load({"nodes": [], "links": [], "version": 0.4})
+    page.do("kind => { const node = LiteGraph.createNode(kind); node.pos = [100, 100]; app.graph.add(node); }", kind)
+    widgets = "kind => app.graph.nodes.find(n => n.type === kind).widgets.map(w => w.name)"
+    names = page.do(widgets, kind)
+    assert names.index("control_after_generate") == names.index("seed") + 1
+    with page.caught_prompts() as sent:
+        for _ in range(2):
+            page.do("() => app.queuePrompt(0)")
+    seeds = [inputs["seed"] for body in sent for node in body["prompt"].values() if "seed" in (inputs := node["inputs"])]
+    assert seeds == [0, 0] and page.value(kind, "seed") == 0
+    page.set_value(kind, "control_after_generate", "increment")
+    page.load(page.graph())
+    assert page.value(kind, "control_after_generate") == "increment" and page.do(widgets, kind) == names
+    assert not page.errors
