@@ -31,6 +31,10 @@ app.registerExtension({
     await loadTexts();
   },
 
+  setup() {
+    app.canvas.canvas.addEventListener("litegraph:set-graph", refreshPanels); // what is outside a subgraph may have changed
+  },
+
   nodeCreated(node) {
     ADDITIONS[node.comfyClass]?.(node);
   },

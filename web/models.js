@@ -1,30 +1,37 @@
 /** Which model a node is wired to, and what that model can change. */
 
 import { api } from "../../scripts/api.js";
+import { placesOf, sourceOf, valueOf } from "./graph.js";
 
 const LOADER = "DVALoadModel";
 const STARTER = "starter";
 const HOPS = 64;
 const known = new Map();
 
-/** The name chosen in the Load DVA Model above `node`, through reroutes; null where it cannot be seen from here. */
+/** The name chosen in the Load DVA Model above `node`, through reroutes and subgraphs; null where nothing is connected, undefined where the
+ * name cannot be seen from here. */
 export function modelName(node) {
-  let at = node;
-  let slot = node.inputs?.findIndex((input) => input.name === "model") ?? -1;
-  for (let hop = 0; hop < HOPS && slot >= 0; hop++) {
-    const source = at.getInputNode?.(slot);
-    if (!source) return null;
-    if (source.comfyClass === LOADER || source.type === LOADER) return source.widgets?.find((widget) => widget.name === "model")?.value ?? null;
-    if (source.inputs?.length !== 1) return null; // no reroute
-    [at, slot] = [source, 0];
-  }
-  return null;
+  const names = new Set(placesOf(node).map(nameAt)); // a subgraph that is used twice may be given two models
+  return names.size === 1 ? [...names][0] : undefined;
 }
 
-/** [{name, space, auc, range}] of a model, of the starter where none is named; [] where the server has no answer. */
+function nameAt(place) {
+  let at = place;
+  let slot = place.node.inputs?.findIndex((input) => input.name === "model") ?? -1;
+  for (let hop = 0; hop < HOPS && slot >= 0; hop++) {
+    const source = sourceOf(at, slot);
+    if (!source) return null;
+    if (source.node.comfyClass === LOADER || source.node.type === LOADER) return valueOf(source, "model");
+    if (source.node.inputs?.length !== 1) return undefined; // no reroute
+    [at, slot] = [source, 0];
+  }
+  return undefined;
+}
+
+/** {attributes: [{name, space, auc, range}]} of a model, of the starter for null; with a `reason` where the server cannot tell. */
 export function attributesOf(name) {
   const model = name ?? STARTER;
-  if (!known.has(model)) known.set(model, ask(model).catch(() => (known.delete(model), [])));
+  if (!known.has(model)) known.set(model, ask(model).catch((error) => (known.delete(model), { attributes: [], reason: error.message })));
   return known.get(model);
 }
 
@@ -35,6 +42,7 @@ export function forgetModels() {
 
 async function ask(model) {
   const answer = await api.fetchApi(`/dva/attributes?model=${encodeURIComponent(model)}`);
-  if (!answer.ok) throw new Error(answer.statusText);
-  return (await answer.json()).attributes;
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.error ?? answer.statusText);
+  return { attributes: said.attributes ?? [] };
 }

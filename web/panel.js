@@ -28,7 +28,7 @@ export function refreshPanels() {
 
 class Panel {
   constructor(node, source) {
-    Object.assign(this, { node, source, rows: new Map(), model: undefined, wanted: false });
+    Object.assign(this, { node, source, rows: new Map(), found: null, failed: "", wanted: false });
     this.search = el("input", { class: "dva-search", type: "search", placeholder: text("panel.search"), "aria-label": text("panel.search") });
     this.search.addEventListener("input", () => this.filter());
     this.fold = button("▾", text("panel.fold"), () => this.setFolded(!this.folded), { class: "dva-button dva-fold" });
@@ -79,24 +79,26 @@ class Panel {
     this.wanted = true;
     requestAnimationFrame(async () => {
       this.wanted = false;
+      if (!this.node.graph) return; // it was taken out meanwhile, into a subgraph perhaps
       const model = modelName(this.node);
-      const attributes = await attributesOf(model);
-      if (this.attributes !== attributes) {
-        Object.assign(this, { attributes, model });
+      const found = model === undefined ? { attributes: [], reason: text("panel.model_hidden") } : await attributesOf(model);
+      if (this.found !== found && !(found.reason && found.reason === this.found?.reason)) {
+        this.found = found;
         this.build();
       }
-      this.show();
+      if (this.node.graph) this.show();
     });
   }
 
-  /** A row for each attribute of the model, under the name of the space it lives in. */
+  /** A row for each attribute of the model, under the name of the space it lives in; of an unknown model, for what is set. */
   build() {
     this.rows.clear();
     this.list.replaceChildren();
     for (const space of SPACES) {
-      const group = el("div", { class: "dva-group", "data-space": space }, el("div", { class: "dva-space", text: text(`panel.${space}`) }));
+      const title = space === "other" && this.found.reason ? text("panel.unknown") : text(`panel.${space}`);
+      const group = el("div", { class: "dva-group", "data-space": space }, el("div", { class: "dva-space", text: title }));
       this.list.append(group);
-      for (const attribute of this.attributes.filter((entry) => entry.space === space)) this.addRow(group, attribute);
+      for (const attribute of this.found.attributes.filter((entry) => entry.space === space)) this.addRow(group, attribute);
     }
   }
 
@@ -108,20 +110,24 @@ class Panel {
 
   /** What the text says, on the sliders; names the model does not have get rows of their own. */
   show() {
+    if (!this.found) return; // it will be
     const { values, error } = parse(this.source.value ?? "");
     this.values = values ?? new Map();
     if (document.activeElement !== this.area) this.area.value = this.source.value;
     if (error) this.area.hidden = false;
-    this.tell(error ? text("panel.broken", { reason: error }) : this.linked ? text("panel.linked") : "", Boolean(error));
+    if (error) this.tell(text("panel.broken", { reason: error }), true);
+    else this.tell((this.linked && text("panel.linked")) || this.found?.reason || this.failed, !this.linked && Boolean(this.found?.reason || this.failed));
+    const off = Boolean(error) || this.linked;
+    this.element.classList.toggle("dva-off", off);
     const other = this.list.querySelector('[data-space="other"]');
     for (const [name, row] of this.rows) {
       if (row.foreign && !keyOf(this.values, name)) (row.element.remove(), this.rows.delete(name));
     }
     for (const name of this.values.keys()) {
-      if (!this.rows.has(name.toLowerCase())) this.addRow(other, { name, foreign: true });
+      if (!this.rows.has(name.toLowerCase())) this.addRow(other, { name, foreign: true, unknown: Boolean(this.found.reason) });
     }
-    for (const [name, row] of this.rows) row.set(this.values.get(keyOf(this.values, name)) ?? 0, Boolean(error) || this.linked);
-    this.resetAll.disabled = Boolean(error) || this.linked || !this.values.size;
+    for (const [name, row] of this.rows) row.set(this.values.get(keyOf(this.values, name)) ?? 0, off);
+    this.resetAll.disabled = off || !this.values.size;
     this.area.readOnly = this.linked;
     this.showLive();
     this.filter();
@@ -140,7 +146,7 @@ class Panel {
     else delete this.node.properties[LIVE];
     this.showLive();
     noteChange();
-    if (live) preview(this.node);
+    if (live) this.preview();
   }
 
   /** Folded: only what is changed. Searched for: only what is meant. */
@@ -164,7 +170,6 @@ class Panel {
     this.note.textContent = message;
     this.note.hidden = !message;
     this.note.classList.toggle("dva-broken", broken);
-    this.element.classList.toggle("dva-off", broken || this.linked);
   }
 
   showText(shown) {
@@ -183,7 +188,16 @@ class Panel {
   commit(values) {
     this.write(format(values));
     noteChange();
-    if (this.node.properties[LIVE]) preview(this.node);
+    if (this.node.properties[LIVE]) this.preview();
+  }
+
+  preview() {
+    preview(this.node, (reason) => {
+      const failed = reason && text("panel.failed", { reason });
+      if (failed === this.failed) return;
+      this.failed = failed;
+      this.show();
+    });
   }
 
   write(json) {

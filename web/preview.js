@@ -3,52 +3,53 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { executionId, fedBy, isOff, outputsBehind, placesOf } from "./graph.js";
 
 const PREVIEW = "DVAPreviewEdit";
 let running = null; // {targets: ids of the nodes that were queued last, accepted: the server has taken them}
-let next = null; // the node whose previews are wanted after that
+let next = null; // [node, tell] whose previews are wanted after that
 
-/** The ids of the Preview Edit nodes that show what `node` does. */
+/** The server's ids of the Preview Edit nodes that show what `node` does; those that a run leaves out show nothing. */
 export function previewsBehind(node) {
-  const [found, seen, left] = [[], new Set([node]), [node]];
+  const [found, seen] = [new Set(), new Set()];
+  const left = isOff(node) ? [] : placesOf(node).map((place) => ({ ...place, slot: null }));
   while (left.length) {
-    for (const output of left.pop().outputs ?? []) {
-      for (const id of output.links ?? []) {
-        const target = node.graph?.getNodeById(node.graph.getLink(id)?.target_id);
-        if (!target || seen.has(target)) continue;
-        seen.add(target);
-        if (target.comfyClass === PREVIEW) found.push(String(target.id));
-        else left.push(target);
-      }
+    const place = left.pop();
+    for (const { node: target, path, slot } of outputsBehind(place).flatMap((output) => fedBy(place, output))) {
+      const id = executionId({ node: target, path });
+      if (seen.has(`${id} ${slot}`)) continue;
+      seen.add(`${id} ${slot}`);
+      if (target.comfyClass !== PREVIEW) left.push({ node: target, path, slot });
+      else if (!isOff(target)) found.add(id);
     }
   }
-  return found;
+  return [...found];
 }
 
-/** Shows what `node` does now; does nothing where no Preview Edit is behind it. */
-export async function preview(node) {
+/** Shows what `node` does now; does nothing where no Preview Edit is behind it. `tell(reason)` why it cannot, or "" when it begins. */
+export async function preview(node, tell) {
   const targets = previewsBehind(node);
   if (!targets.length) return;
   if (running) {
-    next = node;
+    next = [node, tell];
     return;
   }
   const mine = (running = { targets, accepted: false });
+  tell("");
   try {
     await app.queuePrompt(0, 1, targets);
     mine.accepted = app.lastNodeErrors && !Object.keys(app.lastNodeErrors).length; // what it answers is false even where all is well
     if (!mine.accepted && running === mine) ended();
   } catch (error) {
-    ended();
-    throw error;
+    tell(error.message);
+    if (running === mine) ended();
   }
 }
 
 function ended() {
-  running = null;
-  const node = next;
-  next = null;
-  if (node?.graph) preview(node);
+  const [node, tell] = next ?? [];
+  running = next = null;
+  if (node?.graph) preview(node, tell);
 }
 
 export function watchQueue() {

@@ -7,16 +7,17 @@ import { attributeLabel, text } from "./text.js";
 
 const USUAL = [-1, 1];
 
-/** {element, name, foreign, isZero(), set(value, off)}; `onChange(scale)` when the user has chosen. */
-export function attributeRow({ name, space, auc, range = USUAL, foreign = false }, onChange) {
+/** {element, name, foreign, isZero(), set(value, off)}; `onChange(scale)` when the user has chosen. A `foreign` attribute is not of the model,
+ * or of an `unknown` one. */
+export function attributeRow({ name, space, auc, range = USUAL, foreign = false, unknown = false }, onChange) {
   const label = attributeLabel(name);
   let now = 0;
   const number = el("input", { class: "dva-number", type: "number", step: "0.05", min: -LARGEST, max: LARGEST, "aria-label": label });
   const bar = slider({ label, range: range ?? USUAL, onMove: showNumber, onChange: choose });
   const reset = button("×", text("panel.reset", { name: label }), () => choose(0), { class: "dva-button dva-reset" });
-  const title = foreign ? text("panel.foreign", { name }) : tooltip({ name, space, auc, range: range ?? USUAL });
+  const title = unknown ? name : foreign ? text("panel.foreign", { name }) : tooltip({ name, space, auc, range: range ?? USUAL });
   const element = el("div", { class: "dva-row", "data-name": name }, el("span", { class: "dva-name", text: label, title }), bar.element, number, reset);
-  if (foreign) element.classList.add("dva-foreign");
+  if (foreign && !unknown) element.classList.add("dva-foreign");
   number.addEventListener("change", () => choose(number.value === "" ? 0 : round(Number(number.value))));
   number.addEventListener("focus", () => number.select());
 

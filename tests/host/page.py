@@ -46,6 +46,8 @@ class Page:
         tab.set_default_timeout(30_000)
 
     def _note(self, text: str) -> None:
+        if text.startswith("Failed to load resource") and "/dva/attributes" in text:
+            return  # the browser's own line; the panel says what the server answered
         if "diffusion-video-autoencoder" in text or "dva" in text.lower() or "Message compilation" in text:
             self.errors.append(text[:800])
 

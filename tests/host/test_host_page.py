@@ -39,6 +39,18 @@ def shown_rows(page) -> list[str]:
     return page.tab.locator(f"{PANEL} .dva-row").evaluate_all("rows => rows.filter(r => r.offsetParent).map(r => r.dataset.name)")
 
 
+def add_preview(page) -> str:
+    """Puts a Preview Edit behind the edit node; its id."""
+    return page.do(f"""() => {{
+        const edit = app.graph.nodes.find(n => n.type === "{EDIT}");
+        const shown = LiteGraph.createNode("DVAPreviewEdit");
+        app.graph.add(shown);
+        edit.connect(0, shown, 0);
+        edit.getInputNode(1).connect(0, shown, 1);
+        return String(shown.id);
+    }}""")
+
+
 @pytest.fixture
 def panel(page, mode):
     """The page with the first example's edit node, {"Male": -0.8}, in view."""
@@ -184,14 +196,7 @@ def test_preview_runs_alone_and_only_the_latest(panel):
     """Letting a slider go queues the Preview Edit behind the node, through the host's partial execution; nothing piles up."""
     live = panel.tab.locator(f"{PANEL} .dva-live")
     assert live.is_disabled()
-    target = panel.do(f"""() => {{
-        const edit = app.graph.nodes.find(n => n.type === "{EDIT}");
-        const shown = LiteGraph.createNode("DVAPreviewEdit");
-        app.graph.add(shown);
-        edit.connect(0, shown, 0);
-        edit.getInputNode(1).connect(0, shown, 1);
-        return String(shown.id);
-    }}""")
+    target = add_preview(panel)
     young = panel.tab.locator(f"{row('Young')} .dva-slider")
     with panel.caught_prompts() as sent:
         panel.tab.locator(f"{PANEL}").hover()
@@ -214,7 +219,7 @@ def test_preview_runs_alone_and_only_the_latest(panel):
 @pytest.mark.parametrize("kind", ["DVAEditIdentityCLIP", "DVASwitchFeatures"])
 def test_a_fresh_nodes_seed_stays_and_a_saved_choice_does(page, mode, kind):
     """Else every run would repeat a search of minutes; a workflow that was saved with another choice has it."""
-    page.load({"nodes": [], "links": [], "version": 0.4})
+    page.load({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4})
     page.do("kind => { const node = LiteGraph.createNode(kind); node.pos = [100, 100]; app.graph.add(node); }", kind)
     widgets = "kind => app.graph.nodes.find(n => n.type === kind).widgets.map(w => w.name)"
     names = page.do(widgets, kind)
@@ -228,3 +233,73 @@ def test_a_fresh_nodes_seed_stays_and_a_saved_choice_does(page, mode, kind):
     page.load(page.graph())
     assert page.value(kind, "control_after_generate") == "increment" and page.do(widgets, kind) == names
     assert not page.errors
+
+
+@pytest.mark.parametrize("off", [2, 4], ids=["muted", "bypassed"])
+def test_a_preview_that_is_left_out_is_not_run(panel, off):
+    """Nor one behind a muted node; what a bypass hands on is shown."""
+    target = add_preview(panel)
+    live, set_mode = panel.tab.locator(f"{PANEL} .dva-live"), "([id, mode]) => { app.graph.getNodeById(Number(id)).mode = mode; }"
+    interrupt = "() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))"
+    with panel.caught_prompts() as sent:
+        panel.tab.locator(PANEL).hover()
+        live.click()
+        panel.tab.wait_for_timeout(300)
+        panel.do(interrupt)
+        assert len(sent) == 1
+        sent.clear()
+        panel.do(set_mode, [target, off])
+        panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
+        panel.tab.wait_for_timeout(500)
+        assert not sent and live.is_disabled() and panel.tab.locator(".p-dialog").count() == 0
+        between = panel.do(f"""() => {{
+            const [edit, shown] = ["{EDIT}", "DVAPreviewEdit"].map(kind => app.graph.nodes.find(n => n.type === kind));
+            const between = LiteGraph.createNode("DVASwitchFeatures");
+            app.graph.add(between);
+            edit.connect(0, between, 0);
+            between.connect(0, shown, 0);
+            shown.mode = 0;
+            return between.id;
+        }}""")
+        panel.do(set_mode, [between, off])
+        panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
+        panel.tab.wait_for_timeout(500)
+        assert [body["partial_execution_targets"] for body in sent] == ([[target]] if off == 4 else [])
+        panel.do(interrupt)
+
+
+def test_why_a_preview_cannot_be_run(panel):
+    """Is said on the panel, until the next one begins."""
+    add_preview(panel)
+    panel.do("""() => {
+        const queue = app.queuePrompt;
+        app.queuePrompt = async () => { app.queuePrompt = queue; throw new Error("a link leads nowhere"); };
+    }""")
+    panel.tab.locator(PANEL).hover()
+    panel.tab.locator(f"{PANEL} .dva-live").click()
+    note = panel.tab.locator(f"{PANEL} .dva-note")
+    note.wait_for()
+    assert "a link leads nowhere" in note.text_content()
+    with panel.caught_prompts() as sent:
+        panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
+        note.wait_for(state="hidden")
+        panel.tab.wait_for_timeout(300)
+        panel.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
+    assert len(sent) == 1
+
+
+def test_a_model_that_cannot_be_read_says_why(panel):
+    """And what is set can still be changed; it is not called missing in a model that nobody has seen."""
+    panel.do(f"""() => {{
+        const model = app.graph.nodes.find(n => n.type === "{LOADER}").widgets[0];
+        model.value = "gone.safetensors";
+        model.callback?.(model.value);
+    }}""")
+    note = panel.tab.locator(f"{PANEL} .dva-note")
+    note.wait_for()
+    assert "gone.safetensors" in note.text_content() and shown_rows(panel) == ["Male"]
+    assert panel.tab.locator(".dva-foreign").count() == 0
+    assert panel.tab.locator('.dva-group[data-space="other"] .dva-space').text_content() == "Set in this edit"
+    panel.picture(f"panel_unread_{'html' if panel.html else 'canvas'}")
+    panel.tab.locator(f"{row('Male')} .dva-slider").press("ArrowRight")
+    assert scales(panel) == {"Male": -0.75}
