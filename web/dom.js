@@ -85,7 +85,7 @@ export function guard(root) {
   for (const event of ["pointerdown", "pointermove", "pointerup"]) {
     root.addEventListener(event, (e) => {
       if (e.button === 1 || e.buttons === 4) {
-        if (!inHtmlNode(root)) app.canvas[{ pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" }[event]](e);
+        if (!inHtmlNode(root) && !document.fullscreenElement) app.canvas[{ pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" }[event]](e);
       } else e.stopPropagation();
     });
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ STATE = """() => {
     return {before: before.currentTime, after: after.currentTime, ready: Math.min(before.readyState, after.readyState),
             paused: after.paused, width: after.videoWidth, src: after.getAttribute("src"), muted: [before.muted, after.muted]};
 }"""
+
+KEPT = f"() => app.nodeOutputs[app.graph.nodes.find(n => n.type === '{DECODE}').id]"
 
 # whether the page itself shows the node's video
 OWN_PREVIEW = f"""() => {{
@@ -110,6 +113,80 @@ def test_a_pause_at_the_very_end_holds(player):
     player.do("() => { const play = document.querySelector('.dva-player .dva-play'); play.click(); play.click(); }")
     tab.wait_for_timeout(300)
     assert not player.do(STATE)["paused"], "the pause that was taken back"
+
+
+def test_full_screen_and_saving(player):
+    """By pointer and by key; the file that is saved is the result."""
+    tab = player.tab
+    full, is_full = tab.locator(".dva-full"), "document.fullscreenElement?.classList.contains('dva-player')"
+    full.click()
+    tab.wait_for_function(is_full)
+    assert full.get_attribute("aria-pressed") == "true"
+    tab.wait_for_timeout(500)
+    box = tab.locator(".dva-stage").bounding_box()
+    assert box["width"] > 1000 and tab.locator(".dva-play").is_visible()
+    player.picture(f"player_full_{'html' if player.html else 'canvas'}")
+    player.drag(".dva-stage", (0.5, 0.4), (0.25, 0.4))
+    assert abs(float(tab.locator(".dva-divider").get_attribute("aria-valuenow")) - 25) < 1
+    scale = player.do("() => app.canvas.ds.scale")
+    tab.mouse.wheel(0, 200)
+    assert player.do("() => app.canvas.ds.scale") == scale, "the canvas behind it was zoomed"
+    tab.keyboard.press("f")
+    tab.wait_for_function("!document.fullscreenElement")
+    assert full.get_attribute("aria-pressed") == "false"
+    full.press("Enter")
+    tab.wait_for_function(is_full)
+    full.press("f")
+    tab.wait_for_function("!document.fullscreenElement")
+    save = tab.locator(".dva-save")
+    with tab.expect_download() as caught:
+        save.press("Enter")
+    shown = player.do(KEPT)["images"][0]
+    assert caught.value.suggested_filename == shown["filename"]
+    assert Path(caught.value.path()).read_bytes() == player.server.file(shown).read_bytes()
+    with tab.expect_download():
+        save.click()
+
+
+def test_the_rate_of_the_frames(player):
+    """Beside the copy of the source, or on its own as in results of earlier versions."""
+    show = f"""([rate, old]) => {{
+        const {{dva_before: [before], dva_rate, ...rest}} = ({KEPT})();
+        const output = {{...rest, dva_before: [{{...before, rate: rate ?? undefined}}], dva_rate: old ? [old] : undefined}};
+        const node = app.graph.nodes.find(n => n.type === "{DECODE}");
+        app.nodeOutputs[node.id] = output;
+        node.onExecuted(output);
+    }}"""
+    told = f"""rate => document.querySelector('{PLAYER} .dva-time').textContent.endsWith(
+        `/${{Math.round(document.querySelector('{PLAYER} .dva-after').duration * rate)}}`)"""
+    for rate, old in ((50, None), (None, 100), (12.5, 50)):
+        player.do(show, [rate, old])
+        player.tab.wait_for_function(told, arg=rate or old)
+
+
+def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
+    """The page keeps the result under the server's id of the node, which begins with that of the subgraph."""
+    tab = player.tab
+    inside = "() => app.canvas.setGraph([...app.graph.subgraphs.values()][0])"
+    player.do(f"""() => {{
+        const decode = app.graph.nodes.find(n => n.type === "{DECODE}");
+        app.graph.convertToSubgraph(new Set([decode]));
+    }}""")
+    run(player, quality=27)
+    player.do(inside)
+    tab.locator(PLAYER).wait_for()
+    src = player.do(STATE)["src"]
+    player.do("() => { window.dvaWorkflow = app.extensionManager.workflow.activeWorkflow; }")
+    player.do("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    tab.wait_for_timeout(1000)
+    if not (player.html and player.front_end < (1, 30)):  # whose first HTML nodes go on showing the graph before
+        assert tab.locator(PLAYER).count() == 0
+    player.do("() => app.extensionManager.command.execute('Workspace.CloseWorkflow')")
+    tab.wait_for_function("app.extensionManager.workflow.activeWorkflow.path === dvaWorkflow.path && app.graph.nodes.length")
+    player.do(inside)
+    tab.locator(PLAYER).wait_for()
+    assert player.do(STATE)["src"] == src
+    player.do("() => app.canvas.setGraph(app.graph)")
 
 
 def test_videos_are_let_go(player):
