@@ -1,4 +1,4 @@
-/** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM. */
+/** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM, before and after on Preview Edit. */
 
 import { app } from "../../scripts/app.js";
 import { addStyles, chain } from "./dom.js";
@@ -6,11 +6,13 @@ import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
 import { addPlayer } from "./player.js";
 import { watchQueue } from "./preview.js";
+import { addStill } from "./still.js";
 import { loadTexts } from "./text.js";
 
 const ADDITIONS = {
   DVAEditIdentityClassifier: (node) => addPanel(node),
   DVADecodeDDIM: addPlayer,
+  DVAPreviewEdit: addStill,
   DVAEditIdentityCLIP: keepSeed,
   DVASwitchFeatures: keepSeed,
   DVALoadModel: (node) => chain(node.widgets.find((widget) => widget.name === "model") ?? {}, "callback", refreshPanels),
