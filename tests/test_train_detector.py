@@ -106,3 +106,9 @@ def test_network_gives_three_levels():
     maps = CompactDetector().eval()(torch.zeros(1, 3, 64, 96))
     assert [tuple(score.shape) for score, _ in maps] == [(1, 64 // s, 96 // s) for s in STRIDES]
     assert all(geometry.shape[-1] == 14 for _, geometry in maps)
+
+
+def test_a_frame_that_is_all_length_has_no_face():
+    detector = FaceDetector(lambda image: [])
+    for shape in ((3, 3000, 3), (3000, 3, 3)):
+        assert detector.detect(np.zeros(shape, np.uint8)) == [] == detector.detect_sized(np.zeros(shape, np.uint8), 2000)

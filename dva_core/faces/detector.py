@@ -80,6 +80,8 @@ class FaceDetector:
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
         height, width = frame.shape[:2]
         scale = side / max(height, width)
+        if round(min(height, width) * scale) < 1:  # so long and thin that nothing would be left of it
+            return []
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])
         padded = np.full((rows, columns, 3), 127, np.uint8)
