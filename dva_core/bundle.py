@@ -150,6 +150,8 @@ def opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError as error:
+        if path.exists():  # the library says so of any file that it may not open
+            raise DVAError(f"The model file {path} may not be read; change its permissions or choose another.") from error
         raise DVAError(f"There is no model file {path}; choose one that exists (`python -m dva_core models` lists them).") from error
     except (OSError, SafetensorError, UnicodeDecodeError, MemoryError, OverflowError) as error:
         if is_pickle(path):

@@ -322,3 +322,14 @@ def test_an_unknown_model_is_told_what_there_is(folders, tmp_path):
         resolve_model("starter", [tmp_path / "empty"])
     with pytest.raises(DVAError, match="is a folder"):
         resolve_model(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tiny, tmp_path, monkeypatch):
+    def refused(path, **_):  # chmod does not bind root; this is what the library says then
+        raise FileNotFoundError(f"No such file or directory: {path}")
+
+    monkeypatch.setattr(bundle_module, "safe_open", refused)
+    with pytest.raises(DVAError, match="may not be read; change its permissions"):
+        read_bundle(tiny)
+    with pytest.raises(DVAError, match="There is no model file"):
+        read_bundle(tmp_path / "none.safetensors")
