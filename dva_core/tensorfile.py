@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DVAError
+from .files import followed
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes; the library's own limit
 SPARE = 4096  # bytes of spaces kept in the header, so that metadata may still grow before the file is closed
 COPY_BYTES = 1 << 24
+OTHER_FOLDER, OTHER_SCRATCH = "choose another folder", "choose another folder for temporary files (--scratch, or the variable TMPDIR)"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class TensorFile(TensorStore):
     def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Path | None):
         self.path, self.specs, self.metadata = path, specs, metadata
         self._file, self._data_start, self._partial = file, data_start, partial
-        self._offsets = _offsets(specs)
+        self._offsets, self._cure = _offsets(specs), OTHER_FOLDER
         self._lock = threading.Lock()  # seek and read belong together
 
     @classmethod
@@ -147,14 +149,14 @@ class TensorFile(TensorStore):
 
         Raises DVAError when the folder is missing or cannot be written, or the disk has too little room.
         """
-        path = Path(path)
+        path = followed(path)
         specs = {name: specs[name] for name in sorted(specs, key=lambda n: -specs[n].dtype.itemsize)}  # keeps every array aligned
         header = _header(specs, dict(metadata), spare=SPARE)
         total = len(header) + sum(spec.bytes for spec in specs.values())
         partial = path.with_name(path.name + ".partial")
         if not path.parent.is_dir():
             raise DVAError(f"The folder {path.parent} does not exist; make it first or choose another output.")
-        _need_room(path.parent, total)
+        _need_room(path.parent, total, OTHER_FOLDER)
         try:
             file = open(partial, "w+b", buffering=0)
         except OSError as error:
@@ -176,8 +178,11 @@ class TensorFile(TensorStore):
         """A nameless file in `folder` (the system's temporary one by default) that vanishes with the object, even on a crash."""
         folder = Path(folder or tempfile.gettempdir())
         total = sum(spec.bytes for spec in specs.values())
-        _need_room(folder, total, "another folder for what is kept meanwhile (--scratch, or TMPDIR)")
+        if not folder.is_dir():
+            raise DVAError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
+        _need_room(folder, total, OTHER_SCRATCH)
         made = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
+        made._cure = OTHER_SCRATCH
         try:
             made._file = tempfile.TemporaryFile(buffering=0, dir=folder)
             made._file.truncate(total)
@@ -256,8 +261,8 @@ class TensorFile(TensorStore):
 
     def _disk_error(self, error: OSError) -> DVAError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DVAError(f"The disk of {self.path.parent} is full; free some space or choose another folder.")
-        return DVAError(f"Writing {self.path} failed: {error.strerror}.")
+            return DVAError(f"The disk of {self.path.parent} is full; free some space or {self._cure}.")
+        return DVAError(f"Writing {self.path} failed: {error.strerror}; {self._cure}.")
 
 
 def row_blocks(spec: Spec, limit: int = COPY_BYTES) -> Iterator[tuple[int, int]]:
@@ -289,10 +294,10 @@ def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: int =
     return size.to_bytes(8, "little") + text.ljust(size)
 
 
-def _need_room(folder: Path, total: int, instead: str = "another folder") -> None:
+def _need_room(folder: Path, total: int, cure: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < total:
-        raise DVAError(f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or choose {instead}.")
+        raise DVAError(f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or {cure}.")
 
 
 def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]:

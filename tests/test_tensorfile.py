@@ -156,3 +156,23 @@ def test_rows_out_of_range_are_refused():
     ):
         with pytest.raises(IndexError):
             call()
+
+
+def test_where_temporary_files_go_can_be_changed(tmp_path, monkeypatch):
+    for folder in (tmp_path, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(tensorfile.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})())
+            with pytest.raises(DVAError, match=r"MB free .*--scratch.*TMPDIR"):
+                TensorFile.scratch(SPECS, {}, folder)
+    with pytest.raises(DVAError, match=r"no folder .*nowhere.*--scratch"):
+        TensorFile.scratch(SPECS, {}, tmp_path / "nowhere")
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "a.safetensors"
+    link.symlink_to(tmp_path / "disk" / "there.safetensors")
+    for _ in range(2):  # to a file that is not there yet, then to one that is
+        TensorMemory(SPECS, {}).save(link)
+        assert link.is_symlink() and TensorFile.open(tmp_path / "disk" / "there.safetensors").specs
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "disk"]
