@@ -196,20 +196,22 @@ def direct(network, *inputs):
 
 
 def shares(model, args: argparse.Namespace) -> list[str]:
-    """Seconds a frame of a whole edit, by phase."""
+    """Seconds a frame of a whole edit, by phase: medians of runs one after another."""
     with tempfile.TemporaryDirectory() as folder:
         runs = []
-        for _ in range(2):  # the first one warms up
+        for _ in range(args.repeats + 1):  # the first one warms up
             clock = Stopwatch()
             clip = encode(args.clip, model, max_frames=args.split_frames, clock=clock)
             edited = apply_attributes(clip, model, {args.attribute: 0.5})
             decode(edited, model, Path(folder) / "out.mp4", clock=clock)
             runs.append(clock)
-    frames, total = clip.info.frames, runs[-1].total
+    frames, total = clip.info.frames, median([run.total for run in runs[1:]])
     names = {"track": "detection and landmarks", "encode": "encode", "decode": "decode", "paste": "composite", "video": "video"}
-    rows = [[text, f"{runs[-1].seconds.get(k, 0) / frames:.4f}", f"{runs[-1].seconds.get(k, 0) / total:.1%}"] for k, text in names.items()]
+    seconds = {phase: median([run.seconds.get(phase, 0.0) for run in runs[1:]]) for phase in names}
+    rows = [[text, f"{seconds[phase] / frames:.4f}", f"{seconds[phase] / total:.1%}"] for phase, text in names.items()]
     rows.append(["all", f"{total / frames:.4f}", f"{frames / total:.1f} frames/s"])
-    text = f"A whole edit of {frames} frames of {clip.info.width}x{clip.info.height}, {clip.info.steps} steps, solver {clip.info.solver}."
+    size, how = f"{clip.info.width}x{clip.info.height}", f"{clip.info.steps} steps, solver {clip.info.solver}"
+    text = f"A whole edit of {frames} frames of {size}, {how}; medians of {args.repeats}."
     return ["## Where an edit's time goes", text, markdown(["", "s a frame", "share"], rows)]
 
 

@@ -73,6 +73,7 @@ def ended_as_interrupted() -> Iterator[None]:
         yield
         return
     endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    endings = [ending for ending in endings if signal.getsignal(ending) is not signal.SIG_IGN]  # nohup has its reasons
     before = {ending: signal.signal(ending, interrupt) for ending in endings}
     try:
         yield

@@ -344,6 +344,16 @@ def test_a_clip_is_edited_undecoded_though_its_source_is_elsewhere(call, tmp_pat
     refused(call("edit", "a.safetensors", *YOUNG, "-o", "b.mp4"), "source")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli.ended_as_interrupted():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_models_lists_what_is_found(call, tiny, monkeypatch):
     monkeypatch.setenv("DVA_MODELS", str(tiny.parent))
     code, out, _ = call("models")
