@@ -71,8 +71,3 @@ def check_spares(path: str | Path, what: str, inputs: Iterable[str | Path | None
             raise DVAError(f"The {what} {path} would become one of the pictures of {read}, which are read; choose another folder.")
         if place.is_dir() and place in whole.parents:
             raise DVAError(f"The {what} {path} would replace the folder that {read} lies in; choose another name.")
-
-
-def followed(path: str) -> str:
-    """The place a link stands for, so that the file it leads to is written and the link stays; any other path as it is."""
-    return str(Path(path).resolve()) if Path(path).is_symlink() else path
