@@ -166,6 +166,8 @@ def test_the_rate_of_the_frames(player):
 
 def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
     """The page keeps the result under the server's id of the node, which begins with that of the subgraph."""
+    if player.html and player.front_end < (1, 30):
+        pytest.skip("the first HTML nodes go on showing the graph before, so that there may be two players")
     tab = player.tab
     inside = "() => app.canvas.setGraph([...app.graph.subgraphs.values()][0])"
     player.do(f"""() => {{
@@ -179,8 +181,7 @@ def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
     player.do("() => { window.dvaWorkflow = app.extensionManager.workflow.activeWorkflow; }")
     player.do("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     tab.wait_for_timeout(1000)
-    if not (player.html and player.front_end < (1, 30)):  # whose first HTML nodes go on showing the graph before
-        assert tab.locator(PLAYER).count() == 0
+    assert tab.locator(PLAYER).count() == 0
     player.do("() => app.extensionManager.command.execute('Workspace.CloseWorkflow')")
     tab.wait_for_function("app.extensionManager.workflow.activeWorkflow.path === dvaWorkflow.path && app.graph.nodes.length")
     player.do(inside)
