@@ -14,6 +14,7 @@ from dva_core.commands.terminal import describe, faces
 from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
+from dva_core.finder import DETECTORS
 from dva_core.hosts import comfy as host
 
 from .frames import as_uint8
@@ -21,7 +22,6 @@ from .types import CATEGORY, Clip, Model
 from .video import as_file
 
 FACES = ("largest", "position", "reference")
-OWN, DETECTORS = "own", ("own", "insightface")
 
 
 class EncodeDecomposed(io.ComfyNode):
@@ -162,7 +162,7 @@ class EncodeDecomposed(io.ComfyNode):
                 io.Combo.Input(
                     "detector",
                     options=list(DETECTORS),
-                    default=OWN,
+                    default=DETECTORS[0],
                     optional=True,
                     display_name="detector",
                     tooltip="What finds the face: the model's own detector, or that of insightface, a package to be installed. Its weights "
@@ -198,13 +198,13 @@ class EncodeDecomposed(io.ComfyNode):
         power: float = 0.0,
         clamp: bool = True,
         audio: dict[str, Any] | None = None,
-        detector: str = OWN,
+        detector: str = DETECTORS[0],
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
         from dva_core.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
-        other = {} if detector == OWN else {"detector": detector}
+        other = {} if detector == DETECTORS[0] else {"detector": detector}
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
             host.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)

@@ -18,7 +18,7 @@ from ..loader import AUTO, STARTER, load_model
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output
-from ..video.output import CODECS
+from ..video.output import CODECS, WITH_QUALITY
 from .paths import check_input, check_picture, check_spares, check_tensors, check_writable
 from .sheets import SheetMaker
 from .terminal import Bars, answer, describe, faces, say, split
@@ -38,7 +38,6 @@ ENCODING = {
     "scratch": None,
 }
 OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
-WITH_QUALITY = ("h264", "h265")
 
 
 def add_commands(commands) -> None:
@@ -314,8 +313,7 @@ def read_by(args: argparse.Namespace, clip: Decomposition | None = None) -> list
     if (getattr(args, "face", None) or "").startswith("reference:"):
         read.append(args.face.partition(":")[2])
     if clip is not None:
-        source = Path(clip.info.source)
-        read += [source, Path(args.input).parent / source.name]
+        read += [clip.info.source, Path(args.input).parent / clip.info.source_name]
     return [*read, getattr(args, "video", None) or args.input]
 
 

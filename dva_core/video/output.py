@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _FILMS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CONTAINERS = {"h264": _FILMS, "h265": _FILMS, "ffv1": {".mkv": "matroska"}}
 ENCODERS = {"h264": "libx264", "h265": "libx265", "ffv1": "ffv1"}
+WITH_QUALITY = ("h264", "h265")  # those that may lose something; they also keep a pixel shape
 LEAST_H265 = 64  # pixels: libx265 can abort the whole program on smaller pictures
 _MOST_BITS = {"h264": 10, "h265": 12}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")

@@ -26,6 +26,7 @@ from .output import (
     ENCODERS,
     FRAME_PATTERN,
     MARKER,
+    WITH_QUALITY,
     check_encoding,
     check_output,
     container_format,
@@ -69,7 +70,7 @@ class VideoWriter:
     ) -> None:
         self.path = check_output(path, codec)
         check_encoding(codec, quality, preset, compatible)
-        if info.sample_aspect and codec not in ("h264", "h265"):
+        if info.sample_aspect and codec not in WITH_QUALITY:
             log.warning(
                 "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
             )
