@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .errors import DVAError
 from .files import replaced
-from .structure import CURE, build_empty, check_config, check_tensors, one_line
+from .structure import CURE, check_config, check_tensors, expected_tensors, one_line
 
 SHIPPED = Path(__file__).resolve().parent / "models"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -122,7 +122,7 @@ def write_bundle(
     if path.suffix != ".safetensors":
         raise DVAError(f"A model file needs a name that ends in .safetensors; call it {path.with_suffix('.safetensors')}.")
     config = json.loads(json.dumps(config))  # as it will be read back: tuples become lists
-    check_tensors(tensors, build_empty(config, path).state_dict(), path)
+    check_tensors(tensors, expected_tensors(config, path), path)
     tensors = {
         name: stored(tensor, torch.float32 if name.startswith("attributes.") else PRECISIONS[precision]) for name, tensor in tensors.items()
     }
@@ -202,7 +202,7 @@ def read_bundle(path: str | Path) -> Bundle:
 def check_bundle(path: str | Path) -> BundleInfo:
     """Reads everything and holds every tensor against the configuration. DVAError, one sentence, for what does not fit."""
     bundle = read_bundle(path)
-    check_tensors(bundle.tensors, build_empty(bundle.config, bundle.path).state_dict(), bundle.path)
+    check_tensors(bundle.tensors, expected_tensors(bundle.config, bundle.path), bundle.path)
     return bundle_info(path)
 
 

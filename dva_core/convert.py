@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .bundle import PRECISIONS, BundleInfo, write_bundle
 from .errors import DVAError
-from .structure import FORMAT, VERSION, build_empty, check_tensors, one_line
+from .structure import FORMAT, VERSION, check_tensors, expected_tensors, one_line
 from .unpickle import PickledArray, restricted
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ def convert(
         config["attributes"] = [
             {"name": name, "space": "identity", "index": i, "auc": None, "range": [-1, 1]} for i, name in enumerate(CELEBA_ATTRIBUTES)
         ]
-    expected = build_empty(config).state_dict()
+    expected = expected_tensors(config)
     tensors = without_unused(tensors, expected)
     inputs = [Path(path) for path in (checkpoint, classifier, statistics, *encoders.values()) if path is not None]
     check_tensors(tensors, expected, " + ".join(map(str, inputs)), "choose the published files")

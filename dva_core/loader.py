@@ -14,7 +14,7 @@ from .bundle import PRECISIONS, read_bundle, resolve_model
 from .errors import DVAError
 from .hosts.evaluators import Compiled
 from .hosts.plain import PlainHost
-from .structure import build_empty, check_tensors
+from .structure import build_empty, check_tensors, expected_tensors
 
 if TYPE_CHECKING:
     from .autoencoder import DiffusionVideoAutoencoder
@@ -69,8 +69,8 @@ def load_model(
         host = PlainHost(device)
         host.dtype = choose_dtype(dtype, host.device)
     bundle = read_bundle(resolve_model(name_or_path))
+    check_tensors(bundle.tensors, expected_tensors(bundle.config, bundle.path), bundle.path)
     model = build_empty(bundle.config, bundle.path, operations)
-    check_tensors(bundle.tensors, model.state_dict(), bundle.path)
     tensors = {
         name: tensor.to(host.dtype if name.startswith("noise_predictor.") else torch.float32) if tensor.is_floating_point() else tensor
         for name, tensor in bundle.tensors.items()

@@ -65,6 +65,15 @@ def build_empty(config: dict[str, Any], path: str | Path = "the configuration", 
         raise DVAError(f"{path} describes a model that cannot be built ({one_line(error)}); {CURE}.") from error
 
 
+def expected_tensors(config: dict[str, Any], path: str | Path = "the configuration") -> dict[str, Tensor]:
+    """Names, shapes and types of the tensors of `config`, without values: what plain torch layers have, whatever layers a host takes.
+
+    A host's own layers may be empty until they are given their weights. Raises as `build_empty`.
+    """
+    with torch.device("meta"):
+        return build_empty(config, path).state_dict()
+
+
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path, cure: str = CURE) -> None:
     """DVAError naming file and tensor unless `tensors` has just the names, shapes and kinds of `expected`, and finite values."""
     for name, like in expected.items():

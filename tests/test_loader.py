@@ -154,6 +154,34 @@ def test_a_host_supplies_layers_and_memory():
     assert dict(host.used)["noise_predictor"]
 
 
+class Empty(nn.Module):
+    """A layer as ComfyUI makes it under dynamic VRAM: without weights, until a file is assigned to it."""
+
+    def __init__(self, *args, **settings):
+        nn.Module.__init__(self)
+        self.weight = self.bias = None
+
+    def _load_from_state_dict(self, state_dict, prefix, *_):
+        for name in ("weight", "bias"):
+            if prefix + name in state_dict:
+                setattr(self, name, nn.Parameter(state_dict[prefix + name], requires_grad=False))
+
+
+EMPTY = type("Operations", (), {kind: type(kind, (Empty,), {}) for kind in ("Conv2d", "Conv1d", "Linear", "GroupNorm")})
+
+
+def test_layers_of_a_host_may_be_empty_until_they_are_given_the_file(folder, monkeypatch):
+    loaded, plain = load_model("starter", operations=EMPTY, device="cpu"), load_model("starter", device="cpu")
+    assert sum(isinstance(layer, Empty) for layer in loaded.noise_predictor.modules()) > 20
+    given = loaded.state_dict()
+    assert all(torch.equal(given[name], tensor) for name, tensor in plain.state_dict().items())
+    other = read_bundle(folder / "starter.safetensors")
+    other.config["noise_predictor"]["embedding_channels"] = 8
+    monkeypatch.setattr("dva_core.loader.read_bundle", lambda path: other)
+    with pytest.raises(DVAError, match=r"has noise_predictor\.\S+ in shape"):
+        load_model("starter", operations=EMPTY, device="cpu")
+
+
 def test_face_tools():
     starter, published = load_model("starter"), load_model("published")
     assert face_tools(starter) is starter

@@ -71,8 +71,9 @@ def per_channel(values: Tensor) -> Tensor:
 
 def zeroed(layer: nn.Module) -> nn.Module:
     """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for values in (layer.weight, layer.bias):
+        if values is not None:  # a host's layer may have none before it is given those of a file
+            nn.init.zeros_(values)
     return layer
 
 
