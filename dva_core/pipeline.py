@@ -26,6 +26,7 @@ from .clip_arrays import array_specs
 from .clip_info import ClipInfo, source_hash
 from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
+from .diffusion.guidance import Guidance, Guided
 from .diffusion.schedule import Schedule
 from .errors import DVAError
 from .faces.align import crop_face
@@ -115,10 +116,11 @@ def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
     return steps
 
 
-def usual_batch(model) -> int:
+def usual_batch(model, guided: bool = False) -> int:
     """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit.
 
     On a CPU 16 of 64 pixels a core; elsewhere as many as half of the free memory holds. Never more than 64, which no device fills better.
+    Half as many where each is evaluated twice at once (`guided`).
     """
     host, pixels = model.host, model.image_size**2
     if host.device.type == "cpu":
@@ -127,7 +129,7 @@ def usual_batch(model) -> int:
         fit = (1 << 20) // pixels
     else:
         fit = free // (2 * activation_bytes(model.noise_predictor, range(1), host.dtype))
-    return max(1, min(64, fit))
+    return max(1, min(64, fit) // (1 + guided))
 
 
 def encode(
@@ -309,13 +311,15 @@ def decode_crops(
     *,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    guidance: float | None = None,
 ) -> Iterator[np.ndarray]:
     """The edited crops, one after another: float16 [3, S, S] in [-1, 1], of the rows `indices` (all by default), in their order.
 
-    Where nothing was edited these are the rebuilt crops themselves and nothing is evaluated.
-    Raises DVAError for a clip of another model.
+    `guidance` as of `decode`. Where nothing was edited these are the rebuilt crops themselves and nothing is evaluated.
+    Raises DVAError for a clip of another model, or a guidance that makes no sense.
     """
     check_model(decomposition, model)
+    guided = Guidance.from_config(model.config, guidance)
     indices = range(decomposition.faces) if indices is None else list(indices)
     progress, info = progress or silent, decomposition.info
     if not decomposition.is_edited:
@@ -330,9 +334,10 @@ def decode_crops(
         def tell(i: int, steps: int, x: Tensor) -> None:
             progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
 
-        return solve(solvers.sample, model, x_T, z_face, info, tell).half().cpu().numpy()
+        before = own_face(decomposition, model, rows) if guided.is_on else None
+        return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
 
-    for crops in model.host.run_batched(decode_some, indices, batch_size or usual_batch(model)):
+    for crops in model.host.run_batched(decode_some, indices, batch_size or usual_batch(model, guided.is_on)):
         yield from crops
         done += len(crops)
 
@@ -351,6 +356,7 @@ def decode(
     clock: Stopwatch | None = None,
     watch=None,
     compatible: bool = False,
+    guidance: float | None = None,
 ) -> DecodeReport:
     """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
 
@@ -361,6 +367,7 @@ def decode(
     video       where the source lies now, if not where it was
     compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
+    guidance    how plainly the edit is told (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
     another model, or an output that cannot be written or is the source itself; then no output is left behind.
@@ -369,13 +376,14 @@ def decode(
     if detail not in DETAILS:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
     check_encoding(codec, quality, compatible=compatible)
+    Guidance.from_config(model.config, guidance)
     progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
         clip = Clip.of(source, info)
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
-    edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress))
+    edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance))
     quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
     with (
         clip,
@@ -425,18 +433,39 @@ def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
     return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))
 
 
-def solve(direction, model, x: Tensor, z_face: Tensor, info: ClipInfo, callback) -> Tensor:
-    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32."""
-    result = direction(
-        model, x, model.face_conditions(z_face), info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power
-    )
+def own_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+    """z_face [B, F] of these rows before all edits, a switch included."""
+    if any(operation.get("name") == "switch" and operation.get("motion") for operation in clip.operations):
+        motion = model.encode_motion(to_images(clip.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
+    else:
+        motion = clip.z_motion[rows]
+    return fuse(model, clip.z_id, motion)
+
+
+def solve(
+    direction,
+    model,
+    x: Tensor,
+    z_face: Tensor,
+    info: ClipInfo,
+    callback,
+    guidance: Guidance | None = None,
+    before: Tensor | None = None,
+) -> Tensor:
+    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32.
+
+    With `before`, the faces z_face [B, F] before the edit, guided.
+    """
+    network = model if before is None else Guided(model, guidance)
+    conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
+    result = direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
     if torch.isfinite(result).all():
         return result
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
     logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(x))
     with model.host.widened("noise_predictor", model.noise_predictor):
-        return solve(direction, model, x, z_face, info, callback)
+        return solve(direction, model, x, z_face, info, callback, guidance, before)
 
 
 def _store(path: str | Path | None, scratch: str | Path | None, specs, metadata) -> TensorStore:

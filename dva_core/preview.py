@@ -20,11 +20,13 @@ from torch import Tensor
 from .clip_info import ClipInfo
 from .decomposition import Decomposition, check_model
 from .diffusion import solvers
+from .diffusion.guidance import Guidance
+from .diffusion.schedule import Schedule
 from .edit import AttributeSet, apply_attributes
 from .errors import DVAError
 from .faces.composite import paste
 from .finder import to_images
-from .pipeline import DETAILS, SoftMasks, fuse, shrink, solve, usual_batch
+from .pipeline import DETAILS, SoftMasks, fuse, own_face, shrink, solve, usual_batch
 from .progress import Progress, silent
 from .sheet import as_picture
 
@@ -54,12 +56,13 @@ def stills(
     detail: str = "transfer",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    guidance: float | None = None,
 ) -> Still:
     """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
 
     row     which of the frames with a face (see `nearest_row`)
     steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
-    detail  as of `pipeline.decode`
+    detail, guidance  as of `pipeline.decode`
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
     """
@@ -71,11 +74,13 @@ def stills(
     if detail not in DETAILS:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
     check_model(clip, model)
+    guided = Guidance.from_config(model.config, guidance)
     changed = [i for i, edit in enumerate(edits) if edit.is_edited]
-    few = steps is not None and not any(edit.is_switched for edit in edits) and pays(clip.info, steps, len(changed))
+    few = steps is not None and not any(edit.is_switched for edit in edits)
+    few = few and pays(model.schedule, clip.info, steps, len(changed), guided)
     info = replace(clip.info, steps=steps) if few else clip.info
     model.schedule.timesteps(info.steps)
-    batch = batch_size or usual_batch(model)
+    batch = batch_size or usual_batch(model, guided.is_on)
     plain = fuse(model, clip.z_id, clip.z_motion[[row]])
     tell = counted(progress, (2 if few else 1) * info.steps)
     x_T = again(clip, model, row, plain, info, tell) if few else None
@@ -83,7 +88,8 @@ def stills(
     def decode_some(chosen: Sequence[Tensor | int]) -> np.ndarray:
         z_face = torch.cat([plain if edit is None else faces(edits[edit], model, row) for edit in chosen])
         noise = x_T.expand(len(chosen), -1, -1, -1) if few else stored([edits[edit] for edit in chosen], row, z_face)
-        return solve(solvers.sample, model, noise, z_face, info, tell).half().cpu().numpy()
+        before = torch.cat([plain if edit is None else own_face(edits[edit], model, [row]) for edit in chosen]) if guided.is_on else None
+        return solve(solvers.sample, model, noise, z_face, info, tell, guided, before).half().cpu().numpy()
 
     wanted = [None] * few + changed
     decoded = [crop for crops in model.host.run_batched(decode_some, wanted, batch) for crop in crops]
@@ -97,10 +103,11 @@ def stills(
     return Still(row, original, [pasted(i) for i in range(len(edits))])
 
 
-def pays(info: ClipInfo, steps: int, edits: int) -> bool:
+def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: Guidance) -> bool:
     """Whether to invert a frame anew with `steps` and decode it, rebuilt and edited, takes fewer evaluations than the clip's own steps."""
-    up, down = solvers.evaluations(info.solver, steps)
-    return up + down * (1 + edits) < solvers.evaluations(info.solver, info.steps)[1] * edits
+    up = solvers.evaluations(info.solver, steps)[0]
+    few, own = (guidance.evaluations(schedule.downwards(count, info.power)) for count in (steps, info.steps))
+    return up + few * (1 + edits) < own * edits
 
 
 def again(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, tell: Callable) -> Tensor:

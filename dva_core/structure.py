@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .diffusion.guidance import Guidance
 from .errors import DVAError
 
 FORMAT, VERSION = "dva-bundle", 1
@@ -41,6 +42,10 @@ def check_config(config: Any, path: str | Path) -> None:
     attributes = config.get("attributes", [])
     if not isinstance(attributes, list) or not all(isinstance(a, dict) and isinstance(a.get("name"), str) for a in attributes):
         raise DVAError(f"{path} has an unreadable list of attributes in its configuration; {CURE}.")
+    try:
+        Guidance.from_config(config)
+    except (AttributeError, DVAError, TypeError, ValueError) as error:
+        raise DVAError(f"{path} has a guidance {config['guidance']!r} in its configuration that makes no sense; {CURE}.") from error
 
 
 class SkipInit(TorchFunctionMode):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
+from ..diffusion.guidance import Guidance
 from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
@@ -37,6 +38,7 @@ ENCODING = {
     "detector": "own",
     "scratch": None,
 }
+LOOK = ("guidance",)
 OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
 
 
@@ -114,11 +116,29 @@ def add_output(parser: argparse.ArgumentParser, more: str = "") -> None:
     group = parser.add_argument_group("putting together")
     group.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=f"the video to write, or the folder with --codec png{more}")
     group.add_argument("--detail", choices=DETAILS, help="the original's detail is kept (default), or the decoded crop")
+    add_look(group)
     group.add_argument("--codec", choices=CODECS, help="default h264; h265 is smaller; ffv1 is lossless (.mkv); png writes a folder")
     group.add_argument("--quality", type=int, metavar="Q", help="of h264 and h265: 0 (lossless) to 51, lower is better (default 18)")
     group.add_argument("--compatible", action="store_true", help="h264 that every player shows: 8 bit, 4:2:0, even size")
     group.add_argument("--sheet", metavar="FILE.png", help="write a contact sheet too: original, rebuilt, edited, result over time")
     group.add_argument("--video", metavar="FILE", help="for a CLIP.safetensors: where its source video lies now")
+
+
+def add_look(group) -> None:
+    """How an edit is decoded and shown, for whatever shows one; `look` reads it back."""
+    group.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="how plainly the edit is told: 1 as in the paper, usually 2 to 3 (default: the model's own)",
+    )
+
+
+def look(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_look` adds, for `decode` and `stills`; DVAError for a weight that makes no sense."""
+    if args.guidance is not None:
+        Guidance(args.guidance)
+    return {name: getattr(args, name) for name in LOOK}
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +249,7 @@ def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bar
 def output_settings(args: argparse.Namespace) -> dict[str, Any]:
     """How to write the video, for `decode`."""
     given = {"detail": args.detail, "codec": args.codec, "quality": args.quality, "compatible": args.compatible or None}
-    return OUTPUT | {name: value for name, value in given.items() if value is not None}
+    return OUTPUT | look(args) | {name: value for name, value in given.items() if value is not None}
 
 
 def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
@@ -322,7 +342,7 @@ def check_target_options(args: argparse.Namespace, clip: Decomposition | None) -
     read = read_by(args, clip)
     settings = output_settings(args)
     if keeps_clip(args):
-        if given := [f"--{name}" for name in ("detail", "codec", "quality", "compatible") if getattr(args, name)]:
+        if given := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
             raise DVAError(f"{args.output} keeps the edited clip undecoded, so {', '.join(given)} have no say; give them to `decode`.")
         check_writable(args.output)
         check_spares(args.output, "output", read[1:])  # the clip itself may be replaced: nothing of it is lost

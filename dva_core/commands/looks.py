@@ -13,7 +13,17 @@ from ..errors import DVAError
 from ..pipeline import DETAILS, encode
 from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
 from ..sheet import attribute_sheet, parse_numbers, save_picture
-from .clips import add_common, add_encoding, encoding_settings, is_decomposition, open_model, read_by, refuse_encoding_settings
+from .clips import (
+    add_common,
+    add_encoding,
+    add_look,
+    encoding_settings,
+    is_decomposition,
+    look,
+    open_model,
+    read_by,
+    refuse_encoding_settings,
+)
 from .paths import check_input, check_picture, check_spares
 from .terminal import Bars, answer, describe, say
 
@@ -40,6 +50,7 @@ def add_still(parser: argparse.ArgumentParser, help_steps: str, steps: int | Non
     parser.add_argument("--frame", type=int, default=0, metavar="N", help="which frame, counted over the frames read (default 0)")
     parser.add_argument("--look-steps", type=int, default=steps, metavar="N", help=help_steps)
     parser.add_argument("--detail", choices=DETAILS, default="transfer", help="as of `edit` (default transfer)")
+    add_look(parser)
     add_encoding(parser)
     add_common(parser)
 
@@ -50,7 +61,7 @@ def run_sheet(args: argparse.Namespace) -> None:
     with Bars() as bars:
         if clip is None:
             clip = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
-        settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars}
+        settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars, **look(args)}
         row = nearest_row(clip, args.frame)
         shown = attribute_stills(clip, model, args.attribute, scales, row, **settings)
     save_picture(args.output, attribute_sheet(shown, scales, args.tile, title(clip, row)))
@@ -63,7 +74,7 @@ def run_preview(args: argparse.Namespace) -> None:
     clip, model = open_clip(args)
     row = nearest_row(clip, args.frame)
     with Bars() as bars:
-        shown = stills([clip], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars)
+        shown = stills([clip], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars, **look(args))
     save_picture(args.output, np.concatenate([shown.original, shown.edited[0]], axis=1))
     answer({"output": args.output, "frame": int(clip.frame_index[row])}, args.json, f"Wrote {args.output}.")
 

@@ -1,0 +1,84 @@
+"""Edit guidance: while decoding, the edit is told more plainly than the network does by itself.
+
+Classifier-free guidance (Ho and Salimans 2022, eq. 6) with the face before the edit, z_o, in the place of the empty condition:
+
+    eps = eps(x_t, z_e) + (w - 1) (eps(x_t, z_e) - eps(x_t, z_o)),
+
+w = 1 is the edit z_e as Kim et al. (2023) decode it. Both evaluations are one batch, and are made in an interval of timesteps only
+(Kynkaanniemi et al. 2024); outside it there is one, as without guidance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dva_core.diffusion.ddim import NoiseModel
+from dva_core.diffusion.schedule import Schedule, Step
+from dva_core.errors import DVAError
+
+LARGEST_WEIGHT = 10.0
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The weight w, 1 (none) to LARGEST_WEIGHT, at timesteps `low` to `high` inclusive. DVAError for what makes no sense."""
+
+    weight: float = 1.0
+    low: int = 0
+    high: int = 999
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and 1 <= self.weight <= LARGEST_WEIGHT):
+            raise DVAError(f"The guidance {self.weight:g} makes no sense; choose 1 (none) to {LARGEST_WEIGHT:g}, usually 2 to 3.")
+        if not 0 <= self.low <= self.high:
+            raise DVAError(f"Guidance from timestep {self.low} to {self.high} makes no sense; give the lower one first.")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], weight: float | None = None) -> Guidance:
+        """What a bundle's configuration says under `guidance`, {"weight": w, "interval": [low, high]}; `weight` in the place of its own.
+
+        A bundle that says nothing has none, which is the paper's way.
+        """
+        record = config.get("guidance") or {}
+        low, high = record.get("interval") or (cls.low, cls.high)
+        return cls(float(record.get("weight", cls.weight) if weight is None else weight), int(low), int(high))
+
+    @property
+    def is_on(self) -> bool:
+        return self.weight != 1
+
+    def acts_at(self, t: int) -> bool:
+        return self.is_on and self.low <= t <= self.high
+
+    def evaluations(self, path: Iterable[Step]) -> int:
+        """How often the network is evaluated for one image along `path`, a step being one evaluation without guidance."""
+        return sum(1 + self.acts_at(step.t) for step in path)
+
+
+class Guided:
+    """A noise model whose `predict_noise` is guided; to the solvers it is as any other, and they clamp what comes out.
+
+    In the place of z_face [B, F] (or its `face_conditions`) it takes 2 B rows: those of the edit, then those of the face before it.
+    """
+
+    def __init__(self, model: NoiseModel, guidance: Guidance) -> None:
+        self.model, self.guidance = model, guidance
+        self.schedule: Schedule = model.schedule
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """x_t [B, 3, H, W], t [B] one timestep for all -> eps [B, 3, H, W]."""
+        if not self.guidance.acts_at(int(t[0])):
+            return self.model.predict_noise(x_t, t, first_rows(z_face, len(x_t)))
+        both = self.model.predict_noise(torch.cat([x_t, x_t]), t[:1].expand(2 * len(x_t)), z_face)
+        edited, original = both.chunk(2)
+        return edited + (self.guidance.weight - 1) * (edited - original)
+
+
+def first_rows(value: Tensor | tuple[Tensor, ...], count: int) -> Tensor | tuple[Tensor, ...]:
+    return tuple(first_rows(part, count) for part in value) if isinstance(value, tuple) else value[:count]
