@@ -28,9 +28,11 @@ from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
 from .diffusion.guidance import Guidance, Guided
 from .diffusion.schedule import Schedule
+from .edit.meant import check_tone, keeps_tone, moved
 from .errors import DVAError
 from .faces.align import crop_face
 from .faces.composite import SOFTEN_FRAMES, paste, soften
+from .faces.tone import without_tone
 from .faces.track import FaceTrack, track_faces
 from .finder import DETECTORS, FaceFinder, resolve_select, to_images
 from .progress import Progress, Stopwatch, silent
@@ -328,7 +330,7 @@ def decode_crops(
     done = 0
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
-        z_face = fuse(model, decomposition.current_identity(rows), decomposition.current_z_motion(rows))
+        z_face = edited_face(decomposition, model, rows)
         x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
 
         def tell(i: int, steps: int, x: Tensor) -> None:
@@ -357,6 +359,7 @@ def decode(
     watch=None,
     compatible: bool = False,
     guidance: float | None = None,
+    tone: str | None = None,
 ) -> DecodeReport:
     """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
 
@@ -369,6 +372,9 @@ def decode(
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
     guidance    how plainly the edit is told (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
+    tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
+                None: as the edit means it (see edit.meant)
+
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
     another model, or an output that cannot be written or is the source itself; then no output is left behind.
     """
@@ -377,13 +383,21 @@ def decode(
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
     check_encoding(codec, quality, compatible=compatible)
     Guidance.from_config(model.config, guidance)
+    check_tone(tone)
     progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
         clip = Clip.of(source, info)
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
-    edited = clock.each("decode", decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance))
+    edited = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
+    if decomposition.is_edited and keeps_tone(decomposition, model, tone):
+        every = range(decomposition.faces)
+        before, after = (face(decomposition, model, every).float().cpu().numpy() for face in (own_face, edited_face))
+        edited = without_tone(
+            edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, moved(decomposition, before, after)
+        )
+    edited = clock.each("decode", edited)
     quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
     with (
         clip,
@@ -431,6 +445,11 @@ def shrink(images: Tensor, size: int) -> Tensor:
 def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
     """z_face [B, F] of one identity [D], or one a frame [B, D], and the motion of B frames [B, D_motion]."""
     return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))
+
+
+def edited_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+    """z_face [B, F] of these rows with all edits."""
+    return fuse(model, clip.current_identity(rows), clip.current_z_motion(rows))
 
 
 def own_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:

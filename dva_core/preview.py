@@ -23,10 +23,12 @@ from .diffusion import solvers
 from .diffusion.guidance import Guidance
 from .diffusion.schedule import Schedule
 from .edit import AttributeSet, apply_attributes
+from .edit.meant import check_tone, keeps_tone
 from .errors import DVAError
 from .faces.composite import paste
+from .faces.tone import tone_of
 from .finder import to_images
-from .pipeline import DETAILS, SoftMasks, fuse, own_face, shrink, solve, usual_batch
+from .pipeline import DETAILS, SoftMasks, edited_face, fuse, own_face, shrink, solve, usual_batch
 from .progress import Progress, silent
 from .sheet import as_picture
 
@@ -57,12 +59,13 @@ def stills(
     batch_size: int | None = None,
     progress: Progress | None = None,
     guidance: float | None = None,
+    tone: str | None = None,
 ) -> Still:
     """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
 
     row     which of the frames with a face (see `nearest_row`)
     steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
-    detail, guidance  as of `pipeline.decode`
+    detail, guidance, tone   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
     """
@@ -73,6 +76,7 @@ def stills(
         raise DVAError(f"There is no frame {row} among the {clip.faces} that have a face; choose 0 to {clip.faces - 1}.")
     if detail not in DETAILS:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    check_tone(tone)
     check_model(clip, model)
     guided = Guidance.from_config(model.config, guidance)
     changed = [i for i, edit in enumerate(edits) if edit.is_edited]
@@ -86,7 +90,7 @@ def stills(
     x_T = again(clip, model, row, plain, info, tell) if few else None
 
     def decode_some(chosen: Sequence[Tensor | int]) -> np.ndarray:
-        z_face = torch.cat([plain if edit is None else faces(edits[edit], model, row) for edit in chosen])
+        z_face = torch.cat([plain if edit is None else edited_face(edits[edit], model, [row]) for edit in chosen])
         noise = x_T.expand(len(chosen), -1, -1, -1) if few else stored([edits[edit] for edit in chosen], row, z_face)
         before = torch.cat([plain if edit is None else own_face(edits[edit], model, [row]) for edit in chosen]) if guided.is_on else None
         return solve(solvers.sample, model, noise, z_face, info, tell, guided, before).half().cpu().numpy()
@@ -98,7 +102,12 @@ def stills(
     original, mask = clip.crops[row], SoftMasks(clip)[row]
 
     def pasted(i: int) -> np.ndarray:
-        return paste(original, whole(original), made[i].astype(np.float32), rebuilt, mask, detail)[0] if i in made else original
+        if i not in made:
+            return original
+        edited = made[i].astype(np.float32)
+        if keeps_tone(edits[i], model, tone):
+            edited = edited - tone_of(edited, rebuilt, clip.masks[row])[:, None, None]
+        return paste(original, whole(original), edited, rebuilt, mask, detail)[0]
 
     return Still(row, original, [pasted(i) for i in range(len(edits))])
 
@@ -114,11 +123,6 @@ def again(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, 
     """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
     x_0 = shrink(to_images(clip.crops[row][None]), model.image_size).to(z_face.device)
     return solve(solvers.invert, model, x_0, z_face, info, tell).half().float()
-
-
-def faces(edit: Decomposition, model, row: int) -> Tensor:
-    """z_face [1, F] of one row of an edited clip."""
-    return fuse(model, edit.current_identity([row]), edit.current_z_motion([row]))
 
 
 def stored(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:

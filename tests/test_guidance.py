@@ -162,7 +162,7 @@ def test_a_weight_that_makes_no_sense_is_refused(folder, clip, models, weight):
     "record", [3.0, {"weight": "much"}, {"weight": 20}, {"weight": 2, "interval": [5]}, {"weight": 2, "interval": [9, 1]}]
 )
 def test_a_bundle_whose_guidance_makes_no_sense_is_refused(folder, record):
-    with pytest.raises(DVAError, match="guidance .* makes no sense"):
+    with pytest.raises(DVAError, match=r"guidance .* makes no sense"):
         read_bundle(write_tiny(folder / "bad.safetensors", config=tiny_config(guidance=record)))
 
 

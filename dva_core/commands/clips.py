@@ -14,6 +14,7 @@ from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
+from ..faces.tone import TONES
 from ..finder import DETECTORS, parse_face
 from ..loader import AUTO, STARTER, load_model
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
@@ -38,7 +39,7 @@ ENCODING = {
     "detector": "own",
     "scratch": None,
 }
-LOOK = ("guidance",)
+LOOK = ("guidance", "tone")
 OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
 
 
@@ -131,6 +132,9 @@ def add_look(group) -> None:
         type=float,
         metavar="W",
         help="how plainly the edit is told: 1 as in the paper, usually 2 to 3 (default: the model's own)",
+    )
+    group.add_argument(
+        "--tone", choices=TONES, help="of the whole face: keep it, or let the edit change it too (default: as the edit means it)"
     )
 
 

@@ -1,0 +1,61 @@
+"""What a clip's edits mean for how they are shown: whether they change the tone of the whole face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..decomposition import Decomposition
+from ..errors import DVAError
+from ..faces.tone import TONES
+from .attributes import AttributeSet
+from .curves import parse_scale, strengths
+
+
+def keeps_tone(clip: Decomposition, model, tone: str | None = None) -> bool:
+    """Whether the tone that the edits give the whole face is taken away: as `tone` says, "keep" or "change"; None: by the edits.
+
+    Then it is kept, unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has brought another
+    identity or background. A bundle without such a list changes it, as in the paper. DVAError for another `tone`.
+    """
+    check_tone(tone)
+    if tone is not None:
+        return tone == "keep"
+    listed = model.config.get("tone_attributes")
+    if listed is None or any(op.get("name") == "switch" and (op.get("identity") or is_background(op)) for op in clip.operations):
+        return False
+    return not set(listed) & set(attributes_of(clip, model))
+
+
+def check_tone(tone: str | None) -> None:
+    if tone is not None and tone not in TONES:
+        raise DVAError(f"There is no tone {tone!r}; choose {' or '.join(TONES)}, or leave it to the edit.")
+
+
+def is_background(operation: dict) -> bool:
+    """Whether a switch has put other noise maps in the place of the clip's own."""
+    return bool(operation.get("background")) or operation.get("noise_seed") is not None
+
+
+def attributes_of(clip: Decomposition, model) -> Iterator[str]:
+    """Names of the model's attributes that the edits move, by themselves or as directions."""
+    known = set(AttributeSet.from_model(model).names)
+    for operation in clip.operations:
+        for name, scale in scales_of(operation).items():
+            if name in known and any(strengths(parse_scale(scale))):
+                yield name
+
+
+def scales_of(operation: dict) -> dict:
+    """Attribute -> scale of an operation; None where a direction is no attribute of a model."""
+    if operation.get("name") == "direction":
+        return {operation["direction"]["made"].get("attribute"): operation["scale"]}
+    return operation.get("scales", {})
+
+
+def moved(clip: Decomposition, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """[F], how far the edits move each frame's z_face [F, D]; 1 in all where other noise maps than its own are decoded."""
+    if any(op.get("name") == "switch" and is_background(op) for op in clip.operations):
+        return np.ones(len(before))
+    return np.linalg.norm(np.asarray(after, np.float64) - before, axis=1)
