@@ -7,7 +7,6 @@ opens, the eyes blink; the background stays. A hummed tune, louder where the mou
 
 from __future__ import annotations
 
-import tempfile
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from .errors import MissingDependencyError
+from .files import temporary_folder
 from .video import Frame, VideoInfo, VideoWriter
 
 FRAMES, RATE, SOUND_RATE = 40, 25, 44100
@@ -109,8 +109,8 @@ def write_sound(path: Path, seconds: float) -> None:
 def make_clip(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
     """Writes the living portrait with its sound as a video file."""
     info = VideoInfo.for_images(512, 512, rate, count)
-    with tempfile.TemporaryDirectory() as folder:
-        sound = Path(folder) / "sound.wav"
+    with temporary_folder() as folder:
+        sound = folder / "sound.wav"
         write_sound(sound, count / rate)
         with VideoWriter(path, info, quality=16, audio_from=sound) as writer:
             for index, rgb in enumerate(frames(count, rate)):

@@ -7,5 +7,9 @@ class DVAError(ValueError):
     """Bad input or a missing piece; the message is one sentence that names the thing and the cure."""
 
 
-class MissingDependencyError(DVAError):
+class MissingDependencyError(DVAError, ImportError):
     """An optional package is not installed; the message says which and how to get it."""
+
+
+class MissingFileError(DVAError, FileNotFoundError):
+    """A file or a folder that was named is not there; the message says which."""

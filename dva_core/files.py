@@ -1,36 +1,166 @@
-"""Writing a file all or nothing."""
+"""Where outputs go, and writing them all or nothing: what is half-finished lies in a folder of its own beside its place.
+
+The folder, `.dva-<place>-<random>.partial`, has a short name however long that of the output is. A lock in it is held as long as
+its maker lives: where that was killed, the next writer in the same folder finds the lock free and removes what was left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import secrets
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 
-def followed(path: str | Path) -> Path:
-    """The place a link leads to, so that a file that takes its place leaves the link; any other path as it is."""
-    path = Path(path)
+from .errors import DVAError
+from .paths import exists, followed, named
+
+PREFIX, SUFFIX = ".dva-", ".partial"
+LOCK = "lock"
+TRIES = 20
+
+
+class Partial:
+    """What will take the `place` of a file or a folder: write it to `path`, then `put` and `close`.
+
+    alone: DVAError where another one is being made for the same place. A link at `place` is followed. Raises OSError where the folder
+    may not be written to.
+    """
+
+    def __init__(self, place: str | Path, alone: bool = False) -> None:
+        self.place = followed(place).absolute()
+        parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
+        clear(parent)
+        self.folder, lock = _locked(parent, key)
+        self.path = self.folder / f"_{self.place.suffix}"
+        self._close = weakref.finalize(self, _remove, self.folder, lock)
+        if alone and any(map(_held, (entry for entry in parent.glob(f"{PREFIX}{key}-*{SUFFIX}") if entry != self.folder))):
+            self.close()
+            raise DVAError(f"{place} is being written by another run just now; wait for that, or choose another name.")
+
+    def put(self) -> None:
+        """Gives what was written to `path` its place; what was there before goes. OSErrors go through."""
+        if not self.path.is_dir() or not self.place.exists():
+            self.path.replace(self.place)
+            return
+        old = self.place.rename(self.folder / "old")
+        try:
+            self.path.rename(self.place)
+        except BaseException:
+            old.rename(self.place)
+            raise
+
+    def close(self) -> None:
+        """Removes what has not been put."""
+        self._close()
+
+
+def check_place(path: str | os.PathLike, what: str = "output", folder: bool = False) -> Path:
+    """Where the file (or the `folder`) `path` will be written: itself, or what a link leads to.
+
+    DVAError where it has no name, its folder is missing or may not be written to, something else is there, or another run is
+    writing it. Call it before the work starts.
+    """
+    place = followed(named(path, what))
+    parent = place.absolute().parent
+    if not exists(parent) or not parent.is_dir():
+        raise DVAError(f"The folder {parent} for the {what} does not exist; make it first or choose another.")
+    if exists(place):
+        if place.is_dir() and not folder:
+            raise DVAError(f"The {what} {path} is a folder; name a file in it.")
+        if not place.is_dir() and folder:
+            raise DVAError(f"The {what} {path} is a file; name a folder.")
+        if not (place.is_dir() or place.is_file()):
+            raise DVAError(f"The {what} {path} is no file but a pipe, a device or the like; choose another name.")
+        if os.path.ismount(place):
+            raise DVAError(f"The {what} {path} is a whole disk; name a folder on it.")
+        if not os.access(place, os.W_OK):
+            raise DVAError(f"The {what} {path} may not be written there; choose another folder or change its permissions.")
     try:
-        return path.resolve() if path.is_symlink() else path
-    except OSError:  # not to be looked at: whoever writes there will say why
-        return path
+        Partial(place, alone=True).close()
+    except OSError as error:
+        cure = "choose another folder or change its permissions"
+        raise DVAError(f"The {what} {path} may not be written there ({error.strerror}); {cure}.") from error
+    return place
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which takes its name when the block succeeds and is removed when it does not.
+def replaced(path: str | Path) -> Iterator[Path]:
+    """A place to write to, which takes the name `path` when the block succeeds and is removed when it does not.
 
     With the permissions that a new file usually gets: safetensors makes files that nobody else may read. OSErrors go through.
     """
-    path = followed(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = Partial(path)
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        yield partial
-        partial.chmod(mode)
-        partial.replace(path)
+        partial.path.touch()
+        mode = partial.path.stat().st_mode
+        yield partial.path
+        partial.path.chmod(mode)
+        partial.put()
     finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        partial.close()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """A text file, UTF-8, replaced whole."""
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder among the system's temporary ones, removed after the block, or, where the program was killed, by the next one made."""
+    partial = Partial(Path(tempfile.gettempdir()) / "scratch")
+    try:
+        yield partial.folder
+    finally:
+        partial.close()
+
+
+def clear(folder: Path) -> None:
+    """Removes what killed programs have left in `folder`."""
+    with contextlib.suppress(OSError):
+        for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
+            lock = _lock(left)
+            if lock is not None:
+                _remove(left, lock)
+
+
+def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
+    """A new folder and the lock in it. Somebody may clear it in the moment between: then another one is made."""
+    for _ in range(TRIES):
+        folder = parent / f"{PREFIX}{key}-{secrets.token_hex(4)}{SUFFIX}"
+        folder.mkdir()
+        lock = _lock(folder)
+        if lock is not None and (folder / LOCK).exists():
+            return folder, lock
+    raise OSError(None, "its folder cannot hold a lock")
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """The lock of `folder`, or None where somebody else holds it."""
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, NotImplementedError):  # filelock's Timeout is one
+        return None
+    return lock
+
+
+def _held(folder: Path) -> bool:
+    """Whether somebody is at work in it; what nobody holds any more is removed."""
+    lock = _lock(folder)
+    if lock is not None:
+        _remove(folder, lock)
+    return lock is None
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    lock.release()  # first: Windows removes no file that is open
+    shutil.rmtree(folder, ignore_errors=True)

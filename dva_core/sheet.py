@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 
 from .errors import DVAError
-from .files import followed
+from .files import replaced
 
 MARGIN, LABEL, GAP = 8, 22, 4  # pixels
 PAPER, INK = 250, 30
@@ -70,18 +69,13 @@ def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
     from PIL import Image
 
-    path = followed(path)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
-        Image.fromarray(picture).save(partial)
-        partial.replace(path)
+        with replaced(path) as partial:
+            Image.fromarray(picture).save(partial)
     except (OSError, ValueError) as error:
         raise DVAError(
             f"The picture {path} cannot be written ({error}); give a writable place and a name ending in .png or .jpg."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def as_picture(crop: np.ndarray) -> np.ndarray:

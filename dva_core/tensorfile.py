@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DVAError
-from .files import followed
+from .files import Partial, check_place
+from .paths import check_input
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
@@ -133,11 +134,11 @@ class TensorMemory(TensorStore):
 class TensorFile(TensorStore):
     """A .safetensors file, either being written (`create` .. `commit`) or read (`open`).
 
-    While being written it is called `<name>.partial`; `commit` puts it in its place, `close` without `commit`
-    removes it. A committed file can be read through the same object.
+    While being written it lies beside its place under another name (see files.Partial); `commit` puts it there, `close` without
+    `commit` removes it. A committed file can be read through the same object.
     """
 
-    def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Path | None):
+    def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Partial | None):
         self.path, self.specs, self.metadata = path, specs, metadata
         self._file, self._data_start, self._partial = file, data_start, partial
         self._offsets, self._cure = _offsets(specs), OTHER_FOLDER
@@ -147,19 +148,21 @@ class TensorFile(TensorStore):
     def create(cls, path: str | Path, specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> TensorFile:
         """Starts a file of arrays that are all zero until written.
 
-        Raises DVAError when the folder is missing or cannot be written, or the disk has too little room.
+        Raises DVAError when the folder is missing or cannot be written, another run is writing the same file, or the disk has too
+        little room.
         """
-        path = followed(path)
+        path = check_place(path)
         specs = {name: specs[name] for name in sorted(specs, key=lambda n: -specs[n].dtype.itemsize)}  # keeps every array aligned
         header = _header(specs, dict(metadata), spare=SPARE)
         total = len(header) + sum(spec.bytes for spec in specs.values())
-        partial = path.with_name(path.name + ".partial")
-        if not path.parent.is_dir():
-            raise DVAError(f"The folder {path.parent} does not exist; make it first or choose another output.")
         _need_room(path.parent, total, OTHER_FOLDER)
+        partial = None
         try:
-            file = open(partial, "w+b", buffering=0)
+            partial = Partial(path, alone=True)
+            file = open(partial.path, "w+b", buffering=0)
         except OSError as error:
+            if partial:
+                partial.close()
             raise DVAError(f"Cannot write {path}: {error.strerror}; choose a folder you may write to.") from error
         made = cls(path, file, specs, dict(metadata), len(header), partial)
         try:
@@ -193,11 +196,9 @@ class TensorFile(TensorStore):
     @classmethod
     def open(cls, path: str | Path) -> TensorFile:
         """Opens a finished file for reading; DVAError when it is missing, truncated or not a safetensors file."""
-        path = Path(path)
+        path = check_input(path)
         try:
             file = open(path, "rb", buffering=0)
-        except FileNotFoundError:
-            raise DVAError(f"There is no file {path}; check the path.") from None
         except OSError as error:
             raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
         try:
@@ -238,17 +239,18 @@ class TensorFile(TensorStore):
             self._write_at(0, header)
             os.fsync(self._file.fileno())
             self._file.close()  # Windows renames closed files only
-            self._partial.replace(self.path)
+            self._partial.put()
         except OSError as error:
             self.close()
             raise self._disk_error(error) from error
+        self._partial.close()
         self._partial = None
         self._file = open(self.path, "rb", buffering=0)
 
     def close(self) -> None:
         self._file.close()
         if self._partial is not None:
-            self._partial.unlink(missing_ok=True)
+            self._partial.close()
             self._partial = None
 
     def _write_at(self, offset: int, data) -> None:

@@ -218,11 +218,15 @@ def test_a_bad_output_is_one_sentence(call, video, tmp_path, monkeypatch):
     refused(call(*edit, "out.mp4", "--sheet", "nowhere/s.png"), "nowhere")
     refused(call("encode", video, "-o", "nowhere/out.safetensors"), "nowhere")
     refused(call("encode", video, "-o", "clip.mp4"), "clip.safetensors")
-    refused(call(*edit, video), "input itself") if video.suffix == ".mp4" else None
+    refused(call(*edit, video), "would overwrite") if video.suffix == ".mp4" else None
     refused(call(*edit, "out.txt"), "out.txt")
     monkeypatch.setattr(clips, "encode", lambda *_, **__: pytest.fail("work has begun"))
     with monkeypatch.context() as patch:  # chmod does not bind root, so the answer of the system is put in
-        patch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+
+        def refuse(*_, **__):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        patch.setattr("dva_core.files.Path.mkdir", refuse)
         refused(call("encode", video, "-o", "out.safetensors"), "may not be written")
     if os.geteuid():
         locked = tmp_path / "locked"

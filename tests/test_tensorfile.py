@@ -75,7 +75,8 @@ def test_only_a_partial_is_there_until_commit_and_nothing_after_a_failure(tmp_pa
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"what was there before")
     store = TensorFile.create(path, SPECS, {})
-    assert [p.name for p in tmp_path.iterdir() if p != path] == ["a.safetensors.partial"]
+    (beside,) = (p.name for p in tmp_path.iterdir() if p != path)
+    assert beside.startswith(".dva-") and beside.endswith(".partial")
     store.close()
     assert path.read_bytes() == b"what was there before" and len(list(tmp_path.iterdir())) == 1
 
@@ -176,3 +177,23 @@ def test_a_link_stays_a_link(tmp_path):
         TensorMemory(SPECS, {}).save(link)
         assert link.is_symlink() and TensorFile.open(tmp_path / "disk" / "there.safetensors").specs
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "disk"]
+
+
+def test_a_second_writer_of_one_file_is_refused_and_the_first_one_s_numbers_stay(tmp_path):
+    path = tmp_path / "a.safetensors"
+    first = TensorFile.create(path, {"z": Spec.of("f4", 3)}, {"whose": "first"})
+    first.write("z", 0, np.ones(3))
+    with pytest.raises(DVAError, match="being written by another run"):
+        TensorFile.create(path, {"z": Spec.of("f4", 3)}, {"whose": "second"})
+    first.commit()
+    second = TensorFile.create(path, {"z": Spec.of("f4", 3)}, {"whose": "second"})
+    second.write("z", 0, np.zeros(3))
+    assert (first.read("z") == 1).all() and load_file(path)["z"].tolist() == [1, 1, 1]
+    second.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_store_that_is_dropped_leaves_no_file(tmp_path):
+    store = TensorFile.create(tmp_path / "a.safetensors", SPECS, {})
+    del store
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -320,7 +321,7 @@ def test_folder_or_input_as_output(tmp_path):
     with pytest.raises(DVAError, match="is a folder"):
         check_output(tmp_path / "d.mp4")
     source = make_clip(tmp_path / "a.mp4", 2)
-    with pytest.raises(DVAError, match="is the input itself"):
+    with pytest.raises(DVAError, match="would overwrite"):
         check_output(source, source=source)
     with pytest.raises(DVAError, match="quality"):
         VideoWriter(tmp_path / "b.mp4", open_video(source).info, quality=70)
@@ -334,10 +335,10 @@ def test_read_only_folder(tmp_path, monkeypatch):
         def refuse(*_, **__):
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr("dva_core.video.output.tempfile.TemporaryFile", refuse)
+        monkeypatch.setattr("dva_core.files.Path.mkdir", refuse)
     else:
         tmp_path.chmod(0o500)
-    with pytest.raises(DVAError, match="may not be written to") as error:
+    with pytest.raises(DVAError, match="may not be written there") as error:
         check_output(tmp_path / "a.mp4")
     assert one_sentence(error)
 
@@ -395,3 +396,41 @@ def test_a_rate_no_encoder_can_count_is_said_in_a_sentence(tmp_path):
     with pytest.raises(DVAError, match="choose another rate") as error, VideoWriter(tmp_path / "a.mp4", info) as writer:
         writer.write(Frame.from_rgb(picture(0, 16, 12), 0, time_base=info.time_base))
     assert one_sentence(error) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.mp4", "h264"), ("out", "png")])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, name, codec, there):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / f"target{Path(name).suffix}", tmp_path / name
+    if there:
+        target.mkdir() if codec == "png" else target.write_bytes(b"old")
+    link.symlink_to(target)
+    source = make_clip(tmp_path / "a.mp4", 3)
+    for _ in range(2):  # the second time over what the first wrote
+        with open_video(source) as reader, VideoWriter(link, reader.info, codec) as writer:
+            for frame in reader:
+                writer.write(frame)
+        assert link.is_symlink() and open_video(target).count_frames() == 3
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == [target.name]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.mp4", "disk", name])
+
+
+def test_a_video_of_the_longest_name_is_written(tmp_path):
+    source, out = make_clip(tmp_path / "a.mp4", 3), tmp_path / ("é" * 122 + ".mp4")
+    with open_video(source) as reader, VideoWriter(out, reader.info) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert open_video(out).count_frames() == 3
+    with pytest.raises(DVAError, match="too long"):
+        check_output(tmp_path / ("é" * 128 + ".mp4"))
+    with pytest.raises(DVAError, match="is empty"):
+        check_output("")
+
+
+def test_sound_is_not_taken_from_the_file_that_is_written(tmp_path):
+    source = make_clip(tmp_path / "a.mp4", 3)
+    before = source.read_bytes()
+    with pytest.raises(DVAError, match="would overwrite"):
+        VideoWriter(source, open_video(source).info, audio_from=source)
+    assert source.read_bytes() == before

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import asdict
 
 from ..bundle import PRECISIONS, BundleInfo, find_models, model_folders
-from .paths import check_input, check_spares, check_writable
+from ..files import check_place
+from ..paths import check_input, check_spares
 from .terminal import answer, show
 
 
@@ -37,7 +38,7 @@ def run_convert(args: argparse.Namespace) -> None:
     files = [args.checkpoint, args.classifier, args.statistics, args.identity, args.landmarks, args.parser]
     for file in filter(None, files):
         check_input(file)
-    check_writable(args.output)
+    check_place(args.output)
     check_spares(args.output, "output", files)
     checkpoint, classifier, statistics, identity, landmarks, parser = files
     info = convert(

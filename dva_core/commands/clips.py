@@ -15,13 +15,15 @@ from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
 from ..faces.tone import TONES
+from ..files import check_place
 from ..finder import DETECTORS, parse_face
 from ..loader import AUTO, STARTER, load_model
+from ..paths import check_input, check_spares
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output
 from ..video.output import CODECS, WITH_QUALITY
-from .paths import check_input, check_picture, check_spares, check_tensors, check_writable
+from .paths import check_picture, check_tensors
 from .sheets import SheetMaker
 from .terminal import Bars, answer, describe, faces, say, split
 
@@ -348,7 +350,7 @@ def check_target_options(args: argparse.Namespace, clip: Decomposition | None) -
     if keeps_clip(args):
         if given := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
             raise DVAError(f"{args.output} keeps the edited clip undecoded, so {', '.join(given)} have no say; give them to `decode`.")
-        check_writable(args.output)
+        check_place(args.output)
         check_spares(args.output, "output", read[1:])  # the clip itself may be replaced: nothing of it is lost
         if args.sheet:
             raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")

@@ -8,11 +8,11 @@ from pathlib import Path
 from ..diffusion.solvers import STEPS
 from ..edit import AttributeSet, apply_attributes
 from ..errors import DVAError
+from ..files import check_place
 from ..pipeline import decode, encode
 from ..progress import Stopwatch
 from ..sheet import contact_sheet, save_picture
 from .clips import add_common, open_model
-from .paths import check_writable
 from .sheets import SheetMaker
 from .terminal import Bars, answer, describe, say
 
@@ -32,7 +32,7 @@ def run_demo(args: argparse.Namespace) -> None:
     from ..demo import FRAMES, make_clip
 
     folder = Path(args.output)
-    check_writable(folder / "sheet.png") if folder.is_dir() else check_writable(folder)
+    check_place(folder / "sheet.png") if folder.is_dir() else check_place(folder)
     model = open_model(args)
     known = AttributeSet.from_model(model).names
     edits = [edit for edit in EDITS if set(edit) <= set(known)][:SHOWN] or [{name: 0.8} for name in known[:1]]

@@ -12,9 +12,10 @@ from ..edit.attributes import AttributeSet
 from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity_std, orthogonal_to, scaled
 from ..edit.scores import measure, table
+from ..paths import check_input, check_spares
 from ..pipeline import encode
 from .clips import add_common, is_decomposition, open_model
-from .paths import check_input, check_spares, check_tensors
+from .paths import check_tensors
 from .terminal import Bars, answer, describe, say, show
 
 

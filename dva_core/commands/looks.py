@@ -10,6 +10,7 @@ import numpy as np
 from ..decomposition import Decomposition, check_model
 from ..edit import AttributeSet
 from ..errors import DVAError
+from ..paths import check_input, check_spares
 from ..pipeline import DETAILS, encode
 from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
 from ..sheet import attribute_sheet, parse_numbers, save_picture
@@ -24,7 +25,7 @@ from .clips import (
     read_by,
     refuse_encoding_settings,
 )
-from .paths import check_input, check_picture, check_spares
+from .paths import check_picture
 from .terminal import Bars, answer, describe, say
 
 SCALES = "-0.8,-0.4,0,0.4,0.8"

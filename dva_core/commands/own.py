@@ -9,8 +9,9 @@ from ..edit.directions import SPACES
 from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder
 from ..errors import DVAError
+from ..paths import check_input, check_spares
 from .clips import add_common, open_model
-from .paths import check_input, check_spares, check_tensors
+from .paths import check_tensors
 from .terminal import Bars, answer, describe, say
 
 

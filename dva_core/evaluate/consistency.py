@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +16,7 @@ from ..diffusion.solvers import SOLVER, STEPS
 from ..edit import apply_attributes
 from ..errors import DVAError
 from ..faces.align import crop_face
+from ..files import temporary_folder
 from ..pipeline import Clip, decode, encode
 from ..video import open_video
 from . import metrics, paper
@@ -180,8 +180,8 @@ def evaluate_consistency(
     for name, clip in zip(names_of(clips), clips):
         decomposition = encode(clip, model, steps=steps, solver=solver, progress=progress, **encoding)
         for label, scales in edits.items():
-            with tempfile.TemporaryDirectory() as folder:
-                after = Path(folder) / "edited.mkv"  # without loss: the codec is not on trial
+            with temporary_folder() as folder:
+                after = folder / "edited.mkv"  # without loss: the codec is not on trial
                 decode(apply_attributes(decomposition, model, scales), model, after, detail=detail, codec="ffv1", progress=progress)
                 figures = measure_edit(decomposition, after, judge)
             found[name, label] = figures

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DVAError
+from ..files import write_text
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Table:
         paths = [Path(folder) / f"{name}.{kind}" for kind in ("md", "csv", "json")]
         try:
             for path, text in zip(paths, (self.markdown(), self.csv(), self.json())):
-                path.write_text(text, encoding="utf-8")
+                write_text(path, text)
         except OSError as error:
             raise DVAError(f"The table cannot be written to {folder} ({error.strerror}); choose a writable folder.") from error
         return paths

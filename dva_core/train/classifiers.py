@@ -18,17 +18,15 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.edit.attributes import USUAL_RANGE
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.errors import DVAError
-from dva_core.files import replaced
 from dva_core.finder import to_images
 from dva_core.train.labels import LabelTable, batches, split
-from dva_core.train.state import Ema
+from dva_core.train.state import Ema, write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +57,9 @@ class Classifiers:
 
     def save(self, path: Path, encoder: str) -> None:
         """All of it as a .safetensors file, with the fingerprint of the identity encoder."""
-        tensors = {name: getattr(self, name).float().contiguous() for name in ("weight", "bias", "raw_weight", "raw_bias", "mean", "std")}
+        tensors = {name: getattr(self, name).float() for name in ("weight", "bias", "raw_weight", "raw_bias", "mean", "std")}
         metadata = {"format": "dva-classifiers", "version": "1", "encoder": encoder, "figures": json.dumps(self.figures)}
-        with replaced(path) as partial:
-            save_file(tensors, partial, metadata=metadata)
+        write_tensors(path, tensors, metadata)
 
 
 def encode_folder(model, folder: Path, files: Sequence[str], batch: int = 32) -> np.ndarray:

@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from dva_core.errors import DVAError
+from dva_core.files import write_text
 from dva_core.train import attributes_command, diffusion_command, prepare_command, processes
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = run_step(step, args)
         figures["seconds"] = round(time.monotonic() - started)
         if first:
-            (args.run / f"{step}.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            write_text(args.run / f"{step}.json", json.dumps(figures, indent=1))
             log.info("%s: %s", step, figures)
     return 0
 

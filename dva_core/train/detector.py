@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dva_core.faces.detector import POINT_UNIT, FaceDetector
@@ -17,6 +16,7 @@ from dva_core.finder import to_images
 from dva_core.networks.compact import STRIDES, CompactDetector
 from dva_core.train.encoders import Batches, one_cycle
 from dva_core.train.faces import FaceSet
+from dva_core.train.state import write_network
 from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def train_detector(
             log.info("detector: step %d, %.0f %% of the time, loss %.3f", step, 100 * used, loss.item())
     network.eval()
     result = {"samples": (step + 1) * batch, "minutes": minutes, **measure(network, faces.take(faces.held_out), size)}
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(out))
+    write_network(out, network)
     log.info("detector: %s", result)
     return result
 

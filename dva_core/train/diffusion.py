@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dva_core.errors import DVAError
@@ -26,7 +25,7 @@ from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.settings import DiffusionSettings
-from dva_core.train.state import Ema, export, opened, read_state, write_state
+from dva_core.train.state import Ema, export, opened, read_state, write_state, write_tensors
 
 __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema", "export"]
 
@@ -168,8 +167,8 @@ class DiffusionTraining(Objective):
         saved, recent = self.seconds, []
         if self.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)
-            scaling = {"centre": self.conditioner.centre.cpu(), "gain": self.conditioner.gain.cpu()}
-            save_file(scaling, str(self.out / "scaling.safetensors"))
+            scaling = {"centre": self.conditioner.centre, "gain": self.conditioner.gain}
+            write_tensors(self.out / "scaling.safetensors", scaling)
             self.board = Board(self.out / "tensorboard", self.step) if tensorboard else None
         self.unet.train()
         while (used := self.used()) < 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from dva_core.autoencoder import JAW
@@ -21,6 +21,7 @@ from dva_core.finder import to_images
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.faces import FaceSet
+from dva_core.train.state import write_network
 from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
     error = np.linalg.norm(found.numpy() - variants.landmarks[rows] / side, axis=-1) * 256
     result = {"samples": (step + 1) * batch, "minutes": minutes, "error_px_of_256": round(float(error.mean()), 3),
               "inner_error_px_of_256": round(float(error[:, 17:].mean()), 3)}  # fmt: skip
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(out))
+    write_network(out, network)
     log.info("landmarks: %s", result)
     return result
 
@@ -168,6 +169,6 @@ def train_identity(
     with torch.inference_mode():
         z = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
     result = {"samples": (step + 1) * batch, "minutes": minutes, "cosine_to_teacher": round(float((z * targets[rows]).sum(1).mean()), 4)}
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(out))
+    write_network(out, network)
     log.info("identity: %s", result)
     return result

@@ -22,7 +22,7 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
-from dva_core.files import replaced
+from dva_core.files import replaced, write_text
 from dva_core.pipeline import Clip, find_face
 from dva_core.progress import Stopwatch, silent
 from dva_core.train.clips import FrameFolder, Shards, frame_entries
@@ -167,8 +167,7 @@ def prepare_video(name: str, source: Path, model, wanted: Preparation, out: Path
         log.warning("prepare: %s is left out: %s", name, problem)
     record = {"source": str(source.resolve()), "stamp": stamp(source), "kept": 0 if problem else kept, "dropped": dict(dropped)}
     record["problem"] = problem
-    with replaced(out / "clips" / f"{name}.json") as partial:
-        partial.write_text(json.dumps(record), encoding="utf-8")
+    write_text(out / "clips" / f"{name}.json", json.dumps(record))
     return record
 
 
@@ -216,14 +215,11 @@ def prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> d
     videos = find_videos(sources, wanted.aligned)
     for folder in (out / "cache", out / "clips"):
         folder.mkdir(parents=True, exist_ok=True)
-    for partial in out.rglob(".*.partial"):  # of a run that was killed
-        partial.unlink()
     begun = out / "prepared.json"
     options = asdict(wanted) | {"model": model.fingerprint}
     if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != options:
         raise DVAError(f"{out} was prepared with other options; choose another folder, or the options in {begun}.")
-    with replaced(begun) as partial:
-        partial.write_text(json.dumps(options, indent=1), encoding="utf-8")
+    write_text(begun, json.dumps(options, indent=1))
     records = {}
     for number, (name, source) in enumerate(videos.items()):
         kept = out / "clips" / f"{name}.json"
@@ -253,6 +249,5 @@ def report(records: dict[str, dict], out: Path) -> dict:
         "frames_dropped": dict(frames),
         "videos_left_out": left_out,
     }
-    with replaced(out / "report.json") as partial:
-        partial.write_text(json.dumps(figures | {"by_video": records}, indent=1), encoding="utf-8")
+    write_text(out / "report.json", json.dumps(figures | {"by_video": records}, indent=1))
     return figures

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dva_core.errors import DVAError
 from dva_core.files import replaced
@@ -33,11 +33,21 @@ class Ema:
             self.values[key].lerp_(value, 1 - decay)
 
 
-def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
+def write_network(path: Path, network: nn.Module) -> None:
+    """The weights of a network as one safetensors file, replaced whole."""
+    write_tensors(path, network.state_dict())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """One safetensors file, replaced whole."""
     kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with replaced(path) as partial:
-        save_file(kept, partial, {"state": json.dumps(state), "config": json.dumps(config)})
+        save_file(kept, partial, metadata)
+
+
+def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
+    """All that a run keeps, in one safetensors file, replaced whole."""
+    write_tensors(path, tensors, {"state": json.dumps(state), "config": json.dumps(config)})
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
 
@@ -129,7 +130,8 @@ class Variants:
         return self.pictures[rows]
 
     def save(self, path: Path) -> None:
-        np.savez(path, **vars(self))
+        with replaced(path) as partial:
+            np.savez(partial, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Variants:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import av
 
 from ..errors import DVAError
+from ..files import check_place
+from ..paths import check_spares, named
 from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
 from .convert import is_full_range
 from .layout import Layout, layout_of, planar_yuv
@@ -36,18 +37,17 @@ def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.
 
     Call it before the work starts. `source`: the input, which must not be the output.
     """
-    path = Path(path)
+    path = named(path, "output")
     if codec not in CODECS:
         raise DVAError(f"The codec {codec!r} is not known; choose {', '.join(CODECS[:-1])} or {CODECS[-1]}.")
-    if source is not None and Path(source).exists() and path.exists() and path.samefile(source):
-        raise DVAError(f"The output {path} is the input itself; choose another name.")
     if codec == "png":
-        _check_folder_output(path)
+        _check_folder_name(path)
     else:
         container_format(path, codec)
-        if path.is_dir():
-            raise DVAError(f"The output {path} is a folder; name a file in it.")
-    _check_parent(path)
+    check_spares(path, "output", [source])
+    place = check_place(path, folder=codec == "png")
+    if place.is_dir() and not owns_folder(place) and any(place.iterdir()):
+        raise DVAError(f"The folder {path} is not empty and was not written by this program; choose a new or an empty one.")
     return path
 
 
@@ -60,13 +60,9 @@ def container_format(path: Path, codec: str) -> str:
     return suffixes[suffix]
 
 
-def _check_folder_output(path: Path) -> None:
+def _check_folder_name(path: Path) -> None:
     if path.suffix.lower() in {s for table in CONTAINERS.values() for s in table} | {".avi", ".webm", ".png"}:
         raise DVAError(f"png writes a folder of images, but {path.name!r} looks like a file; name a folder.")
-    if path.exists() and not path.is_dir():
-        raise DVAError(f"The output {path} is a file; name a folder for the images.")
-    if path.is_dir() and not owns_folder(path) and any(path.iterdir()):
-        raise DVAError(f"The folder {path} is not empty and was not written by this program; choose a new or an empty one.")
 
 
 def owns_folder(path: Path) -> bool:
@@ -74,17 +70,6 @@ def owns_folder(path: Path) -> bool:
     names = {p.name for p in path.iterdir()}
     frames = (n for n in names if n != MARKER)
     return MARKER in names and all(n.startswith("frame_") and n.endswith(".png") and n[6:-4].isdigit() for n in frames)
-
-
-def _check_parent(path: Path) -> None:
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise DVAError(f"The output folder {parent} does not exist; create it first.")
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise write_error(error, path) from error
 
 
 def write_error(error: Exception, path: Path) -> DVAError:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import DVAError
+from ..files import Partial
 from .audio import Soundtrack, sound_streams
 from .convert import convert
 from .extras import carry_tags, listed
@@ -68,7 +67,7 @@ class VideoWriter:
         copy_audio: bool = True,
         compatible: bool = False,
     ) -> None:
-        self.path = check_output(path, codec)
+        self.path = check_output(path, codec, audio_from)
         check_encoding(codec, quality, preset, compatible)
         if info.sample_aspect and codec not in WITH_QUALITY:
             log.warning(
@@ -125,7 +124,7 @@ class _FileSink:
     def __init__(
         self, path: Path, info: VideoInfo, codec: str, options: dict[str, str], sound: Path | None, copy_audio: bool, compatible: bool
     ) -> None:
-        self._path, self._info = path, info
+        self._info = info
         form = container_format(path, codec)
         source = layout_of(info.pix_fmt)
         self._pix_fmt = encoder_format(codec, source, info.width, info.height, compatible)
@@ -135,14 +134,14 @@ class _FileSink:
         self._tags = output_tags(source, info.color, self._pix_fmt)
         self._soundtracks: list[Soundtrack] = []
         self._container: av.container.OutputContainer | None = None
-        self._temporary = _beside(path, "part")
+        self._partial = Partial(path, alone=True)
         self._durations: dict[int, int] = {}
         self._zero: Fraction | None = None
         self._end = Fraction(0)
         self._first: tuple[int, int] | None = None
         try:
             container_options = {} if form == "matroska" else {"movflags": "+faststart"}
-            self._container = av.open(str(self._temporary), "w", format=form, container_options=container_options)
+            self._container = av.open(str(self._partial.path), "w", format=form, container_options=container_options)
             self._stream = self._add_video(codec, options)
             for index in [] if sound is None else sound_streams(sound):
                 self._soundtracks.append(Soundtrack(sound, index, self._container, form, info.trimmed, copy_audio, compatible))
@@ -219,7 +218,8 @@ class _FileSink:
         for soundtrack in self._soundtracks:
             soundtrack.finish(self._sound_end())
         self._container.close()
-        self._temporary.replace(self._path)
+        self._partial.put()
+        self._partial.close()
 
     def _sound_end(self) -> Fraction | None:
         """Where the sound is cut, output seconds: with the video where a part of the clip was written, else nowhere."""
@@ -233,18 +233,16 @@ class _FileSink:
         if self._container is not None:
             with contextlib.suppress(*_FAILURES):
                 self._container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
+        self._partial.close()
 
 
 class _FolderSink:
-    """A folder of numbered PNGs: written beside the target, renamed when whole."""
+    """A folder of numbered PNGs: written beside its place, put there when whole."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
-        self._temporary = _beside(self._path, "part")
-        self._temporary.mkdir()
-        (self._temporary / MARKER).touch()
+        self._partial = Partial(path, alone=True)
+        self._partial.path.mkdir()
+        (self._partial.path / MARKER).touch()
         self._count = 0
 
     def write(self, frame: Frame) -> None:
@@ -253,24 +251,15 @@ class _FolderSink:
         ok, data = cv2.imencode(".png", np.ascontiguousarray(planes), [cv2.IMWRITE_PNG_COMPRESSION, 3])
         if not ok:
             raise OSError(f"frame {self._count} could not be compressed")
-        (self._temporary / FRAME_PATTERN.format(self._count)).write_bytes(data)
+        (self._partial.path / FRAME_PATTERN.format(self._count)).write_bytes(data)
         self._count += 1
 
     def commit(self) -> None:
-        if not self._path.exists():
-            self._temporary.rename(self._path)
-            return
-        if any(self._path.iterdir()) and not owns_folder(self._path):
-            raise DVAError(f"The folder {self._path} was filled by another program meanwhile; choose another one.")
-        old = _beside(self._path, "old")
-        self._path.rename(old)
-        self._temporary.rename(self._path)
-        shutil.rmtree(old)
+        place = self._partial.place
+        if place.exists() and any(place.iterdir()) and not owns_folder(place):
+            raise DVAError(f"The folder {place} was filled by another program meanwhile; choose another one.")
+        self._partial.put()
+        self._partial.close()
 
     def abort(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    """A hidden, unused name in the folder of `path`."""
-    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.{suffix}"
+        self._partial.close()
