@@ -30,7 +30,7 @@ class FaceSet:
 
     pictures uint8 [n, S, S, 3]; landmarks float32 [n, 68, 2] and points5 [n, 5, 2] in pixels; embedding [n, 128] unit;
     labels float32 [n, K] of 1, 0 or nan; names of the K labels; person: cluster of each row; source: the set it comes from;
-    held_out: bool [n].
+    held_out: bool [n]; age: float32 [n] years by the teacher, nan where unknown, None where not read.
     """
 
     pictures: np.ndarray
@@ -42,6 +42,7 @@ class FaceSet:
     person: np.ndarray
     source: np.ndarray
     held_out: np.ndarray
+    age: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -49,7 +50,8 @@ class FaceSet:
     def take(self, rows: np.ndarray) -> FaceSet:
         """The rows given by an index or boolean array."""
         arrays = (getattr(self, key)[rows] for key in ("pictures", "landmarks", "points5", "embedding", "labels"))
-        return FaceSet(*arrays, self.names, self.person[rows], self.source[rows], self.held_out[rows])
+        age = None if self.age is None else self.age[rows]
+        return FaceSet(*arrays, self.names, self.person[rows], self.source[rows], self.held_out[rows], age)
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -97,4 +99,5 @@ def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> Fa
         person=people,
         source=np.array([row["set"] for row in rows]),
         held_out=np.array([order[name] % HELD_OUT_EVERY == 0 for name in people]),
+        age=np.array([cell(row, "age") for row in rows], np.float32),
     )
