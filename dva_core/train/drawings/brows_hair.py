@@ -11,7 +11,7 @@ from dva_core.train.drawings.head import FRONTAL, Head
 from dva_core.train.drawings.sheets import curve, noise_sheet, polygon, scatter, strokes
 
 # from the right temple over the forehead to the left one, face units
-_ARCH = np.array([(1.0, -0.3, -0.45), (0.85, -0.7, -0.3), (0.5, -0.92, -0.15), (0, -1.0, -0.1)])
+_ARCH = np.array([(1.0, -0.3, -0.45), (0.88, -0.75, -0.3), (0.52, -1.0, -0.2), (0, -1.1, -0.15)])
 FOREHEAD = np.r_[_ARCH, _ARCH[-2::-1] * (-1, 1, 1)]
 
 
@@ -40,9 +40,10 @@ def brow_shift(head: Head) -> list[float]:
 
 def brow_shape(look: dict, side: int, shift: float) -> tuple[Array, Array]:
     """Middle line [n, 2] and half thickness [n] of a brow in face units."""
-    middle = curve(FRONTAL[22:27] * (look["long"] ** 0.5, 1), 24) + (0, shift)
     share = np.linspace(0, 1, 24)
-    half = 0.098 * look["thick"] * (1 - 0.72 * share**2.2) * ramp(-0.25, 0.15, share)
+    half = 0.095 * look["thick"] * (1 - 0.72 * share**2.2) * ramp(-0.25, 0.15, share)
+    low = np.maximum(shift, half - 0.035)  # the landmarks lie on the upper edge: it grows down, not into the forehead
+    middle = curve(FRONTAL[22:27] * (look["long"] ** 0.5, 1), 24) + np.c_[0 * low, low]
     return middle * (side, 1), half
 
 
@@ -77,16 +78,17 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
     falls = ramp(2.0, 1.4, np.abs(wide)) * ramp(0.0, 0.5, high) * ramp(2.6, 1.8, high) * ramp(0.5, 0.9, np.abs(wide))  # long hair
     # what lies where before its colour is known: hair, skin, anything else
     cap = ramp(1.35, 0.95, around) * ramp(1.0, 0.5, high)
-    hair = np.maximum(0.9 * cap, 0.3 * falls) * (1 - oval * ramp(-1.0, -0.3, high))
-    skin = np.maximum(
-        ramp(0, 0.5, blur(oval, 0.35 * side * head.unit / head.size)), 0.3 * ramp(0.5, 1.2, high) * ramp(1.3, 0.8, np.abs(wide))
-    )
+    pixels = side * head.unit / head.size  # a face unit
+    hair = np.maximum(0.9 * cap, 0.3 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * ramp(-0.5, 0.0, high))
+    skin = np.maximum(ramp(0, 0.5, blur(oval, 0.35 * pixels)), 0.3 * ramp(0.5, 1.2, high) * ramp(1.3, 0.8, np.abs(wide)))
     other = ramp(0.75, 1.3, around) * 0.9 + 0.02
     prior = np.stack([hair + 1e-3, 0.8 * skin + 0.02, other])
     prior /= prior.sum(0)
-    seed = ramp(0.62, 0.8, around) * ramp(1.1, 1.0, around) * ramp(0.5, 0.2, high) * (1 - oval)
-    found = np.stack([seed, core, ramp(1.2, 1.5, around) * (1 - oval) * ramp(1.5, 1.0, high) + 0.02])
+    seed = ramp(0.72, 0.9, around) * ramp(1.1, 1.0, around) * ramp(0.5, 0.2, high) * (1 - oval)
+    like_skin = cv2.resize(head.skin_distance, (side, side), interpolation=cv2.INTER_AREA) < 16
+    found = np.stack([seed, core + 0.6 * oval * like_skin, ramp(1.2, 1.5, around) * (1 - oval) * ramp(1.5, 1.0, high) + 0.02])
     lab = cv2.cvtColor(np.float32(cv2.resize(head.picture, (side, side), interpolation=cv2.INTER_AREA)) / 255, cv2.COLOR_RGB2LAB)
+    lab[..., 0] *= 100 / max(float(np.quantile(lab[..., 0], 0.97)), 25.0)  # a dark picture's tones apart
     bins = np.int32(np.clip((lab + (0, 60, 60)) / (5, 6, 6), 0, 19))
     index = (bins[..., 0] * 20 + bins[..., 1]) * 20 + bins[..., 2]
     for _ in range(rounds):
@@ -96,7 +98,7 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
         found /= found.sum(0)
     found = found[0]
     mask = cv2.resize(blur(np.float32(found), 0.7), (head.size, head.size), interpolation=cv2.INTER_LINEAR)
-    return ramp(0.25, 0.75, guided(luminance(head.rgb), np.float32(mask), max(int(0.12 * head.unit), 1), 2e-3))
+    return ramp(0.35, 0.75, guided(luminance(head.rgb), np.float32(mask), max(int(0.12 * head.unit), 1), 2e-3))
 
 
 def guided(guide: Array, mask: Array, radius: int, floor: float) -> Array:
@@ -123,7 +125,8 @@ def grey(head: Head, look: dict) -> Drawing:
     inside = mask > 0.5
     usual = float(np.median(tone[inside])) if inside.sum() > 20 else 0.2
     level = np.clip(head.level / 0.62, 0.3, 1.3)
-    silver = look["silver"] * level * np.clip((tone + 0.03) / (usual + 0.03), 0.3, 1.7) ** 0.6
+    aim = min(look["silver"] * level, 8 * usual + 0.15)  # what lies in the dark stays there
+    silver = aim * np.clip((tone + 0.03) / (usual + 0.03), 0.3, 1.6) ** 0.55
     silver = np.maximum(silver, tone * 0.9)
     colour = silver[..., None] * np.float32([1 - look["blue"], 1.0, 1 + look["blue"]])
     browed = (0.6 * silver + 0.4 * tone)[..., None] * np.float32([1, 0.99, 0.98])

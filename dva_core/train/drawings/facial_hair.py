@@ -115,7 +115,9 @@ def on_face(head: Head, cover: Array) -> Array:
     """What of a covered sheet stays: not on what is seen beside a turned head, but hair may hang below the chin."""
     x, y = sheet_grid()
     hangs = ramp(0.75, 0.5, np.abs(x)) * ramp(1.45, 1.6, y)
-    return cover * np.maximum(head.skin, head.carry(hangs))
+    sides = head.carry(np.float32(ramp(0.75, 0.5, y) + 0 * x))  # sideburns: none on the scraps of skin between strands of hair
+    bare = 1 - sides * (1 - ramp(0.55, 0.9, blur(head.skin, 0.12 * head.unit)))
+    return cover * np.maximum(head.skin, head.carry(hangs)) * bare
 
 
 def draw(kind: str, head: Head, look: dict) -> Drawing:
@@ -127,7 +129,7 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     cover, shade = hairs(kind, look, rng, grown)
     ragged = ramp(0.25, 0.6, grown + 0.12 * noise_sheet(rng, 0.12) * ramp(0, 0.2, grown) * (grown < 0.9))
     density = np.maximum(ragged * (0.62 + 0.38 * cover), cover * ramp(0.12, 0.4, grown)) * look["full"]
-    tone = np.exp(look["contrast"] * (shade + 0.35 * noise_sheet(rng, 0.15)))
+    tone = np.exp((1.0 if look["tone"] < 4 else 0.6) * look["contrast"] * (shade + 0.35 * noise_sheet(rng, 0.15)))
     laid = head.carry(np.float32(np.dstack([density, density * tone])))
     alpha = on_face(head, laid[..., 0])
     shine = laid[..., 1] / np.maximum(laid[..., 0], 1e-3)

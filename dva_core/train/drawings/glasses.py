@@ -22,7 +22,7 @@ SHAPES = (
 )
 AVIATOR, BROWLINE = 3, 4
 BLACK, BROWN, TORTOISE, METAL, GOLD, COLOUR = range(6)
-COLOURS = ((0.05, 0.048, 0.047), (0.17, 0.1, 0.065), (0.3, 0.17, 0.08), (0.4, 0.4, 0.42), (0.55, 0.42, 0.2))
+COLOURS = ((0.05, 0.048, 0.047), (0.17, 0.1, 0.065), (0.3, 0.17, 0.08), (0.24, 0.24, 0.26), (0.42, 0.31, 0.13))
 ANGLES = np.linspace(0, 2 * np.pi, 56, endpoint=False)
 
 
@@ -39,7 +39,7 @@ def style(kind: str, rng: np.random.Generator) -> dict:
         "width": float(rng.uniform(0.96, 1.1) * (1.06 if sun else 1.0)), "height": float(rng.uniform(0.9, 1.12) * (1.1 if sun else 1.0)),
         "drop": float(rng.uniform(0.02, 0.08)), "gap": float(rng.uniform(0.53, 0.56)), "bridge": float(rng.uniform(-0.16, -0.04)),
         "temple": float(rng.uniform(0.8, 1.5)), "wrap": float(rng.uniform(0.1, 0.22)),
-        "tint": float(rng.uniform(0.82, 0.97) if sun else rng.uniform(0.02, 0.12)), "fade": float(rng.uniform(0, 0.45)),
+        "tint": float(rng.uniform(0.82, 0.97) if sun else rng.uniform(0.02, 0.08)), "fade": float(rng.uniform(0, 0.45)),
         "lens": [float(c) for c in (lens if sun else rng.uniform(0.5, 0.8, 3))],
         "shine": float(rng.uniform(0.05, 0.3) if sun else rng.choice((0, 1), p=(0.35, 0.65)) * rng.uniform(0.08, 0.35)),
         "shine_at": float(rng.uniform(-0.5, 0.5)), "shine_tilt": float(rng.uniform(-0.9, 0.9)), "shine_wide": float(rng.uniform(0.08, 0.3)),
@@ -138,7 +138,7 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
         spots = head.carry(noise_sheet(np.random.default_rng(look["seed"]), 0.09))
         colour = colour * (0.35 + 1.5 * ramp(0.1, 0.9, spots))[..., None]
     above = cv2.warpAffine(frame, np.float32([[1, 0, 0], [0, 1, 0.03 * head.unit]]), (head.size, head.size))
-    gloss = np.clip(frame - above, 0, 1) * (0.5 if look["material"] in (METAL, GOLD) else 0.2)
+    gloss = np.clip(frame - above, 0, 1) * (0.3 if look["material"] in (METAL, GOLD) else 0.2)
     rgb = blend(rgb, colour + gloss[..., None] * head.lit((1, 1, 1), 0.5), frame * 0.97)
     mask = np.maximum.reduce([frame, np.maximum(tint, shine), shadow])
     return head.finish(rgb, mask)

@@ -10,7 +10,7 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import MIRROR68
 from dva_core.train.drawings.common import Array, Drawing, blur, luminance, ramp
-from dva_core.train.drawings.sheets import to_sheet
+from dva_core.train.drawings.sheets import SHEET, SHEET_LEFT, SHEET_SPAN, to_sheet
 from dva_core.train.synthesis import thin_plate_map
 
 FINE = 512  # thin things are drawn at about this size and averaged down
@@ -30,6 +30,7 @@ _DEPTH = {
 }  # fmt: skip
 _RIGID = np.array(list(_DEPTH))
 _WEIGHT = np.array([0.4 if point >= 48 else 1.0 for point in _RIGID])  # a mouth moves
+_JAW_DEPTH = np.array([-1.0, -0.9, -0.75, -0.55, -0.3, -0.05, 0.12, 0.25, 0.3])  # ear to chin
 _CAMERA = 9.0  # distance in face units: near things are a little larger
 
 
@@ -45,7 +46,7 @@ def frontal() -> Array:
 FRONTAL = frontal()
 _RIGID_3D = np.c_[FRONTAL[_RIGID], list(_DEPTH.values())]
 # beyond the landmarks the sheet follows the pose: brow to crown, and a little below the jaw
-_FRAME_3D = np.array([(-0.8, -1.1, -0.2), (0, -1.3, 0), (0.8, -1.1, -0.2), (-1.25, -0.4, -0.9), (1.25, -0.4, -0.9)])
+_FRAME_3D = np.array([(-0.8, -1.1, -0.2), (0, -1.3, 0), (0.8, -1.1, -0.2)])
 _BELOW = np.array([(-0.57, 2.1), (0, 2.3), (0.57, 2.1)])
 
 
@@ -63,6 +64,7 @@ class Head:
         self.points = landmarks.copy()
         self.points[:17] = smooth_jaw(landmarks[:17])
         self._fit()
+        self._turn_jaw()
 
     def _fit(self) -> None:
         """Scaled orthographic pose from the points that hardly move, then moved so that the eyes meet the measured ones."""
@@ -87,6 +89,16 @@ class Head:
         self._move = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
         self._origin = self._origin + eyes.mean(0) - self.project(np.array([(-0.5, 0, 0), (0.5, 0, 0)])).mean(0)
 
+    def _turn_jaw(self) -> None:
+        """Landmarkers place the jaw of a turned head as if it looked ahead: too far out on the far side, short of the ear."""
+        turned = float(self.rotation[0, 2])
+        trust = ramp(0.1, 0.3, abs(turned)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
+        model = self.project(np.c_[FRONTAL[:17], np.r_[_JAW_DEPTH, _JAW_DEPTH[-2::-1]]])
+        for side, index in ((-1, np.arange(9)), (1, np.arange(16, 7, -1))):
+            out = (model[index] - self.points[index]) @ self.axes[:, 0] * side
+            out = np.minimum(out, 0) if side * turned > 0 else np.maximum(out, 0)
+            self.points[index] += (side * trust * out)[:, None] * self.axes[:, 0]
+
     @property
     def axes(self) -> Array:
         """Right and down of the face in the picture, columns of length 1 [2, 2] (not foreshortened: turned in the picture's plane)."""
@@ -110,10 +122,22 @@ class Head:
         source = to_sheet(np.r_[FRONTAL, _FRAME_3D[:, :2], _BELOW[::-1]])
         return thin_plate_map(source, target, size)
 
+    @cached_property
+    def seen(self) -> Array:
+        """What of a laid sheet can be seen, float32 [S, S]: not the far side of a turned head, nor what folds over far from it."""
+        x = SHEET_LEFT + self.map[..., 0] * (SHEET_SPAN / SHEET)
+        facing = np.cos(np.arcsin(np.clip(x / 1.18, -1, 1)) + np.arcsin(np.clip(self.rotation[0, 2], -1, 1)))
+        facing = cv2.resize(np.float32(ramp(0.06, 0.3, facing)), (self.size, self.size), interpolation=cv2.INTER_AREA)
+        crown = self.project(_FRAME_3D)
+        below = self.points[6:11] + 0.35 * self.unit * self.axes[:, 1]
+        near = self.fill([np.r_[self.points[:6], below, self.points[11:17], crown[::-1]]])
+        return facing * ramp(0.02, 0.15, blur(near, 0.15 * self.unit))
+
     def carry(self, sheet: Array) -> Array:
-        """A sheet [T, T] or [T, T, C] as it lies on the face, [S, S] or [S, S, C]; 0 outside the sheet."""
+        """A sheet [T, T] or [T, T, C] as it lies on the face, [S, S] or [S, S, C]; 0 where none can be seen."""
         laid = cv2.remap(sheet, self.map[..., 0], self.map[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return cv2.resize(laid, (self.size, self.size), interpolation=cv2.INTER_AREA) if len(laid) != self.size else laid
+        laid = cv2.resize(laid, (self.size, self.size), interpolation=cv2.INTER_AREA) if len(laid) != self.size else laid
+        return laid * (self.seen if laid.ndim == 2 else self.seen[..., None])
 
     def fill(self, shapes: list[Array], holes: list[Array] = ()) -> Array:
         """Polygons [n, 2] in pixels, less the holes, anti-aliased: float32 [S, S] 0..1."""

@@ -51,6 +51,8 @@ def lipstick(head: Head, rgb: Array, look: dict) -> tuple[Array, Array]:
     shade = np.clip(grey / max(usual, 0.03), 0.3, 2.2) ** 0.85
     skin = float(luminance(head.skin_colour))
     paint = head.lit(look["lip"], 0.0) * np.clip(usual / max(0.62 * skin, 0.03), 0.2, 1.4) ** 0.8
+    limit = 0.62 * float(luminance(head.skin_colour)) * float(np.median(head.light[weight]) if weight.any() else 1.0)
+    paint = paint * min(1.0, limit / max(float(luminance(paint).mean()), 1e-3))  # never a lamp in a dark face
     paint = paint * shade[..., None]
     gloss = alpha * look["gloss"] * ramp(1.15, 1.7, shade)
     return blend(blend(rgb, paint, alpha), head.lit((1, 0.92, 0.92)), gloss), alpha

@@ -14,7 +14,7 @@ SAMPLES = SHEET / SHEET_SPAN  # samples of a sheet in a face unit
 
 def style(kind: str, rng: np.random.Generator) -> dict:
     return {
-        "strength": float(rng.uniform(0.65, 1.25)), "count": int(rng.integers(260, 620)), "size": float(rng.uniform(0.8, 1.3)),
+        "strength": float(rng.uniform(0.75, 1.35)), "count": int(rng.integers(260, 620)), "size": float(rng.uniform(0.8, 1.3)),
         "forehead": int(rng.integers(2, 5)), "crow": int(rng.integers(2, 5)), "cheek": float(rng.uniform(0.5, 1.0)),
         "bags": float(rng.uniform(0.5, 1.2)), "mottle": float(rng.uniform(0.5, 1.2)), "wide": float(rng.uniform(0, 1)),
         "seed": int(rng.integers(2**31)),
@@ -64,8 +64,8 @@ def furrows(look: dict, rng: np.random.Generator) -> tuple[Array, Array]:
     """Heights of narrow and of wide folds, sheets (below 0: deeper)."""
     narrow, wide = np.zeros((SHEET, SHEET), np.float32), np.zeros((SHEET, SHEET), np.float32)
 
-    def shaken(points, by=0.012):
-        return curve(np.asarray(points) + rng.normal(0, by, (len(points), 2)), 20)
+    def shaken(points, by=0.009):
+        return curve(np.asarray(points) + rng.normal(0, by, (len(points), 2)), 12)
 
     for i in range(look["forehead"]):  # follow the brows' arch
         y = -0.52 - 0.14 * i + rng.normal(0, 0.01)
@@ -81,11 +81,11 @@ def furrows(look: dict, rng: np.random.Generator) -> tuple[Array, Array]:
             fold(narrow, shaken([start * flip, ((start + end) / 2 + (0, 0.01)) * flip, end * flip], 0.006), 0.014, rng.uniform(0.5, 0.9))
         fold(narrow, shaken([p * flip for p in np.array([(0.05, -0.26), (0.06, -0.14), (0.055, -0.06)])], 0.006), 0.016, 0.7)  # frown
         naso = np.array([(0.2, 0.7), (0.3, 0.8), (0.41, 0.95), (0.5, 1.14), (0.53, 1.28)])
-        fold(narrow, shaken([p * flip for p in naso], 0.008), 0.022, 1.0 * look["cheek"])
-        fold(wide, shaken([p * flip for p in naso + (-0.02, 0.01)], 0.008), 0.08, 1.1 * look["cheek"])
+        fold(narrow, shaken([p * flip for p in naso], 0.008), 0.022, 0.85 * look["cheek"])
+        fold(wide, shaken([p * flip for p in naso + (-0.02, 0.01)], 0.008), 0.08, 0.75 * look["cheek"])
         marion = np.array([(0.45, 1.2), (0.5, 1.32), (0.49, 1.48)])
-        fold(narrow, shaken([p * flip for p in marion], 0.006), 0.02, 0.7 * look["cheek"])
-        fold(wide, shaken([p * flip for p in marion], 0.006), 0.06, 0.7 * look["cheek"])
+        fold(narrow, shaken([p * flip for p in marion], 0.006), 0.02, 0.5 * look["cheek"])
+        fold(wide, shaken([p * flip for p in marion], 0.006), 0.06, 0.35 * look["cheek"])
         bag = np.array([(0.24, 0.1), (0.34, 0.2), (0.5, 0.25), (0.66, 0.2), (0.74, 0.1)])
         fold(narrow, shaken([p * flip for p in bag], 0.006), 0.018, 0.75 * look["bags"])
         fold(wide, shaken([p * flip for p in bag + (0, 0.01)], 0.006), 0.06, 0.8 * look["bags"])
@@ -107,10 +107,10 @@ def older(head: Head, look: dict) -> Drawing:
     # light falls from above: a slope that faces up is lighter, the furrow itself dark, its rim a little lighter
     slope = cv2.Sobel(narrow, cv2.CV_32F, 0, 1, ksize=3) / 8 * 1.2 + cv2.Sobel(wide, cv2.CV_32F, 0, 1, ksize=3) / 8 * 3.0
     rim = blur(-narrow, 3.5)
-    shade = np.float32(-slope * 0.7 + narrow * 0.55 + wide * 0.6 + rim * 0.3)
-    shade = shade + look["mottle"] * np.float32(0.03 * fine + 0.03 * patches)
+    shade = np.float32(-slope * 0.8 + narrow * 0.6 + wide * 0.85 + rim * 0.3)
+    shade = shade + look["mottle"] * np.float32(0.035 * fine + 0.02 * patches)
     cheeks = np.exp(-(((np.abs(x) - 0.6) / 0.3) ** 2) - ((y - 0.6) / 0.25) ** 2)
-    red = np.float32(look["mottle"] * 0.03 * np.clip(noise_sheet(rng, 0.3), 0, 2) + 0.06 * cheeks)
+    red = np.float32(look["mottle"] * 0.018 * np.clip(noise_sheet(rng, 0.3), 0, 2) + 0.04 * cheeks)
     spots = np.float32(ramp(1.9, 2.4, noise_sheet(rng, 0.09))) * 0.25 * look["mottle"]
     where = np.exp(-((x / 1.05) ** 6) - np.abs((y - 0.5) / 1.5) ** 6)
     laid = head.carry(np.dstack([np.float32(shade), red, spots, np.float32(where)]))
@@ -118,7 +118,7 @@ def older(head: Head, look: dict) -> Drawing:
     brows = blur(np.maximum(head.inside(17, 22), head.inside(22, 27)), 0.04 * head.unit)
     skin = skin * (1 - 0.7 * brows)
     s = look["strength"]
-    factor = np.exp(np.clip(s * laid[..., 0] * 0.9, -0.9, 0.35))
+    factor = np.exp(np.clip(s * laid[..., 0], -0.9, 0.35))
     warm = np.stack([1 + s * laid[..., 1] * 0.6, 1 - s * laid[..., 1], 1 - s * laid[..., 1]], -1)
     sallow = np.float32([0.985, 0.965, 0.94])
     spot = 1 - laid[..., 2:3] * np.float32([0.3, 0.45, 0.55])
