@@ -30,13 +30,16 @@ class Pair(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What one change does: shape and colour by name of the effect, in times of it; texture: of a donor; smooth: share of own texture."""
+    """What one change does: shape and colour by name of the effect, in times of it; texture: of a donor; smooth: share of the
+    own texture taken away; grey: brows and hair; shave: share of the own stubble taken away; relax: of a frown."""
 
     shape: dict[str, float]
     colour: dict[str, float]
     texture: float = 0.0
     smooth: float = 0.0
     grey: float = 0.0
+    shave: float = 0.0
+    relax: float = 0.0
 
 
 def recipe(kind: str, look: dict) -> Recipe:
@@ -46,10 +49,10 @@ def recipe(kind: str, look: dict) -> Recipe:
     if kind == "Younger":
         return Recipe({"Old": -0.8 * s}, {"Old": -0.8 * s}, smooth=look["smooth"])
     if kind == "Male":
-        return Recipe({"Male": 1.5 * s}, {"Male": 1.2 * s, "5_o_Clock_Shadow": look["stubble"]})
+        return Recipe({"Male": 1.5 * s}, {"Male": 1.2 * s, "5_o_Clock_Shadow": look["stubble"], "Beard": 0.35 * look["stubble"]})
     if kind == "Female":
-        return Recipe({"Male": -1.5 * s}, {"Male": -1.1 * s, "Wearing_Lipstick": look["lipstick"]}, smooth=look["smooth"])
-    return Recipe({"open smile": s}, {"open smile": 0.8 * s}, texture=look["texture"])
+        return Recipe({"Male": -1.5 * s}, {"Male": -1.1 * s, "Wearing_Lipstick": look["lipstick"]}, smooth=look["smooth"], shave=1.0)
+    return Recipe({"open smile": s}, {"open smile": 0.8 * s}, texture=look["texture"], relax=0.7)
 
 
 @dataclass
@@ -84,9 +87,9 @@ class Prototypes:
         if kind == "Older":
             look |= {"texture": float(rng.uniform(0.9, 1.4)), "grey": float(rng.uniform(0.3, 0.9))}
         elif kind == "Smiling":
-            look |= {"texture": float(rng.uniform(0.3, 0.6)), "opening": float(rng.uniform(0.4, 0.8))}
+            look |= {"texture": float(rng.uniform(0.3, 0.6)), "mouth": float(rng.uniform(0.6, 1.0))}
         elif kind == "Male":
-            look |= {"stubble": float(rng.uniform(0.0, 0.7))}
+            look |= {"stubble": float(rng.uniform(0.0, 0.9))}
         else:
             look |= {"smooth": float(rng.uniform(0.6, 0.9)), "lipstick": float(rng.uniform(0.0, 1.0))}
         return look
@@ -100,17 +103,21 @@ class Prototypes:
         check_face(picture, landmarks)
         size, landmarks = len(picture), np.asarray(landmarks, np.float64)
         does = recipe(kind, look)
+        aside = abs(float(turn(landmarks[None])[0]))
+        does = does._replace(texture=does.texture * float(np.clip(1.25 - 2 * aside, 0.4, 1)))  # donors look ahead
         light = self.space.read(picture, landmarks)
         skin, side = tone(light, self.space.regions["cheeks"]), light_side(light, self.space)
         donors = {"Older": self.old, "Smiling": self.smiles}.get(kind)
         donor = donors.pick(skin, side, look["donor"]) if donors else None
         target = self.moved(landmarks, does)
         if kind == "Smiling":
-            target = mouth.shape_of(target, donors.landmarks[donor], look["opening"])
+            target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"])
         delta = self.delta(light, does, donors.textures[donor] if donors else None)
         mask = fading(landmarks, target, size)
         face = warped(picture, landmarks, target, mask)
-        face = from_log(to_log(face) + cv2.remap(delta, self.space.map_to(target, size), None, cv2.INTER_LINEAR))
+        delta = cv2.remap(delta, self.space.map_to(target, size), None, cv2.INTER_LINEAR)
+        delta *= 1 - mouth.inside(target, size, 0.004 * size)[..., None]  # teeth and tongue have no age and no lipstick
+        face = from_log(to_log(face) + delta)
         if kind == "Smiling":
             face = mouth.fill(face, target, donors.pictures[donor], donors.landmarks[donor], (skin, donors.tones[donor]))
         face -= np.median((face - picture)[mask > 0.9], 0)
@@ -121,6 +128,14 @@ class Prototypes:
         relative, scale, rotation, centre = normalise(landmarks)
         step = sum(times * self.effects.shape[name] for name, times in does.shape.items())
         return (relative + step) * scale @ rotation.T + centre
+
+    def stubble(self, light: np.ndarray) -> np.ndarray:
+        """How much a stubble darkens this face, in logarithms [SIZE, SIZE]: the mean stubble in the strength that is found here."""
+        shade = self.effects.colour["5_o_Clock_Shadow"] @ LUMA
+        shade = np.minimum(shade - tone(shade[..., None], self.space.regions["cheeks"]), 0) * self.space.regions["beard"]
+        own = (light - tone(light, self.space.regions["cheeks"]) - self.effects.mean) @ LUMA
+        times = (shade * np.minimum(own, 0)).sum() / ((shade**2).sum() + 1e-6)
+        return np.clip(times, 0, 1.5) * shade
 
     def delta(self, light: np.ndarray, does: Recipe, texture: np.ndarray | None) -> np.ndarray:
         """Change of the logarithms in the mean space, float32 [SIZE, SIZE, 3]."""
@@ -133,6 +148,10 @@ class Prototypes:
         fine = np.zeros(like.shape, np.float32)
         if does.texture:
             fine += 0.3 * np.tanh(does.texture / 0.3 * texture.astype(np.float32) * like)
+        if does.shave:
+            delta -= does.shave * self.stubble(light)[..., None]
+        if does.relax:
+            fine -= does.relax * regions["glabella"] * np.clip(band(light, weight), -0.4, 0.2)
         if does.smooth:
             fine -= does.smooth * weight * np.clip(band(light, weight) - band(self.effects.mean, weight), -0.3, 0.2)
         delta += fine[..., None]

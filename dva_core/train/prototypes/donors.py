@@ -8,12 +8,11 @@ import numpy as np
 
 from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes.space import LUMA, SIZE, MeanSpace, band, likeness, tone
-from dva_core.train.prototypes.statistics import label, turn, years
+from dva_core.train.prototypes.statistics import HAIRY, label, turn, years
 from dva_core.train.synthesis import normalise
 
 OLD_FROM = 60.0  # years by the teacher
 COVERED = ("Eyeglasses", "Sunglasses", "Wearing_Hat", "Bangs")
-HAIRY = ("Beard", "Mustache", "5_o_Clock_Shadow")
 OPENING = 0.1  # least height of an open mouth, in eye distances
 EVEN = 0.3  # largest difference of light between the cheeks, in logarithms
 

@@ -51,7 +51,7 @@ class MeanSpace:
 
     points [78, 2]: 68 landmarks and the line of the hair; relative [68, 2]: the mean shape in eye distances (`synthesis.normalise`);
     regions: float32 [SIZE, SIZE] 0..1 by name: face (less towards the hair), skin (no eyes, brows, lips, nostrils), eyes, brows, lips,
-    cheeks, crown (forehead, temples and the hair beside them).
+    cheeks, beard (jaw, chin, upper lip), glabella (between the brows), crown (forehead, temples and the hair beside them).
     """
 
     points: np.ndarray
@@ -90,7 +90,10 @@ def make_regions(points: np.ndarray) -> dict[str, np.ndarray]:
     above = np.clip((points[36:48, 1].mean() - rows) / 12, 0, 1).astype(np.float32)
     crown = polygon(points, SIZE, 1.25, 8) * above * (1 - eyes) * (1 - brows)
     cheeks = np.minimum(cheeks, 1) * skin
-    return {"face": face * hairless, "skin": skin, "eyes": eyes, "brows": brows, "lips": lips, "cheeks": cheeks, "crown": crown}
+    beard = face * (1 - lips) * np.clip((rows - points[33, 1]) / 8, 0, 1).astype(np.float32)
+    glabella = polygon(points[[20, 21, 22, 23, 28]], SIZE, 1.3, 3)
+    named = {"beard": beard, "glabella": glabella, "crown": crown}
+    return named | {"face": face * hairless, "skin": skin, "eyes": eyes, "brows": brows, "lips": lips, "cheeks": cheeks}
 
 
 def tone(light: np.ndarray, region: np.ndarray) -> np.ndarray:

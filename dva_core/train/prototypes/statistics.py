@@ -16,7 +16,8 @@ from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes.space import SIZE, MeanSpace, tone
 from dva_core.train.synthesis import normalise
 
-COVARIATES = ("Beard", "Mustache", "5_o_Clock_Shadow", "Wearing_Lipstick", "Eyeglasses", "Sunglasses", "Gray_Hair", "Bangs", "Wearing_Hat")
+HAIRY = ("Beard", "Mustache", "5_o_Clock_Shadow")
+COVARIATES = HAIRY + ("Wearing_Lipstick", "Eyeglasses", "Sunglasses", "Gray_Hair", "Bangs", "Wearing_Hat")
 YOUNG_AT, OLD_AT = 27.0, 68.0  # years by the teacher, between which ageing is taken as linear
 FRONTAL = 0.16  # largest turn (see `turn`) of faces that colours are measured on
 
@@ -57,6 +58,9 @@ def design(faces: FaceSet) -> dict[str, np.ndarray]:
         "nose": relative[:, 33, 1] - relative[:, 30, 1],
     }
     variables |= {name: label(faces, name) for name in COVARIATES}
+    for name in HAIRY:  # what could not be told on a man is some shade; left at 0 it would count as his sex
+        unknown = np.isnan(faces.labels[:, faces.names.index(name)])
+        variables[name] = np.where(unknown, 0.5 * variables["Male"], variables[name])
     variables |= {f"set {name}": (faces.source == name).astype(float) for name in np.unique(faces.source)[1:]}
     return variables
 
@@ -65,7 +69,7 @@ def design(faces: FaceSet) -> dict[str, np.ndarray]:
 class Effects:
     """What each variable changes: shape[name] [68, 2] in eye distances, colour[name] float32 [SIZE, SIZE, 3] in logarithms.
 
-    mean: float32 [SIZE, SIZE, 3], the mean face less its skin's tone; lights: float32 [n, SIZE, SIZE, 3] is not kept.
+    mean: float32 [SIZE, SIZE, 3], the mean face less its skin's tone.
     """
 
     shape: dict[str, np.ndarray]
