@@ -16,7 +16,8 @@ from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
 
-JAW = 17  # of the 68 landmarks the first 17; the motion vector leaves them out
+JAW, POINTS = 17, 51  # of the 68 landmarks the first 17, which the motion vector leaves out, and the rest
+REGION_SIZE = 32  # of a region's map
 FROZEN = ("identity_encoder", "motion_encoder", "face_parser", "detector", "landmarks")
 SAME_AS_MOTION, HULL = "motion_encoder", "landmark_hull"  # types of `landmarks` and `face_parser` that need no network of their own
 HULL_GROWTH = 1.15  # in training, where hair and ears belong to the face too
@@ -49,6 +50,15 @@ def attribute_buffers(config: dict[str, Any]) -> nn.Module:
     return attributes
 
 
+def region_buffers(config: dict[str, Any]) -> nn.Module:
+    """Empty `maps` and `landmarks` of the regions that the configuration lists (see faces.regions); nothing where it lists none."""
+    regions = nn.Module()
+    if count := len(config.get("regions") or ()):
+        regions.register_buffer("maps", torch.zeros(count, REGION_SIZE, REGION_SIZE))
+        regions.register_buffer("landmarks", torch.zeros(JAW + POINTS, 2))
+    return regions
+
+
 class DiffusionVideoAutoencoder(nn.Module):
     """The model of a bundle's configuration (the published one or the starter), with untrained weights.
 
@@ -74,13 +84,18 @@ class DiffusionVideoAutoencoder(nn.Module):
         self.face_parser = network_or_none(config.get("face_parser"), HULL, nn)
         self.detector = network_or_none(config.get("detector"), "", nn)
         self.landmarks = network_or_none(config.get("landmarks"), SAME_AS_MOTION, nn)
-        self.attributes = attribute_buffers(config)
+        self.attributes, self.regions = attribute_buffers(config), region_buffers(config)
         for part in self.frozen():
             part.requires_grad_(False).eval()
 
         wanted = getattr(self.noise_predictor, "condition_channels", self.face_dim)
         if wanted != self.face_dim:
             raise DVAError(f"The noise predictor takes {wanted} condition channels and face_dim is {self.face_dim}; make them equal.")
+
+    @property
+    def motion_window(self) -> tuple[float, float]:
+        """From and to, in 0..1 of the crop: what the motion encoder sees of it, both ways."""
+        return getattr(self.motion_encoder, "window", (0.0, 1.0))
 
     def frozen(self) -> list[nn.Module]:
         """The parts that are never trained here."""
@@ -120,7 +135,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     @torch.no_grad()
     def encode_landmarks(self, images: Tensor) -> Tensor:
         """The motion encoder's 68 landmarks: images [B, 3, S, S] in [-1, 1] -> [B, 68, 2], (x, y) in 0..1 of the crop."""
-        start, end = getattr(self.motion_encoder, "window", (0.0, 1.0))
+        start, end = self.motion_window
         return start + (end - start) * self.run("motion_encoder", images)
 
     @torch.no_grad()

@@ -28,13 +28,14 @@ from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
 from .diffusion.guidance import Guidance, Guided
 from .diffusion.schedule import Schedule
-from .edit.meant import check_tone, keeps_tone, moved
+from .edit.meant import check_tone, keeps_tone, moved, regions_of
 from .errors import DVAError
 from .faces.align import crop_face
-from .faces.composite import SOFTEN_FRAMES, paste, soften
+from .faces.composite import paste
 from .faces.tone import without_tone
 from .faces.track import FaceTrack, track_faces
 from .finder import DETECTORS, FaceFinder, resolve_select, to_images
+from .masks import SoftMasks
 from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
 from .tensorfile import TensorFile, TensorMemory, TensorStore
@@ -360,6 +361,7 @@ def decode(
     compatible: bool = False,
     guidance: float | None = None,
     tone: str | None = None,
+    region: str | None = None,
 ) -> DecodeReport:
     """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
 
@@ -374,6 +376,7 @@ def decode(
 
     tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
                 None: as the edit means it (see edit.meant)
+    region      where the edit may be seen: a region of the face (see faces.regions), "off": all of it, None: those of the edit
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
     another model, or an output that cannot be written or is the source itself; then no output is left behind.
@@ -384,6 +387,7 @@ def decode(
     check_encoding(codec, quality, compatible=compatible)
     Guidance.from_config(model.config, guidance)
     check_tone(tone)
+    regions = regions_of(decomposition, model, region)
     progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
     with clock("video"):
         source = decomposition.find_source(video)
@@ -398,7 +402,8 @@ def decode(
             edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, moved(decomposition, before, after)
         )
     edited = clock.each("decode", edited)
-    quads, masks, rebuilt, count = decomposition.quads, SoftMasks(decomposition), decomposition.rebuilt, 0
+    quads, rebuilt, count = decomposition.quads, decomposition.rebuilt, 0
+    masks = SoftMasks(decomposition, regions, model.motion_window)
     with (
         clip,
         VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
@@ -421,20 +426,6 @@ def decode(
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
     return DecodeReport(Path(out), count, len(row_of))
-
-
-class SoftMasks:
-    """The stored masks, softened over their neighbours in time as they are asked for; nothing mixes across a cut or a gap."""
-
-    def __init__(self, decomposition: Decomposition):
-        self._masks, self._segment = decomposition.masks, decomposition.segment
-        self._cache: dict[int, np.ndarray] = {}
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
-        near = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
-        self._cache = {i: self._cache[i] if i in self._cache else self._masks[i] for i in near}
-        return soften(np.stack([self._cache[i] for i in near]), centre=row - near.start)
 
 
 def shrink(images: Tensor, size: int) -> Tensor:

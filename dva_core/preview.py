@@ -23,12 +23,13 @@ from .diffusion import solvers
 from .diffusion.guidance import Guidance
 from .diffusion.schedule import Schedule
 from .edit import AttributeSet, apply_attributes
-from .edit.meant import check_tone, keeps_tone
+from .edit.meant import check_tone, keeps_tone, regions_of
 from .errors import DVAError
 from .faces.composite import paste
 from .faces.tone import tone_of
 from .finder import to_images
-from .pipeline import DETAILS, SoftMasks, edited_face, fuse, own_face, shrink, solve, usual_batch
+from .masks import SoftMasks
+from .pipeline import DETAILS, edited_face, fuse, own_face, shrink, solve, usual_batch
 from .progress import Progress, silent
 from .sheet import as_picture
 
@@ -60,12 +61,13 @@ def stills(
     progress: Progress | None = None,
     guidance: float | None = None,
     tone: str | None = None,
+    region: str | None = None,
 ) -> Still:
     """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
 
     row     which of the frames with a face (see `nearest_row`)
     steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
-    detail, guidance, tone   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
+    detail, guidance, tone, region   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
     """
@@ -78,6 +80,7 @@ def stills(
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
     check_tone(tone)
     check_model(clip, model)
+    regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
     changed = [i for i, edit in enumerate(edits) if edit.is_edited]
     few = steps is not None and not any(edit.is_switched for edit in edits)
@@ -99,7 +102,7 @@ def stills(
     decoded = [crop for crops in model.host.run_batched(decode_some, wanted, batch) for crop in crops]
     made = dict(zip(wanted, decoded))
     rebuilt = np.asarray(made.get(None, clip.rebuilt[row]), np.float32)
-    original, mask = clip.crops[row], SoftMasks(clip)[row]
+    original = clip.crops[row]
 
     def pasted(i: int) -> np.ndarray:
         if i not in made:
@@ -107,6 +110,7 @@ def stills(
         edited = made[i].astype(np.float32)
         if keeps_tone(edits[i], model, tone):
             edited = edited - tone_of(edited, rebuilt, clip.masks[row])[:, None, None]
+        mask = SoftMasks(edits[i], regions[i], model.motion_window)[row]
         return paste(original, whole(original), edited, rebuilt, mask, detail)[0]
 
     return Still(row, original, [pasted(i) for i in range(len(edits))])

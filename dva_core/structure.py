@@ -42,6 +42,10 @@ def check_config(config: Any, path: str | Path) -> None:
     attributes = config.get("attributes", [])
     if not isinstance(attributes, list) or not all(isinstance(a, dict) and isinstance(a.get("name"), str) for a in attributes):
         raise DVAError(f"{path} has an unreadable list of attributes in its configuration; {CURE}.")
+    for key in ("regions", "tone_attributes"):
+        names = config.get(key) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DVAError(f"{path} has an unreadable list of {key} in its configuration; {CURE}.")
     try:
         Guidance.from_config(config)
     except (AttributeError, DVAError, TypeError, ValueError) as error:

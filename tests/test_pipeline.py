@@ -17,7 +17,8 @@ from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.finder import FaceFinder, parse_face, to_images
 from dva_core.loader import load_model
-from dva_core.pipeline import SoftMasks, decode, decode_crops, encode
+from dva_core.masks import SoftMasks
+from dva_core.pipeline import decode, decode_crops, encode
 from dva_core.progress import Stopwatch
 from dva_core.tensorfile import TensorFile
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
@@ -200,7 +201,7 @@ def test_frames_without_a_face_pass_through(tmp_path, model):
 
 def test_masks_are_not_softened_across_a_gap(tmp_path, clip, monkeypatch):
     asked = []
-    monkeypatch.setattr(pipeline, "soften", lambda masks, centre: asked.append((masks[:, 0, 0].tolist(), centre)))
+    monkeypatch.setattr("dva_core.masks.soften", lambda masks, centre: asked.append((masks[:, 0, 0].tolist(), centre)))
     clip.store.write("masks", 0, np.arange(6)[:, None, None] * np.ones((1, 32, 32)))
     clip.store.write("segment", 0, [1, 1, 2, 2, 2, 2])
     masks = SoftMasks(clip)

@@ -14,6 +14,7 @@ from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
+from ..faces.regions import OFF, REGIONS
 from ..faces.tone import TONES
 from ..files import check_place
 from ..finder import DETECTORS, parse_face
@@ -41,7 +42,7 @@ ENCODING = {
     "detector": "own",
     "scratch": None,
 }
-LOOK = ("guidance", "tone")
+LOOK = ("guidance", "tone", "region")
 OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
 
 
@@ -137,6 +138,11 @@ def add_look(group) -> None:
     )
     group.add_argument(
         "--tone", choices=TONES, help="of the whole face: keep it, or let the edit change it too (default: as the edit means it)"
+    )
+    group.add_argument(
+        "--region",
+        metavar="NAME",
+        help=f"where the edit may be seen: {', '.join(REGIONS)}, the model's own, or {OFF} for everywhere (default: as the edit means it)",
     )
 
 

@@ -33,13 +33,14 @@ USUAL_RANGE = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a bundle: its space ("identity" or "motion"), its row there, held-out AUC and usual scales."""
+    """One attribute of a bundle: its space ("identity" or "motion"), row there, held-out AUC, usual scales, region (None: the face)."""
 
     name: str
     space: str
     index: int
     auc: float | None = None
     range: tuple[float, float] = USUAL_RANGE
+    region: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,14 @@ class AttributeSet:
         prefix = "attributes."
         held = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
         entries = tuple(
-            Attribute(entry["name"], entry["space"], int(entry["index"]), entry.get("auc"), tuple(entry.get("range") or USUAL_RANGE))
+            Attribute(
+                entry["name"],
+                entry["space"],
+                int(entry["index"]),
+                entry.get("auc"),
+                tuple(entry.get("range") or USUAL_RANGE),
+                entry.get("region"),
+            )
             for entry in model.config.get("attributes") or ()
         )
         return cls(entries, {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()})

@@ -30,6 +30,7 @@ from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
 FORMAT, VERSION = "dva-direction", 1
+FACTS = ("space", "name", "encoder", "range", "made")  # of every file; others have come later
 SPACES = {"identity": "identity_encoder", "motion": "motion_encoder"}
 SUFFIX = ".safetensors"
 LARGEST_VECTOR = 1 << 16  # numbers; what a direction has at most
@@ -46,6 +47,7 @@ class Direction:
     encoder  SHA-256 of the encoder whose vectors it moves (`encoder_fingerprint`)
     range    scales that make sense
     made     how it was made; plain JSON
+    region   of the face where it may be seen (see faces.regions); None: all of it
     """
 
     vector: np.ndarray
@@ -54,6 +56,7 @@ class Direction:
     encoder: str
     range: tuple[float, float] = USUAL_RANGE
     made: Mapping[str, Any] = field(default_factory=dict)
+    region: str | None = None
 
     def __post_init__(self) -> None:
         vector = np.array(self.vector, np.float32).reshape(-1)  # a copy: nobody else holds it
@@ -89,7 +92,7 @@ class Direction:
         """The direction that `to_json` wrote. DVAError for anything else."""
         try:
             vector = np.frombuffer(base64.b64decode(record["vector"], validate=True), "<f4")
-            return cls(vector, **{key: record[key] for key in ("space", "name", "encoder", "range", "made")})
+            return cls(vector, **{key: record[key] for key in FACTS}, region=record.get("region"))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, DVAError):
                 raise
@@ -126,7 +129,7 @@ class Direction:
                 if math.prod(file.get_slice("vector").get_shape()) > LARGEST_VECTOR:
                     raise DVAError(f"{path} is far too large for a direction; get it again.")
                 vector, facts = file.get_tensor("vector"), json.loads(metadata["direction"])
-            return cls(vector, **{key: facts[key] for key in ("space", "name", "encoder", "range", "made")})
+            return cls(vector, **{key: facts[key] for key in FACTS}, region=facts.get("region"))
         except DVAError:
             raise
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
@@ -134,6 +137,7 @@ class Direction:
 
     def _facts(self) -> dict[str, Any]:
         facts = {"name": self.name, "space": self.space, "encoder": self.encoder, "range": list(self.range), "made": dict(self.made)}
+        facts |= {} if self.region is None else {"region": self.region}
         return json.loads(json.dumps(facts))  # fail here, not when saving, if something cannot be kept
 
 
@@ -245,7 +249,7 @@ def from_attribute(model, name: str) -> Direction:
     entry = attributes[name]
     vector = attributes.shift(entry.name)[:] if entry.space == "motion" else identity_std(model) * attributes.step(entry.name)
     made = {"how": "attribute", "attribute": entry.name, "auc": entry.auc, "model": model.config.get("name", "")}
-    return Direction(vector, entry.space, entry.name, encoder_fingerprint(model, entry.space), entry.range, made)
+    return Direction(vector, entry.space, entry.name, encoder_fingerprint(model, entry.space), entry.range, made, entry.region)
 
 
 def identity_std(model) -> np.ndarray:
@@ -255,6 +259,8 @@ def identity_std(model) -> np.ndarray:
 
 
 def _derived(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
-    """A direction made of others; keeps which, by name, and how much of each."""
+    """A direction made of others; keeps which, by name, how much of each, and the region where it is one of them all."""
+    region = first.region if how != "added" or len({parent.region for parent in parents}) == 1 else None
     made = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
-    return replace(first, vector=vector, name=name, made=made | ({} if factors is None else {"factors": [float(f) for f in factors]}))
+    made |= {} if factors is None else {"factors": [float(f) for f in factors]}
+    return replace(first, vector=vector, name=name, region=region, made=made)

@@ -1,4 +1,4 @@
-"""What a clip's edits mean for how they are shown: whether they change the tone of the whole face."""
+"""What a clip's edits mean for how they are shown: whether they change the tone of the whole face, and where in it they live."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ..decomposition import Decomposition
 from ..errors import DVAError
+from ..faces.regions import OFF, REGIONS, Region
 from ..faces.tone import TONES
 from .attributes import AttributeSet
 from .curves import parse_scale, strengths
@@ -31,6 +32,41 @@ def keeps_tone(clip: Decomposition, model, tone: str | None = None) -> bool:
 def check_tone(tone: str | None) -> None:
     if tone is not None and tone not in TONES:
         raise DVAError(f"There is no tone {tone!r}; choose {' or '.join(TONES)}, or leave it to the edit.")
+
+
+def regions_of(clip: Decomposition, model, region: str | None = None) -> list[Region]:
+    """Where in the face the edits live, the union counts; empty: all of it. As `region` says, a name or "off"; None: by the edits.
+
+    An attribute's region is that of its entry in the configuration (`region`), a direction's its own. One edit without a region means the
+    whole face. DVAError for a region that neither the model nor this program has.
+    """
+    if region is not None:
+        return [] if region == OFF else [find_region(model, region)]
+    named = list(regions_named(clip, model))
+    return [] if None in named else [find_region(model, name) for name in dict.fromkeys(named)]
+
+
+def regions_named(clip: Decomposition, model) -> Iterator[str | None]:
+    """The region of each edit of the clip that changes anything, None for one that means the whole face."""
+    entries = {entry.name: entry.region for entry in AttributeSet.from_model(model).entries}
+    for operation in clip.operations:
+        direction = operation.get("direction") or {}
+        if operation.get("name") == "switch":
+            yield None
+        for name, scale in scales_of(operation).items():
+            if any(strengths(parse_scale(scale))):
+                yield direction.get("region") if direction else entries.get(name)
+
+
+def find_region(model, name: str) -> Region:
+    """The model's own region of that name, else this program's; DVAError where there is none."""
+    own = list(model.config.get("regions") or ())
+    if name in own:
+        regions = model.regions
+        return Region(*(tensor.float().cpu().numpy() for tensor in (regions.maps[own.index(name)], regions.landmarks)))
+    if name not in REGIONS:
+        raise DVAError(f"There is no region {name!r} of the face; choose of {', '.join(dict.fromkeys([*own, *REGIONS]))}, or {OFF}.")
+    return REGIONS[name]
 
 
 def is_background(operation: dict) -> bool:

@@ -33,9 +33,13 @@ def soften(masks: np.ndarray, centre: int | None = None, *, sigma_frames: float 
     if reach > 0:
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
     mask = blur(mask, edge * size)
-    from_border = np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32)
-    fade = smoothstep(0.0, max(2 * edge * size, 1.0), from_border)
-    return np.clip(mask * fade * fade[:, None], 0, 1)
+    return np.clip(mask * faded_border(size, edge), 0, 1)
+
+
+def faded_border(size: int, edge: float = 0.03) -> np.ndarray:
+    """[size, size], 0 at the border of a crop and 1 from twice `edge` of its size inwards."""
+    fade = smoothstep(0.0, max(2 * edge * size, 1.0), np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32))
+    return fade * fade[:, None]
 
 
 def paste(

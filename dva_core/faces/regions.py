@@ -1,0 +1,117 @@
+"""Regions of the face: soft maps in the face's own coordinates, laid on a frame's crop by its landmarks.
+
+An attribute may live in one: glasses in a band around the eyes, a beard below the nose. A bundle may bring maps of its own; those here are
+drawn from the landmarks of a mean face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dva_core.autoencoder import JAW, REGION_SIZE
+from dva_core.faces.composite import blur, faded_border
+from dva_core.networks.hull import extended
+
+FINE = 256  # what the maps here are drawn at
+OFF = "off"
+EDGE = 0.02  # of the crop: the blur of a drawn region
+ROOM = 0.1  # of the crop: how far below the face mask a region may reach
+
+# the 68 landmarks in thousandths of the crop: the medians over 1,376 synthetic faces by the starter's landmark network, made symmetrical
+MEAN_FACE = (
+    np.fromstring(
+        """
+    228 477 235 551 247 621 260 683 284 757 321 812 363 851 417 891 500 913 583 891 637 851 679 812 716 757 740 683 753 621
+    765 551 772 477 281 409 313 385 356 378 395 382 430 394 570 394 605 382 644 378 687 385 719 409 500 478 500 527 500 577
+    500 620 453 649 475 656 500 662 525 656 547 649 334 469 358 457 395 457 426 475 396 483 359 483 574 475 605 457 642 457
+    666 469 641 483 604 483 398 743 434 727 478 713 500 720 522 713 566 727 602 743 565 774 533 787 500 793 467 787 435 774
+    406 744 469 739 500 737 531 739 594 744 531 758 500 761 469 758
+    """,
+        sep=" ",
+    ).reshape(68, 2)
+    / 1000
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A map [n, n] float32 in 0..1 and the 68 landmarks [68, 2], in 0..1 of the crop, of the face that it is drawn on."""
+
+    map: np.ndarray
+    landmarks: np.ndarray
+
+    def on(self, points: np.ndarray, size: int) -> np.ndarray:
+        """The map [size, size] on a crop where the 51 inner landmarks lie at `points` [51, 2], in 0..1 of it.
+
+        By the affine map, of least squares, from those to the region's own: it follows the head's turn, and no single point.
+        """
+        ones = np.ones((len(points), 1))
+        affine = np.linalg.lstsq(np.concatenate([points, ones], 1), self.landmarks[JAW:], rcond=None)[0].T  # crop -> region, in 0..1
+        n = len(self.map)
+        linear = affine[:, :2] * n / size
+        shift = affine[:, 2] * n + linear @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of a pixel
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(self.map, np.column_stack([linear, shift]), (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def hull(points: np.ndarray, grow: float = 0.0) -> np.ndarray:
+    """The convex hull of points [n, 2], in 0..1 of the crop, `grow` of the crop larger all round: bool [FINE, FINE]."""
+    mask = np.zeros((FINE, FINE), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points * FINE - 0.5).astype(np.int32)), 1)
+    reach = round(grow * FINE)
+    return (cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))) if reach else mask) > 0
+
+
+def outlines(face: np.ndarray) -> dict[str, np.ndarray]:
+    """Region -> bool [FINE, FINE], drawn from the 68 landmarks `face` [68, 2] in 0..1 of the crop."""
+    y, x = (np.mgrid[:FINE, :FINE] + 0.5) / FINE
+    eyes, mouth, chin = face[36:48].mean(0), face[48:60].mean(0), face[8]
+    unit = mouth[1] - eyes[1]  # from the eyes to the mouth
+    whole, brow, nose = hull(extended(face)), face[17:27], face[31:36]
+    lips, brows = hull(face[48:60], 0.02), hull(face[17:22], 0.032) | hull(face[22:27], 0.032)
+    band = np.abs(y - eyes[1] - 0.03 * unit) < 0.34 * unit
+    below_nose = y > nose[:, 1].mean() - 0.05 * unit
+    cheeks = (y > eyes[1] + 0.15 * unit) & (y < mouth[1])
+    room = hull(np.concatenate([face[3:14], face[3:14] + (0, ROOM)]))
+    # a beard goes up to the ears along the jaw: its upper edge rises from the corners of the mouth to the sides
+    aside = np.abs(x - eyes[0]) / (face[16, 0] - face[0, 0])
+    beard = (y > nose[:, 1].mean() - 1.1 * unit * np.clip(aside - 0.25, 0, 1)) & (whole | room)
+    return {
+        "eyes": band & (whole | (np.abs(x - eyes[0]) < 1.04 * (face[16, 0] - eyes[0]))),
+        "brows": brows,
+        "nose": hull(np.concatenate([face[27:28], nose, nose[[0, -1]] + (0, -0.2 * unit)]), 0.03),
+        "mouth": lips,
+        "moustache": below_nose & hull(np.concatenate([nose, face[48:55] + (0, 0.05 * unit), face[[48, 54]] + (0, 0.2 * unit)]), 0.02),
+        "lower": beard,
+        "chin": whole & (y > mouth[1] + 0.25 * (chin[1] - mouth[1])),
+        "forehead": whole & (y < brow[:, 1].min() + 0.02),
+        "cheeks": whole & cheeks,
+        "skin": whole & ~hull(face[36:42], 0.01) & ~hull(face[42:48], 0.01) & ~lips & ~brows,
+    }
+
+
+def drawn(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
+    """The regions of a face with 68 landmarks [68, 2], by name."""
+    step = FINE // REGION_SIZE
+    soft = {name: blur(mask.astype(np.float32), EDGE * FINE) for name, mask in outlines(face).items()}
+    return {name: Region(mask.reshape(REGION_SIZE, step, REGION_SIZE, step).mean((1, 3)), face) for name, mask in soft.items()}
+
+
+REGIONS: Mapping[str, Region] = drawn()
+
+
+def kept_to(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A soft face mask [C, C] where any of the regions is, with room for them below it; `points` as of `Region.on`."""
+    here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
+    return here * with_room(mask)
+
+
+def with_room(mask: np.ndarray) -> np.ndarray:
+    """The soft mask [C, C] pulled down by ROOM, with its own edge; it still reaches 0 before the border."""
+    reach = round(ROOM * len(mask))
+    column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # looks at what lies above
+    return np.maximum(mask, cv2.dilate(mask, column) * faded_border(len(mask)))
