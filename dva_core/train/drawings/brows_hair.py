@@ -73,15 +73,17 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
     rows, columns = (np.indices((side, side)) + 0.5) * (head.size / side)
     wide, high = np.moveaxis((np.stack([columns, rows], -1) - skull) @ head.axes / head.unit, -1, 0)
     around = np.hypot(wide / 1.25, high / 1.25)
-    oval = cv2.resize(head.fill([np.r_[head.points[1:16], head.project(FOREHEAD)]]), (side, side), interpolation=cv2.INTER_AREA)
+    front, behind = head.project(FOREHEAD), head.project(FOREHEAD - (0, 0, 0.25))
+    oval = head.fill([np.r_[head.points[1:16], front], np.r_[front, behind[::-1]]])
+    oval = cv2.resize(oval, (side, side), interpolation=cv2.INTER_AREA)
     core = cv2.resize(np.float32(head.core), (side, side), interpolation=cv2.INTER_AREA)
     falls = ramp(2.0, 1.4, np.abs(wide)) * ramp(0.0, 0.5, high) * ramp(2.6, 1.8, high) * ramp(0.5, 0.9, np.abs(wide))  # long hair
     # what lies where before its colour is known: hair, skin, anything else
-    cap = ramp(1.35, 0.95, around) * ramp(1.0, 0.5, high)
+    cap = ramp(1.8, 0.95, around) * ramp(1.0, 0.5, high)
     pixels = side * head.unit / head.size  # a face unit
-    hair = np.maximum(0.9 * cap, 0.3 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * ramp(-0.5, 0.0, high))
+    hair = np.maximum(0.9 * cap, 0.5 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * ramp(-0.5, 0.0, high))
     skin = np.maximum(ramp(0, 0.5, blur(oval, 0.35 * pixels)), 0.3 * ramp(0.5, 1.2, high) * ramp(1.3, 0.8, np.abs(wide)))
-    other = ramp(0.75, 1.3, around) * 0.9 + 0.02
+    other = ramp(0.7, 1.25, around) * 0.9 + 0.05
     prior = np.stack([hair + 1e-3, 0.8 * skin + 0.02, other])
     prior /= prior.sum(0)
     seed = ramp(0.72, 0.9, around) * ramp(1.1, 1.0, around) * ramp(0.5, 0.2, high) * (1 - oval)
@@ -93,7 +95,7 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
     index = (bins[..., 0] * 20 + bins[..., 1]) * 20 + bins[..., 2]
     for _ in range(rounds):
         seen = [gaussian_filter(np.bincount(index.ravel(), part.ravel(), 8000).reshape(20, 20, 20), 0.8) for part in found]
-        like = np.stack([(count / max(count.sum(), 1e-3) + 1e-4).ravel()[index] for count in seen])
+        like = np.stack([(count / max(count.sum(), 1e-3) + 1e-4).ravel()[index] for count in seen]) ** 1.6  # colour before place
         found = prior * like
         found /= found.sum(0)
     found = found[0]
@@ -126,7 +128,7 @@ def grey(head: Head, look: dict) -> Drawing:
     usual = float(np.median(tone[inside])) if inside.sum() > 20 else 0.2
     level = np.clip(head.level / 0.62, 0.3, 1.3)
     aim = min(look["silver"] * level, 8 * usual + 0.15)  # what lies in the dark stays there
-    silver = aim * np.clip((tone + 0.03) / (usual + 0.03), 0.3, 1.6) ** 0.55
+    silver = aim * np.clip((tone + 0.012) / (usual + 0.012), 0.25, 1.7) ** 0.55
     silver = np.maximum(silver, tone * 0.9)
     colour = silver[..., None] * np.float32([1 - look["blue"], 1.0, 1 + look["blue"]])
     browed = (0.6 * silver + 0.4 * tone)[..., None] * np.float32([1, 0.99, 0.98])
