@@ -13,7 +13,7 @@ from dva_core.clip_info import ClipInfo
 from dva_core.commands.terminal import describe
 from dva_core.hosts import comfy as host
 
-from .types import CATEGORY, Clip, Model
+from .types import AUTO, CATEGORY, Clip, Model, look_inputs, look_of
 from .video import source_inputs, source_of
 
 
@@ -75,6 +75,7 @@ class DecodeDDIM(io.ComfyNode):
                     tooltip="Also writes a plain copy of the source for the player on this node, which shows before and after.",
                 ),
                 *source_inputs(),
+                *look_inputs(),
             ],
             outputs=[
                 io.Video.Output(
@@ -100,6 +101,9 @@ class DecodeDDIM(io.ComfyNode):
         video=None,
         images=None,
         audio=None,
+        guidance: float = 0.0,
+        tone: str = AUTO,
+        region: str = AUTO,
     ) -> io.NodeOutput:
         from dva_core.pipeline import decode
         from dva_core.sheet import moments
@@ -123,6 +127,7 @@ class DecodeDDIM(io.ComfyNode):
             batch_size=batch_size or None,
             progress=host.NodeProgress(decomposition.info.steps),
             watch=keep,
+            **look_of(guidance, tone, region),
         )
         host.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
         page = {"images": [host.served_as(out)], "animated": (True,)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 from comfy_api.latest import io
@@ -10,9 +11,10 @@ from comfy_api.latest import io
 from dva_core.edit import apply_direction
 from dva_core.edit.clip_model import clip_names, find_weights, import_open_clip
 from dva_core.errors import DVAError
+from dva_core.faces.regions import OFF
 from dva_core.hosts import comfy as host
 
-from .types import CATEGORY, Clip, Direction, Model
+from .types import CATEGORY, Clip, Direction, Model, named_region, region_input
 
 
 class EditIdentityCLIP(io.ComfyNode):
@@ -133,6 +135,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     tooltip="Computes one image at a time and some things twice: slower, a fraction of the memory. Turned on by itself "
                     "where memory runs out.",
                 ),
+                region_input(),
             ],
             outputs=[
                 Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
@@ -181,6 +184,7 @@ class EditIdentityCLIP(io.ComfyNode):
         learning_rate: float,
         seed: int,
         save_memory: bool,
+        region: str = OFF,
     ) -> io.NodeOutput:
         from dva_core.edit.clip import text_search
 
@@ -212,7 +216,7 @@ class EditIdentityCLIP(io.ComfyNode):
                 )
             raise
         host.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} steps")
-        direction = search.direction()
+        direction = replace(search.direction(), region=named_region(region))
         return io.NodeOutput(
             apply_direction(decomposition, model, direction, scale), direction, host.to_image(np.asarray(search.pictures, np.float32))
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from comfy_api.latest import io
 
-from dva_core.edit.own import FEWEST, own_attribute, read_folder
+from dva_core.edit.own import FEWEST, own_attribute, read_folder, read_pairs
 from dva_core.errors import DVAError
+from dva_core.faces.regions import OFF
 from dva_core.hosts import comfy as host
 
 from .frames import as_uint8
-from .types import CATEGORY, Direction, Model
+from .types import CATEGORY, Direction, Model, named_region, region_input
 
 KINDS = ("with", "without")
 
@@ -59,7 +60,8 @@ class OwnAttribute(io.ComfyNode):
                     "pairs",
                     default=False,
                     display_name="pairs",
-                    tooltip="The pictures come in pairs: the same person with and without it, in the same order. Needs fewer pictures.",
+                    tooltip="The pictures come in pairs: the same person with and without it, in the same order, or of the same name in "
+                    "two folders. Needs fewer pictures.",
                 ),
                 *(
                     io.String.Input(
@@ -79,6 +81,7 @@ class OwnAttribute(io.ComfyNode):
                     tooltip="Go by what the model shows of it too, which makes it plainer, and leave the skin's colour alone. Turn it off "
                     "for a tan or a blush. Takes some seconds; identity only.",
                 ),
+                region_input(),
             ],
             outputs=[
                 Direction.Output("direction", display_name="direction", tooltip="The direction, to apply to a clip or to save."),
@@ -106,8 +109,15 @@ class OwnAttribute(io.ComfyNode):
         with_it=None,
         without=None,
         shown: bool = False,  # as in prompts written before there was a choice
+        region: str = OFF,
     ) -> io.NodeOutput:
-        pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), (with_folder, without_folder))]
-        made = own_attribute(model, *pictures, name, space=space, pairs=pairs, shown=shown, progress=host.NodeProgress(1))
+        folders = (with_folder, without_folder)
+        if pairs and with_it is None and without is None and all(folder.strip() for folder in folders):
+            pictures = read_pairs(*map(host.input_folder, folders))
+        else:
+            pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), folders)]
+        made = own_attribute(
+            model, *pictures, name, space=space, pairs=pairs, shown=shown, region=named_region(region), progress=host.NodeProgress(1)
+        )
         host.tell(cls.hidden.unique_id, made.describe())
         return io.NodeOutput(made.direction, made.score)

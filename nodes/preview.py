@@ -9,7 +9,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
 from dva_core.sheet import save_picture
 
-from .types import CATEGORY, Clip, Model, frame_input
+from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
 
 class PreviewEdit(io.ComfyNode):
@@ -41,6 +41,7 @@ class PreviewEdit(io.ComfyNode):
                     display_name="detail",
                     tooltip="As on Decode DDIM: transfer keeps the original's fine detail, model shows the decoded face itself.",
                 ),
+                *look_inputs(),
             ],
             outputs=[
                 io.Image.Output("after", display_name="after", tooltip="The face square of that frame with the edits."),
@@ -50,10 +51,13 @@ class PreviewEdit(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, decomposition, model, frame: int, steps: int, detail: str) -> io.NodeOutput:
+    def execute(
+        cls, decomposition, model, frame: int, steps: int, detail: str, guidance: float = 0.0, tone: str = AUTO, region: str = AUTO
+    ) -> io.NodeOutput:
         row = nearest_row(decomposition, frame)
         progress = host.NodeProgress(2 * (steps or decomposition.info.steps))
-        shown = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress)
+        look = look_of(guidance, tone, region)
+        shown = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, **look)
         after, before = shown.edited[0], shown.original
         page = {"images": [for_page(after)], "dva_before": [for_page(before)]}
         return io.NodeOutput(host.to_image(after[None]), host.to_image(before[None]), ui=page)

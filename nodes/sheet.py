@@ -10,7 +10,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import attribute_stills, nearest_row
 from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
 
-from .types import CATEGORY, Clip, Model, frame_input
+from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 
@@ -53,6 +53,7 @@ class Sheet(io.ComfyNode):
                 io.Int.Input(
                     "tile", default=160, min=32, max=1024, display_name="tile size", tooltip="Width and height of each face, in pixels."
                 ),
+                *look_inputs(),
             ],
             outputs=[
                 io.Image.Output("sheet", display_name="sheet", tooltip="The labelled picture, for Preview Image or Save Image."),
@@ -68,10 +69,23 @@ class Sheet(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def execute(cls, decomposition, model, attributes: str, scales: str, frame: int, steps: int, tile: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        decomposition,
+        model,
+        attributes: str,
+        scales: str,
+        frame: int,
+        steps: int,
+        tile: int,
+        guidance: float = 0.0,
+        tone: str = AUTO,
+        region: str = AUTO,
+    ) -> io.NodeOutput:
         row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
         progress = host.NodeProgress(steps or decomposition.info.steps)
-        shown = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, steps=steps or None, progress=progress)
+        settings = {"steps": steps or None, "progress": progress, **look_of(guidance, tone, region)}
+        shown = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, **settings)
         sheet = attribute_sheet(shown, numbers, tile)
         faces = np.stack([picture for pictures in shown.values() for picture in pictures])
         return io.NodeOutput(host.to_image(sheet[None]), host.to_image(faces))

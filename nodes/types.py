@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
+
+from dva_core.diffusion.guidance import LARGEST_WEIGHT
+from dva_core.faces.regions import OFF, REGIONS
+from dva_core.faces.tone import TONES
 
 CATEGORY = "DVA"
 
@@ -22,3 +28,66 @@ def frame_input() -> io.Int.Input:
         display_name="frame",
         tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
     )
+
+
+AUTO = "auto"  # of a tone or a region: as the edit means it
+
+
+def look_inputs() -> list[io.Input]:
+    """How an edit is decoded and shown, for whatever shows one; came later than the nodes' other inputs."""
+    return [
+        io.Float.Input(
+            "guidance",
+            default=0.0,
+            min=0.0,
+            max=LARGEST_WEIGHT,
+            step=0.1,
+            optional=True,
+            display_name="guidance",
+            tooltip="How plainly the edit is told: 1 as in the paper, 2 to 3 for edits one can see, more burns. 0 takes the model's own. "
+            "Above 1 it costs up to twice the time.",
+        ),
+        io.Combo.Input(
+            "tone",
+            options=[AUTO, *TONES],
+            default=AUTO,
+            optional=True,
+            display_name="tone",
+            tooltip="Of the whole face: keep takes away what the edit changes in all of it alike, change lets it. auto: as the edit means "
+            "it.",
+        ),
+        io.Combo.Input(
+            "region",
+            options=[AUTO, OFF, *REGIONS],
+            default=AUTO,
+            optional=True,
+            display_name="region",
+            tooltip="Where in the face the edit may be seen. auto: where its attribute lives; off: the whole face.",
+        ),
+    ]
+
+
+def look_of(guidance: float, tone: str, region: str) -> dict[str, Any]:
+    """What `look_inputs` give, for decode and stills."""
+    return {
+        "guidance": guidance or None,
+        "tone": None if tone == AUTO else tone,
+        "region": None if region == AUTO else region,
+    }
+
+
+def region_input() -> io.Combo.Input:
+    """Where an edit of one's own lives."""
+    return io.Combo.Input(
+        "region",
+        options=[OFF, *REGIONS],
+        default=OFF,
+        optional=True,
+        display_name="region",
+        tooltip="The part of the face that it lives in, which is all that changes then; off: the whole face.",
+    )
+
+
+def named_region(region: str) -> str | None:
+    """What `region_input` gives, for a direction."""
+    return None if region == OFF else region

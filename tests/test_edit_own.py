@@ -14,7 +14,17 @@ from dva_core import cli
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import without_head_motion
-from dva_core.edit.own import cut_out, encode_crops, from_vectors, left_out_score, own_attribute, paired_score, read_folder, statistics
+from dva_core.edit.own import (
+    cut_out,
+    encode_crops,
+    from_vectors,
+    left_out_score,
+    own_attribute,
+    paired_score,
+    read_folder,
+    read_pairs,
+    statistics,
+)
 from dva_core.edit.shown import shown_direction
 from dva_core.errors import DVAError
 from dva_core.finder import FaceFinder
@@ -169,3 +179,30 @@ def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
     assert area_under_curve((rest - mean) / std @ own, np.repeat([1, 0], 50)) > 0.8
     assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
     assert made.score > 0.7
+
+
+def test_pairs_are_found_by_their_names(tmp_path, caplog):
+    for folder, names in (("with", ("b.png", "a.png", "only.png")), ("without", ("c.png", "a.jpg", "b.png"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            value = 200 if folder == "with" else 50
+            cv2.imwrite(str(tmp_path / folder / name), np.full((4, 4, 3), value + ord(name[0]) - ord("a"), np.uint8))
+    a, b = read_pairs(tmp_path / "with", tmp_path / "without")
+    assert [int(picture[0, 0, 0]) for picture in a] == [200, 201] and [int(picture[0, 0, 0]) for picture in b] == [50, 51]
+    assert "2 pictures" in caplog.text
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / "without" / name).rename(tmp_path / "without" / f"x{name}")
+    a, b = read_pairs(tmp_path / "with", tmp_path / "without")  # no name is in both: in their order
+    assert len(a) == len(b) == 3
+
+
+def test_a_region_is_kept_with_the_direction(model):
+    from dva_core.edit import own
+
+    pictures = [np.zeros((8, 8, 3), np.uint8)] * 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own, "cut_out", lambda *_: np.zeros((5, 32, 32, 3), np.uint8))
+        patch.setattr(own, "encode_crops", lambda *_: np.random.default_rng().normal(size=(5, model.identity_dim)))
+        assert own_attribute(model, pictures, pictures, "Beard", shown=False, region="lower").direction.region == "lower"
+        with pytest.raises(DVAError, match="no region 'knee'"):
+            own_attribute(model, pictures, pictures, "Beard", shown=False, region="knee")

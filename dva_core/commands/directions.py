@@ -11,10 +11,12 @@ from ..decomposition import Decomposition, check_model
 from ..edit.attributes import AttributeSet
 from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity_std, orthogonal_to, scaled
+from ..edit.meant import find_region
 from ..edit.scores import measure, table
 from ..paths import check_input, check_spares
 from ..pipeline import encode
 from .clips import add_common, is_decomposition, open_model
+from .own import add_region
 from .paths import check_tensors
 from .terminal import Bars, answer, describe, say, show
 
@@ -40,6 +42,7 @@ def add_commands(commands) -> None:
     search.add_argument(
         "--clip-weights", metavar="FILE", help=f"its .safetensors (default: looked for in `{FOLDER}` of the models' folders)"
     )
+    add_region(text)
     add_common(text)
     text.set_defaults(run=run_text)
 
@@ -71,6 +74,8 @@ def run_text(args: argparse.Namespace) -> None:
         find_weights(args.clip)  # said before any work
     frames = args.frame or [0]
     model = open_model(args)
+    if args.region is not None:
+        find_region(model, args.region)
     say(describe(model))
     with Bars() as bars:
         clip = Decomposition.load(source) if is_decomposition(source) else None
@@ -102,7 +107,7 @@ def run_text(args: argparse.Namespace) -> None:
             if search.best.step is None:
                 raise
             ended_early = True
-    direction = search.direction()
+    direction = replace(search.direction(), region=args.region)
     direction.save(out)
     seconds = time.perf_counter() - began
     result = {

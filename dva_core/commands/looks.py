@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..decomposition import Decomposition, check_model
+from ..diffusion.guidance import Guidance
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..paths import check_input, check_spares
@@ -65,7 +66,9 @@ def run_sheet(args: argparse.Namespace) -> None:
         settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars, **look(args)}
         row = nearest_row(clip, args.frame)
         shown = attribute_stills(clip, model, args.attribute, scales, row, **settings)
-    save_picture(args.output, attribute_sheet(shown, scales, args.tile, title(clip, row)))
+    save_picture(
+        args.output, attribute_sheet(shown, scales, args.tile, title(clip, row, Guidance.from_config(model.config, args.guidance)))
+    )
     answer({"output": args.output, "attributes": list(shown), "scales": scales}, args.json, f"Wrote {args.output}.")
 
 
@@ -98,5 +101,6 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     return clip, model
 
 
-def title(clip: Decomposition, row: int) -> str:
-    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.solving})"
+def title(clip: Decomposition, row: int, guidance: Guidance) -> str:
+    guided = f", guidance {guidance.weight:g}" if guidance.is_on else ""
+    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.solving}{guided})"

@@ -7,8 +7,9 @@ import argparse
 from ..decomposition import Decomposition, check_model
 from ..edit.directions import SPACES
 from ..edit.expression import REGIONS, expression_direction
-from ..edit.own import FEWEST, own_attribute, read_folder
+from ..edit.own import FEWEST, own_attribute, read_folder, read_pairs
 from ..errors import DVAError
+from ..faces.regions import REGIONS as REGIONS_OF_FACE
 from ..paths import check_input, check_spares
 from .clips import add_common, open_model
 from .paths import check_tensors
@@ -21,13 +22,17 @@ def add_commands(commands) -> None:
     own.add_argument("without", metavar="WITHOUT", help="folder of pictures of faces that do not")
     own.add_argument("--name", required=True, metavar="NAME", help="what it is")
     own.add_argument("--space", choices=tuple(SPACES), default="identity", help="what someone looks like (default), or what a face does")
-    own.add_argument("--pairs", action="store_true", help="the pictures, in the order of their names, are pairs of the same person")
+    own.add_argument(
+        "--pairs",
+        action="store_true",
+        help="pictures of the same name in both folders, or else in the order of their names, are pairs of the same person",
+    )
     own.add_argument(
         "--shown",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="go by what the model shows of it too, without the skin's colour; not for a tan or a blush (default yes)",
+        help="go by what the model shows of it too, without the skin's colour; not for a tan or a blush (default yes, with --pairs no)",
     )
+    add_region(own)
     own.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors")
     add_common(own)
     own.set_defaults(run=run_own)
@@ -45,13 +50,22 @@ def add_commands(commands) -> None:
     expression.set_defaults(run=run_expression)
 
 
+def add_region(parser) -> None:
+    """Where a new direction may be seen."""
+    known = ", ".join(REGIONS_OF_FACE)
+    parser.add_argument("--region", metavar="NAME", help=f"the part of the face it lives in: {known}, or the model's own (default all)")
+
+
 def run_own(args: argparse.Namespace) -> None:
     out = check_tensors(args.output, "direction")
-    pictures = read_folder(args.with_it), read_folder(args.without)
+    pictures = read_pairs(args.with_it, args.without) if args.pairs else [read_folder(args.with_it), read_folder(args.without)]
+    shown = not args.pairs if args.shown is None else args.shown
     model = open_model(args)
     say(describe(model))
     with Bars() as bars:
-        made = own_attribute(model, *pictures, args.name, space=args.space, pairs=args.pairs, shown=args.shown, progress=bars)
+        made = own_attribute(
+            model, *pictures, args.name, space=args.space, pairs=args.pairs, shown=shown, region=args.region, progress=bars
+        )
     made.direction.save(out)
     result = {"output": args.output, "score": made.score, "with": made.with_it, "without": made.without}
     answer(result, args.json, f"{made.describe()}\nWrote {args.output}; apply it with `edit --direction`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .clip_model import DEFAULT, ImageTextModel, load_clip
 from .clip_search import TextSearch, TextSettings
 from .curves import Scale
 from .directions import Direction, apply_direction, check_scale_of
+from .meant import find_region
 
 ClipChoice = str | ImageTextModel | None
 
@@ -62,16 +64,20 @@ def apply_text(
     target: str = "",
     *,
     scale: Scale = 1.0,
+    region: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Decomposition:
     """`decomposition` with its face changed as the texts say (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
 
     scale     of the step found; 1 is the step itself, a curve changes it over time
+    region    of the face where it may be seen (see faces.regions), kept with the edit; None: all of it
     settings  those of `text_search`: clip, weights, folders, frames, images, steps, settle, seed, ...
 
     What is recorded is the direction found, so that repeating the edit takes no search. Raises DVAError as `text_search` does.
     """
     check_scale_of(target, scale)
-    direction = find_text_direction(decomposition, model, source, target, progress=progress, **settings)
+    if region is not None:
+        find_region(model, region)
+    direction = replace(find_text_direction(decomposition, model, source, target, progress=progress, **settings), region=region)
     return apply_direction(decomposition, model, direction, scale)

@@ -18,6 +18,7 @@ direction is made from all others, and must put the one with it higher (leave-pa
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,8 +35,11 @@ from ..progress import Progress
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
+from .meant import find_region
 from .shown import PICTURES as LOOKED_AT
 from .shown import shown_direction, spread
+
+logger = logging.getLogger(__name__)
 
 FEWEST = 5
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -71,6 +75,7 @@ def own_attribute(
     space: str = "identity",
     pairs: bool = False,
     shown: bool = True,
+    region: str | None = None,
     progress: Progress | None = None,
 ) -> OwnAttribute:
     """A direction from pictures uint8 [H, W, 3] (any sizes, one face each), five of each kind at least.
@@ -78,13 +83,17 @@ def own_attribute(
     space     "identity" for what someone looks like, "motion" for an expression
     pairs     the i-th picture with it and the i-th without show the same person
     shown     of an identity's direction: go by what the model shows of it too, and leave the skin's colour alone; takes seconds
-    progress  told of the latter as "shown"; may raise to cancel
+    region    of the face where it lives (see faces.regions), which is all that changes then; None: all of it
+    progress  told of what is shown as "shown"; may raise to cancel
 
     Raises DVAError for too few pictures, unpaired ones, or one in which no face is found.
     """
     check_sets(with_it, without, name, space, pairs)
+    if region is not None:
+        find_region(model, region)
     crops = [cut_out(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
     made = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
+    made = replace(made, direction=replace(made.direction, region=region))
     return as_shown(model, made, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else made
 
 
@@ -187,6 +196,23 @@ def face_of(finder: FaceFinder, rgb: np.ndarray, size: int, what: str) -> np.nda
 
 def read_folder(folder: str | Path) -> list[np.ndarray]:
     """The pictures of a folder in the order of their names, uint8 [H, W, 3]. DVAError where there are none or one cannot be read."""
+    return [read_picture(path) for path in pictures_in(folder)]
+
+
+def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The pictures that two folders hold under the same names, whatever their suffix, in the names' order; others have no partner and are
+    left out. Where no name is in both, all pictures in the order of their names. DVAError as of `read_folder`."""
+    a, b = (pictures_in(folder) for folder in (with_it, without))
+    named = [{path.stem: path for path in paths} for paths in (a, b)]
+    if both := sorted(named[0].keys() & named[1].keys()):
+        if left := len(a) + len(b) - 2 * len(both):
+            logger.warning("%d pictures in %s and %s have no partner of the same name and are left out.", left, with_it, without)
+        a, b = ([paths[stem] for stem in both] for paths in named)
+    return [read_picture(path) for path in a], [read_picture(path) for path in b]
+
+
+def pictures_in(folder: str | Path) -> list[Path]:
+    """The picture files of a folder in the order of their names; DVAError where there are none, or more than MOST."""
     folder = Path(folder)
     if not folder.is_dir():
         raise DVAError(f"There is no folder {folder}; give one with pictures.")
@@ -195,10 +221,11 @@ def read_folder(folder: str | Path) -> list[np.ndarray]:
         raise DVAError(f"The folder {folder} holds no pictures ({', '.join(PICTURES)}); give one that does.")
     if len(paths) > MOST:
         raise DVAError(f"The folder {folder} holds {len(paths)} pictures and {MOST} are the most; for more use `train attributes`.")
-    pictures = []
-    for path in paths:
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise DVAError(f"{path} cannot be read as a picture; leave it out or save it anew.")
-        pictures.append(np.ascontiguousarray(picture[..., ::-1]))
-    return pictures
+    return paths
+
+
+def read_picture(path: Path) -> np.ndarray:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DVAError(f"{path} cannot be read as a picture; leave it out or save it anew.")
+    return np.ascontiguousarray(picture[..., ::-1])

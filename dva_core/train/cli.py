@@ -8,6 +8,7 @@ The starter's own steps:
 train variants    people and expressions made from aligned faces
 train landmarks | identity | detector      distil the small networks
 train bundle      attribute directions and the model file
+train look        how its edits are decoded and shown: guidance, tone, regions
 train attributes  classifiers of your own labels (CelebA-HQ's, or a CSV), for a bundle or as direction files
 train starter     all of it, in order
 """
@@ -26,7 +27,7 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.files import write_text
-from dva_core.train import attributes_command, diffusion_command, prepare_command, processes
+from dva_core.train import attributes_command, diffusion_command, look, prepare_command, processes
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     prepare_command.add_parser(commands)
     diffusion_command.add_parser(commands)
     attributes_command.add_parser(commands)
+    look.add_parser(commands)
     for name in ("variants", "landmarks", "identity", "detector", "bundle", "starter"):
         sub = commands.add_parser(name, help=f"run the step {name}" if name != "starter" else "run all steps of the starter")
         sub.add_argument("--faces", type=Path, required=True, help="folder of aligned faces with labels.csv and annotations.npz")
@@ -74,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("dva_core").setLevel(logging.INFO)
     if args.step == "attributes":
         return attributes_command.run(args)
+    if args.step == "look":
+        return look.run(args)
     if args.step == "prepare":
         return prepare_command.run(args)
     first = int(os.environ["RANK"]) == 0 if processes.check_environment(os.environ) else True
