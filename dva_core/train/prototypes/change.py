@@ -13,10 +13,11 @@ from dva_core.networks.hull import extended
 from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes import mouth
 from dva_core.train.prototypes.donors import Donors, bare, collect, light_side, old_faces, smiling_faces
-from dva_core.train.prototypes.space import LUMA, MeanSpace, band, from_log, likeness, polygon, saturation, to_log, tone
+from dva_core.train.prototypes.space import DARK, LUMA, MeanSpace, band, from_log, likeness, polygon, saturation, to_log, tone
 from dva_core.train.prototypes.statistics import FRONTAL, Effects, fit_effects, label, turn, years
 from dva_core.train.synthesis import normalise, thin_plate_map
 
+WHITE = float(np.log(255 + DARK))
 KINDS = ("Older", "Younger", "Male", "Female", "Smiling")
 INNER_GROWTH, OUTER_GROWTH = 1.08, 1.22  # of the face's hull: moved entirely within, fading to nothing without
 
@@ -111,13 +112,15 @@ class Prototypes:
         donor = donors.pick(skin, side, look["donor"]) if donors else None
         target = self.moved(landmarks, does)
         if kind == "Smiling":
-            target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"])
+            target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"] * float(np.clip(1.2 - 3 * aside, 0.2, 1)))
         delta = self.delta(light, does, donors.textures[donor] if donors else None)
         mask = fading(landmarks, target, size)
         face = warped(picture, landmarks, target, mask)
         delta = cv2.remap(delta, self.space.map_to(target, size), None, cv2.INTER_LINEAR)
         delta *= 1 - mouth.inside(target, size, 0.004 * size)[..., None]  # teeth and tongue have no age and no lipstick
-        face = from_log(to_log(face) + delta)
+        light = to_log(face)
+        room = np.clip((WHITE - light @ LUMA) / 0.35, 0, 1)[..., None]
+        face = from_log(light + np.where(delta > 0, delta * room, delta))  # what is white already must not burn
         if kind == "Smiling":
             face = mouth.fill(face, target, donors.pictures[donor], donors.landmarks[donor], (skin, donors.tones[donor]))
         face -= np.median((face - picture)[mask > 0.9], 0)
@@ -158,7 +161,8 @@ class Prototypes:
         if does.grey:
             delta += does.grey * greyer(light, regions, like)
         luma = delta @ LUMA
-        return (luma[..., None] + saturation(tone(light, regions["cheeks"])) * (delta - luma[..., None])).astype(np.float32)
+        colour = saturation(tone(light, regions["cheeks"])) * (1 - 0.8 * regions["eyeballs"])  # eyes keep their colour
+        return (luma[..., None] + colour[..., None] * (delta - luma[..., None])).astype(np.float32)
 
 
 def greyer(light: np.ndarray, regions: dict[str, np.ndarray], like: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from dva_core.train.prototypes.space import LUMA, SIZE, MeanSpace, band, likenes
 from dva_core.train.prototypes.statistics import HAIRY, label, turn, years
 from dva_core.train.synthesis import normalise
 
-OLD_FROM = 60.0  # years by the teacher
+OLD_FROM = 62.0  # years by the teacher
 COVERED = ("Eyeglasses", "Sunglasses", "Wearing_Hat", "Bangs")
 OPENING = 0.1  # least height of an open mouth, in eye distances
+BRIGHT = 0.08  # least by which teeth outshine the skin, in logarithms
 EVEN = 0.3  # largest difference of light between the cheeks, in logarithms
 
 
@@ -79,7 +80,7 @@ def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray
         side, like = light_side(light, space), likeness(light, space)
         clean = float((like * space.regions["skin"]).sum() / space.regions["skin"].sum())
         skin = tone(light, space.regions["cheeks"])
-        if abs(side) > EVEN or (smile and teeth(light, space) < -0.05):
+        if abs(side) > EVEN or (smile and teeth(light, space) < BRIGHT):
             continue
         weight = space.regions["skin"] * like
         texture = (band(light, weight) - common) * weight
@@ -91,5 +92,5 @@ def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray
     textures, tones, sides, rows = (np.array(column) for column in zip(*(kept[i] for i in best)))
     spread = textures.std((1, 2))
     # hard light makes any skin look furrowed: all donors come near the same strength
-    textures *= np.clip(np.median(spread) / (spread + 1e-6), 0.5, 1.4)[:, None, None]
+    textures *= np.clip(np.median(spread) / (spread + 1e-6), 0.5, 1.8)[:, None, None]
     return Donors(textures.astype(np.float16), tones, sides, faces.pictures[rows], faces.landmarks[rows], rows)

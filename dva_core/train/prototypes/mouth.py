@@ -57,6 +57,7 @@ def relit(light: np.ndarray, skin: np.ndarray, donor_skin: np.ndarray) -> np.nda
     luma = off @ LUMA
     light = light + np.clip(0.5 * luma, -0.4, 0.3) + 0.5 * np.clip(off - luma, -0.3, 0.3)
     bright = light @ LUMA
-    excess = bright - (skin @ LUMA + 0.2)
+    excess = bright - (skin @ LUMA + 0.3)
     chroma = light - bright[..., None]
-    return (bright - 0.55 * np.maximum(excess, 0))[..., None] + saturation(skin) * chroma
+    chroma *= 1 - 0.5 * np.clip((bright[..., None] - skin @ LUMA + 0.1) / 0.3, 0, 1)  # teeth of warm light look yellow in another
+    return (bright - 0.4 * np.maximum(excess, 0))[..., None] + saturation(skin) * chroma

@@ -51,7 +51,7 @@ class MeanSpace:
 
     points [78, 2]: 68 landmarks and the line of the hair; relative [68, 2]: the mean shape in eye distances (`synthesis.normalise`);
     regions: float32 [SIZE, SIZE] 0..1 by name: face (less towards the hair), skin (no eyes, brows, lips, nostrils), eyes, brows, lips,
-    cheeks, beard (jaw, chin, upper lip), glabella (between the brows), crown (forehead, temples and the hair beside them).
+    cheeks, eyeballs, beard (jaw, chin, upper lip), glabella (between the brows), crown (forehead, temples and the hair beside them).
     """
 
     points: np.ndarray
@@ -92,7 +92,8 @@ def make_regions(points: np.ndarray) -> dict[str, np.ndarray]:
     cheeks = np.minimum(cheeks, 1) * skin
     beard = face * (1 - lips) * np.clip((rows - points[33, 1]) / 8, 0, 1).astype(np.float32)
     glabella = polygon(points[[20, 21, 22, 23, 28]], SIZE, 1.3, 3)
-    named = {"beard": beard, "glabella": glabella, "crown": crown}
+    eyeballs = np.max([polygon(points[part], SIZE, 1.0, 1.5) for part in PARTS["eyes"]], 0)
+    named = {"eyeballs": eyeballs, "beard": beard, "glabella": glabella, "crown": crown}
     return named | {"face": face * hairless, "skin": skin, "eyes": eyes, "brows": brows, "lips": lips, "cheeks": cheeks}
 
 
