@@ -46,6 +46,10 @@ def face(size: int = 128, turn: float = 0.0, skin=(205, 160, 135)) -> tuple[np.n
     return np.uint8(np.clip(cv2.GaussianBlur(picture, (0, 0), size / 160) + noise, 0, 255)), points
 
 
+def centre(mask: np.ndarray) -> np.ndarray:
+    return np.array([(grid * mask).sum() for grid in np.indices(mask.shape)]) / mask.sum()
+
+
 def look(kind: str, seed: int = 1) -> dict:
     return drawings.style(kind, np.random.default_rng(seed))
 
@@ -93,6 +97,7 @@ def test_a_drawing_moves_with_the_face(kind):
     mirrored = drawings.draw(kind, np.ascontiguousarray(picture[:, ::-1]), mirrored_points, look(kind))
     a, b = (cv2.GaussianBlur(mask, (0, 0), 3).ravel() for mask in (np.ascontiguousarray(mirrored.mask[:, ::-1]), first.mask))
     assert np.corrcoef(a, b)[0, 1] > 0.9
+    assert np.linalg.norm(centre(mirrored.mask[:, ::-1]) - centre(first.mask)) < 2.5
 
 
 def test_looks_differ_and_are_plain_numbers():
@@ -106,7 +111,7 @@ def test_looks_differ_and_are_plain_numbers():
 def test_hair_of_a_beard_is_darker_than_the_skin_whatever_its_tone():
     for skin in ((235, 200, 180), (110, 75, 55), (60, 42, 34)):
         picture, points = face(skin=skin)
-        drawing = drawings.draw("Beard", picture, points, {**look("Beard"), "tone": 0})
+        drawing = drawings.draw("Beard", picture, points, {**look("Beard"), "tone": 3, "own": 0.1, "shade": 1.15})
         chin = drawing.mask > 0.7
         assert chin.sum() > 200 and drawing.picture[chin].mean() < 0.75 * picture[chin].mean()
 

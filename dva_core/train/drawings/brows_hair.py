@@ -80,9 +80,12 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
     falls = ramp(2.0, 1.4, np.abs(wide)) * ramp(0.0, 0.5, high) * ramp(2.6, 1.8, high) * ramp(0.5, 0.9, np.abs(wide))  # long hair
     # what lies where before its colour is known: hair, skin, anything else
     cap = ramp(1.8, 0.95, around) * ramp(1.0, 0.5, high)
+    turned = float(head.rotation[0, 2])  # beside the far cheek of a turned head there is no hair to see
+    beside = ramp(0.1, 0.35, abs(turned)) * ramp(0.6, 0.9, wide * np.sign(turned)) * ramp(-0.5, 0.0, high)
+    cap, falls = cap * (1 - beside), falls * (1 - beside) * (1 - 0.8 * ramp(0.1, 0.35, abs(turned)))  # nor can the neck be told
     pixels = side * head.unit / head.size  # a face unit
     hair = np.maximum(0.9 * cap, 0.5 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * ramp(-0.5, 0.0, high))
-    skin = np.maximum(ramp(0, 0.5, blur(oval, 0.35 * pixels)), 0.3 * ramp(0.5, 1.2, high) * ramp(1.3, 0.8, np.abs(wide)))
+    skin = np.maximum(ramp(0, 0.5, blur(oval, 0.35 * pixels)), 0.5 * ramp(0.3, 0.9, high) * ramp(1.4, 0.9, np.abs(wide)))
     other = ramp(0.7, 1.25, around) * 0.9 + 0.05
     prior = np.stack([hair + 1e-3, 0.8 * skin + 0.02, other])
     prior /= prior.sum(0)
@@ -130,7 +133,9 @@ def grey(head: Head, look: dict) -> Drawing:
     aim = min(look["silver"] * level, 8 * usual + 0.15)  # what lies in the dark stays there
     silver = aim * np.clip((tone + 0.012) / (usual + 0.012), 0.25, 1.7) ** 0.55
     silver = np.maximum(silver, tone * 0.9)
-    colour = silver[..., None] * np.float32([1 - look["blue"], 1.0, 1 + look["blue"]])
+    cast = head.lit((1, 1, 1), 0)[0, 0]  # grey in the picture's own light
+    cast = (cast / float(luminance(cast))) ** 0.5
+    colour = silver[..., None] * cast * np.float32([1 - look["blue"], 1.0, 1 + look["blue"]])
     browed = (0.6 * silver + 0.4 * tone)[..., None] * np.float32([1, 0.99, 0.98])
     colour = np.where((mask >= brow)[..., None], colour, browed)
     return head.finish(blend(head.rgb, np.clip(colour, 0, 1), alpha), alpha)

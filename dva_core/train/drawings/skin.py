@@ -14,7 +14,7 @@ SAMPLES = SHEET / SHEET_SPAN  # samples of a sheet in a face unit
 
 def style(kind: str, rng: np.random.Generator) -> dict:
     return {
-        "strength": float(rng.uniform(0.75, 1.35)), "count": int(rng.integers(260, 620)), "size": float(rng.uniform(0.8, 1.3)),
+        "strength": float(rng.uniform(0.85, 1.5)), "count": int(rng.integers(260, 620)), "size": float(rng.uniform(0.8, 1.3)),
         "forehead": int(rng.integers(2, 5)), "crow": int(rng.integers(2, 5)), "cheek": float(rng.uniform(0.5, 1.0)),
         "bags": float(rng.uniform(0.5, 1.2)), "mottle": float(rng.uniform(0.5, 1.2)), "wide": float(rng.uniform(0, 1)),
         "seed": int(rng.integers(2**31)),
@@ -107,7 +107,7 @@ def older(head: Head, look: dict) -> Drawing:
     # light falls from above: a slope that faces up is lighter, the furrow itself dark, its rim a little lighter
     slope = cv2.Sobel(narrow, cv2.CV_32F, 0, 1, ksize=3) / 8 * 1.2 + cv2.Sobel(wide, cv2.CV_32F, 0, 1, ksize=3) / 8 * 3.0
     rim = blur(-narrow, 3.5)
-    shade = np.float32(-slope * 0.8 + narrow * 0.6 + wide * 0.85 + rim * 0.3)
+    shade = np.float32(-slope * 0.8 + narrow * 0.6 + wide * 0.68 + rim * 0.3)
     shade = shade + look["mottle"] * np.float32(0.035 * fine + 0.02 * patches)
     cheeks = np.exp(-(((np.abs(x) - 0.6) / 0.3) ** 2) - ((y - 0.6) / 0.25) ** 2)
     red = np.float32(look["mottle"] * 0.018 * np.clip(noise_sheet(rng, 0.3), 0, 2) + 0.04 * cheeks)
