@@ -52,12 +52,10 @@ def freckles(head: Head, look: dict) -> Drawing:
 
 def fold(height: Array, points: Array, wide: float, deep: float) -> None:
     """A furrow along a path [n, 2] in face units into a sheet of heights, thinner at its ends."""
-    samples = to_sheet(points)
-    n = len(samples)
-    for i in range(n - 1):
-        taper = np.sin(np.pi * (i + 0.8) / (n + 0.6)) ** 0.7
-        a, b = (tuple(int(v) for v in np.round(samples[k] * 16)) for k in (i, i + 1))
-        cv2.line(height, a, b, float(-deep * taper), max(round(wide * SAMPLES * (0.5 + 0.5 * taper)), 1), cv2.LINE_8, 4)
+    samples = np.int32(np.round(to_sheet(points) * 16)).tolist()
+    taper = np.sin(np.pi * (np.arange(len(samples)) + 0.8) / (len(samples) + 0.6)) ** 0.7
+    for start, end, share in zip(samples, samples[1:], taper.tolist()):
+        cv2.line(height, start, end, -deep * share, max(round(wide * SAMPLES * (0.5 + 0.5 * share)), 1), cv2.LINE_8, 4)
 
 
 def furrows(look: dict, rng: np.random.Generator) -> tuple[Array, Array]:
