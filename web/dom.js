@@ -41,23 +41,30 @@ export function inHtmlNode(element) {
   return Boolean(element.closest("[data-node-id]"));
 }
 
-const adopted = new Map();
+const adopted = new Map(); // node -> {element, name of its widget}
+const places = new Map(); // "node's id, widget's name" -> where the host had put the element of the node that had this id before
 
-/** Keeps an element on its HTML node where the host has no place for it there yet (ComfyUI 0.3); elsewhere it has nothing to do. */
-export function adopt(node, element) {
-  chain(node, "onAdded", () => adopted.set(node, element));
+/** Keeps a widget's element on its HTML node: where the host gives no place to it (ComfyUI 0.3), or gave the place to an earlier node of the
+ * same id and does not look again (after undo). */
+export function adopt(node, name, element) {
+  chain(node, "onAdded", () => adopted.set(node, { element, name }));
   chain(node, "onRemoved", () => {
     adopted.delete(node);
-    if (inHtmlNode(element)) element.remove(); // the next node with this id may be given the same place
+    if (!inHtmlNode(element)) return;
+    places.set(`${node.id} ${name}`, element.parentElement);
+    element.remove(); // the next node with this id may be given the same place
   });
 }
 
 setInterval(() => {
   if (!window.LiteGraph?.vueNodesMode) return;
-  for (const [node, element] of adopted) {
-    if (!element.isConnected && node.graph === app.canvas?.graph) document.querySelector(`[data-testid="node-body-${node.id}"]`)?.append(element);
+  for (const [node, { element, name }] of adopted) {
+    if (element.isConnected || node.graph !== app.canvas?.graph) continue;
+    const before = places.get(`${node.id} ${name}`);
+    const free = before?.isConnected && !before.childElementCount && before.closest("[data-node-id]")?.dataset.nodeId === String(node.id);
+    (free ? before : document.querySelector(`[data-testid="node-body-${node.id}"]`))?.append(element);
   }
-}, 500);
+}, 200);
 
 /** Once the style sheet beside this file is on the page. */
 export function addStyles() {
@@ -77,7 +84,9 @@ export function chain(object, name, after) {
 
 /** The page's undo takes note of what the user has just changed. */
 export function noteChange() {
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  if (tracker?.captureCanvasState) tracker.captureCanvasState();
+  else tracker?.checkState?.(); // its name before
 }
 
 /** Pointer, wheel and keys are for the element; what it does not use (middle button, wheel without a scroll bar) goes to the canvas. */
@@ -91,8 +100,7 @@ export function guard(root) {
   }
   root.addEventListener("wheel", (e) => {
     e.stopPropagation();
-    const scrolls = e.target.closest?.(".dva-scroll");
-    if (scrolls && scrolls.scrollHeight > scrolls.clientHeight && !e.ctrlKey && !e.metaKey) return;
+    if (scrolls(e)) return;
     e.preventDefault();
     app.canvas.processMouseWheel(e);
   });
@@ -102,6 +110,19 @@ export function guard(root) {
   });
   for (const event of ["copy", "cut", "paste"]) root.addEventListener(event, (e) => isText(e.target) && e.stopPropagation());
 }
+
+/** Whether the wheel is for a list of ours that has more to show, not for the canvas. */
+function scrolls(event) {
+  const list = event.target.closest?.(".dva-scroll");
+  return Boolean(list) && list.scrollHeight > list.clientHeight && !event.ctrlKey && !event.metaKey;
+}
+
+/** Around HTML nodes the page takes the wheel before it reaches them; and behind a player that fills the screen there is nothing to move. */
+function isOurs(event) {
+  return document.fullscreenElement?.classList.contains("dva-result") || (scrolls(event) && inHtmlNode(event.target));
+}
+
+window.addEventListener("wheel", (event) => isOurs(event) && event.stopPropagation(), { capture: true, passive: true });
 
 function isText(target) {
   return target.matches?.("input, textarea") ?? false;

@@ -6,6 +6,7 @@ import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
 import { addPlayer } from "./player.js";
 import { watchQueue } from "./preview.js";
+import { showKept, watchRuns } from "./result.js";
 import { addStill } from "./still.js";
 import { loadTexts } from "./text.js";
 
@@ -30,6 +31,7 @@ app.registerExtension({
   async init() {
     addStyles();
     watchQueue();
+    watchRuns();
     await loadTexts();
   },
 
@@ -40,6 +42,8 @@ app.registerExtension({
   nodeCreated(node) {
     ADDITIONS[node.comfyClass]?.(node);
   },
+
+  onNodeOutputsUpdated: showKept,
 
   refreshComboInNodes() {
     forgetModels();

@@ -35,7 +35,8 @@ export function locator(node) {
 
 /** The inputs that an output feeds: [{node, path, slot}]. */
 export function fedBy({ node, path }, slot, hops = HOPS) {
-  return (node.outputs?.[slot]?.links ?? []).flatMap((id) => arrive(node.graph.getLink(id), node.graph, path, hops));
+  const links = [...(node.graph?.links?.values() ?? [])].filter((link) => link.origin_id === node.id && link.origin_slot === slot);
+  return links.flatMap((link) => arrive(link, node.graph, path, hops));
 }
 
 function arrive(link, graph, path, hops) {
@@ -48,9 +49,14 @@ function arrive(link, graph, path, hops) {
   return inner.flatMap((id) => arrive(node.subgraph.getLink(id), node.subgraph, [...path, node], hops - 1));
 }
 
+/** The link into a slot, or null. */
+export function linkInto(node, slot) {
+  return (node.graph && node.inputs?.[slot] && node.getInputLink(slot)) ?? null;
+}
+
 /** The output that feeds an input: {node, path, slot}; null where nothing is connected. */
 export function sourceOf({ node, path }, slot, hops = HOPS) {
-  const link = node.graph?.getLink(node.inputs?.[slot]?.link);
+  const link = linkInto(node, slot);
   if (!link || !hops) return null;
   if (link.originIsIoNode) return path.length ? sourceOf(outside(path), link.origin_slot, hops - 1) : null;
   return leave({ node: node.graph.getNodeById(link.origin_id), path }, link.origin_slot, hops);
@@ -66,8 +72,7 @@ function leave({ node, path }, slot, hops) {
 
 /** The value a run takes for a widget: its own, or that of the subgraph node on which it is shown. */
 export function valueOf({ node, path }, name) {
-  const input = node.inputs?.find((one) => (one.widget?.name ?? one.name) === name);
-  const link = node.graph?.getLink(input?.link);
+  const link = linkInto(node, node.inputs?.findIndex((one) => (one.widget?.name ?? one.name) === name) ?? -1);
   const around = link?.originIsIoNode ? path.at(-1)?.inputs[link.origin_slot] : null;
   return around ? valueOf(outside(path), around.name) : node.widgets?.find((widget) => widget.name === name)?.value;
 }

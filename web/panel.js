@@ -1,8 +1,10 @@
 /** The attribute panel: one slider for each attribute of the connected model. Its only memory is the node's JSON text. */
 
 import { adopt, button, chain, el, guard, noteChange, setVisible } from "./dom.js";
+import { linkInto } from "./graph.js";
+import { keyEditor } from "./keys.js";
 import { attributesOf, modelName } from "./models.js";
-import { preview, previewsBehind } from "./preview.js";
+import { canFollow, preview, previewsBehind } from "./preview.js";
 import { attributeRow } from "./row.js";
 import { changed, format, keyOf, parse } from "./scales.js";
 import { attributeLabel, text } from "./text.js";
@@ -12,6 +14,8 @@ const LIVE = "dva_live";
 const OPEN_HEIGHT = 240;
 const FOLDED_HEIGHT = 84;
 const ROW_HEIGHT = 26;
+const KEYS_HEIGHT = 160;
+const SET = "set"; // the group of what the edit says, before those of the model's spaces
 const SPACES = ["identity", "motion", "other"];
 const panels = new Set();
 
@@ -50,7 +54,7 @@ class Panel {
   }
 
   get linked() {
-    return this.node.inputs?.some((input) => input.widget?.name === this.source.name && input.link != null) ?? false;
+    return Boolean(linkInto(this.node, this.node.inputs?.findIndex((input) => input.widget?.name === this.source.name) ?? -1));
   }
 
   attach() {
@@ -64,7 +68,7 @@ class Panel {
       getMaxHeight: () => (this.folded ? this.minHeight() : undefined),
     });
     widget.serialize = false;
-    adopt(node, this.element);
+    adopt(node, "dva_attributes", this.element);
     chain(source, "callback", () => this.refresh());
     for (const event of ["onConfigure", "onConnectionsChange", "onAdded"]) chain(node, event, () => this.refresh());
     chain(node, "onAdded", () => panels.add(this));
@@ -82,30 +86,74 @@ class Panel {
       if (!this.node.graph) return; // it was taken out meanwhile, into a subgraph perhaps
       const model = modelName(this.node);
       const found = model === undefined ? { attributes: [], reason: text("panel.model_hidden") } : await attributesOf(model);
+      if (!this.node.graph) return;
+      if (modelName(this.node) !== model) return this.refresh(); // another was chosen while this one was asked for
       if (this.found !== found && !(found.reason && found.reason === this.found?.reason)) {
         this.found = found;
         this.build();
       }
-      if (this.node.graph) this.show();
+      this.show();
     });
   }
 
   /** A row for each attribute of the model, under the name of the space it lives in; of an unknown model, for what is set. */
   build() {
+    this.showKeys(null);
     this.rows.clear();
     this.list.replaceChildren();
-    for (const space of SPACES) {
-      const title = space === "other" && this.found.reason ? text("panel.unknown") : text(`panel.${space}`);
-      const group = el("div", { class: "dva-group", "data-space": space }, el("div", { class: "dva-space", text: title }));
-      this.list.append(group);
-      for (const attribute of this.found.attributes.filter((entry) => entry.space === space)) this.addRow(group, attribute);
+    this.groups = {};
+    this.order = "";
+    for (const space of [SET, ...SPACES]) {
+      const title = space === SET || (space === "other" && this.found.reason) ? text("panel.unknown") : text(`panel.${space}`);
+      this.groups[space] = el("div", { class: "dva-group", "data-space": space }, el("div", { class: "dva-space", text: title }));
+      this.list.append(this.groups[space]);
+      for (const attribute of this.found.attributes.filter((entry) => entry.space === space)) this.addRow(space, attribute);
     }
   }
 
-  addRow(group, attribute) {
-    const row = attributeRow(attribute, (scale) => this.commit(changed(this.values, attribute.name, scale)));
-    this.rows.set(attribute.name.toLowerCase(), row);
-    group.append(row.element);
+  addRow(space, attribute) {
+    const { name } = attribute;
+    const row = attributeRow(attribute, {
+      onMove: (scale) => this.follow(changed(this.values, name, scale)),
+      onChange: (scale) => this.commit(changed(this.values, name, scale)),
+      onKeys: () => this.showKeys(this.keys?.row === row ? null : row),
+    });
+    row.home = space;
+    this.rows.set(name.toLowerCase(), row);
+    this.groups[space].append(row.element);
+  }
+
+  /** What is set stands first, in the edit's own order. Not while the user moves sliders: rows would run from under the pointer. */
+  arrange() {
+    const set = [...this.values.keys()].map((name) => name.toLowerCase());
+    const order = JSON.stringify(set);
+    if (this.order === order) return;
+    this.order = order;
+    for (const [name, row] of this.rows) if (!set.includes(name)) this.groups[row.home].append(row.element);
+    for (const name of set) {
+      const row = this.rows.get(name);
+      this.groups[row.home === "other" ? "other" : SET].append(row.element);
+    }
+    if (this.keys) this.keys.row.element.after(this.keys.element);
+  }
+
+  /** The editor of a strength over time, under its row; closed with null. */
+  showKeys(row) {
+    this.keys?.row.overTime.setAttribute("aria-expanded", "false");
+    this.keys?.element.remove();
+    this.keys = null;
+    if (row) {
+      const { name } = row;
+      const value = this.values.get(keyOf(this.values, name)) ?? 0;
+      const editor = keyEditor(value, row.range, {
+        onMove: (scale) => this.follow(changed(this.values, name, scale)),
+        onChange: (scale) => this.commit(changed(this.values, name, scale)),
+      });
+      this.keys = { row, ...editor };
+      row.overTime.setAttribute("aria-expanded", "true");
+      row.element.after(editor.element);
+    }
+    this.filter();
   }
 
   /** What the text says, on the sliders; names the model does not have get rows of their own. */
@@ -119,14 +167,19 @@ class Panel {
     else this.tell((this.linked && text("panel.linked")) || this.found?.reason || this.failed, !this.linked && Boolean(this.found?.reason || this.failed));
     const off = Boolean(error) || this.linked;
     this.element.classList.toggle("dva-off", off);
-    const other = this.list.querySelector('[data-space="other"]');
     for (const [name, row] of this.rows) {
-      if (row.foreign && !keyOf(this.values, name)) (row.element.remove(), this.rows.delete(name));
+      if (!row.foreign || keyOf(this.values, name)) continue;
+      if (this.keys?.row === row) this.showKeys(null);
+      row.element.remove();
+      this.rows.delete(name);
     }
     for (const name of this.values.keys()) {
-      if (!this.rows.has(name.toLowerCase())) this.addRow(other, { name, foreign: true, unknown: Boolean(this.found.reason) });
+      if (!this.rows.has(name.toLowerCase())) this.addRow("other", { name, foreign: true, unknown: Boolean(this.found.reason) });
     }
+    if (this.source.value !== this.written && !error) this.arrange();
     for (const [name, row] of this.rows) row.set(this.values.get(keyOf(this.values, name)) ?? 0, off);
+    if (off) this.showKeys(null);
+    this.keys?.set(this.values.get(keyOf(this.values, this.keys.row.name)) ?? 0);
     this.resetAll.disabled = off || !this.values.size;
     this.area.readOnly = this.linked;
     this.showLive();
@@ -155,6 +208,7 @@ class Panel {
     for (const row of this.rows.values()) {
       const named = [row.name, attributeLabel(row.name)].some((name) => name.toLowerCase().replaceAll("_", " ").includes(wanted.replaceAll("_", " ")));
       row.element.hidden = !named || (this.folded && !wanted && row.isZero());
+      if (this.keys?.row === row) this.keys.element.hidden = row.element.hidden;
     }
     for (const group of this.list.children) group.hidden = ![...group.querySelectorAll(".dva-row")].some((row) => !row.hidden);
     this.element.classList.toggle("dva-folded", this.folded);
@@ -185,13 +239,21 @@ class Panel {
     noteChange();
   }
 
+  /** What the user is about to choose; shown at once where a preview takes a moment. */
+  follow(values) {
+    this.write(format(values));
+    if (this.node.properties[LIVE] && canFollow(this.node)) this.preview();
+  }
+
   commit(values) {
+    const known = this.previewed === format(values); // while it was dragged
     this.write(format(values));
     noteChange();
-    if (this.node.properties[LIVE]) this.preview();
+    if (this.node.properties[LIVE] && !known) this.preview();
   }
 
   preview() {
+    this.previewed = this.source.value;
     preview(this.node, (reason) => {
       const failed = reason && text("panel.failed", { reason });
       if (failed === this.failed) return;
@@ -202,12 +264,13 @@ class Panel {
 
   write(json) {
     if (this.linked || this.source.value === json) return;
+    this.written = json;
     this.source.value = json; // calls `callback`, and so `refresh`
     this.show();
   }
 
   minHeight() {
-    const texts = (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 34);
+    const texts = (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 34) + (this.keys ? KEYS_HEIGHT : 0);
     const set = [...this.rows.values()].filter((row) => !row.element.hidden).length;
     return texts + (this.folded ? Math.max(FOLDED_HEIGHT, Math.min(OPEN_HEIGHT, 64 + ROW_HEIGHT * set)) : OPEN_HEIGHT);
   }

@@ -1,6 +1,6 @@
 /** Before and after on Decode DDIM: two videos under one divider. Without both, the page's own preview is left to show the result. */
 
-import { button, chain, el, icon } from "./dom.js";
+import { button, el, icon } from "./dom.js";
 import { Pair } from "./pair.js";
 import { Result, viewed } from "./result.js";
 import { slider } from "./slider.js";
@@ -80,11 +80,7 @@ class Player extends Result {
       event.preventDefault();
       keys[event.key]();
     });
-    const still = (event) => event.stopPropagation(); // the wheel is not for the canvas behind
-    this.element.addEventListener("fullscreenchange", () => {
-      this.full.setAttribute("aria-pressed", String(this.isFull));
-      window[this.isFull ? "addEventListener" : "removeEventListener"]("wheel", still, { capture: true });
-    });
+    this.element.addEventListener("fullscreenchange", () => this.full.setAttribute("aria-pressed", String(this.isFull)));
   }
 
   get isFull() {
@@ -94,11 +90,6 @@ class Player extends Result {
   toggleFull() {
     const done = this.isFull ? document.exitFullscreen() : this.element.requestFullscreen();
     done.catch(() => {}); // the browser may refuse
-  }
-
-  attach(name) {
-    super.attach(name);
-    chain(this.node, "onExecutionStart", () => (this.node.animatedImages = undefined)); // so that the canvas shows pictures of the run
   }
 
   open(output) {

@@ -1,4 +1,4 @@
-/** Preview while dragging: runs the Preview Edit nodes behind an edit, and what they need, when a strength has been chosen.
+/** Preview while dragging: runs the Preview Edit nodes behind an edit, and what they need, while a strength is chosen and when it has been.
  * One run at a time through the page's own queue; what is chosen meanwhile is run afterwards, the latest only. */
 
 import { app } from "../../scripts/app.js";
@@ -8,6 +8,7 @@ import { executionId, fedBy, isOff, outputsBehind, placesOf } from "./graph.js";
 const PREVIEW = "DVAPreviewEdit";
 let running = null; // {targets: ids of the nodes that were queued last, accepted: the server has taken them}
 let next = null; // [node, tell] whose previews are wanted after that
+const quick = new Set(); // ids whose preview was run since the page was opened: what is before it is kept by the server
 
 /** The server's ids of the Preview Edit nodes that show what `node` does; those that a run leaves out show nothing. */
 export function previewsBehind(node) {
@@ -24,6 +25,12 @@ export function previewsBehind(node) {
     }
   }
   return [...found];
+}
+
+/** Whether the previews of a node take a moment only, so that they may follow a slider: a first one may take the clip apart. */
+export function canFollow(node) {
+  const targets = previewsBehind(node);
+  return targets.length > 0 && targets.every((target) => quick.has(target));
 }
 
 /** Shows what `node` does now; does nothing where no Preview Edit is behind it. `tell(reason)` why it cannot, or "" when it begins. */
@@ -53,7 +60,7 @@ function ended() {
 }
 
 export function watchQueue() {
-  api.addEventListener("executed", ({ detail }) => running?.targets.includes(String(detail.node)) && ended());
+  api.addEventListener("executed", ({ detail }) => running?.targets.includes(String(detail.node)) && (quick.add(String(detail.node)), ended()));
   for (const event of ["execution_error", "execution_interrupted"]) api.addEventListener(event, () => running && ended());
   api.addEventListener("status", ({ detail }) => detail?.exec_info?.queue_remaining === 0 && running?.accepted && ended());
 }

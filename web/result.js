@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { adopt, chain, guard, setVisible } from "./dom.js";
+import { adopt, chain, el, guard, setVisible } from "./dom.js";
 import { executionId, locator, placesOf } from "./graph.js";
 
 const LOWEST = 80;
@@ -10,17 +10,34 @@ const HIGHEST = 720;
 const LIVE_PREVIEWS = ["$$canvas-image-preview", "$$comfy_animation_preview"]; // the page's own widgets
 const VIDEO_PREVIEW = "video-preview";
 const LATE = 1000; // ms
+const results = new Set();
+
+/** Every node looks again what the page remembers of its last run: an extension's `onNodeOutputsUpdated`. */
+export function showKept() {
+  for (const result of results) result.show(result.kept());
+}
+
+/** Pictures of a run are shown over what is to be replaced, and gone when it ends, however it ends. */
+export function watchRuns() {
+  const of = (id) => [...results].filter(({ node }) => placesOf(node).some((place) => executionId(place) === String(id)));
+  api.addEventListener("b_preview_with_metadata", ({ detail }) => of(detail.displayNodeId ?? detail.nodeId).forEach((result) => result.showLive(detail.blob)));
+  for (const event of ["executing", "execution_success", "execution_error", "execution_interrupted"]) {
+    api.addEventListener(event, () => results.forEach((result) => result.showLive(null)));
+  }
+}
 
 /** Kinds give `element`, `stage` (where the picture is) and `open(output)`, which says whether there is something to show. What is shown `stays`
- * while the next is made, or the page shows the pictures of the run beside it. */
+ * as it is while the next is made, or the pictures of the run cover it. */
 export class Result {
   constructor(node, { controlsHeight, shape, stays = false }) {
     Object.assign(this, { node, controlsHeight, shape, stays, ready: false, shown: null });
+    this.live = el("img", { class: "dva-live", alt: "", hidden: "" });
   }
 
   attach(name) {
     const { node } = this;
     guard(this.element);
+    this.stage.append(this.live);
     this.stage.style.setProperty("--dva-shape", 1 / this.shape);
     this.widget = node.addDOMWidget(name, name, this.element, {
       serialize: false,
@@ -29,17 +46,28 @@ export class Result {
     });
     this.widget.serialize = false;
     setVisible(this.widget, false);
-    adopt(node, this.element);
+    adopt(node, name, this.element);
     chain(node, "onExecuted", (output) => this.show(output));
-    chain(node, "onRemoved", () => this.close());
+    chain(node, "onAdded", () => results.add(this));
+    chain(node, "onRemoved", () => (results.delete(this), this.close()));
     // results outlive the node's element: going to another workflow and back makes the node anew
     for (const event of ["onAdded", "onConfigure"]) chain(node, event, () => setTimeout(() => this.show(this.kept())));
+    this.holdBack();
+  }
+
+  /** On the canvas the page draws its own preview over the node, and has no switch for that (nodes of HTML: dva.css). */
+  holdBack() {
+    const { node } = this;
     const draw = node.onDrawBackground;
-    node.onDrawBackground = (...args) => {
-      const kept = this.kept();
-      if (kept && kept !== this.shown) this.show(kept);
-      if (!this.ready || !this.stays) draw?.apply(node, args);
-    };
+    node.onDrawBackground = (...args) => this.ready || draw?.apply(node, args);
+  }
+
+  /** A picture of the run, or none. */
+  showLive(blob) {
+    if (this.live.src) URL.revokeObjectURL(this.live.src);
+    this.live.hidden = !blob || !this.ready || this.stays;
+    if (this.live.hidden) this.live.removeAttribute("src");
+    else this.live.src = URL.createObjectURL(blob);
   }
 
   open() {
@@ -73,9 +101,9 @@ export class Result {
   setReady(ready) {
     if (!ready) this.close();
     this.ready = ready;
+    this.showLive(null);
     setVisible(this.widget, ready);
     this.element.classList.toggle("dva-ready", ready);
-    for (const widget of this.node.widgets) if (widget.name === VIDEO_PREVIEW) setVisible(widget, !ready); // of a run without `before`
     this.fit();
   }
 
@@ -90,6 +118,7 @@ export class Result {
       const at = node.widgets.findIndex((widget) => widget.name === name);
       if (at >= 0) node.widgets.splice(at, 1)[0].onRemove?.();
     }
+    for (const widget of node.widgets) if (widget.name === VIDEO_PREVIEW) setVisible(widget, !this.ready); // of a run without `before`
     node.imgs = undefined;
     node.images = this.ready ? output.images : undefined; // what the page takes for shown already
     this.fit();
@@ -106,11 +135,14 @@ export class Result {
     return Math.max(LOWEST, Math.min(HIGHEST, (this.node.size[0] - 20) * this.shape) + this.controlsHeight);
   }
 
+  /** The node is as high as what it shows needs, and shrinks again when that was all that made it high. */
   fit() {
     const { node } = this;
     if (!node.graph) return;
     const needed = node.computeSize()[1];
-    if (node.size[1] < needed) node.setSize([node.size[0], needed]);
+    const snug = this.fitted !== undefined && node.size[1] <= this.fitted + 2;
+    if (node.size[1] < needed || (snug && needed < node.size[1])) node.setSize([node.size[0], needed]);
+    this.fitted = needed;
     node.graph.setDirtyCanvas(true, true);
   }
 }

@@ -29,11 +29,11 @@ export function keyOf(values, name) {
   return [...values.keys()].find((key) => key.toLowerCase() === name.toLowerCase());
 }
 
-/** `values` with one strength changed; 0 takes it out. */
+/** `values` with one strength (or curve) changed; 0 takes it out. */
 export function changed(values, name, scale) {
   const key = keyOf(values, name) ?? name;
   const result = new Map(values);
-  if (scale) result.set(key, round(scale));
+  if (scale) result.set(key, typeof scale === "number" ? round(scale) : scale);
   else result.delete(key);
   return result;
 }

@@ -19,6 +19,7 @@ export function slider({ label, range: [low, high], onMove, onChange, fine = fal
   );
   const part = (value) => (100 * (Math.max(low, Math.min(high, value)) - low)) / (high - low);
   element.firstChild.style.left = `${part(0)}%`;
+  const disabled = () => element.getAttribute("aria-disabled") === "true";
   let now = 0;
 
   function set(value) {
@@ -42,15 +43,15 @@ export function slider({ label, range: [low, high], onMove, onChange, fine = fal
     onChange(now);
   };
   element.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || element.getAttribute("aria-disabled") === "true") return;
+    if (event.button !== 0 || disabled()) return;
     element.setPointerCapture(event.pointerId);
     element.onpointermove = drag;
     element.addEventListener("lostpointercapture", end, { once: true });
     drag(event);
   });
-  element.addEventListener("dblclick", () => (set(0), onMove(0), onChange(0)));
+  element.addEventListener("dblclick", () => disabled() || (set(0), onMove(0), onChange(0)));
   element.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || element.getAttribute("aria-disabled") === "true") return;
+    if (event.ctrlKey || event.metaKey || event.altKey || disabled()) return;
     const moved = event.key in KEYS ? now + KEYS[event.key] * (event.shiftKey ? 0.2 : 1) : { Home: low, End: high, Delete: 0, Backspace: 0, 0: 0 }[event.key];
     if (moved === undefined) return;
     event.preventDefault();
