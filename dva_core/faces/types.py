@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+
 
 @dataclass(frozen=True)
 class Face:
     """One detected face, in pixels of the frame, origin at its top-left corner.
 
     `box` is (x0, y0, x1, y1). `points5` [5, 2] holds the left eye, right eye, nose tip, left and right
-    mouth corner, left and right as seen in the picture; None where the detector gives none.
+    mouth corner, left and right as the upright face's picture shows them; None where the detector gives none.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     points5: np.ndarray | None = None
 
@@ -30,6 +32,6 @@ class Face:
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
 
 
-def extent(box: tuple[float, float, float, float]) -> float:
+def extent(box: Box) -> float:
     """The longer side of a box."""
     return max(box[2] - box[0], box[3] - box[1])

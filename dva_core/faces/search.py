@@ -1,0 +1,95 @@
+"""Where a detector looks: the whole frame, around the last place, and both turned by quarters for a head that lies or hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from dva_core.faces.align import quad_from_landmarks
+from dva_core.faces.types import Box, Face, extent
+
+BOTH = 25.0  # degrees off a quarter turn from which on the face is also looked for in the next quarter
+
+
+def distance(a: Face, b: Face) -> float:
+    """Pixels between the centres of two faces."""
+    return float(np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]))
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h)
+
+
+def continues(last: Face, face: Face, gap: int) -> bool:
+    """Whether `face` can be `last`, gap frames later: within 0.6 to 1.2 of its size, and 0.6 to 1.67 as large."""
+    reach = min(0.6 + 0.1 * gap, 1.2) * extent(last.box)
+    return distance(face, last) < reach and 0.6 < extent(face.box) / max(extent(last.box), 1e-6) < 1 / 0.6
+
+
+def roll(landmarks: np.ndarray) -> float:
+    """Degrees, -180..180, by which the face with these landmarks is turned clockwise as the picture shows it; 0: the chin is below."""
+    quad = quad_from_landmarks(landmarks)
+    x, y = quad[1] - quad[0]
+    return float(np.degrees(np.arctan2(-x, y)))
+
+
+def quarters(landmarks: np.ndarray | None) -> tuple[int, ...]:
+    """Quarter turns after which this face is about upright, the best one first; none for a face that is not known."""
+    if landmarks is None:
+        return (0,)
+    turns = roll(landmarks) / 90
+    best = round(turns)
+    off = turns - best
+    return (best % 4,) if abs(off) * 90 < BOTH else (best % 4, (best + (1 if off > 0 else -1)) % 4)
+
+
+def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: int) -> list[Face]:
+    """What `find` sees in the frame turned counter-clockwise by so many quarters, in pixels of the frame as it is.
+
+    The five points keep the face's own order: its left eye as it sees itself upright comes first.
+    """
+    if not turns:
+        return find(rgb)
+    height, width = rgb.shape[:2]
+
+    def back(points: np.ndarray) -> np.ndarray:
+        x, y = points[..., 0], points[..., 1]
+        return np.stack({1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns], axis=-1)
+
+    faces = []
+    for face in find(np.ascontiguousarray(np.rot90(rgb, turns))):
+        ends = back(np.reshape(face.box, (2, 2)))
+        box = (*ends.min(0).tolist(), *ends.max(0).tolist())
+        faces.append(Face(box, face.score, None if face.points5 is None else back(np.asarray(face.points5))))
+    return faces
+
+
+def detect_around(detector, rgb: np.ndarray, box: Box, turns: int = 0) -> list[Face]:
+    """Faces in a window three times as large as the box, in pixels of the whole frame; the window turned by so many quarters.
+
+    A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known.
+    """
+    sized = getattr(detector, "detect_sized", None)
+    find = detector.detect if sized is None else partial(sized, extent=extent(box))
+    height, width = rgb.shape[:2]
+    cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
+    x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
+    x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
+    if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
+        return detect_turned(find, rgb, turns)
+    offset = np.array([x0, y0])
+    found = detect_turned(find, np.ascontiguousarray(rgb[y0:y1, x0:x1]), turns)
+    return [
+        Face(
+            (face.box[0] + x0, face.box[1] + y0, face.box[2] + x0, face.box[3] + y0),
+            face.score,
+            None if face.points5 is None else np.asarray(face.points5) + offset,
+        )
+        for face in found
+    ]

@@ -1,0 +1,112 @@
+"""The track of one face: short gaps filled, false alarms dropped, squares smoothed segment by segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from dva_core.faces.align import smooth_squares
+from dva_core.faces.search import continues
+from dva_core.faces.types import Face
+
+MISSING, INTERPOLATED, FOUND = 0, 1, 2
+SHORTEST = 3  # found frames below which a segment is taken for a false alarm
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One face through N frames; points in frame pixels from the top-left corner of the frame.
+
+    landmarks [N, 68, 2] float32 and quads [N, 4, 2] float64, smoothed, nan where missing; state [N] uint8: 0 missing, 1 interpolated,
+    2 found; scores [N] float32 of the detector, 0 where not found; starts [N] bool: the first frame of a segment.
+    """
+
+    landmarks: np.ndarray
+    state: np.ndarray
+    quads: np.ndarray
+    scores: np.ndarray
+    starts: np.ndarray
+    scene_cuts: tuple[int, ...] = ()
+    other_faces_seen: int = 0
+
+    def segments(self) -> list[tuple[int, int]]:
+        """Unbroken stretches [start, stop) with the face; a cut, a jump or a long gap ends one. Nothing is smoothed across them."""
+        return segments(self.state, self.starts)
+
+    def report(self) -> dict[str, int]:
+        """Counts: frames, found, interpolated, missing, segments, scene_cuts, other_faces_seen (most others in one frame)."""
+        count = np.bincount(self.state, minlength=3)
+        return {
+            "frames": len(self.state),
+            "found": int(count[FOUND]),
+            "interpolated": int(count[INTERPOLATED]),
+            "missing": int(count[MISSING]),
+            "segments": len(self.segments()),
+            "scene_cuts": len(self.scene_cuts),
+            "other_faces_seen": self.other_faces_seen,
+        }
+
+
+def segments(state: np.ndarray, starts: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches [start, stop) of frames that are not missing; a new one begins where `starts` says so."""
+    there = state != MISSING
+    first = there & (starts | ~np.concatenate([[False], there[:-1]]))
+    last = there & np.concatenate([~there[1:] | first[1:], [True]])
+    return [(int(a), int(b) + 1) for a, b in zip(np.flatnonzero(first), np.flatnonzero(last), strict=True)]
+
+
+def assemble(
+    points: Sequence[np.ndarray],
+    scores: Sequence[float],
+    starts: Sequence[bool],
+    max_gap: int,
+    cuts: tuple[int, ...] = (),
+    others: int = 0,
+    known: Mapping[int, bool] | None = None,
+) -> FaceTrack:
+    """The track from what was seen frame by frame: points [68, 2], nan where there is no face; score; whether a segment begins.
+
+    cuts: the first frames of new scenes. known: for frames at which a segment begins, whether it is the person who is followed,
+    where that can be told.
+    """
+    landmarks = np.stack(points) if points else np.empty((0, 68, 2), np.float32)
+    begins, known = np.array(starts, bool), known or {}
+    state = np.where(np.isfinite(landmarks).all((1, 2)), FOUND, MISSING).astype(np.uint8)
+    for a, b in pairwise(np.flatnonzero(state == FOUND)):
+        if 1 < b - a <= max_gap + 1 and not begins[b]:
+            share = (np.arange(a + 1, b) - a)[:, None, None] / (b - a)
+            landmarks[a + 1 : b] = (1 - share) * landmarks[a] + share * landmarks[b]
+            state[a + 1 : b] = INTERPOLATED
+    _join(landmarks, state, begins, cuts, known)
+    found = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
+    for (a, b), length in found.items():
+        if length < min(SHORTEST, max(found.values())) and not known.get(a, _is_whole_shot(a, b, cuts, len(state))):
+            state[a:b], landmarks[a:b] = MISSING, np.nan
+    quads = np.full((len(landmarks), 4, 2), np.nan)
+    for a, b in segments(state, begins):
+        quads[a:b] = smooth_squares(landmarks[a:b])
+    scores_kept = np.where(state == FOUND, np.array(scores, np.float32), np.float32(0))
+    return FaceTrack(landmarks, state, quads, scores_kept, begins & (state != MISSING), cuts, others)
+
+
+def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tuple[int, ...], known: Mapping[int, bool]) -> None:
+    """Make one of two segments that touch in time and place: where one is too short to stand alone, or both show the person followed."""
+    runs = segments(state, begins)
+    for (a, b), (start, stop) in pairwise(runs):
+        if b != start or start in cuts or not continues(_bounds(landmarks[b - 1]), _bounds(landmarks[start]), 0):
+            continue
+        if min(b - a, stop - start) < SHORTEST or (known.get(a) and known.get(start)):
+            begins[start] = False
+
+
+def _is_whole_shot(start: int, stop: int, cuts: tuple[int, ...], frames: int) -> bool:
+    """Whether a segment lasts from one cut (or end of the clip) to the next: then its shot is short, not its face a false alarm."""
+    return start in (0, *cuts) and stop in (*cuts, frames)
+
+
+def _bounds(landmarks: np.ndarray) -> Face:
+    """The landmarks' own box."""
+    return Face((*landmarks.min(0).tolist(), *landmarks.max(0).tolist()), 1.0)
