@@ -239,7 +239,9 @@ def find_face(
     if not len(track.quads):
         raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
     if not np.isfinite(track.quads).all((1, 2)).any():
-        raise DVAError(f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large enough to see.")
+        raise DVAError(
+            f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large, bright and from the front."
+        )
     return replace(track, quads=to_stored(track.quads, clip.info), landmarks=to_stored(track.landmarks, clip.info))
 
 

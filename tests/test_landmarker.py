@@ -83,3 +83,30 @@ def test_a_face_that_moves_is_looked_at_again_where_the_detector_sees_it():
     points = landmarker.follow(rgb, face, before)
     assert network.looks == [2, 1, 2]
     np.testing.assert_array_equal(points, landmarker(rgb, face))
+
+
+def test_a_face_cut_by_the_border_is_not_completed_by_its_mirror_image():
+    seen = []
+
+    def points_fn(crops):
+        seen.extend(crops)
+        return np.repeat(face_points()[None], len(crops), 0)
+
+    rgb = np.zeros((100, 100, 3), np.uint8)
+    rgb[:, :10] = np.arange(250, 0, -25, dtype=np.uint8)[:, None]  # falls from the left border on
+    CropLandmarker(points_fn, 64)(rgb, Face((-30, 20, 30, 80), 0.9))
+    rows = seen[0][20:44, :, 0].astype(int)
+    assert rows.max() > 200 and (np.diff(rows, axis=1) <= 0).all()  # the border's own colour goes on outside
+
+
+def test_doubt_is_how_far_the_mirror_image_disagrees():
+    away = np.array([0.02, 0.0])
+    symmetric = (face_points() + (face_points() * [-1, 1] + [1, 0])[align.MIRROR68]) / 2
+    landmarker = CropLandmarker(lambda crops: np.repeat(symmetric[None], len(crops), 0) + away, 64)
+    assert landmarker.doubt(*_looked_at()) == pytest.approx(0.04)
+    landmarker = CropLandmarker(lambda crops: np.repeat(symmetric[None], len(crops), 0), 64)
+    assert landmarker.doubt(*_looked_at()) == pytest.approx(0)
+
+
+def _looked_at():
+    return frame_with_face(100, 90)[0], align.crop_to_frame(face_points(), np.array([[70, 60], [70, 120], [130, 120], [130, 60.0]]))

@@ -11,6 +11,7 @@ import pytest
 from dva_core.errors import DVAError
 from dva_core.faces import align
 from dva_core.faces.landmarker import CropLandmarker
+from dva_core.faces.search import detect_around, detect_turned
 from dva_core.faces.track import FOUND, INTERPOLATED, MISSING, SceneCuts, track_faces
 from dva_core.faces.types import Face
 
@@ -290,6 +291,127 @@ def test_a_scene_that_keeps_moving_wildly_is_not_cut_over_and_over():
     scene = SceneCuts()
     changes = [scene(np.full((36, 64, 3), 100 + 20 * (n % 2), np.uint8)) for n in range(20)]
     assert max(changes[5:]) < 1 <= changes[1]
+
+
+# ---- segments that are short, boxes that differ, heads that are turned
+
+
+class Unsteady(PaintedDetector):
+    """Its look at the whole frame gives a larger box than its look at a face of known size, as a real one's does."""
+
+    def detect(self, rgb):
+        return [Face((f.box[0] - 16, f.box[1] - 20, f.box[2] + 16, f.box[3] + 20), f.score, points5(f.box)) for f in super().detect(rgb)]
+
+    def detect_sized(self, rgb, extent):
+        return [Face(f.box, f.score, points5(f.box)) for f in super().detect(rgb)]
+
+
+def points5(box) -> np.ndarray:
+    points = landmarker(None, Face(box, 1.0))
+    return np.stack([points[36], points[42], points[30], points[48], points[54]])
+
+
+def by_points(rgb: np.ndarray, face: Face) -> np.ndarray:
+    """68 points in their places, whatever the box: what `Unsteady` finds is where its five points are."""
+    eyes = face.points5[1] - face.points5[0]
+    return landmarker(
+        rgb, Face((*(face.points5[0] - eyes[0] * np.array([0.75, 1.0])), *(face.points5[0] + eyes[0] * np.array([1.75, 1.5]))), 1.0)
+    )
+
+
+@pytest.mark.parametrize("identity", [None, embed_fn])
+def test_a_box_of_another_size_is_not_another_face(identity):
+    pictures = [flat((ANNA, 100, 90, 60))] * 20
+    track = track_faces([Frame(n, rgb) for n, rgb in enumerate(pictures)], Unsteady(), by_points, embed_fn=identity)
+    assert track.segments() == [(0, 20)] and track.report()["found"] == 20
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_first_frames_that_look_different_are_kept(first):
+    """A light that goes on: the face is another picture, at the same place."""
+    pictures = [flat((BERT if n < first else ANNA, 100, 90, 60)) for n in range(20)]
+    for identity in (None, embed_fn):
+        assert follow(pictures, embed_fn=identity).segments() == [(0, 20)]
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_short_shots_are_kept(frames):
+    """A clip of which every 14th frame is taken has shots of one frame."""
+    shots = [painted((ANNA, 60 + 20 * n, 90, 40), scene=n) for n in range(6) for _ in range(frames)] + [
+        painted((ANNA, 60, 90, 40), scene=9)
+    ] * 9
+    for identity in (None, embed_fn):
+        assert (follow(shots, embed_fn=identity).state == FOUND).all()
+
+
+def test_a_face_hidden_soon_after_the_start_is_kept_where_it_is_known_again():
+    pictures = [painted((ANNA, 100, 90, 40))] * 2 + [painted()] * 20 + [painted((ANNA, 200, 90, 40))] * 20
+    assert follow(pictures, embed_fn=embed_fn).segments() == [(0, 2), (22, 42)]
+    assert follow(pictures).segments() == [(22, 42)]  # who it is cannot be told
+
+
+class Turnable(PaintedDetector):
+    """Sees a face in every rectangle, and takes it for upright whichever way it is turned."""
+
+    def detect(self, rgb):
+        return [Face(face.box, face.score, points5(face.box)) for face in super().detect(rgb)]
+
+
+class TurnableLandmarker:
+    """Points from the five of the detector; sure of them where the rectangle's bright edge, its brow, is above them."""
+
+    def __call__(self, rgb, face):
+        left, right = face.points5[0], face.points5[1]
+        x = right - left
+        frame = np.stack([x, align.turn(x)])
+        return (left + (face_points() - [0.3, 0.4]) @ frame / 0.4).astype(np.float32)
+
+    def doubt(self, rgb, landmarks):
+        quad = align.quad_from_landmarks(landmarks)
+        column, row = (quad[0] + quad[3]) / 2 * 0.55 + quad.mean(0) * 0.45
+        return 0.005 if rgb[int(row), int(column), 1] == 77 else 0.04
+
+
+def with_brow(turns: int, faces: int = 1) -> np.ndarray:
+    """Faces with a dark edge at their upper side, the frame turned clockwise by so many quarters."""
+    rgb = flat((ANNA, 90, 90, 60))
+    rgb[40:60, 60:120] = [90, 77, 90]
+    return np.ascontiguousarray(np.rot90(rgb, -turns))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_head_that_lies_or_hangs_gets_a_square_that_is_turned_with_it(turns):
+    frames = [Frame(n, with_brow(turns)) for n in range(30)]
+    track = track_faces(frames, Turnable(), TurnableLandmarker(), embed_fn=lambda crops: np.ones((len(crops), 2)))
+    assert (track.state == FOUND).all() and track.segments() == [(0, 30)]
+    down = track.quads[:, 1] - track.quads[:, 0]
+    expected = {0: (0, 1), 1: (-1, 0), 2: (0, -1), 3: (1, 0)}[turns]
+    np.testing.assert_allclose(down / np.linalg.norm(down, axis=1)[:, None], np.broadcast_to(expected, (30, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("turned", [0.0, 40.0, 90.0, -135.0, 180.0])
+def test_a_window_turned_with_the_face_finds_it_in_its_place(turned):
+    class Corner:
+        """Reports the brightest pixel as a face's centre."""
+
+        def detect(self, rgb):
+            y, x = np.unravel_index(rgb[..., 0].argmax(), rgb.shape[:2])
+            at = np.array([x + 0.5, y + 0.5])
+            return [Face((*(at - 10), *(at + 10)), 0.9, at + np.array([[0, 0], [10, 0], [0, 10], [-10, 0], [0, -10]], float))]
+
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[70, 150] = 255
+    (face,) = detect_around(Corner(), rgb, (120, 50, 170, 100), turned)
+    np.testing.assert_allclose(face.centre, (150.5, 70.5), atol=1.0)
+    right = face.points5[1] - face.points5[0]
+    assert np.degrees(np.arctan2(right[1], right[0])) % 360 == pytest.approx(turned % 360)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_faces_of_a_turned_frame_come_back_to_their_place(turns):
+    rgb = painted((ANNA, 100, 60, 40))
+    (face,) = detect_turned(PaintedDetector().detect, rgb, turns)
+    assert face.box == PaintedDetector().detect(rgb)[0].box
 
 
 # ---- a real clip

@@ -124,15 +124,15 @@ def centred(affine: np.ndarray) -> np.ndarray:
     return np.concatenate([affine[:, :2], (affine[:, 2] + shift)[:, None]], axis=1)
 
 
-def crop_face(frame: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
+def crop_face(frame: np.ndarray, quad: np.ndarray, size: int, border: int = cv2.BORDER_REFLECT) -> np.ndarray:
     """The square `quad` [4, 2] of a frame uint8 [H, W, 3], upright, as uint8 [size, size, 3].
 
     Sampled at least once a frame pixel and averaged over areas, so a shrunk face does not alias.
-    Outside the frame its mirror image continues.
+    Outside the frame its mirror image continues, or what OpenCV's `border` says.
     """
     factor = max(1, int(np.ceil(side(quad) / size - 1e-6)))
     affine = centred(frame_to_crop(quad, size * factor))
-    fine = cv2.warpAffine(frame, affine, (size * factor, size * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    fine = cv2.warpAffine(frame, affine, (size * factor, size * factor), flags=cv2.INTER_LINEAR, borderMode=border)
     return fine if factor == 1 else cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_landmarks, quad_from_points5, side
 from dva_core.faces.types import Face, extent
 
+BORDER = cv2.BORDER_REPLICATE  # beyond the frame: in a mirror image half a face would be a whole one, much too wide
 SETTLED = 0.05  # of its side: a square that moves by less on a look was looked at in the right place
 
 
@@ -25,7 +27,7 @@ class CropLandmarker:
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Points [68, 2] float32, frame pixels, of the face in a frame uint8 [H, W, 3]."""
         quad = quad_from_face(face)
-        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size)[None]), np.float64)
+        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size, BORDER)[None]), np.float64)
         return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
 
     def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
@@ -49,7 +51,7 @@ class CropLandmarker:
 
     def _both(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Points [2, 68, 2] in 0..1 of a square, as found in it and in its mirror image."""
-        crop = crop_face(rgb, quad, self.size)
+        crop = crop_face(rgb, quad, self.size, BORDER)
         plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
         return np.stack([plain, mirrored[MIRROR68] * [-1, 1] + [1, 0]])
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import cv2
 import numpy as np
 
-from dva_core.faces.align import quad_from_landmarks
+from dva_core.faces.align import centred, quad_from_landmarks
 from dva_core.faces.types import Box, Face, extent
-
-BOTH = 25.0  # degrees off a quarter turn from which on the face is also looked for in the next quarter
 
 
 def distance(a: Face, b: Face) -> float:
@@ -39,16 +38,6 @@ def roll(landmarks: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(-x, y)))
 
 
-def quarters(landmarks: np.ndarray | None) -> tuple[int, ...]:
-    """Quarter turns after which this face is about upright, the best one first; none for a face that is not known."""
-    if landmarks is None:
-        return (0,)
-    turns = roll(landmarks) / 90
-    best = round(turns)
-    off = turns - best
-    return (best % 4,) if abs(off) * 90 < BOTH else (best % 4, (best + (1 if off > 0 else -1)) % 4)
-
-
 def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: int) -> list[Face]:
     """What `find` sees in the frame turned counter-clockwise by so many quarters, in pixels of the frame as it is.
 
@@ -70,26 +59,38 @@ def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, tur
     return faces
 
 
-def detect_around(detector, rgb: np.ndarray, box: Box, turns: int = 0) -> list[Face]:
-    """Faces in a window three times as large as the box, in pixels of the whole frame; the window turned by so many quarters.
+def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> list[Face]:
+    """Faces in a window three times as large as the box, in pixels of the whole frame.
 
+    turned: degrees by which the face is turned clockwise; the window is turned back before it is looked at.
     A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known.
     """
     sized = getattr(detector, "detect_sized", None)
     find = detector.detect if sized is None else partial(sized, extent=extent(box))
     height, width = rgb.shape[:2]
     cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
+    if turned:
+        return _detect_at_angle(find, rgb, (cx, cy), reach, turned)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
     x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
-        return detect_turned(find, rgb, turns)
-    offset = np.array([x0, y0])
-    found = detect_turned(find, np.ascontiguousarray(rgb[y0:y1, x0:x1]), turns)
-    return [
-        Face(
-            (face.box[0] + x0, face.box[1] + y0, face.box[2] + x0, face.box[3] + y0),
-            face.score,
-            None if face.points5 is None else np.asarray(face.points5) + offset,
-        )
-        for face in found
-    ]
+        return find(rgb)
+    return [moved(face, np.array([[1.0, 0.0, x0], [0.0, 1.0, y0]])) for face in find(np.ascontiguousarray(rgb[y0:y1, x0:x1]))]
+
+
+def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: float, turned: float) -> list[Face]:
+    """Faces in a square window around a point, which lies in the frame turned clockwise by so many degrees."""
+    size, angle = max(16, round(2 * reach)), np.radians(turned)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    to_frame = np.column_stack([linear, np.array(centre) - linear @ [size / 2, size / 2]])
+    window = cv2.warpAffine(rgb, centred(to_frame), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return [moved(face, to_frame) for face in find(window)]
+
+
+def moved(face: Face, affine: np.ndarray) -> Face:
+    """A face under an affine map [2, 3] that keeps lengths; its box is as large as before, around the centre's new place."""
+    cx, cy = affine[:, :2] @ face.centre + affine[:, 2]
+    x0, y0, x1, y1 = face.box
+    half_w, half_h = (x1 - x0) / 2, (y1 - y0) / 2
+    points = None if face.points5 is None else np.asarray(face.points5) @ affine[:, :2].T + affine[:, 2]
+    return Face((float(cx - half_w), float(cy - half_h), float(cx + half_w), float(cy + half_h)), face.score, points)

@@ -10,7 +10,7 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.landmarker import plausible
 from dva_core.faces.scene import SceneCuts, face_thumbnail
-from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap, quarters
+from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap, roll
 from dva_core.faces.segments import FOUND, INTERPOLATED, MISSING, FaceTrack, assemble
 from dva_core.faces.select import SAME_PERSON, Select, at_position, check_select, embed_faces, is_at, largest, unit
 from dva_core.faces.types import Face, extent
@@ -23,7 +23,10 @@ LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of
 CONFIRMED = 5  # found frames in a row after which a face is trusted to be the one
 EARLY = 120  # frames of the first scene in which the choice of a face may still turn out wrong
 FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
-DOUBT = 0.015  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
+UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
+DOUBT = 0.01  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
+SURE = 0.015  # landmarks of a turned face must differ less than this
+SURER = 0.6  # times the doubt: a turned face must be so much surer to be taken instead
 
 
 def track_faces(
@@ -136,46 +139,56 @@ class _Follower:
     def _find(self, rgb: np.ndarray, change: float, look_around: bool) -> tuple[Face | None, np.ndarray | None, bool]:
         self.untried += 1
         there = self.last is not None and self.gap <= self.max_gap
-        turns = quarters(self.landmarks if there else None)
+        turned = roll(self.landmarks) if there else 0.0
         if there and self.gap == 0 and not look_around:
-            for quarter in turns:
-                face = self._near(rgb, detect_around(self.detector, rgb, self.last.box, quarter))
-                landmarks = self._landmarks(rgb, face, self.landmarks)
-                if landmarks is not None:
-                    return face, landmarks, self._jumped(face, change)
-        faces = detect_turned(self.detector.detect, rgb, turns[0])
+            face, landmarks = self._around(rgb, turned)
+            if landmarks is not None:
+                return face, landmarks, self._jumped(face, change)
+        faces = detect_turned(self.detector.detect, rgb, round(turned / 90) % 4)
         face = self._near(rgb, faces) if there else None
         if self._chose_wrongly(rgb, faces, face):
-            face = None
+            face, there = None, False
             self._start_over()
+        if there and (abs(turned) > UPRIGHT or (face is None and self.gap == 0 and look_around)):
+            # too small for a look at the whole frame, or between two quarter turns
+            face, landmarks = self._around(rgb, turned)
+            if landmarks is not None:
+                self._note_others(faces, face)
+                return face, landmarks, self._jumped(face, change)
         begins = face is None
         if begins and self._may_choose(faces):
             face = self._choose(rgb, faces)
         self._note_others(faces, face)
-        # the points of a face between two quarter turns are none to begin with
-        landmarks = self._landmarks(rgb, face, self.landmarks if not begins and self.gap == 0 and turns != (0,) else None)
+        landmarks = self._landmarks(rgb, face)
         if begins or self.doubtful:
-            turned = self._turned(rgb, face, landmarks)
-            if turned is not None:
+            better = self._turned(rgb, face, landmarks, begins)
+            if better is not None:
                 if not begins and self.first_choice and self.followed <= EARLY:
                     self._start_over()
-                return *turned, True
+                return *better, True
         if landmarks is None:
             return None, None, False
         return face, landmarks, begins or self._jumped(face, change)
 
-    def _turned(self, rgb: np.ndarray, face: Face | None, landmarks: np.ndarray | None) -> tuple[Face, np.ndarray] | None:
+    def _around(self, rgb: np.ndarray, turned: float) -> tuple[Face | None, np.ndarray | None]:
+        """The face around its last place, and its landmarks where it is there."""
+        face = self._near(rgb, detect_around(self.detector, rgb, self.last.box, turned if abs(turned) > UPRIGHT else 0.0))
+        return face, self._landmarks(rgb, face, self.landmarks if self.gap == 0 else None)
+
+    def _turned(self, rgb: np.ndarray, face: Face | None, landmarks: np.ndarray | None, new: bool) -> tuple[Face, np.ndarray] | None:
         """The same face in the frame turned by quarters, or the rule's choice there where none is seen upright.
 
-        None where its landmarks are not plainly surer. Frames without a face are searched once in a while only.
+        None where its landmarks are not plainly surer. Frames without a face, and a face once looked at, are searched now and then only.
         """
         if self.doubt is None:
             return None
         least = np.inf if landmarks is None else self.doubt(rgb, landmarks)
         self.doubtful = least > DOUBT
-        if not self.doubtful or (landmarks is None and self.untried < LOOK_AROUND):
+        often = 0 if new and face is not None else LOOK_AROUND if new else 4 * LOOK_AROUND
+        if not self.doubtful or self.untried < often:
             return None
-        self.untried, limit, best = 0, min(DOUBT, least / 2), None
+        self.untried, best = 0, None
+        limit = DOUBT if landmarks is None else min(SURER * least, SURE)
         for quarter in (1, 3, 2):
             faces = detect_turned(self.detector.detect, rgb, quarter)
             if face is not None:
