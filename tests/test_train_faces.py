@@ -26,7 +26,7 @@ def folder(tmp_path):
                 "set": "faker" if i % 3 else "london_smile",
                 "person_or_cluster": f"p{i // 2}",
                 "male_probability": 0.9,
-                "age": 50,
+                "age": 20 + i,
             }
         )
     rows[1]["Eyeglasses"] = "1"
@@ -49,6 +49,7 @@ def test_only_the_named_sets_are_read_and_rows_belong_together(folder):
     assert faces.embedding[0, 0] == 1  # the first synthetic row is row 1 of the annotations
     assert faces.labels[0, faces.names.index("Eyeglasses")] == 1
     assert np.isnan(faces.labels[1, faces.names.index("Eyeglasses")])
+    assert faces.age[:3].tolist() == [21, 22, 24] and faces.take(np.array([2, 0])).age.tolist() == [24, 21]
 
 
 def test_people_are_held_out_whole(folder):

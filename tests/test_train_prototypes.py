@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -126,6 +128,12 @@ def test_a_change_depends_on_its_look_alone(prototypes, faces, kind):
     assert all(type(value) is float for value in look.values())
 
 
+def test_dark_skin_of_a_donor_does_not_darken(prototypes, faces):
+    donors = dataclasses.replace(prototypes.old, textures=prototypes.old.textures - np.float16(0.2))
+    picture, _, pair = changed(dataclasses.replace(prototypes, old=donors), faces, "Older")
+    assert np.abs(np.median((pair.picture.astype(int) - picture)[pair.mask > 0.9], 0)).max() <= 2
+
+
 def test_nothing_given_is_written_on(prototypes, faces):
     before = faces.pictures.copy(), faces.landmarks.copy()
     for kind in KINDS:
@@ -224,7 +232,7 @@ def test_real_faces_keep_person_and_move_as_named(shared):
 
     faces = read_faces(shared("data/faces128"))
     teachers = Teachers(shared("data/teachers"))
-    prototypes = Prototypes.fit(faces)
+    prototypes = Prototypes.fit(faces.take(np.arange(0, len(faces), 2)))
     moved = {}
     for kind in KINDS:
         rng = np.random.default_rng(3)
