@@ -49,13 +49,18 @@ class Region:
 
         By the affine map, of least squares, from those to the region's own: it follows the head's turn, and no single point.
         """
-        ones = np.ones((len(points), 1))
-        affine = np.linalg.lstsq(np.concatenate([points, ones], 1), self.landmarks[JAW:], rcond=None)[0].T  # crop -> region, in 0..1
-        n = len(self.map)
-        linear = affine[:, :2] * n / size
-        shift = affine[:, 2] * n + linear @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of a pixel
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self.map, np.column_stack([linear, shift]), (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return from_points(self.map, self.landmarks[JAW:], points, size)
+
+
+def from_points(image: np.ndarray, there: np.ndarray, here: np.ndarray, size: int) -> np.ndarray:
+    """A map [n, n] of a face whose landmarks lie `there` [P, 2], on one [size, size] where they lie `here` [P, 2], both in 0..1."""
+    affine = np.linalg.lstsq(np.concatenate([here, np.ones((len(here), 1))], 1), there, rcond=None)[0].T  # here -> there
+    n = len(image)
+    linear = affine[:, :2] * n / size
+    shift = affine[:, 2] * n + linear @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of a pixel
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = np.column_stack([linear, shift])
+    return cv2.warpAffine(np.asarray(image, np.float32), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def hull(points: np.ndarray, grow: float = 0.0) -> np.ndarray:

@@ -14,6 +14,8 @@ from torch import Tensor
 from dva_core.bundle import BundleInfo, read_bundle, resolve_model, write_bundle
 from dva_core.errors import DVAError
 from dva_core.faces.regions import MEAN_FACE, REGIONS
+from dva_core.train.faces import read_faces
+from dva_core.train.regions import measured_regions
 
 ATTRIBUTE_REGIONS = {
     "Eyeglasses": "eyes",
@@ -112,6 +114,9 @@ def add_parser(commands) -> None:
     sub.add_argument("--tone-attribute", action="append", metavar="NAME", help="may change the tone of the whole face; repeat")
     sub.add_argument("--region", action="append", default=[], metavar="NAME=REGION", help="where an attribute lives; repeat")
     sub.add_argument(
+        "--faces", type=Path, help="folder of aligned faces with labels.csv and annotations.npz: regions measured by drawing on them"
+    )
+    sub.add_argument(
         "--maps", type=Path, metavar="FILE.npz", help="regions of the bundle's own: maps [32, 32] by name, and landmarks [68, 2]"
     )
 
@@ -122,5 +127,7 @@ def run(args: argparse.Namespace) -> int:
         look["tone_attributes"] = args.tone_attribute
     if args.maps is not None:
         look["maps"], look["landmarks"] = read_maps(args.maps)
+    elif args.faces is not None:
+        look["maps"] = measured_regions(read_faces(args.faces))
     with_look(resolve_model(args.start), args.out, **look)
     return 0
