@@ -152,7 +152,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
         """What the noise predictor makes of z_face [B, face_dim] at any timestep, for `predict_noise` to take in its place."""
         network, dtype = self.noise_predictor, self.host.dtype
-        device = self.host.use("noise_predictor", network, 0)
+        device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype))  # the batch's: it comes next
         return network.face_conditions(z_face.to(device, dtype))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -63,8 +63,10 @@ def tiny_tensors(config: dict | None = None, seed: int = 0) -> dict[str, torch.T
     return {name: draw(tensor) for name, tensor in build_empty(config or tiny_config()).state_dict().items()}
 
 
-def write_tiny(path: Path, precision: str = "fp32", config: dict | None = None, **changes) -> Path:
-    """A bundle of the tiny model at `path`."""
+def write_tiny(path: Path, precision: str = "fp32", config: dict | None = None, seed: int = 0, **changes) -> Path:
+    """A bundle of the tiny model at `path`, with the weights of that seed."""
     config = config or tiny_config()
-    write_bundle(path, {**tiny_tensors(config), **changes}, config, licence="MIT", source="a test", model_card="tiny", precision=precision)
+    write_bundle(
+        path, {**tiny_tensors(config, seed), **changes}, config, licence="MIT", source="a test", model_card="tiny", precision=precision
+    )
     return path

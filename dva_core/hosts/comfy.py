@@ -36,19 +36,22 @@ SUFFIX = ".safetensors"
 STREAMED = "noise_predictor"  # the network made of the host's own layers, whose weights may stay in main memory until they are used
 NAME_DIGITS = 32  # of a hash, in the name of a file
 PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
-# newer hosts call the plain patcher CoreModelPatcher
-Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 class ComfyHost(PlainHost):
-    """Networks run where ComfyUI puts them, and give way when other nodes need the room; `dtype` is the noise predictor's."""
+    """Networks run where ComfyUI puts them, and give way when other nodes need the room; `dtype` is the noise predictor's.
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    `compiled`: the noise predictor will be compiled, so that none of its weights may come and go. ComfyUI's dynamic VRAM ("dynamic"
+    here) brings a layer's weights along when it is used; it moves the networks made of plain layers as a whole.
+    """
+
+    def __init__(self, dtype: torch.dtype, compiled: bool = False) -> None:
         self.device = management.get_torch_device()
         self.offload_device = management.unet_offload_device()
         self.dtype = dtype
+        self._streamed = () if compiled else (STREAMED,)
         self._patchers: dict[str, Any] = {}  # ComfyUI itself holds them weakly
-        self._room = -1  # bytes that were free beside the noise predictor when it was loaded last
+        self._room: dict[str, int] = {}  # bytes that were free beside a network when it was loaded last
         self._tools: nn.Module | None = None
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
@@ -56,16 +59,37 @@ class ComfyHost(PlainHost):
         management.throw_exception_if_processing_interrupted()
         patcher = self._patchers.get(name)
         if patcher is None or patcher.model is not module:
-            patcher = self._patchers[name] = Patcher(module, load_device=self.device, offload_device=self.offload_device)
-        whole = name != STREAMED
-        if not whole and activation_bytes <= self._room and management.loaded_models()[:1] == [patcher]:
-            return self.device  # nothing was loaded since; to ask again before every step would empty torch's cache every time
+            patcher = self._patchers[name] = self._patcher(name, module)
+            self._room.pop(name, None)
+        if activation_bytes <= self._room.get(name, -1) and self._is_in_place(name, module):
+            return self.device  # to ask again before every step would empty torch's cache every time
+        whole = name not in self._streamed
         management.load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=whole)
-        if not whole:
-            self._room = activation_bytes
-        elif any(weight.device != self.device for weight in module.parameters()):
+        self._room[name] = activation_bytes
+        if whole and not is_dynamic(patcher) and not self._is_on_device(module):
             patcher.load(self.device, full_load=True)  # with --novram plain layers are left behind, where they cannot run
         return self.device
+
+    def _patcher(self, name: str, module: nn.Module) -> Any:
+        """ComfyUI's manager of one network: the kind that is its own choice, unless the weights have to stay where they are."""
+        patchers = comfy.model_patcher  # main.py chooses when it starts; older hosts have one kind
+        kind = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
+        if name == STREAMED and name not in self._streamed:
+            kind = patchers.ModelPatcher
+        return kind(module, load_device=self.device, offload_device=self.offload_device)
+
+    def _is_in_place(self, name: str, module: nn.Module) -> bool:
+        """Whether nothing took the network's weights or its room since it was loaded: later than it only small ones of ours were."""
+        loaded = management.loaded_models()
+        if self._patchers[name] not in loaded:
+            return False
+        later = loaded[: loaded.index(self._patchers[name])]
+        if name == STREAMED:
+            return not later and (name in self._streamed or self._is_on_device(module))
+        return all(patcher in self._patchers.values() for patcher in later) and self._is_on_device(module)
+
+    def _is_on_device(self, module: nn.Module) -> bool:
+        return all(same_place(weight.device, self.device) for weight in module.parameters())
 
     def forget(self, name: str) -> None:
         """As PlainHost's; ComfyUI, which holds it weakly, then has the room again."""
@@ -73,7 +97,11 @@ class ComfyHost(PlainHost):
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
         """As PlainHost's; ComfyUI's books are kept right."""
-        patcher, self._room = self._patchers[name], -1
+        patcher = self._patchers[name]
+        self._room.pop(name, None)
+        if is_dynamic(patcher):  # every layer casts its weights to what comes in; their places are of the size they were loaded in
+            self.dtype = dtype
+            return
         patcher.detach()
         super().convert(name, module, dtype)
         patcher.size = 0
@@ -83,13 +111,16 @@ class ComfyHost(PlainHost):
         """As PlainHost's: what is free, and what ComfyUI would free of other models."""
         if self.device.type in ("cpu", "mps"):
             return None
-        loaded = (model for model in management.current_loaded_models if model.device == self.device)
-        return int(management.get_free_memory(self.device) + sum(model.model_loaded_memory() for model in loaded))
+        loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_place(entry.device, self.device)]
+        ask = next((entry.model.get_free_memory for entry in loaded if hasattr(entry.model, "get_free_memory")), management.get_free_memory)
+        # newer patchers count what dynamic ones can give back
+        return int(ask(self.device) + sum(entry.model_loaded_memory() for entry in loaded if not is_dynamic(entry.model)))
 
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
         known = management.OOM_EXCEPTION  # Exception itself where torch has none of its own
-        return PlainHost.is_out_of_memory(error) or (known is not Exception and isinstance(error, known))
+        says = getattr(management, "is_oom", lambda error: isinstance(error, known))  # newer hosts know other accelerators' too
+        return PlainHost.is_out_of_memory(error) or (known is not Exception and says(error))
 
     def free_memory(self) -> None:
         """Everything goes, whoever it belongs to; the next use loads as much as then fits."""
@@ -101,6 +132,16 @@ class ComfyHost(PlainHost):
         if self._tools is None:
             self._tools = load(name)
         return self._tools
+
+
+def is_dynamic(patcher: Any) -> bool:
+    """Whether a network's weights come and go as its layers are used (dynamic VRAM)."""
+    return getattr(patcher, "is_dynamic", bool)()
+
+
+def same_place(one: torch.device, other: torch.device) -> bool:
+    """Whether two names mean one device; a name without a number means the first of its kind, as of tensors on mps."""
+    return one.type == other.type and (one.index or 0) == (other.index or 0)
 
 
 def choose_precision(precision: str = AUTO) -> torch.dtype:
@@ -120,7 +161,7 @@ def choose_precision(precision: str = AUTO) -> torch.dtype:
 
 def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
     """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
-    host = ComfyHost(choose_precision(precision))
+    host = ComfyHost(choose_precision(precision), compile)
     operations = None if host.device.type == "cpu" else comfy.ops.disable_weight_init  # nothing is streamed to a processor
     return load_model(model_path(name), operations=operations, host=host, compile=compile)
 

@@ -12,7 +12,23 @@ from .graphs import HERE
 
 @pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py"])
 def test_inside_comfyui(comfy, script):
-    done = subprocess.run(
-        [comfy_python(comfy), HERE / script], cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS
-    )
+    holds(comfy, script)
+
+
+@pytest.mark.parametrize("way", ["everything_fits", "half_of_it_fits", "nothing_stays"])
+def test_on_a_card(comfy, way):
+    holds(comfy, "on_card.py", way)
+
+
+@pytest.mark.parametrize("way", ["weights_come_as_they_are_used", "a_third_of_them_can_stay"])
+def test_dynamic_vram(comfy, way):
+    if not (comfy / "comfy" / "memory_management.py").is_file():
+        pytest.skip("this ComfyUI is older than dynamic VRAM")
+    holds(comfy, "on_card.py", way)
+
+
+def holds(comfy, script: str, *arguments: str) -> None:
+    """Runs one of the scripts in ComfyUI's own interpreter and folder."""
+    command = [comfy_python(comfy), HERE / script, *arguments]
+    done = subprocess.run(command, cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
