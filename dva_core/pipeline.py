@@ -28,7 +28,7 @@ from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
 from .diffusion.guidance import Guidance, Guided
 from .diffusion.schedule import Schedule
-from .edit.meant import check_tone, keeps_tone, moved, regions_of
+from .edit.meant import check_tone, is_background, keeps_tone, regions_of
 from .errors import DVAError
 from .faces.align import crop_face
 from .faces.composite import paste
@@ -46,6 +46,7 @@ from .video.threads import Behind, ahead
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
+ROWS = 64  # looked at together where all frames are
 DETAILS = ("transfer", "model")
 
 
@@ -398,11 +399,8 @@ def decode(
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     edited = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
-        every = range(decomposition.faces)
-        before, after = (face(decomposition, model, every).float().cpu().numpy() for face in (own_face, edited_face))
-        edited = without_tone(
-            edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, moved(decomposition, before, after)
-        )
+        strengths = moved_by(decomposition, model)
+        edited = without_tone(edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, strengths)
     edited = clock.each("decode", edited)
     quads, rebuilt, count = decomposition.quads, decomposition.rebuilt, 0
     masks = SoftMasks(decomposition, regions, model.motion_window)
@@ -452,6 +450,15 @@ def own_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
     else:
         motion = clip.z_motion[rows]
     return fuse(model, clip.z_id, motion)
+
+
+def moved_by(clip: Decomposition, model) -> np.ndarray:
+    """[F], how far the edits move each frame's z_face; 1 in all where other noise maps than its own are decoded."""
+    if any(is_background(operation) for operation in clip.operations):
+        return np.ones(clip.faces)
+    parts = [range(clip.faces)[start : start + ROWS] for start in range(0, clip.faces, ROWS)]
+    steps = [(edited_face(clip, model, rows) - own_face(clip, model, rows)).double().norm(dim=1).cpu().numpy() for rows in parts]
+    return np.concatenate(steps)
 
 
 def solve(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from ..decomposition import Decomposition
 from ..errors import DVAError
 from ..faces.regions import OFF, REGIONS, Region
@@ -70,7 +68,7 @@ def find_region(model, name: str) -> Region:
 
 
 def is_background(operation: dict) -> bool:
-    """Whether a switch has put other noise maps in the place of the clip's own."""
+    """Whether it is a switch that has put other noise maps in the place of the clip's own."""
     return bool(operation.get("background")) or operation.get("noise_seed") is not None
 
 
@@ -88,10 +86,3 @@ def scales_of(operation: dict) -> dict:
     if operation.get("name") == "direction":
         return {operation["direction"]["made"].get("attribute"): operation["scale"]}
     return operation.get("scales", {})
-
-
-def moved(clip: Decomposition, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """[F], how far the edits move each frame's z_face [F, D]; 1 in all where other noise maps than its own are decoded."""
-    if any(op.get("name") == "switch" and is_background(op) for op in clip.operations):
-        return np.ones(len(before))
-    return np.linalg.norm(np.asarray(after, np.float64) - before, axis=1)
