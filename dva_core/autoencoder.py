@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -76,6 +77,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         self.host: Any = PlainHost("cpu")
         self.evaluate: Any = Cores()
         self.fingerprint = ""
+        self.path: Path | None = None  # the file it was loaded from
 
         self.noise_predictor = build_network(config["noise_predictor"], operations)
         self.fusion = nn.Linear(self.identity_dim + self.motion_dim, self.face_dim)

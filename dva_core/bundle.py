@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import DVAError
+from .errors import DVAError, MissingFileError
 from .files import replaced
 from .structure import CURE, check_config, check_tensors, expected_tensors, one_line
 
@@ -152,7 +152,9 @@ def opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         if path.exists():  # the library says so of any file that it may not open
             raise DVAError(f"The model file {path} may not be read; change its permissions or choose another.") from error
-        raise DVAError(f"There is no model file {path}; choose one that exists (`python -m dva_core models` lists them).") from error
+        raise MissingFileError(
+            f"There is no model file {path}; choose one that exists (`python -m dva_core models` lists them)."
+        ) from error
     except (OSError, SafetensorError, UnicodeDecodeError, MemoryError, OverflowError) as error:
         if is_pickle(path):
             cure = f"make a bundle of it with `python -m dva_core convert {path} -o BUNDLE.safetensors`"
@@ -275,7 +277,7 @@ def resolve_model(name_or_path: str | Path, folders: Iterable[str | Path] | None
     if path.name == text and path.stem in known and path.suffix == ".safetensors":
         return known[path.stem]
     near = difflib.get_close_matches(path.stem, known, n=3)
-    raise DVAError(
+    raise MissingFileError(
         f"There is no model {text!r}"
         + (f", did you mean {' or '.join(near)}" if near else "")
         + f"; there {'is ' + ', '.join(sorted(known)) if known else 'are none'} in {', '.join(map(str, folders))}"

@@ -5,7 +5,6 @@ Exit code 0; 2 with one sentence on stderr for a user's mistake; 130 when interr
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import sys
@@ -15,16 +14,8 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from . import __version__
+from .commands.parser import Parser, join_signed
 from .errors import DVAError
-
-SIGNED = ("--scale", "--scales", "--factor", "--frame", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise DVAError(f"{message[:1].upper()}{message[1:].rstrip('.')}; `{self.prog} --help` explains.")
 
 
 def build_parser() -> Parser:
@@ -38,17 +29,6 @@ def build_parser() -> Parser:
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser
-
-
-def join_signed(argv: Sequence[str]) -> list[str]:
-    """`--scale -1e9` as `--scale=-1e9`: argparse takes what looks like neither a word nor a plain number for an option."""
-    joined: list[str] = []
-    for word in argv:
-        if joined and joined[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
 
 
 def run(argv: Sequence[str]) -> None:

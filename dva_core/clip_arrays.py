@@ -29,8 +29,28 @@ def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, 
     }
 
 
+def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequence[int]:
+    """Which of `count` rows numpy takes for `index`: a slice, whole numbers (negative ones from the end) or a mask [count] of bool.
+
+    IndexError for anything else, and for rows that are not there.
+    """
+    if isinstance(index, slice):
+        return range(count)[index]
+    if isinstance(index, range):
+        index = np.arange(index.start, index.stop, index.step)
+    if not isinstance(index, (list, np.ndarray)):
+        raise IndexError(f"rows are chosen by a number, a slice, a list of numbers or a mask, not by {index!r}")
+    chosen = np.asarray(index if len(index) else np.empty(0, int))
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
+        raise IndexError(f"rows are chosen by whole numbers or a mask in one dimension, not by {chosen.dtype} {chosen.shape}")
+    return np.arange(count)[chosen].tolist()
+
+
 class Rows:
-    """One array of a store, read from it as it is indexed: `rows[3]`, `rows[2:8]`, `rows[[0, 5, 9]]`."""
+    """One array of a store, read from it as it is indexed along its first axis, with numpy's meaning.
+
+    `rows[3]`, `rows[-1]`, `rows[2:8]`, `rows[[0, 5, 9]]`, `rows[mask]`; IndexError for several indices at once (write rows[2][1]).
+    """
 
     def __init__(self, store: TensorStore, name: str):
         self._store, self._name = store, name
@@ -40,21 +60,21 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return self._store.read(self._name, start, max(start, stop))
-            index = range(start, stop, step)
-        if isinstance(index, (int, np.integer)):
-            return self._one(int(index))
-        chosen = [self._one(int(i)) for i in index]
-        return np.stack(chosen) if chosen else np.empty((0, *self.shape[1:]), self.dtype)
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            return self._one(range(len(self))[index])
+        if isinstance(index, np.ndarray) and index.ndim == 0:
+            raise IndexError("rows are chosen by a number, not by an array without dimensions")
+        chosen = row_numbers(index, len(self))
+        if isinstance(chosen, range) and chosen.step == 1:
+            return self._store.read(self._name, chosen.start, max(chosen.start, chosen.stop))
+        return np.stack([self._one(i) for i in chosen]) if chosen else np.empty((0, *self.shape[1:]), self.dtype)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("rows are read from their store, which makes a copy")
         return np.asarray(self[:], dtype)
 
     def _one(self, i: int) -> np.ndarray:
-        i = i + len(self) if i < 0 else i
         return self._store.read(self._name, i, i + 1)[0]
 
 
@@ -82,7 +102,10 @@ def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[S
     found: list[Steps] = []
     while f"{space}_steps.{len(found)}.weights" in store.specs:
         name = f"{space}_steps.{len(found)}"
-        steps = Steps(store.read(f"{name}.weights"), store.read(f"{name}.vectors") if f"{name}.vectors" in store.specs else np.empty(0))
+        parts = [store.specs.get(f"{name}.{part}") for part in ("weights", "vectors")]
+        if any(spec is None or spec.dtype.kind != "f" or len(spec.shape) != 2 for spec in parts):
+            raise DVAError("The file holds edits over time that are damaged; encode the video again.")
+        steps = Steps(*(store.read(f"{name}.{part}") for part in ("weights", "vectors")))
         if steps.weights.shape != (faces, len(steps.vectors)) or steps.vectors.shape[1:] != store.specs[like].shape:
             raise DVAError("The file holds edits over time that do not fit its frames; encode the video again.")
         found.append(steps)

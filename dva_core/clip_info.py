@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from .errors import DVAError
+from .paths import check_input
 from .video.images import list_images
 
 FORMAT, VERSION = "dva-decomposition", 1
@@ -65,8 +66,29 @@ class ClipInfo:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ClipInfo:
+        """The record in a file's metadata; ValueError, TypeError or KeyError where it is not what `to_metadata` wrote."""
         values = {key: json.loads(metadata[key]) for key in cls.__dataclass_fields__ if key in metadata}
-        return cls(**{**values, "rate": Fraction(values["rate"])})
+        if not isinstance(values["rate"], str) or "/0" in values["rate"]:
+            raise ValueError("no frame rate")
+        info = cls(**{**values, "rate": Fraction(values["rate"])})
+        info.check()
+        return info
+
+    def check(self) -> None:
+        """ValueError where a value is of another kind than it says, or out of range."""
+        texts = (self.source, self.sha256, self.model_name, self.model_fingerprint, self.solver, self.precision, self.dva_version)
+        counts = (self.width, self.height, self.frames, self.every, *([] if self.max_frames is None else [self.max_frames]))
+        numbers = (self.start, self.power, *([] if self.length is None else [self.length]))
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and all(type(count) is int and 0 < count < 1 << 40 for count in counts)
+            and all(type(size) is int and 0 <= size < 1 << 20 for size in (self.image_size, self.steps))
+            and all(type(number) in (int, float) and 0 <= number < 1e9 for number in numbers)
+            and 0 < self.rate < 1e6
+            and isinstance(self.track, dict)
+            and isinstance(self.clamp, bool)
+        ):
+            raise ValueError("a value makes no sense")
 
 
 def source_hash(path: str | Path) -> str:
@@ -74,7 +96,7 @@ def source_hash(path: str | Path) -> str:
 
     Other files in the folder do not count. DVAError where something cannot be read, or a folder holds no pictures.
     """
-    path = Path(path)
+    path = check_input(path)
     return _digest(path, _listed(path, list_images) if path.is_dir() else None)
 
 

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from .bundle import PRECISIONS, BundleInfo, write_bundle
-from .errors import DVAError
+from .errors import DVAError, MissingFileError
+from .files import check_place
+from .paths import check_input, check_spares, named
 from .structure import FORMAT, VERSION, check_tensors, expected_tensors, one_line
 from .unpickle import PickledArray, restricted
 
@@ -110,7 +112,7 @@ def _kind(path: Path, what: str) -> str:
         elif start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[2:3] != b"\0":  # as in a safetensors' length
             return "legacy" if start[2:] == MAGIC else "bare"
     except FileNotFoundError as error:
-        raise DVAError(f"There is no file {path}; give the {what}'s path.") from error
+        raise MissingFileError(f"There is no file {path}; give the {what}'s path.") from error
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:  # what zipfile raises
         raise DVAError(f"{path} is cut short or cannot be read ({one_line(error)}); get the {what} again.") from error
     raise DVAError(f"{path} is no {what}: it is neither a file of torch.save nor a pickle; choose the published file.")
@@ -132,7 +134,7 @@ def read_pickle(path: str | Path, what: str = "checkpoint", trust_pickle: bool =
     Tensors and plain containers are read by torch's own safe reader. A file with other objects is refused with a DVAError that
     names `--trust-pickle`; with `trust_pickle` those objects become inert stand-ins (see unpickle.py): no foreign code ever runs.
     """
-    path = Path(path)
+    path = check_input(path)
     kind = _kind(path, what)
     options = {"mmap": True} if kind == "zip" else {}
     if kind != "bare":
@@ -241,11 +243,14 @@ def convert(
     `config` replaces `published_config()` for a model of other sizes with the same layout.
     Raises DVAError for a file that is missing, foreign, damaged or does not fit, and for foreign objects without `trust_pickle`.
     """
-    out = Path(out)
+    out = named(out, "output")
     if precision not in PRECISIONS:
         raise DVAError(f"There is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     if statistics is not None and classifier is None:
         raise DVAError(f"The statistics in {statistics} serve the attribute classifiers; give --classifier too, or leave --statistics out.")
+    inputs = [Path(path) for path in (checkpoint, classifier, statistics, identity, landmarks, parser) if path is not None]
+    check_place(out)
+    check_spares(out, "output", inputs)
     config = {**(config or published_config()), "name": out.stem}
     tensors = model_tensors(read_tensors(checkpoint, "diffusion checkpoint", trust_pickle), checkpoint)
     encoders = {"identity_encoder.": identity, "motion_encoder.": landmarks, "face_parser.": parser}
@@ -261,7 +266,6 @@ def convert(
         ]
     expected = expected_tensors(config)
     tensors = without_unused(tensors, expected)
-    inputs = [Path(path) for path in (checkpoint, classifier, statistics, *encoders.values()) if path is not None]
     check_tensors(tensors, expected, " + ".join(map(str, inputs)), "choose the published files")
     logger.info("Writing %d tensors to %s in %s.", len(tensors), out, precision)
     source = "Diffusion video autoencoder of Kim et al. (CVPR 2023), converted from " + ", ".join(path.name for path in inputs)

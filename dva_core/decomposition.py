@@ -19,7 +19,8 @@ import numpy as np
 
 from .clip_arrays import Rows, Steps, array_specs, read_steps
 from .clip_info import FORMAT, VERSION, ClipInfo, is_source
-from .errors import DVAError
+from .errors import DVAError, MissingFileError
+from .paths import check_spares
 from .tensorfile import TensorFile, TensorStore
 
 VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
@@ -141,7 +142,7 @@ class Decomposition:
     @property
     def is_switched(self) -> bool:
         """Whether arrays (motion, noise maps) are those of another clip, so that `rebuilt` no longer belongs to them."""
-        return any(operation.get("name") == "switch" for operation in self.operations)
+        return switches_arrays(self.operations)
 
     def with_edit(
         self,
@@ -184,20 +185,25 @@ class Decomposition:
     def without_edits(self) -> Decomposition:
         """The clip as encoded. DVAError where a file was written after a switch: it holds the arrays of the other clip."""
         store = getattr(self.store, "base", self.store)
-        if self.is_switched and store is self.store:
+        if lost_arrays(store):
             raise DVAError("This clip was saved after features were switched, which replaced its own; load it as it was saved before.")
         return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None, identity_steps=(), motion_steps=())
 
     # -- the file --------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Writes the decomposition with its edits to one .safetensors file, a few rows at a time."""
+        """Writes the decomposition with its edits to one .safetensors file, a few rows at a time; its own file may be replaced.
+
+        DVAError where it cannot be written, or where a source video or the file of a clip that features came from would be lost.
+        """
         over_time = {
             f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
             for space, all_steps in (("identity", self.identity_steps), ("motion", self.motion_steps))
             for i, steps in enumerate(all_steps)
             for name in ("weights", "vectors")
         }
+        own = getattr(self.store, "base", self.store).files
+        check_spares(path, "decomposed clip", [self.info.source, self._recorded_source(), *self.store.files[len(own) :]])
         metadata = {**self.info.to_metadata(), "operations": json.dumps(self.operations)}
         self.store.save(
             path,
@@ -238,10 +244,13 @@ class Decomposition:
             operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
             faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
             expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise DVAError(f"{path} lacks part of what a decomposed clip holds; encode the video again.") from error
         if any(store.specs.get(name) != spec for name, spec in expected.items()):
             raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
+        index, quads = store.read("frame_index"), store.read("quads")
+        if not faces or index[0] < 0 or index[-1] >= info.frames or (np.diff(index) <= 0).any() or not np.isfinite(quads).all():
+            raise DVAError(f"{path} holds frames that are not of its clip; encode the video again.")
         if not operations:
             return cls(store, info)
         over_time = (read_steps(store, space, faces, dim) for space, dim in (("identity", "z_id"), ("motion", "motion_shift")))
@@ -256,7 +265,7 @@ class Decomposition:
         """
         path = Path(video) if video is not None else self._recorded_source()
         if not path.exists():
-            raise DVAError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
+            raise MissingFileError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
         if not is_source(path, self.info.sha256):
             raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; {cure}.")
         return path
@@ -266,6 +275,20 @@ class Decomposition:
         own = getattr(self.store, "path", None)
         beside = own.parent / self.info.source_name if own is not None else recorded
         return beside if not recorded.exists() and beside.exists() else recorded
+
+
+def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the operations puts motion or noise maps of another clip in the place of the clip's own."""
+    return any(
+        operation.get("name") == "switch"
+        and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)
+        for operation in operations
+    )
+
+
+def lost_arrays(store: TensorStore) -> bool:
+    """Whether the motion or the noise maps in a clip's file are those of another clip: it was saved after a switch."""
+    return switches_arrays(json.loads(store.metadata.get("operations", "[]")))
 
 
 def check_model(decomposition: Decomposition, model) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import DVAError
+from .errors import DVAError, MissingFileError
 from .faces.detector import FaceDetector
 from .faces.landmarker import CropLandmarker
 from .faces.select import Select, check_select, reference_embedding
@@ -85,7 +85,7 @@ def parse_face(text: str) -> tuple[str, ...]:
         return check_select(("position", x, y))
     if kind == "reference" and rest:
         if not Path(rest).is_file():
-            raise DVAError(f"There is no reference picture {rest}; check the path.")
+            raise MissingFileError(f"There is no reference picture {rest}; check the path.")
         return ("reference", rest)
     raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y or reference:FILE.")
 

@@ -80,7 +80,7 @@ def load_model(
         model.to(memory_format=torch.channels_last)  # a sixth less time of the noise predictor on a CPU, a fifth of the small networks
     if compile:
         model.evaluate = Compiled()
-    model.fingerprint = bundle.fingerprint
+    model.fingerprint, model.path = bundle.fingerprint, bundle.path
     model.host = host
     logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)
     return model.eval().requires_grad_(False)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .autoencoder import activation_bytes
-from .clip_arrays import array_specs
+from .clip_arrays import array_specs, row_numbers
 from .clip_info import ClipInfo, source_hash
 from .decomposition import Decomposition, abandoned_on_error, check_model
 from .diffusion import solvers
@@ -34,11 +34,14 @@ from .faces.align import crop_face
 from .faces.composite import paste
 from .faces.tone import without_tone
 from .faces.track import FaceTrack, track_faces
+from .files import check_place
 from .finder import DETECTORS, FaceFinder, resolve_select, to_images
 from .masks import SoftMasks
+from .paths import check_input, check_spares
 from .progress import Progress, Stopwatch, silent
 from .sheet import as_picture
-from .tensorfile import TensorFile, TensorMemory, TensorStore
+from .tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
+from .values import real, whole
 from .video import VideoWriter, check_encoding, check_output, open_video
 from .video.square import square_frames, to_stored
 from .video.threads import Behind, ahead
@@ -177,12 +180,21 @@ def encode(
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
     progress, clock = progress or silent, clock or Stopwatch()
+    source = check_input(source)
+    steps, every, max_frames = whole(steps, "number of steps"), whole(every, "step between frames", 1), whole(max_frames, "most frames")
+    start, length, power = real(start, "start"), real(length, "length"), real(power, "power")
+    batch_size = whole(batch_size, "batch size", 1)
     solvers.named(solver, solvers.CLIP_SOLVERS)
     if detector not in DETECTORS:
         raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
     power = solvers.power_of(solver, power)
     model.schedule.timesteps(steps, power)
     batch = batch_size or usual_batch(model)
+    if path is not None:
+        check_place(path)
+        check_spares(path, "output", [source, *(select[1:] if select[0] == "reference" else ()), model.path])
+    elif scratch is not None:
+        check_scratch(scratch)
     with clock("video"):
         clip = Clip(source, start, length, every, max_frames, rate)
         digest = source_hash(source)
@@ -326,24 +338,28 @@ def decode_crops(
     """
     check_model(decomposition, model)
     guided = Guidance.from_config(model.config, guidance)
-    indices = range(decomposition.faces) if indices is None else list(indices)
-    progress, info = progress or silent, decomposition.info
-    if not decomposition.is_edited:
-        yield from (decomposition.rebuilt[row] for row in indices)
+    rows = range(decomposition.faces) if indices is None else row_numbers(indices, decomposition.faces)
+    batch = whole(batch_size, "batch size", 1) or usual_batch(model, guided.is_on)
+    return _crops(decomposition, model, rows, batch, progress or silent, guided)
+
+
+def _crops(clip: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance) -> Iterator[np.ndarray]:
+    if not clip.is_edited:
+        yield from (clip.rebuilt[row] for row in indices)
         return
-    done = 0
+    done, info = 0, clip.info
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
-        z_face = edited_face(decomposition, model, rows)
-        x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
+        z_face = edited_face(clip, model, rows)
+        x_T = torch.from_numpy(clip.x_T[rows]).float().to(z_face.device)
 
         def tell(i: int, steps: int, x: Tensor) -> None:
             progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
 
-        before = own_face(decomposition, model, rows) if guided.is_on else None
+        before = own_face(clip, model, rows) if guided.is_on else None
         return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
 
-    for crops in model.host.run_batched(decode_some, indices, batch_size or usual_batch(model, guided.is_on)):
+    for crops in model.host.run_batched(decode_some, indices, batch):
         yield from crops
         done += len(crops)
 
@@ -395,6 +411,7 @@ def decode(
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
+        check_spares(out, "output", [*decomposition.store.files, model.path])
         clip = Clip.of(source, info)
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     edited = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)

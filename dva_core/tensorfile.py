@@ -22,15 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DVAError
+from .errors import DVAError, MissingFileError
 from .files import Partial, check_place
-from .paths import check_input
+from .paths import check_input, named
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
-LONGEST_HEADER = 100_000_000  # bytes; the library's own limit
+LONGEST_HEADER = 16_000_000  # bytes; parsed, a hostile one can take 25 times as much
 SPARE = 4096  # bytes of spaces kept in the header, so that metadata may still grow before the file is closed
 COPY_BYTES = 1 << 24
+MOST_AXES = 32
 OTHER_FOLDER, OTHER_SCRATCH = "choose another folder", "choose another folder for temporary files (--scratch, or the variable TMPDIR)"
 
 
@@ -59,6 +60,7 @@ class TensorStore:
 
     specs: dict[str, Spec]
     metadata: dict[str, str]
+    files: tuple[Path, ...] = ()  # what is read
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows start..stop (all without `stop`) of array `name`, as a new array."""
@@ -139,7 +141,7 @@ class TensorFile(TensorStore):
     """
 
     def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Partial | None):
-        self.path, self.specs, self.metadata = path, specs, metadata
+        self.path, self.specs, self.metadata, self.files = path, specs, metadata, (path,)
         self._file, self._data_start, self._partial = file, data_start, partial
         self._offsets, self._cure = _offsets(specs), OTHER_FOLDER
         self._lock = threading.Lock()  # seek and read belong together
@@ -179,13 +181,11 @@ class TensorFile(TensorStore):
     @classmethod
     def scratch(cls, specs: Mapping[str, Spec], metadata: Mapping[str, str], folder: str | Path | None = None) -> TensorFile:
         """A nameless file in `folder` (the system's temporary one by default) that vanishes with the object, even on a crash."""
-        folder = Path(folder or tempfile.gettempdir())
+        folder = check_scratch(folder or tempfile.gettempdir())
         total = sum(spec.bytes for spec in specs.values())
-        if not folder.is_dir():
-            raise DVAError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
         _need_room(folder, total, OTHER_SCRATCH)
         made = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
-        made._cure = OTHER_SCRATCH
+        made._cure, made.files = OTHER_SCRATCH, ()
         try:
             made._file = tempfile.TemporaryFile(buffering=0, dir=folder)
             made._file.truncate(total)
@@ -267,6 +267,14 @@ class TensorFile(TensorStore):
         return DVAError(f"Writing {self.path} failed: {error.strerror}; {self._cure}.")
 
 
+def check_scratch(folder: str | Path) -> Path:
+    """The folder for temporary files, where it is one."""
+    folder = named(folder, "folder for temporary files")
+    if not folder.is_dir():
+        raise MissingFileError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
+    return folder
+
+
 def row_blocks(spec: Spec, limit: int = COPY_BYTES) -> Iterator[tuple[int, int]]:
     """Ranges of rows, each of at most about `limit` bytes, that cover the array."""
     step = max(1, limit // max(1, spec.row_bytes))
@@ -311,13 +319,15 @@ def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int
     try:
         entries = json.loads(file.read(length))
         metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
-        spans = {name: entry["data_offsets"] for name, entry in entries.items()}
+        spans = {name: _numbers(entry["data_offsets"]) for name, entry in entries.items()}
         order = sorted(entries, key=lambda name: spans[name])
-        specs = {name: Spec.of(DTYPES[entries[name]["dtype"]], *entries[name]["shape"]) for name in order}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        specs = {name: Spec.of(DTYPES[entries[name]["dtype"]], *_numbers(entries[name]["shape"])) for name in order}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise foreign from error
+    if any(math.prod(max(1, n) for n in spec.shape) >= 1 << 48 for spec in specs.values()):  # more than numpy addresses, if only empty
+        raise foreign
     offsets, data = _offsets(specs), size - 8 - length
-    if any(list(spans[name]) != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):
+    if any(spans[name] != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):
         raise foreign
     needed = sum(spec.bytes for spec in specs.values())
     if data < needed:
@@ -325,3 +335,10 @@ def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int
     if data > needed:
         raise foreign
     return specs, metadata, 8 + length
+
+
+def _numbers(values) -> list[int]:
+    """A list of whole numbers from 0 up, as it must stand in a header; ValueError for anything else."""
+    if not isinstance(values, list) or len(values) > MOST_AXES or not all(type(n) is int and 0 <= n < 1 << 48 for n in values):
+        raise ValueError("no list of sizes")
+    return values

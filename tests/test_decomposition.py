@@ -4,13 +4,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 
-from dva_core.clip_arrays import array_specs
+from dva_core.clip_arrays import Rows, array_specs
 from dva_core.clip_info import ClipInfo, source_hash
 from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
-from dva_core.tensorfile import TensorFile, TensorMemory
+from dva_core.tensorfile import Spec, TensorFile, TensorMemory
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ def clip(video):
     store = TensorMemory(specs, {})
     for seed, (name, spec) in enumerate(specs.items()):
         store.write(name, 0, (np.random.default_rng(seed).random(spec.shape) * 100))
+    store.write("frame_index", 0, [0, 1, 3, 5])
     rate, track = Fraction(30000, 1001), {"found": 4}
     info = ClipInfo(str(video), source_hash(video), 64, 48, rate, 6, start=0.5, track=track, steps=20, solver="order2")
     return Decomposition(store, info)
@@ -172,3 +175,88 @@ def test_saving_over_the_file_it_came_from(tmp_path, clip):
     assert Decomposition.load(path).operations == ({"name": "a"},)
     with TensorFile.open(path) as store:
         np.testing.assert_array_equal(store.read("x_T"), clip.x_T[:])
+
+
+def test_a_file_with_frames_that_are_not_of_its_clip_is_refused(tmp_path, clip):
+    for rows in ([0, 1, 1, 2], [0, 1, 2, 6], [-1, 0, 1, 2], [3, 2, 1, 0]):
+        clip.store.write("frame_index", 0, rows)
+        clip.save(tmp_path / "a.safetensors")
+        with pytest.raises(DVAError, match="not of its clip"):
+            Decomposition.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("frames", '"6"'), ("frames", "0"), ("width", "true"), ("rate", '"1/0"'), ("rate", "25"), ("rate", '"-3"'), ("start", "NaN")]
+    + [
+        ("length", '"all"'),
+        ("track", "[]"),
+        ("clamp", "3"),
+        ("source", "null"),
+        ("every", "0"),
+        ("operations", "[[1]]"),
+        ("power", "[" * 100_000),
+    ],
+)
+def test_damaged_records_are_one_sentence(tmp_path, clip, key, value):
+    clip.save(tmp_path / "a.safetensors")
+    with TensorFile.open(tmp_path / "a.safetensors") as store:
+        store.save(tmp_path / "b.safetensors", store.metadata | {key: value})
+    with pytest.raises(DVAError, match="lacks part of what"):
+        Decomposition.load(tmp_path / "b.safetensors")
+
+
+def test_saving_spares_the_source(tmp_path, clip, video):
+    """It was asked to keep the clip where the video lies, or a link to it."""
+    before = video.read_bytes()
+    (tmp_path / "link.safetensors").symlink_to(video)
+    for path in (video, tmp_path / "link.safetensors"):
+        with pytest.raises(DVAError, match="would overwrite"):
+            clip.save(path)
+    assert video.read_bytes() == before
+
+
+ROWS = np.arange(24).reshape(4, 6)
+
+
+@pytest.fixture
+def rows():
+    return Rows(store_of(ROWS), "a")
+
+
+def store_of(array):
+    store = TensorMemory({"a": Spec.of(array.dtype, *array.shape)}, {})
+    store.write("a", 0, array)
+    return store
+
+
+@given(st.data())
+def test_rows_have_numpys_meaning(data):
+    count = data.draw(st.integers(0, 5))
+    array = np.arange(count * 3).reshape(count, 3)
+    rows = Rows(store_of(array), "a")
+    number = st.integers(-count, count - 1) if count else st.nothing()
+    index = data.draw(
+        st.slices(count)
+        | number
+        | number.map(np.int16)
+        | st.lists(number)
+        | st.lists(st.booleans(), min_size=count, max_size=count).map(np.array)
+        if count
+        else st.slices(0) | st.just([])
+    )
+    np.testing.assert_array_equal(rows[index], array[index])
+
+
+@pytest.mark.parametrize(
+    "index", [(2, 1), True, 1.0, [0.5], [[0, 1]], "1", None, ..., 4, -5, [4], [True, False], np.array(1), np.zeros((4, 6), bool)]
+)
+def test_rows_refuse_what_is_not_clear(rows, index):
+    with pytest.raises(IndexError):
+        rows[index]
+
+
+def test_rows_as_an_array(rows):
+    np.testing.assert_array_equal(np.asarray(rows), ROWS)
+    with pytest.raises(ValueError, match="copy"):
+        rows.__array__(copy=False)

@@ -161,3 +161,41 @@ def test_what_does_not_fit_is_refused(tmp_path, clips, model):
     with pytest.raises(DVAError, match=r"2 steps of angle2c, power 1\.7 and with 9 steps of angle2c, power 1\.7"):
         apply_switch(clip, model, finer, background=True)
     apply_switch(clip, model, finer, identity=True, motion=True)
+
+
+def test_an_identity_that_was_switched_and_saved_can_be_taken_back(tmp_path, clips, model):
+    clip, other = clips
+    apply_switch(clip, model, other, identity=True).save(tmp_path / "a.safetensors")
+    loaded = Decomposition.load(tmp_path / "a.safetensors")
+    back = loaded.without_edits()
+    assert not back.is_edited and not loaded.is_switched
+    np.testing.assert_array_equal(back.current_z_id, clip.z_id)
+    np.testing.assert_array_equal(back.x_T[:], clip.x_T[:])
+
+
+def test_what_a_saved_switch_replaced_does_not_come_back_by_another_switch(tmp_path, clips, model):
+    clip, other = clips
+    apply_switch(clip, model, other, motion=True).save(tmp_path / "a.safetensors")
+    again = apply_switch(Decomposition.load(tmp_path / "a.safetensors"), model, other, background=True)
+    with pytest.raises(DVAError, match="replaced its own"):
+        again.without_edits()
+
+
+def test_the_file_that_features_came_from_is_spared(tmp_path, clips, model):
+    clip, other = clips
+    clip.save(tmp_path / "clip.safetensors"), other.save(tmp_path / "other.safetensors")
+    before = (tmp_path / "other.safetensors").read_bytes()
+    clip, other = (Decomposition.load(tmp_path / f"{name}.safetensors") for name in ("clip", "other"))
+    switched = apply_switch(apply_switch(clip, model, other, motion=True), model, other, background=True)
+    with pytest.raises(DVAError, match="would overwrite"):
+        switched.save(tmp_path / "other.safetensors")
+    assert (tmp_path / "other.safetensors").read_bytes() == before
+    switched.save(tmp_path / "clip.safetensors")  # its own may be replaced
+    np.testing.assert_array_equal(Decomposition.load(tmp_path / "clip.safetensors").x_T[:], switched.x_T[:])
+
+
+def test_a_seed_of_any_whole_kind_is_kept(clips, model):
+    clip, _ = clips
+    assert apply_switch(clip, model, noise_seed=np.int64(2)).operations == apply_switch(clip, model, noise_seed=2).operations
+    with pytest.raises(DVAError, match="noise seed"):
+        apply_switch(clip, model, noise_seed="2")

@@ -1,6 +1,7 @@
 import errno
 import tracemalloc
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -440,3 +441,68 @@ def test_a_stopwatch_counts_each_second_once():
             pass
     assert set(clock.seconds) == {"outer", "inner"} and clock.total < 1
     assert clock.total == sum(clock.seconds.values())
+
+
+def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_path, model, monkeypatch):
+    source = write_clip(tmp_path / "clip.mkv", 3)
+    clip = encode(
+        source, model, steps=np.int64(2), start=Fraction(0), every=np.int32(1), max_frames=np.int64(3), path=tmp_path / "a.safetensors"
+    )
+    assert Decomposition.load(tmp_path / "a.safetensors").info == clip.info and clip.info.steps == 2
+    monkeypatch.setattr("dva_core.pipeline.find_face", lambda *_: pytest.fail("work has begun"))
+    for settings in (
+        {"steps": "3"},
+        {"start": "0"},
+        {"every": 1.5},
+        {"length": True},
+        {"max_frames": [1]},
+        {"batch_size": 0},
+        {"power": "x"},
+    ):
+        with pytest.raises(DVAError, match="cannot be"):
+            encode(source, model, **settings)
+    with pytest.raises(DVAError, match="no folder"):
+        encode(source, model, scratch=tmp_path / "none")
+
+
+def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch):
+    source, face = write_clip(tmp_path / "clip.mkv", 3), tmp_path / "face.png"
+    face.write_bytes(b"a face")
+    monkeypatch.setattr("dva_core.pipeline.find_face", lambda *_: pytest.fail("work has begun"))
+    (tmp_path / "link").symlink_to(source)
+    before = {path: path.read_bytes() for path in (source, face, model.path)}
+    for path in (source, tmp_path / "link", face, model.path):
+        with pytest.raises(DVAError, match="would overwrite"):
+            encode(source, model, steps=1, select=("reference", str(face)), path=path)
+    for path in ("", tmp_path / "none" / "a.safetensors", tmp_path):
+        with pytest.raises(DVAError):
+            encode(source, model, steps=1, path=path)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_decoding_spares_the_clip_s_own_file_and_the_model(tmp_path, model):
+    source = write_clip(tmp_path / "clip.mkv", 3)
+    clip = encode(source, model, steps=1, path=tmp_path / "a.safetensors")
+    for number, path in enumerate((tmp_path / "a.safetensors", model.path)):
+        (tmp_path / f"{number}.mp4").symlink_to(path)
+        with pytest.raises(DVAError, match="would overwrite"):
+            decode(clip, model, tmp_path / f"{number}.mp4")
+
+
+def test_what_decoding_is_asked_for_is_checked_when_it_is_asked(tmp_path, model):
+    clip = encode(write_clip(tmp_path / "clip.mkv", 3), model, steps=1)
+    with pytest.raises(DVAError, match="encoded with the model"):
+        decode_crops(replace(clip, info=replace(clip.info, model_fingerprint="f" * 64)), model)
+    with pytest.raises(IndexError):
+        decode_crops(clip, model, [3])
+    some = list(decode_crops(clip, model, np.array([True, False, True])))
+    np.testing.assert_array_equal(some, clip.rebuilt[[0, 2]])
+
+
+def test_a_pipe_is_refused(tmp_path, model):
+    import os
+
+    os.mkfifo(tmp_path / "p.mpg")
+    for call in (lambda: encode(tmp_path / "p.mpg", model), lambda: open_video(tmp_path / "p.mpg"), lambda: encode("", model)):
+        with pytest.raises(DVAError, match=r"pipe|is empty"):
+            call()

@@ -12,10 +12,12 @@ from test_train_diffusion import CONFIG
 
 from dva_core.bundle import read_bundle
 from dva_core.errors import DVAError
+from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.structure import weights_digest
 from dva_core.train import cli
 from dva_core.train.assemble import assemble, chosen_network
 from dva_core.train.faces import read_faces
+from dva_core.train.state import write_network
 from dva_core.train.synthesis import Variants
 
 
@@ -67,10 +69,20 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
     assert steps("--start", "starter") == ["variants", "diffusion", "bundle"]  # the networks are the bundle's
     for name in ("variants.npz", "landmarks.safetensors", "identity.safetensors"):
         (run / name).touch()
+    assert steps("--resume") == list(cli.STEPS)  # an empty file is no finished work
+    few = np.zeros((2, 8, 8, 3), np.uint8)
+    Variants(few, np.zeros((2, 68, 2), np.float32), np.zeros((2, 128), np.float32), np.arange(2), np.arange(2)).save(run / "variants.npz")
+    write_network(run / "landmarks.safetensors", CompactLandmarks())
+    write_network(run / "identity.safetensors", CompactIdentity())
+    write_network(run / "detector.safetensors", CompactIdentity())  # not what belongs there
     assert steps("--resume") == ["detector", "diffusion", "bundle"] and not done[1][1]
     (run / "diffusion").mkdir()
     (run / "diffusion" / "state.safetensors").touch()
     assert steps("--resume") == ["detector", "diffusion", "bundle"] and done[1][1]
+    for name in ("variants.npz", "landmarks.safetensors"):
+        whole = (run / name).read_bytes()
+        (run / name).write_bytes(whole[: len(whole) // 2])
+    assert steps("--resume") == ["variants", "landmarks", "detector", "diffusion", "bundle"]
 
 
 def test_a_bundle_is_made_of_the_encoders_that_the_run_was_trained_with(tmp_path):

@@ -162,3 +162,49 @@ def test_what_cannot_be_read_is_told(tmp_path):
         preparing.add_entry(tar, "a/0.json", json.dumps({}).encode())
     with pytest.raises(DVAError, match=r"frame of a in .* is damaged"):
         open_clips(tmp_path, 8).read(np.array([0]))
+
+
+def test_names_stay_distinct(footage, model, tmp_path):
+    """Also where the case of letters does not count, for any number of one name, in several folders, and from one run to the next."""
+    for name in ("a b", "a.b", "a_b", "A_B"):
+        write_clip(footage / f"{name}.mkv", 4)
+        write_clip(footage / "more" / f"{name}.mkv", 4)
+    (footage / "nobody.mkv").unlink(), (footage / "broken.mp4").unlink()
+    out = tmp_path / "out"
+    one = [footage / "more"]
+    assert prepare(one, out, model, WANTED)["clips"] == 5
+    kept = {file.stem: file.read_bytes() for file in (out / "clips").iterdir()}
+    figures = prepare([*one, footage, footage / "a b.mkv"], out, model, WANTED)
+    assert (figures["videos"], figures["clips"]) == (10, 10)  # each once
+    names = [file.stem for file in (out / "clips").iterdir()]
+    assert len({name.lower() for name in names}) == 10
+    assert all((out / "clips" / f"{name}.json").read_bytes() == content for name, content in kept.items())
+    assert sorted(Shards(out, 8).clips) == sorted(names)
+    assert sorted(find_videos([footage])) == sorted(find_videos([footage]))
+
+
+def test_names_that_are_too_long_for_a_disk_are_cut_and_stay_distinct(tmp_path):
+    for end in "ab":
+        (tmp_path / ("é" * 100) / ("ü" * 100)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / ("é" * 100) / ("ü" * 100) / f"{end}.mp4").touch()
+    names = list(find_videos([tmp_path]))
+    assert len(names) == 2 and all(len(name.encode()) <= 200 for name in names)
+
+
+def test_a_damaged_record_is_made_again(footage, model, tmp_path):
+    out = tmp_path / "out"
+    prepare([footage / "one.mkv"], out, model, WANTED)
+    (out / "clips" / "one.json").write_text('{"source": ')
+    assert prepare([footage / "one.mkv"], out, model, WANTED)["frames"] == 6
+    assert len(Shards(out, 8).group) == 6
+
+
+def test_only_one_run_prepares_into_a_folder(footage, model, tmp_path):
+    from dva_core.files import Partial
+
+    (tmp_path / "out").mkdir()
+    other = Partial(tmp_path / "out" / "prepared.json", alone=True)
+    with pytest.raises(DVAError, match="by another run"):
+        prepare([footage / "one.mkv"], tmp_path / "out", model, WANTED)
+    other.close()
+    assert prepare([footage / "one.mkv"], tmp_path / "out", model, WANTED)["clips"] == 1

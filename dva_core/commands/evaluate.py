@@ -12,6 +12,7 @@ from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..loader import STARTER, load_model
+from ..paths import check_input
 from ..pipeline import DETAILS, check_steps, encode
 from ..sheet import save_picture
 from ..video import VIDEO_SUFFIXES
@@ -213,8 +214,9 @@ def find_clips(names: Sequence[str]) -> list[Path]:
     clips: list[Path] = []
     for path in map(Path, names):
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
-        if not found or not found[0].exists():
-            raise DVAError(f"There is no video {path}." if not path.is_dir() else f"The folder {path} holds no video; give one that does.")
+        if not found:
+            raise DVAError(f"The folder {path} holds no video; give one that does.")
+        check_input(found[0])
         clips += found
     return clips
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..bundle import model_folders
-from ..errors import DVAError, MissingDependencyError
+from ..errors import DVAError, MissingDependencyError, MissingFileError
 from ..structure import SkipInit, one_line
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def find_weights(name: str, folders: Iterable[str | Path] | None = None) -> Path
         for path in (folder / f"{name}.safetensors", folder / name / WEIGHTS):
             if path.is_file():
                 return path
-    raise DVAError(
+    raise MissingFileError(
         f"The weights of the image-text model {name} are not here: {where_from(name)} and put it at {places[-1] / name}.safetensors "
         "(the files of ComfyUI's clip_vision and text_encoders folders hold half of such a model under other names, and do not fit)."
     )

@@ -31,6 +31,7 @@ from ..finder import to_images
 from ..pipeline import shrink
 from ..progress import Progress, silent
 from ..sheet import as_picture
+from ..values import whole
 from .clip_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
 from .clip_model import ImageTextModel
 from .clip_network import TextNetworks
@@ -71,13 +72,19 @@ class TextSettings:
     start: float = 0.01
     checkpoint: bool = False
 
+    def __post_init__(self) -> None:
+        """Numbers as JSON keeps them, which a direction is made of at the very end."""
+        for name in ("images", "steps", "seed"):
+            object.__setattr__(self, name, whole(getattr(self, name), name))
+        for name in ("clip_weight", "identity_weight", "l1_weight", "learning_rate", "start"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
     def check(self) -> None:
         """DVAError for the first setting that makes no sense."""
         if not self.target.strip() or not self.source.strip():
             raise DVAError('A text edit needs a source and a target text; say for example "face" and "face with beard".')
-        for name, low in (("images", 1), ("steps", 1)):
-            if getattr(self, name) < low:
-                raise DVAError(f"The number of {name} cannot be {getattr(self, name)}; use {low} or more.")
+        for name in ("images", "steps"):
+            whole(getattr(self, name), f"number of {name}", 1)
         weights = (self.clip_weight, self.identity_weight, self.l1_weight)
         if not all(np.isfinite(weights)) or min(weights) < 0 or not self.clip_weight:
             raise DVAError(f"The weights {weights} of the text edit make no sense; use numbers from 0 up, such as 3, 5 and 5.")
@@ -97,7 +104,7 @@ class Best:
 
 def chosen_rows(decomposition: Decomposition, frames: int | Sequence[int]) -> list[int]:
     """Rows of the frames numbered `frames`, or of the nearest with a face. DVAError for a number outside the clip."""
-    wanted = [frames] if isinstance(frames, int) else list(frames)
+    wanted = [whole(frame, "frame") for frame in ([frames] if np.ndim(frames) == 0 else frames)]
     index, count = decomposition.frame_index, decomposition.info.frames
     for frame in wanted:
         if not 0 <= frame < count:
@@ -182,7 +189,7 @@ class TextSearch:
             clip, rows, S = self._decomposition, self.rows, self.settings.images
             x_0 = shrink(to_images(clip.crops[rows]), self.model.image_size)
             masks = shrink(torch.from_numpy(clip.masks[rows]).float()[:, None], self.model.image_size)
-            motion = torch.from_numpy(np.ascontiguousarray(clip.z_motion[rows], np.float32))
+            motion = self._own_motion(rows)
             z_frames = torch.from_numpy(clip.z_id_frames[rows])
             kept = intermediate_images(networks, x_0, networks.fuse(z_frames, motion), S)
             # earlier edits move the frames' own vectors as they moved the clip's
@@ -198,6 +205,13 @@ class TextSearch:
             sources = [frames.step(networks, z_face, slice(i, i + S)) for i in range(0, len(kept), S)]
             frames.source, frames.source_features = torch.cat(sources), torch.cat(pieces)
         return frames
+
+    def _own_motion(self, rows: Sequence[int]) -> Tensor:
+        """[n, D_motion] of the frames' own crops, which are inverted with it also where the clip decodes with another clip's motion."""
+        clip = self._decomposition
+        if clip.is_switched:
+            return self.model.encode_motion(to_images(clip.crops[rows])).float().cpu()
+        return torch.from_numpy(np.ascontiguousarray(clip.z_motion[rows], np.float32))
 
     def _gradient(self, networks: TextNetworks, frames: Frames, u: Tensor) -> tuple[float, dict[str, float]]:
         """The loss at u and, in u.grad, its gradient; with fewer images at a time where memory runs out."""

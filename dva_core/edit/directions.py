@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..decomposition import Decomposition, check_model
-from ..errors import DVAError
+from ..errors import DVAError, MissingFileError
 from ..files import replaced
 from ..structure import weights_digest
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
@@ -117,7 +117,7 @@ class Direction:
         """Reads a direction's file. DVAError where it is missing, damaged, something else, or of a version not known here."""
         path = Path(path)
         if not path.is_file():
-            raise DVAError(f"There is no direction {path}; check the path.")
+            raise MissingFileError(f"There is no direction {path}; check the path.")
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}

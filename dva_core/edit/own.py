@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import DVAError
+from ..errors import DVAError, MissingFileError
 from ..faces.align import crop_face, quad_from_landmarks
 from ..faces.select import largest
 from ..finder import FaceFinder, to_images
@@ -215,7 +215,7 @@ def pictures_in(folder: str | Path) -> list[Path]:
     """The picture files of a folder in the order of their names; DVAError where there are none, or more than MOST."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise DVAError(f"There is no folder {folder}; give one with pictures.")
+        raise MissingFileError(f"There is no folder {folder}; give one with pictures.")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file() and path.name[0] != ".")
     if not paths:
         raise DVAError(f"The folder {folder} holds no pictures ({', '.join(PICTURES)}); give one that does.")

@@ -15,8 +15,9 @@ where m(n) fits the lengths to each other (F frames here, M there, both counting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy as np
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
 from ..tensorfile import TensorStore
+from ..values import whole
 
 Reader = Callable[[np.ndarray], np.ndarray]  # row numbers [n] -> rows [n, ...]
 LENGTHS = ("repeat", "ping-pong", "stretch")
@@ -42,14 +44,15 @@ def other_rows(rows: np.ndarray, ours: int, theirs: int, length: str = "repeat")
 
 
 class SwitchedStore(TensorStore):
-    """The store `base` with the rows of some arrays read from elsewhere; nothing is copied."""
+    """The store `base` with the rows of some arrays read from elsewhere, of the `files` named; nothing is copied."""
 
-    def __init__(self, base: TensorStore, readers: Mapping[str, Reader]):
+    def __init__(self, base: TensorStore, readers: Mapping[str, Reader], files: Sequence[Path] = ()):
         if isinstance(base, SwitchedStore):
-            base, readers = base.base, {**base.readers, **readers}
+            base, readers, files = base.base, {**base.readers, **readers}, (*base.files[len(base.base.files) :], *files)
         self.base, self.readers = base, dict(readers)
         self.specs, self.metadata = base.specs, base.metadata
         self.path = getattr(base, "path", None)
+        self.files = (*base.files, *files)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         if name not in self.readers:
@@ -81,6 +84,7 @@ def apply_switch(
     Raises DVAError for clips of another model, or that do not fit each other, and for both a background and a seed.
     """
     check_model(decomposition, model)
+    noise_seed = whole(noise_seed, "noise seed", 0)
     if isinstance(other, Mapping):  # as `describe` keeps it
         raise DVAError(f"The features came from the clip {other.get('source')}; switch them anew with that clip decomposed.")
     if background and noise_seed is not None:
@@ -109,10 +113,11 @@ def apply_switch(
     if noise_seed is not None:
         noise = np.random.default_rng(noise_seed).standard_normal(decomposition.x_T.shape[1:], np.float32).astype(np.float16)
         readers["x_T"] = lambda rows: np.broadcast_to(noise, (len(rows), *noise.shape))
-    settings = {"identity": identity, "motion": motion, "background": background, "noise_seed": noise_seed}
+    settings = {"identity": bool(identity), "motion": bool(motion), "background": bool(background), "noise_seed": noise_seed}
     settings |= {} if length == LENGTHS[0] else {"length": length}
     switched = decomposition.with_edit(describe(other, **settings), **totals)
-    return replace(switched, store=SwitchedStore(decomposition.store, readers)) if readers else switched
+    files = () if other is None else other.store.files
+    return replace(switched, store=SwitchedStore(decomposition.store, readers, files)) if readers else switched
 
 
 def mixed(read: Reader, places: np.ndarray) -> np.ndarray:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dva_core.bundle import BundleInfo, read_bundle, write_bundle
-from dva_core.errors import DVAError
+from dva_core.errors import MissingFileError
 from dva_core.networks import build_network
 from dva_core.structure import build_empty, weights_digest
 from dva_core.train.attributes import fit_directions
@@ -19,7 +19,9 @@ from dva_core.train.conditioner import check_encoders, folded, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
 from dva_core.train.response import shown_directions
-from dva_core.train.state import TRAINED, export, read_facts
+from dva_core.train.state import TRAINED, export, read_facts, read_tensors
+
+log = logging.getLogger(__name__)
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
@@ -62,7 +64,7 @@ def assemble(
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
     check_encoders(known, tensors, f"{run} now has encoders made", "put back those it was trained with, or train anew")
-    scaling = load_file(str(run / "diffusion" / "scaling.safetensors"))
+    scaling = read_tensors(run / "diffusion" / "scaling.safetensors")
     tensors["fusion.weight"], tensors["fusion.bias"] = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
     directions = fit_directions(faces, z_id, motion)
@@ -88,8 +90,8 @@ def chosen_network(file: Path, begun: dict[str, Tensor], known: str | None) -> d
     if begun and (not file.is_file() or weights_digest(begun) == known):
         return begun
     if not file.is_file():
-        raise DVAError(f"{file} is missing: run `train {file.stem}`, or name a bundle that has it with --start.")
-    return load_file(str(file))
+        raise MissingFileError(f"{file} is missing: run `train {file.stem}`, or name a bundle that has it with --start.")
+    return read_tensors(file)
 
 
 def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
@@ -100,7 +102,7 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
     begun, folder = read_bundle(start), run / "diffusion"
     state = read_facts(folder / "state.safetensors")
     config, ema = export(folder / "state.safetensors")
-    scaling = load_file(str(folder / "scaling.safetensors"))
+    scaling = read_tensors(folder / "scaling.safetensors")
     check_encoders(state.get("encoders", {}), begun.tensors, f"{start} was made", "name the bundle that the run began with")
     trained = {key: config[key] for key in TRAINED}
     weight, bias = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
@@ -137,4 +139,10 @@ def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.
 def read_figures(run: Path) -> dict:
     """What the parts' trainings reported, name -> figures; not what an earlier bundle of the run did."""
     files = [path for path in sorted(Path(run).glob("*.json")) if path.stem != "bundle"]
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    figures = {}
+    for path in files:
+        try:
+            figures[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # it is told in the model card and nothing else hangs on it
+            log.warning("%s is damaged and left out of the model card", path)
+    return figures

@@ -25,20 +25,21 @@ from pathlib import Path
 
 import torch
 
-from dva_core.errors import DVAError
+from dva_core.commands.parser import Parser
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.files import write_text
+from dva_core.networks.compact import CompactDetector, CompactIdentity, CompactLandmarks
 from dva_core.train import attributes_command, diffusion_command, look, prepare_command, processes
 
 log = logging.getLogger(__name__)
 
 STEPS = ("variants", "landmarks", "identity", "detector", "diffusion", "bundle")
 MINUTES = {"landmarks": 20.0, "identity": 30.0, "detector": 15.0}
+NETWORKS = {"landmarks": CompactLandmarks, "identity": CompactIdentity, "detector": CompactDetector}
 
 
-def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(
-        prog="python -m dva_core train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    root = Parser(prog="python -m dva_core train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = root.add_subparsers(dest="step", required=True, metavar="STEP")
     prepare_command.add_parser(commands)
     diffusion_command.add_parser(commands)
@@ -98,12 +99,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def steps_of_starter(args: argparse.Namespace) -> list[str]:
-    """Those still to do: with --resume not what an earlier run has made, with --start not the networks that the bundle brings."""
+    """Those still to do: with --resume not what an earlier run has made whole, with --start not the networks that the bundle brings."""
     done = {"landmarks", "identity", "detector"} if args.start else set()
     if args.resume:
-        done |= {file.stem for file in (args.run / "variants.npz", *args.run.glob("*.safetensors")) if file.is_file()}
+        done |= {step for step in ("variants", *MINUTES) if step not in done and is_made(step, args.run)}
         args.resume = (args.run / "diffusion" / "state.safetensors").is_file()
     return [step for step in STEPS if step not in done]
+
+
+def is_made(step: str, run: Path) -> bool:
+    """Whether `run` holds what a step makes, whole; a warning where it is there and is not."""
+    from dva_core.train.state import read_network
+    from dva_core.train.synthesis import load_variants
+
+    try:
+        load_variants(run) if step == "variants" else read_network(run / f"{step}.safetensors", NETWORKS[step]())
+    except MissingFileError:
+        return False
+    except DVAError as error:
+        log.warning("%s: the step %s is run again", str(error).rstrip("."), step)
+        return False
+    return True
 
 
 def run_step(step: str, args: argparse.Namespace) -> dict:

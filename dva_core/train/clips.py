@@ -19,7 +19,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.train.faces import read_picture
 from dva_core.video.images import SUFFIXES, natural_key, upright_size
 
@@ -122,7 +122,7 @@ def facts(path: Path) -> dict[str, dict]:
 def open_clips(folder: Path, size: int) -> Shards | FrameFolder:
     """The shards of a folder, or its aligned frames where there are no shards. Raises DVAError where it has neither."""
     if not folder.is_dir():
-        raise DVAError(f"There is no folder {folder}: make one with `python -m dva_core train prepare VIDEOS -o {folder}`.")
+        raise MissingFileError(f"There is no folder {folder}: make one with `python -m dva_core train prepare VIDEOS -o {folder}`.")
     clips = Shards(folder, size) if any(folder.glob("*.tar")) else FrameFolder(folder, size)
     if not len(clips.group):
         raise DVAError(f"{folder} holds neither shards nor folders of aligned frames: fill it with `python -m dva_core train prepare`.")

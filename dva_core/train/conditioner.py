@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dva_core.autoencoder import HULL, HULL_GROWTH
@@ -16,6 +15,7 @@ from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
 from dva_core.structure import weights_digest
+from dva_core.train.state import read_tensors
 
 FILES = {"identity_encoder": "identity", "motion_encoder": "landmarks", "face_parser": "face_parser"}  # in a folder of the distillation
 
@@ -91,7 +91,7 @@ def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
             file = source / f"{FILES[part]}.safetensors"
             if not file.is_file():
                 raise DVAError(f"{file} is missing: distil it (`train {FILES[part]}`), or take the encoders of a bundle with --encoders.")
-            state = load_file(str(file))
+            state = read_tensors(file)
         else:
             state = part_of(bundle, part)
         network = build_network(config[part])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dva_core.bundle import read_bundle, resolve_model
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
 from dva_core.train.state import TRAINED, read_config, read_facts
@@ -113,7 +113,7 @@ def chosen_encoders(args: argparse.Namespace) -> Path:
         return Path(kept)
     if (args.run / "identity.safetensors").is_file():
         return args.run
-    raise DVAError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")
+    raise MissingFileError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")
 
 
 def chosen_clips(args: argparse.Namespace, size: int):

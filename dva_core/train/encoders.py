@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
 from dva_core.autoencoder import JAW
@@ -21,7 +20,7 @@ from dva_core.finder import to_images
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.faces import FaceSet
-from dva_core.train.state import write_network
+from dva_core.train.state import read_network, write_network
 from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ def train_identity(
     torch.manual_seed(seed)
     network = CompactIdentity().to(memory_format=torch.channels_last)
     if start:
-        network.load_state_dict(load_file(str(start)))
+        read_network(start, network)
     head = nn.Linear(128, faces.labels.shape[1])
     optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], 2e-3, weight_decay=1e-2)
     batches = Batches(faces, variants, batch, minutes, seed)

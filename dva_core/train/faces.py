@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 
 SYNTHETIC_SETS = ("SFHQ", "SFHQ-T2I", "faker")  # MIT, MIT, CC0: what the shipped model may learn from
 EYE_LABELS = (
@@ -79,7 +79,7 @@ def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> Fa
     """Faces of the named sets. A cluster of people is held out whole, so that nobody is on both sides."""
     folder = Path(folder)
     if not (folder / "labels.csv").is_file():
-        raise DVAError(f"{folder} holds no labels.csv: point --faces at a folder laid out like faces128.")
+        raise MissingFileError(f"{folder} holds no labels.csv: point --faces at a folder laid out like faces128.")
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     annotations = np.load(folder / "annotations.npz", allow_pickle=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": 0.0, "-1.0": 0.0, "": np.nan}
 PEOPLE = ("person_or_cluster", "person", "identity")
@@ -36,7 +36,7 @@ def read_labels(path: Path | str) -> LabelTable:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DVAError(f"There is no table of labels {path}; give CelebA-HQ's annotation file or a CSV.") from None
+        raise MissingFileError(f"There is no table of labels {path}; give CelebA-HQ's annotation file or a CSV.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DVAError(f"The table of labels {path} cannot be read ({type(error).__name__}); give a text file.") from error
     lines = [line for line in text.splitlines() if line.strip()]

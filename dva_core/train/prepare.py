@@ -7,22 +7,26 @@ interrupted is taken up by the same command, which skips what is finished.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
+import os
 import tarfile
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
-from dva_core.files import replaced, write_text
+from dva_core.files import Partial, clear, replaced, write_text
 from dva_core.pipeline import Clip, find_face
 from dva_core.progress import Stopwatch, silent
 from dva_core.train.clips import FrameFolder, Shards, frame_entries
@@ -31,6 +35,7 @@ from dva_core.video.images import SUFFIXES
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 200  # bytes of a clip's name; most disks take files of 255
 SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 
 
@@ -74,15 +79,16 @@ def sharpness(picture: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).std())
 
 
-def find_videos(sources: Sequence[Path], aligned: bool = False) -> dict[str, Path]:
+def find_videos(sources: Sequence[Path], aligned: bool = False, known: Mapping[str, str] | None = None) -> dict[str, Path]:
     """Name of each clip -> video file, folder of pictures (as a video's frames) or, with `aligned`, folder of aligned frames.
 
-    A folder is looked through for them. DVAError where there are none, or a path is not there.
+    A folder is looked through for them. No two names are the same, also where the case of letters does not count. `known`: the names
+    that an earlier run gave and the paths it gave them to, which keep them. DVAError where there are none, or a path is not there.
     """
-    found: dict[str, Path] = {}
+    places: dict[Path, str] = {}
     for source in sources:
         if not source.exists():
-            raise DVAError(f"There is no {source}; give video files, or a folder that holds some.")
+            raise MissingFileError(f"There is no {source}; give video files, or a folder that holds some.")
         root = source if source.is_dir() else source.parent
         inside = sorted(source.rglob("*")) if source.is_dir() else [source]
         folders = {path.parent for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()}
@@ -90,14 +96,41 @@ def find_videos(sources: Sequence[Path], aligned: bool = False) -> dict[str, Pat
             [] if aligned else [path for path in inside if path.suffix.lower() in VIDEO_SUFFIXES or (path == source and path.is_file())]
         )
         for path in sorted([*folders, *videos]):
-            where = path.relative_to(root) if path != root else Path(root.name)
-            name = "_".join((where if path.is_dir() else where.with_suffix("")).parts).replace(".", "_").replace(" ", "_")
-            if found.get(name, path) != path:
-                name = f"{name}_{path.suffix[1:] or len(found)}"
-            found[name] = path
-    if not found:
+            where = path.relative_to(root) if path != root else Path(root.resolve().name or "clip")
+            places.setdefault(path.resolve(), plain_name(where if path.is_dir() else where.with_suffix("")))
+    if not places:
         raise DVAError(f"{', '.join(map(str, sources))} holds no videos{' of aligned frames' if aligned else ''}; name a folder that does.")
+    return named_apart(places, known or {})
+
+
+def plain_name(where: Path) -> str:
+    """What a clip is called that lies at `where` among others: short enough for the files that are called after it."""
+    name = "_".join(where.parts).replace(".", "_").replace(" ", "_")
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME:
+        return name
+    return f"{data[: LONGEST_NAME - 9].decode(errors='ignore')}_{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def named_apart(places: Mapping[Path, str], known: Mapping[str, str]) -> dict[str, Path]:
+    """Name -> path of paths with plain names: those `known` keep theirs, of others that would share one the later have more added."""
+    before = {source: name for name, source in known.items()}
+    taken = {folded(name) for name, source in known.items() if Path(source).exists()}
+    found: dict[str, Path] = {}
+    for path, plain in places.items():
+        name = before.get(str(path))
+        if name is None:
+            ending = [f"{plain}_{path.suffix[1:]}"] if path.suffix and path.is_file() else []
+            others = chain([plain, *ending], (f"{plain}_{number}" for number in count(2)))
+            name = next(other for other in others if folded(other) not in taken)
+            taken.add(folded(name))
+        found[name] = path
     return found
+
+
+def folded(name: str) -> str:
+    """The same for names that are one file where the case of letters does not count, or how accents are written."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def aligned_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
@@ -171,6 +204,15 @@ def prepare_video(name: str, source: Path, model, wanted: Preparation, out: Path
     return record
 
 
+def read_record(file: Path) -> dict:
+    """The JSON object in a file; an empty one where it is damaged, so that what it told of is done again."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def stamp(source: Path) -> list[int]:
     """Changes when the video does: size and time of change, of all pictures of a folder."""
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES]
@@ -212,18 +254,29 @@ def prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> d
 
     Raises DVAError where there are no videos, or `out` was begun with other options.
     """
-    videos = find_videos(sources, wanted.aligned)
+    find_videos(sources, wanted.aligned)  # told before a folder is made
     for folder in (out / "cache", out / "clips"):
         folder.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+    alone = Partial(out / "prepared.json", alone=True)
+    try:
+        return _prepare(sources, out, model, wanted)
+    finally:
+        alone.close()
+
+
+def _prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> dict:
+    kept = {file.stem: read_record(file) for file in sorted((out / "clips").glob("*.json"))}
+    kept = {name: record for name, record in kept.items() if {"source", "stamp", "kept"} <= record.keys()}
+    videos = find_videos(sources, wanted.aligned, {name: record["source"] for name, record in kept.items()})
     begun = out / "prepared.json"
     options = asdict(wanted) | {"model": model.fingerprint}
-    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != options:
+    if begun.is_file() and read_record(begun) != options:
         raise DVAError(f"{out} was prepared with other options; choose another folder, or the options in {begun}.")
     write_text(begun, json.dumps(options, indent=1))
     records = {}
     for number, (name, source) in enumerate(videos.items()):
-        kept = out / "clips" / f"{name}.json"
-        record = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
+        record = kept.get(name)
         if record is None or record["stamp"] != stamp(source):
             if record and record["kept"]:
                 raise DVAError(f"{source} has changed since it was prepared; prepare it into another folder.")

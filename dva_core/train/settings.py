@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 
 SHIPPED = Path(__file__).parent / "configs"
 FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
@@ -95,7 +95,7 @@ def read_json(path: Path | str) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DVAError(f"There is no file {path}; check the path, or name one of {', '.join(shipped)}.") from error
+        raise MissingFileError(f"There is no file {path}; check the path, or name one of {', '.join(shipped)}.") from error
     except (OSError, ValueError) as error:
         raise DVAError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); mend it.") from error
     if not isinstance(values, dict):

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.files import replaced
 from dva_core.structure import one_line
 
@@ -38,6 +38,25 @@ def write_network(path: Path, network: nn.Module) -> None:
     write_tensors(path, network.state_dict())
 
 
+def read_network(path: Path, network: nn.Module) -> nn.Module:
+    """`network` with the weights in a file that `write_network` wrote. DVAError where there is none, or it is damaged or of another."""
+    try:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        raise DVAError(f"{path} holds another network ({one_line(error)}): run `train {path.stem}` again.") from error
+    return network
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file that a step of the training wrote. DVAError where there is none, or it is damaged."""
+    if not path.is_file():
+        raise MissingFileError(f"{path} is missing: run `train {path.stem}` first.")
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise DVAError(f"{path} is damaged ({one_line(error)}): run `train {path.stem}` again.") from error
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """One safetensors file, replaced whole."""
     kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
@@ -54,7 +73,7 @@ def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dic
 def opened(path: Path) -> Iterator[Any]:
     """The state file, to read from. DVAError where there is none, or it is damaged."""
     if not path.is_file():
-        raise DVAError(f"{path} is not there: check --run, or begin a run there with `train diffusion` (without --resume).")
+        raise MissingFileError(f"{path} is not there: check --run, or begin a run there with `train diffusion` (without --resume).")
     try:
         with safe_open(str(path), "pt") as file:
             yield file

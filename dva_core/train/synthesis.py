@@ -8,13 +8,15 @@ gives several "frames" of one person, which the training of the diffusion model 
 from __future__ import annotations
 
 import logging
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dva_core.errors import DVAError
+from dva_core.errors import DVAError, MissingFileError
 from dva_core.files import replaced
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
@@ -140,10 +142,14 @@ class Variants:
 
 
 def load_variants(run: Path) -> Variants:
-    """The variants of a run's folder. Raises DVAError where they were not made."""
+    """The variants of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
     if not (run / "variants.npz").is_file():
-        raise DVAError(f"{run} holds no variants.npz: run `python -m dva_core train variants` first.")
-    return Variants.load(run / "variants.npz")
+        raise MissingFileError(f"{run} holds no variants.npz: run `python -m dva_core train variants` first.")
+    try:
+        return Variants.load(run / "variants.npz")
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        path = run / "variants.npz"
+        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train variants` again.") from error
 
 
 def morph(first, second, share: float):

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dva_core.errors import DVAError, MissingDependencyError
+from dva_core.errors import MissingDependencyError, MissingFileError
 
 # ArcFace 112 x 112 template: left eye, right eye, nose tip, left and right mouth corner (as seen in the picture)
 ARCFACE_TEMPLATE = np.float32([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
@@ -31,7 +31,7 @@ def teacher_file(folder: Path, name: str) -> Path:
     """Where the network called `name` lies; DVAError where it does not."""
     path = folder / f"{name}.onnx"
     if not path.is_file():
-        raise DVAError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
+        raise MissingFileError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
     return path
 
 

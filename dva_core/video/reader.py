@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import DVAError
+from ..paths import check_input
 from .clock import snap_rate
 from .frame import Frame
 from .images import ImageFolder
@@ -70,15 +71,13 @@ def open_video(
     rate: images a second, for a folder only.
     Raises DVAError, in one sentence, for what cannot be read.
     """
-    path = Path(path)
+    path = check_input(path)
     start = _seconds("start", start)
     length = None if length is None else _seconds("length", length)
     if length is not None and length <= 0:
         raise DVAError("length must be more than 0 seconds; leave it out for the whole clip.")
     if int(every) != every or every < 1:
         raise DVAError(f"every must be a whole number from 1, not {every}.")
-    if not path.exists():
-        raise DVAError(f"{path} does not exist; check the path.")
     if path.is_dir():
         return VideoReader(ImageFolder(path, _rate(rate), start, length, int(every)), path)
     if is_animated_webp(path):

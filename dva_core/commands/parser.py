@@ -1,0 +1,36 @@
+"""How command lines are read: whatever is wrong with one is told in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ..errors import DVAError
+
+SIGNED = ("--scale", "--scales", "--factor", "--frame", "--start", "--length", "--steps", "--quality", "--max-frames", "--every")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence, like all others; parsers of its commands are of the same kind."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DVAError(f"{message[:1].upper()}{message[1:].rstrip('.')}; `{self.prog} --help` explains.")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None):
+        for before, word in zip(["", *(args or ())], args or ()):
+            if word == "" or (word.startswith("--") and word.endswith("=")):  # as of a variable that is not set: no path, no name, no text
+                which = word[:-1] or (before if before.startswith("-") else "An argument")
+                raise DVAError(f"{which} is empty; give a value, or leave it out.")
+        return super().parse_known_args(args, namespace)
+
+
+def join_signed(argv: Sequence[str]) -> list[str]:
+    """`--scale -1e9` as `--scale=-1e9`: argparse takes what looks like neither a word nor a plain number for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
