@@ -11,9 +11,9 @@ from pathlib import Path
 
 import av
 import av.error
-import numpy as np
 
 from ..errors import DVAError
+from .resample import Resampler, encoder_layout, slice_samples
 from .seams import SoundSeams, leaps, may_leap_ahead
 from .source import joined, open_container, time_zero
 
@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 
 SEAM_WAIT = Fraction(8)  # seconds the sound waits for the pictures to come to the seam of two joined files
 
+FFMPEG_NUMBERS = 1 << 16  # FFmpeg's own error numbers lie above, the system's below
+
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
 _PLAYED_EVERYWHERE = ("aac", "mp3")
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
@@ -55,6 +56,7 @@ def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = F
 class Soundtrack:
     """Feeds the audio stream number `index` of `source` into `output` alongside the video.
 
+    Nothing that is odd about the sound raises: what cannot be carried over is left out, and how much that was is said at the end.
     Add it before anything is muxed; then `begin` with the clip time (seconds) at which the video starts, `advance` with each
     video frame's time in the output, `finish` with where the sound must end (None: keep all).
     """
@@ -74,7 +76,8 @@ class Soundtrack:
         self._stream = self._input.streams[index]
         self._zero = time_zero(self._input)
         self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
-        self._damaged = False
+        self._lost = self._kept = 0  # packets, or their decoded frames
+        self._reason = ""
         name = codec_name(self._stream)
         is_pcm = name.startswith("pcm_")
         allowed = copy and can_copy(self._stream, container_format, compatible)
@@ -82,10 +85,12 @@ class Soundtrack:
         if self.copied:
             self.codec = name
             self._out = output.add_stream_from_template(self._stream)
+            self._trial = _Trial(self._stream, container_format)
         else:
             # cutting PCM at the sample means packing it anew: still the same samples
             self.codec = name if is_pcm and allowed else _ENCODERS[container_format]
             self._out = _add_encoder(output, self.codec, self._stream)
+            self._resampler = Resampler(self._out.codec_context)
             if is_pcm and self.codec == "aac":
                 log.warning("the uncompressed sound is written as AAC, which players of .mp4 know: name the output .mov or .mkv to keep it")
             else:
@@ -130,10 +135,14 @@ class Soundtrack:
             self._next = next(self._items, None)
 
     def finish(self, end: Fraction | None) -> None:
-        """Mux what is left before `end`, flush, and close the source."""
+        """Mux what is left before `end`, flush, close the source, and say what is missing."""
         self.advance(None, end)
-        if not self.copied:
-            self._output.mux(self._out.encode(None))
+        if not self.copied and self._kept:
+            self._mux(None)
+        if self._lost and not self._kept:
+            log.warning("the sound (%s) is left out: nothing of it can be decoded (%s)", codec_name(self._stream), self._reason)
+        elif self._lost:
+            log.warning("the sound is damaged: %d places are left out (%s)", self._lost, self._reason)
         self.close()
 
     def close(self) -> None:
@@ -141,27 +150,36 @@ class Soundtrack:
 
     def _put(self, time: Fraction, item, end: Fraction | None) -> None:
         if self.copied:
+            try:
+                self._trial.mux(item)
+            except (av.error.FFmpegError, ValueError) as error:
+                self._lose(error)
+                return
             item.stream = self._out
             self._mux(item)
             return
         if end is not None and time + Fraction(item.samples, item.sample_rate) > end:
-            item = _slice(item, 0, round((end - time) * item.sample_rate))
+            item = slice_samples(item, 0, round((end - time) * item.sample_rate))
         if item is None:
             return
         rate = item.sample_rate
         item.time_base, item.pts = Fraction(1, rate), round(time * rate)
         self._mux(item)
 
-    def _mux(self, item: av.Packet | av.AudioFrame) -> None:
-        """Into the output; what its muxer or encoder calls invalid is damage of the sound, not of the whole."""
+    def _mux(self, item: av.Packet | av.AudioFrame | None) -> None:
+        """Into the output; what its muxer or encoder will not have is damage of the sound, not of the whole."""
         try:
             self._output.mux(item if self.copied else self._out.encode(item))
-        except av.error.FFmpegError as error:
-            if error.errno != errno.EINVAL:
+        except (av.error.FFmpegError, ValueError) as error:
+            if not of_ffmpeg(error):
                 raise
-            if not self._damaged:
-                log.warning("the sound is damaged: a part of it is left out (%s)", error.strerror)
-            self._damaged = True
+            self._lose(error)
+        else:
+            self._kept += 1
+
+    def _lose(self, error: Exception | str) -> None:
+        self._lost += 1
+        self._reason = self._reason or str(getattr(error, "strerror", None) or error)
 
     def _packets(self) -> Iterator[tuple[Fraction, av.Packet | None]]:
         """(output time, packet), timestamps moved to the output's clock and rising; at a seam (time to wait until, None)."""
@@ -169,7 +187,12 @@ class Soundtrack:
         start, shift = round(self._begin / tick), 0
         last = most = given = None
         for packet in _survive(self._input.demux(self._stream)):
-            if not packet.size or packet.dts is None:
+            if not packet.size:
+                continue
+            if packet.dts is None:
+                packet.dts = packet.pts
+            if packet.dts is None:
+                self._lose("without a time")
                 continue
             dts = packet.dts - start
             if last is not None and leaps(last * tick, (dts + shift) * tick, self._leaps_ahead):
@@ -190,27 +213,90 @@ class Soundtrack:
             yield packet.pts * tick, packet
 
     def _frames(self) -> Iterator[tuple[Fraction, av.AudioFrame | None]]:
-        """(output time, decoded frame) from output time 0 on; at a seam (time to wait until, None)."""
+        """(output time, frame as the encoder wants it) from output time 0 on; at a seam (time to wait until, None)."""
         expected, begin, seams = None, Fraction(0), self._seams
+        for frame in self._converted():
+            time = frame.pts * frame.time_base - self._begin + seams.shift
+            if expected is not None and leaps(expected, time, self._leaps_ahead):
+                unmoved = time - seams.shift
+                seams.leap(expected - unmoved)
+                yield expected + SEAM_WAIT, None
+                seams.settle()
+                time, begin = unmoved + seams.shift, max(expected, Fraction(0))
+            expected = time + Fraction(frame.samples, frame.sample_rate)
+            if expected <= begin:
+                continue
+            if time < begin:
+                skip = round((begin - time) * frame.sample_rate)
+                frame, time = slice_samples(frame, skip, frame.samples), time + Fraction(skip, frame.sample_rate)
+            if frame is not None:
+                yield time, frame
+
+    def _converted(self) -> Iterator[av.AudioFrame]:
+        """Decoded frames in the encoder's format, each with a time on the source's clock."""
+        expected = self._begin
         for packet in _survive(self._input.demux(self._stream)):
-            for frame in _survive(iter(_decoded(packet))):
-                time = expected if frame.pts is None else frame.pts * frame.time_base - self._begin + seams.shift
-                if time is None:
-                    time = Fraction(0)
-                if expected is not None and leaps(expected, time, self._leaps_ahead):
-                    unmoved = time - seams.shift
-                    seams.leap(expected - unmoved)
-                    yield expected + SEAM_WAIT, None
-                    seams.settle()
-                    time, begin = unmoved + seams.shift, max(expected, Fraction(0))
+            for frame in self._decoded(packet):
+                time = expected if frame.pts is None else frame.pts * frame.time_base
+                frame.time_base, frame.pts = Fraction(1, frame.sample_rate), round(time * frame.sample_rate)
                 expected = time + Fraction(frame.samples, frame.sample_rate)
-                if expected <= begin:
-                    continue
-                if time < begin:
-                    skip = round((begin - time) * frame.sample_rate)
-                    frame, time = _slice(frame, skip, frame.samples), time + Fraction(skip, frame.sample_rate)
-                if frame is not None:
-                    yield time, frame
+                try:
+                    yield from self._resampler(frame)
+                except (av.error.FFmpegError, ValueError) as error:
+                    self._lose(error)
+        yield from self._resampler(None)
+
+    def _decoded(self, packet: av.Packet) -> list[av.AudioFrame]:
+        try:
+            return packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            self._lose(error)
+            return []
+
+
+class _Trial:
+    """A muxer that writes to nowhere, with one stream: what it refuses would fail in the output at some later time."""
+
+    def __init__(self, stream: av.AudioStream, container_format: str) -> None:
+        self._container = av.open(_Nowhere(), "w", format=container_format)
+        self._stream = self._container.add_stream_from_template(stream)
+
+    def mux(self, packet: av.Packet) -> None:
+        own = av.Packet(bytes(packet))
+        own.pts, own.dts, own.duration, own.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        own.is_keyframe, own.stream = packet.is_keyframe, self._stream
+        self._container.mux(own)
+
+
+class _Nowhere(io.RawIOBase):
+    """A file of which only the length is kept."""
+
+    def __init__(self) -> None:
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset if whence == io.SEEK_SET else self._at + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def of_ffmpeg(error: Exception) -> bool:
+    """Whether an error is about what FFmpeg was given (its own numbers, EINVAL, PyAV's ValueError), not about the disk or memory."""
+    return not isinstance(error, OSError) or error.errno == errno.EINVAL or error.errno > FFMPEG_NUMBERS
 
 
 def codec_name(stream: av.AudioStream) -> str:
@@ -234,38 +320,15 @@ def _survive(items: Iterator) -> Iterator:
         log.warning("the sound is damaged and may be short (%s)", error.strerror)
 
 
-def _decoded(packet: av.Packet) -> list[av.AudioFrame]:
-    try:
-        return packet.decode()
-    except av.error.EOFError:
-        return []
-    except av.error.FFmpegError as error:
-        log.debug("a packet of sound was passed over: %s", error.strerror)
-        return []
-
-
 def _add_encoder(output: av.container.OutputContainer, codec: str, source: av.AudioStream) -> av.AudioStream:
+    """DVAError where the encoder takes none of the layouts that the sound could have."""
     rate = source.codec_context.sample_rate
     if codec == "aac" and rate not in _AAC_RATES:
         rate = min((r for r in _AAC_RATES if r >= rate), default=_AAC_RATES[-1])
-    layout = source.codec_context.layout
-    # some containers count channels without naming them
-    name = _LAYOUTS.get(layout.nb_channels, "stereo") if layout.name.endswith("channels") else layout.name
-    stream = output.add_stream(codec, rate=rate, layout=name)
+    layout = encoder_layout(codec, rate, source.codec_context.layout)
+    stream = output.add_stream(codec, rate=rate, layout=layout)
     if codec == "aac":
-        stream.bit_rate = 96_000 * source.codec_context.channels
+        stream.bit_rate = 96_000 * stream.codec_context.channels
     elif codec == "flac" and source.codec_context.format.bytes > 2:
         stream.format = "s32"
     return stream
-
-
-def _slice(frame: av.AudioFrame, start: int, stop: int) -> av.AudioFrame | None:
-    """Samples start..stop of a frame, None where that is nothing."""
-    if stop <= start:
-        return None
-    array = frame.to_ndarray()
-    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-    array = np.ascontiguousarray(array[:, start * channels : stop * channels])
-    part = av.AudioFrame.from_ndarray(array, frame.format.name, frame.layout.name)
-    part.sample_rate = frame.sample_rate
-    return part

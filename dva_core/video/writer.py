@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DVAError
 from ..files import Partial
-from .audio import Soundtrack, sound_streams
+from .audio import Soundtrack, of_ffmpeg, sound_streams
 from .convert import convert
 from .extras import carry_tags, listed
 from .frame import Frame
@@ -144,13 +144,22 @@ class _FileSink:
             self._container = av.open(str(self._partial.path), "w", format=form, container_options=container_options)
             self._stream = self._add_video(codec, options)
             for index in [] if sound is None else sound_streams(sound):
-                self._soundtracks.append(Soundtrack(sound, index, self._container, form, info.trimmed, copy_audio, compatible))
+                self._add_sound(sound, index, form, copy_audio, compatible)
             if sound is not None and sound.is_file():
                 with open_container(sound) as tagged:
                     carry_tags(tagged, self._container, info.origin, info.trimmed)
         except BaseException:
             self.abort()
             raise
+
+    def _add_sound(self, source: Path, index: int, form: str, copy_audio: bool, compatible: bool) -> None:
+        """A track of sound, or a warning where it can be neither copied nor encoded."""
+        try:
+            self._soundtracks.append(Soundtrack(source, index, self._container, form, self._info.trimmed, copy_audio, compatible))
+        except (av.error.FFmpegError, ValueError, DVAError) as error:
+            if not of_ffmpeg(error):
+                raise
+            log.warning("track %d, sound, is left out: it can be neither copied nor encoded (%s)", index, str(error).rstrip("."))
 
     def _add_video(self, codec: str, options: dict[str, str]) -> av.VideoStream:
         info, tags = self._info, self._tags
