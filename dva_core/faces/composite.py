@@ -73,11 +73,26 @@ def paste(
         if lost.any():
             change = change - lost * (here - up(rebuilt, local, shape, "detail"))
     covered = (soft[..., 0] > 0) & within(local, shape)
+    colour = colourfulness(here[covered])
+    if colour < 1:  # black-and-white footage stays so: of the change only the luma
+        change = colour * change + (1 - colour) * (change @ LUMA)[..., None]
     inside[window] = covered
     result = frame.copy()
     pasted = np.clip(np.rint((here + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
     result[window][covered] = pasted[covered]
     return result, inside
+
+
+def colourfulness(pixels: np.ndarray, grey: float = 2.0, coloured: float = 6.0) -> float:
+    """0 for pixels [n, 3] in [-1, 1] that are grey, 1 for a coloured picture; between, so that nothing jumps from frame to frame.
+
+    By how far red, green and blue lie apart, in 8-bit codes, in all but the most colourful tenth of the pixels.
+    """
+    if not len(pixels):
+        return 1.0
+    some = pixels[:: max(1, len(pixels) // 10_000)]
+    apart = float(np.percentile(some.max(1) - some.min(1), 90)) * 127.5
+    return float(smoothstep(grey, coloured, np.float32(apart)))
 
 
 def kept_detail(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high: float = 0.6, floor: float = 0.03) -> np.ndarray:

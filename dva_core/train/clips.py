@@ -21,7 +21,7 @@ import numpy as np
 
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.train.faces import read_picture
-from dva_core.video.images import SUFFIXES, natural_key, upright_size
+from dva_core.video.images import SUFFIXES, header, natural_key
 
 PICTURES = (".jpg", ".png")
 HELD_OUT = 0.05  # share of the clips that only validate
@@ -60,7 +60,7 @@ class FrameFolder:
 
     def side(self, row: int) -> int:
         """Pixels of the frame's shorter side, as it is stored."""
-        return min(upright_size(self.files[row]))
+        return min(header(self.files[row]).size)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [k, size, size, 3]. Raises DVAError for a file that is no square picture."""

@@ -74,7 +74,7 @@ class Soundtrack:
         self._input = open_container(source)
         self._output = output
         self._stream = self._input.streams[index]
-        self._zero = time_zero(self._input)
+        self._zero = time_zero(self._input, source)
         self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
         self._lost = self._kept = 0  # packets, or their decoded frames
         self._reason = ""
@@ -142,7 +142,7 @@ class Soundtrack:
         if self._lost and not self._kept:
             log.warning("the sound (%s) is left out: nothing of it can be decoded (%s)", codec_name(self._stream), self._reason)
         elif self._lost:
-            log.warning("the sound is damaged: %d places are left out (%s)", self._lost, self._reason)
+            log.warning("the sound is damaged: it has gaps, %d in all (%s)", self._lost, self._reason)
         self.close()
 
     def close(self) -> None:

@@ -14,17 +14,32 @@ _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "
 _HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
 
 
-def left_behind(container: av.container.InputContainer, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
-    """Names of what is not carried over from a file with the first frame `first`."""
-    covers = (int(stream.disposition) & int(Disposition.attached_pic) for stream in container.streams.video)
+def left_behind(container: av.container.InputContainer, film: av.VideoStream, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
+    """Names of what is not carried over from a file whose pictures are those of `film`, with the first frame `first`."""
+    streams, chapters = container.streams, container.chapters()
+    pictures = [stream for stream in streams.video if stream.index != film.index]
+    covers = [stream for stream in pictures if int(stream.disposition) & int(Disposition.attached_pic)]
+    timecode = any("timecode" in {key.lower() for key in stream.metadata} for stream in container.streams)
+    data = [stream for stream in streams.data if "timecode" not in stream.metadata]
     found = {
-        "subtitles": bool(container.streams.subtitles),
-        "chapters": trimmed and bool(container.chapters()),
-        "a cover picture": any(covers),
+        "subtitles": bool(streams.subtitles),
+        "chapters": trimmed and bool(chapters),
+        "a cover picture": bool(covers),
+        "another picture track": len(pictures) > len(covers),
+        "sound of a kind that is not known": any(stream.codec_context is None for stream in streams.audio),
+        "a timecode": timecode,
+        "data tracks": len(data) > bool(chapters),  # QuickTime keeps the titles of chapters in such a track
+        "attachments": bool(streams.attachments),
+        "transparency (of a kind that is not read)": film.metadata.get("alpha_mode") == "1" and not has_alpha(first),
         "HDR mastering data": any(data.type.name in _HDR for data in first.side_data),
         "interlaced pictures (they are written as whole ones: deinterlace first)": first.interlaced_frame,
     }
     return tuple(name for name, there in found.items() if there)
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether a frame's format holds transparency."""
+    return any(component.is_alpha for component in frame.format.components)
 
 
 def listed(names: Sequence[str]) -> str:

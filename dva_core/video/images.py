@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,21 +41,37 @@ def read_image(path: Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):
                 return _deep_grey(upright, path)
-            has_alpha = upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info
-            return np.asarray(upright.convert("RGBA" if has_alpha else "RGB"))
+            return np.asarray(upright.convert("RGBA" if has_alpha(upright) else "RGB"))
     except UNREADABLE as error:
         raise unreadable(path, error) from error
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) from the header alone."""
+@dataclass(frozen=True)
+class Header:
+    """What an image says of itself before it is read: size (width, height) after turning, transparency, more than 8 bits a colour."""
+
+    size: tuple[int, int]
+    alpha: bool
+    deep: bool
+
+
+def header(path: Path) -> Header:
+    """From the header alone."""
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            stored = [str(part) for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+            # Pillow reads colours of 16 bits as 8; the name of the form they are stored in gives them away
+            deep = image.mode.startswith(("I", "F")) or any(";16" in part for part in stored)
+            return Header((height, width) if turned else (width, height), has_alpha(image), deep)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
-    return (height, width) if turned else (width, height)
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether an image has transparency."""
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
 def _deep_grey(image: Image.Image, path: Path) -> np.ndarray:
@@ -80,11 +96,12 @@ class ImageFolder:
 
     def __init__(self, folder: Path, rate: Fraction, start: Fraction, length: Fraction | None, every: int) -> None:
         files = list_images(folder)
-        size = upright_size(files[0])
-        for path in files:
-            if upright_size(path) != size:
+        headers = [header(path) for path in files]
+        size = headers[0].size
+        for path, other in zip(files, headers, strict=True):
+            if other.size != size:
                 raise DVAError(
-                    f"{path} is {'x'.join(map(str, upright_size(path)))} but {files[0].name} is {size[0]}x{size[1]}; "
+                    f"{path} is {other.size[0]}x{other.size[1]} but {files[0].name} is {size[0]}x{size[1]}; "
                     "give all images of the folder one size."
                 )
         first = -(-start * rate // 1)  # the first image shown at or after `start`
@@ -93,10 +110,18 @@ class ImageFolder:
         if not self._files:
             seconds = float(len(files) / rate)
             raise DVAError(f"No image of {folder} lies in the part asked for: it lasts {seconds:g} s at {rate} images a second.")
-        alpha = read_image(files[0]).shape[2] == 4
-        info = VideoInfo.for_images(*size, rate, alpha=alpha)
-        count = len(self._files)
-        self.info = replace(info, rate=rate / every, frames=count, duration=count * every / rate, start=start, length=length, every=every)
+        self._last = last
+        info = VideoInfo.for_images(*size, rate, alpha=any(found.alpha for found in headers))
+        self.info = replace(
+            info,
+            rate=rate / every,
+            frames=len(self._files),
+            duration=(last - first) / rate,
+            start=start,
+            length=length,
+            every=every,
+            left_behind=("more than 8 bits a colour",) if any(found.deep for found in headers) else (),
+        )
 
     def frames(self) -> Iterator[Frame]:
         for index, (number, path) in enumerate(self._files):
@@ -104,7 +129,7 @@ class ImageFolder:
             if self.info.pix_fmt == "rgba" and array.shape[2] == 3:
                 array = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
             frame = Frame.from_rgb(array[..., : 4 if self.info.pix_fmt == "rgba" else 3], index, number, self.info.time_base)
-            frame.duration = self.info.every
+            frame.duration = min(self.info.every, self._last - number)
             yield frame
 
     def count(self) -> int:

@@ -137,14 +137,24 @@ def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
         )
 
 
-def encoder_options(codec: str, quality: float, preset: str) -> dict[str, str]:
-    """Options of a codec's encoder. Quality 0 is lossless at any depth, which a crf of 0 is not at 10 bits."""
+def warn_of_bits(codec: str, source: int, written: int) -> None:
+    """A warning where fewer bits a sample are written than the source has."""
+    if source > written:
+        log.warning("%s is written with %d of %d bits", codec, written, source)
+
+
+def encoder_options(codec: str, quality: float, preset: str, variable_rate: bool = False) -> dict[str, str]:
+    """Options of a codec's encoder. Quality 0 is lossless at any depth, which a crf of 0 is not at 10 bits.
+
+    variable_rate: pictures are stored in the order in which they are shown, without B-frames: mp4 adds up the steps of decoding time,
+    and only then these are the steps of time shown, of which the sum is the length of the clip.
+    """
     if codec == "ffv1":
         return {"level": "3", "slicecrc": "1", "g": "1"}
     if codec == "h265":
-        lossless = {"x265-params": "log-level=error" + (":lossless=1" if quality == 0 else "")}
-        return {"preset": preset, "crf": f"{quality:g}", **lossless}
-    return {"preset": preset, **({"qp": "0"} if quality == 0 else {"crf": f"{quality:g}"})}
+        more = (":lossless=1" if quality == 0 else "") + (":bframes=0" if variable_rate else "")
+        return {"preset": preset, "crf": f"{quality:g}", "x265-params": "log-level=error" + more}
+    return {"preset": preset, **({"qp": "0"} if quality == 0 else {"crf": f"{quality:g}"}), **({"bf": "0"} if variable_rate else {})}
 
 
 def _ffv1_format(layout: Layout) -> str:
@@ -175,8 +185,7 @@ def _film_format(codec: str, layout: Layout, width: int, height: int) -> str:
     if bits > 8 and planar_yuv(bits, *shape) not in encoder_formats(ENCODERS[codec]):
         log.warning("this %s has no %d bits: 8 are written", ENCODERS[codec], bits)
         bits = 8
-    if layout.bits > bits:
-        log.warning("%s is written with %d of %d bits", codec, bits, layout.bits)
+    warn_of_bits(codec, layout.bits, bits)
     return planar_yuv(bits, *shape)
 
 

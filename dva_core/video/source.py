@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ class VideoFile:
         self._seams = start > 2 * SEEK_MARGIN and joined(path)
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
-            origin = time_zero(container)
+            origin = time_zero(container, path)
             first = next(_decode(container, stream, []), None)
             if first is None:
                 raise DVAError(f"No frame of {path} can be decoded: the file is empty or broken; convert it anew.")
@@ -80,24 +81,29 @@ class VideoFile:
                 start=start,
                 length=length,
                 every=every,
-                left_behind=left_behind(container, first, start > 0 or length is not None),
+                left_behind=left_behind(container, stream, first, start > 0 or length is not None),
             )
 
     def frames(self) -> Iterator[Frame]:
         """The selected frames, upright, in order of time."""
         problems: list[str] = []
         given = 0
-        last_pts = end = None
+        last_pts = end = group = None
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
             for number, (pts, shift, native) in enumerate(self._selected(container, stream, problems)):
                 end = pts * self._tick - self.info.origin + self._step
-                if number % self._every:
-                    continue
-                pts = self._clock.pts(pts)
-                last_pts = pts if last_pts is None else max(pts, last_pts + 1)  # encoders want rising timestamps
-                yield self._frame(native, given, last_pts, shift * self._tick)
-                given += 1
+                if number % self._every == 0:
+                    if group is not None:
+                        yield group.frame(self._clock, until=pts)
+                    time = self._clock.pts(pts)
+                    last_pts = time if last_pts is None else max(time, last_pts + 1)  # encoders want rising timestamps
+                    frame = self._frame(native, given, last_pts, shift * self._tick)
+                    group = _Group(frame, pts, None if self.info.variable_rate else self._step)
+                    given += 1
+                group.add(pts, native.duration if self.info.variable_rate and native.duration else self._frame_ticks)
+            if group is not None:
+                yield group.frame(self._clock)
         if not given:
             raise DVAError(self._nothing())
         if not self._told:
@@ -130,10 +136,15 @@ class VideoFile:
             return -(-sum(1 for _ in self._selected(container, stream, [])) // self._every)
 
     def _known_count(self, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
-        """The container's own count: exact for a whole mp4/mov, elsewhere not given or not to be trusted."""
+        """The container's own count: exact for a whole mp4/mov, elsewhere not given or not to be trusted.
+
+        Its index also lists pictures that an edit list hides (a clip trimmed without encoding it anew): they are not shown.
+        """
         if self._start or self._length is not None or not container.format.name.startswith("mov,mp4") or not stream.frames:
             return None
-        return -(-stream.frames // self._every)
+        listed = len(stream.index_entries)
+        hidden = sum(entry.is_discard for entry in stream.index_entries)
+        return -(-(max(stream.frames, listed) - hidden) // self._every)
 
     def _keeps(self, pts: int) -> bool:
         seconds = pts * self._tick - self.info.origin
@@ -189,8 +200,6 @@ class VideoFile:
             yield pts, shift, frame
 
     def _frame(self, native: av.VideoFrame, index: int, pts: int, shift: Fraction) -> Frame:
-        seconds = native.duration * self._tick if self.info.variable_rate and native.duration else self._step
-        duration = round(seconds * self._every / self._clock.time_base)
         native, layout = turn_frame(*known_format(native), self._turn)
         if (native.width, native.height) != (self.info.width, self.info.height):
             raise DVAError(
@@ -200,12 +209,34 @@ class VideoFile:
         if layout.name != self.info.pix_fmt:
             native = convert(native, layout, self.info.color, self.info.pix_fmt, self.info.color)
             layout = layout_of(self.info.pix_fmt)
-        return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, max(1, duration), shift)
+        return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, shift=shift)
 
     def _nothing(self) -> str:
         if self.info.trimmed:
             return f"No frame of {self.path} lies in the part asked for (start {float(self._start):g} s); choose a start inside the clip."
         return f"No frame of {self.path} can be decoded: the file is broken; convert it anew."
+
+
+class _Group:
+    """A frame to be given out, with the time of those that are left out after it."""
+
+    def __init__(self, frame: Frame, pts: int, step: Fraction | None) -> None:
+        """step: seconds of a picture, None where they differ."""
+        self._frame, self._begin, self._step = frame, pts, step
+        self._count = self._end = 0
+
+    def add(self, pts: int, ticks: int) -> None:
+        """One more picture of the file belongs to it, shown from `pts` for so many ticks, as the file says."""
+        self._count, self._end = self._count + 1, pts + ticks
+
+    def frame(self, clock: Clock, until: int | None = None) -> Frame:
+        """The frame, now with its duration: to the pts of the next one, of the last one of a clip as the file says."""
+        if self._step is None:
+            seconds = ((self._end if until is None else until) - self._begin) * clock.tick
+        else:
+            seconds = self._count * self._step
+        self._frame.duration = max(1, round(seconds / clock.time_base))
+        return self._frame
 
 
 def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -225,12 +256,41 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first picture stream that is no cover image, decoding with threads."""
-    for stream in container.streams.video:
-        if stream.codec_context is not None and not int(stream.disposition) & int(av.stream.Disposition.attached_pic):
-            stream.thread_type = "AUTO"
-            return stream
-    raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
+    """The stream of the film, decoding with threads: not a cover image, not a thumbnail that lies before it."""
+    streams = picture_streams(container)
+    if not streams:
+        raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
+    chosen = streams[0]
+    if len(streams) > 1:
+        films = _moving(path, {stream.index for stream in streams})
+        best = container.streams.best("video")
+        candidates = [stream for stream in streams if stream.index in films] or streams
+        chosen = next((stream for stream in candidates if best is not None and stream.index == best.index), candidates[0])
+    chosen.thread_type = "AUTO"
+    return chosen
+
+
+def picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Streams of pictures that can be decoded, cover images left out."""
+    return [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not int(stream.disposition) & int(av.stream.Disposition.attached_pic)
+    ]
+
+
+def _moving(path: Path, indices: set[int]) -> set[int]:
+    """Those of several streams that have more than one picture among the first packets of the file."""
+    seen: set[int] = set()
+    found: set[int] = set()
+    with closing(open_container(path)) as container, contextlib.suppress(av.error.FFmpegError):
+        streams = [container.streams[index] for index in sorted(indices)]
+        for packet in islice(container.demux(streams), HEAD_PACKETS):
+            if packet.size:
+                (found if packet.stream.index in seen else seen).add(packet.stream.index)
+            if found == indices:
+                break
+    return found
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
@@ -255,14 +315,21 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream, prob
             return
 
 
-def time_zero(container: av.container.InputContainer) -> Fraction:
-    """Where the clip begins on its own clock, seconds: the earliest stream's start, but not before 0.
+def time_zero(container: av.container.InputContainer, path: Path) -> Fraction:
+    """Where the clip begins on its own clock, seconds: the earliest stream's start, but not before 0 unless a picture lies there.
 
-    Sound that starts a little before 0 is encoder delay, which players cut.
+    Sound that starts a little before 0 is encoder delay, which players cut. Pictures lie before 0 in a recording over the wrap of the
+    33-bit clock of a transport stream.
     """
-    streams = [*container.streams.video[:1], *(s for s in [container.streams.best("audio")] if s)]
-    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
-    return max(Fraction(0), min(starts, default=Fraction(0)))
+    pictures = _start(video_stream(container, path)) if picture_streams(container) else None
+    sound = container.streams.best("audio")
+    starts = [start for start in (pictures, None if sound is None else _start(sound)) if start is not None]
+    zero = max(Fraction(0), min(starts, default=Fraction(0)))
+    return zero if pictures is None else min(zero, pictures)
+
+
+def _start(stream: av.stream.Stream) -> Fraction | None:
+    return stream.start_time * stream.time_base if stream.start_time is not None and stream.time_base else None
 
 
 def joined(path: Path) -> bool:

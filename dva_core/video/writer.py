@@ -33,6 +33,7 @@ from .output import (
     encoder_options,
     output_tags,
     owns_folder,
+    warn_of_bits,
     warn_of_players,
     write_error,
 )
@@ -79,10 +80,12 @@ class VideoWriter:
         self.frames = 0
         sound = Path(audio_from) if audio_from is not None else None
         try:
+            options = encoder_options(codec, quality, preset, info.variable_rate)
             if codec == "png":
+                warn_of_bits(codec, layout_of(info.pix_fmt).bits, 8)
                 self._sink = _FolderSink(self.path)
             else:
-                self._sink = _FileSink(self.path, info, codec, encoder_options(codec, quality, preset), sound, copy_audio, compatible)
+                self._sink = _FileSink(self.path, info, codec, options, sound, copy_audio, compatible)
         except _FAILURES as error:
             raise write_error(error, self.path) from error
 
@@ -138,7 +141,6 @@ class _FileSink:
         self._durations: dict[int, int] = {}
         self._zero: Fraction | None = None
         self._end = Fraction(0)
-        self._first: tuple[int, int] | None = None
         try:
             container_options = {} if form == "matroska" else {"movflags": "+faststart"}
             self._container = av.open(str(self._partial.path), "w", format=form, container_options=container_options)
@@ -213,16 +215,10 @@ class _FileSink:
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
-            if self._first is None:
-                self._first = (packet.pts, packet.dts)
             self._container.mux(packet)
 
     def commit(self) -> None:
         packets = self._stream.encode(None)
-        if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length of the clip
-            last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
-            length = round(self._end / self._info.time_base) - first_pts
-            self._durations[last.pts] = max(1, length - (last.dts - first_dts))
         self._mux(packets)
         for soundtrack in self._soundtracks:
             soundtrack.finish(self._sound_end())
