@@ -70,6 +70,10 @@ class TensorStore:
         """Puts `rows` [n, ...] at row `start` of array `name`, converted to its dtype."""
         raise NotImplementedError
 
+    def in_memory(self) -> list[np.ndarray]:
+        """The arrays that take main memory as long as the store lives; those of a file take none."""
+        return []
+
     def commit(self) -> None:
         """Makes what was written final."""
 
@@ -127,6 +131,9 @@ class TensorMemory(TensorStore):
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         _, start, stop = self._rows(name, start, stop)
         return self._arrays[name][start:stop].copy()
+
+    def in_memory(self) -> list[np.ndarray]:
+        return list(self._arrays.values())
 
     def write(self, name: str, start: int, rows: np.ndarray) -> None:
         rows = self._as_rows(name, start, rows)

@@ -226,7 +226,7 @@ class EncodeDecomposed(io.ComfyNode):
             )
         host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
         rows = moments(clip.faces, max_images or clip.faces)
-        return io.NodeOutput(clip, host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
+        return io.NodeOutput(host.WeighedClip.of(clip), host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
 
 
 @contextmanager

@@ -107,4 +107,4 @@ class LoadDecomposition(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         clip = Decomposition.load(host.chosen_file(file, "decomposed clip"))
         host.tell(cls.hidden.unique_id, f"{clip.faces} of {clip.info.frames} frames with a face; {len(clip.operations)} edits")
-        return io.NodeOutput(clip)
+        return io.NodeOutput(host.WeighedClip.of(clip))

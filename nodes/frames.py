@@ -17,12 +17,13 @@ from dva_core.files import replaced
 from dva_core.hosts import comfy as host
 from dva_core.video.output import write_error
 
-PIXELS = "bgr0"  # as ffv1 keeps 8-bit colour
+BITS, DEEP_BITS = 8, 10
+PIXELS, DEEP_PIXELS = "bgr0", "gbrp10le"  # as ffv1 keeps colour of 8 bits, and of more
 EXACT = {"flags": "+bitexact"}  # neither random numbers nor the encoder's name in the file
 
 
-def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None) -> Path:
-    """IMAGE [B, H, W, C] with AUDIO as a temporary video, without loss at 8 bits a channel.
+def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None, bits: int = BITS) -> Path:
+    """IMAGE [B, H, W, C] with AUDIO as a temporary video, without loss at 8 bits a channel, or at 10 where more are asked for.
 
     A clip knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
     same name, so that they are written once.
@@ -33,38 +34,43 @@ def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, 
     if exact <= 0:
         raise DVAError(f"The frame rate {float(rate):g} makes no sense; use for example 25.")
     sound = None if audio is None or not audio["waveform"].shape[-1] else (samples_of(audio["waveform"]), int(audio["sample_rate"]))
-    path = host.temp_path(".mkv", content_of(images, exact, sound))
+    deep = bits > BITS
+    path = host.temp_path(".mkv", content_of(images, exact, sound, deep))
     if path.is_file():
         return path
     try:
         with replaced(path) as partial:
-            _write(partial, images, exact, sound)
+            _write(partial, images, exact, sound, deep)
     except (OSError, av.error.FFmpegError) as error:
         raise write_error(error, path) from error
     return path
 
 
-def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None) -> str:
+def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool = False) -> str:
     """A hash of what `write_frames` writes."""
     digest = hashlib.sha256(f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}".encode())
     for image in images:
         host.check_cancelled()
-        digest.update(as_uint8(image))
+        digest.update(as_whole(image, DEEP_BITS) if deep else as_uint8(image))
     if sound is not None:
         digest.update(sound[0])
     return digest.hexdigest()
 
 
-def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None) -> None:
+def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool) -> None:
     with av.open(str(path), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
         size = {"width": images.shape[2], "height": images.shape[1]}
         options = {"level": "3", "slicecrc": "1", "g": "1", **EXACT}
-        stream = container.add_stream("ffv1", rate=rate, options=options, **size, pix_fmt=PIXELS, time_base=1 / rate)
+        pixels = DEEP_PIXELS if deep else PIXELS
+        stream = container.add_stream("ffv1", rate=rate, options=options, **size, pix_fmt=pixels, time_base=1 / rate)
         stream.codec_context.thread_type = "AUTO"
         soundtrack = None if sound is None else _Sound(container, *sound)
         for i, image in enumerate(images):
             host.check_cancelled()
-            frame = av.VideoFrame.from_ndarray(as_uint8(image), format="rgb24").reformat(format=PIXELS)
+            if deep:
+                frame = av.VideoFrame.from_ndarray(as_whole(image, DEEP_BITS), format=pixels)
+            else:
+                frame = av.VideoFrame.from_ndarray(as_uint8(image), format="rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = i, 1 / rate
             container.mux(stream.encode(frame))
             if soundtrack:
@@ -107,4 +113,10 @@ def samples_of(waveform: torch.Tensor) -> np.ndarray:
 
 def as_uint8(image: torch.Tensor) -> np.ndarray:
     """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
-    return np.ascontiguousarray(image[..., :3].expand(*image.shape[:2], 3).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
+    return as_whole(image, BITS).astype(np.uint8)
+
+
+def as_whole(image: torch.Tensor, bits: int) -> np.ndarray:
+    """As `as_uint8`, as whole numbers of so many bits: uint16 [H, W, 3]."""
+    colours = image[..., :3].float().expand(*image.shape[:2], 3).clamp(0, 1)
+    return np.ascontiguousarray(colours.mul(2**bits - 1).round().to(torch.int32).cpu().numpy().astype(np.uint16))

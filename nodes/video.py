@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import av.error
 import torch
-from comfy_api.input_impl import VideoFromFile
+from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import io
 
+from dva_core.clip_info import source_hash
 from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.hosts import comfy as host
+from dva_core.structure import one_line
 from dva_core.video import VideoWriter, open_video
 
-from .frames import write_frames
+from .frames import BITS, write_frames
 
 LOSSLESS, USUAL = 0, 18  # h264's quality
 
@@ -78,30 +82,51 @@ def as_file(
 ) -> tuple[Path, dict[str, Any]]:
     """The file behind a VIDEO, or an IMAGE batch with AUDIO, and which part of it is meant (`start`, `length`, `every`).
 
-    What exists only in memory is written to a temporary file, without loss at 8 bits a channel. DVAError unless just one is given.
+    What is no file is written to a temporary one: frames that lie in memory without loss at their depth; all else (several videos
+    joined, a part of the picture) by ComfyUI, which goes through it frame by frame. DVAError unless just one is given.
     """
     if (video is None) == (images is None):
         raise DVAError("Connect either a video or images, one of the two.")
     if audio is not None and images is None:
         raise DVAError("A video brings its own sound; connect other sound only together with images.")
+    if images is not None:
+        return write_frames(images, rate, audio), {}
     if isinstance(video, ClipVideo):
         return video.path, video.part
-    if isinstance(video, VideoFromFile) and (part := part_of(video)) is not None:
+    if isinstance(video, VideoFromFile) and getattr(video, "_VideoFromFile__crop", None) is None:
         source = video.get_stream_source()
-        return (Path(source) if isinstance(source, (str, Path)) else write_bytes(source.getbuffer())), part
-    if video is not None:
+        path = Path(source) if isinstance(source, (str, Path)) else write_bytes(source.getbuffer())
+        return path, part_of(video, path)
+    if isinstance(video, VideoFromComponents) or "crf" not in signature(video.save_to).parameters:  # older hosts hold all frames anyway
         parts = video.get_components()
-        return write_frames(parts.images, parts.frame_rate, parts.audio), {}
-    return write_frames(images, rate, audio), {}
+        depth = video.get_bit_depth() if hasattr(video, "get_bit_depth") else BITS
+        return write_frames(parts.images, parts.frame_rate, parts.audio, depth), {}
+    return write_video(video), {}
 
 
-def part_of(video: VideoFromFile) -> dict[str, Any] | None:
-    """Which part of its file a VIDEO means, once ComfyUI can cut one (its node Video Slice); None where our reader cannot say it."""
+def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
+    """Which part of its file a VIDEO means, once ComfyUI can cut one (its node Video Slice); {} for all of it."""
     window = getattr(video, "get_active_trim_window", None)
     start, length = window() if window else (getattr(video, f"_VideoFromFile__{name}", 0) for name in ("start_time", "duration"))
-    if (start or 0) < 0 or getattr(video, "_VideoFromFile__crop", None) is not None:  # counted from the end, or a part of the picture
-        return None
-    return {"start": float(start or 0), "length": float(length) if length else None} if start or length else {}
+    if (start or 0) < 0:  # counted from the end
+        with open_video(path) as reader:
+            start = max(0.0, float(reader.info.duration or reader.count_frames() / reader.info.rate) + start)
+    start = round(float(start or 0), 6)  # a difference of two times may lie a bit behind the frame that is meant
+    return {"start": start, "length": float(length) if length else None} if start or length else {}
+
+
+def write_video(video: Any) -> Path:
+    """A VIDEO that is no file as a temporary one, the same content under the same name; ComfyUI encodes it, without loss."""
+    path = host.temp_path(".mp4")
+    try:
+        video.save_to(str(path), crf=LOSSLESS)
+        kept = host.temp_path(".mp4", source_hash(path))
+        path.replace(kept)
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        raise DVAError(f"ComfyUI cannot write this video to a file ({one_line(error)}); connect its images and sound instead.") from error
+    finally:
+        path.unlink(missing_ok=True)
+    return kept
 
 
 def write_bytes(content: memoryview) -> Path:

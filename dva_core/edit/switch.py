@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,15 +43,18 @@ def other_rows(rows: np.ndarray, ours: int, theirs: int, length: str = "repeat")
 
 
 class SwitchedStore(TensorStore):
-    """The store `base` with the rows of some arrays read from elsewhere, of the `files` named; nothing is copied."""
+    """The store `base` with the rows of some arrays read from elsewhere, such as the stores `others`; nothing is copied."""
 
-    def __init__(self, base: TensorStore, readers: Mapping[str, Reader], files: Sequence[Path] = ()):
+    def __init__(self, base: TensorStore, readers: Mapping[str, Reader], others: Sequence[TensorStore] = ()):
         if isinstance(base, SwitchedStore):
-            base, readers, files = base.base, {**base.readers, **readers}, (*base.files[len(base.base.files) :], *files)
-        self.base, self.readers = base, dict(readers)
+            base, readers, others = base.base, {**base.readers, **readers}, (*base.others, *others)
+        self.base, self.readers, self.others = base, dict(readers), tuple(others)
         self.specs, self.metadata = base.specs, base.metadata
         self.path = getattr(base, "path", None)
-        self.files = (*base.files, *files)
+        self.files = (*base.files, *(file for store in self.others for file in store.files))
+
+    def in_memory(self) -> list[np.ndarray]:
+        return [array for store in (self.base, *self.others) for array in store.in_memory()]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         if name not in self.readers:
@@ -116,8 +118,8 @@ def apply_switch(
     settings = {"identity": bool(identity), "motion": bool(motion), "background": bool(background), "noise_seed": noise_seed}
     settings |= {} if length == LENGTHS[0] else {"length": length}
     switched = decomposition.with_edit(describe(other, **settings), **totals)
-    files = () if other is None else other.store.files
-    return replace(switched, store=SwitchedStore(decomposition.store, readers, files)) if readers else switched
+    others = () if other is None else (other.store,)
+    return replace(switched, store=SwitchedStore(decomposition.store, readers, others)) if readers else switched
 
 
 def mixed(read: Reader, places: np.ndarray) -> np.ndarray:

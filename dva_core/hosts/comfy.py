@@ -9,6 +9,7 @@ import re
 import secrets
 import stat
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from PIL import Image
 from torch import nn
 
 from dva_core.bundle import PRECISIONS, read_header, resolve_model
+from dva_core.decomposition import Decomposition
 from dva_core.edit.clip_model import FOLDER as CLIP_FOLDER
 from dva_core.errors import DVAError
 from dva_core.hosts.plain import PlainHost
 from dva_core.loader import STARTER, choose_dtype, load_model
+from dva_core.tensorfile import TensorStore
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +194,27 @@ class NodeProgress:
             return None
         self._shown = now
         return "JPEG", Image.fromarray(np.ascontiguousarray(preview)), PREVIEW_PIXELS
+
+
+class WeighedClip(Decomposition, tuple):
+    """A decomposition for ComfyUI's cache, which frees what is heavy when memory gets short and weighs the tensors in lists and tuples.
+
+    As a tuple it holds the arrays that are in main memory, as tensors on the same memory; those of a file weigh nothing, and a file
+    without a name is gone with the last decomposition that reads it. An edit of it is one too, for it keeps the same arrays.
+    """
+
+    def __new__(cls, store: TensorStore, *_: Any, **__: Any) -> WeighedClip:
+        return tuple.__new__(cls, map(torch.from_numpy, [*store.in_memory(), store.read("z_id")]))
+
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    @classmethod
+    def of(cls, clip: Decomposition) -> WeighedClip:
+        return cls(**{field.name: getattr(clip, field.name) for field in fields(clip)})
+
+    def get_ram_usage(self) -> int:
+        """The same in bytes, which older hosts ask for."""
+        return sum(tensor.nbytes for tensor in self)
 
 
 def check_cancelled() -> None:

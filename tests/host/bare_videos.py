@@ -27,7 +27,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.finder import FaceFinder
 from dva_core.loader import load_model
 from dva_core.pipeline import encode
-from dva_core.video import open_video
+from dva_core.video import VideoWriter, open_video
 
 STEPS = 2
 IMAGES = torch.rand(5, 50, 61, 3, generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,10 @@ def a_slice_of_a_video_stays_a_slice() -> None:
     whole = write_frames(IMAGES, 25)
 
     class Windowed(VideoFromFile):
-        window, crop = (0.04, 0.08), None
+        window = (0.04, 0.08)
+
+        def save_to(self, path):
+            raise AssertionError("it has lost something by then")
 
         def get_active_trim_window(self):
             return self.window
@@ -121,9 +124,75 @@ def a_slice_of_a_video_stays_a_slice() -> None:
     windowed.window = (0.08, 0)
     assert video.as_file(windowed) == (whole, {"start": 0.08, "length": None})
     windowed.window = (-0.08, 0)  # the last part
-    assert video.as_file(windowed) == (write_frames(IMAGES[3:], 25), {})
+    path, part = video.as_file(windowed)
+    assert path == whole and part == {"start": 0.12, "length": None}
+    np.testing.assert_array_equal(pictures(path, **part), pictures(whole)[3:])
     windowed.window, windowed._VideoFromFile__crop = (0.0, 0.0), (0, 0, 8, 8)
-    assert video.as_file(windowed) == (write_frames(IMAGES[3:], 25), {})
+    assert video.as_file(windowed) == (write_frames(IMAGES[3:], 25), {})  # an older host has no other way
+
+
+class Joined(VideoFromFile.__mro__[1]):
+    """Several videos one after another, as newer ComfyUIs have them: no file, and written frame by frame."""
+
+    def __init__(self, *parts) -> None:
+        self.parts = parts
+
+    def get_components(self):
+        raise AssertionError("all frames at once")
+
+    def as_trimmed(self, *_, **__):
+        return None
+
+    def save_to(self, path, format=None, codec=None, metadata=None, bit_depth=None, crf=None, color_space=None) -> None:
+        assert crf == 0
+        with open_video(self.parts[0]) as first:
+            info = first.info
+        with VideoWriter(path, replace(info, frames=None, duration=None), quality=crf) as writer:
+            for number, part in enumerate(self.parts):
+                with open_video(part) as reader:
+                    for frame in reader:
+                        frame.pts += number * round(reader.info.duration / reader.info.time_base)
+                        writer.write(frame)
+
+
+def what_is_no_file_is_written_frame_by_frame() -> None:
+    one, two = write_clip(TEMP / "one.mkv", 3, codec="h264"), write_clip(TEMP / "two.mkv", 4, codec="h264")
+    (path, part), again = video.as_file(Joined(one, two)), video.as_file(Joined(one, two))
+    assert again == (path, part) and part == {} and bridge.is_temporary(path.resolve())
+    np.testing.assert_array_equal(pictures(path), np.concatenate([pictures(one), pictures(two)]))
+    assert not [name for name in TEMP.iterdir() if name.suffix == ".mp4" and name != path]
+
+    class Fails(Joined):
+        def save_to(self, path, crf=None) -> None:
+            raise ValueError("two sizes")
+
+    refused(lambda: video.as_file(Fails(one)), "(two sizes); connect its images and sound instead")
+
+
+def depth_and_colour_are_kept() -> None:
+    """Of frames that lie in memory, and of a file, through Encode and Decode."""
+    import av
+
+    ramp = torch.linspace(0, 1, 1024).reshape(1, 1, 1024, 1).expand(2, 4, 1024, 3).contiguous()
+    deep = write_frames(ramp, 25, bits=10)
+    with av.open(str(deep)) as container:
+        frames = [frame.to_ndarray(format="gbrp10le") for frame in container.decode(video=0)]
+    np.testing.assert_array_equal(frames[0][0, :, 0], np.arange(1024))
+    if not hasattr(VideoFromFile, "get_color_space"):
+        return  # an older ComfyUI
+    parts = Types.VideoComponents(images=ramp, audio=None, frame_rate=Fraction(25))
+    assert video.as_file(VideoFromComponents(parts, bit_depth=10)) == (deep, {}) != video.as_file(VideoFromComponents(parts))
+    with tiny() as model:
+        images, path = frames_of(write_clip(TEMP / "c.mkv", 2)), TEMP / "hdr.mp4"
+        VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(25))).save_to(str(path), color_space="HDR")
+        source, part = video.as_file(VideoFromFile(str(path)))
+        clip = encode(source, model, steps=1, **part)
+        result = executed(nodes.DecodeDDIM, clip, model, "transfer", 18, 0, 0, False)[0].args[0]
+        for made in (result, video.ClipVideo(path, 0.04)):
+            out = TEMP / "saved.mp4"
+            made.save_to(str(out))
+            for one in (made, VideoFromFile(str(out))):
+                assert (one.get_bit_depth(), one.get_color_space()) == (10, "HDR")
 
 
 def encoding_asks_for_the_detector_and_says_what_is_not_used() -> None:
@@ -238,6 +307,8 @@ CHECKS = [
     sound_of_images_is_kept,
     videos_in_memory_have_one_file,
     a_slice_of_a_video_stays_a_slice,
+    what_is_no_file_is_written_frame_by_frame,
+    depth_and_colour_are_kept,
     encoding_asks_for_the_detector_and_says_what_is_not_used,
     the_seed_counts_for_random_noise_alone,
     a_saved_clip_keeps_a_source_that_would_be_thrown_away,

@@ -10,7 +10,7 @@ from .comfy_server import READY_SECONDS, comfy_python
 from .graphs import HERE
 
 
-@pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py"])
+@pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py", "cached.py"])
 def test_inside_comfyui(comfy, script):
     holds(comfy, script)
 
