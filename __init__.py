@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 WEB_DIRECTORY = "./web"
+REQUIRED = ("torch", "numpy", "einops", "safetensors", "av", "PIL", "scipy", "tqdm", "cv2")  # as requirements.txt, as modules
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 
 
@@ -23,7 +24,13 @@ def _provide_library() -> None:
 
 async def comfy_entrypoint():
     """The pack's nodes, as ComfyUI asks for them when it starts."""
-    _provide_library()
-    from .nodes import DVAExtension
+    try:
+        _provide_library()
+        from .nodes import DVAExtension
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in REQUIRED:
+            raise
+        folder = Path(__file__).resolve().parent
+        raise ImportError(f"{error.name} is missing; in ComfyUI's environment run: pip install -r {folder / 'requirements.txt'}") from error
 
     return DVAExtension()

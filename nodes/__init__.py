@@ -43,8 +43,15 @@ NODES = [
 ]
 
 
+REPLACEMENTS: list[dict] = []  # arguments of io.NodeReplace, for every node whose id has changed
+
+
 class DVAExtension(ComfyExtension):
     """All nodes of the pack."""
+
+    async def on_load(self) -> None:
+        """Which nodes stand for older ones, where the host takes that; older hosts do not call it."""
+        await host.register_replacements(REPLACEMENTS)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_models_folder()

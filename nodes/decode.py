@@ -13,6 +13,7 @@ from dva_core.clip_info import ClipInfo
 from dva_core.commands.terminal import describe
 from dva_core.hosts import comfy as host
 
+from .schema import schema
 from .types import AUTO, CATEGORY, Clip, Model, look_inputs, look_of
 from .video import source_inputs, source_of
 
@@ -20,12 +21,15 @@ from .video import source_inputs, source_of
 class DecodeDDIM(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVADecodeDDIM",
             display_name="Decode DDIM",
             category=CATEGORY,
             description="Puts the clip together with its edits: every frame of the source, its own sound, rate and size; only the face "
             "changes. Streamed to a temporary file, so the length costs no memory.",
+            search_aliases=["face", "render", "decode video", "before after", "compare"],
+            advanced=("detail", "batch_size", "max_images", "tone", "region"),
+            has_intermediate_output=True,
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),

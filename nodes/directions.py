@@ -10,7 +10,8 @@ from dva_core.edit.scores import measure, table
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
-from .edit_classifier import over_time_input
+from .edit_classifier import factors, over_time_input
+from .schema import schema
 from .types import CATEGORY, Clip, Model
 from .types import Direction as DirectionType
 
@@ -20,12 +21,13 @@ KIND, USUAL_NAME = "direction", "dva/direction"
 class SaveDirection(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVASaveDirection",
             display_name="Save Direction",
             category=CATEGORY,
             description="Keeps a direction as a file of a few kB in the output folder, to load again or to give away. It can be applied to "
             "any clip made with the same identity encoder.",
+            search_aliases=["slider", "share", "export"],
             inputs=[
                 DirectionType.Input("direction", display_name="direction", tooltip="The direction to keep."),
                 io.String.Input(
@@ -50,12 +52,13 @@ class SaveDirection(io.ComfyNode):
 class LoadDirection(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVALoadDirection",
             display_name="Load Direction",
             category=CATEGORY,
             description="Opens a direction that was saved here or made by somebody else: a small .safetensors file in the output or the "
             "input folder.",
+            search_aliases=["slider", "import"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -92,12 +95,13 @@ class LoadDirection(io.ComfyNode):
 class ApplyDirection(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAApplyDirection",
             display_name="Apply Direction",
             category=CATEGORY,
             description="Moves a clip's identity or motion along a direction, the same in all frames. Takes milliseconds; tells what it "
             "does to every attribute the model knows.",
+            search_aliases=["slider", "age", "deaging", "beard", "face edit"],
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
@@ -125,7 +129,7 @@ class ApplyDirection(io.ComfyNode):
 
     @classmethod
     def execute(cls, decomposition, model, direction, scale: float, over_time=None) -> io.NodeOutput:
-        strength = scale if over_time is None else with_envelope(scale, over_time)
+        strength = scale if over_time is None else with_envelope(scale, factors(over_time, decomposition))
         edited = apply_direction(decomposition, model, direction, strength)
         strongest = max(strengths(strength), key=abs)
         return io.NodeOutput(edited, table(measure(direction, model, decomposition.current_z_id, strongest)))
@@ -134,12 +138,13 @@ class ApplyDirection(io.ComfyNode):
 class CombineDirections(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVACombineDirections",
             display_name="Combine Directions",
             category=CATEGORY,
             description="Makes a direction of two: their sum, one times a factor, or one without its part along the other (Beard without "
             "changing Male).",
+            search_aliases=["add", "mix", "orthogonal", "disentangle"],
             inputs=[
                 Model.Input("model", display_name="model", tooltip="The model whose attributes measure what is independent of what."),
                 DirectionType.Input("direction", display_name="direction", tooltip="The direction to change."),

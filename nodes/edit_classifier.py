@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import numpy as np
 from comfy_api.latest import io
 
+from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, parse_scales
 from dva_core.edit.curves import with_envelope
 from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
 
+from .schema import has_type, schema
 from .types import CATEGORY, Clip, Floats, Model
 
 
 def over_time_input() -> io.MultiType.Input:
-    """A list of numbers, as the host's own nodes (FLOATS) and others (FLOAT) hand it on; a single number serves too."""
+    """A list of numbers, as the host's own nodes (FLOATS) and others (FLOAT) hand it on; a single number serves too. Where the host has
+    curves, one of its Curve Editor."""
     return io.MultiType.Input(
         "over_time",
-        [io.Float, Floats],
+        [io.Float, Floats, *([io.Curve] if has_type("Curve") else [])],
         optional=True,
         display_name="over time",
-        tooltip="A list of numbers, one a frame, that the strengths are multiplied by; after its end the last goes on.",
+        tooltip="What the strengths are multiplied by: a list of numbers, one a frame, after whose end the last goes on; or a curve of "
+        "ComfyUI's Curve Editor, from the clip's beginning to its end.",
     )
+
+
+def factors(over_time, clip: Decomposition):
+    """What `over_time_input` gives, as a number or one number a frame of the clip."""
+    if not hasattr(over_time, "interp_array"):
+        return over_time
+    return over_time.interp_array(np.linspace(0, 1, clip.info.frames)).tolist()
 
 
 class EditIdentityClassifier(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAEditIdentityClassifier",
             display_name="Edit Identity (Classifier)",
             category=CATEGORY,
             description="Changes attributes of the face, the same in all frames: one step of the clip's identity, or of its motion for "
             "expressions. "
             "Takes milliseconds; chain several to edit step by step.",
+            search_aliases=["age", "deaging", "young", "old", "beard", "glasses", "hair", "gender", "smile", "face edit"],
+            advanced=("normalize",),
             inputs=[
                 Clip.Input(
                     "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
@@ -61,13 +76,15 @@ class EditIdentityClassifier(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, attributes: str | None = None) -> bool | str:
         try:
-            return attributes is None or isinstance(parse_scales(attributes), dict)
+            if attributes is not None:
+                host.check_scales(parse_scales(attributes))
         except DVAError as error:
             return str(error)
+        return True
 
     @classmethod
     def execute(cls, decomposition, model, attributes: str, normalize: bool, over_time=None) -> io.NodeOutput:
         scales = parse_scales(attributes)
         if over_time is not None:
-            scales = {name: with_envelope(scale, over_time) for name, scale in scales.items()}
+            scales = {name: with_envelope(scale, factors(over_time, decomposition)) for name, scale in scales.items()}
         return io.NodeOutput(apply_attributes(decomposition, model, scales, normalize))

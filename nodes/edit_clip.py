@@ -14,19 +14,22 @@ from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF
 from dva_core.hosts import comfy as host
 
+from .schema import schema
 from .types import CATEGORY, Clip, Direction, Model, named_region, region_input
 
 
 class EditIdentityCLIP(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAEditIdentityCLIP",
             display_name="Edit Identity (CLIP)",
             category=CATEGORY,
             description="Changes the face as two texts say: searches for a step of the clip's identity on one frame, then takes it in all "
             "frames. The search takes minutes and is not repeated until something here changes; for other strengths, connect the direction "
             "to Apply Direction. Cancelling keeps the best so far as a file.",
+            search_aliases=["text edit", "prompt", "beard", "glasses", "hair", "face edit", "StyleCLIP"],
+            advanced=("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory"),
             inputs=[
                 Clip.Input(
                     "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
@@ -148,21 +151,14 @@ class EditIdentityCLIP(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, frames: str | None = None, clip_model: str | None = None, target: str | None = None, source: str | None = None
-    ) -> bool | str:
+    def validate_inputs(cls, clip_model: str | None = None) -> bool | str:
+        # ComfyUI repeats a refusal for every input that is named here, and this one is long
         try:
-            if frames is not None:
-                parse_frames(frames)
             if clip_model is not None:
                 import_open_clip()
                 find_weights(clip_model, host.clip_homes())
         except DVAError as error:
             return str(error)
-        if source is not None and not source.strip():
-            return "The source text is empty; say what is to be seen now, such as face."
-        if target is not None and not target.strip():
-            return "The target text is empty; say what shall be seen, such as face with beard."
         return True
 
     @classmethod
@@ -188,6 +184,10 @@ class EditIdentityCLIP(io.ComfyNode):
     ) -> io.NodeOutput:
         from dva_core.edit.clip import text_search
 
+        if not source.strip():
+            raise DVAError("The source text is empty; say what is to be seen now, such as face.")
+        if not target.strip():
+            raise DVAError("The target text is empty; say what shall be seen, such as face with beard.")
         search = text_search(
             decomposition,
             model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
 from dva_core.finder import DETECTORS
 from dva_core.hosts import comfy as host
+from dva_core.video import open_video
 
 from .frames import as_uint8
+from .schema import has_type, schema
 from .types import CATEGORY, Clip, Model
 from .video import as_file
 
@@ -27,12 +30,14 @@ FACES = ("largest", "position", "reference")
 class EncodeDecomposed(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAEncodeDecomposed",
             display_name="Encode Decomposed",
             category=CATEGORY,
             description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for "
             "every frame its motion and its background. Done once; any number of edits can follow.",
+            search_aliases=["face", "invert", "inversion", "encode video", "track face", "analyze face", "deaging"],
+            advanced=("batch_size", "rate", "max_images", "power", "clamp", "detector"),
             inputs=[
                 Model.Input("model", display_name="model", tooltip="The model from Load DVA Model."),
                 io.Video.Input(
@@ -168,6 +173,7 @@ class EncodeDecomposed(io.ComfyNode):
                     tooltip="What finds the face: the model's own detector, or that of insightface, a package to be installed. Its weights "
                     "are for non-commercial research only, and must be put in place by you.",
                 ),
+                *face_box_inputs(),
             ],
             outputs=[
                 Clip.Output(
@@ -199,11 +205,14 @@ class EncodeDecomposed(io.ComfyNode):
         clamp: bool = True,
         audio: dict[str, Any] | None = None,
         detector: str = DETECTORS[0],
+        face_box: Any = None,
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
         from dva_core.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
+        if face_box is not None:
+            face, face_x, face_y = ("position", *middle_of(face_box, source, part))
         other = {} if detector == DETECTORS[0] else {"detector": detector}
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
@@ -227,6 +236,37 @@ class EncodeDecomposed(io.ComfyNode):
         host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
         rows = moments(clip.faces, max_images or clip.faces)
         return io.NodeOutput(host.WeighedClip.of(clip), host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
+
+
+def face_box_inputs() -> list[io.Input]:
+    """Where the face is, drawn on a frame; where the host has boxes."""
+    if not has_type("BoundingBox"):
+        return []
+    return [
+        io.BoundingBox.Input(
+            "face_box",
+            optional=True,
+            socketless=False,
+            force_input=True,
+            display_name="face box",
+            tooltip="A box around the face to follow, in pixels of the frames, from ComfyUI's box nodes: instead of face, face x and face "
+            "y.",
+        )
+    ]
+
+
+def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, float]:
+    """The middle of the (first) box {"x", "y", "width", "height"}, in parts of the frame. DVAError where it lies outside."""
+    while isinstance(box, (list, tuple)):
+        if not box:
+            raise DVAError("The face box is empty; draw one around the face, or disconnect it.")
+        box = box[0]
+    with open_video(source, **part) as reader:
+        x = (box["x"] + box["width"] / 2) / reader.info.width
+        y = (box["y"] + box["height"] / 2) / reader.info.height
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise DVAError("The middle of the face box lies outside the frames; draw it on a frame of this clip.")
+    return x, y
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from dva_core.hosts import comfy as host
 
+from .schema import schema
 from .types import CATEGORY, Clip, Model
 from .video import as_file, source_inputs, source_of
 
@@ -13,12 +14,13 @@ from .video import as_file, source_inputs, source_of
 class Evaluate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAEvaluate",
             display_name="Evaluate Edit",
             category=CATEGORY,
             description="Measures an edited video against its source: does the face stay one person over time (TL-ID, TG-ID), does it "
             "flicker, how much changed in the face, and did anything change outside it.",
+            search_aliases=["metrics", "flicker", "consistency", "TL-ID", "TG-ID", "identity"],
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; its identity encoder judges."),

@@ -8,8 +8,10 @@ from dva_core.edit import apply_direction
 from dva_core.edit.curves import parse_text, with_envelope
 from dva_core.edit.expression import REGIONS, expression_direction
 from dva_core.errors import DVAError
+from dva_core.hosts import comfy as host
 
-from .edit_classifier import over_time_input
+from .edit_classifier import factors, over_time_input
+from .schema import schema
 from .types import CATEGORY, Clip, Direction, Model
 
 FROM_FRAMES = "two frames"
@@ -18,12 +20,14 @@ FROM_FRAMES = "two frames"
 class EditExpression(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAEditExpression",
             display_name="Edit Expression",
             category=CATEGORY,
             description="Changes the expression in all frames alike: one shift of the landmarks, from the model's expressions or from two "
             "frames of the clip, kept within what faces do.",
+            search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "expression"],
+            advanced=("project",),
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
@@ -81,9 +85,12 @@ class EditExpression(io.ComfyNode):
         if expression is not None and not expression.strip():
             return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
         try:
-            return scale is None or parse_text(scale, "the expression") is not None
+            strength = 0.0 if scale is None else parse_text(scale, "the expression")
+            if expression is not None and expression.strip().lower() != FROM_FRAMES:
+                host.check_scales({expression.strip(): strength})
         except DVAError as error:
             return str(error)
+        return True
 
     @classmethod
     def execute(
@@ -114,5 +121,5 @@ class EditExpression(io.ComfyNode):
             regions=moving if len(moving) < len(REGIONS) else (),
             project=project,
         )
-        strength = strength if over_time is None else with_envelope(strength, over_time)
+        strength = strength if over_time is None else with_envelope(strength, factors(over_time, decomposition))
         return io.NodeOutput(apply_direction(decomposition, model, direction, strength), direction)

@@ -14,6 +14,7 @@ from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.hosts import comfy as host
 
+from .schema import schema
 from .types import CATEGORY, Clip
 
 USUAL_NAME = "dva/clip"
@@ -22,12 +23,13 @@ USUAL_NAME = "dva/clip"
 class SaveDecomposition(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVASaveDecomposition",
             display_name="Save Decomposition",
             category=CATEGORY,
             description="Keeps a clip that was taken apart, with its edits, as one file in the output folder. The video itself is not "
             "in it; one that ComfyUI would throw away (of images, or from its temporary folder) is copied to the file's side.",
+            search_aliases=["cache", "save latent", "keep"],
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
                 io.String.Input(
@@ -75,11 +77,12 @@ def keep_source(clip: Decomposition, folder: Path) -> tuple[Decomposition, str]:
 class LoadDecomposition(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVALoadDecomposition",
             display_name="Load Decomposition",
             category=CATEGORY,
             description="Opens a clip that was saved, with its edits. Its noise maps stay on disk until they are needed.",
+            search_aliases=["cache", "load latent", "open"],
             inputs=[
                 io.Combo.Input(
                     "file",

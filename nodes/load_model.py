@@ -8,18 +8,21 @@ from dva_core.commands.terminal import describe
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
+from .schema import schema
 from .types import CATEGORY, Model
 
 
 class LoadModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVALoadModel",
             display_name="Load DVA Model",
             category=CATEGORY,
             description="Loads a diffusion video autoencoder with its face encoders. The starter comes with the pack and needs no "
             "download.",
+            search_aliases=["checkpoint", "diffusion video autoencoder", "face model", "starter"],
+            advanced=("compile",),
             inputs=[
                 io.Combo.Input(
                     "model",

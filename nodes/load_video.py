@@ -8,6 +8,7 @@ from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 from dva_core.video import open_video
 
+from .schema import schema
 from .types import CATEGORY
 from .video import ClipVideo
 
@@ -15,12 +16,13 @@ from .video import ClipVideo
 class LoadVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVALoadVideo",
             display_name="Load Video (DVA)",
             category=CATEGORY,
             description="Takes a part of a video. Nothing is decoded here: later nodes read it frame by frame, so its length costs no "
             "memory.",
+            search_aliases=["video", "load", "trim", "import"],
             inputs=[
                 io.Combo.Input(
                     "file",

@@ -11,6 +11,7 @@ from dva_core.faces.regions import OFF
 from dva_core.hosts import comfy as host
 
 from .frames import as_uint8
+from .schema import schema
 from .types import CATEGORY, Direction, Model, named_region, region_input
 
 KINDS = ("with", "without")
@@ -26,12 +27,13 @@ def given(kind: str, images, folder: str) -> list[np.ndarray]:
 class OwnAttribute(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAOwnAttribute",
             display_name="Own Attribute",
             category=CATEGORY,
             description=f"Makes a direction of your own from pictures of faces with something and without it, at least {FEWEST} of each. "
             "The score on the node is measured on pictures that were left out.",
+            search_aliases=["train attribute", "custom attribute", "slider", "concept", "glasses", "beard"],
             inputs=[
                 Model.Input("model", display_name="model", tooltip="The model whose identity (or motion) encoder looks at the pictures."),
                 io.Image.Input(

@@ -9,18 +9,22 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
 from dva_core.sheet import save_picture
 
+from .schema import schema
 from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
 
 class PreviewEdit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVAPreviewEdit",
             display_name="Preview Edit",
             category=CATEGORY,
             description="Shows one frame with the edits, in a second or two: for trying strengths before the whole clip is decoded. Only "
             "that frame is computed; encoding is not repeated.",
+            search_aliases=["preview", "compare", "before after", "single frame"],
+            advanced=("detail", "tone", "region"),
+            has_intermediate_output=True,
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),

@@ -10,6 +10,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import attribute_stills, nearest_row
 from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
 
+from .schema import schema
 from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
@@ -18,12 +19,14 @@ SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 class Sheet(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVASheet",
             display_name="Attribute Sheet",
             category=CATEGORY,
             description="Lays out attributes and strengths on one frame as a labelled picture: what to look at before choosing. All is "
             "decoded together, on top of the edits the clip has.",
+            search_aliases=["grid", "contact sheet", "xy plot", "compare", "attributes"],
+            advanced=("steps", "tile", "tone", "region"),
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
@@ -62,11 +65,15 @@ class Sheet(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, scales: str | None = None) -> bool | str:
+    def validate_inputs(cls, scales: str | None = None, attributes: str | None = None) -> bool | str:
         try:
-            return scales is None or bool(parse_numbers(scales))
+            if scales is not None:
+                parse_numbers(scales)
+            if attributes is not None:
+                host.check_scales(dict.fromkeys(parse_names(attributes), 0.0))
         except DVAError as error:
             return str(error)
+        return True
 
     @classmethod
     def execute(

@@ -7,18 +7,20 @@ from comfy_api.latest import io
 from dva_core.edit import apply_switch
 from dva_core.edit.switch import LENGTHS
 
+from .schema import schema
 from .types import CATEGORY, Clip, Model
 
 
 class SwitchFeatures(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DVASwitchFeatures",
             display_name="Switch Features",
             category=CATEGORY,
             description="Takes identity, motion or background from another clip, or draws the background's noise at random: the paper's "
             "check that the three are apart.",
+            search_aliases=["face swap", "faceswap", "reenact", "reenactment", "swap identity", "motion transfer", "deepfake"],
             inputs=[
                 Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."),
                 Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),

@@ -1,7 +1,8 @@
 /** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM, before and after on Preview Edit. */
 
 import { app } from "../../scripts/app.js";
-import { addStyles, chain } from "./dom.js";
+import { api } from "../../scripts/api.js";
+import { addStyles, chain, setVisible } from "./dom.js";
 import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
 import { addPlayer } from "./player.js";
@@ -10,7 +11,9 @@ import { showKept, watchRuns } from "./result.js";
 import { addStill } from "./still.js";
 import { loadTexts } from "./text.js";
 
+const EXAMPLE = "dva_example.mp4"; // as dva_core.hosts.comfy.EXAMPLE
 const ADDITIONS = {
+  DVAEncodeDecomposed: showPlaceOfFace,
   DVAEditIdentityClassifier: (node) => addPanel(node),
   DVADecodeDDIM: addPlayer,
   DVAPreviewEdit: addStill,
@@ -23,6 +26,31 @@ const ADDITIONS = {
 function keepSeed(node) {
   const control = node.widgets?.find((widget) => widget.name === "control_after_generate");
   if (control) control.value = "fixed";
+}
+
+/** Where the face is, is asked only of those who say it. */
+function showPlaceOfFace(node) {
+  const [face, ...place] = ["face", "face_x", "face_y"].map((name) => node.widgets?.find((widget) => widget.name === name));
+  if (!face) return;
+  const update = () => {
+    for (const widget of place) {
+      const visible = face.value === "position";
+      setVisible(widget, visible);
+      widget.options.hidden = !visible; // in nodes of HTML
+    }
+    node.graph?.setDirtyCanvas(true, true);
+  };
+  chain(face, "callback", update);
+  chain(node, "onConfigure", update);
+  update();
+}
+
+/** The video of the examples is put into the input folder when one of them is opened. */
+async function provideExample(node) {
+  const file = node.widgets?.find((widget) => widget.name === "file");
+  if (node.comfyClass !== "DVALoadVideo" || file?.value !== EXAMPLE) return;
+  const answer = await api.fetchApi("/dva/example", { method: "POST" });
+  if (answer.ok && node.graph && file.value === EXAMPLE) file.callback?.(EXAMPLE); // so that the page shows it
 }
 
 app.registerExtension({
@@ -42,6 +70,8 @@ app.registerExtension({
   nodeCreated(node) {
     ADDITIONS[node.comfyClass]?.(node);
   },
+
+  loadedGraphNode: provideExample,
 
   onNodeOutputsUpdated: showKept,
 

@@ -59,18 +59,7 @@ class AttributeSet:
         """Reads `model.config["attributes"]` and the model's `attributes.*` tensors."""
         prefix = "attributes."
         held = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
-        entries = tuple(
-            Attribute(
-                entry["name"],
-                entry["space"],
-                int(entry["index"]),
-                entry.get("auc"),
-                tuple(entry.get("range") or USUAL_RANGE),
-                entry.get("region"),
-            )
-            for entry in model.config.get("attributes") or ()
-        )
-        return cls(entries, {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()})
+        return cls(entries_of(model.config), {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()})
 
     @property
     def names(self) -> list[str]:
@@ -107,6 +96,21 @@ class AttributeSet:
     def shift(self, name: str) -> np.ndarray:
         """[D_motion], the shift of the motion vector at scale 1."""
         return self.tensors["motion.shift"][self[name].index]
+
+
+def entries_of(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
+    """The attributes that a bundle's configuration lists."""
+    return tuple(
+        Attribute(
+            entry["name"],
+            entry["space"],
+            int(entry["index"]),
+            entry.get("auc"),
+            tuple(entry.get("range") or USUAL_RANGE),
+            entry.get("region"),
+        )
+        for entry in config.get("attributes") or ()
+    )
 
 
 def check_scale(attribute: Attribute, scale: Scale) -> Scale:

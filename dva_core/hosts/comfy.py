@@ -7,8 +7,10 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,10 @@ from torch import nn
 
 from dva_core.bundle import PRECISIONS, read_header, resolve_model
 from dva_core.decomposition import Decomposition
+from dva_core.edit.attributes import Attribute, AttributeSet, entries_of
 from dva_core.edit.clip_model import FOLDER as CLIP_FOLDER
 from dva_core.errors import DVAError
+from dva_core.files import replaced
 from dva_core.hosts.plain import PlainHost
 from dva_core.loader import STARTER, choose_dtype, load_model
 from dva_core.tensorfile import TensorStore
@@ -39,6 +43,7 @@ SUFFIX = ".safetensors"
 STREAMED = "noise_predictor"  # the network made of the host's own layers, whose weights may stay in main memory until they are used
 NAME_DIGITS = 32  # of a hash, in the name of a file
 PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
+EXAMPLE = Path(__file__).resolve().parents[2] / "example_workflows" / "dva_example.mp4"  # made by demo.make_clip
 
 
 class ComfyHost(PlainHost):
@@ -283,6 +288,19 @@ def model_path(name: str) -> Path:
     return Path(found)
 
 
+def check_scales(scales: Mapping[str, Any]) -> None:
+    """What can be said of an edit before anything is run, whatever model it will meet: DVAError for a strength that makes no sense, and
+    for a name that no model here has. Says nothing of names where a model cannot be read."""
+    known: tuple[Attribute, ...] = ()
+    for name in model_names():
+        try:
+            known += entries_of(read_header(model_path(name)).config)
+        except DVAError:
+            known = tuple(Attribute(name, "identity", 0) for name in scales)
+            break
+    AttributeSet(known, {}).check(scales)
+
+
 def temp_path(suffix: str, content: str = "") -> Path:
     """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends; or the one of a `content`, a hash."""
     folder = Path(folder_paths.get_temp_directory())
@@ -310,10 +328,23 @@ def file_size(path: Path) -> int | None:
 
 
 def input_videos() -> list[str]:
-    """The videos in ComfyUI's input folder."""
+    """The videos in ComfyUI's input folder, and the one of the examples, which is put there when it is asked for."""
     folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
     names = [name for name in names if file_size(Path(folder, name)) is not None]
-    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+    found = set(folder_paths.filter_files_content_types(names, ["video"]))
+    return sorted(found | ({EXAMPLE.name} if EXAMPLE.is_file() else set()))
+
+
+def provide_example() -> Path:
+    """The video of the examples in ComfyUI's input folder; copied there unless a file of that name is there already."""
+    place = Path(folder_paths.get_input_directory()) / EXAMPLE.name
+    if file_size(place) is None and EXAMPLE.is_file():
+        try:
+            with replaced(place) as partial:
+                shutil.copyfile(EXAMPLE, partial)
+        except OSError as error:
+            raise DVAError(f"The example video cannot be put into {place.parent} ({error.strerror}); make that folder writable.") from error
+    return place
 
 
 def saved_files(smaller_than: float = math.inf) -> list[str]:
@@ -342,7 +373,7 @@ def chosen_file(name: str, kind: str) -> Path:
     """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
-    path = inside(folder, name[: mark.start()] if mark else name)
+    path = provide_example() if name == EXAMPLE.name else inside(folder, name[: mark.start()] if mark else name)
     if path is None or file_size(path) is None:
         raise DVAError(f"There is no {kind} {name!r} in {folder}; upload it, put it there, or choose another.")
     return path
@@ -370,6 +401,8 @@ def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
     prefix = usual if os.path.normpath(prefix.strip()) == "." else prefix
     try:
         folder, stem, count, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    except OSError as error:
+        raise DVAError(f"The folder of {prefix!r} cannot be made in the output folder ({error.strerror}); choose another name.") from error
     except Exception as error:
         raise DVAError(f"The name {prefix!r} leads out of ComfyUI's output folder; choose one inside.") from error
     return Path(folder) / f"{stem}_{count:05}_{suffix}"
@@ -385,11 +418,25 @@ def served_as(path: Path) -> dict[str, str]:
     raise DVAError(f"{path} lies in none of ComfyUI's folders; choose a place in its output folder.")
 
 
+# -- what the host is told -----------------------------------------------------------------------------------
+
+
+async def register_replacements(replacements: list[dict[str, Any]]) -> None:
+    """Has ComfyUI read nodes of saved graphs as others: each the arguments of its NodeReplace. Nothing where it has none."""
+    from comfy_api.latest import ComfyAPI, io
+
+    registry = getattr(ComfyAPI(), "node_replacement", None)
+    if registry is not None:
+        for replacement in replacements:
+            await registry.register(io.NodeReplace(**replacement))
+
+
 # -- what the page asks for ----------------------------------------------------------------------------------
 
 
 def add_routes() -> None:
-    """GET /dva/attributes?model=NAME: the model's attributes for the page's sliders. Nothing where there is no server."""
+    """GET /dva/attributes?model=NAME: the model's attributes for the page's sliders. POST /dva/example: puts the examples' video in place.
+    Nothing where there is no server."""
     try:
         from server import PromptServer
     except ImportError:
@@ -406,3 +453,10 @@ def add_routes() -> None:
         except DVAError as error:
             return web.json_response({"error": str(error)}, status=404)
         return web.json_response({"attributes": header.config.get("attributes") or []})
+
+    @server.routes.post("/dva/example")
+    async def example(request):
+        try:
+            return web.json_response({"file": provide_example().name})
+        except DVAError as error:
+            return web.json_response({"error": str(error)}, status=500)

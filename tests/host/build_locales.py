@@ -98,7 +98,9 @@ def help_pages(language: str) -> dict[Path, str]:
         if about["tips"]:
             parts += [[f"## {words['tips']}"], [f"- {named(tip)}" for tip in about["tips"]]]
         text = "\n\n".join("\n".join(part) for part in parts) + "\n"
-        pages[DOCS / (f"{kind}.md" if language == "en" else f"{kind}/{language}.md")] = re.sub(r"\{'(.)'\}", r"\1", text)
+        pages[DOCS / kind / f"{language}.md"] = re.sub(r"\{'(.)'\}", r"\1", text)
+        if language == "en":
+            pages[DOCS / f"{kind}.md"] = pages[DOCS / kind / "en.md"]  # what is shown in a language that has none
     return pages
 
 

@@ -11,11 +11,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from .graphs import page_of
 from .workflows import to_page, widget_names
 
 OUT = Path(__file__).resolve().parents[2] / "example_workflows"
 SAVED = Path(__file__).resolve().parent / "saved"
-COLUMN, ROW = 380, 880  # a row is as high as Decode DDIM with its player and the face it has worked on
+COLUMN, ROW = 350, 700  # a row is as high as Decode DDIM with its player
+CLIP = "dva_example.mp4"  # comes with the pack
 
 ENCODE = {
     "steps": 10,
@@ -62,9 +64,10 @@ class Graph:
         self.places[key] = (round(column * COLUMN), round(row))
         return key
 
-    def clip(self, model: str, file: str, row: float = 0) -> str:
+    def clip(self, model: str, row: float = 0, **part: Any) -> str:
         """Load Video and Encode Decomposed."""
-        video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row + 190, file=file, start=0.0, length=0.0, every=1)
+        part = {"file": CLIP, "start": 0.0, "length": 0.0, "every": 1, **part}
+        video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row + 190, **part)
         return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row, model=[model, 0], video=[video, 0], **ENCODE)
 
     def edit(self, clip: str, model: str, row: float, title: str = "Edit Identity (Classifier)", **scales: float) -> str:
@@ -83,12 +86,13 @@ class Graph:
 
 def edit_by_attribute() -> Graph:
     graph = Graph(
-        "## Edit by attribute\n\nChoose a video with a face in **Load Video**, set the strengths in **Edit Identity**, run.\n\n"
+        "## Edit by attribute\n\nRun it as it is, or choose a video with a face in **Load Video**; set the strengths in "
+        "**Edit Identity**.\n\n"
         "A second run with other strengths keeps the encoding: only the edit and the decoding are done again."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
-    graph.show(graph.edit(clip, model, 0, Male=-0.8), model, 0, "edit")
+    clip = graph.clip(model)
+    graph.show(graph.edit(clip, model, 0, Male=-0.5), model, 0, "edit")
     return graph
 
 
@@ -98,8 +102,8 @@ def several_attributes() -> Graph:
         "stitched together, for a look at what changed."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
-    for row, name, scales in ((0, "younger", {"Young": 0.8, "Smiling": 0.5}), (ROW, "older", {"Young": -0.8, "Beard": 0.5})):
+    clip = graph.clip(model)
+    for row, name, scales in ((0, "younger", {"Young": 0.5, "Smiling": 0.3}), (ROW, "older", {"Young": -0.5, "Beard": 0.3})):
         decoded = graph.show(graph.edit(clip, model, row, name.capitalize(), **scales), model, row, name)
         side = {"direction": "right", "match_image_size": True, "spacing_width": 4, "spacing_color": "white"}
         pair = graph.add("ImageStitch", "Before and after", 4, row + 490, image1=[decoded, 1], image2=[decoded, 2], **side)
@@ -113,9 +117,9 @@ def encode_once() -> Graph:
         "later session, without encoding anew. Each edit then costs only its decoding."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
+    clip = graph.clip(model)
     graph.add("DVASaveDecomposition", "Save Decomposition", 2, -190, decomposition=[clip, 0], filename_prefix="dva/clip")
-    for row, (name, scales) in enumerate({"younger": {"Young": 0.8}, "male": {"Male": 0.8}, "smiling": {"Smiling": 0.8}}.items()):
+    for row, (name, scales) in enumerate({"younger": {"Young": 0.5}, "male": {"Male": 0.5}, "smiling": {"Smiling": 0.5}}.items()):
         graph.show(graph.edit(clip, model, ROW * row, name.capitalize(), **scales), model, ROW * row, name)
     return graph
 
@@ -123,10 +127,13 @@ def encode_once() -> Graph:
 def switch() -> Graph:
     graph = Graph(
         "## Switch identity and motion\n\nTwo clips, taken apart by the same model. Above, the first clip with the other person's "
-        "identity; below, the first person with the other's pose and expression. The shorter clip is repeated."
+        "identity; below, the first person with the other's pose and expression. The shorter clip is repeated.\n\n"
+        "As it is opened, the other person is the first one edited, later in the clip: choose another clip in the second **Load Video**, "
+        "and bypass **The other person**."
     )
     model = graph.model()
-    clip, other = graph.clip(model, "face.mp4"), graph.clip(model, "other.mp4", ROW)
+    clip, other = graph.clip(model), graph.clip(model, ROW, start=0.8)
+    other = graph.edit(other, model, 2 * ROW, "The other person", Male=0.5, Young=-0.3)
     for row, (feature, title) in enumerate({"identity": "Identity of the other", "motion": "Motion of the other"}.items()):
         choice = {name: name == feature for name in ("identity", "motion", "background", "random_noise")}
         inputs = {"decomposition": [clip, 0], "model": [model, 0], "other": [other, 0], **choice, "seed": 0}
@@ -142,7 +149,7 @@ def text_edit() -> Graph:
         "where it comes from)."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
+    clip = graph.clip(model)
     inputs = {"decomposition": [clip, 0], "model": [model, 0], **TEXT}
     text = graph.add("DVAEditIdentityCLIP", "Edit Identity (CLIP)", 2, 0, **inputs)
     graph.show(text, model, 0, "text")
@@ -159,16 +166,16 @@ def text_edit() -> Graph:
 def edit_over_time() -> Graph:
     graph = Graph(
         "## Edit over time\n\nA strength may be a curve: moments in seconds (`0s`) or frames (`36`), and the strength there. Above, the "
-        "person ages in two seconds; below, a smile comes and goes, of the mouth alone. **Preview Edit** shows one frame in a moment."
+        "person ages in 1.5 s; below, a smile comes and goes, of the mouth alone. **Preview Edit** shows one frame in a moment."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
-    ageing = graph.edit(clip, model, 0, "Ageing", Young={"0s": 0.8, "2s": -0.8, "curve": "smooth"})
+    clip = graph.clip(model)
+    ageing = graph.edit(clip, model, 0, "Ageing", Young={"0s": 0.5, "1.5s": -0.5, "curve": "smooth"})
     graph.show(ageing, model, 0, "ageing")
-    graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=50, steps=6, detail="transfer")
+    graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=30, steps=6, detail="transfer")
     frames = {"neutral_frame": 0, "expressive_frame": 0}
     moving = {"brows": False, "nose": False, "eyes": False, "mouth": True, "project": True}
-    inputs = {"expression": "Smiling", "scale": "0s:0.1, 1s:0.7, 2s:0.1, smooth", **frames, **moving}
+    inputs = {"expression": "Smiling", "scale": "0s:0.1, 0.8s:0.5, 1.6s:0.1, smooth", **frames, **moving}
     smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
     graph.show(smile, model, ROW, "smile")
     return graph
@@ -180,11 +187,11 @@ def attribute_sheet() -> Graph:
         "shows that frame with the edit, and **Decode DDIM** the whole clip."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
+    clip = graph.clip(model)
     inputs = {"attributes": "", "scales": "-0.8, -0.4, 0, 0.4, 0.8", "frame": 0, "steps": 0, "tile": 160}
     sheet = graph.add("DVASheet", "Attribute Sheet", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
     graph.add("SaveImage", "Save Image", 3, ROW, images=[sheet, 0], filename_prefix="dva/sheet")
-    edited = graph.edit(clip, model, 0, Male=-0.6)
+    edited = graph.edit(clip, model, 0, Male=-0.5)
     graph.show(edited, model, 0, "chosen")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[edited, 0], model=[model, 0], frame=0, steps=6, detail="transfer")
     return graph
@@ -192,16 +199,24 @@ def attribute_sheet() -> Graph:
 
 def own_attribute() -> Graph:
     graph = Graph(
-        "## An attribute of your own\n\nPut pictures of faces with something and without it (five of each at least, better ten) into two "
-        "folders of ComfyUI's input folder, and name these. The score on the node tells how well left-out pictures are told apart."
+        "## An attribute of your own\n\n**Own Attribute** learns from pictures of faces with something and without it, and its score tells "
+        "how well left-out pictures are told apart. As it is opened, the pictures are frames of the clip after another edit "
+        "and before it.\n\n"
+        "For something of your own, connect pictures of both kinds instead (five of each at least, better ten), or name two folders of "
+        "them in ComfyUI's input folder; turn **pairs** off where they show different people."
     )
     model = graph.model()
-    clip = graph.clip(model, "face.mp4")
-    choice = {"name": "My attribute", "space": "identity", "pairs": False, "with_folder": "with", "without_folder": "without"}
-    own = graph.add("DVAOwnAttribute", "Own Attribute", 0, ROW, model=[model, 0], **choice)
-    graph.add("DVASaveDirection", "Save Direction", 1, ROW, direction=[own, 0], filename_prefix="dva/my_attribute")
+    clip = graph.clip(model, every=4)
+    (video,) = (key for key, node in graph.prompt.items() if node["class_type"] == "DVALoadVideo")
+    decoded = graph.show(graph.edit(clip, model, 0, "What is to be learnt", Young=-0.5), model, 0, "learnt_from")
+    with_it = graph.add("GetVideoComponents", "Pictures with it", 0, ROW, video=[decoded, 0])
+    without = graph.add("GetVideoComponents", "Pictures without it", 0, ROW + 130, video=[video, 0])
+    choice = {"name": "Older", "space": "identity", "pairs": True, "with_folder": "", "without_folder": ""}
+    given = {"with_it": [with_it, 0], "without": [without, 0]}
+    own = graph.add("DVAOwnAttribute", "Own Attribute", 1, ROW, model=[model, 0], **given, **choice)
+    graph.add("DVASaveDirection", "Save Direction", 1, ROW + 400, direction=[own, 0], filename_prefix="dva/my_attribute")
     inputs = {"decomposition": [clip, 0], "model": [model, 0], "direction": [own, 0], "scale": 0.8}
-    graph.show(graph.add("DVAApplyDirection", "Apply Direction", 2, 0, **inputs), model, 0, "own_attribute")
+    graph.show(graph.add("DVAApplyDirection", "Apply Direction", 2, ROW, **inputs), model, ROW, "own_attribute")
     return graph
 
 
@@ -228,7 +243,7 @@ def main(url: str, version: str = "") -> None:
     for name, build in GRAPHS.items():
         graph = build()
         page = to_page(graph.prompt, info, graph.places, graph.note)
-        write(OUT / f"{name}.json", page)
+        write(page_of(name), page)
         write(OUT / "api" / f"{name}.json", graph.prompt)
         if version:
             widgets = {node["class_type"]: widget_names(info[node["class_type"]]) for node in graph.prompt.values()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def clips(server, tmp_path_factory) -> dict[str, Path]:
         with reader, VideoWriter(made[name], reader.info, quality=10, audio_from=reader.path) as writer:
             for frame in reader:
                 writer.write(frame)
+    made["dva_example.mp4"] = server.base / "input" / "dva_example.mp4"  # a real person in place of the pack's own
+    shutil.copyfile(made["face.mp4"], made["dva_example.mp4"])
     made["nobody.mp4"] = server.base / "input" / "nobody.mp4"
     info = VideoInfo.for_images(160, 120, 25, FRAMES)
     with VideoWriter(made["nobody.mp4"], info) as writer:

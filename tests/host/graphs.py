@@ -16,6 +16,21 @@ from .comfy_server import ROOT
 FRAMES, STEPS = 6, 3
 HERE = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "example_workflows"
+TITLES = {  # what the page lists, in this order; the API's files have plain names
+    "edit_by_attribute": "1 Edit a face by attribute",
+    "encode_once_edit_many": "2 Encode once and edit many times",
+    "several_attributes_and_comparison": "3 Several attributes side by side",
+    "attribute_sheet": "4 Attribute sheet and preview",
+    "edit_over_time": "5 Edit over time",
+    "switch_identity_and_motion": "6 Switch identity and motion",
+    "own_attribute": "7 An attribute of your own",
+    "text_edit": "8 Edit by text",
+}
+
+
+def page_of(name: str) -> Path:
+    """An example as the page saves it."""
+    return EXAMPLES / f"{TITLES[name]}.json"
 
 
 def example(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .graphs import EXAMPLES, HERE
+from .graphs import EXAMPLES, HERE, page_of
 from .workflows import NOTES, to_api, widget_names
 
 EDIT, LOADER = "DVAEditIdentityClassifier", "DVALoadModel"
@@ -53,8 +53,8 @@ def add_preview(page) -> str:
 
 @pytest.fixture
 def panel(page, mode):
-    """The page with the first example's edit node, {"Male": -0.8}, in view."""
-    page.load(spread(saved_graph(EXAMPLES / "edit_by_attribute.json")), EDIT)
+    """The page with the first example's edit node, {"Male": -0.5}, in view."""
+    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     yield page
     assert not page.errors
@@ -83,7 +83,7 @@ def test_saved_graphs_open_with_their_values(page, mode, info, path):
 def test_slider_reaches_the_queued_prompt(panel):
     panel.tab.locator(row("Young")).scroll_into_view_if_needed()
     panel.drag(f"{row('Young')} .dva-slider", (0.5, 0.5), (0.2, 0.5))
-    assert scales(panel) == {"Male": -0.8, "Young": -0.6}
+    assert scales(panel) == {"Male": -0.5, "Young": -0.6}
     assert panel.tab.locator(f"{row('Young')} .dva-number").input_value() == "-0.6"
     panel.tab.locator(f"{row('Beard')} .dva-number").fill("0.125")
     panel.tab.keyboard.press("Tab")
@@ -93,7 +93,7 @@ def test_slider_reaches_the_queued_prompt(panel):
     with panel.caught_prompts() as sent:
         panel.do("() => app.queuePrompt(0)")
     inputs = sent[0]["prompt"][str(panel.id_of(EDIT))]["inputs"]
-    assert inputs["attributes"] == '{"Male": -0.8, "Young": -0.6, "Beard": 0.125, "Smiling": 0.09}'
+    assert inputs["attributes"] == '{"Male": -0.5, "Young": -0.6, "Beard": 0.125, "Smiling": 0.09}'
     assert set(inputs) == {"attributes", "normalize", "decomposition", "model"}
     panel.picture("panel")
 
@@ -148,7 +148,7 @@ def test_text_by_hand(panel):
 def test_undo_copy_and_loading_again_keep_the_values(panel):
     panel.tab.locator(row("Young")).scroll_into_view_if_needed()
     panel.drag(f"{row('Young')} .dva-slider", (0.5, 0.5), (0.75, 0.5))
-    changed = {"Male": -0.8, "Young": 0.5}
+    changed = {"Male": -0.5, "Young": 0.5}
     assert scales(panel) == changed
     panel.do(f"""() => {{
         const node = app.graph.nodes.find(n => n.type === "{EDIT}");
@@ -156,16 +156,16 @@ def test_undo_copy_and_loading_again_keep_the_values(panel):
         app.canvas.pasteFromClipboard();
     }}""")
     both = panel.do(f'() => app.graph.nodes.filter(n => n.type === "{EDIT}").map(n => n.widgets[0].value)')
-    assert both == ['{"Male": -0.8, "Young": 0.5}'] * 2
+    assert both == ['{"Male": -0.5, "Young": 0.5}'] * 2
     panel.load(panel.graph(), EDIT)
     assert scales(panel) == changed
-    panel.load(spread(saved_graph(EXAMPLES / "edit_by_attribute.json")), EDIT)
+    panel.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
     panel.tab.locator(f"{row('Male')} .dva-slider").focus()
     panel.tab.keyboard.press("ArrowRight")
-    assert scales(panel) == {"Male": -0.75}
+    assert scales(panel) == {"Male": -0.45}
     panel.tab.keyboard.press("Control+z")
     panel.tab.wait_for_timeout(800)
-    assert scales(panel) == {"Male": -0.8}
+    assert scales(panel) == {"Male": -0.5}
     assert panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.8"
 
 
@@ -302,4 +302,4 @@ def test_a_model_that_cannot_be_read_says_why(panel):
     assert panel.tab.locator('.dva-group[data-space="other"] .dva-space').text_content() == "Set in this edit"
     panel.picture(f"panel_unread_{'html' if panel.html else 'canvas'}")
     panel.tab.locator(f"{row('Male')} .dva-slider").press("ArrowRight")
-    assert scales(panel) == {"Male": -0.75}
+    assert scales(panel) == {"Male": -0.45}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .graphs import EXAMPLES, FRAMES, STEPS
+from .graphs import FRAMES, STEPS, page_of
 
 DECODE, PLAYER = "DVADecodeDDIM", ".dva-player.dva-ready"
 SHORT = {"steps": STEPS, "max_images": 4}
@@ -48,7 +48,7 @@ def run(page, **values) -> None:
 
 @pytest.fixture
 def player(page, mode):
-    graph = json.loads((EXAMPLES / "edit_by_attribute.json").read_text(encoding="utf-8"))
+    graph = json.loads(page_of("edit_by_attribute").read_text(encoding="utf-8"))
     for node in graph["nodes"]:
         node["pos"] = [2 * node["pos"][0], node["pos"][1]]
     page.load(graph, DECODE)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .graphs import EXAMPLES
+from .graphs import page_of
 from .test_host_page_player import SHORT, run
 
 PREVIEW, STILL = "DVAPreviewEdit", ".dva-still.dva-ready"
@@ -23,7 +23,7 @@ LOADED = f'() => [...document.querySelectorAll("{STILL} img")].every(picture => 
 @pytest.fixture
 def still(page, mode):
     """The first example with a Preview Edit instead of what decodes it, run."""
-    graph = json.loads((EXAMPLES / "edit_by_attribute.json").read_text(encoding="utf-8"))
+    graph = json.loads(page_of("edit_by_attribute").read_text(encoding="utf-8"))
     for node in graph["nodes"]:
         node["pos"] = [2 * node["pos"][0], node["pos"][1]]
     page.load(graph)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .test_host_page import EDIT, EXAMPLES, LOADER, PANEL, add_preview, row, saved_graph, spread
+from .graphs import page_of
+from .test_host_page import EDIT, LOADER, PANEL, add_preview, row, saved_graph, spread
 
 PREVIEW = "DVAPreviewEdit"
 NODES = """
@@ -48,7 +49,7 @@ def graph(page, mode):
     """The first example, with a preview behind the edit and a model that is not the starter."""
     answer = {"attributes": [{"name": "Freckles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
     page.tab.route("**/dva/attributes?model=other*", lambda route: route.fulfill(json=answer))
-    page.load(spread(saved_graph(EXAMPLES / "edit_by_attribute.json")), EDIT)
+    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     add_preview(page)
     yield page
@@ -137,4 +138,4 @@ def test_converting_leaves_no_error_behind(graph):
     assert not graph.errors
     look_inside(graph)
     graph.tab.locator(row("Young")).wait_for(state="attached")
-    assert json.loads(graph.do(f"() => {{ {NODES} return found('{EDIT}').node.widgets[0].value; }}")) == {"Male": -0.8}
+    assert json.loads(graph.do(f"() => {{ {NODES} return found('{EDIT}').node.widgets[0].value; }}")) == {"Male": -0.5}

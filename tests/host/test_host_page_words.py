@@ -10,7 +10,7 @@ import pytest
 
 from .build_locales import DOCS, LOCALES, SPECIAL, at, definitions, help_pages, paths, read
 from .comfy_server import ROOT
-from .graphs import EXAMPLES
+from .graphs import page_of
 
 WEB = ROOT / "web"
 LANGUAGES = ["en", "ja", "zh"]
@@ -80,7 +80,7 @@ def test_page_in_chinese(page, english):
     """After a real reload: names and tooltips are Chinese, the help page is, and the graph has kept its values."""
     kind, title = "DVAEditIdentityClassifier", read("zh", "nodeDefs.json")["DVAEditIdentityClassifier"]["display_name"]
     page.use_html_nodes(False)
-    page.load(json.loads((EXAMPLES / "edit_by_attribute.json").read_text(encoding="utf-8")), kind)
+    page.load(json.loads(page_of("edit_by_attribute").read_text(encoding="utf-8")), kind)
     page.set_value(kind, "attributes", '{"Young": 0.35}')
     page.do("() => app.extensionManager.workflow.activeWorkflow.changeTracker.checkState()")
     page.tab.wait_for_timeout(1500)  # the page saves its state a little later

@@ -1,0 +1,30 @@
+"""A node's schema on every ComfyUI: what a host does not know yet is left out or said in the way it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+
+KNOWN = {field.name for field in fields(io.Schema)}
+NEWER = {"search_aliases", "has_intermediate_output"}  # than the oldest host
+
+
+def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
+    """io.Schema of the same arguments; `advanced`: ids of the inputs that few people touch, folded away on the node."""
+    known = {name: value for name, value in about.items() if name in KNOWN or name not in NEWER}
+    inputs = {made.id: made for made in known["inputs"]}
+    for name in advanced:
+        made = inputs[name]
+        if hasattr(made, "advanced"):
+            made.advanced = True
+        else:  # the page has known it for longer than the server
+            made.extra_dict["advanced"] = True
+    return io.Schema(**known)
+
+
+def has_type(name: str) -> bool:
+    """Whether the host has a type of input of that name, such as Curve or BoundingBox."""
+    return hasattr(io, name)
