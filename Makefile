@@ -15,12 +15,13 @@ $(VENV)/.ready: pyproject.toml
 demo: $(VENV)/.ready
 	$(BIN)/python -m dva_core demo -o demo_output
 
-# tests/host needs a ComfyUI: $COMFYUI_DIR, the one this folder is installed in, or ~/comfy/ComfyUI; without one it is skipped
+# tests/host needs a ComfyUI: $COMFYUI_DIR, the one this folder is installed in, or ~/comfy/ComfyUI*; without one it is skipped
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -rs
 
+# on every ComfyUI in $COMFYUI_DIRS (a colon between), or in ~/comfy; prints a table of hosts and tests
 test-host: $(VENV)/.ready
-	$(BIN)/python -m pytest tests/host -rs --durations=0
+	PYTHONPATH=tests $(BIN)/python -m host.all_hosts
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from . import edit, errors
     from .bundle import find_models
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from .loader import load_model
     from .pipeline import decode, encode
 
-__version__ = "0.1.0"
 __all__ = ["DVAError", "Decomposition", "ddim", "decode", "edit", "encode", "errors", "find_models", "load_model"]
 
 _HOMES = {

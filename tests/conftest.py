@@ -8,13 +8,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from host.comfy_server import comfy_version, find_hosts
 from hypothesis import HealthCheck, settings
 
 # the same examples every time, and no clock: the machines that run this are shared
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """Before the counts: in how many ComfyUIs the host tests could have run, and in which they did."""
+    yield
+    hosts = [comfy_version(place) for place in find_hosts()]
+    if hosts:
+        terminalreporter.write_line(
+            f"ComfyUI found: {len(hosts)} ({', '.join(hosts)}); its tests run in {hosts[0]}, in all by make test-host"
+        )
+    else:
+        terminalreporter.write_line("NO COMFYUI WAS FOUND: NOTHING WAS TESTED INSIDE IT (set COMFYUI_DIR or COMFYUI_DIRS)")
 
 
 @pytest.fixture(autouse=True)

@@ -64,5 +64,8 @@ def test_loading_needs_no_optional_package():
 
 
 def test_one_version():
-    line = next(line for line in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines() if line.startswith("version"))
-    assert line == f'version = "{dva_core.__version__}"'
+    """For the installer and for the registry, which reads it from the file's text."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'dynamic = ["version"]' in project and 'version = { attr = "dva_core.version.__version__" }' in project
+    assert '[tool.comfy.version]\npath = "dva_core/version.py"' in project and dva_core.__version__ not in project
+    assert f'__version__ = "{dva_core.__version__}"' in (ROOT / "dva_core" / "version.py").read_text(encoding="utf-8").splitlines()

@@ -27,17 +27,42 @@ NEEDED = ("torch", "torchvision", "torchsde", "aiohttp", "av", "safetensors", "e
 FOLDERS = ("custom_nodes", "input", "output", "temp", "models/dva", "elsewhere", "user")
 
 
+def is_comfy(place: Path) -> bool:
+    return (place / "main.py").is_file() and (place / "comfy").is_dir()
+
+
+def find_hosts() -> list[Path]:
+    """The ComfyUIs to test in: $COMFYUI_DIRS (with the system's path separator between), else $COMFYUI_DIR, else the one this checkout is
+    installed in and those in ~/comfy."""
+    named = [Path(entry) for entry in os.environ.get("COMFYUI_DIRS", "").split(os.pathsep) if entry]
+    named = named or [Path(entry) for entry in [os.environ.get("COMFYUI_DIR")] if entry]
+    return [place for place in named or [ROOT.parent.parent, *sorted((Path.home() / "comfy").glob("ComfyUI*"))] if is_comfy(place)]
+
+
 def find_comfy() -> Path | None:
-    """$COMFYUI_DIR, the ComfyUI this checkout is installed in, or ~/comfy/ComfyUI; None where there is none."""
-    named = os.environ.get("COMFYUI_DIR")
-    places = [Path(named)] if named else [ROOT.parent.parent, Path.home() / "comfy" / "ComfyUI"]
-    return next((place for place in places if (place / "main.py").is_file() and (place / "comfy").is_dir()), None)
+    """The first of them; None where there is none."""
+    return next(iter(find_hosts()), None)
+
+
+def comfy_version(comfy: Path) -> str:
+    found = re.search(r'__version__ = "(.+)"', (comfy / "comfyui_version.py").read_text(encoding="utf-8"))
+    return found[1] if found else comfy.name
 
 
 def comfy_python(comfy: Path) -> str:
     """The interpreter of ComfyUI's own environment, or this one."""
     own = [comfy / ".venv" / "bin" / "python", comfy / ".venv" / "Scripts" / "python.exe", comfy / "venv" / "bin" / "python"]
     return str(next((path for path in own if path.is_file()), sys.executable))
+
+
+def put_in_place(link: Path) -> None:
+    """This checkout as a pack: a link, or a junction where Windows allows no links."""
+    try:
+        link.symlink_to(ROOT, target_is_directory=True)
+    except OSError:
+        if os.name != "nt":
+            raise
+        subprocess.run(["cmd", "/c", "mklink", "/J", str(link), str(ROOT)], check=True, capture_output=True)
 
 
 def _die_with_parent() -> None:
@@ -107,7 +132,7 @@ class Server:
             (self.base / folder).mkdir(parents=True, exist_ok=True)
         link = self.base / "custom_nodes" / "diffusion-video-autoencoder"
         if self.pack and not link.exists():
-            link.symlink_to(ROOT, target_is_directory=True)
+            put_in_place(link)
         (self.base / "paths.yaml").write_text(f"tests:\n  base_path: {self.base / 'elsewhere'}\n  dva: .\n", encoding="utf-8")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
