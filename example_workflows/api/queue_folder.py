@@ -60,6 +60,15 @@ async def run(session: aiohttp.ClientSession, socket, client: str, prompt: dict[
             details = [error["details"] for node in body.get("node_errors", {}).values() for error in node["errors"]]
             raise RuntimeError("; ".join(details) or body["error"]["message"])
         prompt_id = body["prompt_id"]
+    try:
+        return await ended(session, socket, prompt_id, bar)
+    except asyncio.CancelledError:  # Ctrl-C
+        await take_back(session, prompt_id)
+        raise
+
+
+async def ended(session: aiohttp.ClientSession, socket, prompt_id: str, bar: tqdm) -> dict[str, Any]:
+    """The outputs of a queued prompt, once it has ended; as `run`."""
     while True:
         message = await socket.receive()
         if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
@@ -90,6 +99,15 @@ async def fetch(session: aiohttp.ClientSession, shown: dict[str, str], path: Pat
             async for block in answer.content.iter_chunked(1 << 16):
                 stream.write(block)
     partial.replace(path)
+
+
+async def take_back(session: aiohttp.ClientSession, prompt_id: str) -> None:
+    """Ends a prompt of ours, whether it runs or waits; those of others go on."""
+    await session.post("/queue", json={"delete": [prompt_id]})
+    async with session.get("/queue") as answer:
+        running = [entry[1] for entry in (await answer.json())["queue_running"]]
+    if prompt_id in running:
+        await session.post("/interrupt", json={"prompt_id": prompt_id})
 
 
 async def main(args: argparse.Namespace) -> int:
@@ -123,4 +141,10 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--workflow", type=Path, default=Path(__file__).with_name("edit_by_attribute.json"))
-    sys.exit(asyncio.run(main(parser.parse_args())))
+    arguments = parser.parse_args()
+    try:
+        sys.exit(asyncio.run(main(arguments)))
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the same command goes on from here.")
+    except aiohttp.ClientConnectionError:
+        sys.exit(f"ComfyUI does not answer at {arguments.server}; start it, or name its address with --server.")

@@ -28,6 +28,15 @@ OWN_PREVIEW = f"""() => {{
 }}"""
 
 
+# pictures of a run that are still shown on the node
+LEFT_OVER = f"""() => {{
+    const node = app.graph.nodes.find(n => n.type === "{DECODE}");
+    const pictures = [...document.querySelectorAll(`[data-node-id="${{node.id}}"] img[src^="blob:"]`)];
+    const shown = pictures.filter(e => e.offsetParent).map(e => e.alt);
+    return LiteGraph.vueNodesMode ? shown : node.imgs ?? [];
+}}"""
+
+
 def run(page, **values) -> None:
     """Queues the graph from the page, and waits until it has ended."""
     for name, value in values.items():
@@ -93,6 +102,7 @@ def test_divider_time_and_release(player):
     state = player.do(STATE)
     assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25
     assert not player.do(OWN_PREVIEW), "the page's own preview is beside it"
+    assert player.do(LEFT_OVER) == [], "a picture of the run is left under the result"
 
 
 def test_a_pause_at_the_very_end_holds(player):
@@ -146,6 +156,22 @@ def test_full_screen_and_saving(player):
     assert Path(caught.value.path()).read_bytes() == player.server.file(shown).read_bytes()
     with tab.expect_download():
         save.click()
+
+
+def test_a_player_that_is_taken_away_while_it_fills_the_screen_leaves_the_wheel_alone(player):
+    player.tab.locator(".dva-full").click()
+    player.tab.wait_for_function("document.fullscreenElement?.classList.contains('dva-player')")
+    player.do(f"() => app.graph.remove(app.graph.nodes.find(n => n.type === '{DECODE}'))")
+    player.tab.wait_for_function("!document.fullscreenElement")
+    heard = """() => {
+        let heard = 0;
+        const body = document.body, count = () => heard++;
+        body.addEventListener("wheel", count);
+        body.dispatchEvent(new WheelEvent("wheel", {bubbles: true, deltaY: 10}));
+        body.removeEventListener("wheel", count);
+        return heard;
+    }"""
+    assert player.do(heard) == 1
 
 
 def test_the_rate_of_the_frames(player):
