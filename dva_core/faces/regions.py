@@ -18,6 +18,7 @@ from dva_core.networks.hull import extended
 
 FINE = 256  # what the maps here are drawn at
 OFF = "off"
+CHIN = slice(5, 12)  # of the 68 landmarks: the jaw below the corners of the mouth
 EDGE = 0.02  # of the crop: the blur of a drawn region
 ROOM = 0.1  # of the crop: how far below the face mask a region may reach
 
@@ -101,22 +102,30 @@ def outlines(face: np.ndarray) -> dict[str, np.ndarray]:
 
 def drawn(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
     """The regions of a face with 68 landmarks [68, 2], by name."""
+    return {name: Region(soft(mask), face) for name, mask in outlines(face).items()}
+
+
+def soft(mask: np.ndarray) -> np.ndarray:
+    """A mask bool [FINE, FINE] as a map [32, 32] with a blurred edge."""
     step = FINE // REGION_SIZE
-    soft = {name: blur(mask.astype(np.float32), EDGE * FINE) for name, mask in outlines(face).items()}
-    return {name: Region(mask.reshape(REGION_SIZE, step, REGION_SIZE, step).mean((1, 3)), face) for name, mask in soft.items()}
+    return blur(mask.astype(np.float32), EDGE * FINE).reshape(REGION_SIZE, step, REGION_SIZE, step).mean((1, 3))
 
 
 REGIONS: Mapping[str, Region] = drawn()
 
 
+BELOW = Region(soft(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
+
+
 def kept_to(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A soft face mask [C, C] where any of the regions is, with room for them below it; `points` as of `Region.on`."""
+    """A soft face mask [C, C] where any of the regions is, with room for them below the chin; `points` as of `Region.on`."""
     here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
-    return here * with_room(mask)
+    return here * with_room(mask, points)
 
 
-def with_room(mask: np.ndarray) -> np.ndarray:
-    """The soft mask [C, C] pulled down by ROOM, with its own edge; it still reaches 0 before the border."""
+def with_room(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The soft mask [C, C] pulled down by ROOM below the chin, with its own edge; it still reaches 0 before the border."""
     reach = round(ROOM * len(mask))
     column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # looks at what lies above
-    return np.maximum(mask, cv2.dilate(mask, column) * faded_border(len(mask)))
+    below = BELOW.on(points, len(mask)) * faded_border(len(mask))
+    return np.maximum(mask, cv2.dilate(mask, column) * below)
