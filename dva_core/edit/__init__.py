@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 from ..decomposition import Decomposition
@@ -49,10 +50,16 @@ def apply_operations(decomposition: Decomposition, model, operations: Iterable[M
 
     Raises DVAError for an operation this version does not know.
     """
+    if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
+        raise DVAError("The edits to repeat are no list; give the operations of a decomposed clip.")
     for operation in operations:
-        settings = dict(operation)
+        settings = dict(operation) if isinstance(operation, Mapping) else {}
         name = settings.pop("name", None)
-        if name not in OPERATIONS:
-            raise DVAError(f"The edit {name} is not known here; there are {', '.join(OPERATIONS)}.")
+        if not isinstance(name, str) or name not in OPERATIONS:
+            raise DVAError(f"The edit {str(name)[:40]!r} is not known here; there are {', '.join(OPERATIONS)}.")
+        try:
+            signature(OPERATIONS[name]).bind(decomposition, model, **settings)
+        except TypeError as error:
+            raise DVAError(f"The edit {name} is damaged ({error}); make it again.") from error
         decomposition = OPERATIONS[name](decomposition, model, **settings)
     return decomposition

@@ -78,6 +78,8 @@ class AttributeSet:
 
     def check(self, scales: Mapping[str, Any]) -> dict[str, Scale]:
         """`scales` under the attributes' proper names; DVAError for an unknown name or a scale that makes no sense."""
+        if not isinstance(scales, Mapping) or not all(isinstance(name, str) for name in scales):
+            raise DVAError('The attributes to change are no names with numbers; give for example {"Young": -0.6}.')
         return {self[name].name: check_scale(self[name], parse_scale(scale, name)) for name, scale in scales.items()}
 
     def step(self, name: str) -> np.ndarray:

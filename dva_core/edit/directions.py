@@ -63,7 +63,9 @@ class Direction:
         vector.setflags(write=False)
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "range", (float(self.range[0]), float(self.range[1])))
-        if self.space not in SPACES:
+        if not (isinstance(self.name, str) and isinstance(self.encoder, str) and isinstance(self.made, Mapping)):
+            raise DVAError("The direction lacks its name, its encoder or how it was made; get it again.")
+        if not isinstance(self.space, str) or self.space not in SPACES:
             raise DVAError(f"The direction {self.name} is of a space {self.space!r} that is not known; use {' or '.join(SPACES)}.")
         if not vector.size or not np.isfinite(vector).all():
             raise DVAError(f"The direction {self.name} holds numbers that are not finite; make it again.")
@@ -72,14 +74,15 @@ class Direction:
     def about(self) -> str:
         """One line for people: name, how it was made, sensible scales."""
         made, (low, high) = self.made, self.range
+        of = [str(name) for name in made["of"]] if isinstance(made.get("of"), (list, tuple)) else []
         how = {
             "text": f'from the text "{made.get("target")}" (instead of "{made.get("source")}")',
             "attribute": "a trained attribute of the model",
             "pictures": f"from {made.get('with')} pictures with it and {made.get('without')} without",
             "frames": "from two frames of a clip",
             "scaled": "a multiple of another",
-            "added": f"the sum of {', '.join(map(str, made.get('of', ())))}",
-            "orthogonal": f"made independent of {', '.join(map(str, list(made.get('of', ()))[1:]))}",
+            "added": f"the sum of {', '.join(of)}",
+            "orthogonal": f"made independent of {', '.join(of[1:])}",
         }.get(str(made.get("how")), str(made.get("how") or "of unknown origin"))
         return f"{self.name}: a direction of {self.space}, {how}; strengths from {low:g} to {high:g} make sense."
 
@@ -93,7 +96,7 @@ class Direction:
         try:
             vector = np.frombuffer(base64.b64decode(record["vector"], validate=True), "<f4")
             return cls(vector, **{key: record[key] for key in FACTS}, region=record.get("region"))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             if isinstance(error, DVAError):
                 raise
             raise DVAError("The record of a direction is damaged; apply the direction's file instead.") from error
@@ -132,7 +135,7 @@ class Direction:
             return cls(vector, **{key: facts[key] for key in FACTS}, region=facts.get("region"))
         except DVAError:
             raise
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError) as error:
             raise DVAError(f"{path} is damaged or no direction; get it again.") from error
 
     def _facts(self) -> dict[str, Any]:

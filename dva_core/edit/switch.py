@@ -89,6 +89,8 @@ def apply_switch(
     noise_seed = whole(noise_seed, "noise seed", 0)
     if isinstance(other, Mapping):  # as `describe` keeps it
         raise DVAError(f"The features came from the clip {other.get('source')}; switch them anew with that clip decomposed.")
+    if other is not None and not isinstance(other, Decomposition):
+        raise DVAError("What features are switched from is no decomposed clip; connect one.")
     if background and noise_seed is not None:
         raise DVAError("The background is either that of the other clip or random noise; switch on only one of them.")
     if other is None and (identity or motion or background):
