@@ -30,7 +30,7 @@ def network_or_none(config: dict[str, Any] | None, without: str, operations: Mod
 
 
 def attribute_buffers(config: dict[str, Any]) -> nn.Module:
-    """Empty `identity.{weight, bias, mean, std}` and `motion.shift`, as many rows as the configuration lists attributes of a space."""
+    """Empty `identity.{weight, bias, mean, std[, direction][, step]}` and `motion.shift`, a row for each attribute of the space."""
     spaces = [attribute["space"] for attribute in config.get("attributes") or ()]
     known, dim = spaces.count("identity"), config["identity_dim"]
     shapes = {
@@ -39,6 +39,8 @@ def attribute_buffers(config: dict[str, Any]) -> nn.Module:
     }
     if config.get("identity_directions"):  # where edits go, where that is not the classifiers' weights
         shapes["identity"]["direction"] = shapes["identity"]["weight"]
+    if config.get("identity_steps"):  # how far and where scale 1 goes, where pairs have told it
+        shapes["identity"]["step"] = shapes["identity"]["weight"]
     if config.get("motion_components"):  # the main components of real landmark motion, where the bundle has them
         shapes["motion"]["components"] = (config["motion_components"], config["motion_dim"])
     attributes = nn.Module()

@@ -66,7 +66,7 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
         return [step for step, _ in done]
 
     assert steps() == list(cli.STEPS)
-    assert steps("--start", "starter") == ["variants", "diffusion", "bundle"]  # the networks are the bundle's
+    assert steps("--start", "starter") == ["variants", "pairs", "steps", "diffusion", "bundle"]  # the networks are the bundle's
     for name in ("variants.npz", "landmarks.safetensors", "identity.safetensors"):
         (run / name).touch()
     assert steps("--resume") == list(cli.STEPS)  # an empty file is no finished work
@@ -75,14 +75,20 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
     write_network(run / "landmarks.safetensors", CompactLandmarks())
     write_network(run / "identity.safetensors", CompactIdentity())
     write_network(run / "detector.safetensors", CompactIdentity())  # not what belongs there
-    assert steps("--resume") == ["detector", "diffusion", "bundle"] and not done[1][1]
+    left = ["pairs", "steps", "detector", "diffusion", "bundle"]
+    assert steps("--resume") == left and not done[-2][1]
     (run / "diffusion").mkdir()
     (run / "diffusion" / "state.safetensors").touch()
-    assert steps("--resume") == ["detector", "diffusion", "bundle"] and done[1][1]
+    assert steps("--resume") == left and done[-2][1]
     for name in ("variants.npz", "landmarks.safetensors"):
         whole = (run / name).read_bytes()
         (run / name).write_bytes(whole[: len(whole) // 2])
-    assert steps("--resume") == ["variants", "landmarks", "detector", "diffusion", "bundle"]
+    assert steps("--resume") == ["variants", "pairs", "landmarks", "steps", "detector", "diffusion", "bundle"]
+
+
+def test_minutes_are_shared_by_the_steps_that_train():
+    shared = cli.shared_minutes(30, ["variants", "steps", "diffusion", "bundle"])
+    assert set(shared) == {"steps", "diffusion"} and sum(shared.values()) == pytest.approx(30) and shared["diffusion"] > shared["steps"]
 
 
 def test_a_bundle_is_made_of_the_encoders_that_the_run_was_trained_with(tmp_path):

@@ -18,9 +18,10 @@ def test_the_papers_settings():
     assert read_json("published") == json.loads(json.dumps(published_config()))
 
 
-def test_the_starters_settings_are_the_defaults_but_for_their_length_and_speed():
+def test_the_starters_settings_are_the_defaults_but_for_their_length_their_speed_and_pairs():
     starter = DiffusionSettings.of(read_json("starter_training"))
-    own = {name: getattr(starter, name) for name in ("minutes", "people", "precision", "compile", "cool_down", "save_every")}
+    lengths = ("minutes", "people", "precision", "compile", "cool_down", "save_every", "warm_up", "ema", "focus")
+    own = {name: getattr(starter, name) for name in (*lengths, "pairs", "pair_from_after", "other_encoders")}
     assert starter == DiffusionSettings(**own)
 
 

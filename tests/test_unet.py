@@ -12,7 +12,7 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.networks import build_network
-from dva_core.networks.unet import UNet, normalised
+from dva_core.networks.unet import UNet, is_spatial, normalised
 
 TINY = {
     "image_size": 32,
@@ -158,3 +158,27 @@ def test_impossible_configurations_are_named():
         build_network({"type": "unnet"})
     with pytest.raises(DVAError, match="widht"):
         build_network({"type": "unet", "widht": 3})
+
+
+def small_unet(**changes) -> UNet:
+    torch.manual_seed(3)
+    network = UNet(image_size=16, patch_size=2, base_channels=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,),
+                   embedding_channels=16, condition_channels=16, dropout=0.0, **changes).eval()  # fmt: skip
+    torch.nn.init.normal_(network.out[-1].weight)
+    return network
+
+
+def test_a_new_spatial_condition_changes_nothing_and_a_trained_one_acts_in_a_place():
+    plain, spatial = small_unet(), small_unet(spatial_channels=4, spatial_size=4)
+    spatial.load_state_dict({k: v for k, v in spatial.state_dict().items() if is_spatial(k)} | plain.state_dict())
+    x, t, z = torch.randn(2, 3, plain.image_size, plain.image_size), torch.tensor([10, 10]), torch.randn(2, plain.condition_channels)
+    with torch.no_grad():
+        assert torch.equal(spatial(x, t, z), plain(x, t, z))
+        spatial.out[-1].weight.normal_()
+        for name, values in spatial.named_parameters():
+            if ".spatial." in name:
+                values.normal_()
+        conditions = spatial.face_conditions(z)
+        assert torch.allclose(spatial(x, t, conditions), spatial(x, t, z), atol=1e-5)
+        (_, added), *_ = conditions
+        assert added.shape[2:] == (4, 4) and added.std((2, 3)).min() > 0  # not the same everywhere

@@ -48,18 +48,21 @@ class AttributeSet:
     """The attributes of a model with their tensors.
 
     identity: `weight` [K, D] of the classifiers, `mean` [D], `std` [D]; `direction` [K, D] where edits do not go along the weights
-    (train/response.py); motion: `shift` [M, D_motion].
+    (train/response.py), `step` [K, D] where scale 1 is a step of the vector itself, the mean difference of pairs (train/paired.py); motion:
+    `shift` [M, D_motion]. `retired` are names that an earlier model of this name had.
     """
 
     entries: tuple[Attribute, ...]
     tensors: Mapping[str, np.ndarray]
+    retired: tuple[str, ...] = ()
 
     @classmethod
     def from_model(cls, model) -> AttributeSet:
         """Reads `model.config["attributes"]` and the model's `attributes.*` tensors."""
         prefix = "attributes."
         held = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
-        return cls(entries_of(model.config), {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()})
+        tensors = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()}
+        return cls(entries_of(model.config), tensors, tuple(model.config.get("retired_attributes") or ()))
 
     @property
     def names(self) -> list[str]:
@@ -72,6 +75,11 @@ class AttributeSet:
             return known[name.lower()]
         if not known:
             raise DVAError(f"This model has no attributes, so {name} cannot be edited; load a model whose bundle has them.")
+        if name.lower() in (gone := {retired.lower(): retired for retired in self.retired}):
+            raise DVAError(
+                f"This model no longer edits {gone[name.lower()]}, for the edit could not be seen; "
+                f"take it out, or choose of {', '.join(self.names)}."
+            )
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         advice = f"did you mean {' or '.join(known[n].name for n in near)}?" if near else f"there are {', '.join(self.names)}."
         raise DVAError(f"This model has no attribute {name}; {advice}")
@@ -83,7 +91,9 @@ class AttributeSet:
         return {self[name].name: check_scale(self[name], parse_scale(scale, name)) for name, scale in scales.items()}
 
     def step(self, name: str) -> np.ndarray:
-        """[D], the step of the standardised identity at scale 1: sqrt(D) w / |w|, with w the direction."""
+        """[D], the step of the standardised identity at scale 1: the pairs' own, else sqrt(D) w / |w| with w the direction."""
+        if "identity.step" in self.tensors:
+            return self.tensors["identity.step"][self[name].index] / self.tensors["identity.std"].reshape(-1)
         w = self.direction(name)
         return math.sqrt(len(w)) * w / np.linalg.norm(w)
 

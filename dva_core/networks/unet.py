@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,36 @@ class TimeEmbedding(nn.Module):
         return self.time_embed(timestep_embedding(t, self.channels).to(dtype))
 
 
+class FaceMap(nn.Module):
+    """z_face [B, C] -> a map [B, channels, size, size], by which the face can act in a place and not only on whole channels.
+
+    Not of Kim et al. 2023, whose z_face scales and shifts each channel alike everywhere: enough for a face, not for the rims of glasses.
+    """
+
+    def __init__(self, condition_channels: int, channels: int, size: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.channels, self.size = channels, size
+        self.layers = nn.Sequential(
+            operations.Linear(condition_channels, condition_channels), nn.SiLU(),
+            operations.Linear(condition_channels, channels * size**2), nn.SiLU(),
+        )  # fmt: skip
+
+    def forward(self, z_face: Tensor) -> Tensor:
+        return self.layers(z_face).reshape(-1, self.channels, self.size, self.size)
+
+
+def is_spatial(key: str) -> bool:
+    """Whether a parameter's name is of the spatial condition."""
+    return key.startswith("face_map.") or ".spatial." in key
+
+
+def resized(x: Tensor, size: torch.Size) -> Tensor:
+    """A map [B, C, H, W] in another size: interpolated where it grows, averaged where it shrinks."""
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear" if size[0] > x.shape[2] else "area")
+
+
 class ResidualBlock(nn.Module):
     """norm, SiLU, conv; norm, scale/shift by t, SiLU, conv; norm, scale/shift by z_face, SiLU, dropout, conv; plus the input.
 
@@ -131,6 +162,7 @@ class ResidualBlock(nn.Module):
         dropout: float = 0.0,
         resample: str | None = None,
         operations: ModuleType | type = nn,
+        spatial_channels: int = 0,
     ) -> None:
         super().__init__()
         self.resample = resample
@@ -148,6 +180,7 @@ class ResidualBlock(nn.Module):
             nn.Dropout(dropout),
             zeroed(operations.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
+        self.spatial = zeroed(operations.Conv2d(spatial_channels, out_channels, 1)) if spatial_channels else None
         self.skip_connection = nn.Identity() if in_channels == out_channels else operations.Conv2d(in_channels, out_channels, 1)
 
     def _resample(self, x: Tensor) -> Tensor:
@@ -157,12 +190,20 @@ class ResidualBlock(nn.Module):
             return F.interpolate(x, scale_factor=2.0, mode="nearest")
         return x
 
-    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
-        """x [B, C, H, W], embedding [B or 1, E] of the timestep, condition [B or 1, 2 out_channels]: scale and shift by z_face."""
+    def condition(self, z_face: Tensor, face_map: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+        """What z_face [B, C] does here at any timestep: [scale | shift] [B, 2 out_channels] and, of a face map, [B, out_channels, s, s]."""
+        scale_and_shift = self.cond_emb_layers(z_face)
+        return scale_and_shift if face_map is None else (scale_and_shift, self.spatial(face_map))
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """x [B, C, H, W], embedding [B or 1, E] of the timestep, `condition` of that method."""
         norm_in, _, conv_in = self.in_layers
         norm_t, _, conv_t, norm_z, _, dropout, conv_z = self.out_layers
         h = conv_in(self._resample(silu(normalised(norm_in, x))))
         h = conv_t(silu(normalised(norm_t, h, self.emb_layers(embedding))))
+        if isinstance(condition, tuple):
+            condition, added = condition
+            h = torch.add(h, resized(added, h.shape[2:]), out=spent(h))
         h = conv_z(dropout(silu(normalised(norm_z, h, condition))))
         return torch.add(h, self.skip_connection(self._resample(x)), out=spent(h))
 
@@ -191,7 +232,7 @@ class AttentionBlock(nn.Module):
 class Level(nn.Sequential):
     """Layers of one skip level, each given what it asks for; a residual block the next of the conditions."""
 
-    def forward(self, x: Tensor, embedding: Tensor, conditions: Iterator[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, conditions: Iterator[Any]) -> Tensor:
         for layer in self:
             x = layer(x, embedding, next(conditions)) if isinstance(layer, ResidualBlock) else layer(x)
         return x
@@ -201,7 +242,8 @@ class UNet(nn.Module):
     """eps_theta(x_t, t, z_face), Kim et al. 2023, sec. 3.2.
 
     `patch_size` p folds p x p pixels into channels before the first convolution and unfolds them after the last.
-    `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention.
+    `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention. With `spatial_channels`
+    every residual block also adds what it makes of a `FaceMap` of `spatial_size` pixels; 0 is the published network.
     Raises DVAError where the image size does not divide down to the deepest level.
     """
 
@@ -219,6 +261,8 @@ class UNet(nn.Module):
         num_heads: int = 1,
         dropout: float = 0.1,
         operations: ModuleType | type = nn,
+        spatial_channels: int = 0,
+        spatial_size: int = 16,
     ) -> None:
         super().__init__()
         multiple = patch_size * 2 ** (len(channel_multipliers) - 1)
@@ -228,13 +272,14 @@ class UNet(nn.Module):
         folded = in_channels * patch_size**2
 
         def block(c_in: int, c_out: int, resample: str | None = None) -> ResidualBlock:
-            return ResidualBlock(c_in, c_out, embedding_channels, condition_channels, dropout, resample, operations)
+            return ResidualBlock(c_in, c_out, embedding_channels, condition_channels, dropout, resample, operations, spatial_channels)
 
         def level(c_in: int, c_out: int, size: int) -> list[nn.Module]:
             attention = [AttentionBlock(c_out, num_heads, operations)] if size in attention_resolutions else []
             return [block(c_in, c_out), *attention]
 
         self.time_embed = TimeEmbedding(base_channels, embedding_channels, operations)
+        self.face_map = FaceMap(condition_channels, spatial_channels, spatial_size, operations) if spatial_channels else None
         size, channels = image_size // patch_size, int(base_channels * channel_multipliers[0])
         self.input_blocks = nn.ModuleList([Level(operations.Conv2d(folded, channels, 3, padding=1))])
         skips, pixels = [channels], [size**2]
@@ -266,14 +311,15 @@ class UNet(nn.Module):
 
         self.out = nn.Sequential(group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1)))
 
-    def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
-        """[scale | shift] by z_face [B, condition_channels] of every residual block, in order: each [B, 2 out_channels].
+    def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
+        """What z_face [B, condition_channels] does in every residual block, in order (see `ResidualBlock.condition`).
 
-        They do not change from step to step, so that a solver has them computed once.
+        It does not change from step to step, so that a solver has it computed once.
         """
-        return tuple(block.cond_emb_layers(z_face) for block in self.modules() if isinstance(block, ResidualBlock))
+        face_map = None if self.face_map is None else self.face_map(z_face)
+        return tuple(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock))
 
-    def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.
 
         In the place of z_face its `face_conditions` will do. A `t` that is one number expanded is embedded once.

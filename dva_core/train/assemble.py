@@ -18,6 +18,10 @@ from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, folded, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
+from dva_core.train.look import add_look
+from dva_core.train.paired import load_steps, paired_directions
+from dva_core.train.pairs import load_pairs
+from dva_core.train.regions import measured_regions
 from dva_core.train.response import shown_directions
 from dva_core.train.state import TRAINED, export, read_facts, read_tensors
 
@@ -46,10 +50,14 @@ def assemble(
     training: str = "",
     start: Path | None = None,
     teachers: Path | None = None,
+    guidance: float | None = None,
+    interval: tuple[int, int] | None = None,
 ) -> BundleInfo:
     """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
-    Networks that the folder lacks are those of the bundle `start`. `teachers`: whose verdicts the directions of sex and age go by too.
+    With pairs.npz and steps.safetensors in the folder, attributes go by their pairs (see paired); else by classifiers of the labels.
+    Networks that the folder lacks are those of the bundle `start`. guidance, interval: see look.add_look.
+    `teachers`: whose verdicts the directions of sex and age go by too.
     Raises DVAError where there is no run, or its encoders are neither the folder's nor the bundle's.
     """
     run = Path(run)
@@ -68,11 +76,20 @@ def assemble(
     tensors["fusion.weight"], tensors["fusion.bias"] = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
     directions = fit_directions(faces, z_id, motion)
+    by_pairs = (run / "steps.safetensors").is_file()
+    if by_pairs:
+        steps, pairs = load_steps(run), load_pairs(run)
+        retired = {entry["name"] for entry in directions.entries}
+        directions = paired_directions(steps, pairs, networks["identity_encoder"], directions)
+        config["retired_attributes"] = sorted(retired - {entry["name"] for entry in directions.entries})
+        config["identity_steps"] = True
     config["attributes"] = directions.entries
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    add_shown_directions(tensors, config, faces.pictures, teachers)
+    if not by_pairs:
+        add_shown_directions(tensors, config, faces.pictures, teachers)
+    add_look(tensors, config, weight=guidance, interval=interval, maps=measured_regions(faces) if by_pairs else None)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,

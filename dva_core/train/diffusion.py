@@ -24,6 +24,9 @@ from dva_core.train.board import Board, sample_grids
 from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner
 from dva_core.train.objective import Draw, Objective
+from dva_core.train.pair_objective import PairObjective
+from dva_core.train.paired import PairedSteps, load_steps
+from dva_core.train.pairs import Pairs
 from dva_core.train.settings import DiffusionSettings
 from dva_core.train.state import Ema, export, opened, read_state, write_state, write_tensors
 
@@ -47,6 +50,7 @@ class DiffusionTraining(Objective):
         held_out: bool [n], frames that only validate.
         out: folder for state.safetensors and scaling.safetensors.
         device: where to train; None: the CPU.
+        pairs: with settings.pairs, what the answer to edits is trained on; their steps are kept in steps.safetensors beside `out`.
     Raises DVAError where the encoders do not fit, or no clip has as many frames as a batch item takes.
     """
 
@@ -59,6 +63,7 @@ class DiffusionTraining(Objective):
         out: Path,
         settings: DiffusionSettings,
         device: torch.device | None = None,
+        pairs: Pairs | None = None,
     ):
         torch.manual_seed(settings.seed)
         super().__init__(config, Path(encoders), clips, settings, device or torch.device("cpu"))
@@ -78,8 +83,17 @@ class DiffusionTraining(Objective):
         self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(clips.group[rows])) + 1) if len(g) >= settings.frames]
         if not self.groups:
             raise DVAError(f"No clip has {settings.frames} frames to train on; prepare longer clips, or set frames to fewer.")
+        self.paired = self.pair_objective(pairs) if pairs is not None and settings.pairs else None
         chosen = np.flatnonzero(held_out) if held_out.any() else rows
         self.validation = chosen[:: max(1, len(chosen) // VALIDATION)][:VALIDATION]
+
+    def pair_objective(self, pairs: Pairs) -> PairObjective:
+        """The objective on pairs, by the steps that the run's folder holds, or those of its encoders."""
+        kept = self.out.parent / "steps.safetensors"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            PairedSteps.fit(self.conditioner.identity, self.conditioner.landmarks, pairs).save(kept)
+        return PairObjective(self, pairs, load_steps(kept.parent).of_kinds(), self.settings.pair_from_after)
 
     def seed_draws(self, seed: int) -> None:
         """What this process draws pictures, timesteps and noises from."""
@@ -108,7 +122,7 @@ class DiffusionTraining(Objective):
     @property
     def a_step(self) -> int:
         """Pictures that all processes together see in one step."""
-        return self.settings.people * self.settings.frames * self.settings.accumulate * self.world
+        return (self.settings.people * self.settings.frames + self.settings.pairs) * self.settings.accumulate * self.world
 
     def used(self) -> float:
         """Share of the run that is done, 0..1."""
@@ -121,15 +135,23 @@ class DiffusionTraining(Objective):
         return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
 
     def gradient(self) -> tuple[float, float]:
-        """Puts the mean gradient of `accumulate` fresh batches of every process in place; the means here of L_simple and L_reg."""
+        """Puts the mean gradient of `accumulate` fresh batches of every process in place; means of L_simple, L_reg and the answer."""
         self.optimiser.zero_grad()
         figures = []
         for _ in range(self.settings.accumulate):
             x_0, z_face, mask = self.batch()
             loss, simple, reg = self.losses(x_0, z_face, mask, self.draw(x_0, self.generator))
             self.scaler.scale(loss / self.settings.accumulate).backward()
-            figures.append((simple.item(), reg.item()))
+            figures.append((simple.item(), reg.item(), self.pair_gradient()))
         return tuple(np.mean(figures, 0).tolist())
+
+    def pair_gradient(self) -> float:
+        """Adds the gradient of a batch of pairs; the mean error of their answers, 0 where there are none."""
+        if self.paired is None:
+            return 0.0
+        loss, _, answer = self.paired.loss(self.settings.pairs, self.rng, self.generator)
+        self.scaler.scale(loss / self.settings.accumulate).backward()
+        return answer.item()
 
     def update(self) -> float:
         """One step by the gradient in place, shared with the other processes and clipped; returns its norm before."""
@@ -177,12 +199,25 @@ class DiffusionTraining(Objective):
             norm = self.update()
             self.seconds = processes.agreed(time.monotonic() - start, self.device)
             if self.board:
-                simple, reg = recent[-1]
-                self.board.figures(self.step, train__simple=simple, train__reg=reg, train__learning_rate=rate, train__gradient_norm=norm)
+                simple, reg, answer = recent[-1]
+                self.board.figures(
+                    self.step,
+                    train__simple=simple,
+                    train__reg=reg,
+                    train__answer=answer,
+                    train__learning_rate=rate,
+                    train__gradient_norm=norm,
+                )
             if self.step % 50 == 0:
                 length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
                 means = np.nanmean(recent[-50:], 0)
-                log.info("diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f", self.step, self.seconds / 60, length, *means)
+                log.info(
+                    "diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f, answer %.4f",
+                    self.step,
+                    self.seconds / 60,
+                    length,
+                    *means,
+                )
             due = self.seconds - saved > s.save_every * 60 or self.used() >= 1
             if due or (s.validate_every and self.step % s.validate_every == 0):
                 self.figures = self.validate()
@@ -207,6 +242,7 @@ class DiffusionTraining(Objective):
         if self.board:
             self.board.figures(self.step, validation__simple=simple, validation__reg=reg)
             self.board.pictures(self.step, sample_grids(self, self.clips.read(self.shown()), self.settings.grid_steps))
+        answers = self.paired.answers() if self.paired is not None else {}
         self._put(current)
         self.unet.train()
         figures = {
@@ -216,6 +252,8 @@ class DiffusionTraining(Objective):
             "simple": round(simple, 5),
             "reg": round(reg, 5),
         }
+        if self.paired is not None:
+            figures["answers"] = answers
         log.info("diffusion: validation %s", figures)
         return figures
 

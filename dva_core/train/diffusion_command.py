@@ -104,9 +104,14 @@ def chosen_config(args: argparse.Namespace) -> dict:
 
 
 def chosen_encoders(args: argparse.Namespace) -> Path:
-    """--encoders, or those of the bundle to start from, those the resumed run had, or the run's own. DVAError where there are none."""
+    """--encoders, or the run's own after `train steps`, those of the bundle to start from, those a resumed run had, or the run's own.
+
+    DVAError where there are none.
+    """
     if getattr(args, "encoders", None):
         return args.encoders
+    if (args.run / "steps.safetensors").is_file() and (args.run / "identity.safetensors").is_file():
+        return args.run  # the run has taught the encoder of its start
     if args.start:
         return args.start
     if args.resume and (kept := read_facts(state_of(args)).get("encoders_from")) and Path(kept).exists():
@@ -135,6 +140,7 @@ def chosen_clips(args: argparse.Namespace, size: int):
 def run(args: argparse.Namespace) -> dict:
     """Trains, alone or as one of torchrun's processes; the figures of the last validation."""
     from dva_core.train.diffusion import DiffusionTraining
+    from dva_core.train.pairs import load_pairs
 
     args.start = resolve_model(args.start) if args.start else None
     device = processes.choose_device(getattr(args, "device", None))
@@ -145,7 +151,8 @@ def run(args: argparse.Namespace) -> dict:
         settings, config = chosen_settings(args), chosen_config(args)
         clips, held_out = chosen_clips(args, config["crop_size"])
         log.info("diffusion: %d frames of %d clips, %d process(es), %s", len(clips.group), len(np.unique(clips.group)), world, device)
-        training = DiffusionTraining(config, chosen_encoders(args), clips, held_out, args.run / "diffusion", settings, device)
+        pairs = load_pairs(args.run) if settings.pairs else None
+        training = DiffusionTraining(config, chosen_encoders(args), clips, held_out, args.run / "diffusion", settings, device, pairs)
         if args.resume:
             training.resume()
         elif args.start:

@@ -17,6 +17,7 @@ from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.hosts.evaluators import Compiled
 from dva_core.networks import build_network
+from dva_core.networks.unet import is_spatial
 from dva_core.structure import weights_digest
 from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
@@ -113,10 +114,14 @@ class Objective:
         """
         made = read_bundle(bundle)
         tensors = made.tensors
-        check_encoders(self.encoders, tensors, f"{bundle} was made", "begin with a bundle of the same encoders, or name it with --encoders")
+        if not self.settings.other_encoders:
+            cure = "begin with a bundle of the same encoders, or name it with --encoders"
+            check_encoders(self.encoders, tensors, f"{bundle} was made", cure)
         weight, bias = (tensors[f"fusion.{name}"].float().to(self.device) for name in ("weight", "bias"))
         state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
-        shapes = {k: v.shape for k, v in self.unet.state_dict().items()}
+        own = self.unet.state_dict()
+        state = {k: v for k, v in own.items() if is_spatial(k)} | state  # a spatial condition may be new: it begins with no effect
+        shapes = {k: v.shape for k, v in own.items()}
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
             raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
         self.unet.load_state_dict(state)

@@ -13,7 +13,20 @@ SHIPPED = Path(__file__).parent / "configs"
 FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
 PRECISIONS = ("fp32", "bf16", "fp16")
 AT_LEAST_ONE = ("people", "frames", "accumulate")
-NOT_NEGATIVE = ("minutes", "steps", "warm_up", "reg_weight", "simple_cap", "reg_cap", "weight_decay", "validate_every", "save_every")
+NOT_NEGATIVE = (
+    "pairs",
+    "pair_weight",
+    "pair_focus",
+    "minutes",
+    "steps",
+    "warm_up",
+    "reg_weight",
+    "simple_cap",
+    "reg_cap",
+    "weight_decay",
+    "validate_every",
+    "save_every",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class DiffusionSettings:
     `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton.
     `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
+    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `other_encoders`
+    lets a run start from a bundle of other encoders, which must give nearly the same vectors.
 
     Raises DVAError for values that make no sense.
     """
@@ -61,6 +76,11 @@ class DiffusionSettings:
     validate_every: int = 0
     grid_steps: int = 10
     compile: bool = False
+    pairs: int = 0
+    pair_weight: float = 1.0
+    pair_focus: float = 4.0
+    pair_from_after: float = 0.0
+    other_encoders: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -69,7 +89,7 @@ class DiffusionSettings:
             for name in names:
                 if getattr(self, name) < least:
                     raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use {least} or more.")
-        for name in ("ema", "focus", "cool_down"):
+        for name in ("ema", "focus", "cool_down", "pair_from_after"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use a share from 0 to 1.")
         if not (self.steps or self.minutes):

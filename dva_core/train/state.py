@@ -57,6 +57,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DVAError(f"{path} is damaged ({one_line(error)}): run `train {path.stem}` again.") from error
 
 
+def read_about(path: Path) -> dict[str, str]:
+    """The metadata of a file that `write_tensors` wrote and `read_tensors` has read."""
+    with safe_open(str(path), "pt") as file:
+        return file.metadata() or {}
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """One safetensors file, replaced whole."""
     kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}

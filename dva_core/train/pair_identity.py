@@ -1,0 +1,95 @@
+"""The identity encoder taught to see attributes: each is one step of the vector, whatever the face, the rest of the vector unmoved."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dva_core.finder import to_images
+from dva_core.train.augment import reframe, relight, soften
+from dva_core.train.encoders import encode_faces, one_cycle
+from dva_core.train.paired import PairedSteps, no_points, roc_auc
+from dva_core.train.pairs import KINDS, MOTION, Pairs
+from dva_core.train.synthesis import Variants
+
+log = logging.getLogger(__name__)
+
+CHANGED = 0.5  # share of a batch that are changed pictures, the rest are faces as they are
+RATE = 1e-3
+
+
+def targets_of(vectors: Tensor, kinds: Tensor, steps: Tensor) -> Tensor:
+    """Unit vectors [B, D] moved by the steps [K, D] of their kinds."""
+    return F.normalize(vectors + steps[kinds], dim=1)
+
+
+def train_pair_identity(
+    network: nn.Module,
+    variants: Variants,
+    pairs: Pairs,
+    steps: PairedSteps,
+    held_out: np.ndarray,
+    *,
+    minutes: float = 12,
+    batch: int = 64,
+    seed: int = 0,
+) -> dict:
+    """Goes on training `network`, in place; its figures on held-out people.
+
+    A face keeps the vector that the network gave it before (`held_out` bool [n] over the variants never trains); a changed one gets that of
+    the face before the change, moved by the step.
+    """
+    torch.manual_seed(seed)
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    moves = steps.of_kinds()[0]
+    known = torch.from_numpy(encode_faces(network, no_points, variants.pictures)[0])
+    without = torch.from_numpy(encode_faces(network, no_points, pairs.before)[0])
+    plain_rows, pair_rows = np.flatnonzero(~held_out), np.flatnonzero(~pairs.held_out)
+    network.requires_grad_(True).train()
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
+    start, step, changed = time.monotonic(), 0, int(CHANGED * batch)
+    while (used := (time.monotonic() - start) / (60 * minutes)) < 1:
+        some, plain = np.sort(rng.choice(pair_rows, changed)), np.sort(rng.choice(plain_rows, batch - changed))
+        target = torch.cat([targets_of(without[some], torch.from_numpy(pairs.kind[some]), moves), known[plain]])
+        images = to_images(np.concatenate([pairs.after[some], variants.pictures[plain]]))
+        images, _ = reframe(images, torch.zeros(batch, 68, 2), generator, turn=3, zoom=0.08, shift=0.03)
+        images = soften(relight(images, generator, 0.6), generator, 0.3)
+        optimiser.param_groups[0]["lr"] = one_cycle(used, RATE)
+        with torch.autocast("cpu", torch.bfloat16):
+            z = network(images)
+        loss = 1 - (F.normalize(z.float(), dim=1) * target).sum(1)
+        optimiser.zero_grad()
+        loss.mean().backward()
+        optimiser.step()
+        step += 1
+        if step % 100 == 0:
+            log.info("identity: step %d, %.0f %%, off %.3f changed, %.3f plain", step, 100 * used, *(v.mean() for v in loss.split(changed)))
+    network.eval().requires_grad_(False)
+    figures = {"samples": step * batch, "minutes": minutes, **measure(network, pairs, steps)}
+    rows = np.flatnonzero(held_out)
+    z = torch.from_numpy(encode_faces(network, no_points, variants.pictures[rows])[0])
+    figures["cosine_to_before"] = round(float((z * known[rows]).sum(1).mean()), 4)
+    log.info("identity: %s", figures)
+    return figures
+
+
+def measure(network: nn.Module, pairs: Pairs, steps: PairedSteps) -> dict[str, dict[str, tuple[float, float]]]:
+    """Of held-out people, by kind: AUC of the step's direction, changed faces against unchanged ones, and mean cosine of a pair's own step
+    to it."""
+    figures = {}
+    for kind, step in zip(KINDS, steps.of_kinds()[0].numpy()):
+        if kind in MOTION:
+            continue
+        rows = pairs.rows(kind, held_out=True)
+        before, after = (encode_faces(network, no_points, v[rows])[0] for v in (pairs.before, pairs.after))
+        unit = step / np.linalg.norm(step)
+        moved = after - before
+        cosine = (moved @ unit / np.linalg.norm(moved, axis=1)).mean()
+        auc = roc_auc(np.repeat((0, 1), len(rows)), np.r_[before @ unit, after @ unit])
+        figures[kind] = (round(auc, 3), round(float(cosine), 3))
+    return {"auc_and_cosine": figures}

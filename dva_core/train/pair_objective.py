@@ -1,0 +1,146 @@
+"""The answer to an edit, trained on pairs (`pairs`): the step of an attribute must change the picture as its pair shows, and nothing else.
+
+One noised picture x_t is evaluated with two vectors: its own, and its own moved along the attribute's step. The difference of the two
+estimates of the image must be the difference of the pair, in its place, and nothing outside. So the noise map of the one face is crossed
+with the vector of the other; and since the edit's own vector is trained, what an editor asks for is what was trained. It is added
+to L_simple and L_reg (Kim et al. 2023, sec. 3.4), which are as they were.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dva_core.autoencoder import JAW
+from dva_core.train.augment import reframe, relight
+from dva_core.train.pairs import KINDS, MOTION, Pairs
+
+LEAST_SIZE = 0.004  # of a pair's mean weighted change: what hardly differs must not weigh most
+LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a prediction of v
+FULL_SIGMA = 0.25  # standard deviation of the noise from which on the answer counts in full
+OWN_SHARE = 0.5  # of the pairs of a motion kind that move by their own difference, the others by the mean one
+
+
+class Crossed(NamedTuple):
+    """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, both z_face [B, F], the change and its place.
+
+    `amount` [B] is the mean weighted change of the whole pair.
+    """
+
+    x_0: Tensor
+    z_own: Tensor
+    z_moved: Tensor
+    change: Tensor
+    mask: Tensor
+    amount: Tensor
+
+
+class PairObjective:
+    """Draws pairs and measures the answer to their steps; `steps` as of PairedSteps.of_kinds.
+
+    `from_after` is the share of pairs whose vectors come from the changed picture: of use once the identity encoder knows the steps.
+    """
+
+    def __init__(self, objective, pairs: Pairs, steps: tuple[Tensor, Tensor], from_after: float):
+        self.objective, self.pairs, self.steps, self.from_after = objective, pairs, steps, from_after
+        self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
+        self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
+        self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])
+
+    def draw_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        return np.array([rng.choice(self.train_rows[k]) for k in rng.integers(len(KINDS), size=count)])
+
+    def levels(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """How much of the change the noised picture has, and how much the vector asks for: mostly 0 and 1, some 1 and 0, some between."""
+        kind, between = rng.random(count), rng.random((2, count))
+        own = np.select([kind < 0.65, kind < 0.8], [0.0, 1.0], between[0])
+        wanted = np.select([kind < 0.5, kind < 0.65, kind < 0.8], [1.0, between[1], 0.0], between[1])
+        return tuple(torch.from_numpy(np.float32(v)) for v in (own, wanted))
+
+    def crossed(self, rows: np.ndarray, rng: np.random.Generator | None = None, generator: torch.Generator | None = None) -> Crossed:
+        """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1."""
+        objective, settings = self.objective, self.objective.settings
+        kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
+        before, after, mask = (torch.from_numpy(array[rows]) for array in (self.pairs.before, self.pairs.after, self.pairs.mask))
+        images = torch.cat([(v.permute(0, 3, 1, 2).float() / 127.5 - 1) for v in (before, after)], 1)
+        stack = torch.cat([images, mask[:, None].float() / 255], 1)
+        if rng is None:
+            own, wanted, base = torch.zeros(len(rows)), torch.ones(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
+        else:
+            nowhere = torch.zeros(len(rows), 68, 2)
+            stack, _ = reframe(stack, nowhere, generator, turn=settings.turn, zoom=settings.zoom, shift=settings.shift)
+            wide = relight(torch.cat([stack[:, :3], stack[:, 3:6]], 3), generator, settings.light)
+            stack = torch.cat([*wide.chunk(2, 3), stack[:, 6:]], 1)
+            own, wanted = self.levels(len(rows), rng)
+            base = torch.from_numpy(rng.random(len(rows)) < self.from_after)
+        stack = stack.to(objective.device)
+        before, after, mask = stack[:, :3], stack[:, 3:6], stack[:, 6:]
+        seen = torch.where(base[:, None, None, None].to(before.device), after, before)
+        z_id, points = objective.conditioner.encode(seen[:, None])
+        motion = points.flatten(0, 1)[:, JAW:].flatten(1)
+        id_step, motion_step = (step[kinds].to(motion) for step in self.steps)
+        moving = self.is_motion[kinds]
+        if moving.any():
+            ends = [objective.conditioner.encode(v[moving][:, None])[1].flatten(0, 1)[:, JAW:].flatten(1) for v in (before, after)]
+            count = int(moving.sum())
+            chosen = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
+            motion_step[moving] = torch.where(chosen[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
+
+        def z_face(level: Tensor) -> Tensor:
+            by = (level - base.float())[:, None].to(motion)
+            moved = F.normalize(z_id + by * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
+            return objective.conditioner.fuse(moved, motion + by * motion_step)
+
+        size = objective.config["image_size"]
+        x_before, x_after, place = (F.interpolate(v, (size, size), mode="area") for v in (before, after, mask))
+        level, by = (v[:, None, None, None].to(x_before) for v in (own, wanted - own))
+        difference = x_after - x_before
+        x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
+        amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
+        return Crossed(x_0, z_face(own), z_face(wanted), by * difference, place, amount)
+
+    def place(self, mask: Tensor) -> Tensor:
+        """How much an error of the answer weighs at each pixel."""
+        return 1 + self.objective.settings.pair_focus * mask
+
+    def estimates(self, batch: Crossed, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """eps of the own vector, the change of the estimated image by the moved one, and sigma [B, 1, 1, 1]."""
+        schedule = self.objective.schedule
+        x_t = schedule.add_noise(batch.x_0, t, noise)
+        eps = self.objective.predict_noise(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([batch.z_own, batch.z_moved]))
+        own, moved = eps.chunk(2)
+        a = schedule.at(t, x_t)
+        return own, (own - moved) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
+
+    def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What `count` fresh pairs add to the loss, and the plain means of L_simple and of the answer's error."""
+        objective, settings = self.objective, self.objective.settings
+        batch = self.crossed(self.draw_rows(count, rng), rng, generator)
+        drawn = objective.draw(batch.x_0, generator)
+        t = drawn.t.clamp(min=LEAST_T)
+        own, change, sigma = self.estimates(batch, t, drawn.noise_1)
+        simple = (own - drawn.noise_1).abs().mean((1, 2, 3))
+        error = (change - batch.change).abs() * self.place(batch.mask) * (sigma / FULL_SIGMA).clamp(max=1)
+        answer = error.mean((1, 2, 3)) / batch.amount  # of the pair's own change, so that a lip weighs what a beard does
+        noisiness = (sigma.square() / (1 - sigma.square())).sqrt().flatten()
+        weight = noisiness.clamp(1, settings.simple_cap) if settings.simple_cap else torch.ones_like(noisiness)
+        return (weight * simple + settings.pair_weight * answer).mean(), simple.mean(), answer.mean()
+
+    @torch.no_grad()
+    def answers(self, timesteps: tuple[int, ...] = (150, 350, 600), most: int = 24) -> dict[str, tuple[float, float]]:
+        """Of held-out people, by kind: the share of the pair's change that comes back; the sum of the change outside over the pair's."""
+        figures, generator = {}, torch.Generator().manual_seed(2)
+        for kind, rows in zip(KINDS, self.held_out_rows):
+            batch, sums = self.crossed(rows[:most]), np.zeros(4)
+            for step in timesteps:
+                t = torch.full((len(batch.x_0),), step, device=batch.x_0.device)
+                noise = torch.randn(batch.x_0.shape, generator=generator).to(batch.x_0)
+                change = self.estimates(batch, t, noise)[1]
+                outside = change.abs() * (1 - batch.mask)
+                sums += [float(v.sum()) for v in (change * batch.change, batch.change.square(), outside, batch.change.abs())]
+            figures[kind] = tuple(round(float(v), 3) for v in (sums[0] / sums[1], sums[2] / sums[3]))
+        return figures

@@ -1,0 +1,145 @@
+"""What a pair says of a model's vectors: one step of the identity vector (or of the motion vector) for each attribute.
+
+A step is the mean difference of the encoder's vectors between the same faces with and without, so that nothing of who has the attribute in
+the training pictures is in it. The steps of all attributes are made orthogonal to each other (Löwdin 1950, the nearest such set) and
+equally long: then one attribute says nothing of another, and the identity encoder can be taught that each is this step, whatever the face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dva_core.errors import DVAError
+from dva_core.train.attributes import MIRROR51, Directions, probe
+from dva_core.train.encoders import encode_faces
+from dva_core.train.pairs import ATTRIBUTE, KINDS, MOTION, Pairs
+from dva_core.train.state import read_about, read_tensors, write_tensors
+
+LENGTH = 0.6  # of a step of the unit identity vector
+PROBE = 0.02  # regularisation of the classifiers
+SPACES = {name: "motion" if kind in MOTION else "identity" for kind, (name, _) in ATTRIBUTE.items()}
+
+
+@dataclass(frozen=True)
+class PairedSteps:
+    """identity [A, D] and motion [M, D_motion]: what scale 1 of each attribute adds to the vector; names of both."""
+
+    identity: np.ndarray
+    motion: np.ndarray
+    identity_names: tuple[str, ...]
+    motion_names: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, identity: nn.Module, landmarks: nn.Module, pairs: Pairs, length: float = LENGTH) -> PairedSteps:
+        """From the pairs of people who train."""
+        names = {space: tuple(name for name in SPACES if SPACES[name] == space) for space in ("identity", "motion")}
+        sums: dict[str, list[np.ndarray]] = {name: [] for name in SPACES}
+        for kind, (name, sign) in ATTRIBUTE.items():
+            rows = pairs.rows(kind, held_out=False)
+            before, after = (encode_faces(identity, landmarks, pictures[rows]) for pictures in (pairs.before, pairs.after))
+            space = SPACES[name] == "motion"
+            sums[name].append(sign * (after[space] - before[space]).mean(0))
+        for name, differences in sums.items():
+            if not np.linalg.norm(np.mean(differences, 0)):
+                raise DVAError(f"The encoder gives the same vectors with and without {name}: train it longer, or leave the attribute out.")
+        steps = {space: np.stack([np.mean(sums[name], 0) for name in names[space]]) for space in names}
+        return cls(length * orthonormal(steps["identity"]), steps["motion"], names["identity"], names["motion"])
+
+    def of_kinds(self) -> tuple[Tensor, Tensor]:
+        """[K, D] and [K, D_motion]: what each kind of pair adds to both vectors, in the order of pairs.KINDS."""
+        identity = np.zeros((len(KINDS), self.identity.shape[1]), np.float32)
+        motion = np.zeros((len(KINDS), self.motion.shape[1]), np.float32)
+        for row, kind in enumerate(KINDS):
+            name, sign = ATTRIBUTE[kind]
+            if SPACES[name] == "identity":
+                identity[row] = sign * self.identity[self.identity_names.index(name)]
+            else:
+                motion[row] = sign * self.motion[self.motion_names.index(name)]
+        return torch.from_numpy(identity), torch.from_numpy(motion)
+
+    def save(self, path: Path) -> None:
+        tensors = {"identity": torch.from_numpy(np.float32(self.identity)), "motion": torch.from_numpy(np.float32(self.motion))}
+        write_tensors(path, tensors, {"identity": ",".join(self.identity_names), "motion": ",".join(self.motion_names)})
+
+
+def load_steps(run: Path) -> PairedSteps:
+    """The steps of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
+    path = run / "steps.safetensors"
+    tensors, about = read_tensors(path), read_about(path)
+    try:
+        names = (tuple(about[space].split(",")) for space in ("identity", "motion"))
+        return PairedSteps(tensors["identity"].numpy(), tensors["motion"].numpy(), *names)
+    except KeyError as error:
+        raise DVAError(f"{path} holds something else than steps ({error} is missing): run `train steps` again.") from error
+
+
+def orthonormal(rows: np.ndarray) -> np.ndarray:
+    """[A, D] -> the nearest set of orthonormal rows to the rows of unit length."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    left, _, right = np.linalg.svd(unit, full_matrices=False)
+    return left @ right
+
+
+def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, fitted: Directions) -> Directions:
+    """The attributes of a bundle by their pairs' steps; `fitted` gives classifiers where there are labels, and the motion's attributes.
+
+    AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute of the identity
+    without pairs is left out: its direction would be of strangers, and carry along what else they have in common.
+    """
+    known = {entry["name"]: entry for entry in fitted.entries}
+    tensors = {key.removeprefix("attributes."): value.numpy() for key, value in fitted.tensors.items()}
+    mean, std = tensors["identity.mean"], tensors["identity.std"]
+    weights, biases, entries = [], [], []
+    for index, name in enumerate(steps.identity_names):
+        kinds = [kind for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name]
+        z, labels, held_out, people = labelled(pairs, kinds, identity)
+        weight, bias, _ = probe((z - mean) / std, labels, people, PROBE, held_out)
+        auc = roc_auc(labels[held_out], z[held_out] @ steps.identity[index])
+        if (entry := known.get(name)) and entry["space"] == "identity":  # labels of real wearers judge better than drawings
+            weight, bias = tensors["identity.weight"][entry["index"]], tensors["identity.bias"][entry["index"]]
+        weights.append(weight)
+        biases.append(bias)
+        count = sum(len(pairs.rows(kind, held_out=False)) for kind in kinds)
+        entries.append({"name": name, "auc": round(auc, 3), "range": [-1.0, 1.0], "pairs": count, "space": "identity", "index": index})
+    shifts = []
+    for name in dict.fromkeys([*steps.motion_names, *(n for n, entry in known.items() if entry["space"] == "motion")]):
+        if name in steps.motion_names:
+            shift = steps.motion[steps.motion_names.index(name)].reshape(-1, 2)
+            shift = ((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel()
+            count = {"pairs": sum(len(pairs.rows(kind, held_out=False)) for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name)}
+        else:
+            shift, count = tensors["motion.shift"][known[name]["index"]], {key: known[name][key] for key in ("yes", "no")}
+        auc = known[name]["auc"] if name in known else None
+        entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], **count, "space": "motion", "index": len(shifts)})
+        shifts.append(shift)
+    arrays = {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
+    arrays |= {"identity.step": steps.identity, "motion.shift": np.stack(shifts), "motion.components": tensors["motion.components"]}
+    return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in arrays.items()}, entries)
+
+
+def labelled(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """z_id [m, D], labels [m] of 1 with the attribute and 0 without, held_out [m] and the face of each, of the pairs of some kinds."""
+    parts = []
+    for kind in kinds:
+        rows = pairs.rows(kind)
+        for changed, pictures in ((False, pairs.before), (True, pairs.after)):
+            z = encode_faces(identity, no_points, pictures[rows])[0]
+            label = int(changed) if ATTRIBUTE[kind][1] > 0 else int(not changed)
+            parts.append((z, np.full(len(rows), label), pairs.held_out[rows], pairs.face[rows]))
+    return tuple(np.concatenate(values) for values in zip(*parts))
+
+
+def no_points(images: Tensor) -> Tensor:
+    """In the place of a landmark network, where only identities are asked for."""
+    return torch.zeros(len(images), 68, 2)
+
+
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))

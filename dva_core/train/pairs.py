@@ -1,0 +1,187 @@
+"""Pairs of pictures: the same face without and with an attribute, drawn (`drawings`) or made by prototypes (`prototypes`).
+
+They give the directions of the attributes, teach the identity encoder to see them and the noise predictor to show them.
+"""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dva_core.errors import DVAError, MissingFileError
+from dva_core.train import drawings
+from dva_core.train.faces import FaceSet
+from dva_core.train.prototypes import Prototypes, suitable
+from dva_core.train.synthesis import Variants
+
+log = logging.getLogger(__name__)
+
+# kind of a pair -> the attribute it belongs to, and whether the changed face has more (1) or less (-1) of it
+ATTRIBUTE = {
+    "Eyeglasses": ("Eyeglasses", 1), "Sunglasses": ("Sunglasses", 1), "Beard": ("Beard", 1), "Goatee": ("Goatee", 1),
+    "Mustache": ("Mustache", 1), "5_o_Clock_Shadow": ("5_o_Clock_Shadow", 1), "Wearing_Lipstick": ("Wearing_Lipstick", 1),
+    "Heavy_Makeup": ("Heavy_Makeup", 1), "Bushy_Eyebrows": ("Bushy_Eyebrows", 1), "Freckles": ("Freckles", 1),
+    "Older": ("Young", -1), "Younger": ("Young", 1), "Male": ("Male", 1), "Female": ("Male", -1), "Smiling": ("Smiling", 1),
+}  # fmt: skip
+KINDS = tuple(ATTRIBUTE)
+MOTION = ("Smiling",)  # kinds that are a change of the motion vector
+WITHOUT = {  # labels that a face must not have before it is changed
+    "Eyeglasses": ("Eyeglasses", "Sunglasses"), "Sunglasses": ("Eyeglasses", "Sunglasses"), "Beard": ("Beard",),
+    "Goatee": ("Beard",), "Mustache": ("Beard", "Mustache"), "5_o_Clock_Shadow": ("Beard", "5_o_Clock_Shadow"),
+    "Wearing_Lipstick": ("Wearing_Lipstick", "Beard"), "Heavy_Makeup": ("Wearing_Lipstick", "Beard", "Sunglasses"),
+    "Bushy_Eyebrows": ("Sunglasses",), "Freckles": ("Beard",), "Older": ("Sunglasses",), "Younger": ("Sunglasses",),
+    "Male": ("Sunglasses",), "Female": ("Sunglasses",),
+}  # fmt: skip
+# One look a kind: a single step of the vector can only bring one, and of many it would bring their blurred mean
+LOOK_SEED = 5
+LOOKS = {
+    "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.095, "colour": [0.04, 0.04, 0.04], "width": 1.05, "height": 1.05, "drop": 0.04,
+                   "tint": 0.04, "lens": [0.7, 0.75, 0.8], "shine": 0.12, "shadow": 0.3},
+    "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 0.95,
+                   "fade": 0.35, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
+    "Beard": {"own": 0.75, "tone": 1, "shade": 0.8, "cheek": 0.55, "long": 0.25, "full": 0.97, "soft": 0.045, "moustache": 0, "wide": 1.0,
+              "thick": 1.1, "ring": 1, "contrast": 0.6},
+    "Goatee": {"own": 0.75, "tone": 1, "shade": 0.75, "long": 0.2, "full": 0.97, "soft": 0.045, "moustache": 0, "ring": 1, "contrast": 0.6},
+    "Mustache": {"own": 0.7, "tone": 1, "shade": 0.7, "full": 0.97, "moustache": 0, "wide": 1.05, "thick": 1.2, "contrast": 0.6},
+    "5_o_Clock_Shadow": {"own": 0.7, "tone": 0, "shade": 1.0, "cheek": 0.5, "ring": 1, "contrast": 0.6},
+    "Wearing_Lipstick": {"lip": [0.68, 0.03, 0.08], "lip_cover": 0.92, "gloss": 0.25},
+    "Heavy_Makeup": {"lip": [0.62, 0.05, 0.16], "lip_cover": 0.9, "gloss": 0.2, "eye": [0.1, 0.07, 0.09], "eye_cover": 0.85,
+                     "eye_high": 0.9, "liner": 1.0, "wing": 0.7, "blush": 0.45, "blush_hue": 0.4, "smooth": 0.5},
+    "Bushy_Eyebrows": {"thick": 1.35, "dark": 0.95, "long": 1.1, "unkempt": 0.25},
+    "Freckles": {"strength": 1.0, "count": 420, "size": 1.0},
+    "Older_Skin": {"strength": 1.4, "forehead": 4, "crow": 4, "cheek": 0.9, "bags": 1.1, "mottle": 0.8},
+    "Older": {"strength": 1.25, "texture": 1.35, "grey": 0.9}, "Younger": {"strength": 1.2, "smooth": 0.85, "lipstick": 0.3},
+    "Male": {"strength": 1.25, "stubble": 0.7}, "Female": {"strength": 1.25, "smooth": 0.8, "lipstick": 0.7},
+    "Smiling": {"strength": 1.15, "texture": 0.5, "mouth": 0.9},
+}  # fmt: skip
+IN_A_TASK = 40  # pairs a process makes at a time
+
+
+@dataclass
+class Pairs:
+    """n pairs, rows of all arrays belong together.
+
+    before, after: uint8 [n, S, S, 3]; mask: uint8 [n, S, S], 255 where the picture was changed; landmarks: float32 [n, 68, 2] of `before`
+    in pixels; kind: int [n], a row of KINDS; face: int [n], the row of the face in its FaceSet; held_out: bool [n].
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    mask: np.ndarray
+    landmarks: np.ndarray
+    kind: np.ndarray
+    face: np.ndarray
+    held_out: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def rows(self, kind: str, held_out: bool | None = None) -> np.ndarray:
+        """The rows of one kind, of the people who train or of those held out."""
+        chosen = self.kind == KINDS.index(kind)
+        return np.flatnonzero(chosen if held_out is None else chosen & (self.held_out == held_out))
+
+    def save(self, path: Path) -> None:
+        from dva_core.files import replaced
+
+        with replaced(path) as partial_path, open(partial_path, "wb") as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Pairs:
+        with np.load(path, allow_pickle=False) as file:
+            return cls(**{key: file[key] for key in file.files})
+
+
+def load_pairs(run: Path) -> Pairs:
+    """The pairs of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
+    path = run / "pairs.npz"
+    if not path.is_file():
+        raise MissingFileError(f"{run} holds no pairs.npz: run `python -m dva_core train pairs` first.")
+    try:
+        return Pairs.load(path)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train pairs` again.") from error
+
+
+def candidates(kind: str, faces: FaceSet) -> np.ndarray:
+    """Rows of `faces` that do not have the attribute yet and can show it."""
+    ok = np.ones(len(faces), bool)
+    for name in WITHOUT.get(kind, ()):
+        ok &= ~(faces.labels[:, faces.names.index(name)] == 1)
+    if kind not in drawings.KINDS:
+        ok &= suitable(kind, faces)
+    return np.flatnonzero(ok)
+
+
+def change(kind: str, picture: np.ndarray, landmarks: np.ndarray, seed: int, prototypes: Prototypes) -> tuple[np.ndarray, np.ndarray]:
+    """The changed picture and the mask, float32 0..1, of one face; depends on the arguments alone."""
+    if kind in drawings.KINDS:
+        return tuple(drawings.draw(kind, picture, landmarks, look_of(kind)))
+    look = prototypes.look(kind, np.random.default_rng(seed)) | LOOKS[kind]  # the donor is another each time
+    made = prototypes.change(kind, picture, landmarks, look)
+    if kind == "Older":
+        lined = drawings.draw("Older_Skin", made.picture, made.landmarks, look_of("Older_Skin"))
+        return lined.picture, np.maximum(made.mask, lined.mask)
+    return made.picture, made.mask
+
+
+def look_of(kind: str) -> dict:
+    """The look in which a kind is drawn."""
+    return drawings.style(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind]
+
+
+def _make(tasks: list[tuple[str, np.ndarray, np.ndarray, int]], prototypes: Prototypes) -> list[tuple[np.ndarray, np.ndarray]]:
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes share the cores already
+    return [change(*task, prototypes) for task in tasks]
+
+
+def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int = 0, processes: int = 1) -> Pairs:
+    """`each` pairs of every kind, of the faces' pictures in the expressions of `variants`; an eighth of them of people held out.
+
+    Raises DVAError where no face can show a kind.
+    """
+    rng = np.random.default_rng(seed)
+    prototypes = Prototypes.fit(faces)
+    of_face = [np.flatnonzero(variants.original == row) for row in range(len(faces))]
+    rows, kinds = [], []
+    for number, kind in enumerate(KINDS):
+        found = candidates(kind, faces)
+        for part, count in ((found[~faces.held_out[found]], each), (found[faces.held_out[found]], max(8, each // 8))):
+            if not len(part):
+                raise DVAError(f"No face can be given a pair of {kind}: add faces without it.")
+            chosen = np.resize(rng.permutation(part), count)
+            rows += [rng.choice(of_face[face]) for face in chosen]
+            kinds += [number] * count
+    rows, kinds = np.array(rows), np.array(kinds)
+    seeds = rng.integers(2**31, size=len(rows))
+    tasks = [(KINDS[k], variants.pictures[row], variants.landmarks[row], int(s)) for k, row, s in zip(kinds, rows, seeds)]
+    after, masks = [], []
+    for done, made in enumerate(_made(tasks, prototypes, processes)):
+        after += [picture for picture, _ in made]
+        masks += [np.uint8(255 * mask + 0.5) for _, mask in made]
+        if done % 20 == 0:
+            log.info("pairs: %d of %d", len(after), len(tasks))
+    face = variants.original[rows]
+    return Pairs(
+        variants.pictures[rows], np.stack(after), np.stack(masks), variants.landmarks[rows], kinds, face, faces.held_out[face]
+    )  # fmt: skip
+
+
+def _made(tasks: list, prototypes: Prototypes, processes: int) -> Iterator[list]:
+    parts = [tasks[i : i + IN_A_TASK] for i in range(0, len(tasks), IN_A_TASK)]
+    if processes == 1:
+        yield from (_make(part, prototypes) for part in parts)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(partial(_make, prototypes=prototypes), parts)
