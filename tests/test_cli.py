@@ -490,3 +490,29 @@ def test_a_folder_without_access_is_one_sentence(call, video, tmp_path, monkeypa
     refused(call("edit", "locked/clip.mp4", *YOUNG, "-o", "out.mp4"), "locked/clip.mp4", "Permission denied")
     refused(call("encode", video, "-o", "locked/c.safetensors"), "locked", "Permission denied")
     refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--sheet", "locked/s.png"), "locked", "Permission denied")
+
+
+def test_training_complains_in_one_sentence_too(capsys):
+    for words in (["train"], ["train", "diffusion", "--people", "x"], ["train", "nothing"], ["train", "prepare", "a.mp4", "--no-such"]):
+        assert cli.main(words) == 2
+        said = capsys.readouterr()
+        assert not said.out and len(said.err.splitlines()) == 1 and "--help` explains." in said.err
+
+
+def test_an_empty_path_is_not_the_current_folder(call, tmp_path, capsys):
+    for words in ("encode | -o a.safetensors", "train prepare | -o out", "edit a.mp4 --output=", "evaluate switch a b -o |"):
+        assert cli.main(["" if word == "|" else word for word in words.split()]) == 2
+        assert "is empty" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_direction_that_is_read_is_not_written_over(call, tiny, tmp_path):
+    from dva_core.edit.directions import Direction, encoder_fingerprint
+
+    model = load_model(tiny, device="cpu")
+    for name in "ab":
+        Direction(np.ones(model.identity_dim), "identity", name, encoder_fingerprint(model, "identity")).save(f"{name}.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    for words in (["a.safetensors", "b.safetensors"], ["b.safetensors", "--without", "a.safetensors"]):
+        refused(call("direction", *words, "--model", tiny, "-o", "a.safetensors"), "would overwrite")
+    refused(call("expression", "--attribute", "Smiling", "-o", tiny), "would overwrite")
+    assert (tmp_path / "a.safetensors").read_bytes() == before

@@ -11,7 +11,7 @@ from dva_core.clip_arrays import array_specs
 from dva_core.clip_info import ClipInfo
 from dva_core.decomposition import Decomposition
 from dva_core.diffusion import ddim
-from dva_core.edit import apply_operations, apply_text
+from dva_core.edit import apply_operations, apply_switch, apply_text
 from dva_core.edit.clip import find_text_direction, text_search
 from dva_core.edit.clip_network import TextNetworks
 from dva_core.edit.clip_search import TextSearch, TextSettings, chosen_rows, intermediate_images, settled
@@ -283,3 +283,24 @@ def test_another_models_clip_is_refused_before_anything_is_loaded(path, model, c
     other.fingerprint = "beef"
     with pytest.raises(DVAError, match="encoded with the model"):
         TextSearch(clip, other, Brightness(), TextSettings(target="left"))
+
+
+def test_the_crops_are_inverted_with_their_own_motion_whatever_was_switched(clip, model):
+    kept = []
+    for motion in (0.2, 0.8):
+        other = make_clip(model)
+        other.store.write("z_motion", 0, np.full((FRAMES, MOTION), motion))
+        switched = apply_switch(clip, model, other, motion=True)
+        sought = search(switched, model)
+        with TextNetworks(model, Brightness()) as networks:
+            frames = sought._prepare(networks)
+        kept.append(frames.kept)
+        np.testing.assert_allclose(frames.motion.cpu(), motion, rtol=1e-6)  # the change is sought where the clip will be shown
+    assert torch.equal(*kept)
+
+
+def test_settings_are_kept_as_json_keeps_them():
+    odd = TextSettings(target="x", images=np.int64(3), steps=np.int32(7), seed=np.int64(1), learning_rate=np.float32(0.5))
+    assert all(type(value) in (int, float, str, bool) for value in vars(odd).values())
+    with pytest.raises(DVAError, match="cannot be"):
+        TextSettings(target="x", steps="7")

@@ -283,6 +283,8 @@ def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
 def open_model(args: argparse.Namespace):
     if args.batch_size is not None and args.batch_size < 1:
         raise DVAError(f"The batch size cannot be {args.batch_size}; use 1 or more, or leave it out.")
+    if getattr(args, "output", None) and Path(args.model).is_file():
+        check_spares(args.output, "output", [args.model])
     return load_model(args.model, device=args.device, dtype=args.precision, compile=getattr(args, "compile", False))
 
 

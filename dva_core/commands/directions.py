@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from ..decomposition import Decomposition, check_model
 from ..edit.attributes import AttributeSet
 from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
-from ..edit.directions import SUFFIX, Direction, added, from_attribute, identity_std, orthogonal_to, scaled
+from ..edit.directions import Direction, added, from_attribute, identity_std, orthogonal_to, scaled
 from ..edit.meant import find_region
 from ..edit.scores import measure, table
 from ..paths import check_input, check_spares
 from ..pipeline import encode
-from .clips import add_common, is_decomposition, open_model
+from .clips import add_common, is_decomposition, is_direction, open_model
 from .own import add_region
 from .paths import check_tensors
 from .terminal import Bars, answer, describe, say, show
@@ -68,7 +67,7 @@ def run_text(args: argparse.Namespace) -> None:
     from ..edit.clip import text_search
 
     source, out = check_input(args.input), check_tensors(args.output, "direction")
-    check_spares(out, "output", [source])
+    check_spares(out, "output", [source, args.clip_weights])
     import_open_clip()
     if args.clip_weights is None:
         find_weights(args.clip)  # said before any work
@@ -131,6 +130,7 @@ def run_text(args: argparse.Namespace) -> None:
 def run_direction(args: argparse.Namespace) -> None:
     if args.output:
         check_tensors(args.output, "direction")
+        check_spares(args.output, "output", [*filter(is_direction, [*args.directions, *args.without]), args.on])
     model = open_model(args)
     given, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
     direction = given[0]
@@ -155,7 +155,7 @@ def run_direction(args: argparse.Namespace) -> None:
 
 def find_direction(entry: str, model) -> Direction:
     """The direction in the file `entry`, or the model's attribute of that name. DVAError where it is neither."""
-    return Direction.load(entry) if Path(entry).suffix == SUFFIX else from_attribute(model, entry)
+    return Direction.load(entry) if is_direction(entry) else from_attribute(model, entry)
 
 
 def identity_to_measure(args: argparse.Namespace, model):

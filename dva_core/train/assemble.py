@@ -13,6 +13,7 @@ from torch import Tensor
 from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.errors import MissingFileError
 from dva_core.networks import build_network
+from dva_core.paths import check_spares
 from dva_core.structure import build_empty, weights_digest
 from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, folded, part_of
@@ -61,6 +62,7 @@ def assemble(
     Raises DVAError where there is no run, or its encoders are neither the folder's nor the bundle's.
     """
     run = Path(run)
+    check_spares(out, "model file", [start])
     begun = read_bundle(start).tensors if start else {}
     config, ema = export(run / "diffusion" / "state.safetensors")
     known = read_facts(run / "diffusion" / "state.safetensors").get("encoders", {})
@@ -116,6 +118,7 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
 
     Raises DVAError where there is no run, or it was trained with other encoders than the start's.
     """
+    check_spares(out, "model file", [start])
     begun, folder = read_bundle(start), run / "diffusion"
     state = read_facts(folder / "state.safetensors")
     config, ema = export(folder / "state.safetensors")

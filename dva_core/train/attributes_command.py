@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from dva_core.errors import DVAError
+from dva_core.files import check_place
+from dva_core.paths import check_spares
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
         raise DVAError("Nothing would be kept; give -o BUNDLE, --classifiers FILE or --directions FOLDER.")
     if args.samples < 1:
         raise DVAError(f"The samples cannot be {args.samples}; use 1 or more.")
+    for path in filter(None, (args.out, args.classifiers)):
+        check_place(path)
+        check_spares(path, "output", [args.labels or args.faces / "labels.csv", resolve_model(args.model)])
     table = fitting.only(read_labels(args.labels or args.faces / "labels.csv"), args.only)
     model = load_model(args.model)
     log.info("encoding %d pictures", len(table.files))
