@@ -18,6 +18,15 @@ def panel(page, mode):
     assert not page.errors
 
 
+def until(page, holds, seconds: float = 10) -> None:
+    """Waits until something holds; AssertionError where it does not."""
+    for _ in range(int(10 * seconds)):
+        if holds():
+            return
+        page.tab.wait_for_timeout(100)
+    assert holds()
+
+
 def test_what_is_set_stands_first_and_in_sight(panel):
     assert shown_rows(panel)[0] == "Male"
     list_box, row_box = (panel.tab.locator(place).bounding_box() for place in (f"{PANEL} .dva-list", row("Male")))
@@ -42,10 +51,13 @@ def test_the_wheel_scrolls_the_list_and_not_the_canvas(panel):
 
 
 def test_the_panel_is_in_its_place_after_undo(panel):
+    panel.tab.wait_for_timeout(800)  # the page takes note of a loaded graph a little later
     panel.tab.locator(f"{row('Male')} .dva-slider").focus()
     panel.tab.keyboard.press("ArrowRight")
+    panel.tab.wait_for_timeout(300)
     panel.tab.keyboard.press("Control+z")
-    panel.tab.wait_for_timeout(1500)
+    until(panel, lambda: scales(panel) == {"Male": -0.5})
+    panel.tab.wait_for_timeout(700)
     assert scales(panel) == {"Male": -0.5} and panel.tab.locator(PANEL).count() == 1
     if panel.html and panel.front_end >= (1, 35):
         assert panel.tab.locator(f'[data-testid="node-widgets"] {PANEL}').count() == 1, "it stands below the node's badge"
@@ -57,18 +69,18 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
     def answer(name):
         return {"attributes": [{"name": name, "space": "identity", "index": 0, "auc": 0.9, "range": [-1, 1]}]}
 
-    panel.tab.route("**/dva/attributes?model=slow*", lambda route: waiting.append(route))
-    panel.tab.route("**/dva/attributes?model=quick*", lambda route: route.fulfill(json=answer("Freckles")))
+    slow, quick = (f"{name}_{'html' if panel.html else 'canvas'}.safetensors" for name in ("slow", "quick"))
+    panel.tab.route(f"**/dva/attributes?model={slow}", lambda route: waiting.append(route))
+    panel.tab.route(f"**/dva/attributes?model={quick}", lambda route: route.fulfill(json=answer("Freckles")))
     choose = f"""name => {{
         const model = app.graph.nodes.find(n => n.type === "{LOADER}").widgets[0];
         model.value = name;
         model.callback?.(name);
     }}"""
-    panel.do(choose, "slow.safetensors")
-    panel.tab.wait_for_timeout(300)
-    panel.do(choose, "quick.safetensors")
+    panel.do(choose, slow)
+    until(panel, lambda: waiting)
+    panel.do(choose, quick)
     panel.tab.locator(row("Freckles")).wait_for(state="attached")
-    assert waiting
     for route in waiting:
         route.fulfill(json=answer("Dimples"))
     panel.tab.wait_for_timeout(400)
@@ -83,6 +95,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
     with panel.caught_prompts() as sent:
         panel.tab.locator(PANEL).hover()
         panel.tab.locator(f"{PANEL} .dva-live").click()
+        until(panel, lambda: len(sent) == 1)
         panel.tab.wait_for_timeout(300)
         box = panel.tab.locator(slider).bounding_box()
         at = lambda part: (box["x"] + part * box["width"], box["y"] + box["height"] / 2)  # noqa: E731
@@ -92,10 +105,11 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
         mouse.down()
         for part in (0.55, 0.6, 0.65, 0.7):
             mouse.move(*at(part))
+        until(panel, lambda: len(sent) == 2)
         panel.tab.wait_for_timeout(300)
         assert len(sent) == 2, "one at a time while the slider is held"
         panel.do(ended, target)
-        panel.tab.wait_for_timeout(300)
+        until(panel, lambda: len(sent) == 3)
         assert json.loads(sent[-1]["prompt"][str(panel.id_of(EDIT))]["inputs"]["attributes"])["Male"] == pytest.approx(0.4)
         count = len(sent)
         panel.do(ended, target)
@@ -134,3 +148,4 @@ def test_the_examples_clip_is_put_in_place_when_one_is_opened(page, mode):
         assert place.read_bytes() == b"the user's own"
     finally:
         place.write_bytes(kept)
+        page.errors.clear()  # the page had asked for the clip before it was there

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
+
+import pytest
 
 from dva_core.video import open_video
 
@@ -28,3 +33,25 @@ def test_a_folder_of_videos_times_a_list_of_edits(server, clips, tmp_path):
     assert (tmp_path / "out" / "face_younger.mp4").read_bytes() == b"done before"
     with open_video(tmp_path / "out" / "face_female.mp4") as reader:
         assert reader.count_frames() == FRAMES and reader.info.has_audio
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
+def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, clips, tmp_path):
+    """In a line each; after Ctrl-C nothing of ours is left on the server."""
+    (tmp_path / "videos").mkdir()
+    shutil.copyfile(clips["face.mp4"], tmp_path / "videos" / "face.mp4")
+    (tmp_path / "edits.json").write_text(json.dumps({"younger": {"Young": 0.8}}))
+    (tmp_path / "graph.json").write_text(json.dumps(quick(example("edit_by_attribute"), steps=500)))
+    command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]
+    done = subprocess.run([*command, "--server", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and "does not answer" in done.stderr
+    running = subprocess.Popen([*command, "--server", server.url, "--workflow", tmp_path / "graph.json"], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 100
+    while not server.get("/queue")["queue_running"] and time.monotonic() < until:
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=100)[1]
+    assert running.returncode == 1 and "Stopped" in said and "Traceback" not in said
+    while server.get("/queue")["queue_running"] and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not server.get("/queue")["queue_running"] and not server.get("/queue")["queue_pending"]
