@@ -4,7 +4,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-host lint clean
+.PHONY: demo test test-host lint registry clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,13 @@ test-host: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# what the registry and its tools say of the pack, without a network: they are installed first, and need a ComfyUI
+registry: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -e ".[registry]"
+	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
+	$(BIN)/comfy-test lint --check javascript
+	PYTHONPATH=tests $(BIN)/python -m host.import_guard
 
 clean:
 	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache

@@ -66,10 +66,11 @@ setInterval(() => {
   }
 }, 200);
 
-/** Once the style sheet beside this file is on the page. */
-export function addStyles() {
-  const href = new URL("./dva.css", import.meta.url).href;
-  if (!document.querySelector(`link[href="${href}"]`)) document.head.append(el("link", { rel: "stylesheet", href }));
+/** The style sheet beside this file, for the page, whose document is not touched. */
+export async function addStyles() {
+  const sheet = new CSSStyleSheet();
+  document.adoptedStyleSheets.push(sheet);
+  await sheet.replace(await (await fetch(new URL("./dva.css", import.meta.url))).text());
 }
 
 /** Calls `after` behind whatever the object has under that name: `chain(node, "onRemoved", release)`. */

@@ -54,10 +54,10 @@ async function provideExample(node) {
 }
 
 app.registerExtension({
-  name: "diffusion-video-autoencoder.page",
+  name: "diffusionvideoautoencoder.page",
 
   async init() {
-    addStyles();
+    addStyles().catch((error) => console.warn("DVA: no styles", error));
     watchQueue();
     watchRuns();
     await loadTexts();

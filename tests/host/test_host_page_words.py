@@ -94,7 +94,7 @@ def test_page_in_chinese(page, english):
         row.wait_for(state="attached")
         assert row.locator(".dva-name").text_content() == read("zh", "main.json")["dva"]["attributes"]["Young"]
         assert page.do("kind => LiteGraph.registered_node_types[kind].title", kind) == title
-        assert page.do("kind => app.graph.nodes.find(n => n.type === kind).inputs[0].localized_name", kind) == "分解结果"
+        assert page.do("kind => app.graph.nodes.find(n => n.type === kind).inputs[0].localized_name", kind) == "\u5206\u89e3\u7ed3\u679c"
         page.do("kind => app.canvas.selectNode(app.graph.nodes.find(n => n.type === kind))", kind)
         page.picture("chinese")
         for name in english:
