@@ -61,7 +61,7 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
     assert told and len(values) > FRAMES
     (source,) = (key for key in wanted if prompt[key]["class_type"] == "DVALoadVideo")
     prompt[encode]["inputs"]["face_box"] = ["71", 0]
-    prompt["71"]["inputs"].update(x=10**5)
+    prompt["71"]["inputs"].update(x=16000)
     prompt[encode]["inputs"]["video"] = [source, 0]
     answer = server.run({key: prompt[key] for key in (*wanted, "71")})
     assert not answer.succeeded and "outside the frames" in answer.error
