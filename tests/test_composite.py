@@ -161,3 +161,24 @@ def test_a_square_outside_the_frame_changes_nothing():
         frame, square(500, 500, 20, 0), np.ones((3, 8, 8)), np.zeros((3, 8, 8)), np.ones((8, 8), np.float32), "model"
     )
     assert np.array_equal(result, frame) and not inside.any()
+
+
+@pytest.mark.parametrize("detail", ["transfer", "model"])
+def test_black_and_white_stays_so_and_colour_does_not_lose_any(detail):
+    quad = square(100, 100, 60, 0.2)
+    rebuilt = np.full((3, 64, 64), 0.1, np.float32)
+    edited = rebuilt + np.array([0.3, -0.1, 0.2], np.float32)[:, None, None]
+    grey = np.repeat(np.random.default_rng(0).integers(60, 200, (200, 200, 1), np.uint8), 3, 2)
+    grey[::7, ::5, 0] += 1  # as far as rounding goes
+    result, inside = composite.paste(grey, quad, edited, rebuilt, np.ones((64, 64), np.float32), detail)
+    assert np.ptp(result[inside].astype(int), axis=1).max() <= 2 and (result[inside] != grey[inside]).any()
+    tinted = grey + np.array([20, 0, 10], np.uint8)
+    result, _ = composite.paste(tinted, quad, edited, rebuilt, np.ones((64, 64), np.float32), detail)
+    apart = result[90:110, 90:110].astype(int)
+    assert (apart[..., 0] - apart[..., 1]).mean() > 30
+
+
+def test_between_grey_and_colour_nothing_jumps():
+    grey = np.zeros((500, 3), np.float32)
+    found = [composite.colourfulness(grey + np.array([codes / 127.5, 0, 0], np.float32)) for codes in range(0, 10)]
+    assert found[0] == found[2] == 0 and found[6] == found[9] == 1 and (np.diff(found) >= 0).all() and 0.4 < found[4] < 0.6

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from fractions import Fraction
 
 import av
+import av.error
 import numpy as np
 import pytest
-from video_helpers import audio_packets, make_clip, sound_length, sound_samples
+from video_helpers import audio_packets, damaged, make_clip, sound_length, sound_samples
 
 from dva_core.video import VideoWriter, open_video
+from dva_core.video.audio import of_ffmpeg
+from dva_core.video.resample import Resampler, encoder_layout
 
 NTSC = Fraction(30000, 1001)
 
@@ -169,3 +173,69 @@ def test_silent_clip_gets_no_sound(tmp_path):
     target = copy(make_clip(tmp_path / "a.mp4", 5), tmp_path / "b.mp4")
     with av.open(str(target)) as container:
         assert not container.streams.audio
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("sound", ["ac3", "eac3", "aac", "mp2"])
+def test_a_damaged_packet_costs_no_more_than_itself(tmp_path, caplog, sound, suffix):
+    """Whether the muxer takes the packet or not, the pictures and the rest of the sound are written."""
+    source = damaged(make_clip(tmp_path / "a.mkv", 30, sound=sound), tmp_path / "bad.mkv", "audio", lambda n: n == 5)
+    target = copy(source, tmp_path / f"b.{suffix}")
+    before, after = audio_packets(source), audio_packets(target)
+    gone = len(before) - len(after)
+    assert open_video(target).count_frames() == 30 and gone in (0, 1)
+    assert [data for _, data in after] == [data for n, (_, data) in enumerate(before) if not gone or n != 5]
+    assert gone == len([r for r in caplog.records if "damaged" in r.message])
+
+
+def test_sound_of_which_nothing_can_be_decoded_is_said_to_be_left_out(tmp_path, caplog):
+    source = damaged(make_clip(tmp_path / "a.mkv", 10, sound="flac"), tmp_path / "bad.mkv", "audio")
+    target = copy(source, tmp_path / "b.mp4", compatible=True)
+    assert open_video(target).count_frames() == 10
+    assert [r.levelname for r in caplog.records] == ["WARNING"] and "sound (flac) is left out" in caplog.text
+
+
+def test_sound_encoded_anew_tells_of_its_gaps(tmp_path, caplog):
+    source = damaged(make_clip(tmp_path / "a.mkv", 30, sound="flac"), tmp_path / "bad.mkv", "audio", lambda n: n in (2, 4))
+    target = copy(source, tmp_path / "b.mp4", compatible=True)
+    assert sound_length(target) > 0.9 and len(caplog.records) == 1 and "has gaps, 2 in all" in caplog.text
+
+
+def audio_frame(layout: str, rate: int, fmt: str = "fltp", samples: int = 1024) -> av.AudioFrame:
+    shape = (av.AudioLayout(layout).nb_channels, samples) if fmt.endswith("p") else (1, av.AudioLayout(layout).nb_channels * samples)
+    frame = av.AudioFrame.from_ndarray(np.zeros(shape, {"fltp": np.float32, "s16": np.int16}[fmt]), fmt, layout)
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+    return frame
+
+
+def test_sound_may_change_on_the_way():
+    encoder = av.CodecContext.create("aac", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48000, "stereo", "fltp"
+    resampler, seconds, at = Resampler(encoder), 0.0, Fraction(0)
+    frames = []
+    for layout, rate, fmt in [("stereo", 48000, "fltp"), ("5.1(side)", 48000, "fltp"), ("mono", 22050, "s16"), ("5.0", 44100, "fltp")] * 2:
+        for _ in range(4):
+            frame = audio_frame(layout, rate, fmt)
+            frame.pts = round(at * rate)
+            at, seconds = at + Fraction(1024, rate), seconds + 1024 / rate
+            frames.extend(resampler(frame))
+    frames.extend(resampler(None))
+    assert {(f.layout.name, f.sample_rate, f.format.name) for f in frames} == {("stereo", 48000, "fltp")}
+    assert sum(f.samples for f in frames) / 48000 == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+@pytest.mark.parametrize("layout", ["mono", "2.1", "3.1", "quad(side)", "5.1(side)", "6.1", "7.1(wide)", "octagonal", "hexadecagonal"])
+def test_every_layout_finds_one_that_the_encoder_takes(codec, layout):
+    source = av.AudioLayout(layout)
+    name = encoder_layout(codec, 48000, source)
+    assert av.AudioLayout(name).nb_channels <= source.nb_channels
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48000, name, encoder.codec.audio_formats[0]
+    encoder.open()
+
+
+def test_a_full_disk_is_no_damage_of_the_sound():
+    assert not of_ffmpeg(av.error.OSError(errno.ENOSPC, "No space left on device")) and not of_ffmpeg(MemoryError())
+    assert of_ffmpeg(av.error.InvalidDataError(1094995529, "Invalid data")) and of_ffmpeg(ValueError("layout"))
+    assert of_ffmpeg(av.error.ArgumentError(errno.EINVAL, "Invalid argument"))

@@ -84,3 +84,37 @@ def test_what_is_not_carried_over_is_said_in_one_line(tmp_path, caplog):
 
 def test_lists():
     assert [listed(x) for x in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_transparency_timecode_and_a_second_film_are_said_to_be_left(tmp_path, caplog):
+    def marked(out):
+        out.streams.video[0].metadata.update({"alpha_mode": "1", "timecode": "10:20:30:05"})
+
+    first = remux(make_clip(tmp_path / "a.mkv", 5), tmp_path / "b.mkv", marked)
+    assert {"a timecode", "transparency (of a kind that is not read)"} <= {n for n in open_video(first).info.left_behind}
+    two = joined_streams(tmp_path / "two.mp4", make_clip(tmp_path / "c.mp4", 5), make_clip(tmp_path / "d.mp4", 8))
+    copy(two, tmp_path / "e.mp4")
+    assert len(caplog.records) == 1 and "has another picture track, which" in caplog.text
+
+
+def joined_streams(target, *sources):
+    """The pictures of several files as streams of one."""
+    opened = [av.open(str(source)) for source in sources]
+    with av.open(str(target), "w") as out:
+        streams = [out.add_stream_from_template(container.streams.video[0]) for container in opened]
+        for container, stream in zip(opened, streams, strict=True):
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+    for container in opened:
+        container.close()
+    return target
+
+
+def test_the_film_is_found_behind_a_thumbnail(tmp_path, caplog):
+    still = make_clip(tmp_path / "still.mkv", pts=[0], frames=1, codec="mjpeg", pix_fmt="yuvj420p", size=(32, 24))
+    film = make_clip(tmp_path / "film.mkv", 12)
+    for order in ((still, film), (film, still), (still, still, film)):
+        with open_video(joined_streams(tmp_path / "both.mkv", *order)) as reader:
+            assert len(list(reader)) == reader.count_frames() == 12 and reader.info.width == 64

@@ -443,3 +443,42 @@ def test_an_animated_webp_with_times_of_its_own(tmp_path):
     with pytest.raises(DVAError) as error:
         list(open_video(tmp_path / "cut.webp"))
     assert one_sentence(error)
+
+
+def test_pictures_before_zero_are_not_lost(tmp_path):
+    """A recording over the wrap of the 33-bit clock of a transport stream."""
+    begin = (1 << 33) - 4 * 3600 - 126000
+    source = make_clip(tmp_path / "a.ts", pts=[begin + 3600 * n for n in range(12)], time_base=Fraction(1, 90000))
+    with open_video(source) as reader:
+        frames = list(reader)
+        assert len(frames) == 12 and frames[0].time >= reader.info.origin
+    for suffix in ("mp4", "mkv"):
+        with open_video(source) as reader, VideoWriter(tmp_path / f"b.{suffix}", reader.info, audio_from=source) as writer:
+            for frame in reader:
+                writer.write(frame)
+        with av.open(str(tmp_path / f"b.{suffix}")) as container:
+            times = [f.pts * f.time_base for f in container.decode(video=0)]
+        assert len(times) == 12 and times[0] >= 0
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_clip_trimmed_by_an_edit_list_has_as_many_frames_as_are_shown(tmp_path, caplog, every):
+    whole = make_clip(tmp_path / "a.mp4", 50, options={"g": "25", "bf": "2", "preset": "ultrafast"})
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "b.mp4"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        early = round(Fraction(9, 25) / source.streams.video[0].time_base)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = packet.pts - early, packet.dts - early, stream
+                out.mux(packet)
+    with open_video(tmp_path / "b.mp4", every=every) as reader:
+        frames = list(reader)
+        assert len(frames) == reader.info.frames == reader.count_frames() == -(-41 // every)
+    assert not caplog.records
+
+
+def test_a_folder_whose_first_image_has_no_alpha_keeps_that_of_the_others(tmp_path):
+    folder = folder_of(tmp_path / "f", 2)
+    Image.fromarray(np.dstack([picture(2, 20, 14), np.full((14, 20), 9, np.uint8)])).save(folder / "shot_2.png")
+    frames = list(open_video(folder, every=2))
+    assert [int(f.alpha[0, 0]) for f in frames] == [255, 9] and [f.duration for f in frames] == [2, 1]

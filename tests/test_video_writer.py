@@ -9,10 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from video_helpers import make_clip, picture, raw_planes
+from video_helpers import make_clip, picture, raw_planes, stated_seconds
 
 from dva_core.errors import DVAError
 from dva_core.video import Frame, VideoInfo, VideoWriter, check_output, open_video
@@ -112,6 +113,45 @@ def test_variable_rate_is_carried_through(tmp_path, preset):
     assert stream.time_base == Fraction(1, 90000) and [f.pts for f in frames] == pts
     last = list(open_video(source))[-1]
     assert open_video(target).info.duration == last.time + last.duration * last.time_base
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("h264", "mov"), ("h265", "mp4")])
+@pytest.mark.parametrize("every", [1, 3])
+def test_stated_length_of_a_variable_rate(tmp_path, codec, suffix, every):
+    """By the bytes of the file, not by our reader: all of the time that the source's pictures are shown, also that of those left out."""
+    pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 100000]
+    source = make_clip(tmp_path / "a.mp4", size=(64, 64), pts=pts, time_base=Fraction(1, 90000), options={"bf": "0"})
+    (whole,) = stated_seconds(source)["mdhd"]
+    assert whole > pts[-1] / 90000
+    target = copy(source, tmp_path / f"b.{suffix}", codec, preset="medium", every=every)
+    stated = stated_seconds(target)
+    assert stated["mdhd"] == [pytest.approx(whole, abs=1e-4)] and stated["mvhd"] == [pytest.approx(whole, abs=2e-3)]
+    with av.open(str(target)) as container:
+        assert [f.pts * f.time_base for f in container.decode(video=0)] == [Fraction(p, 90000) for p in pts[::every]]
+    frames = list(open_video(source, every=every))
+    assert [f.duration for f in frames] == [b - a for a, b in zip(pts[::every], [*pts[::every][1:], round(whole * 90000)])]
+
+
+def test_stated_length_of_an_even_rate_with_frames_out_of_order(tmp_path):
+    for every, frames in ((1, 31), (4, 8)):
+        target = copy(make_clip(tmp_path / "a.mp4", 31), tmp_path / "b.mp4", preset="medium", every=every)
+        assert stated_seconds(target)["mvhd"] == [pytest.approx(31 / 25, abs=1e-3)]
+        assert open_video(target).info.frames == frames
+
+
+@pytest.mark.parametrize("codec", ["png", "ffv1"])
+def test_pictures_of_more_than_8_bits(tmp_path, caplog, codec):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    deep = np.arange(32 * 32 * 3, dtype=np.uint16).reshape(32, 32, 3) * 21
+    for n in range(2):
+        cv2.imwrite(str(folder / f"{n}.png"), deep)
+    copy(folder, tmp_path / f"out{'' if codec == 'png' else '.mkv'}", codec)
+    assert "more than 8 bits" in caplog.text and len(caplog.records) == 1
+    caplog.clear()
+    ten = make_clip(tmp_path / "ten.mkv", 2, codec="ffv1", pix_fmt="yuv422p10le")
+    copy(ten, tmp_path / f"ten{'' if codec == 'png' else '_.mkv'}", codec)
+    assert ("png is written with 8 of 10 bits" in caplog.text) == (codec == "png") == len(caplog.records)
 
 
 def test_trimmed_part_starts_at_zero(tmp_path):

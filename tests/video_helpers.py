@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -121,3 +122,36 @@ def raw_planes(path: Path) -> list[list[bytes]]:
 def _rows(plane: av.video.plane.VideoPlane, pix_fmt: str) -> bytes:
     array = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     return array[:, : plane.width * (2 if pix_fmt.endswith("le") else 1)].tobytes()
+
+
+def damaged(source: Path, target: Path, kind: str, which=lambda number: True) -> Path:
+    """A copy of a file in which those packets of a kind of stream ("audio") are filled with ones."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in container.streams}
+        number = 0
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == kind:
+                if which(number):
+                    bad = av.Packet(b"\xff" * packet.size)
+                    bad.pts, bad.dts, bad.duration, bad.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+                    bad.stream = packet.stream
+                    packet = bad
+                number += 1
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    return target
+
+
+def stated_seconds(path: Path) -> dict[str, list[float]]:
+    """Seconds that the boxes of an mp4 or mov state, read from its bytes: "mvhd" of the film, "mdhd" of each track."""
+    data, found = path.read_bytes(), {"mvhd": [], "mdhd": []}
+    for name, seconds in found.items():
+        at = data.find(name.encode())
+        while at >= 0:
+            wide = data[at + 4] == 1
+            scale, length = struct.unpack_from(">IQ" if wide else ">II", data, at + (24 if wide else 16))
+            seconds.append(length / scale)
+            at = data.find(name.encode(), at + 4)
+    return found

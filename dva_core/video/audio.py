@@ -296,7 +296,9 @@ class _Nowhere(io.RawIOBase):
 
 def of_ffmpeg(error: Exception) -> bool:
     """Whether an error is about what FFmpeg was given (its own numbers, EINVAL, PyAV's ValueError), not about the disk or memory."""
-    return not isinstance(error, OSError) or error.errno == errno.EINVAL or error.errno > FFMPEG_NUMBERS
+    if not isinstance(error, av.error.FFmpegError):
+        return isinstance(error, ValueError | DVAError)
+    return error.errno == errno.EINVAL or error.errno > FFMPEG_NUMBERS
 
 
 def codec_name(stream: av.AudioStream) -> str:

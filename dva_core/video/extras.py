@@ -19,8 +19,8 @@ def left_behind(container: av.container.InputContainer, film: av.VideoStream, fi
     streams, chapters = container.streams, container.chapters()
     pictures = [stream for stream in streams.video if stream.index != film.index]
     covers = [stream for stream in pictures if int(stream.disposition) & int(Disposition.attached_pic)]
-    timecode = any("timecode" in {key.lower() for key in stream.metadata} for stream in container.streams)
-    data = [stream for stream in streams.data if "timecode" not in stream.metadata]
+    timecode = any("timecode" in lower(stream.metadata) for stream in container.streams)
+    data = [stream for stream in streams.data if "timecode" not in lower(stream.metadata)]
     found = {
         "subtitles": bool(streams.subtitles),
         "chapters": trimmed and bool(chapters),
@@ -30,11 +30,16 @@ def left_behind(container: av.container.InputContainer, film: av.VideoStream, fi
         "a timecode": timecode,
         "data tracks": len(data) > bool(chapters),  # QuickTime keeps the titles of chapters in such a track
         "attachments": bool(streams.attachments),
-        "transparency (of a kind that is not read)": film.metadata.get("alpha_mode") == "1" and not has_alpha(first),
+        "transparency (of a kind that is not read)": lower(film.metadata).get("alpha_mode") == "1" and not has_alpha(first),
         "HDR mastering data": any(data.type.name in _HDR for data in first.side_data),
         "interlaced pictures (they are written as whole ones: deinterlace first)": first.interlaced_frame,
     }
     return tuple(name for name, there in found.items() if there)
+
+
+def lower(tags: dict[str, str]) -> dict[str, str]:
+    """The tags with names in lower case: Matroska writes them in upper case."""
+    return {key.lower(): value for key, value in tags.items()}
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:

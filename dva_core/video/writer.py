@@ -141,6 +141,7 @@ class _FileSink:
         self._durations: dict[int, int] = {}
         self._zero: Fraction | None = None
         self._end = Fraction(0)
+        self._first: tuple[int, int] | None = None
         try:
             container_options = {} if form == "matroska" else {"movflags": "+faststart"}
             self._container = av.open(str(self._partial.path), "w", format=form, container_options=container_options)
@@ -215,10 +216,16 @@ class _FileSink:
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._first is None:
+                self._first = (packet.pts, packet.dts)
             self._container.mux(packet)
 
     def commit(self) -> None:
         packets = self._stream.encode(None)
+        if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length, as far as it does not end later
+            last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
+            end = round(self._end / self._info.time_base)
+            self._durations[last.pts] = max(1, min(end - first_pts - (last.dts - first_dts), end - last.pts))
         self._mux(packets)
         for soundtrack in self._soundtracks:
             soundtrack.finish(self._sound_end())
