@@ -168,6 +168,15 @@ def test_colour_tags_are_kept(tmp_path, tags, codec, suffix):
     assert probe(target)[2] == tags
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("place", [0, 2, 3])  # 1, left, is what is meant where nothing is said
+def test_the_place_of_chroma_is_kept(tmp_path, codec, place):
+    options = {"preset": "ultrafast", **({"chroma_sample_location": str(place)} if place else {})}
+    source = make_clip(tmp_path / "a.mp4", 2, size=(64, 64), options=options)
+    assert open_video(source).info.chroma_location == place
+    assert open_video(copy(source, tmp_path / "b.mkv", codec)).info.chroma_location == place
+
+
 def test_ten_bits_are_kept_in_h264(tmp_path):
     source = make_clip(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt="yuv420p10le", native=True)
     stream, _, _ = probe(copy(source, tmp_path / "b.mp4"))

@@ -17,7 +17,7 @@ class VideoInfo:
     frames: their number where the container says it, else None. rotation: clockwise degrees the stored picture was turned.
     duration: seconds, or None. variable_rate: the timestamps are uneven (judged by the first 300). origin: time zero of
     the clip on the source's clock, seconds. trimmed: a `start` or `length` was asked for. left_behind: what else the file holds, and
-    no output will.
+    no output will. chroma_location: of 4:2:0, FFmpeg's number, 0 unspecified (chroma.py).
     """
 
     width: int
@@ -37,6 +37,7 @@ class VideoInfo:
     length: Fraction | None = None
     every: int = 1
     left_behind: tuple[str, ...] = ()
+    chroma_location: int = 0
 
     @property
     def trimmed(self) -> bool:

@@ -16,6 +16,7 @@ import av.error
 import numpy as np
 
 from ..errors import DVAError
+from .chroma import chroma_location
 from .clock import Clock, frame_rate
 from .color import ColorTags
 from .convert import convert
@@ -43,6 +44,8 @@ class VideoFile:
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             pts = head_timestamps(container, stream)
+        with closing(open_container(path)) as container:
+            chroma = chroma_location(container, video_stream(container, path))
         self._seams = start > 2 * SEEK_MARGIN and joined(path)
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
@@ -82,6 +85,7 @@ class VideoFile:
                 length=length,
                 every=every,
                 left_behind=left_behind(container, stream, first, start > 0 or length is not None),
+                chroma_location=chroma if layout.block == (2, 2) and self._turn == Turn() else 0,
             )
 
     def frames(self) -> Iterator[Frame]:

@@ -166,6 +166,8 @@ class _FileSink:
 
     def _add_video(self, codec: str, options: dict[str, str]) -> av.VideoStream:
         info, tags = self._info, self._tags
+        if info.chroma_location and layout_of(self._pix_fmt).block == (2, 2):
+            options = {**options, "chroma_sample_location": str(info.chroma_location)}
         stream = self._container.add_stream(
             ENCODERS[codec],
             rate=info.rate,

@@ -1,0 +1,33 @@
+"""Where the chroma samples of 4:2:0 pictures lie between the luma samples, as the stream says (ITU-T H.273, 8.7)."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+import av
+import av.error
+import av.logging
+from av.bitstream import BitStreamFilterContext
+
+UNSPECIFIED, LEFT, CENTRE, TOP_LEFT = 0, 1, 2, 3  # FFmpeg's numbers: those of H.273 and one
+_FIXED = {"mpeg1video": CENTRE, "mjpeg": CENTRE}
+_SAID = ("h264", "hevc")
+_TYPE = re.compile(r"chroma_sample_loc_type_top_field.*= (\d)")
+
+
+def chroma_location(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """FFmpeg's number of the position, 0 where the stream does not say. Reads the first packet of a container opened for it."""
+    name = stream.codec_context.codec.canonical_name
+    if name not in _SAID:
+        return _FIXED.get(name, UNSPECIFIED)
+    level = av.logging.get_level()
+    try:  # PyAV shows this number nowhere else; its log is the process's own, and gets its level back
+        av.logging.set_level(av.logging.INFO)
+        with av.logging.Capture() as lines, closing(container.demux(stream)) as packets:
+            BitStreamFilterContext("trace_headers", stream).filter(next(packets))
+    except (av.error.FFmpegError, ValueError, StopIteration):
+        return UNSPECIFIED
+    finally:
+        av.logging.set_level(level)
+    return next((int(found[1]) + 1 for line in lines if (found := _TYPE.search(line[2]))), UNSPECIFIED)
