@@ -166,7 +166,7 @@ def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):  # noqa
 
 
 def test_pairs_lower_the_answer_error(encoders, tmp_path):  # noqa: F811
-    run = paired(encoders, tmp_path / "diffusion", steps=120, learning_rate=4e-3, pairs=12, pair_weight=50.0, people=2)
+    run = paired(encoders, tmp_path / "diffusion", steps=60, learning_rate=8e-3, pairs=8, pair_weight=50.0, people=1)
     rng, generator = (lambda: np.random.default_rng(9)), (lambda: torch.Generator().manual_seed(9))
     with torch.no_grad():
         before = run.paired.loss(32, rng(), generator())[2]
