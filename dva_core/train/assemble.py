@@ -31,11 +31,13 @@ log = logging.getLogger(__name__)
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
 CARD = """Starter model of the Diffusion Video Autoencoder.
-Data: {count} synthetic faces only (SFHQ and SFHQ-T2I by David Beniaguev, MIT; faker-js portraits, CC0), their morphs and warps.
+Data: {count} synthetic faces only (SFHQ and SFHQ-T2I by David Beniaguev, MIT; faker-js portraits, CC0), their morphs and warps, and what this
+project draws on them (glasses, beards, make-up, age, ...).
 No real person trained it; the teachers whose labels it learnt from (YuNet Apache-2.0, MobileFaceNet Apache-2.0, face-api.js MIT)
 were trained on real people.
 Training: {training}
-What it cannot do: fine detail (the noise predictor sees {image_size} x {image_size} pixels), profiles, faces half covered, children;
+What it cannot do: fine detail (the noise predictor sees {image_size} x {image_size} pixels), profiles, faces half covered, children, hair;
+each drawn attribute has one look;
 attributes follow the pictures it saw, which lean to unsmiling, male and adult faces. Scores of sex and age are what the teachers
 call so, not what people are.
 Use it on footage of people who agree to it.

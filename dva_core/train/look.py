@@ -26,6 +26,7 @@ ATTRIBUTE_REGIONS = {
     "Mustache": "moustache",
     "Wearing_Lipstick": "mouth",
     "Bushy_Eyebrows": "brows",
+    "Smiling": "mouth",
 }
 TONE_ATTRIBUTES = ("Pale_Skin", "Tan")
 
