@@ -164,7 +164,7 @@ def test_the_command(tmp_path, model, finder, capsys):
 
 @pytest.mark.parametrize("name", ["Eyeglasses", "Beard"])
 def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
-    """The starter's encoder, ten pictures with and ten without: AUC over 0.8 on the others, and near the trained direction."""
+    """The starter's encoder, ten pictures with and ten without: AUC over 0.8 on the others, and near the classifier's weight."""
     folder = shared("data/faces128")
     model = load_model("starter", device="cpu")
     table = read_labels(folder / "labels.csv")
@@ -175,7 +175,7 @@ def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
     made = from_vectors(model, z[:10], z[60:70], name)
     mean, std = statistics(model, "identity")
     rest = np.concatenate([z[10:60], z[70:]])
-    own, trained = made.direction.vector / std, AttributeSet.from_model(model).step(name)
+    own, trained = made.direction.vector / std, AttributeSet.from_model(model).weight(name)
     assert area_under_curve((rest - mean) / std @ own, np.repeat([1, 0], 50)) > 0.8
     assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
     assert made.score > 0.7

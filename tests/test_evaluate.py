@@ -169,7 +169,7 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
         (["consistency", "{a}", "--attribute", "Yuong", "--scale", "1"], "Young"),
         (["reconstruction", "{a}", "--steps", "0"], "0 is not a number of diffusion steps"),
         (["reconstruction", "{a}", "--solver", "euler"], "no solver 'euler'"),
-        (["reconstruction", "nowhere.mp4"], "no video nowhere.mp4"),
+        (["reconstruction", "nowhere.mp4"], "no file nowhere.mp4"),
     ],
 )
 def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, said):

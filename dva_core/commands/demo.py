@@ -16,7 +16,8 @@ from .clips import add_common, open_model
 from .sheets import SheetMaker
 from .terminal import Bars, answer, describe, say
 
-EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 0.8})  # those the model knows, in this order
+# those the model knows, in this order
+EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 0.8}, {"Smiling": 0.8})
 SHOWN = 4
 
 

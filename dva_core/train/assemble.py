@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
 SOURCE = "trained by this project: python -m dva_core train starter"
 CARD = """Starter model of the Diffusion Video Autoencoder.
-Data: {count} synthetic faces only (SFHQ and SFHQ-T2I by David Beniaguev, MIT; faker-js portraits, CC0), their morphs and warps, and what this
-project draws on them (glasses, beards, make-up, age, ...).
+Data: {count} synthetic faces only (SFHQ and SFHQ-T2I by David Beniaguev, MIT; faker-js portraits, CC0), their morphs and warps, and what
+this project draws on them (glasses, beards, make-up, age, ...).
 No real person trained it; the teachers whose labels it learnt from (YuNet Apache-2.0, MobileFaceNet Apache-2.0, face-api.js MIT)
 were trained on real people.
 Training: {training}
