@@ -8,7 +8,7 @@ import { executionId, fedBy, isOff, outputsBehind, placesOf } from "./graph.js";
 const PREVIEW = "DVAPreviewEdit";
 let running = null; // {targets: ids of the nodes that were queued last, accepted: the server has taken them}
 let next = null; // [node, tell] whose previews are wanted after that
-const quick = new Set(); // ids whose preview was run since the page was opened: what is before it is kept by the server
+const quick = new Set(); // ids of nodes that were run since the page was opened: what is before them is kept by the server
 
 /** The server's ids of the Preview Edit nodes that show what `node` does; those that a run leaves out show nothing. */
 export function previewsBehind(node) {
@@ -60,7 +60,10 @@ function ended() {
 }
 
 export function watchQueue() {
-  api.addEventListener("executed", ({ detail }) => running?.targets.includes(String(detail.node)) && (quick.add(String(detail.node)), ended()));
+  api.addEventListener("executed", ({ detail }) => {
+    quick.add(String(detail.node)); // whoever had it run
+    if (running?.targets.includes(String(detail.node))) ended();
+  });
   for (const event of ["execution_error", "execution_interrupted"]) api.addEventListener(event, () => running && ended());
   api.addEventListener("status", ({ detail }) => detail?.exec_info?.queue_remaining === 0 && running?.accepted && ended());
 }
