@@ -31,13 +31,13 @@ export function watchRuns() {
 export class Result {
   constructor(node, { controlsHeight, shape, stays = false }) {
     Object.assign(this, { node, controlsHeight, shape, stays, ready: false, shown: null });
-    this.live = el("img", { class: "dva-live", alt: "", hidden: "" });
+    this.live = el("img", { class: "dva-working", alt: "", hidden: "" });
   }
 
   attach(name) {
     const { node } = this;
     guard(this.element);
-    this.stage.append(this.live);
+    if (!this.stays) this.stage.append(this.live);
     this.stage.style.setProperty("--dva-shape", 1 / this.shape);
     this.widget = node.addDOMWidget(name, name, this.element, {
       serialize: false,
