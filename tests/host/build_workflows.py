@@ -103,8 +103,8 @@ def several_attributes() -> Graph:
     )
     model = graph.model()
     clip = graph.clip(model)
-    for row, name, scales in ((0, "younger", {"Young": 0.5, "Smiling": 0.3}), (ROW, "older", {"Young": -0.5, "Beard": 0.3})):
-        decoded = graph.show(graph.edit(clip, model, row, name.capitalize(), **scales), model, row, name)
+    for row, name, scales in ((0, "made_up", {"Heavy_Makeup": 0.8, "Young": 0.4}), (ROW, "older", {"Young": -0.8, "Beard": 0.8})):
+        decoded = graph.show(graph.edit(clip, model, row, name.replace("_", " ").capitalize(), **scales), model, row, name)
         side = {"direction": "right", "match_image_size": True, "spacing_width": 4, "spacing_color": "white"}
         pair = graph.add("ImageStitch", "Before and after", 4, row + 490, image1=[decoded, 1], image2=[decoded, 2], **side)
         graph.add("PreviewImage", "Crops", 5, row, images=[pair, 0])
@@ -119,7 +119,8 @@ def encode_once() -> Graph:
     model = graph.model()
     clip = graph.clip(model)
     graph.add("DVASaveDecomposition", "Save Decomposition", 2, -190, decomposition=[clip, 0], filename_prefix="dva/clip")
-    for row, (name, scales) in enumerate({"younger": {"Young": 0.5}, "male": {"Male": 0.5}, "smiling": {"Smiling": 0.5}}.items()):
+    edits = {"glasses": {"Eyeglasses": 1.0}, "bearded": {"Beard": 1.0}, "older": {"Young": -1.0}}
+    for row, (name, scales) in enumerate(edits.items()):
         graph.show(graph.edit(clip, model, ROW * row, name.capitalize(), **scales), model, ROW * row, name)
     return graph
 
