@@ -92,7 +92,7 @@ def edit_by_attribute() -> Graph:
     )
     model = graph.model()
     clip = graph.clip(model)
-    graph.show(graph.edit(clip, model, 0, Male=-0.5), model, 0, "edit")
+    graph.show(graph.edit(clip, model, 0, Eyeglasses=1.0), model, 0, "edit")
     return graph
 
 

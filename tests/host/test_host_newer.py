@@ -56,7 +56,7 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
     answer = server.run({key: prompt[key] for key in wanted})
     assert answer.succeeded, answer.error
     clip = Decomposition.load(answer.outputs["90"]["text"][0])
-    told = [operation for operation in clip.operations if "Male" in json.dumps(operation)]
+    told = [operation for operation in clip.operations if "Eyeglasses" in json.dumps(operation)]
     values = [value for value in json.dumps(told).replace("[", " ").replace("]", " ").split() if value]
     assert told and len(values) > FRAMES
     (source,) = (key for key in wanted if prompt[key]["class_type"] == "DVALoadVideo")

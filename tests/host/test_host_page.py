@@ -20,6 +20,14 @@ def saved_graph(path: Any) -> dict[str, Any]:
     return graph.get("page", graph)
 
 
+def first_example() -> dict[str, Any]:
+    """The first example's graph, its edit {"Male": -0.5}: a number that a key moves to another."""
+    graph = saved_graph(page_of("edit_by_attribute"))
+    (edit,) = (node for node in graph["nodes"] if node["type"] == EDIT)
+    edit["widgets_values"] = ['{"Male": -0.5}' if isinstance(v, str) and v.startswith("{") else v for v in edit["widgets_values"]]
+    return graph
+
+
 def spread(graph: dict[str, Any]) -> dict[str, Any]:
     """`graph` with its nodes further apart: the first HTML nodes are wider than those it was laid out for."""
     for node in graph["nodes"]:
@@ -54,7 +62,7 @@ def add_preview(page) -> str:
 @pytest.fixture
 def panel(page, mode):
     """The page with the first example's edit node, {"Male": -0.5}, in view."""
-    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
+    page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     yield page
     assert not page.errors
@@ -159,7 +167,7 @@ def test_undo_copy_and_loading_again_keep_the_values(panel):
     assert both == ['{"Male": -0.5, "Young": 0.5}'] * 2
     panel.load(panel.graph(), EDIT)
     assert scales(panel) == changed
-    panel.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
+    panel.load(spread(first_example()), EDIT)
     panel.tab.locator(f"{row('Male')} .dva-slider").focus()
     panel.tab.keyboard.press("ArrowRight")
     assert scales(panel) == {"Male": -0.45}

@@ -10,8 +10,7 @@ import pytest
 
 from dva_core.edit.curves import parse_scale
 
-from .graphs import page_of
-from .test_host_page import EDIT, PANEL, row, saved_graph, scales, spread
+from .test_host_page import EDIT, PANEL, first_example, row, scales, spread
 
 MODULE = "/extensions/diffusion-video-autoencoder/keys.js"
 CURVES = [
@@ -25,7 +24,7 @@ CURVES = [
 
 @pytest.fixture
 def editor(page, mode):
-    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
+    page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     page.tab.locator(f"{row('Male')} .dva-over-time").click()
     page.tab.locator(".dva-plot").wait_for()

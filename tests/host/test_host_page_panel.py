@@ -6,13 +6,12 @@ import json
 
 import pytest
 
-from .graphs import page_of
-from .test_host_page import EDIT, LOADER, PANEL, add_preview, row, saved_graph, scales, shown_rows, spread
+from .test_host_page import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows, spread
 
 
 @pytest.fixture
 def panel(page, mode):
-    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
+    page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     yield page
     assert not page.errors
@@ -120,7 +119,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
 
 
 def test_the_place_of_the_face_is_asked_of_those_who_say_it(page, mode):
-    page.load(saved_graph(page_of("edit_by_attribute")))
+    page.load(first_example())
     hidden = """() => app.graph.nodes.find(n => n.type === "DVAEncodeDecomposed").widgets
         .filter(w => w.name.startsWith("face_")).map(w => w.hidden)"""
     assert page.do(hidden) == [True, True]
@@ -139,11 +138,11 @@ def test_the_examples_clip_is_put_in_place_when_one_is_opened(page, mode):
     kept = place.read_bytes()
     place.unlink()
     try:
-        page.load(saved_graph(page_of("edit_by_attribute")))
+        page.load(first_example())
         page.tab.wait_for_timeout(1000)
         assert place.is_file() and not list(place.parent.glob("*.partial"))
         place.write_bytes(b"the user's own")
-        page.load(saved_graph(page_of("edit_by_attribute")))
+        page.load(first_example())
         page.tab.wait_for_timeout(1000)
         assert place.read_bytes() == b"the user's own"
     finally:

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from .graphs import page_of
-from .test_host_page import EDIT, LOADER, PANEL, add_preview, row, saved_graph, spread
+from .test_host_page import EDIT, LOADER, PANEL, add_preview, first_example, row, spread
 
 PREVIEW = "DVAPreviewEdit"
 NODES = """
@@ -49,7 +48,7 @@ def graph(page, mode):
     """The first example, with a preview behind the edit and a model that is not the starter."""
     answer = {"attributes": [{"name": "Freckles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
     page.tab.route("**/dva/attributes?model=other*", lambda route: route.fulfill(json=answer))
-    page.load(spread(saved_graph(page_of("edit_by_attribute"))), EDIT)
+    page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
     add_preview(page)
     yield page
