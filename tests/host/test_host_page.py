@@ -80,7 +80,8 @@ def test_saved_graphs_open_with_their_values(page, mode, info, path):
     for node in graph["nodes"]:
         if node["type"] not in NOTES:
             names = widget_names(info[node["type"]])[: len(node["widgets_values"])]
-            assert now[node["id"]]["widgets_values"][: len(names)] == node["widgets_values"]
+            # a newer core node may have fewer values of its own (Save Video of 2026 has made its format one choice with parts)
+            assert now[node["id"]]["widgets_values"][: len(names)] == node["widgets_values"][: len(names)]
             assert len(now[node["id"]]["widgets_values"]) == len(widget_names(info[node["type"]])), "the page's additions are not saved"
     sent = page.prompt()
     for key, node in to_api(graph, info).items():
