@@ -20,10 +20,11 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[0, 4], ids=["published form", "spatial condition"])
+def model(request):
     torch.manual_seed(0)
-    model = DiffusionVideoAutoencoder(SMALL).eval().requires_grad_(False)
+    predictor = SMALL["noise_predictor"] | {"spatial_channels": request.param, "spatial_size": 4}
+    model = DiffusionVideoAutoencoder(SMALL | {"noise_predictor": predictor}).eval().requires_grad_(False)
     for parameter in model.noise_predictor.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model

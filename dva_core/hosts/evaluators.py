@@ -65,9 +65,9 @@ def crew(workers: int, threads: int) -> ThreadPoolExecutor:
 
 
 def split(value: Any, parts: int) -> list[Any]:
-    """A tensor, or a tuple of tensors, cut into parts along the first axis."""
+    """A tensor, or a tuple of such, also one of tuples, cut into parts along the first axis."""
     if isinstance(value, tuple):
-        return list(zip(*(tensor.tensor_split(parts) for tensor in value)))
+        return list(zip(*(split(part, parts) for part in value)))
     return list(value.tensor_split(parts))
 
 

@@ -60,7 +60,7 @@ def links_are_followed_and_dead_ones_left_out() -> None:
             (folder / "dead.safetensors").symlink_to(theirs / "none")
         (INPUT / "dead.mp4").symlink_to(theirs / "none")
         (OUTPUT / "large.safetensors").write_bytes(bytes(100))
-        assert bridge.input_videos() == ["clip.mp4"]
+        assert bridge.input_videos() == ["clip.mp4", "dva_example.mp4"]  # the pack brings the second
         assert bridge.saved_files() == ["large.safetensors [output]", "small.safetensors"]
         assert bridge.saved_files(smaller_than=100) == ["small.safetensors"]
         assert all(node.define_schema() for node in nodes.NODES)
