@@ -45,7 +45,7 @@ export async function preview(node, tell) {
   tell("");
   try {
     await app.queuePrompt(0, 1, targets);
-    mine.accepted = app.lastNodeErrors && !Object.keys(app.lastNodeErrors).length; // what it answers is false even where all is well
+    mine.accepted = !Object.keys(app.lastNodeErrors ?? {}).length; // what it answers is false even where all is well
     if (!mine.accepted && running === mine) ended();
   } catch (error) {
     tell(error.message);

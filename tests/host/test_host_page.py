@@ -82,7 +82,8 @@ def test_saved_graphs_open_with_their_values(page, mode, info, path):
             names = widget_names(info[node["type"]])[: len(node["widgets_values"])]
             # a newer core node may have fewer values of its own (Save Video of 2026 has made its format one choice with parts)
             assert now[node["id"]]["widgets_values"][: len(names)] == node["widgets_values"][: len(names)]
-            assert len(now[node["id"]]["widgets_values"]) == len(widget_names(info[node["type"]])), "the page's additions are not saved"
+            if node["type"].startswith("DVA"):
+                assert len(now[node["id"]]["widgets_values"]) == len(widget_names(info[node["type"]])), "the page's additions are not saved"
     sent = page.prompt()
     for key, node in to_api(graph, info).items():
         assert {name: sent[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"]
@@ -175,7 +176,7 @@ def test_undo_copy_and_loading_again_keep_the_values(panel):
     panel.tab.keyboard.press("Control+z")
     panel.tab.wait_for_timeout(800)
     assert scales(panel) == {"Male": -0.5}
-    assert panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.8"
+    assert panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.5"
 
 
 def test_attributes_are_the_connected_models_own(panel):
