@@ -100,9 +100,10 @@ def empty_texts_are_refused_before_anything_runs() -> None:
     assert "The expression is empty" in nodes.EditExpression.validate_inputs(scale="0.5", expression=" ")
     assert nodes.EditExpression.validate_inputs(scale="0.5", expression="Smiling") is True
     assert nodes.EditExpression.validate_inputs(scale=None, expression=None) is True
-    assert "The source text is empty" in nodes.EditIdentityCLIP.validate_inputs(source=" ", target="a beard")
-    assert "The target text is empty" in nodes.EditIdentityCLIP.validate_inputs(source="a face", target="")
-    assert nodes.EditIdentityCLIP.validate_inputs(source="a face", target="a beard") is True
+    rest = {"scale": 1.0, "clip_model": "", "frames": "0", "images": 1, "steps": 5, "settle": True, "seed": 0, "save_memory": False}
+    rest |= {"clip_weight": 3.0, "identity_weight": 5.0, "l1_weight": 5.0, "learning_rate": 0.002, "decomposition": None, "model": None}
+    refused(lambda: nodes.EditIdentityCLIP.execute(source=" ", target="a beard", **rest), "The source text is empty")
+    refused(lambda: nodes.EditIdentityCLIP.execute(source="a face", target="", **rest), "The target text is empty")
 
 
 CHECKS = [
