@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path)
     assert (
         out == "" and err.count(f"tiny on cpu in {FASTEST}") == 1 and "4 of 4 frames have the face" in err and "s a frame (track" not in err
     )
-    assert all(f"{phase} 0." in err for phase in ("video", "track", "encode", "decode", "paste"))
+    assert all(re.search(rf"{phase} \d+\.\d", err) for phase in ("video", "track", "encode", "decode", "paste"))
     assert len(pictures("out.mkv")) == 4 and not np.array_equal(pictures("out.mkv")[0], pictures(video)[0])
     sheet = cv2.imread("s.png")
     assert sheet.shape[0] > 4 * 160 and sheet.shape[1] > 4 * 160
