@@ -63,7 +63,7 @@ def test_a_constant_curve_is_the_plain_edit_and_a_ramp_is_not(server, prompt):
 
 def test_numbers_of_other_nodes_scale_the_strengths(server, prompt):
     """FLOATS is how ComfyUI's own nodes call a list of numbers; a single FLOAT serves too."""
-    assert server.get(f"/object_info/{EDIT}")[EDIT]["input"]["optional"]["over_time"][0] == "FLOAT,FLOATS"
+    assert server.get(f"/object_info/{EDIT}")[EDIT]["input"]["optional"]["over_time"][0].startswith("FLOAT,FLOATS")
     made = undecoded(prompt)
     (edit,) = of_class(made, EDIT)
     made["70"] = {"class_type": "PrimitiveFloat", "inputs": {"value": 0.5}}
