@@ -142,12 +142,16 @@ class Objective:
         noises = torch.randn((2, *x_0.shape), generator=generator).to(self.device)
         return Draw(t.to(self.device), noises[0], noises[1])
 
+    def simple_weight(self, noisiness: Tensor) -> Tensor:
+        """How much L_simple weighs at sigma / alpha [B], by settings.simple_cap."""
+        cap = self.settings.simple_cap
+        return noisiness.clamp(1, cap) if cap else torch.ones_like(noisiness)
+
     def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, drawn: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """Of one batch: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
         s = self.settings
         simple, reg = training_losses(self.predict_noise, x_0, z_face, drawn.t, drawn.noise_1, drawn.noise_2, mask, self.schedule)
         a = self.schedule.alphas_cumprod[drawn.t.cpu()].float().to(self.device)
         noisiness = ((1 - a) / a).sqrt()
-        simple_weight = noisiness.clamp(1, s.simple_cap) if s.simple_cap else torch.ones_like(a)
         reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
-        return (simple_weight * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()
+        return (self.simple_weight(noisiness) * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()

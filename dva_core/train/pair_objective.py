@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.autoencoder import JAW
+from dva_core.finder import to_images
 from dva_core.train.augment import reframe, relight
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 
@@ -48,6 +49,11 @@ class Crossed(NamedTuple):
     amount: Tensor
 
 
+def motion_of(points: Tensor) -> Tensor:
+    """z_motion [B, M] of landmarks [B, 1, 68, 2]."""
+    return points.flatten(0, 1)[:, JAW:].flatten(1)
+
+
 class PairObjective:
     """Draws pairs and measures the answer to their steps; `steps` as of PairedSteps.of_kinds.
 
@@ -74,9 +80,8 @@ class PairObjective:
         """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1."""
         objective, settings = self.objective, self.objective.settings
         kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
-        before, after, mask = (torch.from_numpy(array[rows]) for array in (self.pairs.before, self.pairs.after, self.pairs.mask))
-        images = torch.cat([(v.permute(0, 3, 1, 2).float() / 127.5 - 1) for v in (before, after)], 1)
-        stack = torch.cat([images, mask[:, None].float() / 255], 1)
+        mask = torch.from_numpy(self.pairs.mask[rows])[:, None].float() / 255
+        stack = torch.cat([to_images(self.pairs.before[rows]), to_images(self.pairs.after[rows]), mask], 1)
         if rng is None:
             own, wanted, base = torch.zeros(len(rows)), torch.ones(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
         else:
@@ -90,11 +95,11 @@ class PairObjective:
         before, after, mask = stack[:, :3], stack[:, 3:6], stack[:, 6:]
         seen = torch.where(base[:, None, None, None].to(before.device), after, before)
         z_id, points = objective.conditioner.encode(seen[:, None])
-        motion = points.flatten(0, 1)[:, JAW:].flatten(1)
+        motion = motion_of(points)
         id_step, motion_step = (step[kinds].to(motion) for step in self.steps)
         moving = self.is_motion[kinds]
         if moving.any():
-            ends = [objective.conditioner.encode(v[moving][:, None])[1].flatten(0, 1)[:, JAW:].flatten(1) for v in (before, after)]
+            ends = [motion_of(objective.conditioner.encode(v[moving][:, None])[1]) for v in (before, after)]
             count = int(moving.sum())
             chosen = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
             motion_step[moving] = torch.where(chosen[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
@@ -136,8 +141,7 @@ class PairObjective:
         error = (change - batch.change).abs() * self.place(batch.mask) * (sigma / FULL_SIGMA).clamp(max=1)
         answer = error.mean((1, 2, 3)) / batch.amount  # of the pair's own change, so that a lip weighs what a beard does
         noisiness = (sigma.square() / (1 - sigma.square())).sqrt().flatten()
-        weight = noisiness.clamp(1, settings.simple_cap) if settings.simple_cap else torch.ones_like(noisiness)
-        return (weight * simple + settings.pair_weight * answer).mean(), simple.mean(), answer.mean()
+        return (objective.simple_weight(noisiness) * simple + settings.pair_weight * answer).mean(), simple.mean(), answer.mean()
 
     @torch.no_grad()
     def answers(self, timesteps: tuple[int, ...] = (150, 350, 600), most: int = 24) -> dict[str, tuple[float, float]]:
