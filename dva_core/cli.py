@@ -19,13 +19,13 @@ from .errors import DVAError
 
 
 def build_parser() -> Parser:
-    from .commands import bundles, clips, demo, directions, evaluate, looks, own
+    from .commands import batch, bundles, clips, demo, directions, evaluate, looks, own
 
     parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (clips, bundles, directions, own, looks, demo, evaluate):
+    for module in (clips, bundles, directions, own, looks, demo, evaluate, batch):
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser

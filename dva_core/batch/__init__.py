@@ -1,0 +1,80 @@
+"""Many videos times many edits: one description of the work, on ComfyUI servers or on a Ray cluster (docs/batch.md).
+
+    plan = dva_core.batch.load_plan("jobs.yaml")
+
+Names are imported when first used: servers need aiohttp, Ray is needed by `run_on_ray` alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .jobs import Job, Plan, make_plan
+    from .manifest import Edit, Manifest, Server, Settings, Video, schema
+    from .manifest_file import make_manifest, read_manifest
+
+_HOMES = {
+    "Edit": "manifest",
+    "Job": "jobs",
+    "Manifest": "manifest",
+    "Plan": "jobs",
+    "Server": "manifest",
+    "Settings": "manifest",
+    "Video": "manifest",
+    "make_manifest": "manifest_file",
+    "make_plan": "jobs",
+    "read_manifest": "manifest_file",
+    "schema": "manifest",
+}
+
+__all__ = [
+    "Edit",
+    "Job",
+    "Manifest",
+    "Plan",
+    "Server",
+    "Settings",
+    "Video",
+    "load_plan",
+    "make_manifest",
+    "make_plan",
+    "read_manifest",
+    "schema",
+]
+
+
+def load_plan(path: str | Path, results: str | Path | None = None) -> Plan:
+    """The jobs of a manifest's file; `results` takes the place of where it puts them. DVAError for whatever is wrong with it."""
+    from .jobs import make_plan
+    from .manifest_file import read_manifest
+
+    return make_plan(read_manifest(path), Path(path).absolute().parent, results)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        try:
+            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def missing(error: ModuleNotFoundError) -> Exception:
+    """What to say where a package is not there: how to get it; other modules' absence goes through."""
+    from ..errors import MissingDependencyError
+
+    extras = {"pydantic": "batch", "aiohttp": "batch", "yarl": "batch", "yaml": "batch", "ray": "ray"}
+    package = (error.name or "").split(".")[0]
+    if package not in extras:
+        return error
+    return MissingDependencyError(
+        f"Batches need {package}, which is not installed: pip install 'diffusion-video-autoencoder[{extras[package]}]', or {package} alone."
+    )

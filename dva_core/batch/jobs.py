@@ -1,0 +1,163 @@
+"""From a manifest to jobs: patterns become videos, videos times edits become results with a name of their own each."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DVAError, MissingFileError
+from .manifest import LARGEST, Edit, Manifest, Settings
+from .manifest import Video as Entry
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v")
+STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for itself
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One edit of one video. `name` is the result's path in the folder of results, without suffix; no other job has it.
+
+    `group`: jobs with the same one share the decomposition. `size`: of the video, bytes. `face` as `--face` has it.
+    """
+
+    name: str
+    video: Path
+    edit: str
+    spec: Edit
+    face: str
+    result: Path
+    group: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a manifest, those of a video in a row; `base` is what its paths are relative to, `results` the folder of results."""
+
+    manifest: Manifest
+    base: Path
+    results: Path
+    jobs: tuple[Job, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return self.manifest.settings or Settings()
+
+    @property
+    def state(self) -> Path:
+        """Where a run keeps its journal."""
+        return self.results / STATE
+
+    def missing(self) -> Iterator[Job]:
+        """The jobs whose result is not there."""
+        return (job for job in self.jobs if not job.result.exists())
+
+    def place(self, path: str) -> Path:
+        """A file that the manifest names."""
+        return self.base / Path(path).expanduser()
+
+    def fingerprint(self, job: Job) -> str:
+        """What the result hangs on, as far as the manifest says: another one means that the result would be another."""
+        said = [job.spec.model_dump(mode="json"), job.face, str(job.video), job.size]
+        said += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | None = None) -> Plan:
+    """The jobs of a manifest; `base`: the folder its paths are relative to, `results` takes the place of the manifest's.
+
+    DVAError where a video or another file is missing, or two results would have one name.
+    """
+    base = Path(base).absolute()
+    root = (Path(results) if results is not None else base / Path(manifest.results).expanduser()).absolute()
+    found = [(entry, video, name) for entry in manifest.videos for video, name in videos_of(entry, base, root)]
+    if not found:
+        raise DVAError(f"There are no videos in {', '.join(entry.file for entry in manifest.videos)[:200]}; check the paths.")
+    names = distinct_names({(video, name) for _, video, name in found})
+    suffix = (manifest.settings or Settings()).suffix
+    jobs: dict[str, Job] = {}
+    for entry, video, name in found:
+        size = video.stat().st_size
+        for edit_name, edit in edits_of(entry, manifest):
+            person = edit.person or entry.person
+            face = face_of(manifest, person, base)
+            own = {"video": names[video, name], "edit": edit_name, "person": person or "face"}
+            place = manifest.name.format(**own)
+            job = Job(place, video, edit_name, edit, face, root / f"{place}{suffix}", f"{video}|{face}", size)
+            other = jobs.setdefault(place.casefold(), job)
+            if (other.video, other.spec, other.face) != (job.video, job.spec, job.face):
+                raise DVAError(
+                    f"{other.video} and {video} would share one result, {place}{suffix}; give one a `name` of its own."
+                    if other.video != video
+                    else f"Two edits of {video} would share one result, {place}{suffix}; give each edit a name of its own."
+                )
+    for edit_name, edit in manifest.all_edits():
+        for direction in edit.directions:
+            need_file(base / Path(direction).expanduser(), f"direction of the edit {edit_name}")
+    if manifest.workflow is not None:
+        need_file(base / Path(manifest.workflow).expanduser(), "workflow")
+    first = {group: number for number, group in reversed(list(enumerate(job.group for job in jobs.values())))}
+    return Plan(manifest, base, root, tuple(sorted(jobs.values(), key=lambda job: first[job.group])))
+
+
+def edits_of(entry: Entry, manifest: Manifest) -> list[tuple[str, Edit]]:
+    """The edits that an entry asks for: its own, those it names, or all."""
+    if isinstance(entry.edits, dict):
+        return list(entry.edits.items())
+    return [(name, manifest.edits[name]) for name in (manifest.edits if entry.edits is None else entry.edits)]
+
+
+def face_of(manifest: Manifest, person: str | None, base: Path) -> str:
+    """The face of a person, a reference picture with its whole path; DVAError where that is missing."""
+    face = manifest.people[person] if person else LARGEST
+    kind, _, rest = face.partition(":")
+    return f"reference:{need_file(base / Path(rest).expanduser(), f'picture of {person}')}" if kind == "reference" else face
+
+
+def need_file(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise MissingFileError(f"The {what}, {path}, is not there; check the path.")
+    return path
+
+
+def videos_of(entry: Entry, base: Path, results: Path) -> list[tuple[Path, str]]:
+    """The files that an entry means, each with what `{video}` stands for: its path below the fixed part of the pattern, no suffix.
+
+    Results are never taken for videos. DVAError where a named file is missing.
+    """
+    where = Path(entry.file).expanduser()
+    place = base / where
+    if not glob.has_magic(entry.file) or place.exists():
+        if place.is_dir():
+            files, root = sorted(path for path in place.iterdir() if is_video(path)), place
+        elif place.is_file():
+            return [(place, entry.name or place.stem)]
+        else:
+            raise MissingFileError(f"There is no video {place}; check the path.")
+    else:
+        fixed = next(number for number, part in enumerate(where.parts) if glob.has_magic(part))
+        root = base.joinpath(*where.parts[:fixed])
+        files = sorted(path for path in root.glob(str(Path(*where.parts[fixed:]))) if is_video(path))
+    files = [path for path in files if results not in path.parents]
+    if entry.name and len(files) > 1:
+        raise DVAError(f"{entry.file} is {len(files)} videos and cannot be called {entry.name!r} as a whole; leave out the name.")
+    return [(path, entry.name or path.relative_to(root).with_suffix("").as_posix()) for path in files]
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
+def distinct_names(found: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
+    """What each video is called in results: its name, and where several would share that (x.mp4, x.mov) with its suffix, x-mov.
+
+    All that share one get the suffix, so that no video ever takes the name under which another's results were made.
+    """
+    sharing: dict[str, set[Path]] = {}
+    for path, name in found:
+        sharing.setdefault(name.casefold(), set()).add(path)
+    return {(path, name): name if len(sharing[name.casefold()]) == 1 else f"{name}-{path.suffix[1:]}" for path, name in found}

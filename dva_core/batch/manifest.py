@@ -1,0 +1,248 @@
+"""The description of a batch: videos, edits, settings, where results go. Its JSON schema is made of these classes.
+
+version: 1
+videos: [clips/*.mp4, {file: interviews/anna.mov, edits: [older], person: anna}]
+people: {anna: "reference:anna.jpg", left: "position:0.2,0.5"}
+edits:
+  younger: {Young: 0.8}
+  older: {attributes: {Young: {0s: 0, 1.5s: -0.8, curve: smooth}}, guidance: 2}
+  glasses: {text: {source: face, target: face with glasses}}
+settings: {steps: 10, quality: 18}          or: workflow: edit_by_attribute.json
+results: out
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+PLACEHOLDERS = ("video", "edit", "person")
+USUAL_NAME = "{video}_{edit}"
+LARGEST = "largest"
+
+# what every file system takes as part of a name
+Name = Annotated[str, StringConstraints(pattern=r'^[^\\/:*?"<>|\x00-\x1f.][^\\/:*?"<>|\x00-\x1f]{0,99}$')]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*\S[^\x00]*$")]
+
+
+def as_strength(value: Any) -> Any:
+    """A strength in the form in which it is kept: a number, or the keys of a curve; text as a command line gives it is read.
+
+    DVAError for anything else.
+    """
+    from ..edit.curves import parse_scale, parse_text, scale_to_json
+
+    if isinstance(value, Mapping):
+        value = {str(when): strength for when, strength in value.items()}
+    return scale_to_json(parse_text(value) if isinstance(value, str) else parse_scale(value))
+
+
+def off_is_a_word(value: Any) -> Any:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
+def as_face(value: Any) -> Any:
+    """Which face, as `--face` has it; DVAError for what is none."""
+    if isinstance(value, str) and value != LARGEST and not re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
+        raise ValueError(f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, or reference:FILE")
+    return value
+
+
+Written = float | str | list[float] | dict[str, float | str]  # a strength as people write it
+Strength = Annotated[float | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=Written)]
+Region = Annotated[str | None, BeforeValidator(off_is_a_word, json_schema_input_type=str | Literal[False] | None)]
+Face = Annotated[Text, BeforeValidator(as_face)]
+Tone = Literal["keep", "change"] | None
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
+
+
+class Part(BaseModel):
+    """A part of the description: unknown names are refused, nothing changes once it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TextEdit(Part):
+    """An edit that two texts describe; `clip_model` is open_clip's name of the image-text model (the usual one where it is left out)."""
+
+    source: Text = "face"
+    target: Text
+    scale: Strength = 1.0
+    clip_model: Text | None = None
+    steps: int = Field(2000, ge=1, le=100_000)
+    seed: int = Field(0, ge=0)
+
+
+class Edit(Part):
+    """What is done to a video: attributes, directions (files) and a text, each with its strength or curve; `person` names whom.
+
+    `inputs` are put into a workflow wherever an input has that name. A mapping of nothing but attributes may stand for an Edit.
+    """
+
+    attributes: dict[Text, Strength] = {}
+    directions: dict[Text, Strength] = {}
+    text: TextEdit | None = None
+    person: Text | None = None
+    normalize: bool = True
+    guidance: Guidance = None
+    tone: Tone = None
+    region: Region = None
+    inputs: dict[Text, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def attributes_alone(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value and not any(name in cls.model_fields for name in value):
+            return {"attributes": dict(value)}
+        return value
+
+    @model_validator(mode="after")
+    def changes_something(self) -> Edit:
+        if not (self.attributes or self.directions or self.text or self.inputs):
+            raise ValueError('there is nothing to change; give for example {"Young": 0.8}')
+        return self
+
+
+class Video(Part):
+    """A video, a folder of videos or a pattern such as clips/**/*.mp4; which edits (all where they are left out), and whose face."""
+
+    file: Text
+    name: Name | None = None
+    edits: list[Name] | dict[Name, Edit] | None = None
+    person: Text | None = None
+
+
+class Settings(Part):
+    """How videos are taken apart and put together; what is left out is as the library has it (`encode`, `decode`)."""
+
+    model: Text = "starter"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    steps: int | None = Field(None, ge=1, le=1000)
+    solver: Text | None = None
+    power: float | None = Field(None, gt=0, le=100)
+    clamp: bool = True
+    start: Seconds = 0.0
+    length: Seconds | None = Field(None, gt=0)
+    every: int = Field(1, ge=1, le=1000)
+    max_frames: int | None = Field(None, ge=1)
+    detector: Literal["own", "insightface"] = "own"
+    batch_size: int | None = Field(None, ge=1, le=1024)
+    detail: Literal["transfer", "model"] = "transfer"
+    codec: Literal["h264", "h265", "ffv1"] = "h264"
+    quality: int = Field(18, ge=0, le=51)
+    compatible: bool = False
+    guidance: Guidance = None
+    tone: Tone = None
+    region: Region = None
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a result ends in."""
+        return ".mkv" if self.codec == "ffv1" else ".mp4"
+
+
+class Server(Part):
+    """A ComfyUI server; `headers` (such as Authorization) go with every request, $NAME in them is taken from the environment."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
+    headers: dict[Text, Text] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def address_alone(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+
+class Manifest(Part):
+    """A whole batch. Paths are relative to the file that it was read from."""
+
+    version: Literal[1] = 1
+    videos: list[Video] = Field(min_length=1)
+    edits: dict[Name, Edit] = {}
+    people: dict[Text, Face] = {}
+    settings: Settings | None = None
+    workflow: Text | None = None
+    inputs: dict[Text, Any] = {}
+    results: Text = "results"
+    name: Text = USUAL_NAME
+    servers: list[Server] = []
+    keep_clips: bool = False
+    """On servers: keep decompositions in the folder that these share (see docs/batch.md)."""
+    clips: Text | None = None
+    """With Ray: the folder of decompositions that all machines see."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def short_forms(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        if isinstance(value.get("videos"), str):
+            value["videos"] = [value["videos"]]
+        if isinstance(value.get("videos"), list):
+            value["videos"] = [{"file": entry} if isinstance(entry, str) else entry for entry in value["videos"]]
+        return value
+
+    @model_validator(mode="after")
+    def fits_together(self) -> Manifest:
+        if self.workflow is not None and self.settings is not None:
+            raise ValueError("a workflow has settings of its own; give either `workflow` (with `inputs`) or `settings`")
+        if self.workflow is None and self.inputs:
+            raise ValueError("`inputs` belong to a workflow; name one, or give `settings`")
+        if not self.edits and not all(isinstance(video.edits, dict) for video in self.videos):
+            raise ValueError('there are no edits; give for example edits: {"younger": {"Young": 0.8}}')
+        for video in self.videos:
+            for name in video.edits if isinstance(video.edits, list) else ():
+                if name not in self.edits:
+                    raise ValueError(f"{video.file} asks for the edit {name!r}, which is not there; there are {', '.join(self.edits)}")
+        for name, edit in self.all_edits():
+            if self.workflow is None and edit.inputs:
+                raise ValueError(f"the edit {name!r} has `inputs`, which belong to a workflow; name one")
+            if self.workflow is not None and (edit.directions or edit.text or edit.person):
+                raise ValueError(f"the edit {name!r} has a text, a direction or a person, which a workflow says itself; use `inputs`")
+        people = [edit.person for _, edit in self.all_edits()] + [video.person for video in self.videos]
+        for person in filter(None, people):
+            if person not in self.people:
+                raise ValueError(f"there is no person {person!r}; name them under `people`, such as {{{person}: reference:picture.jpg}}")
+        check_pattern(self.name)
+        return self
+
+    def all_edits(self) -> list[tuple[str, Edit]]:
+        """The named edits and those that stand beside a video."""
+        own = [edit for video in self.videos if isinstance(video.edits, dict) for edit in video.edits.items()]
+        return [*self.edits.items(), *own]
+
+
+def check_pattern(pattern: str) -> None:
+    """ValueError where `pattern` cannot name results: it needs {video} and {edit}, may have {person}, and stays in its folder."""
+    rest = re.sub("|".join(f"{{{name}}}" for name in PLACEHOLDERS), "", pattern)
+    if "{video}" not in pattern or "{edit}" not in pattern or "{" in rest or "}" in rest:
+        raise ValueError(f"results cannot be named {pattern!r}; use {{video}} and {{edit}}, such as {USUAL_NAME}")
+    if pattern.startswith(("/", "\\")) or ".." in pattern or re.search(r'[\\:*?"<>|\x00-\x1f]', rest):
+        raise ValueError(f"results cannot be named {pattern!r}; give a plain name, with / for folders")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a manifest, short forms included; editors complete and check with it."""
+    made = Manifest.model_json_schema()
+    path = {"type": "string", "description": "A video, a folder or a pattern."}
+    alone = {**made["$defs"]["Edit"]["properties"]["attributes"], "description": "Attributes and their strengths.", "minProperties": 1}
+    short = {"Video": path, "Server": {"type": "string", "description": "An address."}, "Edit": alone}
+
+    def with_short_forms(part: Any) -> Any:
+        if isinstance(part, list):
+            return [with_short_forms(entry) for entry in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("$ref", "").removeprefix("#/$defs/") in short:
+            return {"anyOf": [part, short[part["$ref"].removeprefix("#/$defs/")]]}
+        return {name: with_short_forms(value) for name, value in part.items()}
+
+    made = with_short_forms(made)
+    made["properties"]["videos"] = {"anyOf": [path, made["properties"]["videos"]]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "A batch of edits"}

@@ -1,0 +1,186 @@
+"""A manifest from a YAML, JSON or CSV file; whatever is wrong with one is told in a sentence that names the place."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import DVAError, MissingDependencyError, MissingFileError
+from ..paths import named
+from .manifest import Manifest, Settings
+
+SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")
+LARGEST_FILE = 50_000_000  # bytes
+LOOK = ("guidance", "tone", "region", "normalize")
+TEXT = {"text_source": "source", "text_target": "target", "text_scale": "scale"}
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """The batch that a file describes; by its suffix YAML, JSON or CSV. DVAError where it cannot be read or makes no sense."""
+    path = named(path, "batch")
+    if path.suffix.lower() not in SUFFIXES:
+        raise DVAError(f"The batch {path} is described in no way known here; use a .yaml, .json or .csv file.")
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DVAError(f"The batch {path} is larger than {LARGEST_FILE // 10**6} MB; name videos by patterns, or divide it.")
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"There is no batch {path}; check the path.") from error
+    except OSError as error:
+        raise DVAError(f"The batch {path} cannot be read ({error.strerror}); check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise DVAError(f"The batch {path} is no text in UTF-8; save it as that.") from error
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return make_manifest(from_csv(text, path), path)
+    return make_manifest(from_json(text, path) if path.suffix.lower() == ".json" else from_yaml(text, path), path)
+
+
+def make_manifest(content: Any, where: str | Path = "the batch") -> Manifest:
+    """The batch of plain dicts and lists; DVAError with the first thing that is wrong, and where in `where` it stands."""
+    if not isinstance(content, Mapping):
+        raise DVAError(f"{where} is no batch; it starts with names such as videos, edits and results.")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise DVAError(f"{where}: {in_words(error)}") from error
+    except RecursionError as error:
+        raise DVAError(f"{where} is nested too deeply; write it flatter.") from error
+
+
+def in_words(error: ValidationError) -> str:
+    """The first complaint as a sentence, and how many more there are."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(
+        str(part) for part in first["loc"] if not str(part).startswith(("dict[", "list[", "function-", "float", "constrained"))
+    )
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if first["type"] == "extra_forbidden":
+        message = "there is no such setting; `batch schema` lists those there are"
+    elif first["type"] == "missing":
+        message = "this is missing"
+    elif first["type"] == "string_pattern_mismatch":
+        shown = str(first["input"])[:40]
+        message = f"{shown!r} cannot be used here; use letters, digits, spaces, - and _ in a name, http:// or https:// for a server"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{message}{more}."
+
+
+def from_json(text: str, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise DVAError(f"{path}: {first_repeated(names)!r} stands there twice; give each name once.")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}.") from error
+    except RecursionError as error:
+        raise DVAError(f"{path} is nested too deeply; write it flatter.") from error
+
+
+def from_yaml(text: str, path: Path) -> Any:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("Reading YAML needs PyYAML: pip install pyyaml; or write the batch as .json or .csv.") from error
+
+    class Loader(yaml.SafeLoader):
+        """Names are given once, and nothing is repeated by reference: a few lines of that can stand for gigabytes."""
+
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.events.AliasEvent):
+                raise DVAError(f"{path}: references (*name) are not followed; write it out, or use a list of edits by name.")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node, deep=False):
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if len(set(map(str, names))) < len(names):
+                raise DVAError(f"{path}: {first_repeated([str(name) for name in names])!r} stands there twice; give each name once.")
+            return {name: self.construct_object(value, deep=deep) for name, (_, value) in zip(names, node.value)}
+
+    def plain_map(loader, node):
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, plain_map)
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader: plain values only
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise DVAError(f"{path} is not valid YAML: {getattr(error, 'problem', None) or 'odd characters'}{where}.") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, DVAError):
+            raise
+        raise DVAError(f"{path} is not valid YAML: a name in it is no plain word.") from error
+
+
+def first_repeated(names: list[str]) -> str:
+    return next(name for i, name in enumerate(names) if name in names[:i])
+
+
+def from_csv(text: str, path: Path) -> dict[str, Any]:
+    """One row a video (or pattern) and an edit. Columns: video, edit, person, guidance, tone, region, text_source, text_target,
+    text_scale, those of the settings (the same in all rows); every other one is an attribute with its strength, empty for none.
+
+    A comma, semicolon or tab between; numbers with a decimal comma where it is no comma. DVAError with the row otherwise.
+    """
+    lines = text.splitlines()
+    head = lines[0] if lines else ""
+    delimiter = max(",;\t", key=head.count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise DVAError(f"{path} is not valid CSV: {error}.") from error
+    names = [(name or "").strip() for name in (next(csv.reader([head], delimiter=delimiter), []))]
+    if "video" not in names:
+        raise DVAError(f"{path} has no column video; the first row names the columns: video, edit, and attributes such as Young.")
+    if len(set(names)) < len(names):
+        raise DVAError(f"{path} has the column {first_repeated(names)!r} twice; give each name once.")
+    videos, settings = [], {}
+    for number, row in enumerate(rows, 2):
+        if None in row:
+            raise DVAError(f"{path}: row {number} has more cells than there are columns.")
+        cells = {(name or "").strip(): (value or "").strip() for name, value in row.items()}
+        cells = {name: as_cell(value, delimiter) for name, value in cells.items() if name and value}
+        if not cells:
+            continue
+        file, edit_name, person = (str(cells.pop(name, "")) for name in ("video", "edit", "person"))
+        for name in [name for name in cells if name in Settings.model_fields and name not in LOOK]:
+            value = cells.pop(name)
+            if settings.setdefault(name, value) != value:
+                raise DVAError(f"{path}: row {number} has another {name} than the rows before; settings hold for all of a batch.")
+        edit: dict[str, Any] = {name: as_setting(cells.pop(name)) for name in LOOK if name in cells}
+        words = {TEXT[name]: cells.pop(name) for name in list(cells) if name in TEXT}
+        edit |= {"text": words} if words else {}
+        edit |= {"attributes": cells} if cells else {}
+        videos.append({"file": file, "edits": {edit_name or usual_name(cells): edit}, **({"person": person} if person else {})})
+    people = {video["person"]: video["person"] for video in videos if "person" in video}
+    settings = {name: as_setting(value) for name, value in settings.items()}
+    return {"videos": videos, "people": people, **({"settings": settings} if settings else {})}
+
+
+def as_cell(value: str, delimiter: str) -> str:
+    """A cell's text; a decimal comma becomes a point where commas are not what divides cells."""
+    return value.replace(",", ".") if delimiter != "," and re.fullmatch(r"[+-]?\d+,\d+", value) else value
+
+
+def as_setting(value: str) -> Any:
+    """A cell of a setting as JSON would have it."""
+    try:
+        return json.loads(value.lower() if value.lower() in ("true", "false") else value)
+    except (json.JSONDecodeError, RecursionError):
+        return value
+
+
+def usual_name(attributes: Mapping[str, str]) -> str:
+    """What an edit of a row without a name is called: "Young_-0.8"."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", "_".join(f"{name}_{scale}" for name, scale in attributes.items()))[:80] or "edit"

@@ -1,0 +1,226 @@
+"""What describes a batch: read from YAML, JSON and CSV alike, checked, made into jobs whose results never share a name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dva_core.batch import load_plan, make_manifest, make_plan, read_manifest, schema
+from dva_core.batch.check import look_over
+from dva_core.batch.manifest import check_pattern
+from dva_core.commands.batch import in_words
+from dva_core.errors import DVAError, MissingFileError
+
+EDITS = {"younger": {"Young": 0.8}}
+
+
+def manifest(**changes):
+    return make_manifest({"videos": ["clips/*.mp4"], "edits": EDITS, **changes})
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+YAML = """
+videos: [clips/*.mp4, {file: other/anna.mov, edits: [older], person: anna}]
+people: {anna: "position:0.2,0.5"}
+edits:
+  younger: {Young: 0.8}
+  older: {attributes: {Young: {0s: 0, 36: -0.8, curve: smooth}}, guidance: 2, region: off}
+  sad: {attributes: {Smiling: "0s:0,1s:-0.5"}}
+settings: {steps: 3}
+results: out
+"""
+
+
+def test_yaml_and_json_are_the_same(tmp_path):
+    put(tmp_path, "clips/a.mp4", "clips/b.mp4", "other/anna.mov")
+    (tmp_path / "jobs.yaml").write_text(YAML, encoding="utf-8")
+    read = read_manifest(tmp_path / "jobs.yaml")
+    (tmp_path / "jobs.json").write_text(read.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    assert read_manifest(tmp_path / "jobs.json") == read
+    assert read.edits["older"].region == "off" and read.edits["older"].attributes["Young"] == {"0s": 0.0, "36": -0.8, "curve": "smooth"}
+    assert read.edits["sad"].attributes == {"Smiling": {"0s": 0.0, "1s": -0.5}}
+    plan = load_plan(tmp_path / "jobs.yaml")
+    assert [job.name for job in plan.jobs] == [
+        *("a_younger", "a_older", "a_sad"),
+        *("b_younger", "b_older", "b_sad"),
+        "anna_older",
+    ]
+    assert plan.jobs[-1].face == "position:0.2,0.5" and plan.jobs[0].face == "largest"
+    assert plan.results == tmp_path / "out" and plan.jobs[0].result == tmp_path / "out" / "a_younger.mp4"
+    assert len({job.group for job in plan.jobs}) == 3
+
+
+def test_a_spreadsheet(tmp_path):
+    """As a spreadsheet of a country with decimal commas saves it, and with commas between."""
+    put(tmp_path, "clips/a.mp4", "clips/b.mp4")
+    (tmp_path / "jobs.csv").write_bytes(
+        "\ufeffvideo;edit;person;Young;Male;steps;guidance\r\n"
+        "clips/*.mp4;younger;;0,8;;5;2\r\n"
+        "clips/a.mp4;;position:0.1,0.5;-0,5;0,2;5;\r\n;;;;;;\r\n".encode()
+    )
+    plan = load_plan(tmp_path / "jobs.csv")
+    assert {job.name: job.spec.attributes for job in plan.jobs} == {
+        "a_younger": {"Young": 0.8},
+        "a_Young_-0.5_Male_0.2": {"Young": -0.5, "Male": 0.2},
+        "b_younger": {"Young": 0.8},
+    }
+    assert plan.settings.steps == 5 and plan.jobs[0].spec.guidance == 2
+    assert {job.face for job in plan.jobs} == {"largest", "position:0.1,0.5"}
+    (tmp_path / "jobs.csv").write_text('video,edit,Young\nclips/a.mp4,slow,"0s:0,1.5s:-0.8,smooth"\n')
+    (job,) = load_plan(tmp_path / "jobs.csv").jobs
+    assert job.spec.attributes == {"Young": {"0s": 0.0, "1.5s": -0.8, "curve": "smooth"}} and in_words(job) == "Young 0 to -0.8"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nresult: out", "result: there is no such setting"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: high}}", "edits.x.attributes.Young: The scale 'high'"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}, x: {Male: 1}}", "'x' stands there twice"),
+        ("a.yaml", "videos: &a [a.mp4]\nedits: *a", "references"),
+        ("a.yaml", "videos: [a.mp4\nedits", "not valid YAML"),
+        ("a.yaml", "{[a]: 1}", "no plain word"),
+        ("a.yaml", "just words", "is no batch"),
+        ("a.yaml", "videos: [a.mp4]", "there are no edits"),
+        ("a.yaml", "videos: [{file: a.mp4, edits: [y]}]\nedits: {x: {Young: 1}}", "asks for the edit 'y'"),
+        ("a.yaml", "videos: [{file: a.mp4, person: anna}]\nedits: {x: {Young: 1}}", "no person 'anna'"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {}}", "nothing to change"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {a/b: {Young: 1}}", "'a/b' cannot be used"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nname: '{video}'", "cannot be named"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nname: '../{video}_{edit}'", "cannot be named"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nsettings: {steps: 0}", "settings.steps"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nsettings: {}\nworkflow: a.json", "settings of its own"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\ninputs: {steps: 1}", "belong to a workflow"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nservers: [localhost]", "http"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\npeople: {a: left}", "largest, position:x,y"),
+        ("a.json", '{"videos": ["a"], "videos": []}', "'videos' stands there twice"),
+        ("a.json", "[" * 100000, "nested"),
+        ("a.json", "{", "line 1"),
+        ("a.csv", "edit,Young\n", "no column video"),
+        ("a.csv", "video,Young,Young\n", "twice"),
+        ("a.csv", "video,Young\na.mp4,1,2\n", "row 2 has more cells"),
+        ("a.csv", "video,edit,steps,Young\na.mp4,x,3,1\nb.mp4,x,4,1\n", "row 3 has another steps"),
+        ("a.txt", "", "no way known"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DVAError) as told:
+        read_manifest(tmp_path / name)
+    assert said in str(told.value) and "\n" not in str(told.value)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(MissingFileError, match="no batch"):
+        read_manifest(tmp_path / "none.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"videos: [\xe4.mp4]")
+    with pytest.raises(DVAError, match="UTF-8"):
+        read_manifest(tmp_path / "latin.yaml")
+    with pytest.raises(DVAError, match="no videos in"):
+        make_plan(manifest(), tmp_path)
+    with pytest.raises(MissingFileError, match="no video"):
+        make_plan(manifest(videos=["a.mp4"]), tmp_path)
+    put(tmp_path, "clips/a.mp4")
+    with pytest.raises(MissingFileError, match="picture of anna"):
+        make_plan(manifest(people={"anna": "reference:a.jpg"}, videos=[{"file": "clips", "person": "anna"}]), tmp_path)
+    with pytest.raises(MissingFileError, match="direction of the edit x"):
+        make_plan(manifest(edits={"x": {"directions": {"old.safetensors": 1}}}), tmp_path)
+    with pytest.raises(MissingFileError, match="workflow"):
+        make_plan(manifest(workflow="graph.json"), tmp_path)
+
+
+def test_names_of_results(tmp_path):
+    """Folders under a pattern are kept, videos of one name get their suffix, results are no videos, and what clashes is refused."""
+    put(tmp_path, "s/1/take.mp4", "s/2/take.mp4", "s/2/take.MOV", "s/notes.txt", "s/out/1/take_younger.mp4", "s/.hidden.mp4")
+    plan = make_plan(manifest(videos=["s/**/*"], results="s/out"), tmp_path)
+    assert [job.name for job in plan.jobs] == ["1/take_younger", "2/take-MOV_younger", "2/take-mp4_younger"]
+    assert [job.result.exists() for job in plan.jobs] == [True, False, False] and len(list(plan.missing())) == 2
+    with pytest.raises(DVAError, match="would share one result, take-mp4_younger"):
+        make_plan(manifest(videos=["s/1", {"file": "s/2/take.mp4"}]), tmp_path)
+    plan = make_plan(manifest(videos=["s/1", "s/1/take.mp4", {"file": "s/2/take.mp4", "name": "second"}]), tmp_path)
+    assert [job.name for job in plan.jobs] == ["take_younger", "second_younger"]
+    with pytest.raises(DVAError, match="as a whole"):
+        make_plan(manifest(videos=[{"file": "s/2", "name": "all"}]), tmp_path)
+    put(tmp_path, "odd/[1].mp4")
+    assert [job.name for job in make_plan(manifest(videos=["odd/[1].mp4"]), tmp_path).jobs] == ["[1]_younger"]
+
+
+@given(st.lists(st.sampled_from(["a.mp4", "a.mov", "A.mkv", "b/a.mp4", "b/a.mov", "c.webm"]), unique=True, min_size=1))
+def test_no_two_jobs_share_a_result(tmp_path_factory, names):
+    folder = put(tmp_path_factory.mktemp("v"), *(f"clips/{name}" for name in names))
+    plan = make_plan(manifest(videos=["clips/**/*"]), folder)
+    assert len({str(job.result).casefold() for job in plan.jobs}) == len(plan.jobs) == len(names)
+    assert {job.video for job in plan.jobs} == {folder / "clips" / name for name in names}
+
+
+def test_a_fingerprint_is_what_a_result_hangs_on(tmp_path):
+    put(tmp_path, "clips/a.mp4")
+
+    def of(**changes) -> str:
+        plan = make_plan(manifest(**changes), tmp_path)
+        return plan.fingerprint(plan.jobs[0])
+
+    same = {of(), of(), of(settings={"batch_size": 4}), of(results="elsewhere")}
+    others = {
+        of(edits={"younger": {"Young": 0.7}}),
+        of(settings={"steps": 9}),
+        of(edits={"younger": {"attributes": {"Young": 0.8}, "tone": "keep"}}),
+    }
+    assert len(same) == 1 and len(others) == 3 and not same & others
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(["file", "text", "curve"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+PLACES = ["version", "videos", "edits", "people", "settings", "workflow", "inputs", "results", "name", "servers", "clips", "keep_clips"]
+
+
+@given(st.dictionaries(st.sampled_from(PLACES), json_values, max_size=3))
+def test_anything_gets_a_batch_or_a_sentence(changes):
+    try:
+        made = manifest(**changes)
+    except DVAError as error:
+        assert "\n" not in str(error).strip() and len(str(error)) < 1000
+    else:
+        check_pattern(made.name)
+        assert make_manifest(json.loads(made.model_dump_json())) == made
+
+
+@given(st.text(max_size=60), st.sampled_from([".yaml", ".json", ".csv"]))
+def test_any_text_gets_a_batch_or_a_sentence(tmp_path_factory, text, suffix):
+    path = tmp_path_factory.mktemp("t") / f"jobs{suffix}"
+    path.write_text(text, encoding="utf-8", newline="")
+    with pytest.raises(DVAError):
+        read_manifest(path)
+
+
+def test_the_schema_knows_what_the_classes_know(tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    yaml = pytest.importorskip("yaml")
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.check_schema(schema())
+    good = json.loads(json.dumps(yaml.safe_load(YAML)))
+    assert not list(validator.iter_errors(good))
+    for change in ({"result": 1}, {"settings": {"steps": 0}}, {"videos": [{"name": "x"}]}, {"edits": {"x": 3}}, {"version": 2}):
+        assert list(validator.iter_errors(good | change)), change
+
+
+def test_what_will_fail_is_found_before_anything_runs(tmp_path):
+    put(tmp_path, "clips/broken.mp4")
+    found = look_over(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
+    assert found.missing == 1 and found.done == 0 and len(found.problems) == 2
+    assert "broken.mp4" in found.problems[0] and "did you mean Young" in found.problems[1]
