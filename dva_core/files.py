@@ -1,7 +1,8 @@
 """Where outputs go, and writing them all or nothing: what is half-finished lies in a folder of its own beside its place.
 
 The folder, `.dva-<place>-<random>.partial`, has a short name however long that of the output is. A lock in it is held as long as
-its maker lives: where that was killed, the next writer in the same folder finds the lock free and removes what was left.
+its maker lives: where that was killed, the next writer in the same folder finds the lock free and removes what was left. Versions
+before that left files without a lock, beside the output and called after it: what nobody has written to for a day goes too.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +25,10 @@ from .errors import DVAError
 from .paths import exists, followed, named
 
 PREFIX, SUFFIX = ".dva-", ".partial"
-LOCK = "lock"
+LOCK, OLD, GONE = "lock", "old", "gone"
+MARKER = ".dva_frames"  # lies in every folder of frames written here: only such a folder is ever replaced
 TRIES = 20
+DAY = 86_400  # seconds
 
 
 class Partial:
@@ -37,6 +42,7 @@ class Partial:
         self.place = followed(place).absolute()
         parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
         clear(parent)
+        clear_older(self.place)
         self.folder, lock = _locked(parent, key)
         self.path = self.folder / f"_{self.place.suffix}"
         self._close = weakref.finalize(self, _remove, self.folder, lock)
@@ -49,12 +55,14 @@ class Partial:
         if not self.path.is_dir() or not self.place.exists():
             self.path.replace(self.place)
             return
-        old = self.place.rename(self.folder / "old")
+        (self.folder / OLD).mkdir()
+        old = self.place.rename(self.folder / OLD / self.place.name)
         try:
             self.path.rename(self.place)
         except BaseException:
             old.rename(self.place)
             raise
+        (self.folder / OLD).rename(self.folder / GONE)
 
     def close(self) -> None:
         """Removes what has not been put."""
@@ -127,9 +135,34 @@ def clear(folder: Path) -> None:
     """Removes what killed programs have left in `folder`."""
     with contextlib.suppress(OSError):
         for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
-            lock = _lock(left)
-            if lock is not None:
-                _remove(left, lock)
+            _held(left)
+
+
+def clear_older(place: Path) -> None:
+    """Removes what a killed program of an older version has left of `place`, unless somebody wrote to it in the last day.
+
+    Only what has that version's name and is plainly its work: files `.<name>.<number>.partial` and `.part`, a decomposition or a state
+    of training `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` is there.
+    """
+    number = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|[0-9]+)\.(partial|part|old)")
+    plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
+    with contextlib.suppress(OSError):
+        for left in place.parent.iterdir():
+            found = number.fullmatch(left.name)
+            if not (found or left.name in plain) or left.is_symlink() or time.time() - left.stat().st_mtime < DAY:
+                continue
+            if found and left.is_dir():
+                if (left / MARKER).is_file() and (found[2] != "old" or place.is_dir()):
+                    shutil.rmtree(left, ignore_errors=True)
+            elif left.is_file() and (_is_ours(left) if found is None else found[2] != "old"):
+                left.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file, perhaps cut short, begins as a decomposition or a state of training."""
+    with open(path, "rb") as file:
+        head = file.read(1 << 20)
+    return head[8:9] == b"{" and (b'"dva-decomposition"' in head or b'"optimiser.' in head)
 
 
 def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
@@ -154,9 +187,12 @@ def _lock(folder: Path) -> FileLock | None:
 
 
 def _held(folder: Path) -> bool:
-    """Whether somebody is at work in it; what nobody holds any more is removed."""
+    """Whether somebody is at work in it; what nobody holds any more is removed, after what had to give way to it has gone back."""
     lock = _lock(folder)
     if lock is not None:
+        for old in (folder / OLD).glob("*"):
+            if not exists(folder.parent / old.name):
+                old.rename(folder.parent / old.name)
         _remove(folder, lock)
     return lock is None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from ..errors import DVAError
-from ..files import check_place
+from ..files import MARKER, check_place
 from ..paths import check_spares, named
 from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
 from .convert import is_full_range
@@ -29,7 +29,6 @@ _MOST_BITS = {"h264": 10, "h265": 12}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 CODECS = (*CONTAINERS, "png")
 FRAME_PATTERN = "frame_{:06d}.png"
-MARKER = ".dva_frames"  # lies in every PNG folder written here: only such a folder is ever replaced
 
 
 def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.PathLike | None = None) -> Path:

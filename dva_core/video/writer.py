@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import DVAError
-from ..files import Partial
+from ..files import MARKER, Partial
 from .audio import Soundtrack, of_ffmpeg, sound_streams
 from .convert import convert
 from .extras import carry_tags, listed
@@ -24,7 +24,6 @@ from .layout import copy_frame, even_frame, layout_of
 from .output import (
     ENCODERS,
     FRAME_PATTERN,
-    MARKER,
     WITH_QUALITY,
     check_encoding,
     check_output,
