@@ -1,4 +1,4 @@
-"""Where a detector looks: the whole frame, around the last place, and both turned by quarters for a head that lies or hangs."""
+"""Where a detector looks: the whole frame, around the last place, and both turned for a head that lies, leans far or hangs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ def roll(landmarks: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(-x, y)))
 
 
-def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: int) -> list[Face]:
-    """What `find` sees in the frame turned counter-clockwise by so many quarters, in pixels of the frame as it is.
+def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: float) -> list[Face]:
+    """What `find` sees in the frame turned counter-clockwise by so many quarters, whole or not, in pixels of the frame as it is.
 
     The five points keep the face's own order: its left eye as it sees itself upright comes first.
     """
     if not turns:
         return find(rgb)
     height, width = rgb.shape[:2]
+    if turns % 1:  # in a square that holds all of it
+        return _detect_at_angle(find, rgb, (width / 2, height / 2), np.hypot(width, height) / 2, 90 * turns)
 
     def back(points: np.ndarray) -> np.ndarray:
         x, y = points[..., 0], points[..., 1]
@@ -70,7 +72,11 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
     height, width = rgb.shape[:2]
     cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
     if turned:
-        return _detect_at_angle(find, rgb, (cx, cy), reach, turned)
+        found = _detect_at_angle(find, rgb, (cx, cy), reach, turned)
+        if found or sized is None:
+            return found
+        # missed at that one size: an upright face is then looked for in the whole frame at several, this one here
+        return _detect_at_angle(detector.detect, rgb, (cx, cy), reach, turned)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
     x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:

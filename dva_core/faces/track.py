@@ -25,6 +25,7 @@ EARLY = 120  # frames of the first scene in which the choice of a face may still
 FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
 UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
 DOUBT = 0.01  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
+TURNS = (1, 3, 2, 0.5, 3.5, 1.5, 2.5)  # quarters by which a frame is turned to look for a face
 SURE = 0.015  # landmarks of a turned face must differ less than this
 SURER = 0.6  # times the doubt: a turned face must be so much surer to be taken instead
 
@@ -176,7 +177,7 @@ class _Follower:
         return face, self._landmarks(rgb, face, self.landmarks if self.gap == 0 else None)
 
     def _turned(self, rgb: np.ndarray, face: Face | None, landmarks: np.ndarray | None, new: bool) -> tuple[Face, np.ndarray] | None:
-        """The same face in the frame turned by quarters, or the rule's choice there where none is seen upright.
+        """The same face in the frame turned by quarters, else by eighths, or the rule's choice there where none is seen upright.
 
         None where its landmarks are not plainly surer. Frames without a face, and a face once looked at, are searched now and then only.
         """
@@ -189,8 +190,10 @@ class _Follower:
             return None
         self.untried, best = 0, None
         limit = DOUBT if landmarks is None else min(SURER * least, SURE)
-        for quarter in (1, 3, 2):
-            faces = detect_turned(self.detector.detect, rgb, quarter)
+        for turns in TURNS:
+            if best is not None and turns % 1:
+                break
+            faces = detect_turned(self.detector.detect, rgb, turns)
             if face is not None:
                 faces = [other for other in faces if distance(other, face) < extent(face.box)]
                 chosen = largest(faces) if faces else None
