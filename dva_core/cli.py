@@ -62,9 +62,26 @@ def ended_as_interrupted() -> Iterator[None]:
             signal.signal(ending, handler)
 
 
+class Once(logging.Filter):
+    """Lets each warning through once: an output is tried before the work, and what is odd about it found then and again in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno < logging.WARNING or text not in self.said:
+            self.said.add(text)
+            return True
+        return False
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.addFilter(Once())
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     try:
         with ended_as_interrupted():
             run(sys.argv[1:] if argv is None else argv)

@@ -15,7 +15,7 @@ import torch
 from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.hosts import comfy as host
-from dva_core.video.output import write_error
+from dva_core.video.failures import write_error
 
 BITS, DEEP_BITS = 8, 10
 PIXELS, DEEP_PIXELS = "bgr0", "gbrp10le"  # as ffv1 keeps colour of 8 bits, and of more

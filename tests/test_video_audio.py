@@ -12,7 +12,7 @@ import pytest
 from video_helpers import audio_packets, damaged, make_clip, sound_length, sound_samples
 
 from dva_core.video import VideoWriter, open_video
-from dva_core.video.audio import of_ffmpeg
+from dva_core.video.failures import of_ffmpeg
 from dva_core.video.resample import Resampler, encoder_layout
 
 NTSC = Fraction(30000, 1001)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from video_helpers import make_clip, picture, raw_planes, stated_seconds
 
 from dva_core.errors import DVAError
 from dva_core.video import Frame, VideoInfo, VideoWriter, check_output, open_video
+from dva_core.video.failures import read_error, write_error
 from dva_core.video.layout import layout_of
 from dva_core.video.output import encoder_format
 
@@ -428,6 +430,41 @@ def test_full_disk_is_said_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(DVAError, match="disk is full") as error:
         copy(source, tmp_path / "b.mp4")
     assert one_sentence(error) and set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (av.error.ArgumentError(errno.EINVAL, "Invalid argument"), "FFmpeg cannot encode .*Invalid argument.*another codec"),
+        (av.error.ExternalError(542398533, "Generic error"), "FFmpeg cannot encode .*Generic error.*another codec"),
+        (av.error.OSError(errno.EIO, "Input/output error"), "Input/output error.* check that its disk"),
+        (OSError(errno.EFBIG, "File too large"), "larger than its disk"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "too long .* shorter"),
+        (OSError(errno.EROFS, "Read-only file system"), "may not be written to"),
+        (av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
+        (av.error.FileNotFoundError(errno.ENOENT, "No such file or directory"), "its folder is gone"),
+    ],
+    ids=str,
+)
+def test_a_failure_to_write_is_blamed_on_its_cause(tmp_path, error, words):
+    said = str(write_error(error, tmp_path / "gone" / "a.mp4"))
+    assert re.search(words, said) and said.endswith(".") and "\n" not in said
+    assert ("disk" in said) == ("disk" in words or "too long" in words)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (av.error.InvalidDataError(1094995529, "Invalid data found"), "not a video .*Invalid data found.* convert"),
+        (av.error.OSError(errno.EIO, "Input/output error"), "cannot be read .*Input/output error.* its disk"),
+        (av.error.PermissionError(errno.EACCES, "Permission denied"), "permissions"),
+        (av.error.FileNotFoundError(errno.ENOENT, "No such file or directory"), "There is no file"),
+    ],
+    ids=str,
+)
+def test_a_failure_to_read_is_blamed_on_its_cause(tmp_path, error, words):
+    said = str(read_error(error, tmp_path / "a.mp4"))
+    assert re.search(words, said) and said.endswith(".") and ("convert" in said) == ("convert" in words)
 
 
 def test_no_frames_and_wrong_sizes(tmp_path):

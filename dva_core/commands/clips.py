@@ -22,7 +22,7 @@ from ..loader import AUTO, STARTER, load_model
 from ..paths import check_input, check_spares
 from ..pipeline import DETAILS, Clip, check_steps, decode, encode
 from ..progress import Stopwatch
-from ..video import check_encoding, check_output
+from ..video import check_encoding, check_output, try_output
 from ..video.output import CODECS, WITH_QUALITY
 from .paths import check_picture, check_tensors
 from .sheets import SheetMaker
@@ -171,7 +171,7 @@ def run_edit(args: argparse.Namespace) -> None:
     clip = Decomposition.load(source) if is_decomposition(source) else None
     check_target_options(args, clip)
     if clip is None:
-        settings = encoding_settings(args)
+        settings = encoding_settings(args, None if keeps_clip(args) else output_settings(args))
     else:
         refuse_encoding_settings(args)
         if not keeps_clip(args):
@@ -313,8 +313,11 @@ def is_decomposition(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.is_file()
 
 
-def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """How to take the video apart, checked as far as that is possible without a model; opens the video once."""
+def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None = None) -> dict[str, Any]:
+    """How to take the video apart, checked as far as that is possible without a model; opens the video once.
+
+    writing: how the output will be written, where it is a video: that is tried with the first frame.
+    """
     settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
     if getattr(args, "video", None):
         raise DVAError("--video tells where the source of a CLIP.safetensors lies; the input here is a video itself, so leave it out.")
@@ -326,7 +329,10 @@ def encoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["select"] = parse_face(settings.pop("face"))
     with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
-        for _ in clip:  # the first frame tells most of what can be wrong with a file
+        for first in clip:  # it tells most of what can be wrong with a file
+            if writing is not None:
+                chosen = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
+                try_output(args.output, first, clip.info, audio_from=args.input, **chosen)
             return settings
     raise DVAError(f"{args.input} has no frames in the chosen range; check --start and --length, or the file.")
 

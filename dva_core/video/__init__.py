@@ -7,6 +7,7 @@ from .frame import Frame
 from .info import VideoInfo
 from .output import check_encoding, check_output
 from .reader import VIDEO_SUFFIXES, VideoReader, open_video
+from .trial import try_output
 from .writer import VideoWriter
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "check_encoding",
     "check_output",
     "open_video",
+    "try_output",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import av
 import av.error
 
 from ..errors import DVAError
+from .failures import of_ffmpeg
 from .resample import Resampler, encoder_layout, slice_samples
 from .seams import SoundSeams, leaps, may_leap_ahead
 from .source import joined, open_container, time_zero
@@ -20,8 +20,6 @@ from .source import joined, open_container, time_zero
 log = logging.getLogger(__name__)
 
 SEAM_WAIT = Fraction(8)  # seconds the sound waits for the pictures to come to the seam of two joined files
-
-FFMPEG_NUMBERS = 1 << 16  # FFmpeg's own error numbers lie above, the system's below
 
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
 _PLAYED_EVERYWHERE = ("aac", "mp3")
@@ -139,8 +137,9 @@ class Soundtrack:
         self.advance(None, end)
         if not self.copied and self._kept:
             self._mux(None)
-        if self._lost and not self._kept:
-            log.warning("the sound (%s) is left out: nothing of it can be decoded (%s)", codec_name(self._stream), self._reason)
+        if self._lost and not self._kept and self._next is None:
+            name = codec_name(self._stream)
+            log.warning("the sound (%s) is left out: nothing of it can be decoded (%s); convert the sound first", name, self._reason)
         elif self._lost:
             log.warning("the sound is damaged: it has gaps, %d in all (%s)", self._lost, self._reason)
         self.close()
@@ -292,13 +291,6 @@ class _Nowhere(io.RawIOBase):
 
     def tell(self) -> int:
         return self._at
-
-
-def of_ffmpeg(error: Exception) -> bool:
-    """Whether an error is about what FFmpeg was given (its own numbers, EINVAL, PyAV's ValueError), not about the disk or memory."""
-    if not isinstance(error, av.error.FFmpegError):
-        return isinstance(error, ValueError | DVAError)
-    return error.errno == errno.EINVAL or error.errno > FFMPEG_NUMBERS
 
 
 def codec_name(stream: av.AudioStream) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -88,6 +89,11 @@ def unreadable(path: Path, error: Exception) -> DVAError:
     """One sentence for an `error` of UNREADABLE."""
     if isinstance(error, Image.DecompressionBombError):
         return DVAError(f"{path} has more pixels than an image is trusted with ({2 * Image.MAX_IMAGE_PIXELS // 10**6} million); shrink it.")
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM):
+        return DVAError(f"{path} may not be read; change its permissions.")
+    if number is not None:
+        return DVAError(f"{path} cannot be read ({error.strerror}); check that its disk is still there and whole.")
     return DVAError(f"{path} cannot be read as an image ({error}); remove or replace it.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from dataclasses import replace
@@ -69,20 +68,6 @@ def owns_folder(path: Path) -> bool:
     names = {p.name for p in path.iterdir()}
     frames = (n for n in names if n != MARKER)
     return MARKER in names and all(n.startswith("frame_") and n.endswith(".png") and n[6:-4].isdigit() for n in frames)
-
-
-def write_error(error: Exception, path: Path) -> DVAError:
-    """One sentence for a failure to write to `path`."""
-    parent = path.absolute().parent
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return DVAError(f"The disk is full: {path} could not be written; free some space in {parent} and start again.")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DVAError(f"The folder {parent} may not be written to; choose another one or change its permissions.")
-    if isinstance(error, OverflowError):
-        return DVAError(f"{path} could not be written: its frame rate or times are too fine or too large to count; choose another rate.")
-    reason = getattr(error, "strerror", None) or error
-    return DVAError(f"{path} could not be written ({reason}); check the disk and the name.")
 
 
 @cache

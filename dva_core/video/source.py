@@ -21,6 +21,7 @@ from .clock import Clock, frame_rate
 from .color import ColorTags
 from .convert import convert
 from .extras import left_behind
+from .failures import read_error
 from .frame import Frame
 from .info import VideoInfo
 from .layout import Turn, known_format, layout_of, turn_frame
@@ -252,11 +253,8 @@ def open_container(path: Path) -> av.container.InputContainer:
     """The file opened for reading; DVAError where that fails."""
     try:
         return av.open(str(path.absolute()), metadata_errors="replace")  # absolute: a bare "talk:final.mp4" would name a protocol
-    except (PermissionError, av.error.PermissionError) as error:
-        raise DVAError(f"{path} may not be read; change its permissions.") from error
     except (av.error.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DVAError(f"{path} is not a video that can be opened, or is cut short ({reason}); convert it anew.") from error
+        raise read_error(error, path) from error
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -15,9 +15,11 @@ import numpy as np
 
 from ..errors import DVAError
 from ..files import MARKER, Partial
-from .audio import Soundtrack, of_ffmpeg, sound_streams
+from ..structure import one_line
+from .audio import Soundtrack, sound_streams
 from .convert import convert
 from .extras import carry_tags, listed
+from .failures import of_ffmpeg, write_error
 from .frame import Frame
 from .info import VideoInfo
 from .layout import copy_frame, even_frame, layout_of
@@ -34,7 +36,6 @@ from .output import (
     owns_folder,
     warn_of_bits,
     warn_of_players,
-    write_error,
 )
 from .source import open_container
 
@@ -161,7 +162,8 @@ class _FileSink:
         except (av.error.FFmpegError, ValueError, DVAError) as error:
             if not of_ffmpeg(error):
                 raise
-            log.warning("track %d, sound, is left out: it can be neither copied nor encoded (%s)", index, str(error).rstrip("."))
+            cure = "convert the sound first" if form == "matroska" else "name the output .mkv, or convert the sound first"
+            log.warning("track %d, sound, is left out: it can be neither copied nor encoded (%s); %s", index, one_line(error), cure)
 
     def _add_video(self, codec: str, options: dict[str, str]) -> av.VideoStream:
         info, tags = self._info, self._tags
@@ -263,7 +265,7 @@ class _FolderSink:
         planes = rgb[..., ::-1] if alpha is None else np.dstack([rgb[..., ::-1], alpha])
         ok, data = cv2.imencode(".png", np.ascontiguousarray(planes), [cv2.IMWRITE_PNG_COMPRESSION, 3])
         if not ok:
-            raise OSError(f"frame {self._count} could not be compressed")
+            raise DVAError(f"Frame {self._count} of {frame.width}x{frame.height} pixels cannot be a PNG; use another codec.")
         (self._partial.path / FRAME_PATTERN.format(self._count)).write_bytes(data)
         self._count += 1
 
