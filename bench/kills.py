@@ -1,14 +1,18 @@
-"""Kills commands at random moments (SIGKILL) and looks at what is left: nothing half under a final name, and nothing at all after a rerun.
+"""Kills commands while they write (SIGKILL) and looks at what is left: nothing half under a final name, nothing at all after a rerun.
 
-PYTHONPATH=.:tests python bench/kills.py CLIP [--times 5] [--seed 0]
+PYTHONPATH=.:tests python bench/kills.py CLIP [--times 4] [--seed 0]
 
-Half of the kills fall anywhere in the run, half once something is being written.
+A kill falls at a random moment from the one on at which the output's temporary file has something in it; it counts where that file is
+left. Every other time the output of the run before is there, to be replaced; else it must be whole or not there at all.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +28,11 @@ from test_convert import CONFIG, lightning, tiny_tensors
 
 from dva_core.bundle import check_bundle
 from dva_core.decomposition import Decomposition
-from dva_core.files import PREFIX
+from dva_core.files import OLD, PREFIX, SUFFIX
 from dva_core.train.state import read_facts
 from dva_core.video import open_video
 
+MOST_TRIES = 6  # of a kill that leaves something
 DVA = [sys.executable, "-m", "dva_core"]
 CONVERT = (
     "import sys; from test_convert import CONFIG; from dva_core.convert import convert; convert(sys.argv[1], sys.argv[2], config=CONFIG)"
@@ -80,47 +85,68 @@ def commands(folder: Path, clip: Path) -> dict[str, tuple[list[str], Path, str, 
     }
 
 
-def killed(command: list[str], folder: Path, delay: float, from_writing: bool) -> bool:
-    """Whether the command, started and killed after `delay` seconds (counted from its first partial file), had not ended by then."""
+def half_written(folder: Path) -> bool:
+    """Whether a temporary file or folder of frames with something in it is there."""
+    for place in folder.rglob(f"{PREFIX}*{SUFFIX}/_*"):
+        with contextlib.suppress(OSError):  # it may just have been put
+            if place.stat().st_size and (place.is_file() or len(list(place.iterdir())) > 1):
+                return True
+    return False
+
+
+def watched(command: list[str], folder: Path, delay: float = math.inf) -> tuple[float, bool]:
+    """Runs a command, killed `delay` seconds after the first sight of something half written.
+
+    The seconds from that sight to the end, and whether something half written was left.
+    """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while from_writing and process.poll() is None and not any(folder.rglob(f"{PREFIX}*")):
-        time.sleep(0.002)
-    try:
-        process.wait(delay)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL
+    while process.poll() is None and not half_written(folder):
+        time.sleep(0.0005)
+    seen = time.monotonic()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(None if delay == math.inf else delay)
+    process.kill()
+    if process.wait() not in (0, -signal.SIGKILL):
+        raise SystemExit(f"{command}: exit code {process.returncode}")
+    return time.monotonic() - seen, half_written(folder)
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--times", type=int, default=5, help="kills of each command")
+    parser.add_argument("--times", type=int, default=4, help="kills of each command that leave something half written")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    rng, wrong = random.Random(args.seed), 0
+    rng, wrong = random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as temporary:
         for name, (command, folder, output, whole) in commands(Path(temporary), args.clip).items():
-            began = time.monotonic()
-            subprocess.run(command, check=True, capture_output=True)
-            usual = time.monotonic() - began
+            span, _ = watched(command, folder)
             expected = {path.relative_to(folder) for path in folder.rglob("*")}
-            killed_count = left = 0
-            for number in range(args.times):
-                writing = number % 2 == 0
-                killed_count += killed(command, folder, rng.uniform(0, usual if not writing else min(1.5, usual / 4)), writing)
-                left += any(folder.rglob(f"{PREFIX}*"))
-                whole(folder / output)  # the one of the run before, or a new one
-                if strange := {p for path in folder.rglob("*") if (p := path.relative_to(folder)) not in expected and PREFIX not in str(p)}:
-                    print(f"{name}: under a final name: {strange}")
-                    wrong += 1
+            tries = hits = 0
+            while hits < args.times and tries < MOST_TRIES * args.times:
+                tries += 1
+                if tries % 2 == 0:
+                    remove(folder / output)
+                there = (folder / output).exists()
+                hits += watched(command, folder, rng.uniform(0, span))[1]
+                if (folder / output).exists():
+                    whole(folder / output)  # the one of the run before, or a new one
+                elif there and not list(folder.rglob(f"{PREFIX}*/{OLD}/*")):
+                    wrong.append(f"{name}: the output of the run before is lost")
+                final = {path.relative_to(folder) for path in folder.rglob("*") if not any(p.startswith(PREFIX) for p in path.parts)}
+                if strange := final - expected:
+                    wrong.append(f"{name}: under a final name: {strange}")
             subprocess.run(command, check=True, capture_output=True)
             whole(folder / output)
             if strays := {path.relative_to(folder) for path in folder.rglob("*")} ^ expected:
-                print(f"{name}: after the rerun: {strays}")
-                wrong += 1
-            print(f"{name}: {usual:.1f} s, killed {killed_count} of {args.times} times, {left} left something, all gone after a rerun")
+                wrong.append(f"{name}: after the rerun: {strays}")
+            print(f"{name}: writes for {span:.2f} s; {hits} of {tries} kills left something half written, all gone after a rerun")
             sys.stdout.flush()
+    print("\n".join(wrong) or "Nothing is lost, nothing half.")
     sys.exit(bool(wrong))
 
 

@@ -16,6 +16,7 @@ from bundles import write_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dva_core.batch import load_plan, read_manifest
 from dva_core.bundle import check_bundle, find_models, read_bundle
 from dva_core.clip_arrays import array_specs
 from dva_core.clip_info import ClipInfo
@@ -219,3 +220,57 @@ def test_edits_of_a_workflow(clip, model, operations):
     edited = answered(apply_operations, clip, model, operations)
     if edited is not None:
         edited.current_identity(slice(None)), edited.current_z_motion(slice(None))
+
+
+MANIFESTS = {
+    ".yaml": """
+videos: [clips/*.mp4, {file: a.mp4, edits: [older], person: anna}]
+people: {anna: "position:0.2,0.5"}
+edits:
+  younger: {Young: 0.8}
+  older: {attributes: {Young: {0s: 0, 36: -0.8, curve: smooth}}, guidance: 2, region: off}
+  glasses: {text: {source: face, target: face with glasses}}
+settings: {steps: 3, quality: 18}
+results: out
+""",
+    ".json": '{"videos": ["*.mp4"], "edits": {"a": {"Young": 0.8}, "b": {"inputs": {"scale": 1}}}, "workflow": "w.json"}',
+    ".csv": "video,edit,person,Young,steps,text_target\na.mp4,older,anna,-0.8,3,\na.mp4,,,0s:0,3,a hat\n",
+}
+ENTRIES = ["version", "videos", "people", "edits", "settings", "workflow", "inputs", "results", "name", "file", "person", "attributes"]
+ENTRIES += ["text", "target", "steps", "guidance", "region", "a.mp4", "*.mp4", "../**", "anna", "!!python/object/apply:os.system [true]"]
+MANIFEST = st.recursive(
+    JSON | st.sampled_from(ENTRIES),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(ENTRIES) | st.text(max_size=3), inner, max_size=6),
+    max_leaves=16,
+)
+
+
+@st.composite
+def damaged_text(draw, text: str) -> str:
+    """The text with pieces replaced: by signs that mean something in YAML, JSON and CSV, by anything, by a part of itself."""
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        stop = draw(st.integers(start, min(len(text), start + 12)))
+        place = draw(st.integers(0, max(0, len(text) - 1)))
+        piece = st.sampled_from([*"{}[]:,-\"'&*!|>%#@`~\t\n\0\ufeff", "<<: ", "&a ", "*a", "1e999", "- " * 9]) | st.text(max_size=6)
+        text = text[:start] + draw(piece | st.just(text[place : place + 20])) + text[stop:]
+    return text
+
+
+@few
+@given(st.data())
+def test_manifests(folder, data):
+    suffix = data.draw(st.sampled_from(sorted(MANIFESTS)))
+    (folder / "a.mp4").touch()
+    path = folder / f"batch{suffix}"
+    if data.draw(st.booleans()):
+        path.write_text(data.draw(damaged_text(MANIFESTS[suffix])), encoding="utf-8", errors="surrogatepass", newline="")
+    else:
+        path.write_text(
+            json.dumps(
+                {**{name: data.draw(MANIFEST) for name in ENTRIES[:4]}, **data.draw(st.dictionaries(st.sampled_from(ENTRIES), MANIFEST))}
+            )
+        )
+    if answered(read_manifest, path) is not None:
+        plan = answered(load_plan, path)
+        assert plan is None or {job.name for job in plan.jobs}
