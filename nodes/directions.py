@@ -11,7 +11,7 @@ from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
 from .edit_classifier import factors, over_time_input
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, Clip, Model
 from .types import Direction as DirectionType
 
@@ -77,6 +77,7 @@ class LoadDirection(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
+            need_text(file)
             return file is None or bool(Direction.load(host.chosen_file(file, KIND)))
         except DVAError as error:
             return str(error)

@@ -11,7 +11,7 @@ from dva_core.edit.curves import with_envelope
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
-from .schema import has_type, schema
+from .schema import has_type, need_text, schema
 from .types import CATEGORY, Clip, Floats, Model
 
 
@@ -76,6 +76,7 @@ class EditIdentityClassifier(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, attributes: str | None = None) -> bool | str:
         try:
+            need_text(attributes)
             if attributes is not None:
                 host.check_scales(parse_scales(attributes))
         except DVAError as error:

@@ -14,7 +14,7 @@ from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF
 from dva_core.hosts import comfy as host
 
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, Clip, Direction, Model, named_region, region_input
 
 
@@ -154,6 +154,7 @@ class EditIdentityCLIP(io.ComfyNode):
     def validate_inputs(cls, clip_model: str | None = None) -> bool | str:
         # ComfyUI repeats a refusal for every input that is named here, and this one is long
         try:
+            need_text(clip_model)
             if clip_model is not None:
                 import_open_clip()
                 find_weights(clip_model, host.clip_homes())

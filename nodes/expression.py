@@ -11,7 +11,7 @@ from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
 from .edit_classifier import factors, over_time_input
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, Clip, Direction, Model
 
 FROM_FRAMES = "two frames"
@@ -82,9 +82,10 @@ class EditExpression(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, scale: str | None = None, expression: str | None = None) -> bool | str:
-        if expression is not None and not expression.strip():
-            return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
         try:
+            need_text(scale, expression)
+            if expression is not None and not expression.strip():
+                return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
             strength = 0.0 if scale is None else parse_text(scale, "the expression")
             if expression is not None and expression.strip().lower() != FROM_FRAMES:
                 host.check_scales({expression.strip(): strength})

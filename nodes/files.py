@@ -14,7 +14,7 @@ from dva_core.errors import DVAError
 from dva_core.files import replaced
 from dva_core.hosts import comfy as host
 
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, Clip
 
 USUAL_NAME = "dva/clip"
@@ -98,6 +98,7 @@ class LoadDecomposition(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
+            need_text(file)
             return file is None or bool(host.chosen_file(file, "decomposed clip"))
         except DVAError as error:
             return str(error)

@@ -8,7 +8,7 @@ from dva_core.commands.terminal import describe
 from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, Model
 
 
@@ -55,6 +55,7 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         try:
+            need_text(model)
             return model is None or bool(host.model_path(model))
         except DVAError as error:
             return str(error)

@@ -8,7 +8,7 @@ from dva_core.errors import DVAError
 from dva_core.hosts import comfy as host
 from dva_core.video import open_video
 
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY
 from .video import ClipVideo
 
@@ -72,6 +72,7 @@ class LoadVideo(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
+            need_text(file)
             return file is None or bool(host.chosen_file(file, "video"))
         except DVAError as error:
             return str(error)

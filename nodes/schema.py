@@ -8,6 +8,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from dva_core.errors import DVAError
+
 KNOWN = {field.name for field in fields(io.Schema)}
 NEWER = {"search_aliases", "has_intermediate_output"}  # than the oldest host
 
@@ -23,6 +25,13 @@ def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
         else:  # the page has known it for longer than the server
             made.extra_dict["advanced"] = True
     return io.Schema(**known)
+
+
+def need_text(*values: Any) -> None:
+    """DVAError where a value that a prompt brings for a text is none: a node's check gets it before ComfyUI has made it one."""
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            raise DVAError(f"{str(value)[:40]} is no text; write a text here.")
 
 
 def has_type(name: str) -> bool:

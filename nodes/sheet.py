@@ -10,7 +10,7 @@ from dva_core.hosts import comfy as host
 from dva_core.preview import attribute_stills, nearest_row
 from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
 
-from .schema import schema
+from .schema import need_text, schema
 from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
@@ -67,6 +67,7 @@ class Sheet(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, scales: str | None = None, attributes: str | None = None) -> bool | str:
         try:
+            need_text(scales, attributes)
             if scales is not None:
                 parse_numbers(scales)
             if attributes is not None:

@@ -74,7 +74,7 @@ class AttributeSet:
         if name.lower() in known:
             return known[name.lower()]
         if not known:
-            raise DVAError(f"This model has no attributes, so {name} cannot be edited; load a model whose bundle has them.")
+            raise DVAError(f"This model has no attributes, so {name[:100]} cannot be edited; load a model whose bundle has them.")
         if name.lower() in (gone := {retired.lower(): retired for retired in self.retired}):
             raise DVAError(
                 f"This model no longer edits {gone[name.lower()]}, for the edit could not be seen; "
@@ -82,7 +82,7 @@ class AttributeSet:
             )
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         advice = f"did you mean {' or '.join(known[n].name for n in near)}?" if near else f"there are {', '.join(self.names)}."
-        raise DVAError(f"This model has no attribute {name}; {advice}")
+        raise DVAError(f"This model has no attribute {name[:100]}; {advice}")
 
     def check(self, scales: Mapping[str, Any]) -> dict[str, Scale]:
         """`scales` under the attributes' proper names; DVAError for an unknown name or a scale that makes no sense."""

@@ -284,7 +284,8 @@ def model_path(name: str) -> Path:
     found = folder_paths.get_full_path(MODELS, name)
     if found is None:
         folders = " or ".join(folder_paths.get_folder_paths(MODELS))
-        raise DVAError(f"There is no model {name!r}; there is {', '.join(model_names())}, and a bundle put into {folders} is listed too.")
+        there = ", ".join(model_names())
+        raise DVAError(f"There is no model {name[:100]!r}; there is {there}, and a bundle put into {folders} is listed too.")
     return Path(found)
 
 
@@ -375,7 +376,7 @@ def chosen_file(name: str, kind: str) -> Path:
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
     path = provide_example() if name == EXAMPLE.name else inside(folder, name[: mark.start()] if mark else name)
     if path is None or file_size(path) is None:
-        raise DVAError(f"There is no {kind} {name!r} in {folder}; upload it, put it there, or choose another.")
+        raise DVAError(f"There is no {kind} {name[:100]!r} in {folder}; upload it, put it there, or choose another.")
     return path
 
 
@@ -389,7 +390,7 @@ def input_folder(name: str) -> Path:
     root = folder_paths.get_input_directory()
     path = inside(root, name)
     if not name.strip() or path is None or not path.is_dir():
-        raise DVAError(f"There is no folder {name!r} in {root}; make it there, with the pictures in it.")
+        raise DVAError(f"There is no folder {name[:100]!r} in {root}; make it there, with the pictures in it.")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -13,6 +14,10 @@ from .graphs import HERE
 @pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py", "cached.py"])
 def test_inside_comfyui(comfy, script):
     holds(comfy, script)
+
+
+def test_damaged_graphs_are_answered_in_sentences(comfy):
+    holds(comfy, "fuzzed.py", os.environ.get("DVA_FUZZ", "60"))
 
 
 @pytest.mark.parametrize("way", ["everything_fits", "half_of_it_fits", "nothing_stays"])
