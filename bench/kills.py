@@ -97,18 +97,20 @@ def half_written(folder: Path) -> bool:
 def watched(command: list[str], folder: Path, delay: float = math.inf) -> tuple[float, bool]:
     """Runs a command, killed `delay` seconds after the first sight of something half written.
 
-    The seconds from that sight to the end, and whether something half written was left.
+    The seconds from that sight to the last one, and whether something half written was left.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not half_written(folder):
-        time.sleep(0.0005)
-    seen = time.monotonic()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(None if delay == math.inf else delay)
+    first = last = math.inf
+    while process.poll() is None and time.monotonic() < first + delay:
+        if half_written(folder):
+            last = time.monotonic()
+            first = min(first, last)
+        else:
+            time.sleep(0.0005 if first < math.inf else 0.002)
     process.kill()
     if process.wait() not in (0, -signal.SIGKILL):
         raise SystemExit(f"{command}: exit code {process.returncode}")
-    return time.monotonic() - seen, half_written(folder)
+    return last - first if first < math.inf else 0.0, half_written(folder)
 
 
 def remove(path: Path) -> None:

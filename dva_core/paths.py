@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import DVAError, MissingFileError
@@ -82,6 +83,23 @@ def check_spares(path: str | os.PathLike, what: str, inputs: Iterable[str | os.P
             raise DVAError(f"The {what} {path} would become one of the pictures of {read}, which are read; choose another folder.")
         if place.is_dir() and any(same(place, parent) for parent in whole.parents):
             raise DVAError(f"The {what} {path} would replace the folder that {read} lies in; choose another name.")
+
+
+def file_names(names: Sequence[str], suffix: str) -> list[str]:
+    """A file name for each of the names, which any file system takes and of which no two are one, whatever the case of letters."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", name).encode("utf-8", "ignore")[:200].decode("utf-8", "ignore")
+        plain = plain.rstrip(". ") or "_"
+        plain = f"_{plain}" if re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", plain) else plain
+        number, chosen = 1, plain
+        while chosen.casefold() in taken:
+            number += 1
+            chosen = f"{plain}_{number}"
+        taken.add(chosen.casefold())
+        found.append(chosen + suffix)
+    return found
 
 
 def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dva_core.errors import DVAError, MissingFileError
-from dva_core.paths import check_input, check_spares, followed, same
+from dva_core.paths import check_input, check_spares, file_names, followed, same
 
 
 def test_links_are_followed_and_other_paths_stay_as_they_are(tmp_path):
@@ -29,7 +31,7 @@ def test_inputs_that_cannot_be_read_twice_are_refused(tmp_path):
         with pytest.raises(DVAError, match=said):
             check_input(path)
     with pytest.raises(DVAError, match="too long"):
-        check_input(tmp_path / ("x" * 300))
+        check_input(tmp_path / ("é" * 300))
     with pytest.raises(MissingFileError) as error:
         check_input(tmp_path / "none")
     assert isinstance(error.value, FileNotFoundError) and str(error.value) == f"There is no file {tmp_path / 'none'}; check the path."
@@ -85,3 +87,11 @@ def test_folders_that_are_read_are_spared(tmp_path):
         check_spares(tmp_path / "frames", "output", [clip])
     check_spares(tmp_path / "frames" / "clip.safetensors", "output", [tmp_path / "frames"])
     assert not same(tmp_path / "none", tmp_path / "none")
+
+
+@given(st.lists(st.text(max_size=5) | st.sampled_from(["a", "A", "a_2", "a/b", "a:b", "NUL.x", "..", "x" * 300]), max_size=6))
+def test_names_become_files_of_their_own_that_every_system_takes(names):
+    files = file_names(names, ".txt")
+    assert len({file.casefold() for file in files}) == len(names)
+    for file in files:
+        assert not set(file) & set('\\/:*?"<>|\0\n') and len(os.fsencode(file)) < 250 and file[:-4].rstrip(". ") == file[:-4] != ""

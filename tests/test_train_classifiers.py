@@ -141,6 +141,34 @@ def test_the_command(folder, capsys):
     assert logit[1::2].mean() > logit[::2].mean() + 1  # it points to what it names
 
 
+def test_directions_of_odd_names_are_files_of_their_own(folder):
+    base = write_tiny(folder / "tiny.safetensors")
+    names = ["Wears/Hat", "Wears-Hat", "../x", "con"]
+    rows = [",".join([f"{i}.jpg", *(str(int(i % (k + 2) == 0)) for k in range(len(names)))]) for i in range(80)]
+    (folder / "labels.csv").write_text("\n".join([",".join(["file", *names]), *rows]))
+    call = ["train", "attributes", "--faces", str(folder), "--model", str(base), "--samples", "500", "--directions"]
+    before = {path.name for path in folder.iterdir()}
+    assert cli.main([*call, str(folder / "d")]) == 0
+    written = {path.name: Direction.load(path).name for path in (folder / "d").iterdir()}
+    expected = ["Wears-Hat", "Wears-Hat_2", "..-x", "_con"]
+    assert written == {f"{file}.safetensors": name for file, name in zip(expected, names)}
+    assert {path.name for path in folder.iterdir()} == before | {"d"}
+
+
+def test_names_that_differ_in_case_only_and_folders_that_cannot_be_are_refused_before_the_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr("dva_core.train.classifiers.encode_folder", lambda *_: pytest.fail("this is minutes of work"))
+    base = write_tiny(folder / "tiny.safetensors")
+    (folder / "labels.csv").write_text("file,Hat,hat\n0.jpg,1,0\n1.jpg,0,1\n")
+    call = ["train", "attributes", "--faces", str(folder), "--model", str(base), "--directions"]
+    for words, says in (
+        ([*call, str(folder / "d")], "Hat and hat cannot be told apart"),
+        ([*call, str(folder / "labels.csv"), "--only", "hat"], "labels.csv cannot be made"),
+        ([*call, str(folder / "labels.csv" / "d"), "--only", "hat"], "cannot be made"),
+    ):
+        assert cli.main(words) == 2
+        assert says in capsys.readouterr().err
+
+
 def test_the_commands_mistakes(folder, capsys):
     base = write_tiny(folder / "tiny.safetensors")
     call = ["train", "attributes", "--faces", str(folder), "--labels", str(folder / "anno.txt"), "--model", str(base)]

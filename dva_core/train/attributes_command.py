@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dva_core.errors import DVAError
 from dva_core.files import check_place
-from dva_core.paths import check_spares
+from dva_core.paths import check_spares, file_names
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encodes, fits, writes what was asked for, and tells each class's held-out figures. DVAError for what the user can mend."""
-    from dva_core.edit.directions import encoder_fingerprint
+    from dva_core.edit.directions import SUFFIX, encoder_fingerprint
     from dva_core.loader import load_model, resolve_model
     from dva_core.train import classifiers as fitting
     from dva_core.train.labels import read_labels
@@ -41,24 +41,36 @@ def run(args: argparse.Namespace) -> int:
         raise DVAError("Nothing would be kept; give -o BUNDLE, --classifiers FILE or --directions FOLDER.")
     if args.samples < 1:
         raise DVAError(f"The samples cannot be {args.samples}; use 1 or more.")
-    for path in filter(None, (args.out, args.classifiers)):
+    table = fitting.only(read_labels(args.labels or args.faces / "labels.csv"), args.only)
+    directions: dict[str, Path] = {}
+    if args.directions:
+        folder = make_folder(args.directions)
+        directions = {name: folder / file for name, file in zip(table.names, file_names(table.names, SUFFIX))}
+    for path in filter(None, (args.out, args.classifiers, *directions.values())):
         check_place(path)
         check_spares(path, "output", [args.labels or args.faces / "labels.csv", resolve_model(args.model)])
-    table = fitting.only(read_labels(args.labels or args.faces / "labels.csv"), args.only)
     model = load_model(args.model)
     log.info("encoding %d pictures", len(table.files))
     z_id = fitting.encode_folder(model, args.faces, table.files)
     fitted = fitting.fit_classifiers(z_id, table, samples=args.samples, seed=args.seed)
     if args.classifiers:
         fitted.save(args.classifiers, encoder_fingerprint(model, "identity"))
-    if args.directions:
-        for direction in fitting.to_directions(fitted, model):
-            direction.save(args.directions / f"{direction.name}.safetensors")
+    for direction in fitting.to_directions(fitted, model) if directions else ():
+        direction.save(directions[direction.name])
     if args.out:
         fitting.into_bundle(fitted, resolve_model(args.model), args.out, least_auc=args.least_auc)
     text = json.dumps({"pictures": len(table.files), "attributes": fitted.figures}) if args.json else as_table(fitted.figures)
     sys.stdout.write(text + "\n")
     return 0
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is not there; DVAError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DVAError(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from error
+    return folder
 
 
 def as_table(figures: list[dict]) -> str:

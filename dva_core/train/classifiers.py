@@ -198,8 +198,12 @@ def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence
 
 
 def only(table: LabelTable, names: Sequence[str]) -> LabelTable:
-    """The columns called `names` (all where there are none named). DVAError for one the table does not have."""
+    """The columns called `names` (all where none is named). DVAError for one the table does not have, or two of nearly one name."""
+    names, known = list(dict.fromkeys(names)), {}
+    for name in names or table.names:
+        if (other := known.setdefault(name.casefold(), name)) != name or list(table.names).count(name) > 1:
+            raise DVAError(f"The attributes {other} and {name} cannot be told apart by their names; rename one, or name one by --only.")
     unknown = [name for name in names if name not in table.names]
     if unknown:
         raise DVAError(f"The table has no attribute {unknown[0]}; there are {', '.join(table.names)}.")
-    return replace(table, names=list(names), labels=table.labels[:, [table.names.index(n) for n in names]]) if names else table
+    return replace(table, names=names, labels=table.labels[:, [table.names.index(n) for n in names]]) if names else table
