@@ -87,8 +87,8 @@ def commands(folder: Path, clip: Path) -> dict[str, tuple[list[str], Path, str, 
 
 def half_written(folder: Path) -> bool:
     """Whether a temporary file or folder of frames with something in it is there."""
-    for place in folder.rglob(f"{PREFIX}*{SUFFIX}/_*"):
-        with contextlib.suppress(OSError):  # it may just have been put
+    with contextlib.suppress(FileNotFoundError):  # it may just have been put
+        for place in folder.rglob(f"{PREFIX}*{SUFFIX}/_*"):
             if place.stat().st_size and (place.is_file() or len(list(place.iterdir())) > 1):
                 return True
     return False
@@ -121,11 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--times", type=int, default=4, help="kills of each command that leave something half written")
+    parser.add_argument("--only", action="append", help="this command alone (encode, decode, png, train, convert); repeat for several")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, wrong = random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as temporary:
         for name, (command, folder, output, whole) in commands(Path(temporary), args.clip).items():
+            if args.only and name not in args.only:
+                continue
             span, _ = watched(command, folder)
             expected = {path.relative_to(folder) for path in folder.rglob("*")}
             tries = hits = 0
