@@ -49,9 +49,10 @@ function arrive(link, graph, path, hops) {
   return inner.flatMap((id) => arrive(node.subgraph.getLink(id), node.subgraph, [...path, node], hops - 1));
 }
 
-/** The link into a slot, or null. */
+/** The link into a slot, or null. Not by getInputLink, which looks inside where the node is a subgraph. */
 export function linkInto(node, slot) {
-  return (node.graph && node.inputs?.[slot] && node.getInputLink(slot)) ?? null;
+  const links = [...(node.graph?.links?.values() ?? [])];
+  return links.find((link) => link.target_id === node.id && link.target_slot === slot) ?? null;
 }
 
 /** The output that feeds an input: {node, path, slot}; null where nothing is connected. */

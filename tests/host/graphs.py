@@ -39,10 +39,13 @@ def example(name: str) -> dict[str, Any]:
 
 
 def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A copy with few steps, and video without loss; `changes` are put wherever an input has that name (links stay)."""
+    """A copy with few steps, every frame of the short clips and video without loss; `changes` are put wherever an input has that name.
+
+    Links stay.
+    """
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():
-        for name, value in {"steps": STEPS, "quality": 0, **changes}.items():
+        for name, value in {"steps": STEPS, "quality": 0, "every": 1, "start": 0.0, **changes}.items():
             if not isinstance(node["inputs"].get(name, []), list):
                 node["inputs"][name] = value
     return prompt

@@ -187,9 +187,17 @@ def test_an_own_attribute_from_two_folders(server, clips):
         for row in np.flatnonzero(glasses == value)[:5]:
             shutil.copyfile(folder / table.files[row], server.base / "input" / name / table.files[row])
     made = quick(example("own_attribute"))
+    saver, own, apply = (of_class(made, kind)[0] for kind in ("DVASaveDirection", "DVAOwnAttribute", "DVAApplyDirection"))
+    decode = next(key for key in of_class(made, DECODE) if made[key]["inputs"]["decomposition"] == [apply, 0])
+    for name in ("with_it", "without"):
+        del made[own]["inputs"][name]
+    made[own]["inputs"] |= {"with_folder": "with", "without_folder": "without", "pairs": False}
+    made = {
+        key: made[key]
+        for key in [*of_class(made, "DVALoadModel"), *made[apply]["inputs"]["decomposition"][:1], "2", own, saver, apply, decode]
+    }
     answer = server.run(made)
     assert answer.succeeded, answer.error
-    (saver,), (decode,), (own,) = (of_class(made, kind) for kind in ("DVASaveDirection", DECODE, "DVAOwnAttribute"))
     direction = Direction.load(answer.outputs[saver]["text"][0])
     assert direction.made["with"] == direction.made["without"] == 5 and direction.made["score"] > 0.5
     changed = pictures(server.file(answer.outputs[decode]["images"][0])) != pictures(server.base / "input" / "face.mp4")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 NOTES = ("Note", "MarkdownNote")  # of the page alone
 SEEDS = ("seed", "noise_seed")  # which the page gives a rule even where the node does not ask for it
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
@@ -22,6 +22,12 @@ def all_inputs(node: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any], boo
 
 def is_widget(kind: Any, options: dict[str, Any]) -> bool:
     return not options.get("forceInput") and (isinstance(kind, list) or kind in WIDGETS)
+
+
+def choices(kind: Any, options: dict[str, Any]) -> list[Any]:
+    """What a widget lets one choose from; nothing where it is no choice."""
+    listed = options.get("options", kind if isinstance(kind, list) else None) or []
+    return [choice["key"] if isinstance(choice, dict) else choice for choice in listed]
 
 
 def widget_names(node: dict[str, Any]) -> list[str | None]:
