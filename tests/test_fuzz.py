@@ -29,6 +29,7 @@ from dva_core.tensorfile import TensorFile, TensorMemory
 
 EXAMPLES = int(os.environ.get("DVA_FUZZ", 0))
 MOST = 1 << 30  # bytes that all of it may take
+pytestmark = [pytest.mark.timeout(0)] if EXAMPLES else []  # a long run takes what it takes
 
 few = settings(max_examples=EXAMPLES or 30, suppress_health_check=list(HealthCheck), deadline=None)
 many = settings(few, max_examples=10 * EXAMPLES or 200)
