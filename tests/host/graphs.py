@@ -48,6 +48,8 @@ def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
         for name, value in {"steps": STEPS, "quality": 0, "every": 1, "start": 0.0, **changes}.items():
             if not isinstance(node["inputs"].get(name, []), list):
                 node["inputs"][name] = value
+    for key in of_class(prompt, "DVALoadVideo")[1:]:  # the examples take another part of the one clip they have
+        prompt[key]["inputs"]["file"] = "other.mp4"
     return prompt
 
 
