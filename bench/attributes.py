@@ -22,15 +22,16 @@ import numpy as np
 
 import dva_core
 from dva_core.decomposition import Decomposition
+from dva_core.decomposition.info import source_frames
 from dva_core.edit import AttributeSet, apply_attributes
 from dva_core.edit.scores import logits
 from dva_core.evaluate.judges import Judge, teacher_judge
 from dva_core.evaluate.metrics import tg_id, tl_id
 from dva_core.faces.align import crop_face
 from dva_core.faces.composite import paste
-from dva_core.finder import to_images
-from dva_core.pipeline import Clip, SoftMasks, decode_crops
-from dva_core.sheet import moments
+from dva_core.model.arrays import to_images
+from dva_core.pipeline import SoftMasks, decode_crops
+from dva_core.pipeline.sheet import moments
 from dva_core.train.teachers import Teachers
 
 TEACHERS = {"Young": "age", "Male": "male", "Smiling": "smile"}
@@ -81,7 +82,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 def frames_of(clip: Decomposition, rows: list[int]) -> dict[int, np.ndarray]:
     """The source's frames of these rows."""
     wanted = {int(clip.frame_index[row]): row for row in rows}
-    with Clip.of(clip.find_source(), clip.info) as frames:
+    with source_frames(clip.find_source(), clip.info) as frames:
         return {wanted[i]: frame.rgb for i, frame in enumerate(frames) if i in wanted}
 
 

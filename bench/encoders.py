@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 import dva_core
-from dva_core.autoencoder import JAW
 from dva_core.evaluate.table import Table
-from dva_core.finder import FaceFinder, embed, to_images
+from dva_core.faces.finder import FaceFinder, embed
+from dva_core.model.arrays import to_images
+from dva_core.model.autoencoder import JAW
 from dva_core.train.faces import read_faces
 from dva_core.video import open_video
 

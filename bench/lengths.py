@@ -12,8 +12,8 @@ from pathlib import Path
 from timing import markdown
 
 from dva_core.evaluate.plots import as_array, figure
-from dva_core.sheet import save_picture
 from dva_core.video import Frame, VideoWriter, open_video
+from dva_core.video.images import save_picture
 
 CHILD = """
 import json, pathlib, resource, sys, time

@@ -18,7 +18,7 @@ import numpy as np
 import dva_core
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes
-from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
+from dva_core.pipeline.preview import PREVIEW_STEPS, nearest_row, stills
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from dva_core.decomposition import Decomposition
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_attributes
-from dva_core.finder import to_images
-from dva_core.pipeline import SoftMasks, encode, fuse, shrink
+from dva_core.model.arrays import fuse, shrink, to_images
+from dva_core.pipeline import SoftMasks, encode
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from dva_core.evaluate import metrics
 from dva_core.evaluate.plots import as_array, figure
 from dva_core.evaluate.table import Table
 from dva_core.faces.composite import paste
-from dva_core.finder import to_images
-from dva_core.preview import whole
-from dva_core.sheet import save_picture
+from dva_core.model.arrays import to_images
+from dva_core.pipeline.preview import whole
 from dva_core.train.teachers import Teachers
+from dva_core.video.images import save_picture
 
 logger = logging.getLogger(__name__)
 

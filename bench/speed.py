@@ -23,14 +23,15 @@ from plain import BATCH, PlainMethod
 from timing import in_turn, markdown, matrix_rate, median, spread
 
 from dva_core import load_model
-from dva_core.autoencoder import DiffusionVideoAutoencoder
 from dva_core.diffusion import solvers
 from dva_core.edit import apply_attributes
-from dva_core.finder import to_images
-from dva_core.hosts.evaluators import Compiled, Cores
+from dva_core.hosts.devices import AUTO, choose_dtype
 from dva_core.hosts.plain import PlainHost
-from dva_core.loader import AUTO, choose_dtype
-from dva_core.pipeline import decode, encode, shrink, solve, usual_batch
+from dva_core.model.arrays import shrink, to_images
+from dva_core.model.autoencoder import DiffusionVideoAutoencoder
+from dva_core.model.evaluation import Compiled, Cores, usual_batch
+from dva_core.pipeline import decode, encode
+from dva_core.pipeline.solving import solve
 from dva_core.progress import Stopwatch
 
 
@@ -38,7 +39,7 @@ def open_model(args: argparse.Namespace):
     """The starter, another bundle, or the published configuration with seeded weights."""
     if args.config == "starter":
         return load_model(args.model, device=args.device, dtype=args.precision)
-    from dva_core.convert import published_config
+    from dva_core.model.convert import published_config
 
     torch.manual_seed(0)
     host = PlainHost(args.device)

@@ -26,10 +26,10 @@ from dva_core.decomposition import Decomposition
 from dva_core.edit.clip import text_search
 from dva_core.edit.directions import apply_direction
 from dva_core.faces.align import crop_face
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
 from dva_core.pipeline import SoftMasks, decode, encode
-from dva_core.sheet import save_picture
 from dva_core.train.teachers import Teachers, five_points
+from dva_core.video.images import save_picture
 
 sys.path.insert(0, str(Path(__file__).parent))
 from text_standin import load_standin

@@ -17,11 +17,11 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import edit, errors
-    from .bundle import find_models
     from .decomposition import Decomposition
     from .diffusion import ddim
     from .errors import DVAError
-    from .loader import load_model
+    from .model.bundle import find_models
+    from .model.loader import load_model
     from .pipeline import decode, encode
 
 __all__ = ["DVAError", "Decomposition", "ddim", "decode", "edit", "encode", "errors", "find_models", "load_model"]
@@ -29,10 +29,10 @@ __all__ = ["DVAError", "Decomposition", "ddim", "decode", "edit", "encode", "err
 _HOMES = {
     "DVAError": "errors",
     "Decomposition": "decomposition",
-    "decode": "pipeline",
-    "encode": "pipeline",
-    "find_models": "bundle",
-    "load_model": "loader",
+    "decode": "pipeline.decoding",
+    "encode": "pipeline.encoding",
+    "find_models": "model.bundle",
+    "load_model": "model.loader",
 }
 _MODULES = {"ddim": "diffusion.ddim", "edit": "edit", "errors": "errors"}
 

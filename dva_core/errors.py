@@ -13,3 +13,8 @@ class MissingDependencyError(DVAError, ImportError):
 
 class MissingFileError(DVAError, FileNotFoundError):
     """A file or a folder that was named is not there; the message says which."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop; its type where the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from dva_core.hosts import comfy as host
-
+from . import models
 from .decode import DecodeDDIM
 from .directions import ApplyDirection, CombineDirections, LoadDirection, SaveDirection
 from .edit_classifier import EditIdentityClassifier
@@ -18,6 +17,7 @@ from .load_model import LoadModel
 from .load_video import LoadVideo
 from .own_attribute import OwnAttribute
 from .preview import PreviewEdit
+from .routes import add_routes, register_replacements
 from .sheet import Sheet
 from .switch import SwitchFeatures
 
@@ -51,9 +51,9 @@ class DVAExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         """Which nodes stand for older ones, where the host takes that; older hosts do not call it."""
-        await host.register_replacements(REPLACEMENTS)
+        await register_replacements(REPLACEMENTS)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        host.register_models_folder()
-        host.add_routes()
+        models.register_models_folder()
+        add_routes()
         return NODES

@@ -9,10 +9,11 @@ import numpy as np
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
-from dva_core.clip_info import ClipInfo
-from dva_core.commands.terminal import describe
-from dva_core.hosts import comfy as host
+from dva_core.decomposition.info import ClipInfo
+from dva_core.pipeline.report import describe
 
+from . import folders, status
+from .image import to_image
 from .schema import schema
 from .types import AUTO, CATEGORY, Clip, Model, look_inputs, look_of
 from .video import source_inputs, source_of
@@ -110,7 +111,7 @@ class DecodeDDIM(io.ComfyNode):
         region: str = AUTO,
     ) -> io.NodeOutput:
         from dva_core.pipeline import decode
-        from dva_core.sheet import moments
+        from dva_core.pipeline.sheet import moments
 
         rows = moments(decomposition.faces, max_images or decomposition.faces)
         source = source_of(decomposition, video, images, audio)
@@ -120,7 +121,7 @@ class DecodeDDIM(io.ComfyNode):
             if row in wanted:
                 after[row] = crop.astype(np.float16)
 
-        out = host.temp_path(".mp4")
+        out = folders.temp_path(".mp4")
         report = decode(
             decomposition,
             model,
@@ -129,30 +130,30 @@ class DecodeDDIM(io.ComfyNode):
             quality=quality,
             video=source,
             batch_size=batch_size or None,
-            progress=host.NodeProgress(decomposition.info.steps),
+            progress=status.NodeProgress(decomposition.info.steps),
             watch=keep,
             **look_of(guidance, tone, region),
         )
-        host.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
-        page = {"images": [host.served_as(out)], "animated": (True,)}
+        status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
+        page = {"images": [folders.served_as(out)], "animated": (True,)}
         if compare:
-            shown = host.served_as(plain_copy(source, decomposition.info))
+            shown = folders.served_as(plain_copy(source, decomposition.info))
             page["dva_before"] = [{**shown, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
         before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
-        return io.NodeOutput(VideoFromFile(str(out)), host.to_image(before), host.to_image(after), ui=page)
+        return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(after), ui=page)
 
 
 def plain_copy(source: Path, info: ClipInfo) -> Path:
     """The untouched frames of a decomposition as a video that the page can play, without sound; made once for all its edits."""
-    from dva_core.pipeline import Clip as Frames
+    from dva_core.decomposition.info import source_frames
     from dva_core.video import VideoWriter
 
     part = (info.sha256, info.start, info.length, info.every, info.max_frames)
-    out = host.temp_path(".mp4", hashlib.sha256(repr(part).encode()).hexdigest())
+    out = folders.temp_path(".mp4", hashlib.sha256(repr(part).encode()).hexdigest())
     if out.is_file():
         return out
-    progress = host.NodeProgress(1)
-    with Frames.of(source, info) as frames, VideoWriter(out, frames.info, quality=23, preset="ultrafast") as writer:
+    progress = status.NodeProgress(1)
+    with source_frames(source, info) as frames, VideoWriter(out, frames.info, quality=23, preset="ultrafast") as writer:
         for done, frame in enumerate(frames):
             progress("compare", done, info.frames)
             writer.write(frame)

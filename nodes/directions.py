@@ -8,8 +8,8 @@ from dva_core.edit.curves import strengths, with_envelope
 from dva_core.edit.directions import SMALL, Direction, added, apply_direction, from_attribute, identity_std, orthogonal_to, scaled
 from dva_core.edit.scores import measure, table
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
 
+from . import folders, status
 from .edit_classifier import factors, over_time_input
 from .schema import need_text, schema
 from .types import CATEGORY, Clip, Model
@@ -44,8 +44,8 @@ class SaveDirection(io.ComfyNode):
 
     @classmethod
     def execute(cls, direction, filename_prefix: str) -> io.NodeOutput:
-        path = direction.save(host.output_path(filename_prefix, ".safetensors", USUAL_NAME))
-        host.tell(cls.hidden.unique_id, f"Saved {direction.name} as {path.name}")
+        path = direction.save(folders.output_path(filename_prefix, ".safetensors", USUAL_NAME))
+        status.tell(cls.hidden.unique_id, f"Saved {direction.name} as {path.name}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 
@@ -62,7 +62,7 @@ class LoadDirection(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.saved_files(smaller_than=SMALL),
+                    options=folders.saved_files(smaller_than=SMALL),
                     display_name="file",
                     tooltip="A file that Save Direction or the command line wrote. Put one from elsewhere into the input folder.",
                 ),
@@ -78,18 +78,18 @@ class LoadDirection(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(Direction.load(host.chosen_file(file, KIND)))
+            return file is None or bool(Direction.load(folders.chosen_file(file, KIND)))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:
-        return host.changed_at(file, KIND)
+        return folders.changed_at(file, KIND)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        direction = Direction.load(host.chosen_file(file, KIND))
-        host.tell(cls.hidden.unique_id, direction.about)
+        direction = Direction.load(folders.chosen_file(file, KIND))
+        status.tell(cls.hidden.unique_id, direction.about)
         return io.NodeOutput(direction, direction.about)
 
 
@@ -204,5 +204,5 @@ class CombineDirections(io.ComfyNode):
         else:
             combined = direction if operation == "scale" else orthogonal_to(direction, others, identity_std(model))
             combined = combined if factor == 1 else scaled(combined, factor)
-        host.tell(cls.hidden.unique_id, combined.name)
+        status.tell(cls.hidden.unique_id, combined.name)
         return io.NodeOutput(combined)

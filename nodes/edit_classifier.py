@@ -9,8 +9,8 @@ from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, parse_scales
 from dva_core.edit.curves import with_envelope
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
 
+from . import models
 from .schema import has_type, need_text, schema
 from .types import CATEGORY, Clip, Floats, Model
 
@@ -78,7 +78,7 @@ class EditIdentityClassifier(io.ComfyNode):
         try:
             need_text(attributes)
             if attributes is not None:
-                host.check_scales(parse_scales(attributes))
+                models.check_scales(parse_scales(attributes))
         except DVAError as error:
             return str(error)
         return True

@@ -12,8 +12,9 @@ from dva_core.edit import apply_direction
 from dva_core.edit.clip_model import clip_names, find_weights, import_open_clip
 from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF
-from dva_core.hosts import comfy as host
 
+from . import folders, models, status
+from .image import to_image
 from .schema import need_text, schema
 from .types import CATEGORY, Clip, Direction, Model, named_region, region_input
 
@@ -53,7 +54,7 @@ class EditIdentityCLIP(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "clip_model",
-                    options=clip_names(host.clip_homes()),
+                    options=clip_names(models.clip_homes()),
                     display_name="CLIP model",
                     tooltip="open_clip's name of the image-text model, whose weights lie in models/dva/open_clip. The paper uses ViT-B-16 "
                     "with OpenAI's weights. ComfyUI's clip_vision files do not fit.",
@@ -157,7 +158,7 @@ class EditIdentityCLIP(io.ComfyNode):
             need_text(clip_model)
             if clip_model is not None:
                 import_open_clip()
-                find_weights(clip_model, host.clip_homes())
+                find_weights(clip_model, models.clip_homes())
         except DVAError as error:
             return str(error)
         return True
@@ -195,7 +196,7 @@ class EditIdentityCLIP(io.ComfyNode):
             source,
             target,
             clip=clip_model,
-            folders=host.clip_homes(),
+            folders=models.clip_homes(),
             frames=parse_frames(frames),
             images=images,
             steps=steps,
@@ -208,18 +209,18 @@ class EditIdentityCLIP(io.ComfyNode):
             checkpoint=save_memory,
         )
         try:
-            best = search.run(host.NodeProgress(1))
+            best = search.run(status.NodeProgress(1))
         except BaseException:  # the user cancelled, or worse: what was found is kept, the graph ends
             if search.best.step is not None:
-                path = search.direction().save(host.output_path("dva/unfinished", ".safetensors"))
-                host.tell(
+                path = search.direction().save(folders.output_path("dva/unfinished", ".safetensors"))
+                status.tell(
                     cls.hidden.unique_id, f"Ended after {search.iterations} steps; the best so far is {path.name}, for Load Direction"
                 )
             raise
-        host.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} steps")
+        status.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} steps")
         direction = replace(search.direction(), region=named_region(region))
         return io.NodeOutput(
-            apply_direction(decomposition, model, direction, scale), direction, host.to_image(np.asarray(search.pictures, np.float32))
+            apply_direction(decomposition, model, direction, scale), direction, to_image(np.asarray(search.pictures, np.float32))
         )
 
 

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from dva_core.commands.terminal import describe, faces
 from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
-from dva_core.finder import DETECTORS
-from dva_core.hosts import comfy as host
+from dva_core.faces.finder import DETECTORS
+from dva_core.pipeline.report import describe, faces
 from dva_core.video import open_video
 
+from . import folders, status
+from .cache import WeighedClip
 from .frames import as_uint8
+from .image import to_image, to_mask
 from .schema import has_type, schema
 from .types import CATEGORY, Clip, Model
 from .video import as_file
@@ -208,7 +210,7 @@ class EncodeDecomposed(io.ComfyNode):
         face_box: Any = None,
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
-        from dva_core.sheet import moments
+        from dva_core.pipeline.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
         if face_box is not None:
@@ -216,7 +218,7 @@ class EncodeDecomposed(io.ComfyNode):
         other = {} if detector == DETECTORS[0] else {"detector": detector}
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
-            host.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
+            status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
         with face_choice(face, face_x, face_y, reference) as select:
             clip = encode(
                 source,
@@ -226,16 +228,16 @@ class EncodeDecomposed(io.ComfyNode):
                 select=select,
                 batch_size=batch_size or None,
                 max_frames=max_frames or None,
-                scratch=host.scratch_folder(),
-                progress=host.NodeProgress(sum(evaluations(solver, steps))),
+                scratch=folders.scratch_folder(),
+                progress=status.NodeProgress(sum(evaluations(solver, steps))),
                 power=power or None,
                 clamp=clamp,
                 **part,
                 **other,
             )
-        host.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
+        status.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
         rows = moments(clip.faces, max_images or clip.faces)
-        return io.NodeOutput(host.WeighedClip.of(clip), host.to_image(clip.crops[rows]), host.to_mask(clip.masks[rows]))
+        return io.NodeOutput(WeighedClip.of(clip), to_image(clip.crops[rows]), to_mask(clip.masks[rows]))
 
 
 def face_box_inputs() -> list[io.Input]:
@@ -279,9 +281,9 @@ def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -
         return
     if reference is None:
         raise DVAError("To follow the face of a reference picture, connect the picture to reference face.")
-    from dva_core.sheet import save_picture
+    from dva_core.video.images import save_picture
 
-    path = host.temp_path(".png")
+    path = folders.temp_path(".png")
     try:
         save_picture(path, as_uint8(reference[0]))
         yield ("reference", path)

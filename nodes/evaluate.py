@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from dva_core.hosts import comfy as host
-
+from . import status
+from .image import to_image
 from .schema import schema
 from .types import CATEGORY, Clip, Model
 from .video import as_file, source_inputs, source_of
@@ -48,7 +48,7 @@ class Evaluate(io.ComfyNode):
 
         judge, after = own_judge(model), as_file(video)[0]
         place = source_of(decomposition, source, images, audio)
-        figures = measure_edit(decomposition, after, judge, video=place, progress=host.NodeProgress(1))
-        host.tell(cls.hidden.unique_id, f"TL-ID {figures.tl_id:.3f}, TG-ID {figures.tg_id:.3f}")
-        plot = host.to_image(draw_consistency({"edit": figures})[None])
+        figures = measure_edit(decomposition, after, judge, video=place, progress=status.NodeProgress(1))
+        status.tell(cls.hidden.unique_id, f"TL-ID {figures.tl_id:.3f}, TG-ID {figures.tg_id:.3f}")
+        plot = to_image(draw_consistency({"edit": figures})[None])
         return io.NodeOutput(edit_table(figures, judge).markdown(), plot)

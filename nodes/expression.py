@@ -8,8 +8,8 @@ from dva_core.edit import apply_direction
 from dva_core.edit.curves import parse_text, with_envelope
 from dva_core.edit.expression import REGIONS, expression_direction
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
 
+from . import models
 from .edit_classifier import factors, over_time_input
 from .schema import need_text, schema
 from .types import CATEGORY, Clip, Direction, Model
@@ -88,7 +88,7 @@ class EditExpression(io.ComfyNode):
                 return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
             strength = 0.0 if scale is None else parse_text(scale, "the expression")
             if expression is not None and expression.strip().lower() != FROM_FRAMES:
-                host.check_scales({expression.strip(): strength})
+                models.check_scales({expression.strip(): strength})
         except DVAError as error:
             return str(error)
         return True

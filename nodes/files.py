@@ -8,12 +8,13 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from dva_core.clip_info import is_source
 from dva_core.decomposition import Decomposition
+from dva_core.decomposition.info import is_source
 from dva_core.errors import DVAError
 from dva_core.files import replaced
-from dva_core.hosts import comfy as host
 
+from . import folders, status
+from .cache import WeighedClip
 from .schema import need_text, schema
 from .types import CATEGORY, Clip
 
@@ -46,20 +47,20 @@ class SaveDecomposition(io.ComfyNode):
 
     @classmethod
     def execute(cls, decomposition, filename_prefix: str) -> io.NodeOutput:
-        path = host.output_path(filename_prefix, ".safetensors", USUAL_NAME)
+        path = folders.output_path(filename_prefix, ".safetensors", USUAL_NAME)
         try:
             kept, about = keep_source(decomposition, path.parent)
         except DVAError as error:
             kept, about = decomposition, f". {error}"
         kept.save(path)
-        host.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB){about}")
+        status.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB){about}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 
 def keep_source(clip: Decomposition, folder: Path) -> tuple[Decomposition, str]:
     """The clip with a copy of its source in `folder`, if a clip saved there would not find it later; and what to say of that."""
     recorded = Path(clip.info.source)
-    if recorded.exists() and not host.is_temporary(recorded):
+    if recorded.exists() and not folders.is_temporary(recorded):
         return clip, ""
     source = clip.find_source(cure="without it the clip cannot be decoded")
     kept = folder / clip.info.source_name
@@ -86,7 +87,7 @@ class LoadDecomposition(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.saved_files(),
+                    options=folders.saved_files(),
                     display_name="file",
                     tooltip="A file that Save Decomposition or `python -m dva_core encode` wrote, in the output or the input folder.",
                 ),
@@ -99,16 +100,16 @@ class LoadDecomposition(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(host.chosen_file(file, "decomposed clip"))
+            return file is None or bool(folders.chosen_file(file, "decomposed clip"))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:
-        return host.changed_at(file, "decomposed clip")
+        return folders.changed_at(file, "decomposed clip")
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        clip = Decomposition.load(host.chosen_file(file, "decomposed clip"))
-        host.tell(cls.hidden.unique_id, f"{clip.faces} of {clip.info.frames} frames with a face; {len(clip.operations)} edits")
-        return io.NodeOutput(host.WeighedClip.of(clip))
+        clip = Decomposition.load(folders.chosen_file(file, "decomposed clip"))
+        status.tell(cls.hidden.unique_id, f"{clip.faces} of {clip.info.frames} frames with a face; {len(clip.operations)} edits")
+        return io.NodeOutput(WeighedClip.of(clip))

@@ -14,8 +14,10 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.files import replaced
-from dva_core.hosts import comfy as host
 from dva_core.video.failures import write_error
+
+from . import folders, status
+from .image import as_uint8, as_whole
 
 BITS, DEEP_BITS = 8, 10
 PIXELS, DEEP_PIXELS = "bgr0", "gbrp10le"  # as ffv1 keeps colour of 8 bits, and of more
@@ -35,7 +37,7 @@ def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, 
         raise DVAError(f"The frame rate {float(rate):g} makes no sense; use for example 25.")
     sound = None if audio is None or not audio["waveform"].shape[-1] else (samples_of(audio["waveform"]), int(audio["sample_rate"]))
     deep = bits > BITS
-    path = host.temp_path(".mkv", content_of(images, exact, sound, deep))
+    path = folders.temp_path(".mkv", content_of(images, exact, sound, deep))
     if path.is_file():
         return path
     try:
@@ -50,7 +52,7 @@ def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, in
     """A hash of what `write_frames` writes."""
     digest = hashlib.sha256(f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}".encode())
     for image in images:
-        host.check_cancelled()
+        status.check_cancelled()
         digest.update(as_whole(image, DEEP_BITS) if deep else as_uint8(image))
     if sound is not None:
         digest.update(sound[0])
@@ -66,7 +68,7 @@ def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.nda
         stream.codec_context.thread_type = "AUTO"
         soundtrack = None if sound is None else _Sound(container, *sound)
         for i, image in enumerate(images):
-            host.check_cancelled()
+            status.check_cancelled()
             if deep:
                 frame = av.VideoFrame.from_ndarray(as_whole(image, DEEP_BITS), format=pixels)
             else:
@@ -109,14 +111,3 @@ class _Sound:
 def samples_of(waveform: torch.Tensor) -> np.ndarray:
     """AUDIO's [1, C, T] as [T, C] float32, interleaved; of more than two channels the first two."""
     return np.ascontiguousarray(waveform[0, :2].float().cpu().numpy().T)
-
-
-def as_uint8(image: torch.Tensor) -> np.ndarray:
-    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
-    return as_whole(image, BITS).astype(np.uint8)
-
-
-def as_whole(image: torch.Tensor, bits: int) -> np.ndarray:
-    """As `as_uint8`, as whole numbers of so many bits: uint16 [H, W, 3]."""
-    colours = image[..., :3].float().expand(*image.shape[:2], 3).clamp(0, 1)
-    return np.ascontiguousarray(colours.mul(2**bits - 1).round().to(torch.int32).cpu().numpy().astype(np.uint16))

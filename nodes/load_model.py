@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from dva_core.commands.terminal import describe
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
+from dva_core.hosts.devices import AUTO, PRECISIONS
+from dva_core.model.loader import STARTER
+from dva_core.pipeline.report import describe
 
+from . import models, status
 from .schema import need_text, schema
 from .types import CATEGORY, Model
 
@@ -26,15 +28,15 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=host.model_names(),
-                    default=host.STARTER,
+                    options=models.model_names(),
+                    default=STARTER,
                     display_name="model",
                     tooltip="The starter, or a bundle (.safetensors) from the folder models/dva.",
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=[host.AUTO, *host.PRECISIONS],
-                    default=host.AUTO,
+                    options=[AUTO, *PRECISIONS],
+                    default=AUTO,
                     display_name="precision",
                     tooltip="Number format of the noise predictor. auto leaves it to ComfyUI and the device; fp32 is the most exact and "
                     "needs the most memory. Where half precision overflows, those frames are computed again in float32, with a warning.",
@@ -56,16 +58,16 @@ class LoadModel(io.ComfyNode):
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         try:
             need_text(model)
-            return model is None or bool(host.model_path(model))
+            return model is None or bool(models.model_path(model))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **_) -> float:
-        return 0.0 if model is None else host.model_path(model).stat().st_mtime
+        return 0.0 if model is None else models.model_path(model).stat().st_mtime
 
     @classmethod
     def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:
-        loaded = host.load(model, precision, compile)
-        host.tell(cls.hidden.unique_id, describe(loaded))
+        loaded = models.load(model, precision, compile)
+        status.tell(cls.hidden.unique_id, describe(loaded))
         return io.NodeOutput(loaded)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
 from dva_core.video import open_video
 
+from . import folders
 from .schema import need_text, schema
 from .types import CATEGORY
 from .video import ClipVideo
@@ -26,7 +26,7 @@ class LoadVideo(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.input_videos(),
+                    options=folders.input_videos(),
                     upload=io.UploadType.video,
                     display_name="file",
                     tooltip="A video in ComfyUI's input folder; the button uploads one.",
@@ -73,17 +73,17 @@ class LoadVideo(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(host.chosen_file(file, "video"))
+            return file is None or bool(folders.chosen_file(file, "video"))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_) -> float:
-        return host.changed_at(file, "video")
+        return folders.changed_at(file, "video")
 
     @classmethod
     def execute(cls, file: str, start: float, length: float, every: int) -> io.NodeOutput:
-        video = ClipVideo(host.chosen_file(file, "video"), start, length or None, every)
+        video = ClipVideo(folders.chosen_file(file, "video"), start, length or None, every)
         with open_video(video.path, **video.part) as reader:
             count, rate = reader.count_frames(), float(reader.info.rate)
         if not count:

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from dva_core.edit.own import FEWEST, own_attribute, read_folder, read_pairs
 from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF
-from dva_core.hosts import comfy as host
 
+from . import folders, status
 from .frames import as_uint8
 from .schema import schema
 from .types import CATEGORY, Direction, Model, named_region, region_input
@@ -21,7 +21,7 @@ def given(kind: str, images, folder: str) -> list[np.ndarray]:
     """The pictures of one kind, from the batch or from the folder; DVAError unless just one is given."""
     if (images is None) == (not folder.strip()):
         raise DVAError(f"Give the pictures {kind} it either as images or as a folder, one of the two.")
-    return read_folder(host.input_folder(folder)) if images is None else [as_uint8(image) for image in images]
+    return read_folder(folders.input_folder(folder)) if images is None else [as_uint8(image) for image in images]
 
 
 class OwnAttribute(io.ComfyNode):
@@ -96,8 +96,8 @@ class OwnAttribute(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, with_folder: str | None = None, without_folder: str | None = None, **_) -> list[float]:
-        folders = [host.input_folder(name) for name in (with_folder, without_folder) if name and name.strip()]
-        return [path.stat().st_mtime for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+        chosen = [folders.input_folder(name) for name in (with_folder, without_folder) if name and name.strip()]
+        return [path.stat().st_mtime for folder in chosen for path in sorted(folder.iterdir()) if path.is_file()]
 
     @classmethod
     def execute(
@@ -113,13 +113,13 @@ class OwnAttribute(io.ComfyNode):
         shown: bool = False,  # as in prompts written before there was a choice
         region: str = OFF,
     ) -> io.NodeOutput:
-        folders = (with_folder, without_folder)
-        if pairs and with_it is None and without is None and all(folder.strip() for folder in folders):
-            pictures = read_pairs(*map(host.input_folder, folders))
+        names = (with_folder, without_folder)
+        if pairs and with_it is None and without is None and all(name.strip() for name in names):
+            pictures = read_pairs(*map(folders.input_folder, names))
         else:
-            pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), folders)]
+            pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), names)]
         made = own_attribute(
-            model, *pictures, name, space=space, pairs=pairs, shown=shown, region=named_region(region), progress=host.NodeProgress(1)
+            model, *pictures, name, space=space, pairs=pairs, shown=shown, region=named_region(region), progress=status.NodeProgress(1)
         )
-        host.tell(cls.hidden.unique_id, made.describe())
+        status.tell(cls.hidden.unique_id, made.describe())
         return io.NodeOutput(made.direction, made.score)

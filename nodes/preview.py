@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from comfy_api.latest import io
 
-from dva_core.hosts import comfy as host
-from dva_core.preview import PREVIEW_STEPS, nearest_row, stills
-from dva_core.sheet import save_picture
+from dva_core.pipeline.preview import PREVIEW_STEPS, nearest_row, stills
+from dva_core.video.images import save_picture
 
+from . import folders, status
+from .image import to_image
 from .schema import schema
 from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
@@ -59,16 +60,16 @@ class PreviewEdit(io.ComfyNode):
         cls, decomposition, model, frame: int, steps: int, detail: str, guidance: float = 0.0, tone: str = AUTO, region: str = AUTO
     ) -> io.NodeOutput:
         row = nearest_row(decomposition, frame)
-        progress = host.NodeProgress(2 * (steps or decomposition.info.steps))
+        progress = status.NodeProgress(2 * (steps or decomposition.info.steps))
         look = look_of(guidance, tone, region)
         shown = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, **look)
         after, before = shown.edited[0], shown.original
         page = {"images": [for_page(after)], "dva_before": [for_page(before)]}
-        return io.NodeOutput(host.to_image(after[None]), host.to_image(before[None]), ui=page)
+        return io.NodeOutput(to_image(after[None]), to_image(before[None]), ui=page)
 
 
 def for_page(picture: np.ndarray) -> dict[str, str]:
     """A picture as a temporary file, and how the page asks for it."""
-    path = host.temp_path(".png")
+    path = folders.temp_path(".png")
     save_picture(path, picture)
-    return host.served_as(path)
+    return folders.served_as(path)

@@ -6,10 +6,11 @@ import numpy as np
 from comfy_api.latest import io
 
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as host
-from dva_core.preview import attribute_stills, nearest_row
-from dva_core.sheet import attribute_sheet, parse_names, parse_numbers
+from dva_core.pipeline.preview import attribute_stills, nearest_row
+from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
 
+from . import models, status
+from .image import to_image
 from .schema import need_text, schema
 from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
 
@@ -71,7 +72,7 @@ class Sheet(io.ComfyNode):
             if scales is not None:
                 parse_numbers(scales)
             if attributes is not None:
-                host.check_scales(dict.fromkeys(parse_names(attributes), 0.0))
+                models.check_scales(dict.fromkeys(parse_names(attributes), 0.0))
         except DVAError as error:
             return str(error)
         return True
@@ -91,9 +92,9 @@ class Sheet(io.ComfyNode):
         region: str = AUTO,
     ) -> io.NodeOutput:
         row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
-        progress = host.NodeProgress(steps or decomposition.info.steps)
+        progress = status.NodeProgress(steps or decomposition.info.steps)
         settings = {"steps": steps or None, "progress": progress, **look_of(guidance, tone, region)}
         shown = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, **settings)
         sheet = attribute_sheet(shown, numbers, tile)
         faces = np.stack([picture for pictures in shown.values() for picture in pictures])
-        return io.NodeOutput(host.to_image(sheet[None]), host.to_image(faces))
+        return io.NodeOutput(to_image(sheet[None]), to_image(faces))

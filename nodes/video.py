@@ -13,14 +13,13 @@ import torch
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import io
 
-from dva_core.clip_info import source_hash
 from dva_core.decomposition import Decomposition
-from dva_core.errors import DVAError
+from dva_core.decomposition.info import source_hash
+from dva_core.errors import DVAError, one_line
 from dva_core.files import replaced
-from dva_core.hosts import comfy as host
-from dva_core.structure import one_line
 from dva_core.video import VideoWriter, open_video
 
+from . import folders, status
 from .frames import BITS, write_frames
 
 LOSSLESS, USUAL = 0, 18  # h264's quality
@@ -40,10 +39,10 @@ class ClipVideo(VideoFromFile):
             if not (reader.info.trimmed or reader.info.rotation or reader.info.every > 1):
                 return str(self.path)
             if quality not in self._written:
-                out = host.temp_path(".mp4")
+                out = folders.temp_path(".mp4")
                 with VideoWriter(out, reader.info, quality=quality, audio_from=self.path) as writer:
                     for frame in reader:
-                        host.check_cancelled()
+                        status.check_cancelled()
                         writer.write(frame)
                 self._written[quality] = str(out)
         return self._written[quality]
@@ -117,10 +116,10 @@ def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
 
 def write_video(video: Any) -> Path:
     """A VIDEO that is no file as a temporary one, the same content under the same name; ComfyUI encodes it, without loss."""
-    path = host.temp_path(".mp4")
+    path = folders.temp_path(".mp4")
     try:
         video.save_to(str(path), crf=LOSSLESS)
-        kept = host.temp_path(".mp4", source_hash(path))
+        kept = folders.temp_path(".mp4", source_hash(path))
         path.replace(kept)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         raise DVAError(f"ComfyUI cannot write this video to a file ({one_line(error)}); connect its images and sound instead.") from error
@@ -131,7 +130,7 @@ def write_video(video: Any) -> Path:
 
 def write_bytes(content: memoryview) -> Path:
     """A video file that lies in memory, as a temporary one; the same content under the same name."""
-    path = host.temp_path(".video", hashlib.sha256(content).hexdigest())
+    path = folders.temp_path(".video", hashlib.sha256(content).hexdigest())
     if not path.is_file():
         with replaced(path) as partial:
             partial.write_bytes(content)

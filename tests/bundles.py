@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from dva_core.bundle import write_bundle
-from dva_core.structure import build_empty
+from dva_core.model.build import build_empty
+from dva_core.model.bundle import write_bundle
 
 IDENTITY, POINTS = 16, 51
 ATTRIBUTES = [

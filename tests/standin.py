@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dva_core.faces.finder import FaceFinder
 from dva_core.faces.types import Face
-from dva_core.finder import FaceFinder
 from dva_core.video import Frame, VideoInfo, VideoWriter
 
 WIDTH, HEIGHT, RADIUS = 96, 80, 14

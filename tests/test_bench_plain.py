@@ -6,10 +6,10 @@ import runpy
 
 import torch
 from conftest import ROOT
-from test_autoencoder import SMALL
+from model.test_autoencoder import SMALL
 
-from dva_core.autoencoder import DiffusionVideoAutoencoder
 from dva_core.diffusion import ddim
+from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 
 
 def test_plain_loop_and_library_agree():

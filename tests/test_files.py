@@ -12,7 +12,7 @@ import pytest
 
 from dva_core.errors import DVAError
 from dva_core.files import Partial, check_place, replaced, temporary_folder
-from dva_core.sheet import save_picture
+from dva_core.video.images import save_picture
 
 KILLED = """
 import sys, time

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dva_core.batch import load_plan, read_manifest
-from dva_core.bundle import check_bundle, find_models, read_bundle
-from dva_core.clip_arrays import array_specs
-from dva_core.clip_info import ClipInfo
 from dva_core.decomposition import Decomposition
+from dva_core.decomposition.arrays import array_specs
+from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.edit import Direction, apply_operations, apply_switch, parse_scales
 from dva_core.edit.curves import parse_scale, parse_text, sampled
 from dva_core.errors import DVAError
-from dva_core.loader import load_model
-from dva_core.tensorfile import TensorFile, TensorMemory
+from dva_core.model.bundle import check_bundle, find_models, read_bundle
+from dva_core.model.loader import load_model
 
 EXAMPLES = int(os.environ.get("DVA_FUZZ", 0))
 MOST = 1 << 30  # bytes that all of it may take

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dva_core.errors import DVAError, MissingFileError
-from dva_core.paths import check_input, check_spares, file_names, followed, same
+from dva_core.files import check_input, check_spares, file_names, followed, same
 
 
 def test_links_are_followed_and_other_paths_stay_as_they_are(tmp_path):

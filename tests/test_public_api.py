@@ -12,11 +12,11 @@ from conftest import ROOT
 import dva_core
 
 HOMES = {
-    "load_model": "dva_core.loader",
-    "find_models": "dva_core.bundle",
-    "encode": "dva_core.pipeline",
-    "decode": "dva_core.pipeline",
-    "Decomposition": "dva_core.decomposition",
+    "load_model": "dva_core.model.loader",
+    "find_models": "dva_core.model.bundle",
+    "encode": "dva_core.pipeline.encoding",
+    "decode": "dva_core.pipeline.decoding",
+    "Decomposition": "dva_core.decomposition.decomposition",
     "DVAError": "dva_core.errors",
 }
 MODULES = {"edit": "dva_core.edit", "ddim": "dva_core.diffusion.ddim", "errors": "dva_core.errors"}

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from dva_core.train import cli, processes
+from dva_core.commands import train as cli
+from dva_core.train import processes
 from dva_core.train.diffusion import Draw
 
 
@@ -26,7 +27,7 @@ def backward_of(run, rows: slice) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    from test_train_diffusion import training
+    from train.test_diffusion import training
 
     folder = Path(sys.argv[1])
     with processes.joined(torch.device("cpu")):

@@ -11,7 +11,7 @@ import { showKept, watchRuns } from "./result.js";
 import { addStill } from "./still.js";
 import { loadTexts } from "./text.js";
 
-const EXAMPLE = "dva_example.mp4"; // as dva_core.hosts.comfy.EXAMPLE
+const EXAMPLE = "dva_example.mp4"; // as EXAMPLE in nodes/folders.py
 const ADDITIONS = {
   DVAEncodeDecomposed: showPlaceOfFace,
   DVAEditIdentityClassifier: (node) => addPanel(node),

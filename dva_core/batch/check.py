@@ -49,7 +49,7 @@ def look_over(plan: Plan) -> Findings:
 
 def wrong_names(plan: Plan) -> list[str]:
     """Attributes that the model does not have, one sentence each; nothing where the model is not on this machine."""
-    from .. import find_models
+    from ..model.bundle import find_models
 
     model = next((info for info in find_models() if info.name == plan.settings.model), None)
     if plan.manifest.workflow is not None or model is None or not model.attributes:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import DVAError, MissingDependencyError, MissingFileError
-from ..paths import named
+from ..files import named
 from .manifest import Manifest, Settings
 
 SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from ..bundle import PRECISIONS, BundleInfo, find_models, model_folders
-from ..files import check_place
-from ..paths import check_input, check_spares
+from ..files import check_input, check_place, check_spares
+from ..hosts.devices import PRECISIONS
+from ..model.bundle import BundleInfo, find_models, model_folders
 from .terminal import answer, show
 
 
@@ -33,7 +33,7 @@ def add_commands(commands) -> None:
 
 
 def run_convert(args: argparse.Namespace) -> None:
-    from ..convert import convert
+    from ..model.convert import convert
 
     files = [args.checkpoint, args.classifier, args.statistics, args.identity, args.landmarks, args.parser]
     for file in filter(None, files):

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..bundle import PRECISIONS
 from ..decomposition import Decomposition, check_model
 from ..diffusion.guidance import Guidance
 from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
@@ -14,19 +13,22 @@ from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import SUFFIX, check_encoder, check_scale_of
 from ..errors import DVAError
+from ..faces.finder import DETECTORS, parse_face
 from ..faces.regions import OFF, REGIONS
 from ..faces.tone import TONES
-from ..files import check_place
-from ..finder import DETECTORS, parse_face
-from ..loader import AUTO, STARTER, load_model
-from ..paths import check_input, check_spares
-from ..pipeline import DETAILS, Clip, check_steps, decode, encode
+from ..files import check_input, check_place, check_spares
+from ..hosts.devices import AUTO, PRECISIONS
+from ..model.loader import STARTER, load_model
+from ..pipeline import DETAILS, decode, encode
+from ..pipeline.report import describe, faces, split
+from ..pipeline.solving import check_steps
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output, try_output
+from ..video.frames import Frames
 from ..video.output import CODECS, WITH_QUALITY
 from .paths import check_picture, check_tensors
 from .sheets import SheetMaker
-from .terminal import Bars, answer, describe, faces, say, split
+from .terminal import Bars, answer, say
 
 ENCODING = {
     "steps": STEPS,
@@ -328,11 +330,11 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
     named(settings["solver"], CLIP_SOLVERS)
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["select"] = parse_face(settings.pop("face"))
-    with Clip(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as clip:
-        for first in clip:  # it tells most of what can be wrong with a file
+    with Frames(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as frames:
+        for first in frames:  # it tells most of what can be wrong with a file
             if writing is not None:
                 chosen = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
-                try_output(args.output, first, clip.info, audio_from=args.input, **chosen)
+                try_output(args.output, first, frames.info, audio_from=args.input, **chosen)
             return settings
     raise DVAError(f"{args.input} has no frames in the chosen range; check --start and --length, or the file.")
 

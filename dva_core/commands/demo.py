@@ -10,11 +10,13 @@ from ..edit import AttributeSet, apply_attributes
 from ..errors import DVAError
 from ..files import check_place
 from ..pipeline import decode, encode
+from ..pipeline.report import describe
+from ..pipeline.sheet import contact_sheet
 from ..progress import Stopwatch
-from ..sheet import contact_sheet, save_picture
+from ..video.images import save_picture
 from .clips import add_common, open_model
 from .sheets import SheetMaker
-from .terminal import Bars, answer, describe, say
+from .terminal import Bars, answer, say
 
 # those the model knows, in this order
 EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 0.8}, {"Smiling": 0.8})
@@ -30,7 +32,7 @@ def add_commands(commands) -> None:
 
 
 def run_demo(args: argparse.Namespace) -> None:
-    from ..demo import FRAMES, make_clip
+    from .demo_clip import FRAMES, make_clip
 
     folder = Path(args.output)
     check_place(folder / "sheet.png") if folder.is_dir() else check_place(folder)

@@ -12,12 +12,13 @@ from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..edit.directions import Direction, added, from_attribute, identity_std, orthogonal_to, scaled
 from ..edit.meant import find_region
 from ..edit.scores import measure, table
-from ..paths import check_input, check_spares
+from ..files import check_input, check_spares
 from ..pipeline import encode
+from ..pipeline.report import describe
 from .clips import add_common, is_decomposition, is_direction, open_model
 from .own import add_region
 from .paths import check_tensors
-from .terminal import Bars, answer, describe, say, show
+from .terminal import Bars, answer, say, show
 
 
 def add_commands(commands) -> None:

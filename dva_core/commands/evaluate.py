@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..bundle import resolve_model
 from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
-from ..loader import STARTER, load_model
-from ..paths import check_input
-from ..pipeline import DETAILS, check_steps, encode
-from ..sheet import save_picture
+from ..files import check_input
+from ..model.bundle import resolve_model
+from ..model.loader import STARTER, load_model
+from ..pipeline import DETAILS, encode
+from ..pipeline.report import describe
+from ..pipeline.solving import check_steps
 from ..video import VIDEO_SUFFIXES
-from .terminal import Bars, describe, say, show
+from ..video.images import save_picture
+from .terminal import Bars, say, show
 
 
 def add_commands(commands) -> None:

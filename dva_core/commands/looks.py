@@ -11,10 +11,12 @@ from ..decomposition import Decomposition, check_model
 from ..diffusion.guidance import Guidance
 from ..edit import AttributeSet
 from ..errors import DVAError
-from ..paths import check_input, check_spares
+from ..files import check_input, check_spares
 from ..pipeline import DETAILS, encode
-from ..preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
-from ..sheet import attribute_sheet, parse_numbers, save_picture
+from ..pipeline.preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
+from ..pipeline.report import describe
+from ..pipeline.sheet import attribute_sheet, parse_numbers
+from ..video.images import save_picture
 from .clips import (
     add_common,
     add_encoding,
@@ -27,7 +29,7 @@ from .clips import (
     refuse_encoding_settings,
 )
 from .paths import check_picture
-from .terminal import Bars, answer, describe, say
+from .terminal import Bars, answer, say
 
 SCALES = "-0.8,-0.4,0,0.4,0.8"
 

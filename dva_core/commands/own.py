@@ -10,10 +10,11 @@ from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder, read_pairs
 from ..errors import DVAError
 from ..faces.regions import REGIONS as REGIONS_OF_FACE
-from ..paths import check_input, check_spares
+from ..files import check_input, check_spares
+from ..pipeline.report import describe
 from .clips import add_common, open_model
 from .paths import check_tensors
-from .terminal import Bars, answer, describe, say
+from .terminal import Bars, answer, say
 
 
 def add_commands(commands) -> None:

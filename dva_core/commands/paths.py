@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DVAError
-from ..files import check_place
-from ..paths import PICTURES
+from ..files import PICTURES, check_place
 
 
 def check_picture(path: str | Path, what: str) -> Path:

@@ -11,8 +11,10 @@ import numpy as np
 from ..decomposition import Decomposition
 from ..edit.curves import parse_scale, strengths
 from ..faces.align import crop_face
-from ..sheet import as_picture, contact_sheet, moments, save_picture
+from ..model.arrays import as_picture
+from ..pipeline.sheet import contact_sheet, moments
 from ..video import Frame
+from ..video.images import save_picture
 
 TILE = 160
 

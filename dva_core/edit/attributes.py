@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ..clip_arrays import Steps
 from ..decomposition import Decomposition, check_model
+from ..decomposition.arrays import Steps
 from ..errors import DVAError
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 

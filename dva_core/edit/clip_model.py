@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..bundle import model_folders
-from ..errors import DVAError, MissingDependencyError, MissingFileError
-from ..structure import SkipInit, one_line
+from ..errors import DVAError, MissingDependencyError, MissingFileError, one_line
+from ..model.build import SkipInit
+from ..model.bundle import model_folders
 
 logger = logging.getLogger(__name__)
 

@@ -27,10 +27,8 @@ from torch.utils.checkpoint import checkpoint
 from ..decomposition import Decomposition, check_model
 from ..diffusion import ddim
 from ..errors import DVAError
-from ..finder import to_images
-from ..pipeline import shrink
+from ..model.arrays import as_picture, shrink, to_images
 from ..progress import Progress, silent
-from ..sheet import as_picture
 from ..values import whole
 from .clip_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
 from .clip_model import ImageTextModel

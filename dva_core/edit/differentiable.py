@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..autoencoder import activation_bytes
+from ..model.build import SkipInit
+from ..model.evaluation import activation_bytes
 from ..networks import build_network
-from ..structure import SkipInit
 
 PARTS = ("noise_predictor", "identity_encoder")  # those that gradients go through
 KEPT_FOR_GRADIENT = 6  # times what evaluating alone takes

@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError, MissingFileError
 from ..files import replaced
-from ..structure import weights_digest
+from ..model.checks import weights_digest
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 

@@ -29,8 +29,9 @@ import numpy as np
 
 from ..errors import DVAError, MissingFileError
 from ..faces.align import crop_face, quad_from_landmarks
+from ..faces.finder import FaceFinder
 from ..faces.select import largest
-from ..finder import FaceFinder, to_images
+from ..model.arrays import to_images
 from ..progress import Progress
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint

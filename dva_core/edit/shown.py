@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..finder import to_images
+from ..model.arrays import shrink, to_images
+from ..model.evaluation import usual_batch
 from ..networks.hull import hull_mask
-from ..pipeline import shrink, usual_batch
 from ..progress import Progress, silent
 from .differentiable import KEPT_FOR_GRADIENT, Differentiable
 

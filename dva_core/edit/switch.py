@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..decomposition import Decomposition, check_model
+from ..decomposition.tensorfile import TensorStore
 from ..errors import DVAError
-from ..tensorfile import TensorStore
 from ..values import whole
 
 Reader = Callable[[np.ndarray], np.ndarray]  # row numbers [n] -> rows [n, ...]

@@ -12,9 +12,9 @@ import torch
 
 from ..diffusion import solvers
 from ..errors import DVAError
-from ..finder import to_images
+from ..model.arrays import as_picture, to_images
 from ..networks.hull import hull_mask
-from ..sheet import as_picture, contact_sheet
+from ..pipeline.sheet import contact_sheet
 from .judges import Judge
 from .switching import features
 from .table import Table
@@ -80,7 +80,7 @@ def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None,
 
     DVAError where something is missing.
     """
-    from ..bundle import read_bundle
+    from ..model.bundle import read_bundle
     from ..train.assemble import assemble, finetuned
     from ..train.diffusion import DiffusionSettings, DiffusionTraining
     from ..train.settings import read_json

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 
 from ..decomposition import Decomposition
+from ..decomposition.info import source_frames
 from ..diffusion.solvers import SOLVER, STEPS
 from ..edit import apply_attributes
 from ..errors import DVAError
 from ..faces.align import crop_face
 from ..files import temporary_folder
-from ..pipeline import Clip, decode, encode
+from ..pipeline import decode, encode
 from ..video import open_video
 from . import metrics, paper
 from .judges import Judge
@@ -125,7 +126,7 @@ def edit_table(figures: EditFigures, judge: Judge) -> Table:
 def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The frames of the source and of `after`, uint8 [H, W, 3], side by side."""
     source, info = decomposition.find_source(video), decomposition.info
-    with Clip.of(source, info) as before, open_video(after, **({"rate": info.rate} if Path(after).is_dir() else {})) as edited:
+    with source_frames(source, info) as before, open_video(after, **({"rate": info.rate} if Path(after).is_dir() else {})) as edited:
         shape = (edited.info.width, edited.info.height)
         if shape != (info.width, info.height):
             raise DVAError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..finder import to_images
+from ..model.arrays import to_images
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MissingDependencyError
-from ..sheet import save_picture
+from ..video.images import save_picture
 from .consistency import EditFigures
 from .table import Table
 

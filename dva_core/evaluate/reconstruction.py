@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..decomposition import Decomposition
 from ..diffusion.solvers import SOLVER
-from ..finder import to_images
-from ..pipeline import encode, shrink
+from ..model.arrays import shrink, to_images
+from ..pipeline import encode
 from . import metrics, paper
 from .table import Table
 

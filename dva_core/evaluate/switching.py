@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..autoencoder import JAW
 from ..decomposition import Decomposition
 from ..edit import apply_switch
-from ..finder import to_images
-from ..pipeline import decode_crops, shrink
-from ..sheet import as_picture, contact_sheet, moments
+from ..model.arrays import as_picture, shrink, to_images
+from ..model.autoencoder import JAW
+from ..pipeline import decode_crops
+from ..pipeline.sheet import contact_sheet, moments
 from .judges import Judge
 from .table import Table
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dva_core.autoencoder import JAW, REGION_SIZE
 from dva_core.faces.composite import blur, faded_border
+from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extended
 
 FINE = 256  # what the maps here are drawn at

@@ -11,30 +11,22 @@ import torch
 from torch import nn
 
 from dva_core.errors import DVAError
+from dva_core.hosts.devices import choose_device
 
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 logger = logging.getLogger(__name__)
 
 
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """`device`, or the best there is: cuda, mps, cpu. DVAError for one that this machine lacks."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device is None or device == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DVAError(f"{device!r} is no device; choose cpu, cuda, cuda:N or mps.") from error
-    if chosen.type == "cuda" and not (cuda and (chosen.index or 0) < torch.cuda.device_count()):
-        raise DVAError(f"Device {chosen} is not there (CUDA devices found: {torch.cuda.device_count()}); choose another, such as cpu.")
-    if chosen.type == "mps" and not mps:
-        raise DVAError("Device mps is not there; choose another, such as cpu.")
-    return chosen
-
-
 class PlainHost:
-    """Where networks run without a host program. `dtype` is the noise predictor's; the small encoders stay float32."""
+    """Where networks run without a host program. `dtype` is the noise predictor's; the small encoders stay float32.
+
+    `operations` supplies the noise predictor's layers (None: torch.nn). `companion` is a place for another model that this one borrows
+    networks from, which then lives as long as the host.
+    """
+
+    operations: Any = None
+    companion: nn.Module | None = None
 
     def __init__(self, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.device = choose_device(device)
@@ -50,6 +42,10 @@ class PlainHost:
             module.to(self.device)
             self._moved[name] = module
         return self.device
+
+    def sibling(self) -> PlainHost:
+        """A host for another model, on the same device."""
+        return PlainHost(self.device)
 
     def forget(self, name: str) -> None:
         """Lets go of the part called `name`; for networks that are needed for a while only."""

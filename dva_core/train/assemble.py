@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.errors import MissingFileError
+from dva_core.files import check_spares
+from dva_core.model.build import build_empty
+from dva_core.model.bundle import BundleInfo, read_bundle, write_bundle
+from dva_core.model.checks import weights_digest
 from dva_core.networks import build_network
-from dva_core.paths import check_spares
-from dva_core.structure import build_empty, weights_digest
 from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, folded, part_of
 from dva_core.train.encoders import encode_faces

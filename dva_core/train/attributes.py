@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva_core.autoencoder import JAW
 from dva_core.edit.expression import REGIONS, components_of, masked
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.faces.align import MIRROR68
+from dva_core.model.autoencoder import JAW
 from dva_core.train.faces import FaceSet
 
 log = logging.getLogger(__name__)

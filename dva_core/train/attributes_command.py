@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from dva_core.errors import DVAError
-from dva_core.files import check_place
-from dva_core.paths import check_spares, file_names
+from dva_core.files import check_place, check_spares, file_names
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encodes, fits, writes what was asked for, and tells each class's held-out figures. DVAError for what the user can mend."""
     from dva_core.edit.directions import SUFFIX, encoder_fingerprint
-    from dva_core.loader import load_model, resolve_model
+    from dva_core.model.loader import load_model, resolve_model
     from dva_core.train import classifiers as fitting
     from dva_core.train.labels import read_labels
 

@@ -10,8 +10,8 @@ import torch
 
 from dva_core.diffusion import solvers
 from dva_core.errors import MissingDependencyError
-from dva_core.finder import to_images
-from dva_core.sheet import as_picture, contact_sheet
+from dva_core.model.arrays import as_picture, to_images
+from dva_core.pipeline.sheet import contact_sheet
 
 NOISES = 3
 TILE = 96

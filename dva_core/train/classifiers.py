@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dva_core.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.edit.attributes import USUAL_RANGE
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.errors import DVAError
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
+from dva_core.model.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.train.labels import LabelTable, batches, split
 from dva_core.train.state import Ema, write_tensors
 

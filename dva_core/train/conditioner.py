@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dva_core.autoencoder import HULL, HULL_GROWTH
-from dva_core.bundle import read_bundle
 from dva_core.errors import DVAError
+from dva_core.model.autoencoder import HULL, HULL_GROWTH
+from dva_core.model.bundle import read_bundle
+from dva_core.model.checks import weights_digest
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
-from dva_core.structure import weights_digest
 from dva_core.train.state import read_tensors
 
 FILES = {"identity_encoder": "identity", "motion_encoder": "landmarks", "face_parser": "face_parser"}  # in a folder of the distillation

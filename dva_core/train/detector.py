@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.faces.detector import POINT_UNIT, FaceDetector
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
 from dva_core.networks.compact import STRIDES, CompactDetector
 from dva_core.train.encoders import Batches, one_cycle
 from dva_core.train.faces import FaceSet

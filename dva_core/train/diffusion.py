@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dva_core.errors import DVAError
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
 from dva_core.train import processes
 from dva_core.train.augment import reframe, relight
 from dva_core.train.board import Board, sample_grids

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dva_core.bundle import read_bundle, resolve_model
 from dva_core.errors import DVAError, MissingFileError
+from dva_core.model.bundle import read_bundle, resolve_model
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
 from dva_core.train.state import TRAINED, read_config, read_facts

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva_core.bundle import BundleInfo, read_bundle, resolve_model, write_bundle
 from dva_core.errors import DVAError
 from dva_core.faces.regions import MEAN_FACE, REGIONS
+from dva_core.model.bundle import BundleInfo, read_bundle, resolve_model, write_bundle
 from dva_core.train.faces import read_faces
 from dva_core.train.regions import measured_regions
 

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.autoencoder import JAW
-from dva_core.bundle import read_bundle
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
-from dva_core.hosts.evaluators import Compiled
+from dva_core.model.autoencoder import JAW
+from dva_core.model.bundle import read_bundle
+from dva_core.model.checks import weights_digest
+from dva_core.model.evaluation import Compiled
 from dva_core.networks import build_network
 from dva_core.networks.unet import is_spatial
-from dva_core.structure import weights_digest
 from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces

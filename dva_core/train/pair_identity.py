@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.encoders import encode_faces, one_cycle
 from dva_core.train.paired import PairedSteps, no_points, roc_auc

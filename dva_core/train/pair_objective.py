@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dva_core.autoencoder import JAW
-from dva_core.finder import to_images
+from dva_core.model.arrays import to_images
+from dva_core.model.autoencoder import JAW
 from dva_core.train.augment import reframe, relight
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 

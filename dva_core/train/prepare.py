@@ -27,10 +27,11 @@ from dva_core.errors import DVAError, MissingFileError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
 from dva_core.files import Partial, clear, replaced, write_text
-from dva_core.pipeline import Clip, find_face
+from dva_core.pipeline.encoding import find_face
 from dva_core.progress import Stopwatch, silent
 from dva_core.train.clips import FrameFolder, Shards, frame_entries
 from dva_core.video import VIDEO_SUFFIXES
+from dva_core.video.frames import Frames
 from dva_core.video.images import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -144,9 +145,9 @@ def aligned_frames(source: Path, model, wanted: Preparation, dropped: Counter) -
 
 def found_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """Frames of a video whose face was found, large enough, as aligned squares; two passes, as when encoding."""
-    with Clip(source, every=wanted.every, max_frames=wanted.max_frames or None) as clip:
-        track = find_face(clip, model, source, "largest", silent, Stopwatch())
-        for n, frame in enumerate(clip):
+    with Frames(source, every=wanted.every, max_frames=wanted.max_frames or None) as frames:
+        track = find_face(frames, model, source, "largest", silent, Stopwatch())
+        for n, frame in enumerate(frames):
             if n >= len(track.state) or track.state[n] != FOUND:
                 dropped["no face"] += 1
             elif side(track.quads[n]) < wanted.least_size:

@@ -27,7 +27,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares and tells what was dropped and why. DVAError for what the user can mend."""
-    from dva_core.loader import load_model
+    from dva_core.model.loader import load_model
     from dva_core.train.prepare import Preparation, prepare
 
     wanted = Preparation(

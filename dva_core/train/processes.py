@@ -10,8 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dva_core.errors import DVAError
-from dva_core.structure import one_line
+from dva_core.errors import DVAError, one_line
 
 NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from dva_core.autoencoder import REGION_SIZE
 from dva_core.faces.composite import blur
 from dva_core.faces.regions import MEAN_FACE, from_points
+from dva_core.model.autoencoder import REGION_SIZE
 from dva_core.train.drawings import draw, style
 from dva_core.train.faces import FaceSet
 

@@ -13,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dva_core.errors import DVAError, MissingFileError
+from dva_core.errors import DVAError, MissingFileError, one_line
 from dva_core.files import replaced
-from dva_core.structure import one_line
 
 TRAINED = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run decides
 

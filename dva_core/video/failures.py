@@ -8,8 +8,7 @@ from pathlib import Path
 import av
 import av.error
 
-from ..errors import DVAError, MissingFileError
-from ..structure import one_line
+from ..errors import DVAError, MissingFileError, one_line
 
 FFMPEG_NUMBERS = 1 << 16  # FFmpeg's own error numbers lie above, the system's below
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DVAError
+from ..files import replaced
 from .frame import Frame
 from .info import VideoInfo
 
@@ -140,3 +141,14 @@ class ImageFolder:
 
     def count(self) -> int:
         return len(self._files)
+
+
+def save_picture(path: str | Path, picture: np.ndarray) -> None:
+    """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
+    try:
+        with replaced(path) as partial:
+            Image.fromarray(picture).save(partial)
+    except (OSError, ValueError) as error:
+        raise DVAError(
+            f"The picture {path} cannot be written ({error}); give a writable place and a name ending in .png or .jpg."
+        ) from error

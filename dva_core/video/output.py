@@ -11,8 +11,7 @@ from pathlib import Path
 import av
 
 from ..errors import DVAError
-from ..files import MARKER, check_place
-from ..paths import check_spares, named
+from ..files import MARKER, check_place, check_spares, named
 from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
 from .convert import is_full_range
 from .layout import Layout, layout_of, planar_yuv

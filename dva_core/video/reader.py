@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import DVAError
-from ..paths import check_input
+from ..files import check_input
 from .clock import snap_rate
 from .frame import Frame
 from .images import ImageFolder

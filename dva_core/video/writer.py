@@ -13,9 +13,8 @@ import av.error
 import cv2
 import numpy as np
 
-from ..errors import DVAError
+from ..errors import DVAError, one_line
 from ..files import MARKER, Partial
-from ..structure import one_line
 from .audio import Soundtrack, sound_streams
 from .convert import convert
 from .extras import carry_tags, listed

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-ROOT = HERE.parents[2]
-sys.path[:0] = [str(Path.cwd()), str(HERE.parents[1])]
+sys.path[:0] = [str(Path.cwd()), str(HERE.parents[1]), str(HERE.parent)]
 
 import utils.install_util  # noqa: F401 (before a module of the environment takes the name)
 from comfy.cli_args import args
@@ -20,21 +18,17 @@ BASE = tempfile.TemporaryDirectory()
 args.base_directory = BASE.name
 
 import folder_paths
+from load_pack import load_pack
 
-spec = spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-pack = sys.modules["pack"] = module_from_spec(spec)
-spec.loader.exec_module(pack)
-pack._provide_library()
-
-from pack import nodes
+nodes = load_pack()
+folders, models, status = (load_pack(f"nodes.{name}") for name in ("folders", "models", "status"))
 
 from dva_core.errors import DVAError
-from dva_core.hosts import comfy as bridge
 
 INPUT, OUTPUT, TEMP = (Path(folder_paths.get_directory_by_type(kind)) for kind in ("input", "output", "temp"))
 for folder in (INPUT, OUTPUT, TEMP):
     folder.mkdir(parents=True, exist_ok=True)
-bridge.register_models_folder()
+models.register_models_folder()
 
 
 def refused(act, says: str) -> None:
@@ -60,17 +54,17 @@ def links_are_followed_and_dead_ones_left_out() -> None:
             (folder / "dead.safetensors").symlink_to(theirs / "none")
         (INPUT / "dead.mp4").symlink_to(theirs / "none")
         (OUTPUT / "large.safetensors").write_bytes(bytes(100))
-        assert bridge.input_videos() == ["clip.mp4", "dva_example.mp4"]  # the pack brings the second
-        assert bridge.saved_files() == ["large.safetensors [output]", "small.safetensors"]
-        assert bridge.saved_files(smaller_than=100) == ["small.safetensors"]
+        assert folders.input_videos() == ["clip.mp4", "dva_example.mp4"]  # the pack brings the second
+        assert folders.saved_files() == ["large.safetensors [output]", "small.safetensors"]
+        assert folders.saved_files(smaller_than=100) == ["small.safetensors"]
         assert all(node.define_schema() for node in nodes.NODES)
-        assert bridge.chosen_file("clip.mp4", "video") == INPUT / "clip.mp4"
+        assert folders.chosen_file("clip.mp4", "video") == INPUT / "clip.mp4"
         assert nodes.LoadVideo.validate_inputs("clip.mp4") is True
-        assert bridge.input_folder("pictures") == INPUT / "pictures"
+        assert folders.input_folder("pictures") == INPUT / "pictures"
         for name in ("dead.mp4", "../clip.mp4", "pictures/../../input/../x", str(theirs / "clip.mp4"), "a\0b", "", "."):
-            refused(lambda name=name: bridge.chosen_file(name, "video"), "There is no video")
+            refused(lambda name=name: folders.chosen_file(name, "video"), "There is no video")
         for name in ("..", "pictures/../..", str(theirs), ".", " ", "none", "clip.mp4"):
-            refused(lambda name=name: bridge.input_folder(name), "There is no folder")
+            refused(lambda name=name: folders.input_folder(name), "There is no folder")
         for path in (*INPUT.iterdir(), *OUTPUT.iterdir()):
             path.unlink()
 
@@ -90,10 +84,10 @@ def a_name_from_another_node_is_not_known_to_the_cache() -> None:
 
 def a_file_without_a_name_gets_the_usual_one() -> None:
     for prefix in ("", " ", ".", "./"):
-        path = bridge.output_path(prefix, ".safetensors", "dva/clip")
+        path = folders.output_path(prefix, ".safetensors", "dva/clip")
         assert path == OUTPUT / "dva" / "clip_00001_.safetensors", path
-    assert bridge.output_path("mine", ".safetensors", "dva/clip").name == "mine_00001_.safetensors"
-    refused(lambda: bridge.output_path("../mine", ".safetensors"), "leads out")
+    assert folders.output_path("mine", ".safetensors", "dva/clip").name == "mine_00001_.safetensors"
+    refused(lambda: folders.output_path("../mine", ".safetensors"), "leads out")
 
 
 def empty_texts_are_refused_before_anything_runs() -> None:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from bare import BASE, OUTPUT, TEMP, bridge, nodes, refused, run
+from bare import BASE, OUTPUT, TEMP, folders, nodes, refused, run, status
 from bundles import write_tiny
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import Types
@@ -22,10 +22,10 @@ from pack.nodes import decode, video
 from pack.nodes.frames import write_frames
 from standin import stand_in, write_clip
 
-from dva_core.clip_info import source_hash
 from dva_core.decomposition import Decomposition
-from dva_core.finder import FaceFinder
-from dva_core.loader import load_model
+from dva_core.decomposition.info import source_hash
+from dva_core.faces.finder import FaceFinder
+from dva_core.model.loader import load_model
 from dva_core.pipeline import encode
 from dva_core.video import VideoWriter, open_video
 
@@ -42,7 +42,7 @@ def pictures(path: Path, **part) -> np.ndarray:
 def executed(node, *arguments, **settings):
     """What a node gives when ComfyUI runs it, and what it says."""
     said = []
-    with patch.object(bridge, "tell", lambda node_id, text, level=logging.INFO: said.append((text, level))):
+    with patch.object(status, "tell", lambda node_id, text, level=logging.INFO: said.append((text, level))):
         return type(node.__name__, (node,), {"hidden": SimpleNamespace(unique_id=None)}).execute(*arguments, **settings), said
 
 
@@ -158,7 +158,7 @@ class Joined(VideoFromFile.__mro__[1]):
 def what_is_no_file_is_written_frame_by_frame() -> None:
     one, two = write_clip(TEMP / "one.mkv", 3, codec="h264"), write_clip(TEMP / "two.mkv", 4, codec="h264")
     (path, part), again = video.as_file(Joined(one, two)), video.as_file(Joined(one, two))
-    assert again == (path, part) and part == {} and bridge.is_temporary(path.resolve())
+    assert again == (path, part) and part == {} and folders.is_temporary(path.resolve())
     np.testing.assert_array_equal(pictures(path), np.concatenate([pictures(one), pictures(two)]))
     assert not [name for name in TEMP.iterdir() if name.suffix == ".mp4" and name != path]
 
@@ -287,12 +287,12 @@ def the_same_frames_can_be_handed_over_again() -> None:
 def the_players_copy_is_made_once_and_tells_how_far_it_is() -> None:
     told = []
 
-    class Told(bridge.NodeProgress):
+    class Told(status.NodeProgress):
         def __call__(self, phase, done, total, preview=None):
             told.append((phase, done, total))
             super().__call__(phase, done, total, preview)
 
-    with tiny() as model, patch.object(bridge, "NodeProgress", Told):
+    with tiny() as model, patch.object(status, "NodeProgress", Told):
         clip = encode(write_clip(TEMP / "b.mkv", 4), model, steps=STEPS)
         pages = [executed(nodes.DecodeDDIM, clip, model, "transfer", 0, 0, 0, True)[0].ui for _ in range(2)]
         assert [step for step in told if step[0] == "compare"] == [("compare", i, 4) for i in range(4)]

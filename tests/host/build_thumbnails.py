@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dva_core.sheet import save_picture
 from dva_core.video import open_video
+from dva_core.video.images import save_picture
 
 from .comfy_server import Refused, Server, comfy_python, find_comfy
 from .graphs import EXAMPLES, TITLES, example, of_class, page_of, quick

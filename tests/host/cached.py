@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import torch
-from bare import TEMP, bridge, run
+from bare import TEMP, load_pack, run
 from bare_videos import tiny
 from comfy_execution import caching
 from standin import write_clip
@@ -17,11 +17,13 @@ from standin import write_clip
 from dva_core.edit import apply_attributes, apply_switch
 from dva_core.pipeline import encode
 
+cache = load_pack("nodes.cache")
+
 GB, OPEN = 1 << 30, Path("/proc/self/fd")
 
 
 def clip_of(model, frames: int = 3):
-    return bridge.WeighedClip.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
+    return cache.WeighedClip.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
 
 
 def weight(output) -> int:
@@ -45,7 +47,7 @@ def a_clip_weighs_what_it_keeps_in_memory() -> None:
         assert weight(clip.without_edits()) == weight(clip) and bool(clip) and clip == clip and clip != edited
         switched = apply_switch(clip, model, clip_of(model, 2), motion=True)
         assert weight(switched) > 1.5 * weight(clip)
-        with patch("dva_core.pipeline.IN_MEMORY", 0):
+        with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
             assert weight(clip_of(model)) < 1000
 
 
@@ -71,7 +73,7 @@ def a_full_cache_lets_the_heavy_go() -> None:
         assert short_of_memory(entries, GB, GB + 1000) == {"small", "text"}
         large = {"large": [[torch.zeros(4, 256, 256, 3)]], **entries}
         assert short_of_memory(large, GB, GB + 1000) == {"clip", "small", "text"}
-        with patch("dva_core.pipeline.IN_MEMORY", 0):
+        with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
             entries = {"clip": [[clip_of(model)], [picture[:0]]], "small": [[torch.zeros(64, 64, 3)]]}
         assert short_of_memory(entries, GB, GB + 1000) == {"clip"}  # to throw it away would free nothing
 
@@ -81,7 +83,7 @@ def what_is_let_go_is_gone() -> None:
     with tiny() as model:
         clip_of(model)
         for limit in (64_000_000, 0):
-            with patch("dva_core.pipeline.IN_MEMORY", limit):
+            with patch("dva_core.pipeline.encoding.IN_MEMORY", limit):
                 gc.collect()
                 files = open_files()
                 clip = clip_of(model)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import need_shared
 
-from dva_core.bundle import SHIPPED
+from dva_core.model.bundle import SHIPPED
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
 from .comfy_server import CannotRun, Server, comfy_python, find_comfy, missing_packages

@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 HERE = Path(__file__).resolve()
-sys.path[:0] = [str(Path.cwd()), str(HERE.parents[2]), str(HERE.parents[1])]
+sys.path[:0] = [str(Path.cwd()), str(HERE.parents[2]), str(HERE.parents[1]), str(HERE.parent)]
 
 from comfy.cli_args import args
 
@@ -21,12 +21,15 @@ import comfy.ops
 import numpy as np
 import torch
 from bundles import tiny_config, write_tiny
+from load_pack import load_pack
 
 from dva_core.errors import DVAError
-from dva_core.finder import FaceFinder
+from dva_core.faces.finder import FaceFinder
 from dva_core.hosts import comfy as bridge
 from dva_core.hosts.plain import PlainHost
-from dva_core.loader import load_model
+from dva_core.model.loader import load_model
+
+models, status = load_pack("nodes.models"), load_pack("nodes.status")
 
 
 def arguments(model, frames: int = 3):
@@ -37,7 +40,7 @@ def arguments(model, frames: int = 3):
 
 @torch.inference_mode()
 def same_numbers_as_without_a_host() -> None:
-    plain, hosted = load_model("starter", device="cpu", dtype="auto"), bridge.load("starter")
+    plain, hosted = load_model("starter", device="cpu", dtype="auto"), models.load("starter")
     assert hosted.host.dtype == plain.host.dtype and hosted.fingerprint == plain.fingerprint
     torch.testing.assert_close(hosted.predict_noise(*arguments(plain)), plain.predict_noise(*arguments(plain)))
     images = torch.rand(2, 3, 128, 128) * 2 - 1
@@ -91,7 +94,7 @@ def weight_bytes(module: torch.nn.Module) -> int:
 @torch.inference_mode()
 def every_network_is_loaded_before_it_is_used() -> None:
     """And asked for again only where another one was loaded since, or more room is wanted."""
-    hosted, asked = bridge.load("starter"), []
+    hosted, asked = models.load("starter"), []
     load = management.load_models_gpu
 
     def note(patchers, memory_required=0, **settings):
@@ -111,7 +114,7 @@ def every_network_is_loaded_before_it_is_used() -> None:
 
 @torch.inference_mode()
 def other_models_may_take_the_room() -> None:
-    hosted = bridge.load("starter")
+    hosted = models.load("starter")
     expected = hosted.predict_noise(*arguments(hosted))
     management.unload_all_models()
     torch.testing.assert_close(hosted.predict_noise(*arguments(hosted)), expected)
@@ -119,7 +122,7 @@ def other_models_may_take_the_room() -> None:
 
 @torch.inference_mode()
 def half_precision_that_overflows_is_widened_for_a_while() -> None:
-    hosted = bridge.load("starter", "bf16")
+    hosted = models.load("starter", "bf16")
     rough = hosted.predict_noise(*arguments(hosted))
     patcher = hosted.host._patchers["noise_predictor"]
     size = patcher.model_size()
@@ -151,9 +154,9 @@ def a_batch_that_does_not_fit_is_halved() -> None:
 
 
 def cancelling_stops_at_the_next_evaluation() -> None:
-    hosted, seen = bridge.load("starter"), []
+    hosted, seen = models.load("starter"), []
     management.interrupt_current_processing()
-    for act in (lambda: hosted.predict_noise(*arguments(hosted)), lambda: bridge.NodeProgress(3)("decode", 1, 2)):
+    for act in (lambda: hosted.predict_noise(*arguments(hosted)), lambda: status.NodeProgress(3)("decode", 1, 2)):
         management.interrupt_current_processing()
         try:
             act()
@@ -167,7 +170,7 @@ def nothing_is_kept_when_the_model_is_let_go() -> None:
     import weakref
 
     management.unload_all_models()
-    hosted = bridge.load("starter")
+    hosted = models.load("starter")
     hosted.predict_noise(*arguments(hosted))
     network, count = weakref.ref(hosted.noise_predictor), len(management.loaded_models())
     del hosted
@@ -181,13 +184,13 @@ def a_model_without_a_detector_borrows_the_starters() -> None:
         path = write_tiny(Path(folder) / "bare.safetensors", config=tiny_config(detector=None, landmarks=None))
         hosted = load_model(path, host=bridge.ComfyHost(torch.float32))
     finder = FaceFinder.of(hosted)
-    assert finder.detector.network is hosted.host.load_model("starter").detector  # the same one every time
-    assert isinstance(hosted.host.load_model("starter").host, bridge.ComfyHost)
+    assert finder.detector.network is hosted.host.companion.detector  # the same one every time
+    assert isinstance(hosted.host.companion.host, bridge.ComfyHost)
     assert finder.detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
 
 
 def a_processor_computes_in_its_fastest_type_unless_told_otherwise() -> None:
-    with patch("dva_core.loader.fastest_dtype", lambda device: {"cpu": torch.bfloat16}[device.type]):
+    with patch("dva_core.hosts.devices.fastest_dtype", lambda device: {"cpu": torch.bfloat16}[device.type]):
         assert bridge.choose_precision() == torch.bfloat16 and bridge.choose_precision("fp32") == torch.float32
         with patch.object(management, "FORCE_FP32", True):
             assert bridge.choose_precision() == torch.float32

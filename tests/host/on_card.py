@@ -31,16 +31,19 @@ import torch
 from allocator import Slots, dynamic_vram
 from brightness import Brightness
 from bundles import tiny_config, write_tiny
+from load_pack import load_pack
 from standin import BrightDetector, draw, landmarks_of, write_clip
 
 from dva_core.edit import apply_attributes
 from dva_core.edit.clip import text_search
-from dva_core.finder import FaceFinder
+from dva_core.faces.finder import FaceFinder
 from dva_core.hosts import comfy as bridge
-from dva_core.hosts.evaluators import Compiled
-from dva_core.loader import load_model
+from dva_core.hosts.devices import AUTO
+from dva_core.model.evaluation import Compiled
+from dva_core.model.loader import load_model
 from dva_core.pipeline import decode_crops, encode
 
+models = load_pack("nodes.models")
 FOLDER = tempfile.TemporaryDirectory()
 STEPS, EDIT = 2, {"Young": -0.8, "Smiling": 0.4}
 NEAR = 2e-4  # on average: noise maps are kept in half precision, and a network of random weights may make much of its last bit
@@ -80,10 +83,10 @@ def model_file(name: str) -> Path:
 
 def hosted(precision: str = "fp32", name: str = "model", **settings):
     """A model as the node Load DVA Model gives it out."""
-    return bridge.load(model_file(name).name, precision, **settings)
+    return models.load(model_file(name).name, precision, **settings)
 
 
-bridge.model_path = lambda name: Path(FOLDER.name) / name
+models.model_path = lambda name: Path(FOLDER.name) / name
 
 
 @cache
@@ -175,7 +178,7 @@ def a_clip_comes_out_as_without_a_host(way: Callable) -> None:
 
 
 def half_precision_is_near(way: Callable) -> None:
-    model = hosted(bridge.AUTO)
+    model = hosted(AUTO)
     assert model.host.dtype == torch.float16
     near(whole(model), tolerance=0.1)
 

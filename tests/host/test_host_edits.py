@@ -14,7 +14,7 @@ from conftest import need_shared
 from dva_core.decomposition import Decomposition
 from dva_core.edit.directions import Direction, from_attribute
 from dva_core.edit.scores import measure, table
-from dva_core.loader import load_model
+from dva_core.model.loader import load_model
 from dva_core.train.labels import read_labels
 
 from .comfy_server import Refused

@@ -7,8 +7,8 @@ import re
 import pytest
 from bundles import tiny_config, write_tiny
 
-from dva_core.bundle import read_bundle, read_header
-from dva_core.loader import STARTER, resolve_model
+from dva_core.model.bundle import read_bundle, read_header
+from dva_core.model.loader import STARTER, resolve_model
 
 from .graphs import example, of_class, quick
 

@@ -11,7 +11,7 @@ import pytest
 
 from dva_core.edit.clip_model import DEFAULT
 from dva_core.edit.directions import Direction
-from dva_core.loader import load_model
+from dva_core.model.loader import load_model
 
 from .comfy_server import READY_SECONDS, Refused, comfy_python
 from .graphs import HERE, example, of_class, pictures, quick

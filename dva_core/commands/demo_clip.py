@@ -1,0 +1,118 @@
+"""A demonstration that needs no file: a still portrait comes alive, and is then edited like any other clip.
+
+The picture is NASA's portrait of Eileen Collins, in the public domain, which scikit-image ships. It is warped
+smoothly: the head nods, turns (near parts of the face move further than far ones) and comes closer, the mouth
+opens, the eyes blink; the background stays. A hummed tune, louder where the mouth opens, is the sound.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import MissingDependencyError
+from ..files import temporary_folder
+from ..video import Frame, VideoInfo, VideoWriter
+
+FRAMES, RATE, SOUND_RATE = 40, 25, 44100
+HEAD, NECK = np.array([227.0, 104.0]), np.array([222.0, 188.0])  # places in the picture, pixels
+NOSE, MOUTH, LOWER_LIP = np.array([223.0, 126.0]), np.array([223.0, 143.0]), np.array([222.0, 151.0])
+EYES = np.array([[202.5, 100.5], [248.0, 103.0]])
+
+
+def portrait() -> np.ndarray:
+    """The still picture, RGB uint8 [512, 512, 3]."""
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        raise MissingDependencyError("The demo takes its picture from scikit-image; install it with `pip install scikit-image`.") from error
+    return np.ascontiguousarray(astronaut())
+
+
+def motion(seconds: float) -> dict[str, float]:
+    """What the head does at a time: angles in radians, sizes as factors, shifts in pixels; everything periodic and smooth."""
+    wave_at = lambda period, phase=0.0: float(np.sin(2 * np.pi * (seconds / period + phase)))  # noqa: E731
+    return {
+        "roll": 0.09 * wave_at(1.92),
+        "yaw": 7.0 * wave_at(1.6, 0.2),
+        "nod": 2.5 * wave_at(1.28),
+        "zoom": 1 + 0.035 * wave_at(1.92, 0.25),
+        "open": 5.0 * max(0.0, wave_at(0.64)) ** 1.5,
+        "blink": 0.75 * float(np.exp(-((((seconds % 1.3) - 0.9) / 0.06) ** 2))),
+    }
+
+
+def frames(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
+    """`count` frames of the living portrait, RGB uint8 [512, 512, 3]."""
+    picture = portrait()
+    for i in range(count):
+        yield warp(picture, **motion(i / rate))
+
+
+def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, open: float, blink: float) -> np.ndarray:
+    """The picture with the head moved. Every pixel of the result looks up where it comes from, so displacements are inverse."""
+    rows, columns = slice(0, 276), slice(70, 386)  # nothing moves outside
+    at = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1).astype(np.float32)
+
+    # the head as a whole turns about the neck and grows, fading out towards the background
+    part = fade(np.linalg.norm((at - HEAD) / [105, 115], axis=-1), 0.75, 1.45)[..., None]
+    turned = (at - NECK) @ np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) / zoom + NECK
+    source = at + part * (turned - at)
+
+    # parallax: what is near, the nose, moves against what is far
+    depth = bump(source, NOSE, (48, 52))
+    source -= depth[..., None] * [yaw, nod]
+
+    # mouth: the lower lip and chin sink; the gap between the lips stretches what is there
+    below = 1 / (1 + np.exp(-(source[..., 1] - MOUTH[1] - 2) / 2.0))
+    source[..., 1] -= open * below * bump(source, LOWER_LIP, (26, 22))
+
+    # eyes: narrowed, the picture squeezed towards their middle
+    for eye in EYES:
+        source[..., 1] += 2.0 * blink * bump(source, eye, (15, 7)) * (source[..., 1] - eye[1])
+
+    moved = picture.copy()
+    x, y = np.ascontiguousarray(source[..., 0], np.float32), np.ascontiguousarray(source[..., 1], np.float32)
+    moved[rows, columns] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return moved
+
+
+def fade(distance: np.ndarray, full: float, none: float) -> np.ndarray:
+    """1 up to `full`, 0 from `none`, smooth between."""
+    t = np.clip((none - distance) / (none - full), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def bump(at: np.ndarray, centre: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
+    """A Gaussian hill of height 1 around `centre`."""
+    return np.exp(-0.5 * (((at - centre) / sigma) ** 2).sum(-1))
+
+
+def write_sound(path: Path, seconds: float) -> None:
+    """A hummed tune, mono 16 bit, as long as the clip; louder where the mouth is open."""
+    t = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
+    notes = np.array([220.0, 246.94, 277.18, 246.94])[(t / 0.64).astype(int) % 4]
+    phase = 2 * np.pi * np.cumsum(notes) / SOUND_RATE
+    loudness = 0.08 + 0.25 * np.maximum(0, np.sin(2 * np.pi * t / 0.64))
+    sound = loudness * (np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase)) / 1.6
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SOUND_RATE)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+
+
+def make_clip(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
+    """Writes the living portrait with its sound as a video file."""
+    info = VideoInfo.for_images(512, 512, rate, count)
+    with temporary_folder() as folder:
+        sound = folder / "sound.wav"
+        write_sound(sound, count / rate)
+        with VideoWriter(path, info, quality=16, audio_from=sound) as writer:
+            for index, rgb in enumerate(frames(count, rate)):
+                writer.write(Frame.from_rgb(rgb, index, time_base=info.time_base))
+    return path

@@ -1,0 +1,312 @@
+"""The decomposed clip: what a face video is once taken apart (Kim et al. 2023, sec. 3), in memory or as a file.
+
+For F frames with a face: one identity for the clip (z_id), one motion vector and one noise map a frame (z_motion,
+x_T), and beside them what putting the frames back needs: crops, masks, quadrilaterals, and the crops as rebuilt
+from the stored noise maps. An edit changes z_id and shifts z_motion; it never touches the arrays, so any number of
+edited decompositions share them. An edit over time is kept as a few vectors and their weights a frame (`Steps`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DVAError, MissingFileError
+from ..files import check_spares
+from .arrays import Rows, Steps, array_specs, read_steps
+from .info import FORMAT, VERSION, ClipInfo, is_source
+from .tensorfile import TensorFile, TensorStore
+
+VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A decomposed clip and the edits asked of it. Immutable: `with_edit` gives a new one that shares the arrays.
+
+    `z_id` [D] is the plain mean of the frames' unit vectors, `z_id_edited` [D] what it has become (None: unedited),
+    `motion_shift` [D_motion] what is added to every frame's motion (None: nothing). `operations` lists the edits in
+    order, each a dict with its `name` and settings, ready for `dva_core.edit.apply_operations`.
+
+    The method has one identity for the clip. Edits over time move it on purpose: `identity_steps` are taken one after
+    another from `current_z_id`, each followed by normalising, and `motion_steps` are added to the motion.
+    """
+
+    store: TensorStore
+    info: ClipInfo
+    operations: tuple[dict[str, Any], ...] = ()
+    z_id_edited: np.ndarray | None = None
+    motion_shift: np.ndarray | None = None
+    identity_steps: tuple[Steps, ...] = ()
+    motion_steps: tuple[Steps, ...] = ()
+
+    # -- the arrays ------------------------------------------------------------------------------------------
+
+    @property
+    def faces(self) -> int:
+        """How many frames have a face; the first axis of the arrays."""
+        return self.store.specs["frame_index"].shape[0]
+
+    @property
+    def z_id(self) -> np.ndarray:
+        """[D] float32, the clip's identity as encoded."""
+        return self.store.read("z_id")
+
+    @property
+    def z_id_frames(self) -> Rows:
+        """[F, D] float32, unit length."""
+        return Rows(self.store, "z_id_frames")
+
+    @property
+    def z_motion(self) -> Rows:
+        """[F, D_motion] float32 as encoded, in 0..1 of the crop."""
+        return Rows(self.store, "z_motion")
+
+    @property
+    def x_T(self) -> Rows:
+        """[F, 3, S, S] float16 noise maps."""
+        return Rows(self.store, "x_T")
+
+    @property
+    def rebuilt(self) -> Rows:
+        """[F, 3, S, S] float16 in [-1, 1], decoded from the stored noise maps without an edit."""
+        return Rows(self.store, "rebuilt")
+
+    @property
+    def crops(self) -> Rows:
+        """[F, C, C, 3] uint8, the face squares of the frames."""
+        return Rows(self.store, "crops")
+
+    @property
+    def masks(self) -> Rows:
+        """[F, C, C] uint8, 1 where the face is."""
+        return Rows(self.store, "masks")
+
+    @property
+    def quads(self) -> np.ndarray:
+        """[F, 4, 2] float64, the squares' corners in pixels of the frame."""
+        return self.store.read("quads")
+
+    @property
+    def frame_index(self) -> np.ndarray:
+        """[F] int64, the frame each row belongs to, counted over the frames that were read."""
+        return self.store.read("frame_index")
+
+    @property
+    def segment(self) -> np.ndarray:
+        """[F] int64, the number of the unbroken stretch of frames each row lies in."""
+        return self.store.read("segment")
+
+    # -- the edit --------------------------------------------------------------------------------------------
+
+    @property
+    def current_z_id(self) -> np.ndarray:
+        """[D], the identity to decode with; where it changes over time, what it starts from (see `current_identity`)."""
+        return self.z_id if self.z_id_edited is None else self.z_id_edited
+
+    def current_identity(self, rows: slice | Sequence[int]) -> np.ndarray:
+        """The identity to decode these rows with: [D], the same in all, or [n, D] unit vectors where it changes over time."""
+        z_id = self.current_z_id
+        if not self.identity_steps:
+            return z_id
+        rows = np.arange(self.faces)[rows]
+        z = np.asarray(z_id, np.float64)
+        for steps in self.identity_steps:
+            z = z + steps.at(rows)
+            z = z / np.linalg.norm(z, axis=-1, keepdims=True)
+        return z.astype(np.float32)
+
+    def current_z_motion(self, rows: slice | Sequence[int]) -> np.ndarray:
+        """[n, D_motion], the motion to decode with."""
+        motion = self.z_motion[rows]
+        if self.motion_shift is not None:
+            motion = motion + self.motion_shift
+        for steps in self.motion_steps:
+            motion = motion + steps.at(np.arange(self.faces)[rows]).astype(np.float32)
+        return motion
+
+    @property
+    def is_edited(self) -> bool:
+        """False when decoding would give the rebuilt crops again."""
+        moved = self.motion_shift is not None and bool(np.any(self.motion_shift))
+        over_time = any(np.any(steps.weights) for steps in self.identity_steps + self.motion_steps)
+        other = self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id)
+        return moved or over_time or other or self.is_switched
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether arrays (motion, noise maps) are those of another clip, so that `rebuilt` no longer belongs to them."""
+        return switches_arrays(self.operations)
+
+    def with_edit(
+        self,
+        operation: Mapping[str, Any],
+        z_id: np.ndarray | None = None,
+        motion_shift: np.ndarray | None = None,
+        identity_steps: tuple[Steps, ...] | None = None,
+        motion_steps: tuple[Steps, ...] | None = None,
+    ) -> Decomposition:
+        """The same clip with one more operation; the others are the new totals, None leaves them as they are."""
+        return replace(
+            self,
+            operations=(*self.operations, json.loads(json.dumps(dict(operation)))),  # must survive the file: fail here if it cannot
+            z_id_edited=self.z_id_edited if z_id is None else np.asarray(z_id, np.float32).reshape(-1),
+            motion_shift=self.motion_shift if motion_shift is None else np.asarray(motion_shift, np.float32).reshape(-1),
+            identity_steps=self.identity_steps if identity_steps is None else identity_steps,
+            motion_steps=self.motion_steps if motion_steps is None else motion_steps,
+        )
+
+    def with_identity_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+        """One more operation that adds sum_k weights[k] vectors[k] to the identity and normalises it.
+
+        vectors [K, D]; weights [K], the same in all frames, or [F, K], a row for each frame with a face.
+        """
+        vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
+        if weights.ndim == 1 and not self.identity_steps:
+            z = np.asarray(self.current_z_id, np.float64) + weights @ vectors
+            return self.with_edit(operation, z_id=z / np.linalg.norm(z))
+        steps = Steps(np.broadcast_to(weights, (self.faces, len(vectors))), vectors)
+        return self.with_edit(operation, identity_steps=(*self.identity_steps, steps))
+
+    def with_motion_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+        """One more operation that adds sum_k weights[k] vectors[k] to every frame's motion; shapes as in `with_identity_step`."""
+        vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
+        if weights.ndim == 1:
+            before = 0.0 if self.motion_shift is None else self.motion_shift
+            return self.with_edit(operation, motion_shift=before + weights @ vectors)
+        return self.with_edit(operation, motion_steps=(*self.motion_steps, Steps(weights, vectors)))
+
+    def without_edits(self) -> Decomposition:
+        """The clip as encoded. DVAError where a file was written after a switch: it holds the arrays of the other clip."""
+        store = getattr(self.store, "base", self.store)
+        if lost_arrays(store):
+            raise DVAError("This clip was saved after features were switched, which replaced its own; load it as it was saved before.")
+        return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None, identity_steps=(), motion_steps=())
+
+    # -- the file --------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Writes the decomposition with its edits to one .safetensors file, a few rows at a time; its own file may be replaced.
+
+        DVAError where it cannot be written, or where a source video or the file of a clip that features came from would be lost.
+        """
+        over_time = {
+            f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
+            for space, all_steps in (("identity", self.identity_steps), ("motion", self.motion_steps))
+            for i, steps in enumerate(all_steps)
+            for name in ("weights", "vectors")
+        }
+        own = getattr(self.store, "base", self.store).files
+        check_spares(path, "decomposed clip", [self.info.source, self._recorded_source(), *self.store.files[len(own) :]])
+        metadata = {**self.info.to_metadata(), "operations": json.dumps(self.operations)}
+        self.store.save(
+            path,
+            metadata=metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}),
+            replace={
+                "z_id_edited": self.current_z_id,
+                "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
+                **over_time,
+            },
+            drop=[name for name in self.store.specs if "_steps." in name and name not in over_time],
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Decomposition:
+        """Opens a file that `save` or `encode` wrote; its arrays stay on disk until asked for.
+
+        Raises DVAError when it is missing, truncated, something else, or of a version this one does not know.
+        """
+        store = TensorFile.open(path)
+        try:
+            return cls.from_store(store, Path(path))
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def from_store(cls, store: TensorStore, path: Path) -> Decomposition:
+        """A decomposition around an opened store; `path` is for messages."""
+        if store.metadata.get("format") != FORMAT:
+            raise DVAError(f"{path} is not a decomposed clip; give one that `encode` wrote.")
+        if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
+            found = store.metadata.get("version")
+            raise DVAError(
+                f"{path} has version {found} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
+            )
+        try:
+            info = ClipInfo.from_metadata(store.metadata)
+            operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
+            faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
+            expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+            raise DVAError(f"{path} lacks part of what a decomposed clip holds; encode the video again.") from error
+        if any(store.specs.get(name) != spec for name, spec in expected.items()):
+            raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
+        index, quads = store.read("frame_index"), store.read("quads")
+        if not faces or index[0] < 0 or index[-1] >= info.frames or (np.diff(index) <= 0).any() or not np.isfinite(quads).all():
+            raise DVAError(f"{path} holds frames that are not of its clip; encode the video again.")
+        if not operations:
+            return cls(store, info)
+        over_time = (read_steps(store, space, faces, dim) for space, dim in (("identity", "z_id"), ("motion", "motion_shift")))
+        return cls(store, info, operations, store.read("z_id_edited"), store.read("motion_shift"), *over_time)
+
+    # -- the source ------------------------------------------------------------------------------------------
+
+    def find_source(self, video: str | Path | None = None, cure: str = "give the right one as source video (--video)") -> Path:
+        """The video the clip was encoded from: `video` if given, else where it was, else beside the decomposition's file.
+
+        Raises DVAError when it is not there or is not the same video any more (by its SHA-256); `cure` ends its sentence.
+        """
+        path = Path(video) if video is not None else self._recorded_source()
+        if not path.exists():
+            raise MissingFileError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
+        if not is_source(path, self.info.sha256):
+            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; {cure}.")
+        return path
+
+    def _recorded_source(self) -> Path:
+        recorded = Path(self.info.source)
+        own = getattr(self.store, "path", None)
+        beside = own.parent / self.info.source_name if own is not None else recorded
+        return beside if not recorded.exists() and beside.exists() else recorded
+
+
+def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the operations puts motion or noise maps of another clip in the place of the clip's own."""
+    return any(
+        operation.get("name") == "switch"
+        and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)
+        for operation in operations
+    )
+
+
+def lost_arrays(store: TensorStore) -> bool:
+    """Whether the motion or the noise maps in a clip's file are those of another clip: it was saved after a switch."""
+    return switches_arrays(json.loads(store.metadata.get("operations", "[]")))
+
+
+def check_model(decomposition: Decomposition, model) -> None:
+    """Raises DVAError when the clip was encoded with another model than `model`: its numbers would mean nothing there."""
+    theirs, ours = decomposition.info.model_fingerprint, getattr(model, "fingerprint", "")
+    if theirs != ours:
+        name = decomposition.info.model_name or "another model"
+        raise DVAError(
+            f"This clip was encoded with the model {name} ({theirs[:12]}), not with the one loaded ({ours[:12]}); "
+            "load that one or encode the video again."
+        )
+
+
+@contextlib.contextmanager
+def abandoned_on_error(store: TensorStore):
+    """Closes the store, and so removes its partial file, when the block fails or is cancelled."""
+    try:
+        yield store
+    except BaseException:
+        store.close()
+        raise

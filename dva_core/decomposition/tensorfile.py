@@ -1,0 +1,350 @@
+"""Named arrays in a safetensors file that is written and read in place, row by row.
+
+The safetensors library builds a file from arrays that are all in memory and reads it through a memory map, whose
+touched pages count as ours. A long clip's noise maps are neither: here the header goes first and rows are written
+and read by plain file calls, so that resident memory stays bounded. What results is an ordinary .safetensors file:
+8 bytes header length (little endian), a JSON header padded with spaces, then the arrays end to end.
+"""
+# ruff: noqa: SIM115 (a store keeps its file open as long as it lives)
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DVAError, MissingFileError
+from ..files import Partial, check_input, check_place, named
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
+CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
+LONGEST_HEADER = 16_000_000  # bytes; parsed, a hostile one can take 25 times as much
+SPARE = 4096  # bytes of spaces kept in the header, so that metadata may still grow before the file is closed
+COPY_BYTES = 1 << 24
+MOST_AXES = 32
+OTHER_FOLDER, OTHER_SCRATCH = "choose another folder", "choose another folder for temporary files (--scratch, or the variable TMPDIR)"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one array is: its numpy dtype and its shape. Rows run along the first axis."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dtype, *shape: int) -> Spec:
+        return cls(np.dtype(dtype), tuple(int(n) for n in shape))
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class TensorStore:
+    """The interface both twins share: `specs`, `metadata`, `read`, `write`, `commit`, `close`."""
+
+    specs: dict[str, Spec]
+    metadata: dict[str, str]
+    files: tuple[Path, ...] = ()  # what is read
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows start..stop (all without `stop`) of array `name`, as a new array."""
+        raise NotImplementedError
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        """Puts `rows` [n, ...] at row `start` of array `name`, converted to its dtype."""
+        raise NotImplementedError
+
+    def in_memory(self) -> list[np.ndarray]:
+        """The arrays that take main memory as long as the store lives; those of a file take none."""
+        return []
+
+    def commit(self) -> None:
+        """Makes what was written final."""
+
+    def close(self) -> None:
+        """Lets go of the file; anything not committed is removed."""
+
+    def save(
+        self,
+        path: str | Path,
+        metadata: Mapping[str, str] | None = None,
+        replace: Mapping[str, np.ndarray] | None = None,
+        drop: Iterable[str] = (),
+    ) -> None:
+        """Copies the store into a new file a few rows at a time, with other metadata, some arrays replaced or added, and without `drop`."""
+        replace, dropped = replace or {}, set(drop)
+        specs = {name: self.specs.get(name, Spec.of(rows.dtype, *rows.shape)) for name, rows in replace.items()}
+        specs = {name: spec for name, spec in {**self.specs, **specs}.items() if name not in dropped}
+        with TensorFile.create(path, specs, self.metadata if metadata is None else metadata) as copy:
+            for name, spec in specs.items():
+                if name in replace:
+                    copy.write(name, 0, replace[name])
+                    continue
+                for start, stop in row_blocks(spec):
+                    copy.write(name, start, self.read(name, start, stop))
+            copy.commit()
+
+    def _rows(self, name: str, start: int, stop: int | None) -> tuple[Spec, int, int]:
+        spec = self.specs[name]
+        stop = spec.shape[0] if stop is None else stop
+        if not 0 <= start <= stop <= spec.shape[0]:
+            raise IndexError(f"rows {start}..{stop} of {name}, which has {spec.shape[0]}")
+        return spec, start, stop
+
+    def _as_rows(self, name: str, start: int, rows: np.ndarray) -> np.ndarray:
+        spec = self.specs[name]
+        rows = np.ascontiguousarray(rows, dtype=spec.dtype)
+        if rows.shape[1:] != spec.shape[1:] or start + len(rows) > spec.shape[0]:
+            raise IndexError(f"rows {rows.shape} at {start} do not fit {name} {spec.shape}")
+        return rows
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class TensorMemory(TensorStore):
+    """The twin of TensorFile for short clips: the same calls, arrays in memory."""
+
+    def __init__(self, specs: Mapping[str, Spec], metadata: Mapping[str, str]):
+        self.specs, self.metadata = dict(specs), dict(metadata)
+        self._arrays = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.specs.items()}
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        _, start, stop = self._rows(name, start, stop)
+        return self._arrays[name][start:stop].copy()
+
+    def in_memory(self) -> list[np.ndarray]:
+        return list(self._arrays.values())
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        rows = self._as_rows(name, start, rows)
+        self._arrays[name][start : start + len(rows)] = rows
+
+
+class TensorFile(TensorStore):
+    """A .safetensors file, either being written (`create` .. `commit`) or read (`open`).
+
+    While being written it lies beside its place under another name (see files.Partial); `commit` puts it there, `close` without
+    `commit` removes it. A committed file can be read through the same object.
+    """
+
+    def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Partial | None):
+        self.path, self.specs, self.metadata, self.files = path, specs, metadata, (path,)
+        self._file, self._data_start, self._partial = file, data_start, partial
+        self._offsets, self._cure = _offsets(specs), OTHER_FOLDER
+        self._lock = threading.Lock()  # seek and read belong together
+
+    @classmethod
+    def create(cls, path: str | Path, specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> TensorFile:
+        """Starts a file of arrays that are all zero until written.
+
+        Raises DVAError when the folder is missing or cannot be written, another run is writing the same file, or the disk has too
+        little room.
+        """
+        path = check_place(path)
+        specs = {name: specs[name] for name in sorted(specs, key=lambda n: -specs[n].dtype.itemsize)}  # keeps every array aligned
+        header = _header(specs, dict(metadata), spare=SPARE)
+        total = len(header) + sum(spec.bytes for spec in specs.values())
+        _need_room(path.parent, total, OTHER_FOLDER)
+        partial = None
+        try:
+            partial = Partial(path, alone=True)
+            file = open(partial.path, "w+b", buffering=0)
+        except OSError as error:
+            if partial:
+                partial.close()
+            raise DVAError(f"Cannot write {path}: {error.strerror}; choose a folder you may write to.") from error
+        made = cls(path, file, specs, dict(metadata), len(header), partial)
+        try:
+            made._write_at(0, header)
+            file.truncate(total)
+        except OSError as error:
+            made.close()
+            raise made._disk_error(error) from error
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    @classmethod
+    def scratch(cls, specs: Mapping[str, Spec], metadata: Mapping[str, str], folder: str | Path | None = None) -> TensorFile:
+        """A nameless file in `folder` (the system's temporary one by default) that vanishes with the object, even on a crash."""
+        folder = check_scratch(folder or tempfile.gettempdir())
+        total = sum(spec.bytes for spec in specs.values())
+        _need_room(folder, total, OTHER_SCRATCH)
+        made = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
+        made._cure, made.files = OTHER_SCRATCH, ()
+        try:
+            made._file = tempfile.TemporaryFile(buffering=0, dir=folder)
+            made._file.truncate(total)
+        except OSError as error:
+            raise made._disk_error(error) from error
+        return made
+
+    @classmethod
+    def open(cls, path: str | Path) -> TensorFile:
+        """Opens a finished file for reading; DVAError when it is missing, truncated or not a safetensors file."""
+        path = check_input(path)
+        try:
+            file = open(path, "rb", buffering=0)
+        except OSError as error:
+            raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
+        try:
+            specs, metadata, data_start = _read_header(file, path)
+        except BaseException:
+            file.close()
+            raise
+        return cls(path, file, specs, metadata, data_start, None)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        spec, start, stop = self._rows(name, start, stop)
+        rows = np.empty((stop - start, *spec.shape[1:]), spec.dtype)
+        view = memoryview(rows).cast("B") if rows.size else memoryview(b"")
+        with self._lock:
+            self._file.seek(self._data_start + self._offsets[name] + start * spec.row_bytes)
+            done = 0
+            while done < len(view):
+                count = self._file.readinto(view[done:])
+                if not count:
+                    raise DVAError(f"{self.path} has become shorter than its header says; copy or encode it again.")
+                done += count
+        return rows
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        rows = self._as_rows(name, start, rows)
+        try:
+            self._write_at(self._data_start + self._offsets[name] + start * self.specs[name].row_bytes, memoryview(rows).cast("B"))
+        except OSError as error:
+            self.close()
+            raise self._disk_error(error) from error
+
+    def commit(self) -> None:
+        """Writes the metadata as it stands now, flushes, and gives the file its name."""
+        if self._partial is None:
+            return
+        try:
+            header = _header(self.specs, self.metadata, length=self._data_start)
+            self._write_at(0, header)
+            os.fsync(self._file.fileno())
+            self._file.close()  # Windows renames closed files only
+            self._partial.put()
+        except OSError as error:
+            self.close()
+            raise self._disk_error(error) from error
+        self._partial.close()
+        self._partial = None
+        self._file = open(self.path, "rb", buffering=0)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._partial is not None:
+            self._partial.close()
+            self._partial = None
+
+    def _write_at(self, offset: int, data) -> None:
+        view = memoryview(data)
+        with self._lock:
+            self._file.seek(offset)
+            done = 0
+            while done < len(view):
+                done += self._file.write(view[done:])
+
+    def _disk_error(self, error: OSError) -> DVAError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DVAError(f"The disk of {self.path.parent} is full; free some space or {self._cure}.")
+        return DVAError(f"Writing {self.path} failed: {error.strerror}; {self._cure}.")
+
+
+def check_scratch(folder: str | Path) -> Path:
+    """The folder for temporary files, where it is one."""
+    folder = named(folder, "folder for temporary files")
+    if not folder.is_dir():
+        raise MissingFileError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
+    return folder
+
+
+def row_blocks(spec: Spec, limit: int = COPY_BYTES) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, each of at most about `limit` bytes, that cover the array."""
+    step = max(1, limit // max(1, spec.row_bytes))
+    for start in range(0, spec.shape[0], step):
+        yield start, min(start + step, spec.shape[0])
+
+
+def _offsets(specs: Mapping[str, Spec]) -> dict[str, int]:
+    offsets, end = {}, 0
+    for name, spec in specs.items():
+        offsets[name] = end
+        end += spec.bytes
+    return offsets
+
+
+def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: int = 0, length: int | None = None) -> bytes:
+    """Length prefix and JSON, padded with spaces to a multiple of 8 or to `length` bytes in all."""
+    offsets = _offsets(specs)
+    entries: dict = {"__metadata__": dict(metadata)}
+    for name, spec in specs.items():
+        span = [offsets[name], offsets[name] + spec.bytes]
+        entries[name] = {"dtype": CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": span}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    size = (len(text) + spare + 7) // 8 * 8 if length is None else length - 8
+    if len(text) > size:
+        raise DVAError(f"The metadata grew by more than the {SPARE} bytes kept for it.")
+    return size.to_bytes(8, "little") + text.ljust(size)
+
+
+def _need_room(folder: Path, total: int, cure: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < total:
+        raise DVAError(f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or {cure}.")
+
+
+def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]:
+    size = os.fstat(file.fileno()).st_size
+    foreign = DVAError(f"{path} is not a safetensors file; give one that `encode` wrote.")
+    length = int.from_bytes(file.read(8), "little")
+    if size < 10 or length > LONGEST_HEADER or length > size - 8:
+        raise foreign
+    try:
+        entries = json.loads(file.read(length))
+        metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
+        spans = {name: _numbers(entry["data_offsets"]) for name, entry in entries.items()}
+        order = sorted(entries, key=lambda name: spans[name])
+        specs = {name: Spec.of(DTYPES[entries[name]["dtype"]], *_numbers(entries[name]["shape"])) for name in order}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise foreign from error
+    if any(math.prod(max(1, n) for n in spec.shape) >= 1 << 48 for spec in specs.values()):  # more than numpy addresses, if only empty
+        raise foreign
+    offsets, data = _offsets(specs), size - 8 - length
+    if any(spans[name] != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):
+        raise foreign
+    needed = sum(spec.bytes for spec in specs.values())
+    if data < needed:
+        raise DVAError(f"{path} is truncated: {data} of {needed} bytes of data are there; copy or encode it again.")
+    if data > needed:
+        raise foreign
+    return specs, metadata, 8 + length
+
+
+def _numbers(values) -> list[int]:
+    """A list of whole numbers from 0 up, as it must stand in a header; ValueError for anything else."""
+    if not isinstance(values, list) or len(values) > MOST_AXES or not all(type(n) is int and 0 <= n < 1 << 48 for n in values):
+        raise ValueError("no list of sizes")
+    return values

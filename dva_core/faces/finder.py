@@ -1,0 +1,97 @@
+"""The model's own networks, put behind the plain functions on pictures that the face track asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch.nn.functional as F
+
+from ..errors import DVAError, MissingFileError
+from ..model.arrays import to_images
+from ..model.loader import face_tools
+from .detector import FaceDetector
+from .landmarker import CropLandmarker
+from .select import Select, check_select, reference_embedding
+from .track import SAME_PERSON
+
+DETECTORS = ("own", "insightface")
+
+
+@dataclass(frozen=True)
+class FaceFinder:
+    """What tracking needs: `detector.detect(rgb) -> list[Face]`, `landmarker(rgb, face) -> [68, 2]`, `embed(crops) -> [B, D]`."""
+
+    detector: Any
+    landmarker: Callable
+    embed: Callable[[np.ndarray], np.ndarray]
+    same_person: float = SAME_PERSON  # cosine of two embeddings from which on they are taken for one person
+
+    @classmethod
+    def of(cls, model, detector: str = "own") -> FaceFinder:
+        """The finder made of the model's networks, or of the starter's where the model has none for it.
+
+        detector: "insightface" takes the faces and landmarks of that package instead (see faces/insightface.py). DVAError for another,
+        MissingDependencyError where it or its weights are not there.
+        """
+        if detector == "insightface":
+            from .insightface import InsightFace
+
+            found = InsightFace()
+            return cls(found, found.landmarks, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+        if detector != "own":
+            raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
+        tools = face_tools(model)
+        own = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
+        landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
+        return cls(own, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+
+
+def embed(model, crops: np.ndarray) -> np.ndarray:
+    """Identity vectors [B, D] of crops uint8 [B, S, S, 3], for comparing people: the mean person, where the model knows it, taken off.
+
+    The vectors of a small identity network share a large part, which would make all people alike.
+    """
+    z_id = model.encode_identity(to_images(crops)).float().cpu()
+    statistics = getattr(model.attributes, "identity", None)
+    if statistics is not None:
+        z_id = F.normalize(z_id - statistics.mean.float().cpu(), dim=1)
+    return z_id.numpy()
+
+
+def parse_face(text: str) -> tuple[str, ...]:
+    """The command line's way to say which face, checked: "largest", "position:x,y" or "reference:FILE"; DVAError for anything else."""
+    kind, _, rest = text.partition(":")
+    if kind == "largest" and not rest:
+        return ("largest",)
+    if kind == "position":
+        try:
+            x, y = (float(part) for part in rest.split(","))
+        except ValueError:
+            raise DVAError(
+                f"The face position {rest!r} is not two numbers; write position:x,y in fractions of the frame, e.g. position:0.3,0.5."
+            ) from None
+        return check_select(("position", x, y))
+    if kind == "reference" and rest:
+        if not Path(rest).is_file():
+            raise MissingFileError(f"There is no reference picture {rest}; check the path.")
+        return ("reference", rest)
+    raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y or reference:FILE.")
+
+
+def resolve_select(face: str | Select, finder: FaceFinder) -> Select:
+    """A selection the tracker takes; a reference picture named by ("reference", FILE) becomes its identity vector."""
+    if isinstance(face, str):
+        face = parse_face(face)
+    if face[0] == "reference" and len(face) == 2:
+        picture = cv2.imread(str(face[1]), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DVAError(f"The reference picture {face[1]} cannot be read; give a PNG or JPEG.")
+        rgb = np.ascontiguousarray(picture[..., ::-1])
+        return ("reference", reference_embedding(rgb, finder.detector, finder.landmarker, finder.embed), finder.embed)
+    return "largest" if face[0] == "largest" else face

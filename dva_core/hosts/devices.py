@@ -1,0 +1,50 @@
+"""Devices and precisions by name."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import DVAError
+
+AUTO = "auto"
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """`device`, or the best there is: cuda, mps, cpu. DVAError for one that this machine lacks."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device is None or device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DVAError(f"{device!r} is no device; choose cpu, cuda, cuda:N or mps.") from error
+    if chosen.type == "cuda" and not (cuda and (chosen.index or 0) < torch.cuda.device_count()):
+        raise DVAError(f"Device {chosen} is not there (CUDA devices found: {torch.cuda.device_count()}); choose another, such as cpu.")
+    if chosen.type == "mps" and not mps:
+        raise DVAError("Device mps is not there; choose another, such as cpu.")
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = None) -> torch.dtype:
+    """ "fp32", "fp16", "bf16", the like from torch, or None for float32 (what the reference numbers were computed in).
+
+    "auto": bf16 where `device` multiplies it in hardware, fp16 on other CUDA devices, else float32.
+    """
+    if dtype == AUTO:
+        return fastest_dtype(device or torch.device("cpu"))
+    chosen = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if chosen not in PRECISIONS.values():
+        raise DVAError(f"There is no precision {dtype!r}; choose one of {', '.join((*PRECISIONS, AUTO))}.")
+    return chosen
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """The type `device` computes fastest in."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them
+        if any(getattr(torch.cpu, name, bool)() for name in asked):
+            return torch.bfloat16
+    return torch.float32

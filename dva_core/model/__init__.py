@@ -1,0 +1,1 @@
+"""The autoencoder and its file: building, loading, checking, converting, evaluating."""

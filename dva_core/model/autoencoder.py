@@ -1,0 +1,188 @@
+"""The diffusion video autoencoder (Kim et al. 2023): encoders, fusion layer and noise predictor as one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dva_core.diffusion.schedule import Schedule
+from dva_core.errors import DVAError
+from dva_core.hosts.plain import PlainHost
+from dva_core.model.evaluation import Cores, activation_bytes
+from dva_core.networks import build_network
+from dva_core.networks.bisenet import face_area
+from dva_core.networks.hull import hull_mask
+
+JAW, POINTS = 17, 51  # of the 68 landmarks the first 17, which the motion vector leaves out, and the rest
+REGION_SIZE = 32  # of a region's map
+FROZEN = ("identity_encoder", "motion_encoder", "face_parser", "detector", "landmarks")
+SAME_AS_MOTION, HULL = "motion_encoder", "landmark_hull"  # types of `landmarks` and `face_parser` that need no network of their own
+HULL_GROWTH = 1.15  # in training, where hair and ears belong to the face too
+
+
+def network_or_none(config: dict[str, Any] | None, without: str, operations: ModuleType | type) -> nn.Module | None:
+    """The network of `config`, or None where there is no config or its type is `without`."""
+    return None if config is None or config.get("type") == without else build_network(config, operations)
+
+
+def attribute_buffers(config: dict[str, Any]) -> nn.Module:
+    """Empty `identity.{weight, bias, mean, std[, direction][, step]}` and `motion.shift`, a row for each attribute of the space."""
+    spaces = [attribute["space"] for attribute in config.get("attributes") or ()]
+    known, dim = spaces.count("identity"), config["identity_dim"]
+    shapes = {
+        "identity": {"weight": (known, dim), "bias": (known,), "mean": (dim,), "std": (dim,)},
+        "motion": {"shift": (spaces.count("motion"), config["motion_dim"])},
+    }
+    if config.get("identity_directions"):  # where edits go, where that is not the classifiers' weights
+        shapes["identity"]["direction"] = shapes["identity"]["weight"]
+    if config.get("identity_steps"):  # how far and where scale 1 goes, where pairs have told it
+        shapes["identity"]["step"] = shapes["identity"]["weight"]
+    if config.get("motion_components"):  # the main components of real landmark motion, where the bundle has them
+        shapes["motion"]["components"] = (config["motion_components"], config["motion_dim"])
+    attributes = nn.Module()
+    for space, tensors in shapes.items():
+        if space in spaces:
+            part = nn.Module()
+            for name, shape in tensors.items():
+                part.register_buffer(name, torch.zeros(shape))
+            attributes.add_module(space, part)
+    return attributes
+
+
+def region_buffers(config: dict[str, Any]) -> nn.Module:
+    """Empty `maps` and `landmarks` of the regions that the configuration lists (see faces.regions); nothing where it lists none."""
+    regions = nn.Module()
+    if count := len(config.get("regions") or ()):
+        regions.register_buffer("maps", torch.zeros(count, REGION_SIZE, REGION_SIZE))
+        regions.register_buffer("landmarks", torch.zeros(JAW + POINTS, 2))
+    return regions
+
+
+class DiffusionVideoAutoencoder(nn.Module):
+    """The model of a bundle's configuration (the published one or the starter), with untrained weights.
+
+    Images are RGB in [-1, 1], [B, 3, H, W]; encoders take square crops of any size. The encoders are frozen. Every network is
+    evaluated through `host`, which brings it to its device. `operations` supplies the noise predictor's layers.
+    Raises DVAError for a configuration whose parts do not fit together.
+    """
+
+    def __init__(self, config: dict[str, Any], operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size, self.crop_size = config["image_size"], config["crop_size"]
+        self.identity_dim, self.motion_dim, self.face_dim = config["identity_dim"], config["motion_dim"], config["face_dim"]
+        self.schedule = Schedule(**config["diffusion"])
+        self.host: Any = PlainHost("cpu")
+        self.evaluate: Any = Cores()
+        self.fingerprint = ""
+        self.path: Path | None = None  # the file it was loaded from
+
+        self.noise_predictor = build_network(config["noise_predictor"], operations)
+        self.fusion = nn.Linear(self.identity_dim + self.motion_dim, self.face_dim)
+        self.identity_encoder = build_network(config["identity_encoder"])
+        self.motion_encoder = build_network(config["motion_encoder"])
+        self.face_parser = network_or_none(config.get("face_parser"), HULL, nn)
+        self.detector = network_or_none(config.get("detector"), "", nn)
+        self.landmarks = network_or_none(config.get("landmarks"), SAME_AS_MOTION, nn)
+        self.attributes, self.regions = attribute_buffers(config), region_buffers(config)
+        for part in self.frozen():
+            part.requires_grad_(False).eval()
+
+        wanted = getattr(self.noise_predictor, "condition_channels", self.face_dim)
+        if wanted != self.face_dim:
+            raise DVAError(f"The noise predictor takes {wanted} condition channels and face_dim is {self.face_dim}; make them equal.")
+
+    @property
+    def motion_window(self) -> tuple[float, float]:
+        """From and to, in 0..1 of the crop: what the motion encoder sees of it, both ways."""
+        return getattr(self.motion_encoder, "window", (0.0, 1.0))
+
+    def frozen(self) -> list[nn.Module]:
+        """The parts that are never trained here."""
+        return [part for name in FROZEN if (part := getattr(self, name)) is not None]
+
+    def train(self, mode: bool = True) -> DiffusionVideoAutoencoder:
+        """As of any module; but the frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self.frozen():
+            part.eval()
+        return self
+
+    def run(self, name: str, *inputs: Tensor, dtype: torch.dtype = torch.float32) -> Any:
+        """Evaluates the part called `name` on `inputs`, on the device that the host gives it, in `dtype` (whole numbers stay).
+
+        Raises DVAError where this model has no such part.
+        """
+        part = getattr(self, name)
+        if part is None:
+            raise DVAError(f"This model has no {name.replace('_', ' ')} of its own; load one that has, such as the starter.")
+        device = self.host.use(name, part, activation_bytes(part, inputs[0], dtype))
+        return part(*placed(inputs, device, dtype))
+
+    @torch.no_grad()
+    def encode_identity(self, images: Tensor) -> Tensor:
+        """z_id: images [B, 3, S, S] in [-1, 1] -> [B, identity_dim], unit length (Kim et al. 2023, sec. 3.2)."""
+        return self.run("identity_encoder", images)
+
+    @torch.no_grad()
+    def encode_motion(self, images: Tensor) -> Tensor:
+        """z_lnd: images [B, 3, S, S] in [-1, 1] -> [B, motion_dim], x0, y0, x1, ... of the 51 inner landmarks (sec. 3.2).
+
+        In 0..1 of what the motion encoder sees: the whole crop, or the published one's centre window.
+        """
+        return self.run("motion_encoder", images)[:, JAW:].flatten(1)
+
+    @torch.no_grad()
+    def encode_landmarks(self, images: Tensor) -> Tensor:
+        """The motion encoder's 68 landmarks: images [B, 3, S, S] in [-1, 1] -> [B, 68, 2], (x, y) in 0..1 of the crop."""
+        start, end = self.motion_window
+        return start + (end - start) * self.run("motion_encoder", images)
+
+    @torch.no_grad()
+    def track_landmarks(self, images: Tensor) -> Tensor:
+        """As `encode_landmarks`, by the network meant for tracking in frames. Raises DVAError where this model has none."""
+        if (self.config.get("landmarks") or {}).get("type") == SAME_AS_MOTION:
+            return self.encode_landmarks(images)
+        return self.run("landmarks", images)
+
+    def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
+        """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""
+        return self.run("fusion", torch.cat([z_id.to(z_motion).expand(len(z_motion), -1), z_motion], dim=1))
+
+    def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
+        """What the noise predictor makes of z_face [B, face_dim] at any timestep, for `predict_noise` to take in its place."""
+        network, dtype = self.noise_predictor, self.host.dtype
+        device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype))  # the batch's: it comes next
+        return network.face_conditions(z_face.to(device, dtype))
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
+
+        In the place of z_face its `face_conditions` will do, which need not be computed again for every step.
+        """
+        network, dtype = self.noise_predictor, self.host.dtype
+        device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype))
+        output = self.evaluate(network, *placed((x_t, t, z_face), device, dtype))
+        return self.schedule.as_noise(output, x_t.to(output.device), t)
+
+    @torch.no_grad()
+    def face_mask(self, images: Tensor, for_video: bool = True) -> Tensor:
+        """Where the face is: images [B, 3, S, S] in [-1, 1] -> float32 [B, 1, S, S] in {0, 1}.
+
+        `for_video` leaves out hair, ears and neck too, which pasting should not touch (Kim et al. 2023, appendix).
+        """
+        size = images.shape[-1]
+        if self.face_parser is None:
+            return hull_mask(self.encode_landmarks(images), size, 1.0 if for_video else HULL_GROWTH)
+        return face_area(self.run("face_parser", images), size, for_video)
+
+
+def placed(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+    """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
+    return tuple(
+        placed(v, device, dtype) if isinstance(v, tuple) else v.to(device, dtype) if v.is_floating_point() else v.to(device) for v in inputs
+    )

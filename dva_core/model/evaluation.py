@@ -1,0 +1,146 @@
+"""How the noise predictor is evaluated on a batch: by a crew of threads on a processor, or compiled."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 4  # Python gives the work out to so many threads at the most; on more cores each of them has several
+LEAST_PART = 4  # images; smaller parts waste more than waiting at every layer does
+
+Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_face [B, F] or a tuple of tensors [B, ...]) -> [B, ...]
+
+
+class Cores:
+    """network(x_t, t, z_face), each part of the batch on a core of its own where it runs on the CPU.
+
+    One batch on all cores has them wait for the slowest at every layer, hundreds of times; parts wait for each other once. An image's
+    result does not depend on the others. Where gradients are wanted, on other devices and for few images the network is just called.
+    """
+
+    def __init__(self) -> None:
+        self._crew: ThreadPoolExecutor | None = None
+        self._threads = 0
+
+    def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
+        threads = torch.get_num_threads()
+        parts = min(threads, WORKERS, len(x_t) // LEAST_PART)
+        if x_t.device.type != "cpu" or parts < 2 or torch.is_grad_enabled():
+            return network(x_t, t, z_face)
+        if self._crew is None or self._threads != threads:
+            self._crew, self._threads = crew(min(threads, WORKERS), threads), threads
+        inference = torch.is_inference_mode_enabled()
+
+        def some(x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
+            with torch.inference_mode(inference), torch.no_grad():  # both belong to a thread
+                return network(x_t, t, z_face)
+
+        pieces = zip(x_t.tensor_split(parts), t.tensor_split(parts), split(z_face, parts))
+        work = [self._crew.submit(some, *piece) for piece in pieces]
+        wait(work)  # also where one of them fails: nothing goes on behind the caller's back
+        return torch.cat([done.result() for done in work])
+
+
+def crew(workers: int, threads: int) -> ThreadPoolExecutor:
+    """`workers` threads, each of which torch gives its share of `threads` cores."""
+    together = threading.Barrier(workers, timeout=60)
+
+    def settle() -> None:
+        torch.get_num_threads()  # has torch set this thread up now, rather than later over the number that follows
+        torch.set_num_threads(threads // workers)
+        together.wait()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="dva_core", initializer=settle)
+    wait([pool.submit(int) for _ in range(workers)])
+    torch.set_num_threads(threads)  # torch also keeps the number last set for threads that start later
+    return pool
+
+
+def split(value: Any, parts: int) -> list[Any]:
+    """A tensor, or a tuple of such, also one of tuples, cut into parts along the first axis."""
+    if isinstance(value, tuple):
+        return list(zip(*(split(part, parts) for part in value)))
+    return list(value.tensor_split(parts))
+
+
+class Compiled:
+    """network(x_t, t, z_face) by torch.compile, which makes code for one size of batch at a time.
+
+    A batch smaller than one seen before is filled up to that size, so that the last of a clip costs no compiling. Where compiling
+    fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs as it is.
+    """
+
+    def __init__(self, compiler: Callable[[Network], Network] | None = None) -> None:
+        self._compiler = compiler or (lambda network: torch.compile(network, dynamic=False))
+        self._network: Network | None = None
+        self._run: Network | None = None
+        self._sizes: set[int] = set()
+
+    def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
+        if network is not self._network:
+            self._network, self._run, self._sizes = network, self._compiler(network), set()
+        if self._run is network:
+            return network(x_t, t, z_face)
+        batch = len(x_t)
+        size = min((known for known in self._sizes if known >= batch), default=batch)
+        try:
+            result = self._run(filled(x_t, size), filled(t, size), filled(z_face, size))[:batch]
+        except Exception as error:
+            self._sizes.discard(size)  # where memory ran out, fewer images must not be filled up to as many again
+            if not is_compiler_error(error):
+                raise
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            logger.warning("The noise predictor cannot be compiled here and runs as it is (%s).", reason[0])
+            self._run = network
+            return network(x_t, t, z_face)
+        self._sizes.add(size)
+        return result
+
+
+def filled(value: Any, size: int) -> Any:
+    """A tensor [B, ...], or a tuple of such, made `size` long by repeating its last row; one that is expanded stays so."""
+    if isinstance(value, tuple):
+        return tuple(filled(tensor, size) for tensor in value)
+    missing = size - len(value)
+    if not missing:
+        return value
+    if value.stride(0) == 0:
+        return value[:1].expand(size, *value.shape[1:])
+    return torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])
+
+
+def is_compiler_error(error: Exception) -> bool:
+    """Whether torch.compile itself failed, not the network."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)
+
+
+def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype) -> int:
+    """About what evaluating `part` on `images` takes beside its weights."""
+    values = getattr(part, "activations_per_image", 2**22)
+    return len(images) * values * dtype.itemsize
+
+
+def usual_batch(model, guided: bool = False) -> int:
+    """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit.
+
+    On a CPU 16 of 64 pixels a core; elsewhere as many as half of the free memory holds. Never more than 64, which no device fills better.
+    Half as many where each is evaluated twice at once (`guided`).
+    """
+    host, pixels = model.host, model.image_size**2
+    if host.device.type == "cpu":
+        fit = (1 << 16) * torch.get_num_threads() // pixels
+    elif (free := host.free_bytes()) is None:
+        fit = (1 << 20) // pixels
+    else:
+        fit = free // (2 * activation_bytes(model.noise_predictor, range(1), host.dtype))
+    return max(1, min(64, fit) // (1 + guided))

@@ -1,0 +1,8 @@
+"""Encode, decode, preview, sheets: what becomes of a whole video."""
+
+from __future__ import annotations
+
+from .decoding import DETAILS, DecodeReport, decode, decode_crops
+from .encoding import encode
+
+__all__ = ["DETAILS", "DecodeReport", "decode", "decode_crops", "encode"]

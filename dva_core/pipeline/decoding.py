@@ -1,0 +1,177 @@
+"""A decomposed clip put back together (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
+
+x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> video with its own sound and rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decomposition import Decomposition, check_model
+from ..decomposition.arrays import row_numbers
+from ..decomposition.info import source_frames
+from ..diffusion import solvers
+from ..diffusion.guidance import Guidance
+from ..edit.meant import check_tone, is_background, keeps_tone, regions_of
+from ..errors import DVAError
+from ..faces.composite import paste
+from ..faces.tone import without_tone
+from ..files import check_spares
+from ..model.arrays import as_picture
+from ..model.evaluation import usual_batch
+from ..progress import Progress, Stopwatch, silent
+from ..values import whole
+from ..video import VideoWriter, check_encoding, check_output
+from ..video.threads import Behind
+from .masks import SoftMasks
+from .solving import edited_face, own_face, solve
+
+ROWS = 64  # looked at together where all frames are
+DETAILS = ("transfer", "model")
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What `decode` wrote: `frames` in all, of which `faces` were changed and the others passed through."""
+
+    path: Path
+    frames: int
+    faces: int
+
+
+def decode_crops(
+    decomposition: Decomposition,
+    model,
+    indices: Sequence[int] | None = None,
+    *,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    guidance: float | None = None,
+) -> Iterator[np.ndarray]:
+    """The edited crops, one after another: float16 [3, S, S] in [-1, 1], of the rows `indices` (all by default), in their order.
+
+    `guidance` as of `decode`. Where nothing was edited these are the rebuilt crops themselves and nothing is evaluated.
+    Raises DVAError for a clip of another model, or a guidance that makes no sense.
+    """
+    check_model(decomposition, model)
+    guided = Guidance.from_config(model.config, guidance)
+    rows = range(decomposition.faces) if indices is None else row_numbers(indices, decomposition.faces)
+    batch = whole(batch_size, "batch size", 1) or usual_batch(model, guided.is_on)
+    return _crops(decomposition, model, rows, batch, progress or silent, guided)
+
+
+def _crops(clip: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance) -> Iterator[np.ndarray]:
+    if not clip.is_edited:
+        yield from (clip.rebuilt[row] for row in indices)
+        return
+    done, info = 0, clip.info
+
+    def decode_some(rows: Sequence[int]) -> np.ndarray:
+        z_face = edited_face(clip, model, rows)
+        x_T = torch.from_numpy(clip.x_T[rows]).float().to(z_face.device)
+
+        def tell(i: int, steps: int, x: Tensor) -> None:
+            progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
+
+        before = own_face(clip, model, rows) if guided.is_on else None
+        return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
+
+    for crops in model.host.run_batched(decode_some, indices, batch):
+        yield from crops
+        done += len(crops)
+
+
+def decode(
+    decomposition: Decomposition,
+    model,
+    out: str | Path,
+    *,
+    detail: str = "transfer",
+    codec: str = "h264",
+    quality: int = 18,
+    video: str | Path | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+    watch=None,
+    compatible: bool = False,
+    guidance: float | None = None,
+    tone: str | None = None,
+    region: str | None = None,
+) -> DecodeReport:
+    """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
+
+    detail      "transfer": the difference between edited and rebuilt crop is added to the original frame, so its fine detail stays and
+                an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
+    codec       "h264", "h265", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is the constant rate factor of the first two, 0..51,
+                lower is better, 0 lossless
+    video       where the source lies now, if not where it was
+    compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
+    watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
+    guidance    how plainly the edit is told (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
+
+    tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
+                None: as the edit means it (see edit.meant)
+    region      where the edit may be seen: a region of the face (see faces.regions), "off": all of it, None: those of the edit
+
+    Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
+    another model, or an output that cannot be written or is the source itself; then no output is left behind.
+    """
+    check_model(decomposition, model)
+    if detail not in DETAILS:
+        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    check_encoding(codec, quality, compatible=compatible)
+    Guidance.from_config(model.config, guidance)
+    check_tone(tone)
+    regions = regions_of(decomposition, model, region)
+    progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
+    with clock("video"):
+        source = decomposition.find_source(video)
+        check_output(out, codec, source)
+        check_spares(out, "output", [*decomposition.store.files, model.path])
+        clip = source_frames(source, info)
+    row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
+    edited = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
+    if decomposition.is_edited and keeps_tone(decomposition, model, tone):
+        strengths = moved_by(decomposition, model)
+        edited = without_tone(edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, strengths)
+    edited = clock.each("decode", edited)
+    quads, rebuilt, count = decomposition.quads, decomposition.rebuilt, 0
+    masks = SoftMasks(decomposition, regions, model.motion_window)
+    with (
+        clip,
+        VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
+        Behind(writer.write) as written,
+    ):
+        for index, frame in enumerate(clock.each("video", clip)):
+            row, changed, crop = row_of.get(index), frame, None
+            if row is not None:
+                crop = next(edited).astype(np.float32)
+                with clock("paste"):
+                    rgb, inside = paste(frame.rgb, quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
+                    changed = frame.with_rgb(rgb, inside)
+            with clock("video"):
+                written.put(changed)
+            if watch is not None:
+                watch(index, row, frame, changed, crop)
+            count += 1
+            if row is not None:
+                progress("decode", row + 1, len(row_of), as_picture(crop))
+        if count != info.frames:
+            raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
+    return DecodeReport(Path(out), count, len(row_of))
+
+
+def moved_by(clip: Decomposition, model) -> np.ndarray:
+    """[F], how far the edits move each frame's z_face; 1 in all where other noise maps than its own are decoded."""
+    if any(is_background(operation) for operation in clip.operations):
+        return np.ones(clip.faces)
+    parts = [range(clip.faces)[start : start + ROWS] for start in range(0, clip.faces, ROWS)]
+    steps = [(edited_face(clip, model, rows) - own_face(clip, model, rows)).double().norm(dim=1).cpu().numpy() for rows in parts]
+    return np.concatenate(steps)

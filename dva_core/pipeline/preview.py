@@ -1,0 +1,171 @@
+"""One frame of a clip, edited many ways at once: what a preview and a sheet of attributes are made of. Encoding is never repeated.
+
+The noise map of a clip belongs to its number of steps. With fewer steps the frame's own crop is inverted anew,
+
+    x_T' = invert(crop, z_face),   rebuilt' = sample(x_T', z_face),   edited' = sample(x_T', z_face'),
+
+which never looks at another frame. It pays for many edits, and for one where the clip was encoded with many steps; else the clip's own
+noise map and rebuilt crop, which are there already, are the quicker way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decomposition import Decomposition, check_model
+from ..decomposition.info import ClipInfo
+from ..diffusion import solvers
+from ..diffusion.guidance import Guidance
+from ..diffusion.schedule import Schedule
+from ..edit import AttributeSet, apply_attributes
+from ..edit.meant import check_tone, keeps_tone, regions_of
+from ..errors import DVAError
+from ..faces.composite import paste
+from ..faces.tone import tone_of
+from ..model.arrays import as_picture, fuse, shrink, to_images
+from ..model.evaluation import usual_batch
+from ..progress import Progress, silent
+from . import DETAILS
+from .masks import SoftMasks
+from .solving import edited_face, own_face, solve
+
+PREVIEW_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Still:
+    """One frame: `row` among those with a face, `original` uint8 [C, C, 3] as cut out, `edited` uint8 [C, C, 3], one for each edit."""
+
+    row: int
+    original: np.ndarray
+    edited: list[np.ndarray]
+
+
+def nearest_row(clip: Decomposition, frame: int) -> int:
+    """The row of the frame numbered `frame` (counted over the frames read), or of the nearest one that has a face."""
+    return int(np.abs(clip.frame_index - frame).argmin())
+
+
+def stills(
+    edits: Sequence[Decomposition],
+    model,
+    row: int,
+    *,
+    steps: int | None = None,
+    detail: str = "transfer",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    guidance: float | None = None,
+    tone: str | None = None,
+    region: str | None = None,
+) -> Still:
+    """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
+
+    row     which of the frames with a face (see `nearest_row`)
+    steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
+    detail, guidance, tone, region   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
+
+    Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
+    """
+    clip, progress = edits[0], progress or silent
+    if any(edit.info != clip.info or edit.faces != clip.faces for edit in edits):
+        raise DVAError("The edits to show together are of different clips; choose edits of one clip.")
+    if not 0 <= row < clip.faces:
+        raise DVAError(f"There is no frame {row} among the {clip.faces} that have a face; choose 0 to {clip.faces - 1}.")
+    if detail not in DETAILS:
+        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    check_tone(tone)
+    check_model(clip, model)
+    regions = [regions_of(edit, model, region) for edit in edits]
+    guided = Guidance.from_config(model.config, guidance)
+    changed = [i for i, edit in enumerate(edits) if edit.is_edited]
+    few = steps is not None and not any(edit.is_switched for edit in edits)
+    few = few and pays(model.schedule, clip.info, steps, len(changed), guided)
+    info = replace(clip.info, steps=steps) if few else clip.info
+    model.schedule.timesteps(info.steps)
+    batch = batch_size or usual_batch(model, guided.is_on)
+    plain = fuse(model, clip.z_id, clip.z_motion[[row]])
+    tell = counted(progress, (2 if few else 1) * info.steps)
+    x_T = again(clip, model, row, plain, info, tell) if few else None
+
+    def decode_some(chosen: Sequence[Tensor | int]) -> np.ndarray:
+        z_face = torch.cat([plain if edit is None else edited_face(edits[edit], model, [row]) for edit in chosen])
+        noise = x_T.expand(len(chosen), -1, -1, -1) if few else stored([edits[edit] for edit in chosen], row, z_face)
+        before = torch.cat([plain if edit is None else own_face(edits[edit], model, [row]) for edit in chosen]) if guided.is_on else None
+        return solve(solvers.sample, model, noise, z_face, info, tell, guided, before).half().cpu().numpy()
+
+    wanted = [None] * few + changed
+    decoded = [crop for crops in model.host.run_batched(decode_some, wanted, batch) for crop in crops]
+    made = dict(zip(wanted, decoded))
+    rebuilt = np.asarray(made.get(None, clip.rebuilt[row]), np.float32)
+    original = clip.crops[row]
+
+    def pasted(i: int) -> np.ndarray:
+        if i not in made:
+            return original
+        edited = made[i].astype(np.float32)
+        if keeps_tone(edits[i], model, tone):
+            edited = edited - tone_of(edited, rebuilt, clip.masks[row])[:, None, None]
+        mask = SoftMasks(edits[i], regions[i], model.motion_window)[row]
+        return paste(original, whole(original), edited, rebuilt, mask, detail)[0]
+
+    return Still(row, original, [pasted(i) for i in range(len(edits))])
+
+
+def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: Guidance) -> bool:
+    """Whether to invert a frame anew with `steps` and decode it, rebuilt and edited, takes fewer evaluations than the clip's own steps."""
+    up = solvers.evaluations(info.solver, steps)[0]
+    few, own = (guidance.evaluations(schedule.downwards(count, info.power)) for count in (steps, info.steps))
+    return up + few * (1 + edits) < own * edits
+
+
+def again(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, tell: Callable) -> Tensor:
+    """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
+    x_0 = shrink(to_images(clip.crops[row][None]), model.image_size).to(z_face.device)
+    return solve(solvers.invert, model, x_0, z_face, info, tell).half().float()
+
+
+def stored(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
+    """[B, 3, S, S], the noise maps of one row of each edit: the clip's own, or what a switch has put there."""
+    return torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])).float().to(like.device)
+
+
+def whole(crop: np.ndarray) -> np.ndarray:
+    """The quad of a picture as its own face square."""
+    h, w = crop.shape[:2]
+    return np.array([[0, 0], [0, h], [w, h], [w, 0]], np.float64)
+
+
+def counted(progress: Progress, total: int) -> Callable:
+    """A solver's callback that counts evaluations of one frame."""
+    done = 0
+
+    def tell(i: int, steps: int, x: Tensor) -> None:
+        nonlocal done
+        done += 1
+        progress("decode", min(1.0, done / max(1, total)), 1, as_picture(x[0].cpu().numpy()))
+
+    return tell
+
+
+def attribute_stills(
+    clip: Decomposition, model, names: Sequence[str], scales: Sequence[float], row: int, **settings
+) -> Mapping[str, list[np.ndarray]]:
+    """Pictures uint8 [C, C, 3] of one frame: for each attribute one at each of `scales`, on top of the clip's own edits.
+
+    All are decoded in one batch (of `batch_size`). Settings and errors as of `stills`; DVAError for an unknown attribute.
+    """
+    attributes = AttributeSet.from_model(model)
+    names = list(dict.fromkeys(attributes[name].name for name in names)) or attributes.names
+    if not names:
+        raise DVAError("This model has no attributes to lay out; load a model whose bundle has them.")
+    if not scales:
+        raise DVAError("There are no scales to lay out; give for example -0.8,-0.4,0,0.4,0.8.")
+    edits = [apply_attributes(clip, model, {name: scale}) for name in names for scale in scales]
+    shown = stills(edits, model, row, **settings).edited
+    return {name: shown[i * len(scales) : (i + 1) * len(scales)] for i, name in enumerate(names)}

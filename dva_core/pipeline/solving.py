@@ -1,0 +1,64 @@
+"""The two directions of the diffusion with a decomposition's settings, and the face codes they are conditioned on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..decomposition import Decomposition
+from ..decomposition.info import ClipInfo
+from ..diffusion.guidance import Guidance, Guided
+from ..diffusion.schedule import Schedule
+from ..errors import DVAError
+from ..model.arrays import fuse, to_images
+
+logger = logging.getLogger(__name__)
+
+
+def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
+    """`steps`, when a schedule of so many train_steps has them; else DVAError. For checking before there is a model."""
+    Schedule(train_steps).timesteps(steps, power)
+    return steps
+
+
+def solve(
+    direction,
+    model,
+    x: Tensor,
+    z_face: Tensor,
+    info: ClipInfo,
+    callback,
+    guidance: Guidance | None = None,
+    before: Tensor | None = None,
+) -> Tensor:
+    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32.
+
+    With `before`, the faces z_face [B, F] before the edit, guided.
+    """
+    network = model if before is None else Guided(model, guidance)
+    conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
+    result = direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
+    if torch.isfinite(result).all():
+        return result
+    if model.host.dtype == torch.float32:
+        raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
+    logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(x))
+    with model.host.widened("noise_predictor", model.noise_predictor):
+        return solve(direction, model, x, z_face, info, callback, guidance, before)
+
+
+def edited_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+    """z_face [B, F] of these rows with all edits."""
+    return fuse(model, clip.current_identity(rows), clip.current_z_motion(rows))
+
+
+def own_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+    """z_face [B, F] of these rows before all edits, a switch included."""
+    if any(operation.get("name") == "switch" and operation.get("motion") for operation in clip.operations):
+        motion = model.encode_motion(to_images(clip.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
+    else:
+        motion = clip.z_motion[rows]
+    return fuse(model, clip.z_id, motion)

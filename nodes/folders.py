@@ -1,0 +1,137 @@
+"""ComfyUI's folders: what lies in them, and names in them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+import folder_paths
+
+from dva_core.errors import DVAError
+from dva_core.files import replaced
+
+SUFFIX = ".safetensors"
+NAME_DIGITS = 32  # of a hash, in the name of a file
+EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_clip
+
+
+def temp_path(suffix: str, content: str = "") -> Path:
+    """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends; or the one of a `content`, a hash."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"dva_{content[:NAME_DIGITS] or secrets.token_hex(8)}{suffix}"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether ComfyUI will throw the file away."""
+    return path.is_relative_to(Path(folder_paths.get_temp_directory()).resolve())
+
+
+def scratch_folder() -> Path:
+    """Where temporary files without a name go."""
+    return temp_path("").parent
+
+
+def file_size(path: Path) -> int | None:
+    """Bytes of a file, links followed; None for what is none, or cannot be looked at, such as a link to nothing."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def input_videos() -> list[str]:
+    """The videos in ComfyUI's input folder, and the one of the examples, which is put there when it is asked for."""
+    folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
+    names = [name for name in names if file_size(Path(folder, name)) is not None]
+    found = set(folder_paths.filter_files_content_types(names, ["video"]))
+    return sorted(found | ({EXAMPLE.name} if EXAMPLE.is_file() else set()))
+
+
+def provide_example() -> Path:
+    """The video of the examples in ComfyUI's input folder; copied there unless a file of that name is there already."""
+    place = Path(folder_paths.get_input_directory()) / EXAMPLE.name
+    if file_size(place) is None and EXAMPLE.is_file():
+        try:
+            with replaced(place) as partial:
+                shutil.copyfile(EXAMPLE, partial)
+        except OSError as error:
+            raise DVAError(f"The example video cannot be put into {place.parent} ({error.strerror}); make that folder writable.") from error
+    return place
+
+
+def saved_files(smaller_than: float = math.inf) -> list[str]:
+    """The .safetensors of fewer bytes in the input and output folders, the latter marked as ComfyUI marks them.
+
+    ComfyUI asks for lists while it loads the pack: what cannot be looked at is left out, and nothing is raised.
+    """
+    found = []
+    for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
+        for place, _, names in os.walk(folder):  # not rglob: ComfyUI asks often, and an output folder may hold very many pictures
+            for path in (Path(place, name) for name in names if name.endswith(SUFFIX)):
+                size = file_size(path)
+                if size is not None and size < smaller_than:
+                    found.append(path.relative_to(folder).as_posix() + mark)
+    return sorted(found, key=lambda name: (not name.endswith("]"), name))
+
+
+def inside(folder: str, name: str) -> Path | None:
+    """`name` below `folder`, or None where it leads out. A link in there may point anywhere: the name does not lead out by it."""
+    root = Path(os.path.normpath(Path(folder).absolute()))
+    path = Path(os.path.normpath(root / name))
+    return path if path != root and path.is_relative_to(root) else None
+
+
+def chosen_file(name: str, kind: str) -> Path:
+    """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
+    mark = re.search(r" ?\[(input|output|temp)\]$", name)
+    folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
+    path = provide_example() if name == EXAMPLE.name else inside(folder, name[: mark.start()] if mark else name)
+    if path is None or file_size(path) is None:
+        raise DVAError(f"There is no {kind} {name[:100]!r} in {folder}; upload it, put it there, or choose another.")
+    return path
+
+
+def changed_at(name: str | None, kind: str) -> float:
+    """When the file of a list last changed, for ComfyUI's cache; 0 where another node gives the name, which is not known yet."""
+    return 0.0 if name is None else chosen_file(name, kind).stat().st_mtime
+
+
+def input_folder(name: str) -> Path:
+    """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
+    root = folder_paths.get_input_directory()
+    path = inside(root, name)
+    if not name.strip() or path is None or not path.is_dir():
+        raise DVAError(f"There is no folder {name[:100]!r} in {root}; make it there, with the pictures in it.")
+    return path
+
+
+def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
+    """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks.
+
+    Where it names nothing, the `usual` one is taken: the file would be a hidden one.
+    """
+    prefix = usual if os.path.normpath(prefix.strip()) == "." else prefix
+    try:
+        folder, stem, count, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    except OSError as error:
+        raise DVAError(f"The folder of {prefix!r} cannot be made in the output folder ({error.strerror}); choose another name.") from error
+    except Exception as error:
+        raise DVAError(f"The name {prefix!r} leads out of ComfyUI's output folder; choose one inside.") from error
+    return Path(folder) / f"{stem}_{count:05}_{suffix}"
+
+
+def served_as(path: Path) -> dict[str, str]:
+    """How the page asks for a file in the temporary or the output folder."""
+    for kind in ("temp", "output"):
+        folder = Path(folder_paths.get_directory_by_type(kind))
+        if path.is_relative_to(folder):
+            inside = path.relative_to(folder)
+            return {"filename": inside.name, "subfolder": "" if inside.parent == Path() else inside.parent.as_posix(), "type": kind}
+    raise DVAError(f"{path} lies in none of ComfyUI's folders; choose a place in its output folder.")

@@ -1,0 +1,77 @@
+"""The models that ComfyUI lists, and loading them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from torch import nn
+
+from dva_core.edit.attributes import Attribute, AttributeSet, entries_of
+from dva_core.edit.clip_model import FOLDER as CLIP_FOLDER
+from dva_core.errors import DVAError
+from dva_core.hosts.comfy import ComfyHost, choose_precision
+from dva_core.hosts.devices import AUTO
+from dva_core.model.bundle import read_header, resolve_model
+from dva_core.model.loader import STARTER, load_model
+
+logger = logging.getLogger(__name__)
+
+MODELS = "dva"  # the folder under models/, and the key in extra_model_paths.yaml
+SUFFIX = ".safetensors"
+
+
+def register_models_folder() -> None:
+    """Adds models/dva to ComfyUI's folders, behind whatever extra_model_paths.yaml has put there."""
+    folder = Path(folder_paths.models_dir) / MODELS
+    folder_paths.add_model_folder_path(MODELS, str(folder))
+    folder_paths.folder_names_and_paths[MODELS][1].add(SUFFIX)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("The folder %s cannot be made (%s).", folder, error.strerror)
+
+
+def model_names() -> list[str]:
+    """What can be loaded: the starter that comes with the pack, and the files in the models folders."""
+    others = f"{CLIP_FOLDER}{os.sep}", f"{CLIP_FOLDER}/"  # image-text models, for editing by text
+    return [STARTER, *(name for name in folder_paths.get_filename_list(MODELS) if not name.startswith(others))]
+
+
+def clip_homes() -> list[str]:
+    """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.clip_model)."""
+    return folder_paths.get_folder_paths(MODELS)
+
+
+def model_path(name: str) -> Path:
+    """The file of a listed model; DVAError, with what there is and where a file belongs, for another name."""
+    if name == STARTER:
+        return resolve_model(STARTER)
+    found = folder_paths.get_full_path(MODELS, name)
+    if found is None:
+        folders = " or ".join(folder_paths.get_folder_paths(MODELS))
+        there = ", ".join(model_names())
+        raise DVAError(f"There is no model {name[:100]!r}; there is {there}, and a bundle put into {folders} is listed too.")
+    return Path(found)
+
+
+def check_scales(scales: Mapping[str, Any]) -> None:
+    """What can be said of an edit before anything is run, whatever model it will meet: DVAError for a strength that makes no sense, and
+    for a name that no model here has. Says nothing of names where a model cannot be read."""
+    known: tuple[Attribute, ...] = ()
+    for name in model_names():
+        try:
+            known += entries_of(read_header(model_path(name)).config)
+        except DVAError:
+            known = tuple(Attribute(name, "identity", 0) for name in scales)
+            break
+    AttributeSet(known, {}).check(scales)
+
+
+def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
+    """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
+    return load_model(model_path(name), host=ComfyHost(choose_precision(precision), compile), compile=compile)

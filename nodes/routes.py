@@ -1,0 +1,50 @@
+"""What the server is told when ComfyUI starts, and what the page asks it for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dva_core.errors import DVAError
+from dva_core.model.bundle import read_header
+from dva_core.model.loader import STARTER
+
+from .folders import provide_example
+from .models import model_path
+
+
+async def register_replacements(replacements: list[dict[str, Any]]) -> None:
+    """Has ComfyUI read nodes of saved graphs as others: each the arguments of its NodeReplace. Nothing where it has none."""
+    from comfy_api.latest import ComfyAPI, io
+
+    registry = getattr(ComfyAPI(), "node_replacement", None)
+    if registry is not None:
+        for replacement in replacements:
+            await registry.register(io.NodeReplace(**replacement))
+
+
+def add_routes() -> None:
+    """GET /dva/attributes?model=NAME: the model's attributes for the page's sliders. POST /dva/example: puts the examples' video in place.
+    Nothing where there is no server."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    server = getattr(PromptServer, "instance", None)
+    if server is None:
+        return
+    from aiohttp import web
+
+    @server.routes.get("/dva/attributes")
+    async def attributes(request):
+        try:
+            header = read_header(model_path(request.query.get("model", STARTER)))
+        except DVAError as error:
+            return web.json_response({"error": str(error)}, status=404)
+        return web.json_response({"attributes": header.config.get("attributes") or []})
+
+    @server.routes.post("/dva/example")
+    async def example(request):
+        try:
+            return web.json_response({"file": provide_example().name})
+        except DVAError as error:
+            return web.json_response({"error": str(error)}, status=500)

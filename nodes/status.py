@@ -1,0 +1,59 @@
+"""What a running node tells: its bar and picture, a line of text; and whether the user has cancelled it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import comfy.model_management as management
+import comfy.utils
+import numpy as np
+from PIL import Image
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
+
+
+class NodeProgress:
+    """A Progress on the running node: its bar counts frames x steps, with the face being worked on as a picture.
+
+    `evaluations` are the noise predictor's for one frame. Raises ComfyUI's own exception where the user has cancelled.
+    """
+
+    def __init__(self, evaluations: int) -> None:
+        self._evaluations = evaluations
+        self._bar = comfy.utils.ProgressBar(1)
+        self._shown = 0.0
+        self._reached: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
+        management.throw_exception_if_processing_interrupted()
+        before = self._reached[1] if self._reached[0] == phase else 0.0
+        self._reached = phase, max(before, done)  # frames are pasted after their batch was decoded; the bar does not go back
+        scale = 1 if phase == "track" else self._evaluations
+        self._bar.update_absolute(round(self._reached[1] * scale), max(1, round(total * scale)), self._picture(preview))
+
+    def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
+        now = time.monotonic()
+        if preview is None or now - self._shown < PREVIEW_SECONDS:
+            return None
+        self._shown = now
+        return "JPEG", Image.fromarray(np.ascontiguousarray(preview)), PREVIEW_PIXELS
+
+
+def check_cancelled() -> None:
+    """Raises ComfyUI's own exception where the user has cancelled."""
+    management.throw_exception_if_processing_interrupted()
+
+
+def tell(node_id: str | None, text: str, level: int = logging.INFO) -> None:
+    """A line of text on the node, instead of the one before, and in the log."""
+    logger.log(level, text)
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    send = getattr(getattr(PromptServer, "instance", None), "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id)

@@ -1,0 +1,134 @@
+"""Directions as the model shows them: without the face's colour, with what the picture is told by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from bundles import IDENTITY, tiny_config, write_tiny
+
+from dva_core.diffusion.schedule import Schedule
+from dva_core.edit import shown
+from dva_core.edit.shown import mean_gradients, mixed, shown_direction, spread, tone, verdicts, without
+from dva_core.hosts.plain import PlainHost
+from dva_core.model.loader import load_model
+
+
+def test_what_is_left_no_gradient_sees():
+    rng = np.random.default_rng(0)
+    steps, gradients = rng.standard_normal((5, 12)), rng.standard_normal((3, 12))
+    freed = without(steps, gradients)
+    np.testing.assert_allclose(freed @ gradients.T, 0, atol=1e-9)
+    np.testing.assert_allclose(without(freed, gradients), freed, atol=1e-12)  # nothing but that is taken away
+    assert np.linalg.matrix_rank(steps - freed) == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_a_mixture_is_between_both_and_sees_no_colour(share):
+    weight, earned, *colours = np.random.default_rng(1).standard_normal((5, 12))
+    made = mixed(weight, earned, np.stack(colours), share)
+    np.testing.assert_allclose(made @ np.stack(colours).T, 0, atol=1e-9)
+    own, slope = without(np.stack([weight, earned]), np.stack(colours))
+    np.testing.assert_allclose(made, (1 - share) * own / np.linalg.norm(own) + share * slope / np.linalg.norm(slope), atol=1e-9)
+    np.testing.assert_allclose(mixed(weight, 0 * earned, 0 * np.stack(colours), 0.2), 0.8 * weight / np.linalg.norm(weight), atol=1e-9)
+
+
+class Painter:
+    """Networks whose face takes its colour from the first three numbers of z_id."""
+
+    image_size, crop_size, schedule, host, device = 8, 16, Schedule(), PlainHost("cpu"), torch.device("cpu")
+
+    @property
+    def model(self):
+        return self
+
+    def encode_identity(self, images):
+        """The identity found in a picture: twice its mean red, its mean green, half its mean blue and nothing."""
+        assert images.shape[-1] == self.crop_size
+        red, green, blue = images.mean((2, 3)).unbind(1)
+        return torch.stack([2 * red, green, blue / 2, 0 * red, 0 * red], 1)
+
+    encode_motion = encode_identity
+
+    def encode_landmarks(self, images):
+        return 0.25 + 0.5 * torch.rand(len(images), 68, 2, generator=torch.Generator().manual_seed(0))
+
+    def fuse(self, z_id, z_motion):
+        return z_id[:, :3] + 2 * z_motion[:, :1]
+
+    def predict_noise(self, x_t, t, z_face):
+        a = self.schedule.at(t, x_t)
+        return -(a.sqrt() / (1 - a).sqrt()) * z_face[:, :, None, None].expand_as(x_t)
+
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+
+
+def test_the_gradient_is_that_of_the_faces_mean_colour():
+    np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, tone), np.eye(3, 5), atol=1e-4)
+
+
+def test_the_verdict_is_that_of_the_pasted_face():
+    """z_id's first number is red: a step of 1 makes the face that much redder, and the picture by the face's share of it."""
+    weights = np.array([[1.0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0], [0, 0, 0, 1.0, 0]])
+    found = mean_gradients(Painter(), PICTURES, verdicts(Painter(), weights))
+    share = found[0, 0] / 2
+    assert 0.05 < share < 0.95
+    np.testing.assert_allclose(found, share * np.array([[2.0, 0, 0, 0, 0], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0]]), atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkeypatch, batch):
+    monkeypatch.setattr(shown, "usual_batch", lambda model: batch * shown.KEPT_FOR_GRADIENT)
+    sizes, told, weights = [], [], iter(torch.arange(1.0, 1000))
+
+    def sees(seen):
+        sizes.append(len(seen.x_0))
+        return seen.z_id[:, :1] * torch.stack([next(weights) for _ in seen.z_id])[:, None]
+
+    found = mean_gradients(Painter(), PICTURES, sees, lambda phase, done, total, preview=None: told.append((phase, done, total)))
+    total = len(PICTURES) * len(shown.SEEDS) * len(shown.TIMESTEPS)
+    assert sum(sizes) == total and max(sizes) == batch and told[-1] == ("shown", total, total)
+    np.testing.assert_allclose(found, [[(total + 1) / 2, 0, 0, 0, 0]], atol=1e-6)
+
+
+def test_where_memory_runs_out_it_goes_on_with_fewer_at_a_time(monkeypatch):
+    monkeypatch.setattr(shown, "usual_batch", lambda model: 5 * shown.KEPT_FOR_GRADIENT)
+
+    def sees(seen):
+        if len(seen.x_0) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return tone(seen)
+
+    np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, sees), np.eye(3, 5), atol=1e-4)
+
+
+def test_pictures_are_chosen_evenly():
+    assert spread(np.arange(100), 4).tolist() == [0, 33, 66, 99] and spread(np.arange(3), 4).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_a_model_loaded_for_inference_alone_gives_the_same_direction(tmp_path, prediction):
+    config = tiny_config()
+    config["diffusion"]["prediction"] = prediction
+    path = write_tiny(tmp_path / "tiny.safetensors", config=config)
+    rng = np.random.default_rng(2)
+    pictures, weight, std = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8), rng.standard_normal(IDENTITY), rng.uniform(1, 2, IDENTITY)
+    expected = shown_direction(load_model(path, device="cpu"), weight, std, pictures)
+    assert np.isfinite(expected).all() and not np.allclose(expected / np.linalg.norm(expected), weight / np.linalg.norm(weight), atol=1e-2)
+    with torch.inference_mode():
+        model = load_model(path, device="cpu")
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        np.testing.assert_allclose(shown_direction(model, weight, std, pictures), expected, atol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    half = shown_direction(load_model(path, device="cpu", dtype="bf16"), weight, std, pictures)
+    assert half @ expected > 0.99 * np.linalg.norm(half) * np.linalg.norm(expected)
+
+
+def test_it_may_be_cancelled(tmp_path):
+    def progress(phase, done, total, preview=None):
+        raise KeyboardInterrupt
+
+    model = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        shown_direction(model, np.ones(IDENTITY), np.ones(1), np.zeros((2, 32, 32, 3), np.uint8), progress)

@@ -1,0 +1,180 @@
+"""Regions of the face: they follow it, keep an edit to themselves, and are found by what the edit says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_config, write_tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from standin import stand_in, write_clip
+
+from dva_core.commands import main as cli
+from dva_core.decomposition import Decomposition
+from dva_core.edit import apply_attributes, apply_direction, apply_operations, apply_switch
+from dva_core.edit.directions import Direction, added, from_attribute, scaled
+from dva_core.edit.meant import find_region, regions_of
+from dva_core.errors import DVAError
+from dva_core.faces.composite import soften
+from dva_core.faces.finder import FaceFinder
+from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, drawn, kept_to
+from dva_core.model.autoencoder import JAW
+from dva_core.model.bundle import read_bundle, write_bundle
+from dva_core.model.loader import load_model
+from dva_core.networks.hull import hull_mask
+from dva_core.pipeline import decode, encode
+from dva_core.pipeline.masks import SoftMasks
+from dva_core.pipeline.preview import stills
+
+INNER = MEAN_FACE[JAW:]
+SIZE = 64
+
+
+def at(points: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The values of a map [S, S] at (x, y) in 0..1."""
+    x, y = (np.clip(places * len(points), 0, len(points) - 1)).astype(int).T
+    return points[y, x]
+
+
+def test_each_region_is_where_its_landmarks_are():
+    lower = [*range(5, 12), 57]
+    inside = {"eyes": range(36, 48), "brows": (18, 19, 20, 23, 24, 25), "nose": (29, 30, 33), "mouth": range(48, 68), "lower": lower}
+    for name, points in inside.items():
+        values = at(REGIONS[name].map, MEAN_FACE)[list(points)]
+        assert values.min() > 0.35 and values.mean() > 0.6, name
+    outside = {"eyes": (8, 30, 57), "mouth": (27, 30, 38, 8), "lower": (27, 38, 19), "forehead": (30, 38, 8), "skin": (38, 43, 62)}
+    for name, points in outside.items():
+        assert at(REGIONS[name].map, MEAN_FACE)[list(points)].max() < 0.45, name
+    for region in REGIONS.values():  # as symmetrical as the face is
+        np.testing.assert_allclose(region.map, region.map[:, ::-1], atol=0.12)
+        assert region.map.min() >= 0 and region.map.max() > 0.9
+
+
+@given(st.floats(-0.4, 0.4), st.floats(0.7, 1.2), st.floats(-0.1, 0.1), st.floats(-0.1, 0.1), st.sampled_from(list(REGIONS)))
+def test_a_region_follows_the_face(angle, scale, dx, dy, name):
+    """Turned, scaled and moved with the landmarks: the value at a place of the face stays."""
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def moved(places):
+        return (places - 0.5) @ turn.T + 0.5 + (dx, dy)
+
+    plain, laid = REGIONS[name].on(INNER, 128), REGIONS[name].on(moved(INNER), 128)
+    places = np.stack(np.meshgrid(*2 * [np.linspace(0.2, 0.8, 25)]), -1).reshape(-1, 2)
+    seen = ((moved(places) > 0.02) & (moved(places) < 0.98)).all(1)
+    assert np.abs(at(plain, places) - at(laid, moved(places)))[seen].max() < 0.3
+
+
+def test_a_beard_has_room_below_the_chin_and_nothing_else_has():
+    mask = soften(hull_mask(torch.from_numpy(MEAN_FACE)[None], SIZE)[0].numpy())
+    chin = MEAN_FACE[8]
+    below = np.array([chin + (0, 0.4 * ROOM)])
+    grown = {name: kept_to([region], INNER, mask) for name, region in REGIONS.items()}
+    assert at(grown["lower"], below) > 2 * at(mask, below) > 0
+    for name, here in grown.items():
+        assert here.max() <= 1 and not here[[0, -1]].any() and not here[:, [0, -1]].any()
+        outside = (here > mask + 0.02).sum()
+        assert (outside > 0) == (name == "lower"), name
+    both = kept_to([REGIONS["eyes"], REGIONS["mouth"]], INNER, mask)
+    np.testing.assert_allclose(both, np.maximum(grown["eyes"], grown["mouth"]), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("regions")
+
+
+ENTRIES = [{**entry, "region": region} for entry, region in zip(tiny_config()["attributes"], ("eyes", None, "mouth"))]
+TOP = drawn()["forehead"].map
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    """Its attributes have regions; it brings a map called "eyes" of its own, which is that of the forehead."""
+    config = tiny_config(attributes=ENTRIES, regions=["eyes"])
+    maps = {"regions.maps": torch.from_numpy(TOP)[None].float(), "regions.landmarks": torch.from_numpy(MEAN_FACE).float()}
+    return load_model(write_tiny(folder / "tiny.safetensors", config=config, **maps), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(folder, model):
+    found, mask = stand_in(model), hull_mask(torch.from_numpy(MEAN_FACE)[None], 32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+        patch.setattr(model, "face_mask", lambda images: mask.expand(len(images), -1, -1, -1))
+        patch.setattr(model, "encode_motion", lambda images: torch.from_numpy(INNER.reshape(1, -1)).float().expand(len(images), -1))
+        return encode(write_clip(folder / "a.mkv", 3), model, steps=4, clamp=False)
+
+
+def test_the_edit_says_where_it_lives(clip, model):
+    own, mouth = find_region(model, "eyes"), REGIONS["mouth"]
+    np.testing.assert_allclose(own.map, TOP, atol=1e-3)
+    np.testing.assert_allclose(own.landmarks, MEAN_FACE, atol=1e-3)
+
+    def maps(edited, region=None):
+        return [found.map.round(2).tolist() for found in regions_of(edited, model, region)]
+
+    young, smile = (apply_attributes(clip, model, {name: 1.0}) for name in ("Young", "Smiling"))
+    assert maps(clip) == [] and maps(young) == [own.map.round(2).tolist()] and maps(smile) == [mouth.map.round(2).tolist()]
+    assert len(maps(apply_attributes(young, model, {"Smiling": -1.0}))) == 2
+    assert maps(apply_attributes(young, model, {"Male": 1.0})) == []  # lives in the whole face
+    assert maps(apply_attributes(young, model, {"Male": 0.0})) == maps(young)  # changes nothing
+    assert maps(apply_attributes(clip, model, {"Young": {"0": 0, "2": 1}})) == maps(young)
+    assert maps(young, "off") == [] and maps(young, "mouth") == maps(smile) and maps(apply_switch(young, model, noise_seed=1)) == []
+    with pytest.raises(DVAError, match=r"no region 'ears'.*eyes, brows"):
+        maps(young, "ears")
+
+
+def test_a_direction_keeps_its_region(folder, clip, model):
+    young = from_attribute(model, "Young")
+    own = replace(young, region="lower", made={"how": "pictures"})
+    for same in (Direction.load(own.save(folder / "own.safetensors")), Direction.from_json(own.to_json()), scaled(own, 2.0)):
+        assert same.region == "lower" and np.array_equal(same.vector, own.vector * (2 if same.name != own.name else 1))
+    assert young.region == "eyes" and added([own, own]).region == "lower" and added([own, young]).region is None
+    assert "region" not in replace(own, region=None).to_json()  # as before there were any
+    edited = apply_direction(clip, model, own, 1.0)
+    edited.save(folder / "edited.safetensors")
+    for one in (edited, Decomposition.load(folder / "edited.safetensors"), apply_operations(clip, model, edited.operations)):
+        assert regions_of(one, model) == [REGIONS["lower"]]
+    record = {key: value for key, value in own.to_json().items() if key != "region"}
+    assert regions_of(apply_direction(clip, model, record, 1.0), model) == []
+
+
+@pytest.mark.parametrize("detail", ["transfer", "model"])
+def test_only_the_region_of_a_video_and_of_a_still_changes(folder, clip, model, detail):
+    edited, crops = apply_attributes(clip, model, {"Male": 3.0}), {}
+    for region in ("mouth", "off"):
+        pairs = []
+        decode(
+            edited,
+            model,
+            folder / f"{region}-{detail}.mkv",
+            codec="ffv1",
+            detail=detail,
+            region=region,
+            watch=lambda i, row, a, b, crop, pairs=pairs: pairs.append(np.abs(a.rgb.astype(int) - b.rgb).sum(2)),
+        )
+        crops[region] = np.array(pairs)
+    assert crops["mouth"].any() and (crops["mouth"] > 0).sum() < 0.4 * (crops["off"] > 0).sum()
+    still = stills([edited], model, 1, region="mouth", detail=detail)
+    changed = np.abs(still.edited[0].astype(int) - still.original).sum(2) > 0
+    room = SoftMasks(clip, [REGIONS["mouth"]])[1] > 0
+    assert changed.any() and not (changed & ~room).any()
+
+
+def test_what_a_bundle_says_of_regions_must_fit(folder):
+    with pytest.raises(DVAError, match="list of regions"):
+        write_tiny(folder / "bad.safetensors", config=tiny_config(regions="eyes"))
+    with pytest.raises(DVAError, match=r"lacks the tensor regions\.maps"):
+        tensors = {key: value for key, value in read_bundle(folder / "tiny.safetensors").tensors.items() if not key.startswith("regions")}
+        write_bundle(folder / "bad.safetensors", tensors, tiny_config(regions=["eyes"]), licence="MIT", source="a test")
+
+
+def test_on_the_command_line(folder, clip, model, capsys):
+    apply_attributes(clip, model, {"Male": 3.0}).save(folder / "male.safetensors")
+    call = ["preview", str(folder / "male.safetensors"), "-o", str(folder / "p.png"), "--model", str(folder / "tiny.safetensors")]
+    assert cli.main([*call, "--device", "cpu", "--region", "mouth", "--tone", "keep"]) == 0
+    assert cli.main([*call, "--device", "cpu", "--region", "ears"]) == 2
+    assert "no region 'ears'" in capsys.readouterr().err

@@ -1,0 +1,431 @@
+"""Conversion of the published checkpoints, and pickles that must not run."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pickle
+import sys
+import types
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_config, tiny_tensors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import dva_core
+from dva_core.errors import DVAError
+from dva_core.model.build import build_empty
+from dva_core.model.bundle import check_bundle, read_bundle
+from dva_core.model.convert import (
+    CELEBA_ATTRIBUTES,
+    PARTS,
+    UNUSED,
+    convert,
+    model_tensors,
+    published_config,
+    read_pickle,
+    read_tensors,
+    without_unused,
+)
+
+CONFIG = tiny_config(attributes=[], detector=None, landmarks=None)
+DIM = CONFIG["identity_dim"]
+
+
+def published_name(name: str) -> str:
+    """A name in a bundle -> its name in the published checkpoint."""
+    for theirs, ours in PARTS.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name.removeprefix("noise_predictor.")
+
+
+def lightning(tensors: dict, **extra) -> dict:
+    """A checkpoint as PyTorch-Lightning writes it: live weights, moving average, training state."""
+    published = {published_name(name): tensor for name, tensor in tensors.items()}
+    trunk = {"encoder.lndnet.backbone.pretrain_net.0.weight": torch.ones(3)}
+    state = {f"model.{name}": tensor + 1 for name, tensor in (published | trunk).items()}
+    state |= {f"ema_model.{name}": tensor for name, tensor in (published | trunk).items()}
+    optimizer = {"state": {0: {"step": 7, "exp_avg": torch.ones(4)}}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999)}]}
+    return {"state_dict": OrderedDict(state), "epoch": 3, "global_step": 1_000_000, "optimizer_states": [optimizer], **extra}
+
+
+@pytest.fixture
+def tensors():
+    return tiny_tensors(CONFIG)
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tensors) -> Path:
+    path = tmp_path / "diffusion.ckpt"
+    torch.save(lightning(tensors), path)
+    return path
+
+
+def classifier_tensors(seed: int = 1) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    shapes = {"classifier.weight": (40, DIM), "classifier.bias": (40,)}
+    tensors = {copy + name: torch.randn(shape, generator=g) for copy in ("", "ema_") for name, shape in shapes.items()}
+    return tensors | {"conds_mean": torch.randn(1, DIM, generator=g), "conds_std": torch.rand(1, DIM, generator=g) + 0.1}
+
+
+@pytest.fixture
+def classifier(tmp_path) -> Path:
+    path = tmp_path / "cls.ckpt"
+    torch.save({"state_dict": classifier_tensors()}, path)
+    return path
+
+
+def test_every_published_tensor_has_its_place(shared):
+    """Names and shapes of all six files against the full-size model: nothing missing, nothing left over but the known unused."""
+    files = json.loads(shared("reference/official_checkpoints.json").read_text())
+    shapes = files["diffusion_video_autoencoder.ckpt"]["tensors_per_prefix"]
+    meta = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    tensors = model_tensors({f"{prefix}.{name}": tensor for prefix in ("model", "ema_model") for name, tensor in meta.items()})
+    assert len(tensors) == len(meta)
+    expected = build_empty(published_config()).state_dict()
+    kept = without_unused(tensors, expected)
+    assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {name: tuple(t.shape) for name, t in expected.items()}
+    assert all(name.startswith(UNUSED) for name in tensors.keys() - kept.keys())
+    landmarks = files["mobilenet_224_model_best_gdconv_external.pth.tar"]["state_dict"]
+    single = {
+        "identity_encoder.": files["model_ir_se50.pth"],
+        "motion_encoder.": {name.removeprefix("module."): shape for name, shape in landmarks.items()},
+        "face_parser.": files["79999_iter.pth"],
+    }
+    for prefix, shapes in single.items():
+        assert {prefix + name: tuple(shape) for name, shape in shapes.items()} == {
+            name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(prefix)
+        }
+
+
+def test_celeba_names():
+    assert len(CELEBA_ATTRIBUTES) == len(set(CELEBA_ATTRIBUTES)) == 40
+    assert list(CELEBA_ATTRIBUTES) == sorted(CELEBA_ATTRIBUTES)
+    assert [CELEBA_ATTRIBUTES[i] for i in (0, 15, 20, 22, 24, 31, 39)] == [
+        "5_o_Clock_Shadow", "Eyeglasses", "Male", "Mustache", "No_Beard", "Smiling", "Young",
+    ]  # fmt: skip
+
+
+def test_the_moving_average_is_taken(tmp_path, tensors, checkpoint):
+    info = convert(checkpoint, tmp_path / "out.safetensors", precision="fp32", config=CONFIG)
+    loaded = read_bundle(tmp_path / "out.safetensors")
+    assert loaded.tensors.keys() == tensors.keys()
+    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
+    assert (info.name, loaded.config["name"], info.precision, info.attributes) == ("out", "out", "fp32", ())
+    assert "diffusion.ckpt" in info.source and "authors" in info.licence
+    assert check_bundle(tmp_path / "out.safetensors") == info
+
+
+def test_files_of_old_torch_are_read_too(tmp_path, tensors):
+    torch.save(lightning(tensors), tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    convert(tmp_path / "old.ckpt", tmp_path / "out.safetensors", precision="fp32", config=CONFIG)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in read_bundle(tmp_path / "out.safetensors").tensors.items())
+
+
+def test_half_precision_is_the_default(tmp_path, tensors, checkpoint):
+    convert(checkpoint, tmp_path / "out.safetensors", config=CONFIG)
+    loaded = read_bundle(tmp_path / "out.safetensors").tensors
+    assert torch.equal(loaded["fusion.weight"], tensors["fusion.weight"].half())
+    assert torch.equal(loaded["fusion.bias"], tensors["fusion.bias"])
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_classifier(tmp_path, checkpoint, classifier, ema):
+    info = convert(checkpoint, tmp_path / "out.safetensors", classifier, config=CONFIG, classifier_ema=ema)
+    loaded, given = read_bundle(tmp_path / "out.safetensors"), classifier_tensors()
+    prefix = "ema_classifier." if ema else "classifier."
+    for ours, theirs in {"weight": prefix + "weight", "bias": prefix + "bias", "mean": "conds_mean", "std": "conds_std"}.items():
+        want = given[theirs] if ours == "weight" else given[theirs].flatten()
+        assert torch.equal(loaded.tensors[f"attributes.identity.{ours}"], want), ours
+    assert info.attributes == CELEBA_ATTRIBUTES
+    assert loaded.config["attributes"][39] == {"name": "Young", "space": "identity", "index": 39, "auc": None, "range": [-1, 1]}
+
+
+class Foreign:
+    """A class that a reader of the checkpoint would not have."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def dump_numpy(values: dict, path: Path, protocol: int) -> None:
+    path.write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in values.items()}, protocol=protocol))
+
+
+def dump_tensors(values: dict, path: Path, protocol: int) -> None:
+    path.write_bytes(pickle.dumps(values, protocol=protocol))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("write", [dump_numpy, dump_tensors])
+def test_statistics_in_a_bare_pickle(tmp_path, checkpoint, write, protocol):
+    given = classifier_tensors()
+    statistics = {"conds": torch.randn(5, DIM), "conds_mean": given.pop("conds_mean")[0], "conds_std": given.pop("conds_std")[0]}
+    classifier, latent, out = tmp_path / "cls.ckpt", tmp_path / "latent.pkl", tmp_path / "out.safetensors"
+    torch.save({"state_dict": given}, classifier)
+    write(statistics, latent, protocol)
+    with pytest.raises(DVAError, match=r"no identity statistics of its own; give .* --statistics"):
+        convert(checkpoint, out, classifier, config=CONFIG)
+    with pytest.raises(DVAError, match=r"latent\.pkl holds a bare pickle.*--trust-pickle"):
+        convert(checkpoint, out, classifier, latent, config=CONFIG)
+    convert(checkpoint, out, classifier, latent, config=CONFIG, trust_pickle=True)
+    loaded = read_bundle(out).tensors
+    assert torch.equal(loaded["attributes.identity.mean"], statistics["conds_mean"])
+    assert torch.equal(loaded["attributes.identity.std"], statistics["conds_std"])
+
+
+def test_statistics_as_torch_saves_them(tmp_path, checkpoint, classifier):
+    given, out = classifier_tensors(), tmp_path / "out.safetensors"
+    values = {"conds_mean": given["conds_mean"][0], "conds_std": given["conds_std"][0]}
+    torch.save(values, tmp_path / "latent.pkl")
+    convert(checkpoint, out, classifier, tmp_path / "latent.pkl", config=CONFIG)
+    assert torch.equal(read_bundle(out).tensors["attributes.identity.std"], values["conds_std"])
+    torch.save({**values, "conds_mean": values["conds_mean"] + 1}, tmp_path / "other.pkl")
+    with pytest.raises(DVAError, match="leave --statistics out"):
+        convert(checkpoint, out, classifier, tmp_path / "other.pkl", config=CONFIG)
+    with pytest.raises(DVAError, match="give --classifier too"):
+        convert(checkpoint, out, statistics=tmp_path / "latent.pkl", config=CONFIG)
+    torch.save({"conds_mean": values["conds_mean"]}, tmp_path / "half.pkl")
+    with pytest.raises(DVAError, match="lacks conds_mean or conds_std"):
+        convert(checkpoint, out, classifier, tmp_path / "half.pkl", config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"classifier.weight": torch.zeros(40, DIM + 1)}, r"shape \[40, 17\] for classifier\.weight where shape \[40, 16\]"),
+        ({"classifier.bias": None}, r"nothing for classifier\.bias"),
+        ({"conds_std": torch.zeros(1, DIM)}, "positive deviations"),
+        ({"conds_mean": torch.zeros(1, 3)}, "16 means"),
+    ],
+)
+def test_classifiers_that_do_not_fit(tmp_path, checkpoint, change, words):
+    values = {name: tensor for name, tensor in (classifier_tensors() | change).items() if tensor is not None}
+    torch.save({"state_dict": values}, tmp_path / "cls.ckpt")
+    with pytest.raises(DVAError, match=words):
+        convert(checkpoint, tmp_path / "out.safetensors", tmp_path / "cls.ckpt", config=CONFIG)
+
+
+def test_encoder_files_take_the_place_of_the_checkpoints(tmp_path, tensors, checkpoint):
+    """Identity plain, landmarks as data-parallel training saved them; either also where the checkpoint has none."""
+
+    def own(prefix):
+        return {name.removeprefix(prefix): t + 1 if t.is_floating_point() else t for name, t in tensors.items() if name.startswith(prefix)}
+
+    torch.save(own("identity_encoder."), tmp_path / "id.pth")
+    torch.save({"state_dict": {f"module.{name}": t for name, t in own("motion_encoder.").items()}}, tmp_path / "lnd.pth.tar")
+    bare = {name: tensor for name, tensor in tensors.items() if not name.startswith(("identity_encoder.", "motion_encoder."))}
+    torch.save(lightning(bare), tmp_path / "bare.ckpt")
+    for path in (checkpoint, tmp_path / "bare.ckpt"):
+        out = tmp_path / "out.safetensors"
+        convert(path, out, identity=tmp_path / "id.pth", landmarks=tmp_path / "lnd.pth.tar", precision="fp32", config=CONFIG)
+        loaded = read_bundle(out).tensors
+        for name, tensor in tensors.items():
+            moved = name.startswith(("identity_encoder.", "motion_encoder.")) and tensor.is_floating_point()
+            assert torch.equal(loaded[name], tensor + 1 if moved else tensor), name
+    with pytest.raises(DVAError, match=r"bare\.ckpt lacks the tensor (identity|motion)_encoder\..*choose the published files"):
+        convert(tmp_path / "bare.ckpt", tmp_path / "no.safetensors", config=CONFIG)
+    with pytest.raises(DVAError, match=r"face_parser\.weight that its configuration does not know"):
+        torch.save({"weight": torch.ones(1)}, tmp_path / "parser.pth")
+        convert(checkpoint, tmp_path / "no.safetensors", parser=tmp_path / "parser.pth", config=CONFIG)
+    assert not (tmp_path / "no.safetensors").exists()
+
+
+def test_values_that_are_not_finite_or_too_big_for_half(tmp_path, tensors):
+    tensors["fusion.weight"][0, 0] = 7e4
+    torch.save(lightning(tensors), tmp_path / "big.ckpt")
+    convert(tmp_path / "big.ckpt", tmp_path / "big.safetensors", config=CONFIG)
+    assert torch.equal(read_bundle(tmp_path / "big.safetensors").tensors["fusion.weight"], tensors["fusion.weight"])
+    tensors["fusion.weight"][0, 0] = float("nan")
+    torch.save(lightning(tensors), tmp_path / "nan.ckpt")
+    with pytest.raises(DVAError, match=r"nan\.ckpt has values in fusion\.weight that are not finite"):
+        convert(tmp_path / "nan.ckpt", tmp_path / "nan.safetensors", config=CONFIG)
+
+
+# pickles
+
+
+@pytest.fixture
+def passing_class(monkeypatch):
+    """A class of a module that is there when the checkpoint is written and gone when it is read."""
+    module = types.ModuleType("their_training_code")
+    module.Config = type("Config", (dict,), {"__module__": "their_training_code"})
+    monkeypatch.setitem(sys.modules, "their_training_code", module)
+    return module.Config
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_foreign_objects_are_refused_then_skipped(tmp_path, tensors, checkpoint, passing_class, zipped, monkeypatch):
+    extra = {
+        "hyper_parameters": argparse.Namespace(lr=1e-4, nested=Foreign([1, 2])),
+        "conf": passing_class(a=1),
+        "callbacks": {Foreign: {"best": np.float64(0.5)}},
+        "dtype": torch.float16,
+    }
+    path, out = tmp_path / "foreign.ckpt", tmp_path / "out.safetensors"
+    torch.save(lightning(tensors, **extra), path, _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "their_training_code")
+    with pytest.raises(DVAError, match="--trust-pickle") as error:
+        convert(path, out, config=CONFIG)
+    assert str(path) in str(error.value) and (not zipped or "argparse.Namespace" in str(error.value))
+    convert(path, out, config=CONFIG, trust_pickle=True)
+    convert(checkpoint, tmp_path / "same.safetensors", config=CONFIG)
+    ours, same = read_bundle(out).tensors, read_bundle(tmp_path / "same.safetensors").tensors
+    assert all(torch.equal(ours[name], tensor) for name, tensor in same.items())
+
+
+class Run:
+    """Pickles to a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(mark: Path) -> list:
+    import builtins
+    import importlib
+    import subprocess
+
+    return [
+        Run(os.system, f"touch {mark}"),
+        Run(subprocess.Popen, ["touch", str(mark)]),
+        Run(builtins.exec, f"open({str(mark)!r}, 'w')"),
+        Run(builtins.eval, f"open({str(mark)!r}, 'w')"),
+        Run(builtins.open, str(mark), "w"),
+        Run(Path.touch, mark),
+        Run(getattr, Run(importlib.import_module, "os"), "system"),
+        Run(torch.save, 1, str(mark)),
+        Run(np.save, str(mark), np.ones(1)),
+        Run(torch.load, str(mark)),
+        Run(pickle.loads, pickle.dumps(Run(os.system, f"touch {mark}"))),
+        Run(torch.storage._load_from_bytes, pickle.dumps(Run(os.system, f"touch {mark}"))),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "bare"])
+@pytest.mark.parametrize("number", range(12))
+def test_malicious_pickles_never_run(tmp_path, tensors, number, kind):
+    mark, path = tmp_path / "mark", tmp_path / "evil.ckpt"
+    content = lightning({"fusion.bias": tensors["fusion.bias"]}, callbacks=attacks(mark)[number])
+    if kind == "bare":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(DVAError, match="--trust-pickle"):
+        read_tensors(path, "checkpoint")
+    try:
+        found = read_tensors(path, "checkpoint", trust_pickle=True)
+    except DVAError:
+        assert number == 11  # a call that is known, with bytes that are no storage
+    else:
+        assert torch.equal(found["ema_model.encoder.linear.bias"], tensors["fusion.bias"])
+    assert not mark.exists()
+
+
+def test_the_attacks_would_work_elsewhere(tmp_path):
+    """That the test above can fail: an ordinary reader falls for the first of them."""
+    pickle.loads(pickle.dumps(attacks(tmp_path / "mark")[4])).close()
+    assert (tmp_path / "mark").exists()
+
+
+def test_only_this_module_reads_pickles():
+    package = Path(dva_core.__file__).parent
+    users = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "torch.load(" in path.read_text(encoding="utf-8")}
+    assert users == {"model/convert.py"}
+
+
+def test_numbers_of_any_kind_come_out_of_a_bare_pickle(tmp_path):
+    arrays = {
+        "double": np.arange(6.0).reshape(2, 3),
+        "big endian": np.arange(4, dtype=">f4"),
+        "fortran": np.asfortranarray(np.arange(6, dtype="<f4").reshape(2, 3)),
+        "strided": np.arange(10, dtype="<i8")[::2],
+        "scalar": np.array(3.5, dtype="<f2"),
+    }
+    for protocol in (2, 3, 4, 5):
+        (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, protocol=protocol))
+        found = read_tensors(tmp_path / "a.pkl", "file", trust_pickle=True)
+        for name, array in arrays.items():
+            assert torch.equal(found[name], torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))), (name, protocol)
+    for bad in (np.array(["text"]), np.array([object()], dtype=object), np.zeros(2, dtype=[("a", "f4")])):
+        (tmp_path / "b.pkl").write_bytes(pickle.dumps({"bad": bad}))
+        with pytest.raises(DVAError, match="damaged"):
+            read_tensors(tmp_path / "b.pkl", "file", trust_pickle=True)
+
+
+def zip_of(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_files_that_are_no_checkpoint(tmp_path, trust):
+    path = tmp_path / "file.ckpt"
+    contents = {
+        "empty": b"",
+        "text": b"hello world",
+        "safetensors": b"\x80\x02" + b"\0" * 6 + b'{"a":1}' + b" " * 633,
+        "tar": b"storages".ljust(512, b"\0"),
+        "truncated zip": b"PK\x03\x04abcdefgh",
+        "tar of any kind": b"x" * 600,
+        "protocol": b"\x80",
+    }
+    for name, content in contents.items():
+        path.write_bytes(content)
+        with pytest.raises(DVAError) as error:
+            read_tensors(path, "checkpoint", trust)
+        assert str(path) in str(error.value) and "trust-pickle" not in str(error.value), name
+    for names, words in {("a/data.pkl",): "damaged", ("readme.txt",): "neither", ("a/data.pkl", "a/constants.pkl"): "TorchScript"}.items():
+        zip_of(path, *names)
+        with pytest.raises(DVAError, match=rf"file\.ckpt is .*{words}"):
+            read_tensors(path, "checkpoint", trust)
+    for value in ([1, 2], {"a": 1}, {"state_dict": {"a": "b"}}):
+        torch.save(value, path)
+        with pytest.raises(DVAError, match="no tensors by name"):
+            read_tensors(path, "checkpoint", trust)
+    torch.save({"weight": torch.ones(1)}, path)
+    with pytest.raises(DVAError, match="no tensors named ema_model"):
+        convert(path, tmp_path / "out.safetensors", config=CONFIG, trust_pickle=trust)
+    with pytest.raises(DVAError, match=r"There is no file .*none\.ckpt"):
+        read_pickle(tmp_path / "none.ckpt", trust_pickle=trust)
+    with pytest.raises(DVAError, match="cannot be read"):
+        read_pickle(tmp_path, trust_pickle=trust)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_checkpoints_give_a_sentence(tmp_path, data):
+    content = {"state_dict": {"a": torch.arange(8.0)}, "other": [1, "two", (3.0, None)]}
+    kind = data.draw(st.sampled_from(["zip", "legacy", "bare"]))
+    buffer = io.BytesIO()
+    if kind == "bare":
+        pickle.dump({"a": np.arange(8.0)}, buffer)
+    else:
+        torch.save(content, buffer, _use_new_zipfile_serialization=kind == "zip")
+    damaged = bytearray(buffer.getvalue())
+    place = data.draw(st.integers(0, 2**16)) % len(damaged)  # the length itself differs from run to run: legacy files hold addresses
+    if data.draw(st.booleans()):
+        damaged = damaged[:place]
+    else:
+        damaged[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.ckpt"
+    path.write_bytes(bytes(damaged))
+    try:
+        tensors = read_tensors(path, "checkpoint", trust_pickle=data.draw(st.booleans()))
+    except DVAError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())

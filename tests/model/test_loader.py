@@ -1,0 +1,295 @@
+"""Loading: the right numbers in the right precision, once, frozen; and the host that moves them."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from bundles import tiny_config, tiny_tensors, write_tiny
+from torch import nn
+
+from dva_core import load_model
+from dva_core.errors import DVAError
+from dva_core.hosts.devices import choose_device, choose_dtype
+from dva_core.hosts.plain import PlainHost
+from dva_core.model import bundle as bundle_module
+from dva_core.model.autoencoder import DiffusionVideoAutoencoder
+from dva_core.model.bundle import read_bundle
+from dva_core.model.evaluation import Compiled, Cores, usual_batch
+from dva_core.model.loader import face_tools
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny(folder / "starter.safetensors")
+    write_tiny(folder / "half.safetensors", "fp16")
+    config = tiny_config(detector=None, landmarks=None, name="published")
+    write_tiny(folder / "published.safetensors", config=config)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def only_these_models(folder, monkeypatch):
+    monkeypatch.setattr(bundle_module, "model_folders", lambda: [folder])
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def answers(model) -> list[torch.Tensor]:
+    """What a model says to fixed inputs, from pixels to noise."""
+    z_id, z_motion = model.encode_identity(images()), model.encode_motion(images())
+    noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return [z_id, z_motion, model.predict_noise(noise, torch.tensor([10, 900]), model.fuse(z_id, z_motion))]
+
+
+def test_a_loaded_model_computes_what_the_written_one_did():
+    written = DiffusionVideoAutoencoder(tiny_config()).eval()
+    written.load_state_dict(tiny_tensors())
+    written.to(memory_format=torch.channels_last)  # the order of the sums, and with it the last bit
+    with torch.no_grad():
+        for ours, theirs in zip(answers(load_model(device="cpu")), answers(written)):
+            assert torch.equal(ours, theirs)
+
+
+def test_loaded_models_are_frozen_and_know_who_they_are(folder):
+    model = load_model("starter")
+    assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert model.fingerprint == read_bundle(folder / "starter.safetensors").fingerprint and len(model.fingerprint) == 64
+    assert model.config == tiny_config()
+    assert model.fingerprint != load_model("half").fingerprint
+
+
+@pytest.mark.parametrize("name", ["starter", "half"])
+@pytest.mark.parametrize("dtype, torch_dtype", [(None, torch.float32), ("bf16", torch.bfloat16), (torch.float16, torch.float16)])
+def test_only_the_noise_predictor_takes_the_precision(name, dtype, torch_dtype):
+    model = load_model(name, device="cpu", dtype=dtype)
+    assert model.host.dtype == torch_dtype
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            assert tensor.dtype == (torch_dtype if key.startswith("noise_predictor.") else torch.float32), key
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("fp16", 5e-3), ("bf16", 5e-2)])
+def test_half_precision_computes_about_the_same(dtype, tolerance):
+    full, half = (answers(load_model("starter", dtype=kind))[2] for kind in (None, dtype))
+    assert half.dtype == full.dtype == torch.float32
+    assert 0 < (half - full).abs().max() < tolerance * full.abs().max()
+
+
+def test_wrong_files_name_themselves(folder, tmp_path):
+    bad = tmp_path / "bad.safetensors"
+    content = bytearray((folder / "starter.safetensors").read_bytes())
+    content[-5] ^= 1
+    bad.write_bytes(bytes(content))
+    with pytest.raises(DVAError, match=r"bad\.safetensors is damaged"):
+        load_model(bad)
+    with pytest.raises(DVAError, match="did you mean starter"):
+        load_model("startr")
+
+
+def test_wrong_devices_and_precisions():
+    for device in ("gpu", "cuda:99", 3.5):
+        with pytest.raises(DVAError, match="choose"):
+            load_model("starter", device=device)
+    for dtype in ("fp8", torch.int64, 16):
+        with pytest.raises(DVAError, match="choose one of fp32, fp16, bf16"):
+            load_model("starter", dtype=dtype)
+    assert choose_dtype("fp16") is choose_dtype(torch.float16) is torch.float16
+
+
+def test_the_best_device_is_chosen(monkeypatch):
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device() == choose_device("auto") == torch.device("cpu")
+    for device in ("cuda", "mps"):
+        with pytest.raises(DVAError, match="not there"):
+            choose_device(device)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device() == choose_device("mps") == torch.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device() == torch.device("cuda") and choose_device("cuda:0").index == 0
+    with pytest.raises(DVAError, match="CUDA devices found: 1"):
+        choose_device("cuda:1")
+
+
+def test_device_and_precision_are_said_once(caplog):
+    with caplog.at_level(logging.INFO, "dva_core"):
+        load_model("starter", device="cpu", dtype="bf16")
+    said = [record.getMessage() for record in caplog.records if "on cpu" in record.getMessage()]
+    assert len(said) == 1 and "bfloat16" in said[0]
+
+
+class Operations(nn.Module):
+    """Layers of a host, told from torch's by their type."""
+
+    class Conv2d(nn.Conv2d):
+        pass
+
+    Conv1d, Linear, GroupNorm = nn.Conv1d, nn.Linear, nn.GroupNorm
+
+
+def test_a_host_supplies_layers_and_memory():
+    class Host(PlainHost):
+        used: list = []  # noqa: RUF012
+
+        def use(self, name, module, activation_bytes=0):
+            self.used.append((name, activation_bytes > 0))
+            return super().use(name, module, activation_bytes)
+
+    host = Host("cpu", torch.bfloat16)
+    model = load_model("starter", operations=Operations, host=host)
+    assert model.host is host
+    assert all(type(layer) is Operations.Conv2d for layer in model.noise_predictor.modules() if isinstance(layer, nn.Conv2d))
+    assert type(model.identity_encoder.trunk[0][0]) is nn.Conv2d
+    assert all(torch.isfinite(answer).all() for answer in answers(model))
+    assert dict(host.used).keys() >= {"identity_encoder", "motion_encoder", "fusion", "noise_predictor"}
+    assert dict(host.used)["noise_predictor"]
+
+
+class Empty(nn.Module):
+    """A layer as ComfyUI makes it under dynamic VRAM: without weights, until a file is assigned to it."""
+
+    def __init__(self, *args, **settings):
+        nn.Module.__init__(self)
+        self.weight = self.bias = None
+
+    def _load_from_state_dict(self, state_dict, prefix, *_):
+        for name in ("weight", "bias"):
+            if prefix + name in state_dict:
+                setattr(self, name, nn.Parameter(state_dict[prefix + name], requires_grad=False))
+
+
+EMPTY = type("Operations", (), {kind: type(kind, (Empty,), {}) for kind in ("Conv2d", "Conv1d", "Linear", "GroupNorm")})
+
+
+def test_layers_of_a_host_may_be_empty_until_they_are_given_the_file(folder, monkeypatch):
+    loaded, plain = load_model("starter", operations=EMPTY, device="cpu"), load_model("starter", device="cpu")
+    assert sum(isinstance(layer, Empty) for layer in loaded.noise_predictor.modules()) > 20
+    given = loaded.state_dict()
+    assert all(torch.equal(given[name], tensor) for name, tensor in plain.state_dict().items())
+    other = read_bundle(folder / "starter.safetensors")
+    other.config["noise_predictor"]["embedding_channels"] = 8
+    monkeypatch.setattr("dva_core.model.loader.read_bundle", lambda path: other)
+    with pytest.raises(DVAError, match=r"has noise_predictor\.\S+ in shape"):
+        load_model("starter", operations=EMPTY, device="cpu")
+
+
+def test_face_tools():
+    starter, published = load_model("starter"), load_model("published")
+    assert face_tools(starter) is starter
+    borrowed = face_tools(published)
+    assert borrowed.config["name"] == "tiny" and borrowed.detector is not None
+    assert borrowed.host.device == published.host.device
+    assert published.detector is None and published.state_dict().keys() == load_model("published").state_dict().keys()
+
+
+def test_face_tools_without_a_starter(monkeypatch, tmp_path):
+    published = load_model("published")
+    monkeypatch.setattr(bundle_module, "model_folders", lambda: [tmp_path])
+    with pytest.raises(DVAError, match="The model published has no face detector of its own") as error:
+        face_tools(published)
+    assert str(tmp_path) in str(error.value) and str(error.value).endswith(".")
+
+
+# the plain host
+
+
+def test_a_module_is_moved_once():
+    class Counted(nn.Linear):
+        moves = 0
+
+        def to(self, *args, **kwargs):
+            self.moves += 1
+            return super().to(*args, **kwargs)
+
+    host, module, other = PlainHost("cpu"), Counted(2, 2), Counted(2, 2)
+    assert [host.use("fusion", module, 100) for _ in range(3)] == [torch.device("cpu")] * 3
+    assert module.moves == 1
+    host.use("fusion", other)
+    assert other.moves == 1
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9")]
+)
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_else_repeated(error):
+    calls = []
+
+    def square(items):
+        calls.append(list(items))
+        if len(items) > 2:
+            raise error
+        return [item**2 for item in items]
+
+    got = list(PlainHost("cpu").run_batched(square, range(7), 5))
+    assert [n for part in got for n in part] == [n**2 for n in range(7)]
+    assert calls == [[0, 1, 2, 3, 4], [0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_memory_that_runs_out_later_repeats_only_that_step():
+    calls = []
+
+    def late(items):
+        calls.append(list(items))
+        if items[0] == 4 and len(items) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sum(items)
+
+    assert list(PlainHost("cpu").run_batched(late, range(8), 4)) == [6, 9, 13]
+    assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7]]
+
+
+def test_one_item_that_does_not_fit_and_other_errors():
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def broken(_):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(DVAError, match="memory of cpu does not hold even one frame"):
+        list(PlainHost("cpu").run_batched(full, range(4), 4))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(PlainHost("cpu").run_batched(broken, range(4), 4))
+    assert list(PlainHost("cpu").run_batched(full, [], 4)) == []
+
+
+def test_tensors_are_batched_too():
+    got = list(PlainHost("cpu").run_batched(lambda t: t.sum(0), torch.arange(6.0).reshape(3, 2), 2))
+    assert [t.tolist() for t in got] == [[2.0, 4.0], [4.0, 5.0]]
+
+
+def test_the_fastest_type_is_what_the_device_multiplies(monkeypatch):
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for has in (False, True):
+        for name in names:
+            monkeypatch.setattr(torch.cpu, name, lambda has=has: has, raising=False)
+        assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
+    assert choose_dtype(None, torch.device("cpu")) is torch.float32  # left out: what the reference numbers were computed in
+
+
+def test_the_batch_is_what_memory_and_cores_allow():
+    model = load_model("starter", device="cpu")
+    model.image_size, need = 64, model.noise_predictor.activations_per_image * 4
+    threads = torch.get_num_threads()
+    try:
+        for cores, frames in ((1, 16), (2, 32), (8, 64)):
+            torch.set_num_threads(cores)
+            assert usual_batch(model) == frames
+    finally:
+        torch.set_num_threads(threads)
+    for free, frames in ((None, 64), (21 * need, 10), (0, 1), (10**15, 64)):
+        model.host = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, free_bytes=lambda free=free: free)
+        assert usual_batch(model) == frames
+
+
+def test_compiling_is_asked_for():
+    assert isinstance(load_model("starter", device="cpu").evaluate, Cores)
+    assert isinstance(load_model("starter", device="cpu", compile=True).evaluate, Compiled)
