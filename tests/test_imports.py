@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,19 @@ NOT_IMPORTED = {  # declared for what they bring
     "ray": {"ray"},
     "train": {"tensorboard"},  # by torch.utils
     "registry": {"comfy-cli", "comfy-test", "comfy-import-guard"},  # commands
-    "test": {"pytest-timeout", "ruff", "onnx", "onnxruntime", "scikit-image", "scikit-learn", "torchmetrics", "matplotlib", "playwright"},
+    "test": {
+        "pytest-timeout",
+        "ruff",
+        "onnx",
+        "onnxruntime",
+        "scikit-image",
+        "scikit-learn",
+        "torchmetrics",
+        "matplotlib",
+        "playwright",
+        "jsonschema",
+        "ray",
+    },
 }
 FILES = sorted([*(ROOT / "dva_core").rglob("*.py"), *(ROOT / "nodes").glob("*.py")])
 
@@ -60,18 +72,21 @@ def room(module: str) -> str:
     return parts[0] if parts[0] == "nodes" else (*parts, "")[1]
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imported(path: Path) -> list[tuple[int, str]]:
     """Line and full name of every module that a file imports, at its top or inside a function; `from m import name` counts as m.name."""
-    package = path.relative_to(ROOT).parts[:-1]
+    package, found = path.relative_to(ROOT).parts[:-1], []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*start, *filter(None, [node.module])))
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+            found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+    return found
 
 
+@cache
 def module_of(name: str) -> str | None:
     """The module of ours that an imported name is, or lies in; None for others."""
     for candidate in (name, name.rpartition(".")[0]):
