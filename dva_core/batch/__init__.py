@@ -1,6 +1,7 @@
 """Many videos times many edits: one description of the work, on ComfyUI servers or on a Ray cluster (docs/batch.md).
 
     plan = dva_core.batch.load_plan("jobs.yaml")
+    summary = dva_core.batch.run_on_servers(plan, ["http://127.0.0.1:8188", "http://127.0.0.1:8189"])
 
 Names are imported when first used: servers need aiohttp, Ray is needed by `run_on_ray` alone.
 """
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .jobs import Job, Plan, make_plan
     from .manifest import Edit, Manifest, Server, Settings, Video, schema
     from .manifest_file import make_manifest, read_manifest
+    from .run import Stopped, Summary
+    from .servers import run_on_servers
 
 _HOMES = {
     "Edit": "manifest",
@@ -23,10 +26,13 @@ _HOMES = {
     "Plan": "jobs",
     "Server": "manifest",
     "Settings": "manifest",
+    "Stopped": "run",
+    "Summary": "run",
     "Video": "manifest",
     "make_manifest": "manifest_file",
     "make_plan": "jobs",
     "read_manifest": "manifest_file",
+    "run_on_servers": "servers",
     "schema": "manifest",
 }
 
@@ -37,11 +43,14 @@ __all__ = [
     "Plan",
     "Server",
     "Settings",
+    "Stopped",
+    "Summary",
     "Video",
     "load_plan",
     "make_manifest",
     "make_plan",
     "read_manifest",
+    "run_on_servers",
     "schema",
 ]
 

@@ -33,6 +33,9 @@ def as_strength(value: Any) -> Any:
 
     DVAError for anything else.
     """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value  # as most are; for curves the library is needed, and so torch
+
     from ..edit.curves import parse_scale, parse_text, scale_to_json
 
     if isinstance(value, Mapping):
@@ -53,7 +56,8 @@ def as_face(value: Any) -> Any:
 
 
 Written = float | str | list[float] | dict[str, float | str]  # a strength as people write it
-Strength = Annotated[float | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=Written)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=Written)]
 Region = Annotated[str | None, BeforeValidator(off_is_a_word, json_schema_input_type=str | Literal[False] | None)]
 Face = Annotated[Text, BeforeValidator(as_face)]
 Tone = Literal["keep", "change"] | None

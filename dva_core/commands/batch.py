@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,17 @@ def add_commands(commands) -> None:
     add_batch(check)
     check.add_argument("--all", action="store_true", help=f"print all jobs (default: the first {LISTED})")
     check.set_defaults(run=run_check)
+    run = parts.add_parser("run", help="do what is missing; the same command goes on where one was stopped")
+    add_batch(run)
+    run.add_argument("--server", action="append", default=[], metavar="URL", help="a ComfyUI server; repeat for several")
+    run.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="for every request to the servers; repeat")
+    run.add_argument("--ca", metavar="FILE.pem", help="certificates that https servers are trusted by")
+    run.add_argument("--timeout", type=float, default=60.0, metavar="S", help="without a sign of life a server is lost (default 60)")
+    run.add_argument(
+        "--patience", type=float, default=600.0, metavar="S", help="to wait without a server, or with a full disk (default 600)"
+    )
+    run.add_argument("--redo", action="store_true", help="make results again that were made with other settings")
+    run.set_defaults(run=run_run)
     schema_ = parts.add_parser("schema", help="print the JSON schema of a batch, for editors")
     schema_.set_defaults(run=run_schema)
 
@@ -56,6 +68,61 @@ def run_check(args: argparse.Namespace) -> None:
             show(line)
     if found.problems:
         raise DVAError(f"{len(found.problems)} thing{'s' * (len(found.problems) > 1)} in {args.batch} will fail: {found.problems[0]}")
+
+
+def run_run(args: argparse.Namespace) -> None:
+    plan = plan_of(args)
+    from .. import batch
+    from .batch_view import BatchBars, table
+
+    headers = dict(map(header, args.header))
+    if args.timeout <= 0 or args.patience <= 0:
+        raise DVAError("--timeout and --patience are seconds; give more than 0.")
+    servers = batch_servers(plan, args.server, headers)
+    bars = None if args.json else BatchBars(len(plan.jobs), sum(job.result.exists() for job in plan.jobs))
+    watch = print_event if bars is None else bars
+    try:
+        summary = batch.run_on_servers(plan, servers, timeout=args.timeout, patience=args.patience, redo=args.redo, ca=args.ca, watch=watch)
+    except ModuleNotFoundError as error:
+        raise batch.missing(error) from error
+    finally:
+        if bars is not None:
+            bars.close()
+    if args.json:
+        answer({"event": "summary", **asdict(summary)}, True, "")
+    else:
+        for line in table(summary):
+            say(line)
+    if summary.failed:
+        first = next(iter(summary.failed.items()))
+        raise DVAError(f"{len(summary.failed)} of {summary.jobs} jobs failed, {first[0]} first: {first[1]}")
+
+
+def batch_servers(plan, urls: list[str], headers: dict[str, str]) -> list:
+    """The servers of the command line or of the batch, with more headers; DVAError for an address that is none."""
+    from pydantic import ValidationError
+
+    from ..batch import Server
+
+    try:
+        chosen = [Server(url=url) for url in urls] or plan.manifest.servers
+    except ValidationError as error:
+        shown = next((url for url in urls if "://" not in url), urls[0])
+        raise DVAError(f"The server {shown} is no address; write for example http://127.0.0.1:8188.") from error
+    return [Server(url=server.url, headers={**server.headers, **headers}) for server in chosen]
+
+
+def header(text: str) -> tuple[str, str]:
+    name, found, value = text.partition(":")
+    if not found or not name.strip() or not value.strip():
+        raise DVAError("A --header is no name and value; write it as 'Authorization: Bearer ...'.")
+    return name.strip(), value.strip()
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """An event as a line of JSON on stdout, at once."""
+    show(json.dumps(event))
+    sys.stdout.flush()
 
 
 def about(plan, job) -> dict[str, Any]:

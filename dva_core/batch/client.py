@@ -1,0 +1,275 @@
+"""One ComfyUI server: files go there by content, prompts are queued, looked after and taken back, results come whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from ..errors import DVAError
+from ..files import replaced
+from .journal import DiskError
+from .manifest import Server
+
+FOLDER = "dva"  # in the server's input folder
+NAME_DIGITS, BLOCK = 32, 1 << 18
+GATEWAY = (502, 503, 504)  # what a proxy says when the server behind it is away
+NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
+
+
+class ServerLost(Exception):
+    """A server does not answer, or has forgotten what it was given; it may come back."""
+
+
+class UnusableServer(DVAError):
+    """A server answers, but cannot be worked with: the pack is not there, or it asks for a password."""
+
+
+class JobFailed(DVAError):
+    """A server did not take a job, or did not finish it; the message is its own."""
+
+
+class Client:
+    """Talks to one server. `timeout`: seconds without a sign of life after which it is lost. Use with `async with`."""
+
+    def __init__(self, server: Server, timeout: float = 60.0, ca: str | Path | None = None) -> None:
+        self.url = server.url.rstrip("/")
+        self.id = hashlib.sha256(os.urandom(16)).hexdigest()[:32]
+        self.timeout = timeout
+        headers = {name: os.path.expandvars(value) for name, value in server.headers.items()}
+        # URLs with a user and a password in them work without a header
+        context = None if ca is None else aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(ca)))
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
+        self._session = aiohttp.ClientSession(headers=headers, timeout=limit, connector=context)
+        self._names: dict[tuple[Path, int, int], asyncio.Future[str]] = {}
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        await self._session.close()
+
+    def forget(self) -> None:
+        """The server may have been replaced: what was uploaded is looked for again."""
+        self._names.clear()
+
+    # -- questions -------------------------------------------------------------------------------------------
+
+    async def check(self, kinds: Iterable[str]) -> None:
+        """That the server answers and has these nodes. ServerLost, UnusableServer."""
+        await self._json("GET", "/system_stats")
+        lacking = [kind for kind in sorted(set(kinds)) if not await self._json("GET", f"/object_info/{kind}")]
+        if lacking:
+            raise UnusableServer(f"{self.url} lacks {', '.join(lacking)}; install the pack there, or update ComfyUI.")
+
+    async def queued(self) -> tuple[set[str], set[str]]:
+        """The prompts that run and that wait, of anybody."""
+        queue = await self._json("GET", "/queue")
+        return tuple({entry[1] for entry in queue[name]} for name in ("queue_running", "queue_pending"))
+
+    async def outcome(self, prompt_id: str) -> dict[str, Any] | None:
+        """The outputs of a prompt that has ended; None where it has not. JobFailed with the server's sentence."""
+        entry = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
+        if entry is None:
+            return None
+        status = entry.get("status") or {}
+        if status.get("status_str") == "success":
+            return entry.get("outputs") or {}
+        for kind, about in status.get("messages") or ():
+            if kind == "execution_error":
+                raise JobFailed(one_line(about.get("exception_message")) or "It failed; the server's log says why.")
+        raise JobFailed("It was cancelled on the server.")
+
+    # -- work ------------------------------------------------------------------------------------------------
+
+    async def upload(self, path: Path) -> str:
+        """What the server calls a file, which goes there once; its name there is made of its content. DVAError where it cannot be read."""
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DVAError(f"{path} cannot be read ({error.strerror}).") from error
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        if key not in self._names or (self._names[key].done() and (self._names[key].cancelled() or self._names[key].exception())):
+            self._names[key] = asyncio.ensure_future(self._upload(path, stat.st_size))
+        return await asyncio.shield(self._names[key])
+
+    async def _upload(self, path: Path, size: int) -> str:
+        try:
+            digest = await asyncio.get_running_loop().run_in_executor(None, content_hash, path)
+            name = f"{digest[:NAME_DIGITS]}{path.suffix.lower()}"
+            if await self._has(name, size):
+                return f"{FOLDER}/{name}"
+            with Watched(path) as stream:
+                form = aiohttp.FormData({"type": "input", "subfolder": FOLDER})
+                form.add_field("image", stream, filename=name, content_type="application/octet-stream")
+                answer = await self._watch(self._json("POST", "/upload/image", data=form), stream)
+            return f"{answer['subfolder']}/{answer['name']}"
+        except OSError as error:
+            raise DVAError(f"{path} cannot be read ({error.strerror}).") from error
+
+    async def _has(self, name: str, size: int) -> bool:
+        """Whether the server has a file of that name and size; one that was cut off is shorter."""
+        query = {"filename": name, "subfolder": FOLDER, "type": "input"}
+        try:
+            async with self._session.head(self._at("/view"), params=query) as answer:
+                return answer.status == 200 and answer.content_length == size
+        except NETWORK as error:
+            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+
+    async def _watch(self, request, stream: Watched) -> Any:
+        """The answer to an upload; ServerLost where the server takes nothing of it any more."""
+        task = asyncio.ensure_future(request)
+        try:
+            while not (await asyncio.wait({task}, timeout=1.0))[0]:
+                if time.monotonic() - stream.moved > 2 * self.timeout:
+                    raise ServerLost(f"{self.url} takes no more of the upload.")
+            return task.result()
+        finally:
+            task.cancel()
+
+    async def queue(self, prompt: dict[str, Any], prompt_id: str) -> None:
+        """Queues a prompt under an id of ours. JobFailed where the server refuses it."""
+        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self.id}
+        answer = await self._json("POST", "/prompt", json=body)
+        if answer.get("node_errors") or answer.get("prompt_id") != prompt_id:
+            await self.cancel([answer.get("prompt_id", prompt_id)])
+            raise JobFailed(reasons(answer) or "The server gave the job an id of its own; update ComfyUI there.")
+
+    async def cancel(self, prompts: Iterable[str]) -> None:
+        """Ends prompts of ours, whether they run or wait; those of others go on."""
+        prompts = list(prompts)
+        await self._json("POST", "/queue", json={"delete": prompts})
+        running, _ = await self.queued()
+        for prompt_id in running.intersection(prompts):
+            await self._json("POST", "/interrupt", json={"prompt_id": prompt_id})
+
+    async def fetch(self, shown: dict[str, str], place: Path) -> int:
+        """Copies an output of the server to `place`, all or nothing; its bytes. DiskError where it cannot be written here."""
+        query = {name: shown[name] for name in ("filename", "subfolder", "type")}
+        try:
+            async with self._session.get(self._at("/view"), params=query) as answer:
+                if answer.status != 200:
+                    raise JobFailed(f"The result {shown['filename']} is not there any more (status {answer.status}).")
+                return await self._store(answer, place)
+        except NETWORK as error:
+            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+
+    async def _store(self, answer: aiohttp.ClientResponse, place: Path) -> int:
+        size, expected = 0, answer.content_length
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(place) as partial:
+                with open(partial, "wb") as stream:
+                    async for block in blocks(answer, self.url):
+                        stream.write(block)
+                        size += len(block)
+                if not size or (expected is not None and size != expected):
+                    raise ServerLost(f"{self.url} sent {size} of {expected} bytes of a result.")
+        except OSError as error:
+            raise DiskError(f"{place} cannot be written ({error.strerror}); make room there, or check the disk.") from error
+        return size
+
+    async def listen(self, hear: Callable[[str, dict[str, Any]], None]) -> None:
+        """Calls hear(kind, data) for each message of the server, for ever; the connection is made anew whenever it ends."""
+        while True:
+            with contextlib.suppress(*NETWORK):
+                query = {"clientId": self.id}
+                async with self._session.ws_connect(self._at("/ws"), params=query, heartbeat=self.timeout, max_msg_size=0) as socket:
+                    async for message in socket:
+                        if message.type == aiohttp.WSMsgType.TEXT:
+                            with contextlib.suppress(ValueError, KeyError, TypeError):
+                                event = json.loads(message.data)
+                                hear(event["type"], event["data"])
+            await asyncio.sleep(1.0)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _at(self, path: str) -> URL:
+        return URL(self.url + path)
+
+    async def _json(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            async with self._session.request(method, self._at(path), **content) as answer:
+                body = await answer.read()
+                if answer.status in (401, 403):
+                    raise UnusableServer(
+                        f"{self.url} asks for authorisation (status {answer.status}); give it --header 'Authorization: ...'."
+                    )
+                if answer.status in GATEWAY:
+                    raise ServerLost(f"The server behind {self.url} is away (status {answer.status}).")
+                if answer.status == 413:
+                    raise JobFailed(f"{self.url} takes no file of that size; start it with a larger --max-upload-size.")
+                return understood(answer.status, body, f"{self.url}{path}")
+        except NETWORK as error:
+            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+
+
+class Watched(io.BufferedReader):
+    """A file that remembers when it was last read from."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.moved = time.monotonic()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.moved = time.monotonic()
+        return super().read(size)
+
+
+async def blocks(answer: aiohttp.ClientResponse, url: str):
+    """The body of an answer; a connection that ends early is the server's, not the disk's."""
+    try:
+        async for block in answer.content.iter_chunked(BLOCK):
+            yield block
+    except (*NETWORK, OSError) as error:
+        raise ServerLost(f"{url} broke off a result ({one_line(error) or type(error).__name__}).") from error
+
+
+def understood(status: int, body: bytes, where: str) -> Any:
+    """The JSON of an answer; {} where there is none. JobFailed for a refusal, UnusableServer for something that is no ComfyUI."""
+    try:
+        content = json.loads(body) if body.strip() else {}
+    except ValueError:
+        content = None
+    if status < 300 and content is not None:
+        return content
+    if isinstance(content, dict) and (content.get("error") or content.get("node_errors")):
+        raise JobFailed(reasons(content) or f"The server refused it (status {status}).")
+    if status >= 500:
+        raise JobFailed(f"The server failed (status {status}); its log says why.")
+    raise UnusableServer(f"{where} does not answer as ComfyUI does (status {status}); check the address.")
+
+
+def reasons(answer: dict[str, Any]) -> str:
+    """Why a prompt was refused, in the server's words."""
+    details = [
+        error.get("details") or error.get("message", "") for node in (answer.get("node_errors") or {}).values() for error in node["errors"]
+    ]
+    error = answer.get("error")
+    if not details and error:
+        details = [str(error.get("message", error)) if isinstance(error, dict) else str(error)]
+    return one_line("; ".join(dict.fromkeys(filter(None, details))))
+
+
+def one_line(text: Any) -> str:
+    return " ".join(str(text or "").split())[:500]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

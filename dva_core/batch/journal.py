@@ -1,0 +1,120 @@
+"""What a run remembers in the folder of its results, a line an event, so that it can be killed at any moment and go on.
+
+A line is JSON: {"event": "sent" | "done" | "failed" | "dropped", "job": name, "time": seconds, ...}. What is sent to a server is
+written down before it is sent. A last line that was cut off is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import DVAError
+
+
+class DiskError(DVAError):
+    """Results, or what is noted of them, cannot be written: the disk is full or away. Nothing is wrong with the work itself."""
+
+
+FILE, LOCK = "journal.jsonl", "lock"
+
+
+@dataclass
+class Record:
+    """What is known of a job: its last state ("sent", "done", "failed"), where it was, seconds it took, what was said of it."""
+
+    state: str
+    where: str = ""
+    prompt: str = ""
+    seconds: float | None = None
+    error: str = ""
+    fingerprint: str = ""
+    time: float = 0.0
+
+
+@dataclass
+class Journal:
+    """The journal of a folder of results. `records`: the last of each job; `sent`: (server, prompt) -> (job, its
+    fingerprint) of what may still be there."""
+
+    folder: Path
+    records: dict[str, Record] = field(default_factory=dict)
+    sent: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Journal:
+        """What earlier runs wrote; an empty one where there were none."""
+        journal = cls(folder)
+        for entry in journal._lines():
+            journal._take_in(entry)
+        return journal
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            with open(self.folder / FILE, encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    try:
+                        entry = json.loads(line)
+                    except (json.JSONDecodeError, RecursionError):
+                        continue  # it was being written when the machine stopped
+                    if isinstance(entry, dict) and isinstance(entry.get("event"), str) and isinstance(entry.get("job"), str):
+                        yield entry
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DVAError(f"The journal in {self.folder} cannot be read ({error.strerror}); check its permissions.") from error
+
+    def _take_in(self, entry: dict[str, Any]) -> None:
+        job, event = entry["job"], entry["event"]
+        key = (str(entry.get("where", "")), str(entry.get("prompt", "")))
+        if event == "sent":
+            self.sent[key] = (job, str(entry.get("fingerprint", "")))
+        else:
+            self.sent.pop(key, None)
+        if event == "dropped":
+            return
+        known = {name: entry[name] for name in Record.__dataclass_fields__ if name in entry and name != "state"}
+        self.records[job] = Record(event, **known)
+
+    def note(self, event: str, job: str, **about: Any) -> None:
+        """Writes an event down, onto the disk. DVAError where that is not possible."""
+        entry = {"event": event, "job": job, "time": round(time.time(), 3), **about}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / FILE, "ab+") as lines:
+                if lines.tell() and (lines.seek(-1, os.SEEK_END), lines.read(1))[1] != b"\n":
+                    lines.write(b"\n")  # the last one was cut off
+                lines.write(json.dumps(entry).encode() + b"\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+        except OSError as error:
+            raise DiskError(f"The journal in {self.folder} cannot be written ({error.strerror}); make room there.") from error
+        self._take_in(entry)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder of a run is this one's alone while the block lasts; DVAError where another run has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DVAError(f"The folder {folder} cannot be made ({error.strerror}); choose another place for the results.") from error
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DVAError(f"Another run is at work on {folder.parent} just now; wait for that, or choose another place.") from None
+    except OSError as error:
+        raise DVAError(f"The folder {folder} cannot be used ({error.strerror}); choose another place for the results.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,180 @@
+"""A job as ComfyUI's prompt: a graph of this pack's nodes, or the user's own workflow with its inputs filled in."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DVAError
+from .jobs import Job, Plan
+
+AUTO = "auto"
+SAVER = "SaveVideo"
+Prompt = dict[str, dict[str, Any]]
+
+
+def read_workflow(path: Path) -> Prompt:
+    """A workflow in API format that saves one video. DVAError for a missing file or another kind."""
+    try:
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DVAError(f"The workflow {path} cannot be read ({type(error).__name__}); check the path.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DVAError(f"The workflow {path} is not valid JSON; save it anew from ComfyUI.") from error
+    if isinstance(workflow, dict) and isinstance(workflow.get("nodes"), list):
+        raise DVAError(f"The workflow {path} is as the page saves it; use ComfyUI's Export (API) instead.")
+    nodes = list(workflow.values()) if isinstance(workflow, dict) else []
+    if not nodes or not all(
+        isinstance(n, dict) and isinstance(n.get("inputs"), dict) and isinstance(n.get("class_type"), str) for n in nodes
+    ):
+        raise DVAError(f"The workflow {path} is none in API format; use ComfyUI's Export (API).")
+    savers = [key for key, node in workflow.items() if node["class_type"] == SAVER]
+    if len(savers) != 1:
+        raise DVAError(f"The workflow {path} has {len(savers)} nodes Save Video where one is needed; its video is the result.")
+    if not any("file" in node["inputs"] and not isinstance(node["inputs"]["file"], list) for node in nodes):
+        raise DVAError(f"The workflow {path} loads no video: no node has a `file` of its own; use Load Video (DVA) or Load Video.")
+    return workflow
+
+
+def filled_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
+    """The workflow with these values wherever an input has that name (linked inputs stay)."""
+    workflow = copy.deepcopy(workflow)
+    for node in workflow.values():
+        for name in inputs.keys() & node["inputs"].keys():
+            if not isinstance(node["inputs"][name], list):
+                node["inputs"][name] = inputs[name]
+    return workflow
+
+
+def files_of(plan: Plan, job: Job) -> list[Path]:
+    """What a server needs for a job: the video, a reference picture, directions."""
+    kind, _, picture = job.face.partition(":")
+    return [job.video, *([Path(picture)] if kind == "reference" else []), *(plan.place(name) for name in job.spec.directions)]
+
+
+def saver_of(workflow: Prompt | None) -> str:
+    """The node whose video is the result."""
+    return "save" if workflow is None else next(key for key, node in workflow.items() if node["class_type"] == SAVER)
+
+
+def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Prompt:
+    """The graph of a job. `uploaded`: what the server calls the files of `files_of`."""
+    if workflow is not None:
+        inputs = {"attributes": json.dumps(job.spec.attributes), **plan.manifest.inputs, **job.spec.inputs}
+        inputs |= {"file": uploaded[job.video], "filename_prefix": prefix}
+        if not job.spec.attributes:
+            inputs.pop("attributes")
+        return filled_in(workflow, inputs)
+    return graph(plan, job, uploaded, prefix)
+
+
+def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Prompt:
+    """Load, encode, edit, decode and save, as the plan's settings say."""
+    settings, spec = plan.settings, job.spec
+    prompt: Prompt = {}
+
+    def node(key: str, kind: str, **inputs: Any) -> list[Any]:
+        prompt[key] = {"class_type": kind, "inputs": {name: value for name, value in inputs.items() if value is not None}}
+        return [key, 0]
+
+    model = node("model", "DVALoadModel", model=settings.model, precision=settings.precision)
+    video = node(
+        "video", "DVALoadVideo", file=uploaded[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
+    )
+    kind, _, place = job.face.partition(":")
+    x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
+    reference = node("reference", "LoadImage", image=uploaded[Path(place)]) if kind == "reference" else None
+    clip = node(
+        "encode",
+        "DVAEncodeDecomposed",
+        model=model,
+        video=video,
+        reference=reference,
+        **encoding(plan),
+        face=kind,
+        face_x=x,
+        face_y=y,
+        rate=25.0,
+        max_images=1,
+    )
+    if spec.text is not None:
+        clip = node("text", "DVAEditIdentityCLIP", decomposition=clip, model=model, **text_inputs(spec.text))
+    if spec.attributes:
+        scales = json.dumps(spec.attributes)
+        clip = node("edit", "DVAEditIdentityClassifier", decomposition=clip, model=model, attributes=scales, normalize=spec.normalize)
+    for number, (name, scale) in enumerate(spec.directions.items()):
+        direction = node(f"direction{number}", "DVALoadDirection", file=uploaded[plan.place(name)])
+        clip = node(f"apply{number}", "DVAApplyDirection", decomposition=clip, model=model, direction=direction, scale=scale)
+    look = {
+        name: getattr(spec, name) if getattr(spec, name) is not None else getattr(settings, name) for name in ("guidance", "tone", "region")
+    }
+    result = node(
+        "decode",
+        "DVADecodeDDIM",
+        decomposition=clip,
+        model=model,
+        detail=settings.detail,
+        quality=settings.quality,
+        batch_size=settings.batch_size or 0,
+        max_images=1,
+        compare=False,
+        guidance=look["guidance"] or 0.0,
+        tone=look["tone"] or AUTO,
+        region=look["region"] or AUTO,
+    )
+    node("save", SAVER, video=result, filename_prefix=prefix, format="auto", codec="auto")
+    return prompt
+
+
+def encoding(plan: Plan) -> dict[str, Any]:
+    """The inputs of Encode Decomposed that say how; what is left out is as the library has it."""
+    from ..diffusion.solvers import SOLVER, STEPS
+
+    settings = plan.settings
+    return {
+        "steps": settings.steps or STEPS,
+        "solver": settings.solver or SOLVER,
+        "power": settings.power or 0.0,
+        "clamp": settings.clamp,
+        "detector": settings.detector,
+        "batch_size": settings.batch_size or 0,
+        "max_frames": settings.max_frames or 0,
+        **({"keep": True} if plan.manifest.keep_clips else {}),
+    }
+
+
+def text_inputs(text: Any) -> dict[str, Any]:
+    """Of Edit Identity (CLIP); what the manifest does not name is as the node has it."""
+    from ..edit.clip_model import DEFAULT
+
+    return {
+        "source": text.source,
+        "target": text.target,
+        "scale": text.scale,
+        "clip_model": text.clip_model or DEFAULT,
+        "frames": "0",
+        "images": 5,
+        "steps": text.steps,
+        "settle": True,
+        "clip_weight": 3.0,
+        "identity_weight": 5.0,
+        "l1_weight": 5.0,
+        "learning_rate": 0.002,
+        "seed": text.seed,
+        "save_memory": False,
+    }
+
+
+def check_for_servers(plan: Plan) -> None:
+    """DVAError for what a graph of nodes cannot do though the library can. Call it before the waiting begins: it imports the library."""
+    settings = plan.settings
+    encoding(plan)
+    if settings.codec != "h264" or settings.compatible:
+        raise DVAError("ComfyUI's Save Video writes h264 as it comes; leave out codec and compatible, or run the batch with --ray.")
+    for name, edit in plan.manifest.all_edits():
+        curves = [key for key, scale in edit.directions.items() if isinstance(scale, dict)]
+        if curves or (edit.text is not None and isinstance(edit.text.scale, dict)):
+            raise DVAError(f"The edit {name} has a direction or a text over time, which the graph does not do; use --ray or a workflow.")

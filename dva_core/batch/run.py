@@ -1,0 +1,113 @@
+"""What every executor shares: which jobs are to be done, what is told of them, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import DVAError
+from .jobs import Job, Plan
+from .journal import Journal, held
+
+Watch = Callable[[dict[str, Any]], None]
+"""Called with each event: {"event": "server" | "begun" | "progress" | "done" | "failed" | "again" | "disk" | "end", ...}."""
+
+
+def unwatched(event: dict[str, Any]) -> None:
+    """The events of a run that nobody watches."""
+
+
+@dataclass
+class Tally:
+    """What a worker did: jobs, how many of them encoded their video, seconds at work, how often it was lost."""
+
+    jobs: int = 0
+    encodes: int = 0
+    seconds: float = 0.0
+    lost: int = 0
+
+
+@dataclass
+class Summary:
+    """What came of a run: jobs done now and before, the sentence of each that failed, seconds, and what each worker did.
+
+    `stale`: results that are there but were made as an earlier manifest said.
+    """
+
+    jobs: int = 0
+    done: int = 0
+    before: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    workers: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """Neither done nor failed: the run was stopped."""
+        return self.jobs - self.done - self.before - len(self.failed)
+
+
+class Run:
+    """The books of a run: the journal, the jobs to do, the events. `journal` is held for this run alone."""
+
+    def __init__(self, plan: Plan, journal: Journal, watch: Watch | None = None, redo: bool = False) -> None:
+        self.plan, self.journal = plan, journal
+        self._watch = unwatched if watch is None else watch
+        self.began = time.monotonic()
+        self.summary = Summary(len(plan.jobs))
+        self.todo: list[Job] = []
+        for job in plan.jobs:
+            record = journal.records.get(job.name)
+            stale = record is not None and record.state == "done" and record.fingerprint not in ("", plan.fingerprint(job))
+            if not job.result.exists() or (redo and stale):
+                self.todo.append(job)
+            else:
+                self.summary.before += 1
+                if stale:
+                    self.summary.stale.append(job.name)
+
+    @classmethod
+    @contextmanager
+    def of(cls, plan: Plan, watch: Watch | None = None, redo: bool = False) -> Iterator[Run]:
+        """A run that has the folder of results for itself. DVAError where another one has it, or it cannot be written to."""
+        with held(plan.state):
+            run = cls(plan, Journal.read(plan.state), watch, redo)
+            try:
+                yield run
+            finally:
+                run.summary.seconds = time.monotonic() - run.began
+                run.tell(
+                    "end", done=run.summary.done, before=run.summary.before, failed=len(run.summary.failed), missing=run.summary.missing
+                )
+
+    def tell(self, event: str, **about: Any) -> None:
+        self._watch({"event": event, **about})
+
+    def tally(self, worker: str) -> Tally:
+        return self.summary.workers.setdefault(worker, Tally())
+
+    def done(self, job: Job, worker: str, seconds: float, encoded: bool, **about: Any) -> None:
+        """A result is in its place."""
+        self.journal.note("done", job.name, where=worker, seconds=round(seconds, 3), fingerprint=self.plan.fingerprint(job), **about)
+        self.summary.done += 1
+        tally = self.tally(worker)
+        tally.jobs, tally.encodes, tally.seconds = tally.jobs + 1, tally.encodes + encoded, tally.seconds + seconds
+        self.tell("done", job=job.name, worker=worker, seconds=round(seconds, 3), result=str(job.result))
+
+    def failed(self, job: Job, worker: str, error: str, **about: Any) -> None:
+        """A job is given up."""
+        self.summary.failed[job.name] = error
+        self.journal.note("failed", job.name, where=worker, error=error, **about)
+        self.tell("failed", job=job.name, worker=worker, error=error)
+
+    def again(self, job: Job, worker: str, error: str) -> None:
+        """A job failed and will be tried once more."""
+        self.tell("again", job=job.name, worker=worker, error=error)
+
+
+class Stopped(DVAError):
+    """A run that cannot go on; what is done is kept, and the same command goes on from there."""

@@ -1,0 +1,291 @@
+"""Which worker does which job next. Nothing here waits, reads or sends: workers are names, and whoever runs them tells what happened.
+
+A video is encoded by the worker that does its first edit and stays encoded there, so all its edits go to that worker. A worker without
+work takes the video with the most work that nobody has begun; where none is left, it takes edits over from the worker that has
+longest to go, as many as let both end earliest, if encoding the video once more pays.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import count
+from typing import Protocol
+
+ENCODE_TIMES = 2.0  # as long as a decode takes an encode, until it is known: 0.10 s and 0.055 s a frame (docs/performance.md)
+LOSSES = 4  # workers that may be lost over one job before it is blamed; more than chance does to one of ten thousand
+TRIES = 2
+
+
+class Work(Protocol):
+    """What is to be done: a name of its own, what it shares an encode with, and how large that is, in any unit."""
+
+    name: str
+    group: str
+    size: int
+
+
+class Chunk:
+    """Jobs of one video that wait together, in order."""
+
+    __slots__ = ("group", "names", "size")
+
+    def __init__(self, group: str, size: int, names: Iterable[str] = ()) -> None:
+        self.group, self.size, self.names = group, max(1, size), dict.fromkeys(names)
+
+
+class Rates:
+    """Seconds that encoding and decoding take for each unit of size: of every worker, or of all where it has done none."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str | None, bool], list[float]] = {}
+
+    def add(self, worker: str, size: int, first: bool, seconds: float) -> None:
+        for key in ((worker, first), (None, first)):
+            total = self._sums.setdefault(key, [0.0, 0.0])
+            total[0] += seconds
+            total[1] += max(1, size)
+
+    def of(self, worker: str) -> tuple[float, float]:
+        """(encode, decode)."""
+        whole, decode = self._rate(worker, True), self._rate(worker, False)
+        if decode is None:
+            decode = 1.0 if whole is None else whole / (1 + ENCODE_TIMES)
+        return (ENCODE_TIMES * decode if whole is None else max(0.0, whole - decode)), decode
+
+    def _rate(self, worker: str, first: bool) -> float | None:
+        seconds, sizes = self._sums.get((worker, first)) or self._sums.get((None, first)) or (0.0, 0.0)
+        return seconds / sizes if sizes else None
+
+
+class Worker:
+    """`queue`: what it will do; `running`: what it does, with whether that encodes the video first; `encoded`: the video it has."""
+
+    __slots__ = ("encoded", "queue", "running")
+
+    def __init__(self) -> None:
+        self.queue: list[Chunk] = []
+        self.running: dict[str, bool] = {}
+        self.encoded: str | None = None
+
+
+class Scheduler:
+    """The state of all jobs. `shared`: a video that one worker has encoded need not be encoded again by others."""
+
+    def __init__(self, jobs: Iterable[Work], shared: bool = False, tries: int = TRIES, losses: int = LOSSES) -> None:
+        self.jobs: dict[str, Work] = {}
+        self.workers: dict[str, Worker] = {}
+        self.rates = Rates()
+        self.left = 0  # neither done nor given up
+        self._shared, self._tries, self._losses = shared, tries, losses
+        self._free: list[tuple[float, int, Chunk]] = []  # a heap, the most work first
+        self._free_of: dict[str, Chunk] = {}
+        self._order = count()
+        self._where: dict[str, tuple[str | None, Chunk]] = {}  # of those that wait: whose queue
+        self._again: list[str] = []  # failed once
+        self._failed_on: dict[str, list[str]] = {}
+        self._lost_on: dict[str, int] = {}
+        self._encoded: set[str] = set()
+        groups: dict[str, Chunk] = {}
+        for job in jobs:
+            self.jobs[job.name] = job
+            groups.setdefault(job.group, Chunk(job.group, job.size)).names[job.name] = None
+        for chunk in groups.values():
+            self._put_free(chunk)
+        self.left = len(self.jobs)
+
+    # -- workers come and go ---------------------------------------------------------------------------------
+
+    def join(self, worker: str) -> None:
+        """A worker that is ready; nothing is encoded there."""
+        self.workers[worker] = Worker()
+
+    def leave(self, worker: str, lost: bool = True) -> list[str]:
+        """A worker is gone, and what it had goes to others. Jobs given up for having lost too many (`lost`) are answered."""
+        gone, given_up = self.workers.pop(worker), []
+        for chunk in gone.queue:
+            self._put_free(chunk)
+        for name in gone.running:
+            self._lost_on[name] = self._lost_on.get(name, 0) + lost
+            if self._lost_on[name] >= self._losses:
+                given_up.append(name)
+                self._end(name)
+            else:
+                self._wait_again(name)
+        return given_up
+
+    # -- what happened ---------------------------------------------------------------------------------------
+
+    def done(self, worker: str, name: str, seconds: float | None = None) -> None:
+        """A job has its result. `seconds` it took, where that is known."""
+        job, first = self.jobs[name], self._ran(worker, name)
+        if seconds is not None:
+            self.rates.add(worker, job.size, first, seconds)
+        self._encoded.add(job.group)
+        self._end(name)
+
+    def fail(self, worker: str, name: str, again: bool = True) -> bool:
+        """A job failed; whether it will be tried once more (elsewhere, if there is an elsewhere)."""
+        self._ran(worker, name)
+        self._failed_on.setdefault(name, []).append(worker)
+        if again and len(self._failed_on[name]) < self._tries:
+            self._again.append(name)
+            return True
+        self._end(name)
+        return False
+
+    def give_back(self, worker: str, name: str) -> None:
+        """A job that was handed out was not begun."""
+        self._ran(worker, name)
+        self._wait_again(name)
+
+    def drop(self, name: str) -> None:
+        """A job that waits is no longer to be done: its result has come from elsewhere, or it cannot be done at all."""
+        self._take(name)
+        self._end(name)
+
+    # -- what is next ----------------------------------------------------------------------------------------
+
+    def next(self, worker: str) -> Work | None:
+        """The job that `worker` shall begin now; None where there is none for it, which may change with anything that happens."""
+        state = self.workers[worker]
+        if not state.queue:
+            name = self._retry_for(worker)
+            if name is not None:
+                return self._begin(worker, name)
+            if not self._claim(worker):
+                self._steal(worker)
+        return self._begin(worker, next(iter(state.queue[0].names))) if state.queue else None
+
+    def ahead(self, worker: str) -> Work | None:
+        """The job that `worker` will probably do after the one it does; others may still take it."""
+        state = self.workers[worker]
+        if not state.queue:
+            self._claim(worker)
+        return self.jobs[next(iter(state.queue[0].names))] if state.queue else None
+
+    def adopt(self, worker: str, name: str) -> bool:
+        """`worker` turns out to be at work on `name` already; whether that is still wanted of it."""
+        if name not in self._where and name not in self._again:
+            return False
+        self._begin(worker, name)
+        return True
+
+    def waits(self, name: str) -> bool:
+        """Whether nobody has begun a job that is to be done."""
+        return name in self._where or name in self._again
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs nobody has begun."""
+        return len(self._where) + len(self._again)
+
+    def seconds_left(self) -> float | None:
+        """How long the rest will take, going by what has been done; None before anything is, or where there is no worker."""
+        if not self.workers or not self._encoded:
+            return None
+        encode, decode = self.rates.of("")
+        whole = 0.0
+        for _, chunk in {id(chunk): (owner, chunk) for owner, chunk in self._where.values()}.values():
+            whole += chunk.size * ((0 if chunk.group in self._encoded else encode) + decode * len(chunk.names))
+        whole += sum(self.jobs[name].size * decode for name in self._again)
+        whole += sum(self.jobs[name].size * decode / 2 for state in self.workers.values() for name in state.running)
+        return whole / len(self.workers)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _begin(self, worker: str, name: str) -> Work:
+        self._take(name)
+        job, state = self.jobs[name], self.workers[worker]
+        encodes = state.encoded != job.group and not (self._shared and job.group in self._encoded)
+        state.running[name], state.encoded = encodes, job.group
+        return job
+
+    def _ran(self, worker: str, name: str) -> bool:
+        """Whether the job, which no longer runs, encoded its video."""
+        return self.workers[worker].running.pop(name) if worker in self.workers else False
+
+    def _end(self, name: str) -> None:
+        self.left -= 1
+        self._failed_on.pop(name, None)
+        self._lost_on.pop(name, None)
+
+    def _wait_again(self, name: str) -> None:
+        if name in self._failed_on:
+            self._again.append(name)
+        else:
+            job = self.jobs[name]
+            self._put_free(Chunk(job.group, job.size, [name]))
+
+    def _put_free(self, chunk: Chunk) -> None:
+        """Jobs that anybody may begin; those of one video together."""
+        other = self._free_of.get(chunk.group)
+        if other is not None:
+            chunk.names, other.names = {**chunk.names, **other.names}, {}
+        self._free_of[chunk.group] = chunk
+        for name in chunk.names:
+            self._where[name] = (None, chunk)
+        work = chunk.size * (ENCODE_TIMES + len(chunk.names))  # in one measure for all, whatever has been learnt in between
+        heapq.heappush(self._free, (-work, next(self._order), chunk))
+
+    def _take(self, name: str) -> None:
+        """Out of wherever it waits."""
+        if name in self._again:
+            self._again.remove(name)
+            return
+        owner, chunk = self._where.pop(name)
+        del chunk.names[name]
+        if not chunk.names and owner is not None:
+            self.workers[owner].queue.remove(chunk)
+        elif not chunk.names:
+            del self._free_of[chunk.group]
+
+    def _give(self, worker: str, chunk: Chunk) -> None:
+        for name in chunk.names:
+            self._where[name] = (worker, chunk)
+        self.workers[worker].queue.append(chunk)
+
+    def _retry_for(self, worker: str) -> str | None:
+        """A job that failed on another worker, or here where there is no other to try it."""
+        others = self.workers.keys() - {worker}
+        return next((n for n in self._again if worker not in self._failed_on[n] or not others - set(self._failed_on[n])), None)
+
+    def _claim(self, worker: str) -> bool:
+        while self._free:
+            chunk = heapq.heappop(self._free)[2]
+            if chunk.names:
+                del self._free_of[chunk.group]
+                self._give(worker, chunk)
+                return True
+        return False
+
+    def _steal(self, worker: str) -> None:
+        """Takes edits over from the worker that has longest to go, if both then end earlier."""
+        longest = max(
+            ((self._to_go(other), other) for other in self.workers if other != worker and self.workers[other].queue), default=None
+        )
+        if longest is None:
+            return
+        to_go, victim = longest
+        chunk = self.workers[victim].queue[-1]
+        encode, decode = self.rates.of(worker)
+        theirs = self.rates.of(victim)[1] * chunk.size
+        encoded = (self._shared and chunk.group in self._encoded) or self.workers[worker].encoded == chunk.group
+        start, each = 0.0 if encoded else encode * chunk.size, decode * chunk.size
+        ends = {k: max(start + k * each, to_go - k * theirs) for k in range(1, len(chunk.names) + 1)}
+        best = min(ends, key=lambda k: (ends[k], k))
+        if ends[best] >= to_go:
+            return
+        taken = Chunk(chunk.group, chunk.size, list(chunk.names)[-best:])
+        for name in taken.names:
+            self._take(name)
+        self._give(worker, taken)
+
+    def _to_go(self, worker: str) -> float:
+        """Seconds until a worker has done all that it has; what runs is taken to be half done."""
+        state, (encode, decode) = self.workers[worker], self.rates.of(worker)
+        seconds = sum(self.jobs[name].size * (encode * first + decode) / 2 for name, first in state.running.items())
+        for chunk in state.queue:
+            first = state.encoded != chunk.group and not (self._shared and chunk.group in self._encoded)
+            seconds += chunk.size * (encode * first + decode * len(chunk.names))
+        return seconds

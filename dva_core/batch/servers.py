@@ -1,0 +1,224 @@
+"""The first executor: ComfyUI servers, of which each does the jobs that the scheduler gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import DVAError
+from .client import Client, ServerLost, UnusableServer
+from .jobs import Job, Plan
+from .journal import DiskError
+from .manifest import Server
+from .post import Post, until_set
+from .prompts import check_for_servers, read_workflow
+from .run import Run, Stopped, Summary, Watch
+from .scheduler import Scheduler
+from .signals import stopped_by_signals
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT, PATIENCE = 60.0, 600.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+NODES = ("DVALoadModel", "DVALoadVideo", "DVAEncodeDecomposed", "DVADecodeDDIM", "SaveVideo")
+
+
+def run_on_servers(
+    plan: Plan,
+    servers: Sequence[Server | str] = (),
+    *,
+    timeout: float = TIMEOUT,
+    patience: float = PATIENCE,
+    redo: bool = False,
+    ca: str | Path | None = None,
+    watch: Watch | None = None,
+) -> Summary:
+    """Does the missing jobs of a plan on ComfyUI servers, those of the manifest where `servers` names none.
+
+    timeout   seconds without a sign of life after which a server's jobs are given to others
+    patience  seconds without any server, or with a full disk, after which the run ends
+    redo      results that were made as an earlier manifest said are made again
+    ca        certificates (PEM) that https servers are trusted by
+    watch     called with each event (see batch.run.Watch)
+
+    Raises DVAError where nothing can be done at all, Stopped where the run cannot go on, KeyboardInterrupt when it is interrupted; what
+    waits on the servers is then taken back. The same call goes on from there. Jobs that fail twice are in the summary.
+    """
+    chosen = [Server(url=server) if isinstance(server, str) else server for server in servers] or list(plan.manifest.servers)
+    if not chosen:
+        raise DVAError("No server was named; give --server http://127.0.0.1:8188, or `servers` in the batch.")
+    if len({server.url.rstrip("/") for server in chosen}) < len(chosen):
+        raise DVAError("A server is named twice; give each once.")
+    if ca is not None and not Path(ca).is_file():
+        raise DVAError(f"There are no certificates {ca}; check the path.")
+    if plan.manifest.workflow is None:
+        check_for_servers(plan)
+        workflow = None
+    else:
+        workflow = read_workflow(plan.place(plan.manifest.workflow))
+    with Run.of(plan, watch, redo) as run:
+        if run.todo or run.journal.sent:
+            asyncio.run(_all(run, workflow, chosen, timeout, patience, ca))
+        return run.summary
+
+
+async def _all(run: Run, workflow: Any, servers: Sequence[Server], timeout: float, patience: float, ca: str | Path | None) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client(server, timeout, ca)) for server in servers]
+        executor = Executor(run, workflow, clients, patience)
+        await stopped_by_signals(executor.run() if run.todo else executor.tidy())
+
+
+class Executor:
+    """One run over the servers. All state is in the scheduler and the journal; a task for each server does the waiting."""
+
+    def __init__(self, run: Run, workflow: Any, clients: Sequence[Client], patience: float) -> None:
+        self.books, self.plan, self.workflow, self.patience = run, run.plan, workflow, patience
+        self.jobs = {job.name: job for job in run.todo}
+        self.scheduler = Scheduler(run.todo, shared=run.plan.manifest.keep_clips)
+        self.posts = [Post(self, client) for client in clients]
+        self.unusable: dict[str, str] = {}
+        self.silent: set[str] = set()  # those that did not answer at the very beginning
+        self._kinds = set(NODES) if workflow is None else {node["class_type"] for node in workflow.values()}
+        self._changed = asyncio.Event()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._alone_since: float | None = time.monotonic()  # since when no server is there
+        self._full_since: float | None = None
+        self._ever = False  # whether there has been a server
+        self._held = False  # whether a result waits for room
+
+    async def run(self) -> None:
+        """Until every job is done or given up; Stopped where that cannot be."""
+        tasks = [asyncio.ensure_future(self.serve(post)) for post in self.posts] + [asyncio.ensure_future(self.look_after())]
+        ended_badly = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
+        try:
+            await asyncio.wait({self._over, ended_badly}, return_when=asyncio.FIRST_COMPLETED)
+            if self._over.done():
+                self._over.result()
+        finally:
+            for task in (*tasks, ended_badly):
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(post.take_back() for post in self.posts if post.name in self.scheduler.workers))
+        errors = [error for error in ended if isinstance(error, Exception)]
+        if errors:
+            raise errors[0]
+
+    async def tidy(self) -> None:
+        """There is nothing to do; what an earlier run left on the servers is taken back."""
+
+        async def settle(post: Post) -> None:
+            with suppress(ServerLost, DVAError, asyncio.TimeoutError):
+                await asyncio.wait_for(post.settle(), 15.0)
+
+        await asyncio.gather(*map(settle, self.posts))
+
+    async def serve(self, post: Post) -> None:
+        """Comes back to a server for as long as the run lasts."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await post.client.check(self._kinds)
+                adopted = await post.settle()
+                self._alone_since, self._ever, pause = None, True, FIRST_PAUSE
+                self.books.tell("server", worker=post.name, state="up", taken_up=[sent.job.name for sent in adopted])
+                await post.attend(adopted)
+            except UnusableServer as error:
+                self.unusable[post.name] = str(error)
+                self.books.tell("server", worker=post.name, state="refused", error=str(error))
+                self.leave(post, lost=False)
+                return
+            except ServerLost as error:
+                self.books.tell("server", worker=post.name, state="lost", error=str(error))
+                post.client.forget()
+                self.leave(post)
+                self.silent.add(post.name)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    def leave(self, post: Post, lost: bool = True) -> None:
+        """A server is gone; what it had goes to others."""
+        if post.name not in self.scheduler.workers:
+            return
+        self.books.tally(post.name).lost += lost
+        for name in self.scheduler.leave(post.name, lost):
+            self.give_up(self.jobs[name], post.name, "Server after server was lost over it.")
+        if not self.scheduler.workers:
+            self._alone_since = time.monotonic()
+        self.change()
+
+    async def look_after(self) -> None:
+        """Ends the run when nobody can go on with it, and sees whether a full disk has room again; the time left is told."""
+        while True:
+            now = time.monotonic()
+            none = len(self.unusable) if self._ever else len(self.unusable.keys() | self.silent)
+            if self._alone_since is not None and (none == len(self.posts) or now - self._alone_since > self.patience):
+                silent = [post.name for post in self.posts if post.name not in self.unusable]
+                reasons = [*self.unusable.values(), *([f"{', '.join(silent)} does not answer; start it, or name others"] if silent else [])]
+                self.stop(" ".join(f"{reason.rstrip('.')}." for reason in reasons))
+            if self._full_since is not None:
+                if now - self._full_since > self.patience:
+                    self.stop(f"Results cannot be written to {self.plan.results}; make room there and run it again, the servers keep them.")
+                elif not self._held:
+                    self.try_disk()
+            self.books.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
+            await asyncio.sleep(1.0)
+
+    # -- what posts tell -------------------------------------------------------------------------------------
+
+    def change(self) -> None:
+        """Whoever waits for something to happen looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if not self.scheduler.left and not self._over.done():
+            self._over.set_result(None)
+
+    async def wait_for_change(self) -> None:
+        await until_set(self._changed, 2.0)
+
+    def stop(self, why: str) -> None:
+        if not self._over.done():
+            self._over.set_exception(Stopped(why))
+
+    def note(self, event: str, job: str, **about: Any) -> None:
+        """As the journal's; where it cannot be written the run waits for room."""
+        try:
+            self.books.journal.note(event, job, **about)
+        except DiskError as error:
+            self.full(error)
+
+    def give_up(self, job: Job, worker: str, error: str) -> None:
+        try:
+            self.books.failed(job, worker, error)
+        except DiskError as full:
+            self.full(full)
+
+    @property
+    def disk_is_full(self) -> bool:
+        return self._full_since is not None
+
+    def full(self, error: DiskError, holds: bool = False) -> None:
+        """Nothing new is begun until there is room again. `holds`: a result waits, and will be the first to see."""
+        self._held = self._held or holds
+        if self._full_since is None:
+            self._full_since = time.monotonic()
+            self.books.tell("disk", error=str(error))
+
+    def has_room(self) -> None:
+        """Something could be written."""
+        self._full_since, self._held = None, False
+        self.change()
+
+    def try_disk(self) -> None:
+        """Whether there is room again, where no result waits that would tell."""
+        probe = self.plan.state / "probe"
+        with suppress(OSError):
+            probe.write_bytes(bytes(1 << 16))
+            self.has_room()
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)

@@ -1,0 +1,43 @@
+"""Ctrl-C and the signals to end, for what runs in an event loop: it gets the time to take back what it has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+async def stopped_by_signals(work: Awaitable[T]) -> T:
+    """The outcome of `work`, which a signal cancels; KeyboardInterrupt after it has ended then. A second signal ends at once."""
+    loop, task, told = asyncio.get_running_loop(), asyncio.ensure_future(work), []
+    handled = []
+
+    def stop() -> None:
+        told.append(True)
+        task.cancel()
+        for number in handled:
+            loop.remove_signal_handler(number)  # the next one is the system's
+        handled.clear()
+
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        try:
+            loop.add_signal_handler(number, stop)
+        except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread: asyncio's own way
+            continue
+        handled.append(number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if told:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

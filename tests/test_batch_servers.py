@@ -1,0 +1,331 @@
+"""A batch over servers: pretended ones on loopback, which die, hang, refuse and break off. Every result is there once, whole and right."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip("aiohttp")
+from batch_server import FakeComfy, result_of
+
+from dva_core.batch import Stopped, make_manifest, make_plan, run_on_servers
+from dva_core.batch import client as client_module
+from dva_core.batch.journal import Journal
+from dva_core.batch.manifest import Server
+from dva_core.errors import DVAError
+
+EDITS = {"a": {"Young": 0.8}, "b": {"Male": -0.3}, "c": {"Smiling": 1.0}}
+
+
+def plan_of(folder: Path, videos: int = 4, edits=EDITS, **more):
+    (folder / "clips").mkdir(exist_ok=True)
+    for n in range(videos):
+        (folder / "clips" / f"v{n}.mp4").write_bytes(b"video %d " % n * 5000)
+    return make_plan(make_manifest({"videos": ["clips"], "edits": edits, **more}), folder)
+
+
+def check_results(plan, missing=()) -> None:
+    """All are there but those named, whole and right, and nothing else is."""
+    for job in plan.jobs:
+        if job.name in missing:
+            assert not job.result.exists()
+        else:
+            assert job.result.read_bytes() == result_of(job.video.read_bytes(), json.dumps(job.spec.attributes)), job.name
+    left = {path.name for path in plan.results.iterdir()} - {f"{job.name}.mp4" for job in plan.jobs}
+    assert left <= {".dva-batch"}
+
+
+class Events(list):
+    """Keeps the events of a run; `at[n]` is called when so many jobs are done."""
+
+    def __init__(self, **at) -> None:
+        self.at = {int(name[1:]): what for name, what in at.items()}
+
+    def __call__(self, event) -> None:
+        self.append(event)
+        if event["event"] == "done" and (what := self.at.pop(len(self.of("done")), None)):
+            threading.Thread(target=what).start()
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for event in self if event["event"] == kind]
+
+
+def test_four_videos_times_three_edits_on_two_servers(tmp_path):
+    plan, events = plan_of(tmp_path), Events()
+    with FakeComfy(0.1, 0.05) as one, FakeComfy(0.1, 0.05) as two:
+        summary = run_on_servers(plan, [one.url, two.url], watch=events)
+        check_results(plan)
+        assert summary.done == 12 and not summary.failed and summary.missing == 0
+        assert set(one.encodes.values()) == set(two.encodes.values()) == {1}
+        assert set((one.decodes + two.decodes).values()) == {1} and set((one.uploads + two.uploads).values()) == {1}
+        assert sum(tally.jobs for tally in summary.workers.values()) == 12 and sum(
+            tally.encodes for tally in summary.workers.values()
+        ) == len(one.encodes) + len(two.encodes)
+        assert {event["worker"] for event in events.of("progress")} == {one.url, two.url}
+        assert events[-1] == {"event": "end", "done": 12, "before": 0, "failed": 0, "missing": 0}
+        asked = one.requests + two.requests
+        again = run_on_servers(plan, [one.url, two.url])
+        assert again.before == 12 and again.done == 0 and one.requests + two.requests == asked  # nothing to ask for
+        plan.jobs[0].result.unlink()
+        assert run_on_servers(plan, [one.url]).done == 1
+        check_results(plan)
+
+
+def test_a_server_that_dies_half_way(tmp_path):
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.1, 0.1) as one, FakeComfy(0.1, 0.1) as two:
+        events = Events(n4=two.kill)
+        summary = run_on_servers(plan, [one.url, two.url], watch=events)
+        check_results(plan)
+        assert summary.done == 12 and summary.workers[two.url].lost >= 1 and summary.workers[one.url].jobs >= 8
+        assert Counter(event["job"] for event in events.of("done")).most_common(1)[0][1] == 1
+        assert any(event["state"] == "lost" for event in events.of("server"))
+
+
+def test_a_server_that_comes_back(tmp_path):
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.1, 0.1) as one:
+
+        def fall_and_rise() -> None:
+            one.kill()
+            time.sleep(0.3)
+            one.revive()
+
+        summary = run_on_servers(plan, [one.url], watch=Events(n2=fall_and_rise, n7=fall_and_rise))
+        check_results(plan)
+        assert summary.done == 12 and summary.workers[one.url].lost == 2
+        assert set(one.uploads.values()) == {1}  # what it has it is not sent again
+
+
+def test_a_server_that_hangs(tmp_path):
+    """Longer than the time-out: its job is done elsewhere. When it wakes, it is taken off what it still had."""
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.05, 0.1) as one, FakeComfy(0.05, 0.1) as two:
+
+        def hang() -> None:
+            two.hangs = True
+            time.sleep(3.5)
+            two.hangs = False
+
+        events = Events(n4=hang)
+        summary = run_on_servers(plan, [one.url, two.url], timeout=1.0, watch=events)
+        check_results(plan)
+        assert summary.done == 12 and Counter(event["job"] for event in events.of("done")).most_common(1)[0][1] == 1
+        time.sleep(4)
+        run_on_servers(plan, [one.url, two.url])
+        assert not two.pending and not two.running
+
+
+def test_a_video_that_always_fails(tmp_path):
+    plan, events = plan_of(tmp_path), Events()
+    with FakeComfy() as one, FakeComfy() as two:
+        bad = (tmp_path / "clips" / "v1.mp4").read_bytes()
+        one.fails_on = two.fails_on = {bad}
+        summary = run_on_servers(plan, [one.url, two.url], watch=events)
+        assert summary.failed == {f"v1_{edit}": "No face was found in it." for edit in "abc"} and summary.done == 9
+        check_results(plan, missing=summary.failed)
+        tried = [(event["job"], event["worker"]) for event in events.of("begun") if event["job"].startswith("v1")]
+        assert len(tried) == 6 == len(set(tried))  # once on each
+        one.fails_on = two.fails_on = set()
+        assert run_on_servers(plan, [one.url]).done == 3
+        check_results(plan)
+
+
+def test_a_job_that_the_server_refuses(tmp_path):
+    plan = plan_of(tmp_path, 2, {"a": {"Young": 1}, "x": {"Refused": 1}})
+    with FakeComfy() as one:
+        summary = run_on_servers(plan, [one.url])
+    assert summary.failed == {f"v{n}_x": "This model has no attribute Refused." for n in range(2)}
+    check_results(plan, missing=summary.failed)
+
+
+def test_results_that_break_off_are_never_half_there(tmp_path):
+    plan = plan_of(tmp_path, 2)
+    with FakeComfy() as one:
+        one.cut_results = 3
+        summary = run_on_servers(plan, [one.url])
+        assert summary.done == 6 and summary.workers[one.url].lost == 3 and set(one.decodes.values()) == {1}
+    check_results(plan)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    """Nothing new is begun meanwhile; when there is room again it goes on, and where there is none the run ends and can be gone on with."""
+    plan, until = plan_of(tmp_path), [0.0]
+    whole = client_module.replaced
+
+    def no_room(place):
+        if time.monotonic() < until[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(place)
+
+    monkeypatch.setattr(client_module, "replaced", no_room)
+    monkeypatch.setattr("dva_core.batch.post.DISK_POLL", 0.2)
+    with FakeComfy(0.05, 0.05) as one, FakeComfy(0.05, 0.05) as two:
+        until[0] = time.monotonic() + 3600
+        with pytest.raises(Stopped, match="make room there"):
+            run_on_servers(plan, [one.url, two.url], patience=1.5, watch=(told := Events()))
+        assert len(told.of("disk")) == 1 and len(told.of("begun")) <= 4
+        check_results(plan, missing=[job.name for job in plan.jobs])
+        assert not one.pending and not two.pending
+        until[0] = time.monotonic() + 2.0
+        assert run_on_servers(plan, [one.url, two.url]).done == 12
+        assert set((one.decodes + two.decodes).values()) == {1}  # what was done waited on the servers
+    check_results(plan)
+
+
+CLIENT = """
+import json, sys
+from dva_core.batch import make_manifest, make_plan, run_on_servers
+folder, *urls = sys.argv[1:]
+plan = make_plan(make_manifest({"videos": ["clips"], "edits": EDITS}), folder)
+try:
+    run_on_servers(plan, urls, watch=lambda event: print(json.dumps(event), flush=True))
+except KeyboardInterrupt:
+    sys.exit("stopped")
+""".replace("EDITS", repr(EDITS))
+
+
+def start_client(folder: Path, *urls: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(folder), *urls], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def until_done(client: subprocess.Popen, jobs: int) -> None:
+    done = 0
+    for line in client.stdout:
+        done += json.loads(line)["event"] == "done"
+        if done == jobs:
+            return
+    raise AssertionError(client.stderr.read())
+
+
+def test_the_client_is_killed_and_started_again(tmp_path):
+    """What ran goes on meanwhile and is taken up: nothing is computed twice."""
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.2, 0.2) as one, FakeComfy(0.2, 0.2) as two:
+        for jobs in (3, 2):
+            client = start_client(tmp_path, one.url, two.url)
+            until_done(client, jobs)
+            assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+            client.kill()
+            client.communicate()
+        with open(plan.state / "journal.jsonl", "ab") as journal:
+            journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events()))
+        check_results(plan)
+        assert summary.done + summary.before == 12 and summary.before >= 5
+        assert set((one.decodes + two.decodes).values()) == {1}
+        assert any(event.get("taken_up") for event in events.of("server"))
+        assert not (one.pending + two.pending + one.running + two.running)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.1, 0.5) as one:
+        client = start_client(tmp_path, one.url)
+        until_done(client, 2)
+        client.send_signal(how)
+        said = client.communicate(timeout=60)[1]
+        assert client.returncode == 1 and said.strip() == "stopped"
+        until = time.monotonic() + 5
+        while (one.pending or one.running) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not one.pending and not one.running and len(one.interrupted) == 1
+        run_on_servers(plan, [one.url])
+    check_results(plan)
+
+
+def test_what_is_no_longer_wanted_is_taken_back(tmp_path):
+    """Left by a client that was killed, and not in the batch any more, or there already."""
+    plan = plan_of(tmp_path, 1)
+    with FakeComfy(0.0, 30.0) as one:
+        client = start_client(tmp_path, one.url)
+        assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+        client.kill()
+        client.communicate()
+        assert one.running
+        for job in plan.jobs:
+            job.result.write_bytes(b"by hand")
+        assert run_on_servers(plan, [one.url]).before == 3
+        assert one.interrupted == [next(iter(one.history), one.running and one.running[0][1])]
+        assert not Journal.read(plan.state).sent and plan.jobs[0].result.read_bytes() == b"by hand"
+
+
+def test_servers_that_cannot_be_used(tmp_path):
+    plan = plan_of(tmp_path, 1)
+    with FakeComfy(token="Bearer secret") as shut, FakeComfy(lacks="DVADecodeDDIM") as bare:
+        with pytest.raises(DVAError, match=r"asks for authorisation.*lacks DVADecodeDDIM"):
+            run_on_servers(plan, [shut.url, bare.url])
+        with pytest.raises(DVAError, match="does not answer; start it"):
+            run_on_servers(plan, ["http://127.0.0.1:9"])
+        with pytest.raises(DVAError, match="named twice"):
+            run_on_servers(plan, [bare.url, bare.url + "/"])
+        with pytest.raises(DVAError, match="No server was named"):
+            run_on_servers(plan)
+        os.environ["BATCH_TEST_TOKEN"] = "secret"
+        opened = Server(url=shut.url, headers={"Authorization": "Bearer $BATCH_TEST_TOKEN"})
+        summary = run_on_servers(plan, [opened, Server(url=bare.url), Server(url="http://127.0.0.1:9")])
+        assert summary.done == 3 and list(summary.workers) == [shut.url]
+
+
+def test_results_of_other_settings_stay_until_they_are_asked_for_anew(tmp_path):
+    plan = plan_of(tmp_path, 2, results="out")
+    with FakeComfy() as one:
+        run_on_servers(plan, [one.url])
+        other = plan_of(tmp_path, 2, {**EDITS, "a": {"Young": 0.5}}, results="out")
+        summary = run_on_servers(other, [one.url])
+        assert summary.stale == ["v0_a", "v1_a"] and summary.done == 0
+        check_results(plan)
+        assert run_on_servers(other, [one.url], redo=True).done == 2
+        check_results(other)
+
+
+def test_one_run_at_a_time(tmp_path):
+    plan = plan_of(tmp_path, 2)
+    with FakeComfy(0.1, 0.1) as one:
+        client = start_client(tmp_path, one.url)
+        until_done(client, 1)
+        with pytest.raises(DVAError, match="Another run is at work"):
+            run_on_servers(plan, [one.url])
+        client.communicate(timeout=60)
+    check_results(plan)
+
+
+def test_videos_of_one_name_and_of_one_content(tmp_path):
+    """Files are named by content on the servers: nothing of a user's is written over, the same content goes there once."""
+    for name, content in {"a/x.mp4": b"one", "b/x.mp4": b"two", "b/x.mov": b"three", "c/y.mp4": b"one"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content * 100)
+    plan = make_plan(make_manifest({"videos": ["**/*"], "edits": {"e": {"Young": 1}}}), tmp_path)
+    with FakeComfy() as one:
+        run_on_servers(plan, [one.url])
+        assert len(one.files) == 3 and set(one.uploads.values()) == {1}
+    assert sorted(job.name for job in plan.jobs) == ["a/x_e", "b/x-mov_e", "b/x-mp4_e", "c/y_e"]
+    for job in plan.jobs:
+        assert job.result.read_bytes() == result_of(job.video.read_bytes(), '{"Young": 1.0}')
+
+
+def test_many_servers_many_jobs(tmp_path):
+    """Nothing is kept of what is done: the client's books are as long as what runs."""
+    plan = plan_of(tmp_path, 20)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeComfy(0.0, 0.01)) for _ in range(4)]
+        summary = run_on_servers(plan, [server.url for server in servers])
+        assert summary.done == 60 and sum((sum((s.decodes for s in servers), Counter())).values()) == 60
+        assert all(len(server.encodes) <= 20 and max(server.encodes.values()) == 1 for server in servers)
+    check_results(plan)
