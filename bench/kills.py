@@ -95,16 +95,18 @@ def half_written(folder: Path) -> bool:
 
 
 def watched(command: list[str], folder: Path, delay: float = math.inf) -> tuple[float, bool]:
-    """Runs a command, killed `delay` seconds after the first sight of something half written.
+    """Runs a command, killed at the first sight of something half written that is `delay` seconds after the first of all.
 
     The seconds from that sight to the last one, and whether something half written was left.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = last = math.inf
-    while process.poll() is None and time.monotonic() < first + delay:
+    while process.poll() is None:
         if half_written(folder):
             last = time.monotonic()
             first = min(first, last)
+            if last >= first + delay:
+                break
         else:
             time.sleep(0.0005 if first < math.inf else 0.002)
     process.kill()
