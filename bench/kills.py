@@ -1,6 +1,6 @@
 """Kills commands while they write (SIGKILL) and looks at what is left: nothing half under a final name, nothing at all after a rerun.
 
-PYTHONPATH=.:tests python bench/kills.py CLIP [--times 4] [--seed 0]
+PYTHONPATH=.:tests:tests/model python bench/kills.py CLIP [--times 4] [--only NAME] [--seed 0]
 
 A kill falls at a random moment from the one on at which the output's temporary file has something in it; it counts where that file is
 left. Every other time the output of the run before is there, to be replaced; else it must be whole or not there at all.
