@@ -46,6 +46,16 @@ class Decomposition:
     identity_steps: tuple[Steps, ...] = ()
     motion_steps: tuple[Steps, ...] = ()
 
+    def close(self) -> None:
+        """Lets go of the file that the arrays are read from; edits of this decomposition share it, and none can be read any more."""
+        self.store.close()
+
+    def __enter__(self) -> Decomposition:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
     # -- the arrays ------------------------------------------------------------------------------------------
 
     @property

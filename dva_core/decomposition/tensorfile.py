@@ -219,6 +219,8 @@ class TensorFile(TensorStore):
         rows = np.empty((stop - start, *spec.shape[1:]), spec.dtype)
         view = memoryview(rows).cast("B") if rows.size else memoryview(b"")
         with self._lock:
+            if self._file.closed:
+                raise DVAError(f"{self.path} has been closed; load it again.")
             self._file.seek(self._data_start + self._offsets[name] + start * spec.row_bytes)
             done = 0
             while done < len(view):

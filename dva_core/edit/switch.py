@@ -53,6 +53,9 @@ class SwitchedStore(TensorStore):
         self.path = getattr(base, "path", None)
         self.files = (*base.files, *(file for store in self.others for file in store.files))
 
+    def close(self) -> None:
+        self.base.close()
+
     def in_memory(self) -> list[np.ndarray]:
         return [array for store in (self.base, *self.others) for array in store.in_memory()]
 

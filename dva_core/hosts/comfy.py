@@ -10,7 +10,8 @@ import comfy.ops
 import torch
 from torch import nn
 
-from dva_core.hosts.devices import AUTO, PRECISIONS, choose_dtype
+from dva_core.errors import DVAError
+from dva_core.hosts.devices import AUTO, PRECISIONS, choose_dtype, same_device
 from dva_core.hosts.plain import PlainHost
 
 STREAMED = "noise_predictor"  # the network made of the host's own layers, whose weights may stay in main memory until they are used
@@ -66,7 +67,7 @@ class ComfyHost(PlainHost):
         return all(patcher in self._patchers.values() for patcher in later) and self._is_on_device(module)
 
     def _is_on_device(self, module: nn.Module) -> bool:
-        return all(same_place(weight.device, self.device) for weight in module.parameters())
+        return all(same_device(weight.device, self.device) for weight in module.parameters())
 
     def forget(self, name: str) -> None:
         """As PlainHost's; ComfyUI, which holds it weakly, then has the room again."""
@@ -88,7 +89,7 @@ class ComfyHost(PlainHost):
         """As PlainHost's: what is free, and what ComfyUI would free of other models."""
         if self.device.type in ("cpu", "mps"):
             return None
-        loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_place(entry.device, self.device)]
+        loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_device(entry.device, self.device)]
         ask = next((entry.model.get_free_memory for entry in loaded if hasattr(entry.model, "get_free_memory")), management.get_free_memory)
         # newer patchers count what dynamic ones can give back
         return int(ask(self.device) + sum(entry.model_loaded_memory() for entry in loaded if not is_dynamic(entry.model)))
@@ -111,17 +112,16 @@ class ComfyHost(PlainHost):
 
     def sibling(self) -> ComfyHost:
         """As PlainHost's."""
-        return ComfyHost(choose_precision())
+        return ComfyHost(choose_precision(), compiled=not self._streamed)
+
+    def place(self, predictor: nn.Module, device: Any = None, dtype: Any = None) -> None:
+        """DVAError: both are ComfyUI's choice."""
+        raise DVAError("ComfyUI decides where this model runs; load it anew (Load DVA Model) for another precision.")
 
 
 def is_dynamic(patcher: Any) -> bool:
     """Whether a network's weights come and go as its layers are used (dynamic VRAM)."""
     return getattr(patcher, "is_dynamic", bool)()
-
-
-def same_place(one: torch.device, other: torch.device) -> bool:
-    """Whether two names mean one device; a name without a number means the first of its kind, as of tensors on mps."""
-    return one.type == other.type and (one.index or 0) == (other.index or 0)
 
 
 def choose_precision(precision: str = AUTO) -> torch.dtype:

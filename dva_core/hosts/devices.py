@@ -48,3 +48,8 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
         if any(getattr(torch.cpu, name, bool)() for name in asked):
             return torch.bfloat16
     return torch.float32
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two names mean one device; a name without a number means the first of its kind, as of tensors on mps."""
+    return one.type == other.type and (one.index or 0) == (other.index or 0)

@@ -47,6 +47,23 @@ class PlainHost:
         """A host for another model, on the same device."""
         return PlainHost(self.device)
 
+    def __deepcopy__(self, memo: dict) -> PlainHost:
+        """Of the copy of a model: the same device and precision, and nothing moved yet."""
+        copy = self.sibling()
+        copy.dtype = self.dtype
+        return copy
+
+    def place(self, predictor: nn.Module, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Another device for all networks, another precision for the noise predictor; None leaves either as it is.
+
+        Raises DVAError for a device that is not there.
+        """
+        if device is not None:
+            self.device = choose_device(device)
+            self._moved.clear()
+        if dtype is not None:
+            self.convert("noise_predictor", predictor, dtype)
+
     def forget(self, name: str) -> None:
         """Lets go of the part called `name`; for networks that are needed for a while only."""
         self._moved.pop(name, None)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.hosts.devices import choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.evaluation import Cores, activation_bytes
 from dva_core.networks import build_network
@@ -111,6 +112,42 @@ class DiffusionVideoAutoencoder(nn.Module):
         for part in self.frozen():
             part.eval()
         return self
+
+    def to(self, *args: Any, **kwargs: Any) -> DiffusionVideoAutoencoder:
+        """As of any module, by way of the host: `device` for all networks, `dtype` for the noise predictor (the others stay float32).
+
+        Raises DVAError for a device that is not there, a precision other than float32, float16 and bfloat16, and where a host program
+        decides both.
+        """
+        device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+        if memory_format is not None:
+            super().to(memory_format=memory_format)
+        if dtype is not None:
+            choose_dtype(dtype)
+        if device is not None or dtype is not None:
+            self.host.place(self.noise_predictor, device, dtype)
+        if dtype is not None:
+            for name, part in self.named_children():
+                part.to(dtype if name == "noise_predictor" else torch.float32)
+        return self if device is None else super().to(self.host.device)
+
+    def cpu(self) -> DiffusionVideoAutoencoder:
+        return self.to("cpu")
+
+    def cuda(self, device: int | torch.device | None = None) -> DiffusionVideoAutoencoder:
+        return self.to(torch.device("cuda", device) if isinstance(device, int) else device or "cuda")
+
+    def float(self) -> DiffusionVideoAutoencoder:
+        return self.to(torch.float32)
+
+    def half(self) -> DiffusionVideoAutoencoder:
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> DiffusionVideoAutoencoder:
+        return self.to(torch.bfloat16)
+
+    def double(self) -> DiffusionVideoAutoencoder:
+        return self.to(torch.float64)
 
     def run(self, name: str, *inputs: Tensor, dtype: torch.dtype = torch.float32) -> Any:
         """Evaluates the part called `name` on `inputs`, on the device that the host gives it, in `dtype` (whole numbers stay).

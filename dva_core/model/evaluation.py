@@ -30,6 +30,9 @@ class Cores:
         self._crew: ThreadPoolExecutor | None = None
         self._threads = 0
 
+    def __deepcopy__(self, memo: dict) -> Cores:
+        return Cores()
+
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
         threads = torch.get_num_threads()
         parts = min(threads, WORKERS, len(x_t) // LEAST_PART)
@@ -83,6 +86,9 @@ class Compiled:
         self._network: Network | None = None
         self._run: Network | None = None
         self._sizes: set[int] = set()
+
+    def __deepcopy__(self, memo: dict) -> Compiled:
+        return Compiled(self._compiler)
 
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
         if network is not self._network:

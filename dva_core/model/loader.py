@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import DVAError
-from ..hosts.devices import choose_dtype
+from ..hosts.devices import choose_device, choose_dtype, same_device
 from ..hosts.plain import PlainHost
 from .build import build_empty, expected_tensors
 from .bundle import read_bundle, resolve_model
@@ -37,13 +37,15 @@ def load_model(
 
     `device`: None takes cuda, else mps, else cpu. `dtype` is the noise predictor's (`choose_dtype`); the encoders, the fusion layer
     and the attributes are small and stay float32. `operations` supplies the noise predictor's layers (the host's, or torch.nn), `host` the
-    memory management (PlainHost); a host given here decides device and dtype. `compile`: torch.compile makes code for the noise predictor
+    memory management (PlainHost), which has a device and a dtype of its own. `compile`: torch.compile makes code for the noise predictor
     when it is first used, which takes minutes. Every load checks the file against its fingerprint.
-    Raises DVAError for an unknown name, a damaged or foreign file, a device that is not there.
+    Raises DVAError for an unknown name, a damaged or foreign file, a device that is not there, a `device` or `dtype` other than the
+    host's.
     """
     if host is None:
         host = PlainHost(device)
         host.dtype = choose_dtype(dtype, host.device)
+    check_host(host, device, dtype)
     bundle = read_bundle(resolve_model(name_or_path))
     check_tensors(bundle.tensors, expected_tensors(bundle.config, bundle.path), bundle.path)
     model = build_empty(bundle.config, bundle.path, operations or host.operations)
@@ -60,6 +62,14 @@ def load_model(
     model.host = host
     logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)
     return model.eval().requires_grad_(False)
+
+
+def check_host(host: Any, device: str | torch.device | None, dtype: str | torch.dtype | None) -> None:
+    """DVAError where a device or a precision is asked for that is not the host's."""
+    if device is not None and not same_device(choose_device(device), host.device):
+        raise DVAError(f"The host runs on {host.device} and the device asked for is {device}; leave one of them out.")
+    if dtype is not None and choose_dtype(dtype, host.device) != host.dtype:
+        raise DVAError(f"The host computes in {host.dtype} and the precision asked for is {dtype}; leave one of them out.")
 
 
 def face_tools(model: DiffusionVideoAutoencoder) -> DiffusionVideoAutoencoder:

@@ -260,3 +260,17 @@ def test_rows_as_an_array(rows):
     np.testing.assert_array_equal(np.asarray(rows), ROWS)
     with pytest.raises(ValueError, match="copy"):
         rows.__array__(copy=False)
+
+
+def test_a_file_is_let_go(tmp_path, clip):
+    path = tmp_path / "a.safetensors"
+    clip.save(path)
+    with Decomposition.load(path) as loaded:
+        edited = loaded.with_edit({"name": "a"}, z_id=np.ones(10))
+        assert loaded.x_T[0].shape == (3, 8, 8)
+    for closed in (loaded, edited):
+        with pytest.raises(DVAError, match=r"a\.safetensors has been closed; load it again\."):
+            _ = closed.x_T[0]
+    with clip:
+        pass
+    assert clip.x_T[0].shape == (3, 8, 8)  # what is in memory has no file

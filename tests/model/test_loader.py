@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from types import SimpleNamespace
 
@@ -293,3 +294,41 @@ def test_the_batch_is_what_memory_and_cores_allow():
 def test_compiling_is_asked_for():
     assert isinstance(load_model("starter", device="cpu").evaluate, Cores)
     assert isinstance(load_model("starter", device="cpu", compile=True).evaluate, Compiled)
+
+
+# as any module
+
+
+def test_another_device_and_precision_go_through_the_host():
+    model, plain = load_model("starter", device="cpu"), answers(load_model("starter", device="cpu"))
+    assert model.to("cpu") is model.cpu() is model.float() is model
+    assert all(torch.equal(a, b) for a, b in zip(answers(model), plain))
+    assert model.bfloat16().host.dtype == torch.bfloat16 and next(model.noise_predictor.parameters()).dtype == torch.bfloat16
+    rough = answers(model)
+    assert torch.equal(rough[0], plain[0]) and 0 < (rough[2] - plain[2]).abs().mean() < 5e-2
+    with pytest.raises(DVAError, match=r"no precision torch\.float64"):
+        model.double()
+    if not torch.cuda.is_available():
+        with pytest.raises(DVAError, match="cuda is not there"):
+            model.cuda()
+    model.half()
+    assert {p.dtype for p in model.identity_encoder.parameters()} == {torch.float32} == {model.fusion.weight.dtype}
+
+
+def test_a_copy_is_a_model_of_its_own():
+    model = load_model("starter", device="cpu", dtype="bf16")
+    before = answers(model)
+    copied = copy.deepcopy(model)
+    assert copied.host is not model.host and copied.host.dtype == torch.bfloat16 and copied.evaluate is not model.evaluate
+    assert all(torch.equal(a, b) for a, b in zip(answers(copied), before))
+    copied.float()
+    assert model.host.dtype == torch.bfloat16 and all(torch.equal(a, b) for a, b in zip(answers(model), before))
+
+
+def test_a_host_with_another_device_or_precision_is_a_contradiction():
+    host = PlainHost("cpu", torch.bfloat16)
+    assert load_model("starter", "cpu", "bf16", host=host).host is host
+    with pytest.raises(DVAError, match=r"The host computes in torch\.bfloat16 and the precision asked for is fp32"):
+        load_model("starter", dtype="fp32", host=host)
+    with pytest.raises(DVAError, match="The host runs on cpu and the device asked for is meta"):
+        load_model("starter", device="meta", host=host)
