@@ -23,8 +23,8 @@ import numpy as np
 
 import dva_core
 from dva_core.decomposition import Decomposition
-from dva_core.edit.clip import text_search
 from dva_core.edit.directions import apply_direction
+from dva_core.edit.text import text_search
 from dva_core.faces.align import crop_face
 from dva_core.model.arrays import to_images
 from dva_core.pipeline import SoftMasks, decode, encode
@@ -54,7 +54,7 @@ def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[i
 def searched(clip, model, standin, target: str, args, **settings):
     """A finished search and its seconds."""
     look = {"identity_weight": args.identity_weight, "frames": args.frame or 0}
-    search = text_search(clip, model, "face", target, clip=standin, **look, **settings)
+    search = text_search(clip, model, "face", target, clip_model=standin, **look, **settings)
     began = time.perf_counter()
     search.run()
     return search, time.perf_counter() - began
@@ -124,7 +124,7 @@ def main() -> None:
         if args.sheet:
             save_picture(args.sheet, np.concatenate(rows))
         if args.fixed and not number:
-            long, long_seconds = searched(clip, model, standin, target, args, settle=False, steps=args.fixed)
+            long, long_seconds = searched(clip, model, standin, target, args, settle=False, iterations=args.fixed)
             print(
                 f"# {long.iterations} fixed steps: {long_seconds:.0f} s, loss {long.best.loss:.4f}; stopped after {search.iterations}: "
                 f"{seconds:.0f} s, loss {search.best.loss:.4f}, {100 * (search.best.loss / long.best.loss - 1):+.2f} %",

@@ -28,7 +28,7 @@ SIZE, CONSTANT, RAISED, NOISED = 64, 4.0, 4.0, (0, 0, 100, 200, 400, 600)
 
 
 class StandIn(nn.Module):
-    """The interface of edit.clip_model.ImageTextModel."""
+    """The interface of edit.text_model.ImageTextModel."""
 
     name = "stand-in"
 

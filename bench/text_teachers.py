@@ -22,7 +22,7 @@ CONSTANT, RAISED, HAPPY = 4.0, 4.0, 1
 
 
 class TeacherTower(nn.Module):
-    """The interface of edit.clip_model.ImageTextModel."""
+    """The interface of edit.text_model.ImageTextModel."""
 
     name = "teachers"
 

@@ -9,7 +9,7 @@ import numpy as np
 from comfy_api.latest import io
 
 from dva_core.edit import apply_direction
-from dva_core.edit.clip_model import clip_names, find_weights, import_open_clip
+from dva_core.edit.text_model import clip_names, find_weights, import_open_clip
 from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF
 
@@ -79,14 +79,14 @@ class EditIdentityCLIP(io.ComfyNode):
                     default=2000,
                     min=1,
                     max=100_000,
-                    display_name="most steps",
-                    tooltip="Where the search ends at the latest; the paper always takes 2000.",
+                    display_name="iterations",
+                    tooltip="How many the search takes at the most; the paper always takes 2000.",
                 ),
                 io.Boolean.Input(
                     "settle",
                     default=True,
                     display_name="stop when settled",
-                    tooltip="End as soon as the loss no longer falls, usually after 100 to 300 steps. Off: all the steps, as in the paper.",
+                    tooltip="End as soon as the loss no longer falls, usually after 100 to 300 iterations. Off: all, as in the paper.",
                 ),
                 io.Float.Input(
                     "clip_weight",
@@ -184,7 +184,7 @@ class EditIdentityCLIP(io.ComfyNode):
         save_memory: bool,
         region: str = OFF,
     ) -> io.NodeOutput:
-        from dva_core.edit.clip import text_search
+        from dva_core.edit.text import text_search
 
         if not source.strip():
             raise DVAError("The source text is empty; say what is to be seen now, such as face.")
@@ -195,18 +195,18 @@ class EditIdentityCLIP(io.ComfyNode):
             model,
             source,
             target,
-            clip=clip_model,
+            clip_model=clip_model,
             folders=models.clip_homes(),
             frames=parse_frames(frames),
             images=images,
-            steps=steps,
+            iterations=steps,
             settle=settle,
             clip_weight=clip_weight,
             identity_weight=identity_weight,
             l1_weight=l1_weight,
             learning_rate=learning_rate,
             seed=seed,
-            checkpoint=save_memory,
+            save_memory=save_memory,
         )
         try:
             best = search.run(status.NodeProgress(1))
@@ -214,10 +214,10 @@ class EditIdentityCLIP(io.ComfyNode):
             if search.best.step is not None:
                 path = search.direction().save(folders.output_path("dva/unfinished", ".safetensors"))
                 status.tell(
-                    cls.hidden.unique_id, f"Ended after {search.iterations} steps; the best so far is {path.name}, for Load Direction"
+                    cls.hidden.unique_id, f"Ended after {search.iterations} iterations; the best so far is {path.name}, for Load Direction"
                 )
             raise
-        status.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} steps")
+        status.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} iterations")
         direction = replace(search.direction(), region=named_region(region))
         return io.NodeOutput(
             apply_direction(decomposition, model, direction, scale), direction, to_image(np.asarray(search.pictures, np.float32))

@@ -12,7 +12,7 @@ import folder_paths
 from torch import nn
 
 from dva_core.edit.attributes import Attribute, AttributeSet, entries_of
-from dva_core.edit.clip_model import FOLDER as CLIP_FOLDER
+from dva_core.edit.text_model import FOLDER as CLIP_FOLDER
 from dva_core.errors import DVAError
 from dva_core.hosts.comfy import ComfyHost, choose_precision
 from dva_core.hosts.devices import AUTO
@@ -43,7 +43,7 @@ def model_names() -> list[str]:
 
 
 def clip_homes() -> list[str]:
-    """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.clip_model)."""
+    """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.text_model)."""
     return folder_paths.get_folder_paths(MODELS)
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from ..decomposition import Decomposition, check_model
 from ..edit.attributes import AttributeSet
-from ..edit.clip_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..edit.directions import Direction, added, from_attribute, identity_std, orthogonal_to, scaled
-from ..edit.meant import find_region
+from ..edit.scope import find_region
 from ..edit.scores import measure, table
+from ..edit.text_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..files import check_input, check_spares
 from ..pipeline import encode
 from ..pipeline.report import describe
@@ -38,7 +38,10 @@ def add_commands(commands) -> None:
     search.add_argument("--learning-rate", type=float, default=0.002, metavar="R", help="default 0.002")
     search.add_argument("--seed", type=int, default=0, metavar="N", help="where the search begins (default 0)")
     search.add_argument("--save-memory", action="store_true", help="one image at a time; slower")
-    search.add_argument("--clip", default=DEFAULT, metavar="NAME", help=f"open_clip's name of the image-text model (default {DEFAULT})")
+    search.add_argument(
+        "--clip-model", default=DEFAULT, metavar="NAME", help=f"open_clip's name of the image-text model (default {DEFAULT})"
+    )
+    search.add_argument("--clip", dest="clip_model", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # its older name
     search.add_argument(
         "--clip-weights", metavar="FILE", help=f"its .safetensors (default: looked for in `{FOLDER}` of the models' folders)"
     )
@@ -65,13 +68,13 @@ DIRECTION = "Tells what a direction does to every attribute; with several, or wi
 
 
 def run_text(args: argparse.Namespace) -> None:
-    from ..edit.clip import text_search
+    from ..edit.text import text_search
 
     source, out = check_input(args.input), check_tensors(args.output, "direction")
     check_spares(out, "output", [source, args.clip_weights])
     import_open_clip()
     if args.clip_weights is None:
-        find_weights(args.clip)  # said before any work
+        find_weights(args.clip_model)  # said before any work
     frames = args.frame or [0]
     model = open_model(args)
     if args.region is not None:
@@ -86,18 +89,18 @@ def run_text(args: argparse.Namespace) -> None:
             model,
             args.source,
             args.target,
-            clip=args.clip,
+            clip_model=args.clip_model,
             weights=args.clip_weights,
             frames=frames,
             images=args.images,
-            steps=args.iterations,
+            iterations=args.iterations,
             settle=not args.all_iterations,
             clip_weight=args.clip_weight,
             identity_weight=args.identity_weight,
             l1_weight=args.l1_weight,
             learning_rate=args.learning_rate,
             seed=args.seed,
-            checkpoint=args.save_memory,
+            save_memory=args.save_memory,
         )
         began = time.perf_counter()
         ended_early = False

@@ -39,7 +39,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """apply_text, imported when it is first asked for: it needs the whole pipeline, and ComfyUI starts with all packs."""
     if name == "apply_text":
-        from .clip import apply_text
+        from .text import apply_text
 
         return apply_text
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

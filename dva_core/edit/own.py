@@ -36,9 +36,9 @@ from ..progress import Progress
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
-from .meant import find_region
-from .shown import PICTURES as LOOKED_AT
-from .shown import shown_direction, spread
+from .gradients import PICTURES as LOOKED_AT
+from .gradients import shown_direction, spread
+from .scope import find_region
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from ..decomposition.arrays import row_numbers
 from ..decomposition.info import source_frames
 from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
-from ..edit.meant import check_tone, is_background, keeps_tone, regions_of
+from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.tone import without_tone
@@ -117,7 +117,7 @@ def decode(
     guidance    how plainly the edit is told (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
     tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
-                None: as the edit means it (see edit.meant)
+                None: as the edit means it (see edit.scope)
     region      where the edit may be seen: a region of the face (see faces.regions), "off": all of it, None: those of the edit
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of

@@ -23,7 +23,7 @@ from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..diffusion.schedule import Schedule
 from ..edit import AttributeSet, apply_attributes
-from ..edit.meant import check_tone, keeps_tone, regions_of
+from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.tone import tone_of

@@ -1,4 +1,4 @@
-"""A bundle's directions as its model shows them (edit/shown.py): all attributes at once, sex and age by their teacher's verdict.
+"""A bundle's directions as its model shows them (edit/gradients.py): all attributes at once, sex and age by their teacher's verdict.
 
 The verdict on the estimated, pasted face is that of the classifier on the face encoded anew; of sex and age, whose labels a teacher gave,
 the teacher's, where it is at hand. Sex and age are also freed of each other's verdict.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dva_core.edit.differentiable import Differentiable
-from dva_core.edit.shown import SHARE, Shown, mean_gradients, mixed, pasted, tone, verdicts
+from dva_core.edit.gradients import SHARE, Shown, mean_gradients, mixed, pasted, tone, verdicts
 from dva_core.train.teacher_network import AgeAndSex
 
 TEACHERS_SHARE = {"Male": 0.3}  # where the verdict is the teacher's

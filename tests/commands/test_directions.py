@@ -10,7 +10,7 @@ from standin import stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
-from dva_core.edit import clip as text_edit
+from dva_core.edit import text as text_edit
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint, from_attribute
 from dva_core.faces.finder import FaceFinder

@@ -14,6 +14,7 @@ from dva_core.commands import main as cli
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import without_head_motion
+from dva_core.edit.gradients import shown_direction
 from dva_core.edit.own import (
     cut_out,
     encode_crops,
@@ -25,7 +26,6 @@ from dva_core.edit.own import (
     read_pairs,
     statistics,
 )
-from dva_core.edit.shown import shown_direction
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model

@@ -16,7 +16,7 @@ from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_direction, apply_operations, apply_switch
 from dva_core.edit.directions import Direction, added, from_attribute, scaled
-from dva_core.edit.meant import find_region, regions_of
+from dva_core.edit.scope import find_region, regions_of
 from dva_core.errors import DVAError
 from dva_core.faces.composite import soften
 from dva_core.faces.finder import FaceFinder

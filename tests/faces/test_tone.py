@@ -14,7 +14,7 @@ from standin import stand_in, write_clip
 
 from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import from_attribute
-from dva_core.edit.meant import keeps_tone
+from dva_core.edit.scope import keeps_tone
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.tone import REACH, smoothed, tone_of, without_tone

@@ -35,7 +35,7 @@ from load_pack import load_pack
 from standin import BrightDetector, draw, landmarks_of, write_clip
 
 from dva_core.edit import apply_attributes
-from dva_core.edit.clip import text_search
+from dva_core.edit.text import text_search
 from dva_core.faces.finder import FaceFinder
 from dva_core.hosts import comfy as bridge
 from dva_core.hosts.devices import AUTO
@@ -292,7 +292,7 @@ def gradients_go_through(way: Callable) -> None:
     """A text search, as nodes run it: under inference mode."""
     clip, histories = encode(clip_file(), plain(), steps=STEPS), []
     for model in (plain(), hosted()):
-        search = text_search(clip, model, "left", "right", clip=OnAnyDevice(), steps=2, settle=False, images=2)
+        search = text_search(clip, model, "left", "right", clip_model=OnAnyDevice(), iterations=2, settle=False, images=2)
         search.run()
         histories.append(search.history)
     np.testing.assert_allclose(*histories, rtol=1e-3)

@@ -9,8 +9,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from dva_core.edit.clip_model import DEFAULT
 from dva_core.edit.directions import Direction
+from dva_core.edit.text_model import DEFAULT
 from dva_core.model.loader import load_model
 
 from .comfy_server import READY_SECONDS, Refused, comfy_python

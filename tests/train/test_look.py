@@ -9,7 +9,7 @@ from bundles import write_tiny
 
 from dva_core.commands import train as cli
 from dva_core.diffusion.guidance import Guidance
-from dva_core.edit.meant import find_region
+from dva_core.edit.scope import find_region
 from dva_core.errors import DVAError
 from dva_core.faces.regions import MEAN_FACE
 from dva_core.model.bundle import read_bundle

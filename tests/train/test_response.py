@@ -10,7 +10,7 @@ import pytest
 import torch
 from edit.test_shown import PICTURES, Painter
 
-from dva_core.edit.shown import mean_gradients, verdicts, without
+from dva_core.edit.gradients import mean_gradients, verdicts, without
 from dva_core.train import response
 from dva_core.train.response import APART, shown_directions, taught
 

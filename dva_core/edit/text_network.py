@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .clip_model import ImageTextModel
 from .differentiable import KEPT_FOR_GRADIENT, Differentiable
+from .text_model import ImageTextModel
 
 IMAGE_TEXT = "text_edit_image_text"  # its name for the host
 
@@ -15,9 +15,9 @@ IMAGE_TEXT = "text_edit_image_text"  # its name for the host
 class TextNetworks(Differentiable):
     """The model's networks and the image-text model, which the host lets go of on leaving the context."""
 
-    def __init__(self, model, clip: ImageTextModel) -> None:
+    def __init__(self, model, text_model: ImageTextModel) -> None:
         super().__init__(model)
-        self.clip = clip
+        self.text_model = text_model
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -25,15 +25,15 @@ class TextNetworks(Differentiable):
 
     def images(self, images: Tensor) -> Tensor:
         """Features [n, E] of images [n, 3, H, W] in [-1, 1]."""
-        self._use_clip(len(images))
-        return self.clip.encode_images(images)
+        self._use_text_model(len(images))
+        return self.text_model.encode_images(images)
 
     def texts(self, texts: list[str]) -> Tensor:
         """Features [n, E] of texts, on the device."""
-        self._use_clip(len(texts))
-        return self.clip.encode_texts(texts).to(self.device)
+        self._use_text_model(len(texts))
+        return self.text_model.encode_texts(texts).to(self.device)
 
-    def _use_clip(self, count: int) -> None:
-        if isinstance(self.clip, nn.Module):
-            per_item = getattr(self.clip, "activations_per_image", 2**24)
-            self.host.use(IMAGE_TEXT, self.clip, KEPT_FOR_GRADIENT * count * per_item)
+    def _use_text_model(self, count: int) -> None:
+        if isinstance(self.text_model, nn.Module):
+            per_item = getattr(self.text_model, "activations_per_image", 2**24)
+            self.host.use(IMAGE_TEXT, self.text_model, KEPT_FOR_GRADIENT * count * per_item)

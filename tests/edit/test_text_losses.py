@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dva_core.edit.clip_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
-from dva_core.edit.clip_prompts import sentences, templates
+from dva_core.edit.text_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
+from dva_core.edit.text_prompts import sentences, templates
 from dva_core.errors import DVAError
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from dva_core.edit import clip_model
-from dva_core.edit.clip_model import DEFAULT, FOLDER, clip_names, find_weights, import_open_clip, load_clip, resize
+from dva_core.edit import text_model
+from dva_core.edit.text_model import DEFAULT, FOLDER, clip_names, find_weights, import_open_clip, load_clip, resize
 from dva_core.errors import DVAError, MissingDependencyError
 
 TINY = {
@@ -139,7 +139,7 @@ def test_without_open_clip_it_says_what_to_install(monkeypatch):
 
 
 def test_open_clip_is_imported_only_where_it_is_used():
-    assert not any(isinstance(value, ModuleType) and value.__name__ == "open_clip" for value in vars(clip_model).values())
+    assert not any(isinstance(value, ModuleType) and value.__name__ == "open_clip" for value in vars(text_model).values())
 
 
 @pytest.mark.parametrize("size", [64, 224, 256])

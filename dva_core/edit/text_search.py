@@ -30,11 +30,11 @@ from ..errors import DVAError
 from ..model.arrays import as_picture, shrink, to_images
 from ..progress import Progress, silent
 from ..values import whole
-from .clip_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
-from .clip_model import ImageTextModel
-from .clip_network import TextNetworks
-from .clip_prompts import sentences
 from .directions import Direction, encoder_fingerprint
+from .text_losses import clip_loss, directional_loss, identity_loss, masked_l1, text_direction
+from .text_model import ImageTextModel
+from .text_network import TextNetworks
+from .text_prompts import sentences
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +50,17 @@ class TextSettings:
     source, target   texts; the change asked for is the difference of the two
     frames           numbers of frames to look at, or one number; a frame without a face stands for the nearest that has one
     images           S, the intermediate images of each frame
-    steps            Adam's steps at the most; with `settle` fewer, as soon as the loss has settled
+    iterations       Adam's steps at the most; with `settle` fewer, as soon as the loss has settled
     clip_weight, identity_weight, l1_weight, learning_rate   as in the paper
     seed, start      u begins at random, of length `start`: seeds give different ways to the same text
-    checkpoint       compute images anew for the gradient instead of keeping what they need; slower, a fraction of the memory
+    save_memory      compute images anew for the gradient instead of keeping what they need; slower, a fraction of the memory
     """
 
     source: str = "face"
     target: str = ""
     frames: int | Sequence[int] = 0
     images: int = 5
-    steps: int = 2000
+    iterations: int = 2000
     settle: bool = True
     clip_weight: float = 3.0
     identity_weight: float = 5.0
@@ -68,11 +68,11 @@ class TextSettings:
     learning_rate: float = 0.002
     seed: int = 0
     start: float = 0.01
-    checkpoint: bool = False
+    save_memory: bool = False
 
     def __post_init__(self) -> None:
         """Numbers as JSON keeps them, which a direction is made of at the very end."""
-        for name in ("images", "steps", "seed"):
+        for name in ("images", "iterations", "seed"):
             object.__setattr__(self, name, whole(getattr(self, name), name))
         for name in ("clip_weight", "identity_weight", "l1_weight", "learning_rate", "start"):
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -81,7 +81,7 @@ class TextSettings:
         """DVAError for the first setting that makes no sense."""
         if not self.target.strip() or not self.source.strip():
             raise DVAError('A text edit needs a source and a target text; say for example "face" and "face with beard".')
-        for name in ("images", "steps"):
+        for name in ("images", "iterations"):
             whole(getattr(self, name), f"number of {name}", 1)
         weights = (self.clip_weight, self.identity_weight, self.l1_weight)
         if not all(np.isfinite(weights)) or min(weights) < 0 or not self.clip_weight:
@@ -118,10 +118,10 @@ class TextSearch:
     The same clip, model, texts and settings give the same result on the same machine.
     """
 
-    def __init__(self, decomposition: Decomposition, model, clip: ImageTextModel, settings: TextSettings) -> None:
+    def __init__(self, decomposition: Decomposition, model, text_model: ImageTextModel, settings: TextSettings) -> None:
         check_model(decomposition, model)
         settings.check()
-        self.clip_info, self.model, self.clip, self.settings = decomposition.info, model, clip, settings
+        self.model, self.text_model, self.settings = model, text_model, settings
         self.rows = chosen_rows(decomposition, settings.frames)
         self.frames = [int(frame) for frame in decomposition.frame_index[self.rows]]
         self.best, self.iterations, self.history = Best(), 0, []
@@ -130,8 +130,8 @@ class TextSearch:
         self._chunk: int | None = None
 
     def run(self, progress: Progress | None = None) -> Best:
-        """Searches until the loss has settled or the steps are done; `progress("text", iteration, steps, images)` after each."""
-        with torch.inference_mode(False), torch.enable_grad(), TextNetworks(self.model, self.clip) as networks:
+        """Searches until the loss has settled or the iterations are done; `progress("text", iteration, iterations, images)` after each."""
+        with torch.inference_mode(False), torch.enable_grad(), TextNetworks(self.model, self.text_model) as networks:
             self._search(networks, progress or silent)
         return self.best
 
@@ -144,9 +144,9 @@ class TextSearch:
             "how": "text",
             "source": s.source,
             "target": s.target,
-            "image_text_model": self.clip.name,
+            "image_text_model": self.text_model.name,
             "model": self.model.config.get("name", ""),
-            "clip": self.clip_info.source.replace("\\", "/").rsplit("/", 1)[-1],
+            "clip": self._decomposition.info.source.replace("\\", "/").rsplit("/", 1)[-1],
             "frames": self.frames,
             "images": s.images,
             "weights": [s.clip_weight, s.identity_weight, s.l1_weight],
@@ -166,7 +166,7 @@ class TextSearch:
         u = F.normalize(torch.randn(1, frames.z_0.shape[1], generator=generator)).to(frames.z_0) * s.start
         u.requires_grad_(True)
         adam = torch.optim.Adam([u], lr=s.learning_rate)
-        for self.iterations in range(1, s.steps + 1):
+        for self.iterations in range(1, s.iterations + 1):
             loss, parts = self._gradient(networks, frames, u)
             if not np.isfinite(loss):
                 raise DVAError("The text edit computed values that are not finite numbers; lower the learning rate.")
@@ -174,30 +174,30 @@ class TextSearch:
             if loss < self.best.loss:
                 self.best = Best(self._step(frames, u), loss, self.iterations, parts)
             adam.step()
-            show = self.iterations % PREVIEW_EVERY == 1 or self.iterations == s.steps
-            progress("text", self.iterations, s.steps, strip(self.pictures) if show else None)
+            show = self.iterations % PREVIEW_EVERY == 1 or self.iterations == s.iterations
+            progress("text", self.iterations, s.iterations, strip(self.pictures) if show else None)
             if s.settle and settled(self.history):
                 break
         logger.info("Text edit: loss %.4f -> %.4f in %d iterations.", self.history[0], self.best.loss, self.iterations)
 
-    def _prepare(self, networks: TextNetworks) -> Frames:
+    def _prepare(self, networks: TextNetworks) -> SearchFrames:
         """Everything that stays the same during the search."""
         with torch.no_grad():
             direction = text_direction(*(networks.texts(sentences(text)) for text in (self.settings.source, self.settings.target)))
-            clip, rows, S = self._decomposition, self.rows, self.settings.images
-            x_0 = shrink(to_images(clip.crops[rows]), self.model.image_size)
-            masks = shrink(torch.from_numpy(clip.masks[rows]).float()[:, None], self.model.image_size)
+            decomposition, rows, S = self._decomposition, self.rows, self.settings.images
+            x_0 = shrink(to_images(decomposition.crops[rows]), self.model.image_size)
+            masks = shrink(torch.from_numpy(decomposition.masks[rows]).float()[:, None], self.model.image_size)
             motion = self._own_motion(rows)
-            z_frames = torch.from_numpy(clip.z_id_frames[rows])
+            z_frames = torch.from_numpy(decomposition.z_id_frames[rows])
             kept = intermediate_images(networks, x_0, networks.fuse(z_frames, motion), S)
-            # earlier edits move the frames' own vectors as they moved the clip's
-            moved = np.atleast_2d(clip.current_identity(rows) - clip.z_id).astype(np.float32)
+            # earlier edits move the frames' own vectors as they moved the mean
+            moved = np.atleast_2d(decomposition.current_identity(rows) - decomposition.z_id).astype(np.float32)
             z_0 = F.normalize(z_frames + torch.from_numpy(moved)).to(networks.device)
-            motion = torch.from_numpy(np.ascontiguousarray(clip.current_z_motion(rows), np.float32)).to(networks.device)
+            motion = torch.from_numpy(np.ascontiguousarray(decomposition.current_z_motion(rows), np.float32)).to(networks.device)
             path = self.model.schedule.downwards(S)[::-1] * len(rows)
             t, now, then = (torch.tensor(column, device=networks.device) for column in zip(*path))
             masks = masks.repeat_interleave(S, 0).to(networks.device)
-            frames = Frames(kept, t, now, then, masks, motion, z_0, direction)
+            frames = SearchFrames(kept, t, now, then, masks, motion, z_0, direction)
             z_face = networks.fuse(z_0, motion).repeat_interleave(S, 0)
             pieces = [networks.images(frames.step(networks, z_face, slice(i, i + S))) for i in range(0, len(kept), S)]
             sources = [frames.step(networks, z_face, slice(i, i + S)) for i in range(0, len(kept), S)]
@@ -205,17 +205,17 @@ class TextSearch:
         return frames
 
     def _own_motion(self, rows: Sequence[int]) -> Tensor:
-        """[n, D_motion] of the frames' own crops, which are inverted with it also where the clip decodes with another clip's motion."""
-        clip = self._decomposition
-        if clip.is_switched:
-            return self.model.encode_motion(to_images(clip.crops[rows])).float().cpu()
-        return torch.from_numpy(np.ascontiguousarray(clip.z_motion[rows], np.float32))
+        """[n, D_motion] of the frames' own crops, by which they are inverted, also where the decomposition has the motion of another."""
+        decomposition = self._decomposition
+        if decomposition.is_switched:
+            return self.model.encode_motion(to_images(decomposition.crops[rows])).float().cpu()
+        return torch.from_numpy(np.ascontiguousarray(decomposition.z_motion[rows], np.float32))
 
-    def _gradient(self, networks: TextNetworks, frames: Frames, u: Tensor) -> tuple[float, dict[str, float]]:
+    def _gradient(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float]]:
         """The loss at u and, in u.grad, its gradient; with fewer images at a time where memory runs out."""
         host, count = self.model.host, len(frames.kept)
         if self._chunk is None:
-            self._chunk = 1 if self.settings.checkpoint else count
+            self._chunk = 1 if self.settings.save_memory else count
         while True:
             try:
                 u.grad = None
@@ -231,7 +231,7 @@ class TextSearch:
             logger.info("Out of memory: going on with %d images at a time.", self._chunk)
             host.free_memory()
 
-    def _loss(self, networks: TextNetworks, frames: Frames, u: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         s, count, chunk = self.settings, len(frames.kept), self._chunk
         z = F.normalize(frames.z_0 + u)
         z_face = networks.fuse(z, frames.motion).repeat_interleave(s.images, 0)
@@ -255,14 +255,14 @@ class TextSearch:
         return s.clip_weight * parts["clip"] + s.identity_weight * parts["identity"] + s.l1_weight * parts["l1"], parts
 
     @staticmethod
-    def _step(frames: Frames, u: Tensor) -> np.ndarray:
+    def _step(frames: SearchFrames, u: Tensor) -> np.ndarray:
         """The learnt step z - z_0 [D], mean over the frames."""
         with torch.no_grad():
             return (F.normalize(frames.z_0 + u) - frames.z_0).mean(0).cpu().numpy()
 
 
 @dataclass
-class Frames:
+class SearchFrames:
     """The chosen frames, S images each, frame after frame, n in all.
 
     kept [n, 3, H, W]: intermediate images of the inversion; t, now, then [n]: the step from each (timestep, alpha_bar, alpha_bar

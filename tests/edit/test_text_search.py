@@ -13,14 +13,14 @@ from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_switch, apply_text
-from dva_core.edit.clip import find_text_direction, text_search
-from dva_core.edit.clip_network import TextNetworks
-from dva_core.edit.clip_search import TextSearch, TextSettings, chosen_rows, intermediate_images, settled
+from dva_core.edit.text import find_text_direction, text_search
+from dva_core.edit.text_network import TextNetworks
+from dva_core.edit.text_search import TextSearch, TextSettings, chosen_rows, intermediate_images, settled
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 
 FRAMES, CROP, MOTION = 4, 32, 102
-QUICK = {"steps": 8, "settle": False, "images": 3}
+QUICK = {"iterations": 8, "settle": False, "images": 3}
 
 
 def score(images: np.ndarray) -> float:
@@ -62,7 +62,7 @@ def clip(model):
 
 
 def search(clip, model, target="left bright face", source="face", **settings):
-    return text_search(clip, model, source, target, clip=Brightness(), **{**QUICK, **settings})
+    return text_search(clip, model, source, target, clip_model=Brightness(), **{**QUICK, **settings})
 
 
 def images_with(model, clip, z_id, images=3):
@@ -79,7 +79,7 @@ def images_with(model, clip, z_id, images=3):
 
 @pytest.mark.parametrize(("target", "sign"), [("left bright face", 1), ("right bright face", -1)])
 def test_the_images_move_as_the_text_says(model, clip, target, sign):
-    found = search(clip, model, target, steps=40, identity_weight=0.5, l1_weight=0.5)
+    found = search(clip, model, target, iterations=40, identity_weight=0.5, l1_weight=0.5)
     best = found.run()
     z_0 = clip.z_id_frames[0]
     before, after = (score(images_with(model, clip, z).numpy()) for z in (z_0, z_0 + best.step))
@@ -90,7 +90,7 @@ def test_the_images_move_as_the_text_says(model, clip, target, sign):
 
 def test_a_step_is_the_solvers_own(model, clip):
     found = search(clip, model)
-    with TextNetworks(model, found.clip) as networks:
+    with TextNetworks(model, found.text_model) as networks:
         frames = found._prepare(networks)
         kept = intermediate_images(networks, frames.kept[:1], networks.fuse(torch.from_numpy(clip.z_id_frames[[0]]), frames.motion), 3)
     torch.testing.assert_close(kept, frames.kept)
@@ -121,9 +121,9 @@ def test_the_loss_is_the_three_terms_by_their_weights(model, clip):
 
 
 def test_heavier_weights_hold_back(model, clip):
-    free = search(clip, model, steps=15, identity_weight=0, l1_weight=0).run()
-    near = search(clip, model, steps=15, identity_weight=500, l1_weight=0).run()
-    alike = search(clip, model, steps=15, identity_weight=0, l1_weight=2000).run()
+    free = search(clip, model, iterations=15, identity_weight=0, l1_weight=0).run()
+    near = search(clip, model, iterations=15, identity_weight=500, l1_weight=0).run()
+    alike = search(clip, model, iterations=15, identity_weight=0, l1_weight=2000).run()
     assert np.linalg.norm(near.step) < 0.7 * np.linalg.norm(free.step)
     assert alike.parts["l1"] < 0.7 * free.parts["l1"] and free.parts["clip"] < near.parts["clip"]
 
@@ -138,9 +138,9 @@ def test_the_same_seed_gives_the_same_step_bit_for_bit(model, clip):
 
 
 def test_fewer_images_at_a_time_change_nothing(model, clip):
-    whole, saved = search(clip, model, frames=[0, 5]), search(clip, model, frames=[0, 5], checkpoint=True)
+    whole, saved = search(clip, model, frames=[0, 5]), search(clip, model, frames=[0, 5], save_memory=True)
     np.testing.assert_allclose(whole.run().step, saved.run().step, atol=2e-5)
-    assert max(saved.clip.seen[4:]) == 1 and max(whole.clip.seen) == 6
+    assert max(saved.text_model.seen[4:]) == 1 and max(whole.text_model.seen) == 6
 
 
 def test_where_memory_runs_out_it_goes_on_with_fewer(model, clip):
@@ -150,7 +150,7 @@ def test_where_memory_runs_out_it_goes_on_with_fewer(model, clip):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().encode_images(images)
 
-    found = text_search(clip, model, "face", "left", clip=Small(), frames=[0, 5], **QUICK)
+    found = text_search(clip, model, "face", "left", clip_model=Small(), frames=[0, 5], **QUICK)
     np.testing.assert_allclose(found.run().step, search(clip, model, "left", frames=[0, 5]).run().step, atol=2e-5)
 
     class None_(Brightness):
@@ -160,7 +160,7 @@ def test_where_memory_runs_out_it_goes_on_with_fewer(model, clip):
             return super().encode_images(images)
 
     with pytest.raises(DVAError, match="does not hold one image's gradient"):
-        text_search(clip, model, "face", "left", clip=None_(), **QUICK).run()
+        text_search(clip, model, "face", "left", clip_model=None_(), **QUICK).run()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -209,7 +209,7 @@ def test_progress_shows_the_images(model, clip):
 
 
 def test_it_ends_when_the_loss_has_settled(model, clip):
-    fast = {"steps": 150, "learning_rate": 0.02, "images": 1}
+    fast = {"iterations": 150, "learning_rate": 0.02, "images": 1}
     fixed, free = search(clip, model, **fast), search(clip, model, **fast, settle=True)
     assert fixed.run().loss <= free.run().loss < 1.02 * fixed.best.loss
     assert free.iterations < 120 and fixed.iterations == 150
@@ -234,7 +234,7 @@ def test_several_frames_share_one_step(model, clip):
 def test_it_starts_from_the_identity_as_it_was_edited(model, clip):
     edited = clip.with_edit({"name": "attributes", "scales": {}}, z_id=clip.z_id[::-1].copy())
     found = search(edited, model)
-    with TextNetworks(model, found.clip) as networks:
+    with TextNetworks(model, found.text_model) as networks:
         frames = found._prepare(networks)
     moved = clip.z_id_frames[0] + clip.z_id[::-1] - clip.z_id
     np.testing.assert_allclose(frames.z_0[0], moved / np.linalg.norm(moved), atol=1e-6)
@@ -244,13 +244,13 @@ def test_it_starts_from_the_identity_as_it_was_edited(model, clip):
 def search_kept(clip, model):
     """What the frame itself is inverted to has nothing to do with edits."""
     found = search(clip, model)
-    with TextNetworks(model, found.clip) as networks:
+    with TextNetworks(model, found.text_model) as networks:
         return found._prepare(networks).kept
 
 
 def test_the_edit_is_recorded_as_a_direction_and_repeated_without_a_search(model, clip, tmp_path):
-    edited = apply_text(clip, model, "face", "left", scale=0.5, clip=Brightness(), **QUICK)
-    direction = find_text_direction(clip, model, "face", "left", clip=Brightness(), **QUICK)
+    edited = apply_text(clip, model, "face", "left", scale=0.5, clip_model=Brightness(), **QUICK)
+    direction = find_text_direction(clip, model, "face", "left", clip_model=Brightness(), **QUICK)
     expected = clip.z_id + 0.5 * direction.vector
     np.testing.assert_allclose(edited.current_z_id, expected / np.linalg.norm(expected), atol=1e-6)
     edited.save(tmp_path / "clip.safetensors")
@@ -266,7 +266,7 @@ def test_the_edit_is_recorded_as_a_direction_and_repeated_without_a_search(model
     [
         ({"target": " "}, "needs a source and a target"),
         ({"images": 0}, "number of images cannot be 0"),
-        ({"steps": 0}, "number of steps cannot be 0"),
+        ({"iterations": 0}, "number of iterations cannot be 0"),
         ({"clip_weight": -1.0}, r"weights \(-1.0"),
         ({"learning_rate": 0.0}, "learning rate 0"),
         ({"target": "face"}, "mean the same"),
@@ -275,7 +275,7 @@ def test_the_edit_is_recorded_as_a_direction_and_repeated_without_a_search(model
 )
 def test_settings_that_make_no_sense_are_refused(model, clip, settings, message):
     with pytest.raises(DVAError, match=message):
-        apply_text(clip, model, **{"target": "left", "clip": Brightness(), **QUICK, **settings})
+        apply_text(clip, model, **{"target": "left", "clip_model": Brightness(), **QUICK, **settings})
 
 
 def test_another_models_clip_is_refused_before_anything_is_loaded(path, model, clip):
@@ -300,7 +300,13 @@ def test_the_crops_are_inverted_with_their_own_motion_whatever_was_switched(clip
 
 
 def test_settings_are_kept_as_json_keeps_them():
-    odd = TextSettings(target="x", images=np.int64(3), steps=np.int32(7), seed=np.int64(1), learning_rate=np.float32(0.5))
+    odd = TextSettings(target="x", images=np.int64(3), iterations=np.int32(7), seed=np.int64(1), learning_rate=np.float32(0.5))
     assert all(type(value) in (int, float, str, bool) for value in vars(odd).values())
     with pytest.raises(DVAError, match="cannot be"):
-        TextSettings(target="x", steps="7")
+        TextSettings(target="x", iterations="7")
+
+
+def test_settings_have_their_older_names_too(clip, model):
+    older = text_search(clip, model, "face", "left", clip=Brightness(), steps=8, checkpoint=True)
+    newer = text_search(clip, model, "face", "left", clip_model=Brightness(), iterations=8, save_memory=True)
+    assert older.settings == newer.settings and isinstance(older.text_model, Brightness)

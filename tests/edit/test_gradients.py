@@ -8,8 +8,8 @@ import torch
 from bundles import IDENTITY, tiny_config, write_tiny
 
 from dva_core.diffusion.schedule import Schedule
-from dva_core.edit import shown
-from dva_core.edit.shown import mean_gradients, mixed, shown_direction, spread, tone, verdicts, without
+from dva_core.edit import gradients as shown
+from dva_core.edit.gradients import mean_gradients, mixed, shown_direction, spread, tone, verdicts, without
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
 

@@ -1,4 +1,4 @@
-"""Editing by text: what apply_text does is find a direction (`clip_search`), then apply it like any other."""
+"""Editing by text: what apply_text does is find a direction (`text_search`), then apply it like any other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from ..decomposition import Decomposition
 from ..progress import Progress
-from .clip_model import DEFAULT, ImageTextModel, load_clip
-from .clip_search import TextSearch, TextSettings
 from .curves import Scale
 from .directions import Direction, apply_direction, check_scale_of
-from .meant import find_region
+from .scope import find_region
+from .text_model import DEFAULT, ImageTextModel, load_clip
+from .text_search import TextSearch, TextSettings
 
-ClipChoice = str | ImageTextModel | None
+TextModel = str | ImageTextModel | None
+OLDER = {"clip": "clip_model", "steps": "iterations", "checkpoint": "save_memory"}  # names of settings as they once were
 
 
 def text_search(
@@ -24,24 +25,26 @@ def text_search(
     source: str = "face",
     target: str = "",
     *,
-    clip: ClipChoice = None,
+    clip_model: TextModel = None,
     weights: str | Path | None = None,
     folders: Iterable[str | Path] | None = None,
     **settings: Any,
 ) -> TextSearch:
     """A search that is ready to `run`; for who wants to end it early and keep the best so far.
 
-    clip      the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
-    weights   its .safetensors file; None: from `folders`, see clip_model.load_clip
-    settings  of clip_search.TextSettings: frames, images, steps, settle, seed, clip_weight, ...
+    clip_model   the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
+    weights      its .safetensors file; None: from `folders`, see text_model.load_clip
+    settings     of text_search.TextSettings: frames, images, iterations, settle, seed, clip_weight, ...
 
     Raises DVAError for settings that make no sense, weights that are missing, or a clip of another model.
     """
+    settings = {OLDER.get(name, name): value for name, value in settings.items()}
+    clip_model = settings.pop("clip_model", clip_model)
     chosen = TextSettings(source, target, **settings)
     chosen.check()
-    if clip is None or isinstance(clip, str):
-        clip = load_clip(clip or DEFAULT, weights, folders)
-    return TextSearch(decomposition, model, clip, chosen)
+    if clip_model is None or isinstance(clip_model, str):
+        clip_model = load_clip(clip_model or DEFAULT, weights, folders)
+    return TextSearch(decomposition, model, clip_model, chosen)
 
 
 def find_text_direction(
@@ -49,7 +52,7 @@ def find_text_direction(
 ) -> Direction:
     """The identity direction whose scale 1 changes the face in the chosen frames from what `source` says to what `target` says.
 
-    `settings` are those of `text_search`. `progress("text", iteration, steps, images)` may raise to cancel, which gives up what was
+    `settings` are those of `text_search`. `progress("text", iteration, iterations, images)` may raise to cancel, which gives up what was
     found; `text_search` keeps it.
     """
     search = text_search(decomposition, model, source, target, **settings)
@@ -72,7 +75,7 @@ def apply_text(
 
     scale     of the step found; 1 is the step itself, a curve changes it over time
     region    of the face where it may be seen (see faces.regions), kept with the edit; None: all of it
-    settings  those of `text_search`: clip, weights, folders, frames, images, steps, settle, seed, ...
+    settings  those of `text_search`: clip_model, weights, folders, frames, images, iterations, settle, seed, ...
 
     What is recorded is the direction found, so that repeating the edit takes no search. Raises DVAError as `text_search` does.
     """
