@@ -16,8 +16,8 @@ import dva_core
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import from_attribute
 from dva_core.edit.own import from_vectors, statistics
-from dva_core.train.classifiers import area_under_curve, encode_folder, only
-from dva_core.train.labels import read_labels
+from dva_core.train.classifiers import encode_folder, only
+from dva_core.train.labels import read_labels, roc_auc
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
                 made = from_vectors(model, z_id[a], z_id[b], name)
                 own = made.direction.vector / std
                 cosine = own @ trained / np.linalg.norm(own) / np.linalg.norm(trained)
-                figures.append((cosine, area_under_curve((z_id[rest] - mean) / std @ own, labels[rest]), made.score))
+                figures.append((cosine, roc_auc(labels[rest], (z_id[rest] - mean) / std @ own), made.score))
             cosine, auc, score = np.mean(figures, 0)
             spread = np.std(figures, 0)[1]
             known = AttributeSet.from_model(model)[name].auc

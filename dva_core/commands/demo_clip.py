@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..errors import MissingDependencyError
+from ..faces.composite import smoothstep
 from ..files import temporary_folder
 from ..video import Frame, VideoInfo, VideoWriter
 
@@ -59,7 +60,7 @@ def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, 
     at = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1).astype(np.float32)
 
     # the head as a whole turns about the neck and grows, fading out towards the background
-    part = fade(np.linalg.norm((at - HEAD) / [105, 115], axis=-1), 0.75, 1.45)[..., None]
+    part = smoothstep(1.45, 0.75, np.linalg.norm((at - HEAD) / [105, 115], axis=-1))[..., None]
     turned = (at - NECK) @ np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) / zoom + NECK
     source = at + part * (turned - at)
 
@@ -79,12 +80,6 @@ def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, 
     x, y = np.ascontiguousarray(source[..., 0], np.float32), np.ascontiguousarray(source[..., 1], np.float32)
     moved[rows, columns] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     return moved
-
-
-def fade(distance: np.ndarray, full: float, none: float) -> np.ndarray:
-    """1 up to `full`, 0 from `none`, smooth between."""
-    t = np.clip((none - distance) / (none - full), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def bump(at: np.ndarray, centre: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:

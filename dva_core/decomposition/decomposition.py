@@ -156,23 +156,25 @@ class Decomposition:
 
     def with_edit(
         self,
-        operation: Mapping[str, Any],
+        operation: Mapping[str, Any] | None,
         z_id: np.ndarray | None = None,
         motion_shift: np.ndarray | None = None,
         identity_steps: tuple[Steps, ...] | None = None,
         motion_steps: tuple[Steps, ...] | None = None,
     ) -> Decomposition:
-        """The same clip with one more operation; the others are the new totals, None leaves them as they are."""
+        """The same clip with one more operation (None: none); the others are the new totals, None leaves them as they are."""
+        # an operation must survive the file: fail here if it cannot
+        more = () if operation is None else (json.loads(json.dumps(dict(operation))),)
         return replace(
             self,
-            operations=(*self.operations, json.loads(json.dumps(dict(operation)))),  # must survive the file: fail here if it cannot
+            operations=(*self.operations, *more),
             z_id_edited=self.z_id_edited if z_id is None else np.asarray(z_id, np.float32).reshape(-1),
             motion_shift=self.motion_shift if motion_shift is None else np.asarray(motion_shift, np.float32).reshape(-1),
             identity_steps=self.identity_steps if identity_steps is None else identity_steps,
             motion_steps=self.motion_steps if motion_steps is None else motion_steps,
         )
 
-    def with_identity_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+    def with_identity_step(self, operation: Mapping[str, Any] | None, vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
         """One more operation that adds sum_k weights[k] vectors[k] to the identity and normalises it.
 
         vectors [K, D]; weights [K], the same in all frames, or [F, K], a row for each frame with a face.
@@ -184,7 +186,7 @@ class Decomposition:
         steps = Steps(np.broadcast_to(weights, (self.faces, len(vectors))), vectors)
         return self.with_edit(operation, identity_steps=(*self.identity_steps, steps))
 
-    def with_motion_step(self, operation: Mapping[str, Any], vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
+    def with_motion_step(self, operation: Mapping[str, Any] | None, vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
         """One more operation that adds sum_k weights[k] vectors[k] to every frame's motion; shapes as in `with_identity_step`."""
         vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
         if weights.ndim == 1:

@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import sqrt
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from dva_core.diffusion.schedule import Schedule, Step
+from dva_core.diffusion.schedule import Schedule, Step, image_of, noise_of, noised
 
 Callback = Callable[[int, int, Tensor], Any]
 
@@ -34,16 +33,16 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
     """
     timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # in memory one number, which the network embeds once
     eps = model.predict_noise(x_t, timestep, z_face).to(x_t.device, torch.promote_types(x_t.dtype, torch.float32))
-    x_0 = (x_t - sqrt(1 - alpha_bar) * eps) / sqrt(alpha_bar)  # Kim et al. 2023, eq. 3
+    x_0 = image_of(x_t, eps, alpha_bar)
     if clamp:
         x_0 = x_0.clamp(-1, 1)
-        eps = (x_t - sqrt(alpha_bar) * x_0) / sqrt(1 - alpha_bar)
+        eps = noise_of(x_t, x_0, alpha_bar)
     return x_0, eps
 
 
 def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
     """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: the same image and noise, mixed for another timestep."""
-    return sqrt(alpha_bar) * x_0 + sqrt(1 - alpha_bar) * eps
+    return noised(x_0, eps, alpha_bar)
 
 
 def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:

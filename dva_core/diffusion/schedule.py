@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +22,25 @@ class Step(NamedTuple):
     t: int
     now: float
     then: float
+
+
+def image_of(x_t: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
+    """The estimated image x_0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar) (Kim et al. 2023, eq. 3) of x_t with the noise eps."""
+    return (x_t - root(1 - alpha_bar) * eps) / root(alpha_bar)
+
+
+def noise_of(x_t: Tensor, x_0: Tensor, alpha_bar: float | Tensor) -> Tensor:
+    """eps = (x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar), of x_t with the image x_0."""
+    return (x_t - root(alpha_bar) * x_0) / root(1 - alpha_bar)
+
+
+def noised(x_0: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
+    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps."""
+    return root(alpha_bar) * x_0 + root(1 - alpha_bar) * eps
+
+
+def root(value: float | Tensor) -> float | Tensor:
+    return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)
 
 
 @dataclass(frozen=True)
@@ -78,8 +98,7 @@ class Schedule:
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
-        a = self.at(t, x_0)
-        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        return noised(x_0, noise, self.at(t, x_0))
 
     def as_noise(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta from what the network put out for x_t [B, C, H, W] at t [B]: itself, or sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""

@@ -17,13 +17,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..decomposition import Decomposition, check_model
-from ..decomposition.arrays import Steps
 from ..errors import DVAError
 from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
 
@@ -137,26 +136,11 @@ def check_scale(attribute: Attribute, scale: Scale) -> Scale:
     return scale
 
 
-def edit_identity(z_id: np.ndarray, attributes: AttributeSet, scales: Mapping[str, float], normalize: bool = True) -> np.ndarray:
-    """z_id [D] moved along the identity attributes in `scales`, of unit length (system.md: the paper's classifier edit).
-
-    With `normalize` the steps are summed in the standardised space, where every dimension weighs the same; without,
-    as in the authors' code, the raw weights are added to the vector itself: l2norm(z + sum scale sqrt(D) w).
-    """
-    z = np.asarray(z_id, np.float64)
-    if normalize:
-        mean, std = attributes.tensors["identity.mean"].reshape(-1), attributes.tensors["identity.std"].reshape(-1)
-        moved = (z - mean) / std + sum(scale * attributes.step(name) for name, scale in scales.items())
-        moved = moved * std + mean
-    else:
-        moved = z + sum(scale * math.sqrt(len(z)) * attributes.direction(name) for name, scale in scales.items())
-    return (moved / np.linalg.norm(moved)).astype(np.float32)
-
-
 def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -> np.ndarray:
     """[D], what scale 1 adds to the identity before it is normalised: std sqrt(D) w / |w|, or sqrt(D) w without `normalize`.
 
-    denorm(norm(z) + s) = z + std s, so that edit_identity(z, {name: scale}) = l2norm(z + scale * identity_step(name)).
+    The paper's edit is denorm(norm(z) + s) = z + std s, so z' = l2norm(z + scale * identity_step(name)). Without `normalize` the raw
+    weight is added to the vector itself, as in the authors' code.
     """
     if normalize:
         return attributes.tensors["identity.std"].reshape(-1) * attributes.step(name)
@@ -182,40 +166,20 @@ def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, A
     values = {name: sampled(scale, decomposition.frame_index, decomposition.info.rate) for name, scale in scales.items()}
     used = {name: value for name, value in values.items() if np.any(value)}
     edited = decomposition.with_edit(operation)
-    for space, move in (("identity", move_identity), ("motion", move_motion)):
-        chosen = {name: value for name, value in used.items() if attributes[name].space == space}
-        if chosen:
-            edited = move(edited, attributes, chosen, normalize)
+    identity = {name: value for name, value in used.items() if attributes[name].space == "identity"}
+    if identity:
+        vectors = np.stack([identity_step(attributes, name, normalize) for name in identity])
+        edited = edited.with_identity_step(None, vectors, weights_of(identity, edited.faces))
+    motion = {name: value for name, value in used.items() if attributes[name].space == "motion"}
+    for changing in (False, True):  # numbers go into the one shift, curves are kept as steps of their own
+        part = {name: value for name, value in motion.items() if bool(np.ndim(value)) == changing}
+        if part:
+            vectors = np.stack([attributes.shift(name) for name in part])
+            edited = edited.with_motion_step(None, vectors, weights_of(part, edited.faces))
     return edited
 
 
-def move_identity(clip: Decomposition, attributes: AttributeSet, values: Mapping[str, Any], normalize: bool) -> Decomposition:
-    """The identity moved by numbers, or by strengths [F] over time; all of one edit are summed before normalising."""
-    if not over_time(values) and not clip.identity_steps:
-        return replace(clip, z_id_edited=edit_identity(clip.current_z_id, attributes, values, normalize))
-    vectors = np.stack([identity_step(attributes, name, normalize) for name in values])
-    steps = Steps(rows_of(values, clip.faces), vectors)
-    return replace(clip, identity_steps=(*clip.identity_steps, steps))
-
-
-def move_motion(clip: Decomposition, attributes: AttributeSet, values: Mapping[str, Any], normalize: bool = True) -> Decomposition:
-    """The motion shifted by numbers, or by strengths [F] over time."""
-    numbers = {name: value for name, value in values.items() if np.ndim(value) == 0}
-    curves = {name: value for name, value in values.items() if np.ndim(value)}
-    if numbers:
-        before = 0.0 if clip.motion_shift is None else clip.motion_shift
-        shift = before + sum(scale * attributes.shift(name) for name, scale in numbers.items())
-        clip = replace(clip, motion_shift=np.asarray(shift, np.float32))
-    if curves:
-        steps = Steps(rows_of(curves, clip.faces), np.stack([attributes.shift(name) for name in curves]))
-        clip = replace(clip, motion_steps=(*clip.motion_steps, steps))
-    return clip
-
-
-def over_time(values: Mapping[str, Any]) -> bool:
-    return any(np.ndim(value) for value in values.values())
-
-
-def rows_of(values: Mapping[str, Any], count: int) -> np.ndarray:
-    """[F, K] weights of numbers and strengths [F]."""
-    return np.stack([np.broadcast_to(np.asarray(value, np.float64), (count,)) for value in values.values()], axis=1)
+def weights_of(values: Mapping[str, Any], faces: int) -> np.ndarray:
+    """[K] of numbers, or [F, K] where some of the values are strengths [F] over time."""
+    shape = (faces,) if any(np.ndim(value) for value in values.values()) else ()
+    return np.stack([np.broadcast_to(np.asarray(value, np.float64), shape) for value in values.values()], axis=-1)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from ..errors import DVAError
 
@@ -79,17 +80,13 @@ def monotone_cubic(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     if len(x) == 1:
         return np.full(at.shape, y[0])
-    steps = np.diff(x)
-    secants = np.diff(y) / steps
+    secants = np.diff(y) / np.diff(x)
     slopes = np.zeros(len(x))
     for i in range(1, len(x) - 1):
         before, after = secants[i - 1], secants[i]
         if before * after > 0:
             slopes[i] = 2 * before * after / (before + after)
-    i = np.clip(np.searchsorted(x, at, "right") - 1, 0, len(x) - 2)
-    h, t = steps[i], np.clip((at - x[i]) / steps[i], 0, 1)
-    rise = y[i + 1] - y[i]
-    return y[i] + rise * t * t * (3 - 2 * t) + h * t * (1 - t) * (slopes[i] * (1 - t) - slopes[i + 1] * t)
+    return CubicHermiteSpline(x, y, slopes)(np.clip(at, x[0], x[-1]))
 
 
 def parse_scale(value: Any, name: str = "the attribute") -> Scale:

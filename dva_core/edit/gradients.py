@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..diffusion.schedule import image_of
 from ..model.arrays import shrink, to_images
 from ..model.evaluation import usual_batch
 from ..networks.hull import hull_mask
@@ -71,9 +72,8 @@ def mean_gradients(
                 clean, z = x_0[part].to(networks.device), z_id[part].to(networks.device).clone().requires_grad_(True)
                 t = torch.full((len(clean),), timestep, device=networks.device)
                 x_t = model.schedule.add_noise(clean, t, noise[part].to(clean))
-                a = model.schedule.at(t, x_t)
                 eps = networks.predict_noise(x_t, t, networks.fuse(z, z_motion[part].to(z)))
-                seen = sees(Shown(z, (x_t - (1 - a).sqrt() * eps) / a.sqrt(), clean, face[part].to(clean)))
+                seen = sees(Shown(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
                 columns = seen.unbind(1)
                 found = [torch.autograd.grad(column.sum(), z, retain_graph=column is not columns[-1])[0].sum(0) for column in columns]
                 return torch.stack(found).cpu().double(), len(clean)

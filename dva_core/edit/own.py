@@ -33,6 +33,7 @@ from ..faces.finder import FaceFinder
 from ..faces.select import largest
 from ..model.arrays import to_images
 from ..progress import Progress
+from ..video.images import SUFFIXES, read_rgb
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
@@ -43,7 +44,6 @@ from .scope import find_region
 logger = logging.getLogger(__name__)
 
 FEWEST = 5
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 POOR = 0.7  # a score below this says that the pictures do not tell the attribute
 MOST = 200  # of each kind; more is a task for `train attributes`
 
@@ -197,7 +197,7 @@ def face_of(finder: FaceFinder, rgb: np.ndarray, size: int, what: str) -> np.nda
 
 def read_folder(folder: str | Path) -> list[np.ndarray]:
     """The pictures of a folder in the order of their names, uint8 [H, W, 3]. DVAError where there are none or one cannot be read."""
-    return [read_picture(path) for path in pictures_in(folder)]
+    return [read_rgb(path) for path in pictures_in(folder)]
 
 
 def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -209,7 +209,7 @@ def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarra
         if left := len(a) + len(b) - 2 * len(both):
             logger.warning("%d pictures in %s and %s have no partner of the same name and are left out.", left, with_it, without)
         a, b = ([paths[stem] for stem in both] for paths in named)
-    return [read_picture(path) for path in a], [read_picture(path) for path in b]
+    return [read_rgb(path) for path in a], [read_rgb(path) for path in b]
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
@@ -217,16 +217,9 @@ def pictures_in(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder}; give one with pictures.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file() and path.name[0] != ".")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != ".")
     if not paths:
-        raise DVAError(f"The folder {folder} holds no pictures ({', '.join(PICTURES)}); give one that does.")
+        raise DVAError(f"The folder {folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); give one that does.")
     if len(paths) > MOST:
         raise DVAError(f"The folder {folder} holds {len(paths)} pictures and {MOST} are the most; for more use `train attributes`.")
     return paths
-
-
-def read_picture(path: Path) -> np.ndarray:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DVAError(f"{path} cannot be read as a picture; leave it out or save it anew.")
-    return np.ascontiguousarray(picture[..., ::-1])

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..decomposition import Decomposition, check_model
 from ..diffusion import ddim
+from ..diffusion.schedule import image_of, noise_of, noised
 from ..errors import DVAError
 from ..model.arrays import as_picture, shrink, to_images
 from ..progress import Progress, silent
@@ -285,9 +286,8 @@ class SearchFrames:
         """One DDIM step (eq. 3) from the kept images of `part` with z_face [n, F]; as `ddim.estimate` and `ddim.step`, a timestep a row."""
         x, now, then = self.kept[part], *(a[part].float()[:, None, None, None] for a in (self.now, self.then))
         eps = networks.predict_noise(x, self.t[part], z_face[part])
-        x_0 = ((x - (1 - now).sqrt() * eps) / now.sqrt()).clamp(-1, 1)
-        eps = (x - now.sqrt() * x_0) / (1 - now).sqrt()
-        return then.sqrt() * x_0 + (1 - then).sqrt() * eps
+        x_0 = image_of(x, eps, now).clamp(-1, 1)
+        return noised(x_0, noise_of(x, x_0, now), then)
 
 
 def intermediate_images(networks: TextNetworks, x_0: Tensor, z_face: Tensor, images: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right as seen in the picture
 MOUTH_CORNERS = (48, 54)
@@ -77,10 +78,7 @@ def smooth_over_time(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian over the first axis of [N, ...], sigma in frames, cut at 4 sigma, the ends mirrored (d c b a | a b c d)."""
     if sigma <= 0:
         return values
-    radius = int(4 * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    padded = np.pad(values, [(radius, radius)] + [(0, 0)] * (values.ndim - 1), mode="symmetric")
-    return sum(w * padded[k : k + len(values)] for k, w in enumerate(weights / weights.sum()))
+    return gaussian_filter1d(values, sigma, axis=0, mode="reflect", truncate=4.0)
 
 
 def smooth_squares(landmarks: np.ndarray, sigma_centre: float = 1.0, sigma_axes: float = 3.0) -> np.ndarray:

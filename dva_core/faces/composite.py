@@ -163,6 +163,6 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
-    """0 below low, 1 above high, 3t^2 - 2t^3 between."""
+    """0 at low, 1 at high, either of which may be the smaller, and held beyond them; 3t^2 - 2t^3 between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch.nn.functional as F
 
 from ..errors import DVAError, MissingFileError
 from ..model.arrays import to_images
 from ..model.loader import face_tools
+from ..video.images import read_rgb
 from .detector import FaceDetector
 from .landmarker import CropLandmarker
 from .select import Select, check_select, reference_embedding
@@ -89,9 +89,5 @@ def resolve_select(face: str | Select, finder: FaceFinder) -> Select:
     if isinstance(face, str):
         face = parse_face(face)
     if face[0] == "reference" and len(face) == 2:
-        picture = cv2.imread(str(face[1]), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise DVAError(f"The reference picture {face[1]} cannot be read; give a PNG or JPEG.")
-        rgb = np.ascontiguousarray(picture[..., ::-1])
-        return ("reference", reference_embedding(rgb, finder.detector, finder.landmarker, finder.embed), finder.embed)
+        return ("reference", reference_embedding(read_rgb(face[1]), finder.detector, finder.landmarker, finder.embed), finder.embed)
     return "largest" if face[0] == "largest" else face

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva_core.edit.expression import REGIONS, components_of, masked
+from dva_core.edit.expression import REGIONS, components_of, masked, without_head_motion
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.faces.align import MIRROR68
 from dva_core.model.autoencoder import JAW
 from dva_core.train.faces import FaceSet
+from dva_core.train.labels import roc_auc
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ def probe(
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
         raise MissingDependencyError("Fitting attributes needs scikit-learn: pip install scikit-learn.") from error
@@ -62,7 +62,7 @@ def probe(
         model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=500).fit(inputs, labels)
     enough = held_out is not None and min(labels[held_out].sum(), (1 - labels[held_out]).sum()) >= LEAST_HELD_OUT
     rows = held_out if enough else slice(None)
-    return model.coef_[0], float(model.intercept_[0]), float(roc_auc_score(labels[rows], scores[rows]))
+    return model.coef_[0], float(model.intercept_[0]), roc_auc(labels[rows], scores[rows])
 
 
 def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, components: int = 12) -> np.ndarray:
@@ -84,11 +84,7 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
         raise DVAError("No set of pictures shows both faces with and without the expression, five of each at least: add labelled pictures.")
     shift = np.average(differences, axis=0, weights=weights).reshape(-1, 2)
     mean = motion.mean(0).reshape(-1, 2)
-    still = np.arange(19)  # brows and nose: what hardly moves tells how the whole face moved
-    basis = [np.tile((1.0, 0.0), (51, 1)), np.tile((0.0, 1.0), (51, 1)), mean - mean[still].mean(0)]
-    design = np.stack([b[still].ravel() for b in basis], 1)
-    factors = np.linalg.lstsq(design, shift[still].ravel(), rcond=None)[0]
-    shift = (shift - sum(f * b for f, b in zip(factors, basis))).ravel()
+    shift = without_head_motion(shift.ravel(), mean.ravel())
     _, _, rows = np.linalg.svd(motion - motion.mean(0), full_matrices=False)
     shift = (shift @ rows[:components].T @ rows[:components]).reshape(-1, 2)
     shift = (shift + shift[MIRROR51] * (-1, 1)) / 2

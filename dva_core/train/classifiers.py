@@ -25,7 +25,7 @@ from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.errors import DVAError
 from dva_core.model.arrays import to_images
 from dva_core.model.bundle import BundleInfo, read_bundle, write_bundle
-from dva_core.train.labels import LabelTable, batches, split
+from dva_core.train.labels import LabelTable, batches, roc_auc, split
 from dva_core.train.state import Ema, write_tensors
 
 log = logging.getLogger(__name__)
@@ -138,16 +138,7 @@ def held_out_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float 
     if not len(yes) or not len(no):
         return {"accuracy": None, "auc": None}
     accuracy = ((yes > 0).mean() + (no <= 0).mean()) / 2
-    return {"accuracy": round(float(accuracy), 4), "auc": round(area_under_curve(scores, labels), 4)}
-
-
-def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The share of (yes, no) pairs that the scores put in order; ties count half (Mann and Whitney 1947)."""
-    order = np.sort(scores)
-    ranks = (np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right") + 1) / 2
-    yes = labels == 1
-    count, others = int(yes.sum()), int((~yes).sum())
-    return float((ranks[yes].sum() - count * (count + 1) / 2) / (count * others))
+    return {"accuracy": round(float(accuracy), 4), "auc": round(roc_auc(labels, scores), 4)}
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------

@@ -20,10 +20,8 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError, MissingFileError
-from dva_core.train.faces import read_picture
-from dva_core.video.images import SUFFIXES, header, natural_key
+from dva_core.video.images import SUFFIXES, header, natural_key, read_rgb
 
-PICTURES = (".jpg", ".png")
 HELD_OUT = 0.05  # share of the clips that only validate
 
 
@@ -66,7 +64,7 @@ class FrameFolder:
         """uint8 [k, size, size, 3]. Raises DVAError for a file that is no square picture."""
         pictures = []
         for row in rows:
-            picture = read_picture(self.files[row])
+            picture = read_rgb(self.files[row])
             if picture.shape[0] != picture.shape[1]:
                 raise DVAError(f"{self.files[row]} is not square: align the frames first with `python -m dva_core train prepare`.")
             pictures.append(square(picture, self.size))
@@ -108,7 +106,7 @@ def frame_entries(path: Path) -> list[tuple[str, tarfile.TarInfo]]:
     """Clip and tar entry of each picture in a shard. Raises DVAError where it is none."""
     try:
         with tarfile.open(path, "r:") as tar:
-            return [(entry.name.rpartition("/")[0], entry) for entry in tar if Path(entry.name).suffix in PICTURES]
+            return [(entry.name.rpartition("/")[0], entry) for entry in tar if Path(entry.name).suffix in SUFFIXES]
     except (OSError, tarfile.TarError) as error:
         raise DVAError(f"{path} is no whole tar file ({error}): remove it and run `python -m dva_core train prepare` again.") from error
 

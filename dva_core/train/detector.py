@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.faces.detector import POINT_UNIT, FaceDetector
+from dva_core.faces.search import overlap
 from dva_core.model.arrays import to_images
 from dva_core.networks.compact import STRIDES, CompactDetector
 from dva_core.train.encoders import Batches, one_cycle
@@ -188,7 +189,7 @@ def measure(network: CompactDetector, faces: FaceSet, size: int, scenes: int = 2
         matched = 0
         for box, points in found:
             for face in detected:
-                if overlap(box, np.array(face.box)) >= 0.5:
+                if overlap(box, face.box) >= 0.5:
                     matched += 1
                     errors.append(np.linalg.norm(face.points5 - points, axis=1).mean() / np.linalg.norm(points[0] - points[1]))
                     break
@@ -199,9 +200,3 @@ def measure(network: CompactDetector, faces: FaceSet, size: int, scenes: int = 2
         "false_alarms_a_scene": round(alarms / scenes, 4),
         "point_error": round(float(np.mean(errors or [np.nan])), 4),
     }
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    inner = np.maximum(0, np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).prod()
-    return float(inner / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inner + 1e-9))

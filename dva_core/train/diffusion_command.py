@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> dict:
     from dva_core.train.pairs import load_pairs
 
     args.start = resolve_model(args.start) if args.start else None
-    device = processes.choose_device(getattr(args, "device", None))
+    device = processes.process_device(getattr(args, "device", None))
     with processes.joined(device):
         rank, world = processes.rank_and_world()
         if rank:

@@ -10,10 +10,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dva_core.errors import DVAError, MissingFileError
+from dva_core.video.images import read_rgb
 
 SYNTHETIC_SETS = ("SFHQ", "SFHQ-T2I", "faker")  # MIT, MIT, CC0: what the shipped model may learn from
 EYE_LABELS = (
@@ -54,14 +54,6 @@ class FaceSet:
         return FaceSet(*arrays, self.names, self.person[rows], self.source[rows], self.held_out[rows], age)
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB; DVAError where the file is no picture."""
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
-    if picture is None:
-        raise DVAError(f"{path} cannot be read as a picture: check that the file is there and whole.")
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
 def cell(row: dict, name: str) -> float:
     return float(row[name]) if row.get(name) not in (None, "") else np.nan
 
@@ -90,7 +82,7 @@ def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> Fa
     people = np.array([row["person_or_cluster"] for row in rows])
     order = {name: i for i, name in enumerate(sorted(set(people)))}
     return FaceSet(
-        pictures=np.stack([read_picture(folder / row["file"]) for row in rows]),
+        pictures=np.stack([read_rgb(folder / row["file"]) for row in rows]),
         landmarks=annotations["landmarks68"][keep].astype(np.float32),
         points5=annotations["points5"][keep].astype(np.float32),
         embedding=annotations["embedding"][keep].astype(np.float32),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dva_core.errors import DVAError, MissingFileError
+from dva_core.errors import DVAError, MissingDependencyError, MissingFileError
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": 0.0, "-1.0": 0.0, "": np.nan}
 PEOPLE = ("person_or_cluster", "person", "identity")
@@ -90,7 +90,16 @@ def split(count: int, person: np.ndarray | None, share: float, seed: int) -> np.
 
 def batches(folder: Path, files: Sequence[str], size: int) -> Iterator[list[np.ndarray]]:
     """The pictures in lists of up to `size`, uint8 [H, W, 3]. DVAError where one is missing."""
-    from dva_core.train.faces import read_picture
+    from dva_core.video.images import read_rgb
 
     for start in range(0, len(files), size):
-        yield [read_picture(folder / file) for file in files[start : start + size]]
+        yield [read_rgb(folder / file) for file in files[start : start + size]]
+
+
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve of scores [N] for labels [N] of 0 and 1. MissingDependencyError without scikit-learn."""
+    try:
+        from sklearn.metrics import roc_auc_score
+    except ImportError as error:
+        raise MissingDependencyError("Measuring classifiers needs scikit-learn, which is not here: pip install scikit-learn.") from error
+    return float(roc_auc_score(labels, scores))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dva_core.diffusion.schedule import Schedule
+from dva_core.diffusion.schedule import Schedule, image_of
 
 
 class Losses(NamedTuple):
@@ -42,7 +42,6 @@ def training_losses(
     eps = predict_noise(x_t, t, z_face).to(x_t.dtype)
     simple_1, simple_2 = (eps - noise).abs().mean(dim=(1, 2, 3)).chunk(2)
 
-    a = schedule.at(t, x_t)
-    x_0_hat_1, x_0_hat_2 = ((x_t - (1 - a).sqrt() * eps) / a.sqrt()).chunk(2)
+    x_0_hat_1, x_0_hat_2 = image_of(x_t, eps, schedule.at(t, x_t)).chunk(2)
     reg = ((x_0_hat_1 - x_0_hat_2) * mask).abs().mean(dim=(1, 2, 3))
     return Losses(simple_1 + simple_2, reg)

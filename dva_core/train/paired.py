@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dva_core.errors import DVAError
 from dva_core.train.attributes import MIRROR51, Directions, probe
 from dva_core.train.encoders import encode_faces
+from dva_core.train.labels import roc_auc
 from dva_core.train.pairs import ATTRIBUTE, KINDS, MOTION, Pairs
 from dva_core.train.state import read_about, read_tensors, write_tensors
 
@@ -143,9 +144,3 @@ def labelled(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tuple[np.nd
 def no_points(images: Tensor) -> Tensor:
     """In the place of a landmark network, where only identities are asked for."""
     return torch.zeros(len(images), 68, 2)
-
-
-def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores))

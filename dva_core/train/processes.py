@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dva_core.errors import DVAError, one_line
+from dva_core.hosts.devices import choose_device
 
 NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT")
 
@@ -30,19 +31,13 @@ def check_environment(environment: Mapping[str, str]) -> bool:
     return True
 
 
-def choose_device(name: str | None = None) -> torch.device:
+def process_device(name: str | None = None) -> torch.device:
     """`name`, or the GPU of this process where there is one, or the CPU. DVAError for one that is not there."""
     local = os.environ.get("LOCAL_RANK", "0")
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type == "cuda":
-            device = torch.device("cuda", int(local) if device.index is None and local.isdigit() else device.index or 0)
-        torch.zeros(1, device=device)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError) as error:
-        named = name or "cuda"
-        raise DVAError(f"There is no device {named!r} to train on ({one_line(error)}); leave out --device to have one chosen.") from error
+    device = choose_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda":
+        device = choose_device(f"cuda:{local if device.index is None and local.isdigit() else device.index or 0}")
+        torch.cuda.set_device(device)
     return device
 
 

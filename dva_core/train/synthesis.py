@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.files import replaced
@@ -32,20 +33,10 @@ def thin_plate_map(source: np.ndarray, target: np.ndarray, size: int, coarse: in
 
     Thin-plate spline (Bookstein 1989), evaluated on a coarse grid and resized: smooth enough, and quick.
     """
-    n = len(target)
-
-    def kernel(a, b):
-        r2 = ((a[:, None] - b[None]) ** 2).sum(-1)
-        return r2 * np.log(r2 + 1e-9)
-
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = kernel(target, target) + 1e-3 * np.eye(n)
-    system[:n, n:] = np.c_[np.ones(n), target]
-    system[n:, :n] = system[:n, n:].T
-    weights = np.linalg.solve(system, np.r_[source - target, np.zeros((3, 2))])
+    spline = RBFInterpolator(target, source - target, smoothing=5e-4, kernel="thin_plate_spline")  # of targets that nearly coincide
     axis = (np.arange(coarse) + 0.5) * size / coarse
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    shift = kernel(grid, target) @ weights[:n] + np.c_[np.ones(len(grid)), grid] @ weights[n:]
+    shift = spline(grid)
     shift = cv2.resize(shift.reshape(coarse, coarse, 2).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     pixel = np.arange(size, dtype=np.float32)
     return np.stack(np.meshgrid(pixel, pixel), -1) + shift

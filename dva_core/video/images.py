@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -46,6 +47,15 @@ def read_image(path: Path) -> np.ndarray:
             return np.asarray(upright.convert("RGBA" if has_alpha(upright) else "RGB"))
     except UNREADABLE as error:
         raise unreadable(path, error) from error
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """uint8 [H, W, 3] RGB of a picture, transparency left out; DVAError where there is none that can be read."""
+    path = Path(path)
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() and path.stat().st_size else None
+    if picture is None:
+        raise DVAError(f"{path} cannot be read as a picture; leave it out or save it anew.")
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dva_core.decomposition.arrays import array_specs
 from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations
-from dva_core.edit.attributes import Attribute, AttributeSet, edit_identity
+from dva_core.edit.attributes import Attribute, AttributeSet, identity_step
 from dva_core.errors import DVAError
 
 ENTRIES = [
@@ -58,7 +58,10 @@ def test_agrees_with_the_reference(shared, scale, normalize):
     golden = np.load(shared("reference/classifier_edit.npz"))
     tensors = {"identity.weight": golden["classifier_weight"], "identity.mean": golden["conds_mean"], "identity.std": golden["conds_std"]}
     attributes = AttributeSet((Attribute("a", "identity", int(golden["attribute_index"])),), tensors)
-    edited = edit_identity(golden["z_id_frames"].mean(0), attributes, {"a": scale}, normalize)
+    store = TensorMemory(array_specs(1, 8, 16, golden["z_id_frames"].shape[1], 6), {})
+    store.write("z_id", 0, golden["z_id_frames"].mean(0))
+    plain = Decomposition(store, ClipInfo("a.mp4", "", 4, 4, 25, 1))
+    edited = plain.with_identity_step(None, identity_step(attributes, "a", normalize)[None], np.array([scale])).current_z_id
     np.testing.assert_allclose(edited, golden[f"{'normalized' if normalize else 'raw'}_{scale}"][0], atol=1e-6)
 
 

@@ -15,7 +15,7 @@ from dva_core.decomposition.arrays import array_specs
 from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations, apply_switch, parse_scales
-from dva_core.edit.attributes import AttributeSet, edit_identity, identity_step
+from dva_core.edit.attributes import AttributeSet, identity_step
 from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sampled, with_envelope
 from dva_core.errors import DVAError
 
@@ -149,13 +149,17 @@ def test_every_frame_has_the_face_of_the_plain_edit_with_its_strength(clip, mode
     assert edited.is_edited
 
 
-def test_a_step_is_what_the_plain_edit_adds(clip, model):
+def test_a_step_is_what_the_standardised_edit_adds(clip, model):
+    """denorm(norm(z) + scale sqrt(D) w / |w|), as the paper writes it; without `normalize` the raw weight is added."""
     attributes = AttributeSet.from_model(model)
-    for normalize in (True, False):
-        moved = clip.z_id.astype(float) - 0.5 * identity_step(attributes, "Young", normalize)
-        np.testing.assert_allclose(
-            edit_identity(clip.z_id, attributes, {"Young": -0.5}, normalize), moved / np.linalg.norm(moved), atol=1e-6
-        )
+    mean, std = (attributes.tensors[f"identity.{name}"].reshape(-1) for name in ("mean", "std"))
+    weight = attributes.weight("Young")
+    standardised = (clip.z_id.astype(float) - mean) / std - 0.5 * np.sqrt(len(weight)) * weight / np.linalg.norm(weight)
+    for normalize, moved in ((True, standardised * std + mean), (False, clip.z_id - 0.5 * np.sqrt(len(weight)) * weight)):
+        edited = apply_attributes(clip, model, {"Young": -0.5}, normalize)
+        np.testing.assert_allclose(edited.current_z_id, moved / np.linalg.norm(moved), atol=1e-6)
+        step = identity_step(attributes, "Young", normalize)
+        np.testing.assert_allclose(clip.z_id - 0.5 * step, moved, atol=1e-6)
 
 
 def test_a_curve_is_kept_by_file_record_and_switch(tmp_path, clip, model):

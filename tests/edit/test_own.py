@@ -29,8 +29,8 @@ from dva_core.edit.own import (
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model
-from dva_core.train.classifiers import area_under_curve, encode_folder
-from dva_core.train.labels import read_labels
+from dva_core.train.classifiers import encode_folder
+from dva_core.train.labels import read_labels, roc_auc
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
     mean, std = statistics(model, "identity")
     rest = np.concatenate([z[10:60], z[70:]])
     own, trained = made.direction.vector / std, AttributeSet.from_model(model).weight(name)
-    assert area_under_curve((rest - mean) / std @ own, np.repeat([1, 0], 50)) > 0.8
+    assert roc_auc(np.repeat([1, 0], 50), (rest - mean) / std @ own) > 0.8
     assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
     assert made.score > 0.7
 

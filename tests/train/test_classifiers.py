@@ -16,7 +16,7 @@ from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, from_attribute
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
-from dva_core.train.classifiers import area_under_curve, encode_folder, fit_classifiers, held_out_figures
+from dva_core.train.classifiers import encode_folder, fit_classifiers
 from dva_core.train.labels import LabelTable, read_labels, split
 
 CELEBA = "3\nMale Young  No_Beard\n0.jpg  1 -1  1\n1.jpg -1  1  1\n2.jpg -1 -1 -1\n"
@@ -61,14 +61,6 @@ def test_nobody_is_on_both_sides():
     test = split(150, person, 0.2, 0)
     assert test.sum() == 30 and not set(person[test]) & set(person[~test])
     assert split(150, None, 0.2, 0).sum() == 30
-
-
-def test_area_under_curve():
-    assert area_under_curve(np.array([3.0, 2, 1, 0]), np.array([1, 1, 0, 0])) == 1
-    assert area_under_curve(np.array([3.0, 2, 1, 0]), np.array([0, 0, 1, 1])) == 0
-    assert area_under_curve(np.array([1.0, 1, 1, 1]), np.array([0, 1, 0, 1])) == 0.5
-    assert held_out_figures(np.array([1.0, -1, -1]), np.array([1, 0, 0])) == {"accuracy": 1.0, "auc": 1.0}
-    assert held_out_figures(np.array([1.0]), np.array([1])) == {"accuracy": None, "auc": None}
 
 
 def people(count=900, rare=0.08):

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dva_core.faces.detector import FaceDetector, decode, suppress
+from dva_core.faces.search import overlap
 from dva_core.faces.types import Face
 from dva_core.networks.compact import STRIDES, CompactDetector
-from dva_core.train.detector import compose, detector_loss, overlap, targets
+from dva_core.train.detector import compose, detector_loss, targets
 
 BOX = np.array([40.0, 50, 100, 130])
 POINTS = np.array([[55.0, 80], [85, 80], [70, 95], [58, 112], [82, 112]])

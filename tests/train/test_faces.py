@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dva_core.errors import DVAError
-from dva_core.train.faces import EYE_LABELS, read_faces, read_picture, row_labels
+from dva_core.train.faces import EYE_LABELS, read_faces, row_labels
+from dva_core.video.images import read_rgb
 
 COLUMNS = ["file", "set", "person_or_cluster", "male_probability", "age", *EYE_LABELS]
 
@@ -74,4 +75,4 @@ def test_what_is_no_folder_of_faces_is_said(tmp_path, folder):
     with pytest.raises(DVAError, match=r"1\.jpg cannot be read"):
         read_faces(folder)
     with pytest.raises(DVAError, match="cannot be read"):
-        read_picture(folder / "missing.jpg")
+        read_rgb(folder / "missing.jpg")

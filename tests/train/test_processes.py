@@ -48,9 +48,9 @@ def test_an_odd_environment_is_told(change, said):
 
 
 def test_a_device_that_is_not_there_is_told():
-    with pytest.raises(DVAError, match="no device 'cuda:77'"):
-        processes.choose_device("cuda:77")
-    assert processes.choose_device("cpu").type == "cpu"
+    with pytest.raises(DVAError, match="Device cuda:77 is not there"):
+        processes.process_device("cuda:77")
+    assert processes.process_device("cpu").type == "cpu"
 
 
 def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance
 from dva_core.train.drawings.head import FRONTAL, Head
 from dva_core.train.drawings.sheets import curve, noise_sheet, polygon, scatter, strokes
 
@@ -41,7 +42,7 @@ def brow_shift(head: Head) -> list[float]:
 def brow_shape(look: dict, side: int, shift: float) -> tuple[Array, Array]:
     """Middle line [n, 2] and half thickness [n] of a brow in face units."""
     share = np.linspace(0, 1, 24)
-    half = 0.095 * look["thick"] * (1 - 0.72 * share**2.2) * ramp(-0.25, 0.15, share)
+    half = 0.095 * look["thick"] * (1 - 0.72 * share**2.2) * smoothstep(-0.25, 0.15, share)
     low = np.maximum(shift, half - 0.035)  # the landmarks lie on the upper edge: it grows down, not into the forehead
     middle = curve(FRONTAL[22:27] * (look["long"] ** 0.5, 1), 24) + np.c_[0 * low, low]
     return middle * (side, 1), half
@@ -57,7 +58,7 @@ def bushy(head: Head, look: dict) -> Drawing:
         share = np.clip((np.abs(starts[:, 0]) - 0.29) / 0.6, 0, 1)
         angle = -(1.0 - 1.25 * share) + rng.normal(0, look["unkempt"], len(starts))  # up at the nose, outwards at the temple
         hair, tone = strokes(rng, starts, np.c_[side * np.cos(angle), np.sin(angle)], rng.uniform(0.06, 0.11, len(starts)))
-        cover = np.maximum(cover, np.maximum(0.88 * ramp(0.15, 0.75, grown), 0.85 * hair * ramp(0.05, 0.3, grown)))
+        cover = np.maximum(cover, np.maximum(0.88 * smoothstep(0.15, 0.75, grown), 0.85 * hair * smoothstep(0.05, 0.3, grown)))
         shade = shade + tone * (hair > 0)
     laid = head.carry(np.dstack([cover, cover * np.exp(0.22 * np.float32(shade))]))
     eyes = np.maximum(head.inside(36, 42), head.inside(42, 48))
@@ -77,21 +78,22 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
     oval = head.fill([np.r_[head.points[1:16], front], np.r_[front, behind[::-1]]])
     oval = cv2.resize(oval, (side, side), interpolation=cv2.INTER_AREA)
     core = cv2.resize(np.float32(head.core), (side, side), interpolation=cv2.INTER_AREA)
-    falls = ramp(2.0, 1.4, np.abs(wide)) * ramp(0.0, 0.5, high) * ramp(2.6, 1.8, high) * ramp(0.5, 0.9, np.abs(wide))  # long hair
+    falls = smoothstep(2.0, 1.4, np.abs(wide)) * smoothstep(0.0, 0.5, high) * smoothstep(2.6, 1.8, high)
+    falls = falls * smoothstep(0.5, 0.9, np.abs(wide))  # long hair
     # what lies where before its colour is known: hair, skin, anything else
-    cap = ramp(1.8, 0.95, around) * ramp(1.0, 0.5, high)
+    cap = smoothstep(1.8, 0.95, around) * smoothstep(1.0, 0.5, high)
     turned = float(head.rotation[0, 2])  # beside the far cheek of a turned head there is no hair to see
-    beside = ramp(0.1, 0.35, abs(turned)) * ramp(0.6, 0.9, wide * np.sign(turned)) * ramp(-0.5, 0.0, high)
-    cap, falls = cap * (1 - beside), falls * (1 - beside) * (1 - 0.8 * ramp(0.1, 0.35, abs(turned)))  # nor can the neck be told
+    beside = smoothstep(0.1, 0.35, abs(turned)) * smoothstep(0.6, 0.9, wide * np.sign(turned)) * smoothstep(-0.5, 0.0, high)
+    cap, falls = cap * (1 - beside), falls * (1 - beside) * (1 - 0.8 * smoothstep(0.1, 0.35, abs(turned)))  # nor can the neck be told
     pixels = side * head.unit / head.size  # a face unit
-    hair = np.maximum(0.9 * cap, 0.5 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * ramp(-0.5, 0.0, high))
-    skin = np.maximum(ramp(0, 0.5, blur(oval, 0.35 * pixels)), 0.5 * ramp(0.3, 0.9, high) * ramp(1.4, 0.9, np.abs(wide)))
-    other = ramp(0.7, 1.25, around) * 0.9 + 0.05
+    hair = np.maximum(0.9 * cap, 0.5 * falls) * (1 - 0.75 * blur(oval, 0.12 * pixels)) * (1 - oval * smoothstep(-0.5, 0.0, high))
+    skin = np.maximum(smoothstep(0, 0.5, blur(oval, 0.35 * pixels)), 0.5 * smoothstep(0.3, 0.9, high) * smoothstep(1.4, 0.9, np.abs(wide)))
+    other = smoothstep(0.7, 1.25, around) * 0.9 + 0.05
     prior = np.stack([hair + 1e-3, 0.8 * skin + 0.02, other])
     prior /= prior.sum(0)
-    seed = ramp(0.72, 0.9, around) * ramp(1.1, 1.0, around) * ramp(0.5, 0.2, high) * (1 - oval)
+    seed = smoothstep(0.72, 0.9, around) * smoothstep(1.1, 1.0, around) * smoothstep(0.5, 0.2, high) * (1 - oval)
     like_skin = cv2.resize(head.skin_distance, (side, side), interpolation=cv2.INTER_AREA) < 16
-    found = np.stack([seed, core + 0.6 * oval * like_skin, ramp(1.2, 1.5, around) * (1 - oval) * ramp(1.5, 1.0, high) + 0.02])
+    found = np.stack([seed, core + 0.6 * oval * like_skin, smoothstep(1.2, 1.5, around) * (1 - oval) * smoothstep(1.5, 1.0, high) + 0.02])
     lab = cv2.cvtColor(np.float32(cv2.resize(head.picture, (side, side), interpolation=cv2.INTER_AREA)) / 255, cv2.COLOR_RGB2LAB)
     lab[..., 0] *= 100 / max(float(np.quantile(lab[..., 0], 0.97)), 25.0)  # a dark picture's tones apart
     bins = np.int32(np.clip((lab + (0, 60, 60)) / (5, 6, 6), 0, 19))
@@ -103,7 +105,7 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
         found /= found.sum(0)
     found = found[0]
     mask = cv2.resize(blur(np.float32(found), 0.7), (head.size, head.size), interpolation=cv2.INTER_LINEAR)
-    return ramp(0.35, 0.75, guided(luminance(head.rgb), np.float32(mask), max(int(0.12 * head.unit), 1), 2e-3))
+    return smoothstep(0.35, 0.75, guided(luminance(head.rgb), np.float32(mask), max(int(0.12 * head.unit), 1), 2e-3))
 
 
 def guided(guide: Array, mask: Array, radius: int, floor: float) -> Array:
@@ -124,7 +126,7 @@ def grey(head: Head, look: dict) -> Drawing:
         [polygon(np.r_[m - np.c_[0 * h, h], (m + np.c_[0 * h, h])[::-1]], 0.03) for m, h in
          (brow_shape({"long": 1.0, "thick": 1.1}, side, shift) for side, shift in zip((-1, 1), brow_shift(head)))]
     )  # fmt: skip
-    dark = ramp(0.95, 0.6, tone / np.maximum(head.light * float(luminance(head.skin_colour)), 0.02))
+    dark = smoothstep(0.95, 0.6, tone / np.maximum(head.light * float(luminance(head.skin_colour)), 0.02))
     brow = head.carry(np.float32(brows)) * dark * 0.75
     alpha = np.maximum(mask, brow) * look["cover"]
     inside = mask > 0.5

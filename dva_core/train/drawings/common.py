@@ -21,12 +21,6 @@ def blur(image: Array, sigma: float) -> Array:
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) if sigma > 0.1 else image
 
 
-def ramp(low: float, high: float, x):
-    """0 below `low`, 1 above `high`, smooth between."""
-    x = np.clip((x - low) / (high - low), 0, 1)
-    return x * x * (3 - 2 * x)
-
-
 def luminance(rgb: Array) -> Array:
     return rgb @ np.array([0.299, 0.587, 0.114], np.float32)
 

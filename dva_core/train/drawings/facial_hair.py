@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance
 from dva_core.train.drawings.head import FRONTAL, Head
 from dva_core.train.drawings.sheets import both, curve, noise_sheet, polygon, scatter, sheet_grid, strokes
 
@@ -80,7 +81,7 @@ def region(kind: str, look: dict) -> Array:
         grown = np.maximum.reduce([polygon(side, soft) for side in both(half)])
         x, y = sheet_grid()
         # thinner at the sideburns, bare under the corners of the mouth
-        grown = grown * (0.45 + 0.55 * ramp(0.1, 0.75, y + 0 * x))
+        grown = grown * (0.45 + 0.55 * smoothstep(0.1, 0.75, y + 0 * x))
         bare = np.exp(-(((np.abs(x) - 0.3) / 0.12) ** 2) - ((y - 1.38) / 0.06) ** 2)
         grown = grown * (1 - 0.45 * bare)
     reach = 1.03 if kind == "Mustache" or look["moustache"] == WALRUS else 1.06
@@ -94,7 +95,7 @@ def hairs(kind: str, look: dict, rng: np.random.Generator, grown: Array) -> tupl
     starts = scatter(rng, np.clip(grown, 0, 1) ** 1.5, int(300 + 18000 * area))
     x, y = starts.T
     lip = np.exp(-(((y - 0.95) / 0.16) ** 2)) * (np.abs(x) < 0.6)
-    angle = np.arctan2(1.0 - 0.45 * lip, lip * 1.5 * np.sign(x) * ramp(0, 0.15, np.abs(x)) - 0.35 * x * (1 - lip))
+    angle = np.arctan2(1.0 - 0.45 * lip, lip * 1.5 * np.sign(x) * smoothstep(0, 0.15, np.abs(x)) - 0.35 * x * (1 - lip))
     angle = angle + rng.normal(0, look["curl"], len(x))
     length = rng.uniform(0.06, 0.13, len(x)) * (1 + look["long"])
     return strokes(rng, starts, np.c_[np.cos(angle), np.sin(angle)], length)
@@ -114,9 +115,9 @@ def hair_colour(head: Head, look: dict) -> Array:
 def on_face(head: Head, cover: Array) -> Array:
     """What of a covered sheet stays: not on what is seen beside a turned head, but hair may hang below the chin."""
     x, y = sheet_grid()
-    hangs = ramp(0.75, 0.5, np.abs(x)) * ramp(1.45, 1.6, y)
-    sides = head.carry(np.float32(ramp(0.75, 0.5, y) + 0 * x))  # sideburns: none on the scraps of skin between strands of hair
-    bare = 1 - sides * (1 - ramp(0.55, 0.9, blur(head.skin, 0.12 * head.unit)))
+    hangs = smoothstep(0.75, 0.5, np.abs(x)) * smoothstep(1.45, 1.6, y)
+    sides = head.carry(np.float32(smoothstep(0.75, 0.5, y) + 0 * x))  # sideburns: none on the scraps of skin between strands of hair
+    bare = 1 - sides * (1 - smoothstep(0.55, 0.9, blur(head.skin, 0.12 * head.unit)))
     return cover * np.maximum(head.skin, head.carry(hangs)) * bare
 
 
@@ -127,8 +128,8 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     if kind == "5_o_Clock_Shadow":
         return stubble(head, look, rng, grown, colour)
     cover, shade = hairs(kind, look, rng, grown)
-    ragged = ramp(0.25, 0.6, grown + 0.12 * noise_sheet(rng, 0.12) * ramp(0, 0.2, grown) * (grown < 0.9))
-    density = np.maximum(ragged * (0.62 + 0.38 * cover), cover * ramp(0.12, 0.4, grown)) * look["full"]
+    ragged = smoothstep(0.25, 0.6, grown + 0.12 * noise_sheet(rng, 0.12) * smoothstep(0, 0.2, grown) * (grown < 0.9))
+    density = np.maximum(ragged * (0.62 + 0.38 * cover), cover * smoothstep(0.12, 0.4, grown)) * look["full"]
     tone = np.exp((1.0 if look["tone"] < 4 else 0.6) * look["contrast"] * (shade + 0.35 * noise_sheet(rng, 0.15)))
     laid = head.carry(np.float32(np.dstack([density, density * tone])))
     alpha = on_face(head, laid[..., 0])

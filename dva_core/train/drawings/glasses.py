@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dva_core.train.drawings.common import Array, Drawing, blend, blur, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blend, blur
 from dva_core.train.drawings.head import Head
 from dva_core.train.drawings.sheets import noise_sheet
 
@@ -90,8 +91,8 @@ def temples(head: Head, look: dict, reach: float) -> tuple[Array, Array]:
             continue  # behind the face
         seen = head.fill([band(line, tall * head.unit * min(1.0, 0.5 + out))])
         along = np.clip(((np.indices(seen.shape)[::-1].transpose(1, 2, 0) - line[0]) @ across) * side / (out * head.unit), 0, 1)
-        under = np.maximum(head.skin, 1 - ramp(0.02, 0.15, along * out))  # hair lies over it
-        shown = np.maximum(shown, seen * (1 - ramp(0.75, 1.0, along)) * under)
+        under = np.maximum(head.skin, 1 - smoothstep(0.02, 0.15, along * out))  # hair lies over it
+        shown = np.maximum(shown, seen * (1 - smoothstep(0.75, 1.0, along)) * under)
     return shown
 
 
@@ -125,10 +126,10 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     rows, columns = np.indices(lens.shape)
     middle = head.project(np.array([(0, look["drop"], 0.2)]))[0]
     u, v = (columns - middle[0]) / head.unit, (rows - middle[1]) / head.unit
-    tint = lens * look["tint"] * (1 - look["fade"] * ramp(-0.25, 0.4, v))
+    tint = lens * look["tint"] * (1 - look["fade"] * smoothstep(-0.25, 0.4, v))
     rgb = blend(rgb, head.lit(look["lens"], 0.5), np.float32(tint))
     local = np.abs(u) - 0.5 if look["shine_tilt"] > 0 else u - np.sign(u) * 0.5
-    beam = np.exp(-(((local + look["shine_tilt"] * v - 0.4 * look["shine_at"]) / look["shine_wide"]) ** 2)) * ramp(0.45, -0.35, v)
+    beam = np.exp(-(((local + look["shine_tilt"] * v - 0.4 * look["shine_at"]) / look["shine_wide"]) ** 2)) * smoothstep(0.45, -0.35, v)
     shine = np.float32(lens * look["shine"] * beam)
     rgb = blend(rgb, head.lit((0.95, 0.97, 1.0), 0.3), shine)
 
@@ -136,7 +137,7 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     colour = head.lit(look["colour"], 0.7)
     if look["material"] == TORTOISE:
         spots = head.carry(noise_sheet(np.random.default_rng(look["seed"]), 0.09))
-        colour = colour * (0.35 + 1.5 * ramp(0.1, 0.9, spots))[..., None]
+        colour = colour * (0.35 + 1.5 * smoothstep(0.1, 0.9, spots))[..., None]
     above = cv2.warpAffine(frame, np.float32([[1, 0, 0], [0, 1, 0.03 * head.unit]]), (head.size, head.size))
     gloss = np.clip(frame - above, 0, 1) * (0.3 if look["material"] in (METAL, GOLD) else 0.2)
     rgb = blend(rgb, colour + gloss[..., None] * head.lit((1, 1, 1), 0.5), frame * 0.97)

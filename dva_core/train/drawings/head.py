@@ -9,7 +9,8 @@ import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.faces.align import MIRROR68
-from dva_core.train.drawings.common import Array, Drawing, blur, luminance, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blur, luminance
 from dva_core.train.drawings.sheets import SHEET, SHEET_LEFT, SHEET_SPAN, to_sheet
 from dva_core.train.synthesis import thin_plate_map
 
@@ -92,7 +93,7 @@ class Head:
     def _turn_jaw(self) -> None:
         """Landmarkers place the jaw of a turned head as if it looked ahead: too far out on the far side, short of the ear."""
         turned = float(self.rotation[0, 2])
-        trust = ramp(0.1, 0.3, abs(turned)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
+        trust = smoothstep(0.1, 0.3, abs(turned)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
         model = self.project(np.c_[FRONTAL[:17], np.r_[_JAW_DEPTH, _JAW_DEPTH[-2::-1]]])
         for side, index in ((-1, np.arange(9)), (1, np.arange(16, 7, -1))):
             out = (model[index] - self.points[index]) @ self.axes[:, 0] * side
@@ -127,11 +128,11 @@ class Head:
         """What of a laid sheet can be seen, float32 [S, S]: not the far side of a turned head, nor what folds over far from it."""
         x = SHEET_LEFT + self.map[..., 0] * (SHEET_SPAN / SHEET)
         facing = np.cos(np.arcsin(np.clip(x / 1.18, -1, 1)) + np.arcsin(np.clip(self.rotation[0, 2], -1, 1)))
-        facing = cv2.resize(np.float32(ramp(0.06, 0.3, facing)), (self.size, self.size), interpolation=cv2.INTER_AREA)
+        facing = cv2.resize(np.float32(smoothstep(0.06, 0.3, facing)), (self.size, self.size), interpolation=cv2.INTER_AREA)
         crown = self.project(_FRAME_3D)
         below = self.points[6:11] + 0.35 * self.unit * self.axes[:, 1]
         near = self.fill([np.r_[self.points[:6], below, self.points[11:17], crown[::-1]]])
-        return facing * ramp(0.02, 0.15, blur(near, 0.15 * self.unit))
+        return facing * smoothstep(0.02, 0.15, blur(near, 0.15 * self.unit))
 
     def carry(self, sheet: Array) -> Array:
         """A sheet [T, T] or [T, T, C] as it lies on the face, [S, S] or [S, S, C]; 0 where none can be seen."""
@@ -177,8 +178,8 @@ class Head:
     @cached_property
     def skin(self) -> Array:
         """How far a pixel's colour is that of this face's skin, float32 [S, S] 0..1; inside the face always 1."""
-        like = 1 - ramp(9, 20, self.skin_distance)
-        sure = ramp(0.9, 0.995, blur(self.contour, 0.22 * self.unit))
+        like = 1 - smoothstep(9, 20, self.skin_distance)
+        sure = smoothstep(0.9, 0.995, blur(self.contour, 0.22 * self.unit))
         return blur(np.maximum(like, sure), 0.03 * self.unit)
 
     @cached_property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blend, blur, luminance
 from dva_core.train.drawings.head import Head
 from dva_core.train.drawings.sheets import both, curve, polygon, sheet_grid
 
@@ -54,7 +55,7 @@ def lipstick(head: Head, rgb: Array, look: dict) -> tuple[Array, Array]:
     limit = 0.62 * float(luminance(head.skin_colour)) * float(np.median(head.light[weight]) if weight.any() else 1.0)
     paint = paint * min(1.0, limit / max(float(luminance(paint).mean()), 1e-3))  # never a lamp in a dark face
     paint = paint * shade[..., None]
-    gloss = alpha * look["gloss"] * ramp(1.15, 1.7, shade)
+    gloss = alpha * look["gloss"] * smoothstep(1.15, 1.7, shade)
     return blend(blend(rgb, paint, alpha), head.lit((1, 0.92, 0.92)), gloss), alpha
 
 

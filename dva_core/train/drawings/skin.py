@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dva_core.train.drawings.common import Array, Drawing, blur, luminance, ramp
+from dva_core.faces.composite import smoothstep
+from dva_core.train.drawings.common import Array, Drawing, blur, luminance
 from dva_core.train.drawings.head import Head
 from dva_core.train.drawings.sheets import SHEET, SHEET_SPAN, both, curve, noise_sheet, polygon, scatter, sheet_grid, to_sheet
 
@@ -40,7 +41,7 @@ def freckles(head: Head, look: dict) -> Drawing:
         radius = rng.uniform(0.006, 0.018) * look["size"] * SAMPLES
         depth = int(rng.uniform(60, 200))
         cv2.circle(spots, tuple(int(v) for v in place), max(int(radius * 16), 8), depth, -1, cv2.LINE_AA, 4)
-    tan = ramp(0.1, 0.9, density)
+    tan = smoothstep(0.1, 0.9, density)
     sheet = np.dstack([blur(np.float32(spots) / 255, 0.9), tan])
     laid = head.carry(np.float32(sheet)) * (head.skin * (1 - eyes_and_mouth(head)))[..., None]
     deep = np.clip(laid[..., 0] * 1.15 * look["strength"], 0, 1)
@@ -109,7 +110,7 @@ def older(head: Head, look: dict) -> Drawing:
     shade = shade + look["mottle"] * np.float32(0.035 * fine + 0.02 * patches)
     cheeks = np.exp(-(((np.abs(x) - 0.6) / 0.3) ** 2) - ((y - 0.6) / 0.25) ** 2)
     red = np.float32(look["mottle"] * 0.018 * np.clip(noise_sheet(rng, 0.3), 0, 2) + 0.04 * cheeks)
-    spots = np.float32(ramp(1.9, 2.4, noise_sheet(rng, 0.09))) * 0.25 * look["mottle"]
+    spots = np.float32(smoothstep(1.9, 2.4, noise_sheet(rng, 0.09))) * 0.25 * look["mottle"]
     where = np.exp(-((x / 1.05) ** 6) - np.abs((y - 0.5) / 1.5) ** 6)
     laid = head.carry(np.dstack([np.float32(shade), red, spots, np.float32(where)]))
     skin = head.skin * (1 - eyes_and_mouth(head)) * laid[..., 3]
