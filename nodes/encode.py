@@ -219,13 +219,13 @@ class EncodeDecomposed(io.ComfyNode):
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
-        with face_choice(face, face_x, face_y, reference) as select:
+        with face_choice(face, face_x, face_y, reference) as choice:
             clip = encode(
                 source,
                 model,
                 steps=steps,
                 solver=solver,
-                select=select,
+                face=choice,
                 batch_size=batch_size or None,
                 max_frames=max_frames or None,
                 scratch=folders.scratch_folder(),

@@ -329,7 +329,7 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
         raise DVAError(f"There is no folder {settings['scratch']} for --scratch; make it first or choose another.")
     named(settings["solver"], CLIP_SOLVERS)
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
-    settings["select"] = parse_face(settings.pop("face"))
+    settings["face"] = parse_face(settings["face"])
     with Frames(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as frames:
         for first in frames:  # it tells most of what can be wrong with a file
             if writing is not None:

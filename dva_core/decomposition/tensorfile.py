@@ -283,9 +283,9 @@ def check_scratch(folder: str | Path) -> Path:
     return folder
 
 
-def row_blocks(spec: Spec, limit: int = COPY_BYTES) -> Iterator[tuple[int, int]]:
-    """Ranges of rows, each of at most about `limit` bytes, that cover the array."""
-    step = max(1, limit // max(1, spec.row_bytes))
+def row_blocks(spec: Spec) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, each of at most about COPY_BYTES, that cover the array."""
+    step = max(1, COPY_BYTES // max(1, spec.row_bytes))
     for start in range(0, spec.shape[0], step):
         yield start, min(start + step, spec.shape[0])
 

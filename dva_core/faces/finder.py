@@ -17,7 +17,7 @@ from ..model.loader import face_tools
 from ..video.images import read_rgb
 from .detector import FaceDetector
 from .landmarker import CropLandmarker
-from .select import Select, check_select, reference_embedding
+from .select import FaceChoice, check_choice, reference_embedding
 from .track import SAME_PERSON
 
 DETECTORS = ("own", "insightface")
@@ -76,7 +76,7 @@ def parse_face(text: str) -> tuple[str, ...]:
             raise DVAError(
                 f"The face position {rest!r} is not two numbers; write position:x,y in fractions of the frame, e.g. position:0.3,0.5."
             ) from None
-        return check_select(("position", x, y))
+        return check_choice(("position", x, y))
     if kind == "reference" and rest:
         if not Path(rest).is_file():
             raise MissingFileError(f"There is no reference picture {rest}; check the path.")
@@ -84,7 +84,7 @@ def parse_face(text: str) -> tuple[str, ...]:
     raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y or reference:FILE.")
 
 
-def resolve_select(face: str | Select, finder: FaceFinder) -> Select:
+def resolve_face(face: str | FaceChoice, finder: FaceFinder) -> FaceChoice:
     """A selection the tracker takes; a reference picture named by ("reference", FILE) becomes its identity vector."""
     if isinstance(face, str):
         face = parse_face(face)

@@ -13,22 +13,22 @@ from dva_core.faces.types import Face
 SAME_PERSON = 0.4  # cosine of two identity vectors above which they count as one person
 EMBED_SIZE = 256  # side of the crops handed to an identity encoder
 
-Select = str | tuple  # "largest" | ("position", x, y) | ("reference", embedding, embed_fn)
+FaceChoice = str | tuple  # "largest" | ("position", x, y) | ("reference", embedding, embed_fn)
 
 
-def check_select(select: Select) -> Select:
+def check_choice(choice: FaceChoice) -> FaceChoice:
     """The rule itself, or a DVAError that says what a rule looks like. x and y are fractions 0..1 of the frame's width and height."""
-    if select == "largest":
-        return select
-    if isinstance(select, Sequence) and not isinstance(select, str) and len(select) == 3:
-        kind, a, b = select
+    if choice == "largest":
+        return choice
+    if isinstance(choice, Sequence) and not isinstance(choice, str) and len(choice) == 3:
+        kind, a, b = choice
         if kind == "position":
             if not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in (a, b)):
                 raise DVAError(f"The position ({a}, {b}) must be two fractions 0..1 of the frame's width and height, e.g. (0.25, 0.5).")
-            return select
+            return choice
         if kind == "reference" and callable(b):
-            return select
-    raise DVAError(f"Cannot select a face by {select!r}: use 'largest', ('position', x, y) or ('reference', embedding, embed_fn).")
+            return choice
+    raise DVAError(f"Cannot choose a face by {choice!r}: use 'largest', ('position', x, y) or ('reference', embedding, embed_fn).")
 
 
 def largest(faces: Sequence[Face]) -> Face:

@@ -12,7 +12,7 @@ from dva_core.faces.landmarker import plausible
 from dva_core.faces.scene import SceneCuts, face_thumbnail
 from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap, roll
 from dva_core.faces.segments import FOUND, INTERPOLATED, MISSING, FaceTrack, assemble
-from dva_core.faces.select import SAME_PERSON, Select, at_position, check_select, embed_faces, is_at, largest, unit
+from dva_core.faces.select import SAME_PERSON, FaceChoice, at_position, check_choice, embed_faces, is_at, largest, unit
 from dva_core.faces.types import Face, extent
 
 __all__ = ["FOUND", "INTERPOLATED", "MISSING", "SAME_PERSON", "FaceTrack", "SceneCuts", "track_faces"]
@@ -35,7 +35,7 @@ def track_faces(
     detector,
     landmarker: Callable[[np.ndarray, Face], np.ndarray],
     *,
-    select: Select = "largest",
+    choice: FaceChoice = "largest",
     max_gap: int = 12,
     embed_fn: Callable[[np.ndarray], np.ndarray] | None = None,
     same_person: float = SAME_PERSON,
@@ -45,16 +45,16 @@ def track_faces(
 
     detector.detect(rgb) -> list[Face]; landmarker(rgb, face) -> [68, 2] frame pixels. Where they have `detect_sized` or `follow`
     (see FaceDetector, CropLandmarker), a face is followed with these; with `doubt`, a head that lies or hangs is told from an upright one.
-    select: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
+    choice: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
     embed_fn: aligned crops uint8 [B, 256, 256, 3] -> identity vectors [B, D]. With it a face that comes back after a cut or a long
-    absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `select`
+    absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `choice`
     decides anew. Early in the clip the rule is held against every face that appears: where one is far larger than the one followed, or is
     at the position that the one followed is not at, it is followed instead, and what was found before is dropped.
     Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between.
-    progress(frames done) may raise to cancel. DVAError for a bad `select`, or where nobody matches the reference.
+    progress(frames done) may raise to cancel. DVAError for a bad `choice`, or where nobody matches the reference.
     """
-    check_select(select)
-    follower = _Follower(detector, landmarker, select, max_gap, embed_fn, same_person)
+    check_choice(choice)
+    follower = _Follower(detector, landmarker, choice, max_gap, embed_fn, same_person)
     scene = SceneCuts()
     points, scores, starts, cuts, vectors = [], [], [], [], {}
     for n, frame in enumerate(frames):
@@ -76,7 +76,7 @@ def track_faces(
     track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, known)
     report = track.report()
     log.info("face track: %s", report)
-    if select[0] == "reference" and not report["found"]:
+    if choice[0] == "reference" and not report["found"]:
         raise DVAError(
             f"No face in the clip matches the reference picture (best similarity {follower.best_similarity:.2f}, "
             f"{same_person:.2f} needed): use a clearer picture of the person, or select the face by position."
@@ -89,14 +89,14 @@ def track_faces(
 class _Follower:
     """The face being followed: where it was last, who it is, and how long ago it was seen."""
 
-    def __init__(self, detector, landmarker, select, max_gap, embed_fn, same_person):
-        self.detector, self.landmarker, self.select, self.max_gap, self.same_person = detector, landmarker, select, max_gap, same_person
+    def __init__(self, detector, landmarker, choice, max_gap, embed_fn, same_person):
+        self.detector, self.landmarker, self.choice, self.max_gap, self.same_person = detector, landmarker, choice, max_gap, same_person
         self.follow = getattr(landmarker, "follow", lambda rgb, face, before: landmarker(rgb, face))
         self.doubt = getattr(landmarker, "doubt", None)
         self.identity: np.ndarray | None = None
         self.embed_fn = embed_fn
-        if select[0] == "reference":
-            self.identity, self.embed_fn = unit(np.asarray(select[1], np.float64)), select[2]
+        if choice[0] == "reference":
+            self.identity, self.embed_fn = unit(np.asarray(choice[1], np.float64)), choice[2]
         self.last: Face | None = None
         self.landmarks: np.ndarray | None = None  # of `last`
         self.gap = self.run = 0  # frames since the face was seen; frames seen in this segment
@@ -208,7 +208,7 @@ class _Follower:
     def _start_over(self) -> None:
         """The face followed so far was not the one that is meant."""
         self.mistaken, self.last, self.followed = True, None, 0
-        if self.select[0] != "reference":
+        if self.choice[0] != "reference":
             self.identity = None
 
     def _landmarks(self, rgb: np.ndarray, face: Face | None, before: np.ndarray | None = None) -> np.ndarray | None:
@@ -234,10 +234,10 @@ class _Follower:
         if face is None or not self.first_choice or self.followed > EARLY:
             return False
         certain = [other for other in faces if other.score > face.score - 0.1]  # no false alarm
-        if self.select[0] == "position":
-            at = self.select[1:]
+        if self.choice[0] == "position":
+            at = self.choice[1:]
             return not is_at(face, *at, rgb.shape) and any(is_at(other, *at, rgb.shape) for other in certain)
-        return self.select == "largest" and largest(certain).area > FAR_LARGER * face.area
+        return self.choice == "largest" and largest(certain).area > FAR_LARGER * face.area
 
     def _is_known(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
         if self.embed_fn is None:
@@ -251,8 +251,8 @@ class _Follower:
             best = int(np.argmax(cosines))
             self.best_similarity = max(self.best_similarity, float(cosines[best]))
             return faces[best] if cosines[best] >= self.same_person else None
-        if self.select[0] == "position":
-            return at_position(faces, self.select[1], self.select[2], rgb.shape)
+        if self.choice[0] == "position":
+            return at_position(faces, self.choice[1], self.choice[2], rgb.shape)
         return largest(faces)
 
     def _similarities(self, rgb: np.ndarray, faces: list[Face]) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, ch
 from ..diffusion import solvers
 from ..errors import DVAError
 from ..faces.align import crop_face
-from ..faces.finder import DETECTORS, FaceFinder, resolve_select
+from ..faces.finder import DETECTORS, FaceFinder, resolve_face
 from ..faces.track import FaceTrack, track_faces
 from ..files import check_input, check_place, check_spares
 from ..model.arrays import fuse, shrink, to_images
@@ -50,7 +50,7 @@ def encode(
     length: float | None = None,
     every: int = 1,
     rate: float | Fraction | None = None,
-    select: str | tuple = "largest",
+    face: str | tuple = "largest",
     batch_size: int | None = None,
     path: str | Path | None = None,
     scratch: str | Path | None = None,
@@ -59,6 +59,7 @@ def encode(
     power: float | None = None,
     clamp: bool = True,
     detector: str = "own",
+    select: str | tuple | None = None,  # the older name of `face`
 ) -> Decomposition:
     """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
 
@@ -66,7 +67,7 @@ def encode(
     steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS
     max_frames, start, length (seconds), every (take each n-th frame): which part of the video
     rate        pictures a second, of a folder of pictures (25)
-    select      which face: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
+    face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
     batch_size  frames evaluated together; changes the speed, not the result
     path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
     scratch     the folder of that temporary file (the system's)
@@ -79,7 +80,7 @@ def encode(
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
-    progress, clock = progress or silent, clock or Stopwatch()
+    progress, clock, face = progress or silent, clock or Stopwatch(), face if select is None else select
     source = check_input(source)
     steps, every, max_frames = whole(steps, "number of steps"), whole(every, "step between frames", 1), whole(max_frames, "most frames")
     start, length, power = real(start, "start"), real(length, "length"), real(power, "power")
@@ -92,14 +93,14 @@ def encode(
     batch = batch_size or usual_batch(model)
     if path is not None:
         check_place(path)
-        check_spares(path, "output", [source, *(select[1:] if select[0] == "reference" else ()), model.path])
+        check_spares(path, "output", [source, *(face[1:] if face[0] == "reference" else ()), model.path])
     elif scratch is not None:
         check_scratch(scratch)
     with clock("video"):
         frames = Frames(source, start, length, every, max_frames, rate)
         digest = source_hash(source)
     with frames:
-        track = find_face(frames, model, source, select, progress, clock, detector)
+        track = find_face(frames, model, source, face, progress, clock, detector)
         rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
         specs = array_specs(len(rows), model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
         info = ClipInfo(
@@ -135,7 +136,7 @@ def encode(
 
 
 def find_face(
-    frames: Frames, model, source: str | Path, select: str | tuple, progress: Progress, clock: Stopwatch, detector: str = "own"
+    frames: Frames, model, source: str | Path, face: str | tuple, progress: Progress, clock: Stopwatch, detector: str = "own"
 ) -> FaceTrack:
     """Pass 1: the face through the clip, in stored pixels. DVAError where there are no frames or no face."""
     with clock("track"):
@@ -144,7 +145,7 @@ def find_face(
             square_frames(clock.each("video", frames), frames.info),
             finder.detector,
             finder.landmarker,
-            select=resolve_select(select, finder),
+            choice=resolve_face(face, finder),
             embed_fn=finder.embed,
             same_person=finder.same_person,
             progress=lambda done: progress("track", done, frames.total),

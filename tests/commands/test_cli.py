@@ -307,22 +307,26 @@ def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
 
 @pytest.mark.parametrize("command", [("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")])
 def test_interrupted_it_leaves_nothing(call, video, tmp_path, monkeypatch, command):
-    endings = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = [signal.getsignal(number) for number in endings]
-    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
-    for number in (signal.SIGINT, *endings):
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if hasattr(signal, "SIGHUP"):
+        usual[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}  # nohup ignores one, a background shell another
+    try:
+        for number in usual:
 
-        def interrupt(self, phase, done, total, preview=None, number=number):
-            if phase == "encode":
-                os.kill(os.getpid(), number)
-                time.sleep(5)  # the signal comes first
+            def interrupt(self, phase, done, total, preview=None, number=number):
+                if phase == "encode":
+                    os.kill(os.getpid(), number)
+                    time.sleep(5)  # the signal comes first
 
-        monkeypatch.setattr(clips.Bars, "__call__", interrupt)
-        code, _, err = call(command[0], video, *command[1:], "--steps", 2)
-        assert code == 130 and "Interrupted" in err and "Traceback" not in err
-        assert not list(tmp_path.iterdir())
-    assert [signal.getsignal(number) for number in endings] == before
-    signal.signal(signal.SIGINT, started)
+            monkeypatch.setattr(clips.Bars, "__call__", interrupt)
+            code, _, err = call(command[0], video, *command[1:], "--steps", 2)
+            assert code == 130 and "Interrupted" in err and "Traceback" not in err
+            assert not list(tmp_path.iterdir())
+        assert {number: signal.getsignal(number) for number in usual} == usual
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_options_that_have_no_say_are_refused(call, video, tmp_path):

@@ -89,10 +89,14 @@ def test_scratch_leaves_no_file(tmp_path):
 
 
 def test_save_copies_with_replacements(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorfile, "COPY_BYTES", 10)
-    memory = TensorMemory(SPECS, {"a": "1"})
+    monkeypatch.setattr(tensorfile, "COPY_BYTES", 2 * SPECS["crops"].row_bytes)
+    memory, read = TensorMemory(SPECS, {"a": "1"}), []
     memory.write("crops", 0, filled(SPECS["crops"]))
+    rows_of = memory.read
+    monkeypatch.setattr(memory, "read", lambda name, start=0, stop=None: read.append((name, start, stop)) or rows_of(name, start, stop))
     memory.save(tmp_path / "a.safetensors", {"b": "2"}, {"z": np.arange(6)})
+    count = SPECS["crops"].shape[0]
+    assert [part[1:] for part in read if part[0] == "crops"] == [(i, min(i + 2, count)) for i in range(0, count, 2)] and count > 2
     with TensorFile.open(tmp_path / "a.safetensors") as store:
         assert store.metadata == {"b": "2"}
         np.testing.assert_array_equal(store.read("z"), np.arange(6))

@@ -30,12 +30,12 @@ def test_position_prefers_the_face_that_holds_the_point():
 @pytest.mark.parametrize("rule", ["smallest", ("position", 40, 0.5), ("position", 0.5), ("reference", np.ones(4), None), None])
 def test_a_bad_rule_is_a_sentence(rule):
     with pytest.raises(DVAError):
-        select.check_select(rule)
+        select.check_choice(rule)
 
 
 def test_good_rules_pass():
     for rule in ("largest", ("position", 0.5, 1), ("reference", np.ones(4), lambda crops: crops)):
-        assert select.check_select(rule) is rule
+        assert select.check_choice(rule) is rule
 
 
 class Detector:

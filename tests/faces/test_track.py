@@ -160,8 +160,8 @@ def test_the_largest_at_a_place_or_by_reference():
     pictures = [painted((ANNA, 70, 90, 40), (BERT, 240, 90, 60)) for _ in range(20)]
     assert centres(follow(pictures))[:, 0].min() > 200
     assert follow(pictures).other_faces_seen == 1
-    assert centres(follow(pictures, select=("position", 0.2, 0.5)))[:, 0].max() < 100
-    assert centres(follow(pictures, select=("reference", np.array([1.0, 0.0]), embed_fn)))[:, 0].max() < 100
+    assert centres(follow(pictures, choice=("position", 0.2, 0.5)))[:, 0].max() < 100
+    assert centres(follow(pictures, choice=("reference", np.array([1.0, 0.0]), embed_fn)))[:, 0].max() < 100
 
 
 def test_another_person_is_not_taken_for_a_lost_one():
@@ -188,15 +188,15 @@ def test_the_same_person_after_a_cut():
 
 def test_two_faces_that_meet_are_told_apart():
     pictures = [painted((BERT, 150, 92, 40), (ANNA, 60 + 6 * n, 90, 40)) for n in range(40)]
-    track = follow(pictures, select=("reference", np.array([1.0, 0.0]), embed_fn))
+    track = follow(pictures, choice=("reference", np.array([1.0, 0.0]), embed_fn))
     assert centres(track)[-3, 0] > 260
 
 
 def test_a_position_means_the_face_that_comes_there_not_the_one_that_is_elsewhere():
     pictures = [painted((ANNA, 60, 90, 40), *([(BERT, 240, 90, 40)] if n >= 20 else [])) for n in range(60)]
-    track = follow(pictures, select=("position", 0.75, 0.5), embed_fn=embed_fn)
+    track = follow(pictures, choice=("position", 0.75, 0.5), embed_fn=embed_fn)
     assert centres(track)[24:, 0].min() > 200 and (track.state[:20] == MISSING).all() and (track.state[24:] == FOUND).all()
-    nobody_there = follow(pictures[:20], select=("position", 0.75, 0.5))
+    nobody_there = follow(pictures[:20], choice=("position", 0.75, 0.5))
     assert nobody_there.report()["found"] == 20  # the nearest will do
 
 
@@ -229,7 +229,7 @@ def test_a_face_that_changes_before_anyone_is_known_begins_anew():
 
 def test_nobody_matches_the_reference():
     with pytest.raises(DVAError, match=r"best similarity 0\.00, 0\.40 needed"):
-        follow([painted((BERT, 100, 90, 40)) for _ in range(5)], select=("reference", np.array([1.0, 0.0]), embed_fn))
+        follow([painted((BERT, 100, 90, 40)) for _ in range(5)], choice=("reference", np.array([1.0, 0.0]), embed_fn))
 
 
 def test_a_false_alarm_of_one_frame_is_dropped():

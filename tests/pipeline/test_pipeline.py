@@ -342,7 +342,7 @@ def test_no_face_and_no_frames(tmp_path, model, video):
         {"start": -1},
         {"start": float("nan")},
         {"every": 0},
-        {"select": "ugly"},
+        {"face": "ugly"},
         {"length": 0},
     ],
 )
@@ -428,10 +428,10 @@ def test_a_reference_picture_picks_its_face(tmp_path, model, video):
 
     picture = tmp_path / "face.png"
     cv2.imwrite(str(picture), draw(0)[..., ::-1])
-    assert encode(video, model, steps=1, select=f"reference:{picture}").faces == 6
+    assert encode(video, model, steps=1, select=f"reference:{picture}").faces == 6  # as it was once called
     picture.write_text("no picture")
     with pytest.raises(DVAError, match="cannot be read"):
-        encode(video, model, steps=1, select=f"reference:{picture}")
+        encode(video, model, steps=1, face=f"reference:{picture}")
 
 
 def test_a_stopwatch_counts_each_second_once():
@@ -473,7 +473,7 @@ def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch)
     before = {path: path.read_bytes() for path in (source, face, model.path)}
     for path in (source, tmp_path / "link", face, model.path):
         with pytest.raises(DVAError, match="would overwrite"):
-            encode(source, model, steps=1, select=("reference", str(face)), path=path)
+            encode(source, model, steps=1, face=("reference", str(face)), path=path)
     for path in ("", tmp_path / "none" / "a.safetensors", tmp_path):
         with pytest.raises(DVAError):
             encode(source, model, steps=1, path=path)

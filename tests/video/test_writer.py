@@ -113,8 +113,9 @@ def test_variable_rate_is_carried_through(tmp_path, preset):
     target = copy(source, tmp_path / "b.mp4", preset=preset)
     stream, frames, _ = probe(target)
     assert stream.time_base == Fraction(1, 90000) and [f.pts for f in frames] == pts
-    last = list(open_video(source))[-1]
-    assert open_video(target).info.duration == last.time + last.duration * last.time_base
+    (length,) = stated_seconds(target)["mdhd"]  # by the bytes of the files, not by our reader
+    last = probe(source)[1][-1]
+    assert length == pytest.approx((last.pts + last.duration) / 90000, abs=1e-4) and length > pts[-1] / 90000
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("h264", "mov"), ("h265", "mp4")])
