@@ -60,7 +60,8 @@ def invert(
 ) -> Tensor:
     """Images to noise maps: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32; steps - 1 evaluations.
 
-    Kim et al. 2023, eq. 4: t_0 = 0 -> t_1 -> ... -> t_(T-1). Raises DVAError where `steps` is not in 1..train_steps.
+    Kim et al. 2023, eq. 4: t_0 = 0 -> t_1 -> ... -> t_(T-1). The default is the paper's; `dva_core.encode` takes solvers.STEPS of
+    solvers.SOLVER, which is as near with fewer evaluations (docs/solvers.md). Raises DVAError where `steps` is not in 1..train_steps.
     """
     return along(model, x_0.float(), z_face, model.schedule.upwards(steps), clamp, callback)
 

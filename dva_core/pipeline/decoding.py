@@ -124,8 +124,7 @@ def decode(
     another model, or an output that cannot be written or is the source itself; then no output is left behind.
     """
     check_model(decomposition, model)
-    if detail not in DETAILS:
-        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    check_detail(detail)
     check_encoding(codec, quality, compatible=compatible)
     Guidance.from_config(model.config, guidance)
     check_tone(tone)
@@ -135,40 +134,45 @@ def decode(
         source = decomposition.find_source(video)
         check_output(out, codec, source)
         check_spares(out, "output", [*decomposition.store.files, model.path])
-        clip = source_frames(source, info)
-    row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
-    edited = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
+        frames = source_frames(source, info)
+    rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
+    crops = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
-        strengths = moved_by(decomposition, model)
-        edited = without_tone(edited, decomposition.rebuilt, decomposition.masks, decomposition.segment, strengths)
-    edited = clock.each("decode", edited)
-    quads, rebuilt, count = decomposition.quads, decomposition.rebuilt, 0
-    masks = SoftMasks(decomposition, regions, model.motion_window)
+        crops = without_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
+    crops = clock.each("decode", crops)
+    quads, rebuilt, masks = decomposition.quads, decomposition.rebuilt, SoftMasks(decomposition, regions, model.motion_window)
+    count = 0
     with (
-        clip,
-        VideoWriter(out, clip.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
-        Behind(writer.write) as written,
+        frames,
+        VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
+        Behind(writer.write) as queue,
     ):
-        for index, frame in enumerate(clock.each("video", clip)):
-            row, changed, crop = row_of.get(index), frame, None
+        for index, frame in enumerate(clock.each("video", frames)):
+            row, result, crop = rows.get(index), frame, None
             if row is not None:
-                crop = next(edited).astype(np.float32)
+                crop = next(crops).astype(np.float32)
                 with clock("paste"):
                     rgb, inside = paste(frame.rgb, quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
-                    changed = frame.with_rgb(rgb, inside)
+                    result = frame.with_rgb(rgb, inside)
             with clock("video"):
-                written.put(changed)
+                queue.put(result)
             if watch is not None:
-                watch(index, row, frame, changed, crop)
+                watch(index, row, frame, result, crop)
             count += 1
             if row is not None:
-                progress("decode", row + 1, len(row_of), as_picture(crop))
+                progress("decode", row + 1, len(rows), as_picture(crop))
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
-    return DecodeReport(Path(out), count, len(row_of))
+    return DecodeReport(Path(out), count, len(rows))
 
 
-def moved_by(clip: Decomposition, model) -> np.ndarray:
+def check_detail(detail: str) -> None:
+    """DVAError for a name that is not one of DETAILS."""
+    if detail not in DETAILS:
+        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+
+
+def edit_sizes(clip: Decomposition, model) -> np.ndarray:
     """[F], how far the edits move each frame's z_face; 1 in all where other noise maps than its own are decoded."""
     if any(is_background(operation) for operation in clip.operations):
         return np.ones(clip.faces)

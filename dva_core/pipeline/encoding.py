@@ -6,7 +6,8 @@ frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crop
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -80,59 +81,103 @@ def encode(
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
-    progress, clock, face = progress or silent, clock or Stopwatch(), face if select is None else select
+    progress, clock = progress or silent, clock or Stopwatch()
     source = check_input(source)
-    steps, every, max_frames = whole(steps, "number of steps"), whole(every, "step between frames", 1), whole(max_frames, "most frames")
-    start, length, power = real(start, "start"), real(length, "length"), real(power, "power")
-    batch_size = whole(batch_size, "batch size", 1)
-    solvers.named(solver, solvers.CLIP_SOLVERS)
-    if detector not in DETECTORS:
-        raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
-    power = solvers.power_of(solver, power)
-    model.schedule.timesteps(steps, power)
-    batch = batch_size or usual_batch(model)
-    if path is not None:
-        check_place(path)
-        check_spares(path, "output", [source, *(face[1:] if face[0] == "reference" else ()), model.path])
-    elif scratch is not None:
-        check_scratch(scratch)
+    settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
+    settings = settings.checked(model)
+    batch = whole(batch_size, "batch size", 1) or usual_batch(model)
+    check_outputs(path, scratch, [source, *settings.pictures, model.path])
     with clock("video"):
-        frames = Frames(source, start, length, every, max_frames, rate)
-        digest = source_hash(source)
+        frames, digest = settings.frames(source), source_hash(source)
     with frames:
-        track = find_face(frames, model, source, face, progress, clock, detector)
+        track = find_face(frames, model, source, settings.face, progress, clock, detector)
         rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
-        specs = array_specs(len(rows), model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
-        info = ClipInfo(
-            source=str(Path(source).resolve()),
-            sha256=digest,
-            width=frames.info.width,
-            height=frames.info.height,
-            rate=frames.info.rate,
-            frames=len(track.quads),
-            start=start,
-            length=length,
-            every=every,
-            max_frames=max_frames,
-            track=track.report(),
-            model_name=model.config.get("name", ""),
-            model_fingerprint=model.fingerprint,
-            image_size=model.image_size,
-            steps=steps,
-            solver=solver,
-            power=power,
-            clamp=bool(clamp),
-            precision=str(model.host.dtype).removeprefix("torch."),
-            dva_version=__version__,
-        )
-        with abandoned_on_error(_store(path, scratch, specs, {**info.to_metadata(), "operations": "[]"})) as store:
+        info = record(source, digest, frames, track, model, settings)
+        with abandoned_on_error(create_store(path, scratch, model, len(rows), info)) as store:
             store.write("frame_index", 0, rows)
             store.write("segment", 0, np.cumsum(track.starts)[rows])
             store.write("quads", 0, track.quads[rows])
-            cut_out(frames, model, store, batch, clock)
+            encode_crops(frames, model, store, batch, clock)
             invert_crops(model, store, info, batch, progress, clock)
             store.commit()
     return Decomposition(store, info)
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How a video is taken apart; see `encode`."""
+
+    steps: int
+    solver: str
+    power: float | None
+    clamp: bool
+    start: float
+    length: float | None
+    every: int
+    max_frames: int | None
+    rate: float | Fraction | None
+    face: str | tuple
+    detector: str
+
+    def checked(self, model) -> EncodeSettings:
+        """With numbers of Python's own kinds and the solver's usual power; DVAError for the first setting that makes no sense."""
+        solvers.named(self.solver, solvers.CLIP_SOLVERS)
+        if self.detector not in DETECTORS:
+            raise DVAError(f"There is no detector {self.detector!r}; choose one of {', '.join(DETECTORS)}.")
+        settings = replace(
+            self,
+            steps=whole(self.steps, "number of steps"),
+            every=whole(self.every, "step between frames", 1),
+            max_frames=whole(self.max_frames, "most frames"),
+            start=real(self.start, "start"),
+            length=real(self.length, "length"),
+            power=solvers.power_of(self.solver, real(self.power, "power")),
+        )
+        model.schedule.timesteps(settings.steps, settings.power)
+        return settings
+
+    @property
+    def pictures(self) -> tuple:
+        """Files that are read beside the video: the reference picture of the face."""
+        return self.face[1:] if self.face[0] == "reference" else ()
+
+    def frames(self, source: Path) -> Frames:
+        return Frames(source, self.start, self.length, self.every, self.max_frames, self.rate)
+
+
+def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: Sequence) -> None:
+    """DVAError where the decomposition cannot be written, or would overwrite one of the inputs."""
+    if path is not None:
+        check_place(path)
+        check_spares(path, "output", inputs)
+    elif scratch is not None:
+        check_scratch(scratch)
+
+
+def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, settings: EncodeSettings) -> ClipInfo:
+    """Where a decomposition comes from and how it was made."""
+    return ClipInfo(
+        source=str(source.resolve()),
+        sha256=sha256,
+        width=frames.info.width,
+        height=frames.info.height,
+        rate=frames.info.rate,
+        frames=len(track.quads),
+        start=settings.start,
+        length=settings.length,
+        every=settings.every,
+        max_frames=settings.max_frames,
+        track=track.report(),
+        model_name=model.config.get("name", ""),
+        model_fingerprint=model.fingerprint,
+        image_size=model.image_size,
+        steps=settings.steps,
+        solver=settings.solver,
+        power=settings.power,
+        clamp=settings.clamp,
+        precision=str(model.host.dtype).removeprefix("torch."),
+        dva_version=__version__,
+    )
 
 
 def find_face(
@@ -160,40 +205,41 @@ def find_face(
 
 
 @torch.inference_mode()
-def cut_out(frames: Frames, model, store: TensorStore, batch: int, clock: Stopwatch) -> None:
-    """Pass 2: crops, masks, identity and motion of every frame with a face; then the clip's identity, the plain mean."""
-    rows, quads = store.read("frame_index"), store.read("quads")
-    row_of = {int(index): row for row, index in enumerate(rows)}
-    done, crops = 0, []
+def encode_crops(frames: Frames, model, store: TensorStore, batch: int, clock: Stopwatch) -> None:
+    """Pass 2: crop, mask, identity and motion of every frame with a face; then z_id, the plain mean of their identities."""
+    row, faces = 0, len(store.read("frame_index"))
 
-    def encode_some(part: np.ndarray) -> tuple[np.ndarray, ...]:
-        images = to_images(part)
-        parts = model.encode_identity(images), model.encode_motion(images), model.face_mask(images)[:, 0]
-        return tuple(part.float().cpu().numpy() for part in parts)
-
-    def flush() -> None:
-        nonlocal done
-        stack = np.stack(crops)
-        store.write("crops", done, stack)
-        for z_id, z_motion, mask in model.host.run_batched(encode_some, stack, batch):
-            store.write("z_id_frames", done, z_id)
-            store.write("z_motion", done, z_motion)
-            store.write("masks", done, mask)
-            done += len(z_id)
-        crops.clear()
+    def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        images = to_images(crops)
+        outputs = model.encode_identity(images), model.encode_motion(images), model.face_mask(images)[:, 0]
+        return tuple(output.float().cpu().numpy() for output in outputs)
 
     with clock("encode"):
-        for index, frame in enumerate(clock.each("video", frames)):
-            if index in row_of:
-                crops.append(crop_face(frame.rgb, quads[row_of[index]], model.crop_size))
-            if len(crops) == batch:
-                flush()
-        if crops:
-            flush()
-        if done != len(rows):
+        for crops in face_crops(frames, store, model.crop_size, batch, clock):
+            store.write("crops", row, crops)
+            for z_id, z_motion, mask in model.host.run_batched(evaluate, crops, batch):
+                store.write("z_id_frames", row, z_id)
+                store.write("z_motion", row, z_motion)
+                store.write("masks", row, mask)
+                row += len(z_id)
+        if row != faces:
             raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
         store.write("z_id", 0, store.read("z_id_frames").mean(0))
         store.write("z_id_edited", 0, store.read("z_id"))
+
+
+def face_crops(frames: Frames, store: TensorStore, size: int, batch: int, clock: Stopwatch) -> Iterator[np.ndarray]:
+    """The face squares of the frames, uint8 [n, size, size, 3], up to `batch` of them at a time."""
+    quads = dict(zip(store.read("frame_index").tolist(), store.read("quads")))
+    crops = []
+    for index, frame in enumerate(clock.each("video", frames)):
+        if index in quads:
+            crops.append(crop_face(frame.rgb, quads[index], size))
+        if len(crops) == batch:
+            yield np.stack(crops)
+            crops.clear()
+    if crops:
+        yield np.stack(crops)
 
 
 def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
@@ -223,7 +269,10 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
             pass
 
 
-def _store(path: str | Path | None, scratch: str | Path | None, specs, metadata) -> TensorStore:
+def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: ClipInfo) -> TensorStore:
+    """For the arrays of a decomposition: a file at `path`; without one memory, or where they are large a nameless file in `scratch`."""
+    specs = array_specs(faces, model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
+    metadata = {**info.to_metadata(), "operations": "[]"}
     if path is not None:
         return TensorFile.create(path, specs, metadata)
     if sum(spec.bytes for spec in specs.values()) <= IN_MEMORY:

@@ -30,7 +30,7 @@ from ..faces.tone import tone_of
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, silent
-from . import DETAILS
+from .decoding import check_detail
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
@@ -72,49 +72,49 @@ def stills(
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
     """
-    clip, progress = edits[0], progress or silent
-    if any(edit.info != clip.info or edit.faces != clip.faces for edit in edits):
+    base, progress = edits[0], progress or silent
+    if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
         raise DVAError("The edits to show together are of different clips; choose edits of one clip.")
-    if not 0 <= row < clip.faces:
-        raise DVAError(f"There is no frame {row} among the {clip.faces} that have a face; choose 0 to {clip.faces - 1}.")
-    if detail not in DETAILS:
-        raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
+    if not 0 <= row < base.faces:
+        raise DVAError(f"There is no frame {row} among the {base.faces} that have a face; choose 0 to {base.faces - 1}.")
+    check_detail(detail)
     check_tone(tone)
-    check_model(clip, model)
+    check_model(base, model)
     regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
     changed = [i for i, edit in enumerate(edits) if edit.is_edited]
-    few = steps is not None and not any(edit.is_switched for edit in edits)
-    few = few and pays(model.schedule, clip.info, steps, len(changed), guided)
-    info = replace(clip.info, steps=steps) if few else clip.info
+    anew = steps is not None and not any(edit.is_switched for edit in edits)
+    anew = anew and pays(model.schedule, base.info, steps, len(changed), guided)
+    info = replace(base.info, steps=steps) if anew else base.info
     model.schedule.timesteps(info.steps)
     batch = batch_size or usual_batch(model, guided.is_on)
-    plain = fuse(model, clip.z_id, clip.z_motion[[row]])
-    tell = counted(progress, (2 if few else 1) * info.steps)
-    x_T = again(clip, model, row, plain, info, tell) if few else None
+    z_plain = fuse(model, base.z_id, base.z_motion[[row]])
+    callback = evaluation_counter(progress, (2 if anew else 1) * info.steps)
+    x_T = invert_frame(base, model, row, z_plain, info, callback) if anew else None
 
-    def decode_some(chosen: Sequence[Tensor | int]) -> np.ndarray:
-        z_face = torch.cat([plain if edit is None else edited_face(edits[edit], model, [row]) for edit in chosen])
-        noise = x_T.expand(len(chosen), -1, -1, -1) if few else stored([edits[edit] for edit in chosen], row, z_face)
-        before = torch.cat([plain if edit is None else own_face(edits[edit], model, [row]) for edit in chosen]) if guided.is_on else None
-        return solve(solvers.sample, model, noise, z_face, info, tell, guided, before).half().cpu().numpy()
+    def decode_some(chosen: Sequence[Decomposition]) -> np.ndarray:
+        """Crops of the frame by each of the decompositions; by the plain one too, where its noise map is a new one."""
+        z_face = torch.cat([edited_face(edit, model, [row]) for edit in chosen])
+        noise = x_T.expand(len(chosen), -1, -1, -1) if anew else noise_maps(chosen, row, z_face)
+        before = torch.cat([own_face(edit, model, [row]) for edit in chosen]) if guided.is_on else None
+        return solve(solvers.sample, model, noise, z_face, info, callback, guided, before).half().cpu().numpy()
 
-    wanted = [None] * few + changed
-    decoded = [crop for crops in model.host.run_batched(decode_some, wanted, batch) for crop in crops]
-    made = dict(zip(wanted, decoded))
-    rebuilt = np.asarray(made.get(None, clip.rebuilt[row]), np.float32)
-    original = clip.crops[row]
+    plain = [base.without_edits()] if anew else []
+    crops = [crop for part in model.host.run_batched(decode_some, plain + [edits[i] for i in changed], batch) for crop in part]
+    rebuilt = np.asarray(crops[0] if anew else base.rebuilt[row], np.float32)
+    crop_of = dict(zip(changed, crops[len(plain) :]))
+    original = base.crops[row]
 
-    def pasted(i: int) -> np.ndarray:
-        if i not in made:
+    def picture(i: int) -> np.ndarray:
+        if i not in crop_of:
             return original
-        edited = made[i].astype(np.float32)
+        edited = crop_of[i].astype(np.float32)
         if keeps_tone(edits[i], model, tone):
-            edited = edited - tone_of(edited, rebuilt, clip.masks[row])[:, None, None]
+            edited = edited - tone_of(edited, rebuilt, base.masks[row])[:, None, None]
         mask = SoftMasks(edits[i], regions[i], model.motion_window)[row]
-        return paste(original, whole(original), edited, rebuilt, mask, detail)[0]
+        return paste(original, whole_square(original), edited, rebuilt, mask, detail)[0]
 
-    return Still(row, original, [pasted(i) for i in range(len(edits))])
+    return Still(row, original, [picture(i) for i in range(len(edits))])
 
 
 def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: Guidance) -> bool:
@@ -124,33 +124,33 @@ def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: G
     return up + few * (1 + edits) < own * edits
 
 
-def again(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, tell: Callable) -> Tensor:
+def invert_frame(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, callback: Callable) -> Tensor:
     """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
     x_0 = shrink(to_images(clip.crops[row][None]), model.image_size).to(z_face.device)
-    return solve(solvers.invert, model, x_0, z_face, info, tell).half().float()
+    return solve(solvers.invert, model, x_0, z_face, info, callback).half().float()
 
 
-def stored(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
+def noise_maps(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
     """[B, 3, S, S], the noise maps of one row of each edit: the clip's own, or what a switch has put there."""
     return torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])).float().to(like.device)
 
 
-def whole(crop: np.ndarray) -> np.ndarray:
+def whole_square(crop: np.ndarray) -> np.ndarray:
     """The quad of a picture as its own face square."""
     h, w = crop.shape[:2]
     return np.array([[0, 0], [0, h], [w, h], [w, 0]], np.float64)
 
 
-def counted(progress: Progress, total: int) -> Callable:
+def evaluation_counter(progress: Progress, total: int) -> Callable:
     """A solver's callback that counts evaluations of one frame."""
     done = 0
 
-    def tell(i: int, steps: int, x: Tensor) -> None:
+    def callback(i: int, steps: int, x: Tensor) -> None:
         nonlocal done
         done += 1
         progress("decode", min(1.0, done / max(1, total)), 1, as_picture(x[0].cpu().numpy()))
 
-    return tell
+    return callback
 
 
 def attribute_stills(
