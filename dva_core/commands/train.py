@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 STEPS = ("variants", "pairs", "landmarks", "identity", "steps", "detector", "diffusion", "bundle")
 MINUTES = {"landmarks": 20.0, "identity": 30.0, "steps": 13.0, "detector": 15.0}
 SHARES = {"landmarks": 10, "identity": 15, "steps": 8, "detector": 8, "diffusion": 59}  # of the minutes that `train starter` is given
+SIZES = {64: "starter_64", 128: "starter"}  # configurations, by the size of the pictures
 NETWORKS = {"landmarks": CompactLandmarks, "identity": CompactIdentity, "detector": CompactDetector}
 
 
@@ -69,6 +70,9 @@ def parser() -> Parser:
         if name == "starter":
             diffusion_command.add_start(sub)
             sub.add_argument("--minutes", type=float, help="for all training together, pictures not counted (default: each step's own)")
+            sub.add_argument(
+                "--size", type=int, choices=tuple(SIZES), help="pixels of the face, where --config says nothing (default: 128)"
+            )
             sub.set_defaults(settings="starter_training")
             sub.add_argument("--device", help="of the diffusion part: cpu, cuda or cuda:N (default: cuda where there is one)")
         if name == "steps":
@@ -101,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     if args.step != "export":
         args.run.mkdir(parents=True, exist_ok=True)
+    if getattr(args, "size", None):
+        if args.config:
+            raise DVAError("--size chooses a configuration, and so does --config; leave one of them out.")
+        args.config = SIZES[args.size]
     steps = steps_of_starter(args) if args.step == "starter" else [args.step]
     minutes = shared_minutes(args.minutes, steps) if args.step == "starter" and args.minutes else {}
     for step in steps:

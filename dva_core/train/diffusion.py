@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 VALIDATION = 48  # pictures
 GRID_PEOPLE = 4
 NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run is given up
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the stopped one had not
 
 
@@ -285,7 +286,11 @@ class DiffusionTraining(Objective):
         tensors = {f"model.{k}": v for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
         for key, parameter in self.parameters.items():
             for name, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser.{key}.{name}"] = value
+                if self.settings.half_moments and name in MOMENTS:
+                    tensors[f"optimiser.{key}.{name}"] = value.bfloat16()
+                    value.copy_(tensors[f"optimiser.{key}.{name}"])
+                else:
+                    tensors[f"optimiser.{key}.{name}"] = value
         for rank, (_, generator, torch_rng, cuda) in enumerate(draws):
             end = f".{rank}" if rank else ""
             tensors |= {f"generator{end}": generator, f"torch_rng{end}": torch_rng} | ({} if cuda is None else {f"cuda_rng{end}": cuda})
@@ -316,8 +321,8 @@ class DiffusionTraining(Objective):
         self.figures = state.get("figures", {})
         self.ema.values = {k: tensors[f"ema.{k}"].to(self.device) for k in self.parameters}
         for key, parameter in self.parameters.items():
-            names = {name: f"optimiser.{key}.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}
-            kept = {name: tensors[place] for name, place in names.items() if place in tensors}
+            names = {name: f"optimiser.{key}.{name}" for name in ("step", *MOMENTS)}
+            kept = {name: tensors[place].float() for name, place in names.items() if place in tensors}
             self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in kept.items()}
         self.step, self.seconds = state["step"], state["seconds"]
         self.pictures = state.get("pictures", self.step * self.a_step)

@@ -22,6 +22,7 @@ from dva_core.networks.unet import is_spatial
 from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces
+from dva_core.train.grow import spread_patches
 from dva_core.train.losses import training_losses
 from dva_core.train.settings import FOCUS, DiffusionSettings
 
@@ -109,8 +110,8 @@ class Objective:
     def start_from(self, bundle: Path) -> None:
         """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
 
-        One that predicts something else (epsilon, v) starts with its last layer at zero. Raises DVAError where the networks differ,
-        or the encoders, whose vectors its fusion layer knows.
+        One that predicts something else (epsilon, v) starts with its last layer at zero; one of smaller images and patches has them
+        spread (`grow`). Raises DVAError where the networks differ, or the encoders, whose vectors its fusion layer knows.
         """
         made = read_bundle(bundle)
         tensors = made.tensors
@@ -120,6 +121,9 @@ class Objective:
         weight, bias = (tensors[f"fusion.{name}"].float().to(self.device) for name in ("weight", "bias"))
         state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
         own = self.unet.state_dict()
+        patch = made.config["noise_predictor"].get("patch_size", 1)
+        if self.unet.patch_size > patch:
+            state = spread_patches(state, patch, self.unet.patch_size)
         state = {k: v for k, v in own.items() if is_spatial(k)} | state  # a spatial condition may be new: it begins with no effect
         shapes = {k: v.shape for k, v in own.items()}
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:

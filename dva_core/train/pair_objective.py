@@ -25,10 +25,10 @@ LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a predicti
 FULL_SIGMA = 0.25  # standard deviation of the noise from which on the answer counts in full
 HARDER = {
     "Older": 2.0,
-    "Younger": 1.5,
-    "Male": 1.5,
-    "Female": 1.5,
-    "Smiling": 3.0,
+    "Younger": 2.0,
+    "Male": 2.0,
+    "Female": 2.0,
+    "Smiling": 4.0,
 }  # learnt more slowly than drawn things: drawn more often
 SHARES = np.array([HARDER.get(kind, 1.0) for kind in KINDS])
 SHARES /= SHARES.sum()

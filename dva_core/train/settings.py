@@ -43,7 +43,8 @@ class DiffusionSettings:
     `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
     `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `other_encoders`
-    lets a run start from a bundle of other encoders, which must give nearly the same vectors.
+    lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments
+    in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
 
     Raises DVAError for values that make no sense.
     """
@@ -81,6 +82,7 @@ class DiffusionSettings:
     pair_focus: float = 4.0
     pair_from_after: float = 0.0
     other_encoders: bool = False
+    half_moments: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -17,6 +17,7 @@ from dva_core.model.checks import weights_digest
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
 from dva_core.train.assemble import assemble, chosen_network
 from dva_core.train.faces import read_faces
+from dva_core.train.settings import read_json
 from dva_core.train.state import write_network
 from dva_core.train.synthesis import Variants
 
@@ -84,6 +85,18 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
         whole = (run / name).read_bytes()
         (run / name).write_bytes(whole[: len(whole) // 2])
     assert steps("--resume") == ["variants", "pairs", "landmarks", "steps", "detector", "diffusion", "bundle"]
+
+
+def test_the_size_chooses_a_configuration(tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(cli, "run_step", lambda step, args: chosen.append(args.config) or {})
+    common = ["starter", "--faces", str(tmp_path), "--teachers", str(tmp_path), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "o")]
+    for size in (64, 128):
+        assert cli.main([*common, "--size", str(size)]) == 0
+        assert read_json(chosen[-1])["image_size"] == size
+    assert read_json("starter")["image_size"] == 128
+    with pytest.raises(DVAError, match="leave one of them out"):
+        cli.main([*common, "--size", "64", "--config", "starter"])
 
 
 def test_minutes_are_shared_by_the_steps_that_train():

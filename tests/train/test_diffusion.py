@@ -91,6 +91,22 @@ def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path, changes):
         assert torch.equal(value, resumed.ema.values[key]), key
 
 
+def test_half_moments_make_a_smaller_state_from_which_a_run_goes_on_as_the_one_that_kept_it(encoders, tmp_path):
+    sizes = {}
+    for half in (False, True):
+        run = training(encoders, tmp_path / str(half), 2, half_moments=half)
+        run.run()
+        sizes[half] = (tmp_path / str(half) / "state.safetensors").stat().st_size
+    assert 0.7 < sizes[True] / sizes[False] < 0.8
+    resumed = training(encoders, tmp_path / "True", 4, half_moments=True)
+    resumed.resume()
+    for one in (run, resumed):
+        one.gradient()
+        one.update()
+    for key, value in run.parameters.items():
+        assert torch.equal(value, resumed.parameters[key]), key
+
+
 def test_accumulated_batches_are_one_large_batch(encoders, tmp_path):
     run = training(encoders, tmp_path / "run", 4, accumulate=2)
     images = torch.rand((4, 2, 3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
