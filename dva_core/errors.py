@@ -16,5 +16,5 @@ class MissingFileError(DVAError, FileNotFoundError):
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's message, without its full stop; its type where the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first line of an error's message, of 300 signs at most, without its full stop; its type where the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import write_tiny
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dva_core.batch import load_plan, read_manifest
+from dva_core.batch.prompts import filled_in, read_workflow, saver_of
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
 from dva_core.decomposition.info import ClipInfo
@@ -199,6 +200,10 @@ def test_directions(folder, direction, data):
 
 @few
 @given(JSON.map(json.dumps) | st.text(max_size=60) | st.text('[]{}:,."0123456789sf -eE+aNcurvesmooth', max_size=60))
+@example("9" * 5000)
+@example('{"Young": ' + "9" * 5000 + "}")
+@example('{"Young": ' + "9" * 400 + "}")
+@example("[" + "9" * 400 + "]")
 def test_texts_of_sliders(text):
     for call in (parse_scales, parse_text):
         found = answered(call, text)
@@ -223,6 +228,7 @@ def test_edits_of_a_workflow(clip, model, operations):
         edited.current_identity(slice(None)), edited.current_z_motion(slice(None))
 
 
+WORKFLOWS = sorted(Path(__file__).resolve().parents[1].glob("example_workflows/**/*.json"))
 MANIFESTS = {
     ".yaml": """
 videos: [clips/*.mp4, {file: a.mp4, edits: [older], person: anna}]
@@ -253,9 +259,22 @@ def damaged_text(draw, text: str) -> str:
         start = draw(st.integers(0, len(text)))
         stop = draw(st.integers(start, min(len(text), start + 12)))
         place = draw(st.integers(0, max(0, len(text) - 1)))
-        piece = st.sampled_from([*"{}[]:,-\"'&*!|>%#@`~\t\n\0\ufeff", "<<: ", "&a ", "*a", "1e999", "- " * 9]) | st.text(max_size=6)
+        piece = st.sampled_from([*"{}[]:,-\"'&*!|>%#@`~\t\n\0\ufeff", "<<: ", "&a ", "*a", "1e999", "- " * 9, "9" * 5000]) | st.text(
+            max_size=6
+        )
         text = text[:start] + draw(piece | st.just(text[place : place + 20])) + text[stop:]
     return text
+
+
+@few
+@given(st.data())
+def test_workflows_of_a_batch(folder, data):
+    path = folder / "workflow.json"
+    whole = data.draw(st.sampled_from(WORKFLOWS)).read_text(encoding="utf-8")
+    path.write_text(data.draw(damaged_text(whole)), encoding="utf-8", errors="surrogatepass")
+    workflow = answered(read_workflow, path)
+    if workflow is not None:
+        assert filled_in(workflow, {"file": "a.mp4"}).keys() == workflow.keys() and saver_of(workflow) in workflow
 
 
 @few

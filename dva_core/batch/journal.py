@@ -63,7 +63,7 @@ class Journal:
                 for line in lines:
                     try:
                         entry = json.loads(line)
-                    except (json.JSONDecodeError, RecursionError):
+                    except (ValueError, RecursionError):
                         continue  # it was being written when the machine stopped
                     if isinstance(entry, dict) and isinstance(entry.get("event"), str) and isinstance(entry.get("job"), str):
                         yield entry

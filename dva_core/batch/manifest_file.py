@@ -85,6 +85,10 @@ def from_json(text: str, path: Path) -> Any:
         raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}.") from error
     except RecursionError as error:
         raise DVAError(f"{path} is nested too deeply; write it flatter.") from error
+    except DVAError:
+        raise
+    except ValueError as error:  # of more than 4300 digits
+        raise DVAError(f"{path} is not valid JSON: a number in it is far too long.") from error
 
 
 def from_yaml(text: str, path: Path) -> Any:
@@ -177,7 +181,7 @@ def as_setting(value: str) -> Any:
     """A cell of a setting as JSON would have it."""
     try:
         return json.loads(value.lower() if value.lower() in ("true", "false") else value)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return value
 
 

@@ -22,7 +22,7 @@ def read_workflow(path: Path) -> Prompt:
         workflow = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DVAError(f"The workflow {path} cannot be read ({type(error).__name__}); check the path.") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DVAError(f"The workflow {path} is not valid JSON; save it anew from ComfyUI.") from error
     if isinstance(workflow, dict) and isinstance(workflow.get("nodes"), list):
         raise DVAError(f"The workflow {path} is as the page saves it; use ComfyUI's Export (API) instead.")

@@ -139,7 +139,9 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
     if text[:1] in ("{", "["):
         try:
             return parse_scale(json.loads(text), name)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except DVAError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise DVAError(f"The curve of {name} is not valid JSON; write for example {EXAMPLE}.") from error
     keys: dict[str, Any] = {}
     for part in re.split(r"\s*,\s*|\s+", re.sub(r"\s*:\s*", ":", text)):
@@ -183,7 +185,14 @@ def with_envelope(scale: Scale, envelope: float | Sequence[float]) -> Scale:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    """Whether it is a number, and none that a float cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def as_number(text: str) -> float | None:

@@ -23,8 +23,10 @@ def parse_scales(text: str) -> dict[str, Scale]:
         raise DVAError(
             f"The attributes are not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); write for example {EXAMPLE}."
         ) from error
-    except RecursionError as error:
-        raise DVAError(f"The attributes are nested; write for example {EXAMPLE}.") from error
+    except DVAError:
+        raise
+    except (RecursionError, ValueError) as error:  # ValueError: a number of more than 4300 digits
+        raise DVAError(f"The attributes are nested, or a number is far too long; write for example {EXAMPLE}.") from error
     if not isinstance(scales, dict):
         raise DVAError(f"The attributes must be an object of names and numbers; write for example {EXAMPLE}.")
     return {name: parse_scale(scale, name) for name, scale in scales.items()}
