@@ -6,6 +6,7 @@ A result is made of the video's bytes and the prompt alone, so that it can be to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import threading
@@ -163,7 +164,8 @@ class FakeComfy:
     async def _say(self, client: str, kind: str, data: dict[str, Any]) -> None:
         socket = self._sockets.get(client)
         if socket is not None and not socket.closed and not self.hangs:
-            await socket.send_str(json.dumps({"type": kind, "data": data}))
+            with contextlib.suppress(ConnectionError):  # the client was killed
+                await socket.send_str(json.dumps({"type": kind, "data": data}))
 
     # -- routes ----------------------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ class Rates:
             total[0] += seconds
             total[1] += max(1, size)
 
+    @property
+    def known(self) -> bool:
+        return bool(self._sums)
+
     def of(self, worker: str) -> tuple[float, float]:
         """(encode, decode)."""
         whole, decode = self._rate(worker, True), self._rate(worker, False)
@@ -168,7 +172,11 @@ class Scheduler:
         """`worker` turns out to be at work on `name` already; whether that is still wanted of it."""
         if name not in self._where and name not in self._again:
             return False
-        self._begin(worker, name)
+        rest = self._free_of.get(self._begin(worker, name).group)
+        if rest is not None:  # the video is encoded there, or will be
+            del self._free_of[rest.group]
+            taken, rest.names = Chunk(rest.group, rest.size, rest.names), {}
+            self._give(worker, taken)
         return True
 
     def waits(self, name: str) -> bool:
@@ -182,7 +190,7 @@ class Scheduler:
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, going by what has been done; None before anything is, or where there is no worker."""
-        if not self.workers or not self._encoded:
+        if not self.workers or not self.rates.known:
             return None
         encode, decode = self.rates.of("")
         whole = 0.0
