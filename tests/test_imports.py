@@ -45,8 +45,6 @@ NAMES = {
 }
 NOT_IMPORTED = {  # declared for what they bring
     "insightface": {"onnxruntime"},  # how it runs its networks
-    "batch": {"aiohttp"},  # its workers are being written
-    "ray": {"ray"},
     "train": {"tensorboard"},  # by torch.utils
     "registry": {"comfy-cli", "comfy-test", "comfy-import-guard"},  # commands
     "test": {

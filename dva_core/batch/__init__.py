@@ -12,10 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .words import not_installed
+
 if TYPE_CHECKING:
     from .jobs import Job, Plan, make_plan
     from .manifest import Edit, Manifest, Server, Settings, Video, schema
     from .manifest_file import make_manifest, read_manifest
+    from .ray_run import run_on_ray
+    from .report import Standing, standings, write_report
     from .run import Stopped, Summary
     from .servers import run_on_servers
 
@@ -26,14 +30,18 @@ _HOMES = {
     "Plan": "jobs",
     "Server": "manifest",
     "Settings": "manifest",
+    "Standing": "report",
     "Stopped": "run",
     "Summary": "run",
     "Video": "manifest",
     "make_manifest": "manifest_file",
     "make_plan": "jobs",
     "read_manifest": "manifest_file",
+    "run_on_ray": "ray_run",
     "run_on_servers": "servers",
     "schema": "manifest",
+    "standings": "report",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -43,6 +51,7 @@ __all__ = [
     "Plan",
     "Server",
     "Settings",
+    "Standing",
     "Stopped",
     "Summary",
     "Video",
@@ -50,8 +59,11 @@ __all__ = [
     "make_manifest",
     "make_plan",
     "read_manifest",
+    "run_on_ray",
     "run_on_servers",
     "schema",
+    "standings",
+    "write_report",
 ]
 
 
@@ -68,22 +80,9 @@ def __getattr__(name: str) -> Any:
         try:
             return getattr(import_module(f".{_HOMES[name]}", __name__), name)
         except ModuleNotFoundError as error:
-            raise missing(error) from error
+            raise not_installed(error) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def missing(error: ModuleNotFoundError) -> Exception:
-    """What to say where a package is not there: how to get it; other modules' absence goes through."""
-    from ..errors import MissingDependencyError
-
-    extras = {"pydantic": "batch", "aiohttp": "batch", "yarl": "batch", "yaml": "batch", "ray": "ray"}
-    package = (error.name or "").split(".")[0]
-    if package not in extras:
-        return error
-    return MissingDependencyError(
-        f"Batches need {package}, which is not installed: pip install 'diffusion-video-autoencoder[{extras[package]}]', or {package} alone."
-    )

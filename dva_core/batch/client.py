@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from ..errors import DVAError
 from ..files import replaced
 from .journal import DiskError
 from .manifest import Server
+from .words import one_line
 
 FOLDER = "dva"  # in the server's input folder
 NAME_DIGITS, BLOCK = 32, 1 << 18
@@ -195,8 +195,8 @@ class Client:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _at(self, path: str) -> URL:
-        return URL(self.url + path)
+    def _at(self, path: str) -> str:
+        return self.url + path
 
     async def _json(self, method: str, path: str, **content: Any) -> Any:
         try:
@@ -260,10 +260,6 @@ def reasons(answer: dict[str, Any]) -> str:
     if not details and error:
         details = [str(error.get("message", error)) if isinstance(error, dict) else str(error)]
     return one_line("; ".join(dict.fromkeys(filter(None, details))))
-
-
-def one_line(text: Any) -> str:
-    return " ".join(str(text or "").split())[:500]
 
 
 def content_hash(path: Path) -> str:

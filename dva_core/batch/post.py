@@ -8,16 +8,13 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DVAError
 from .client import Client, JobFailed, ServerLost, UnusableServer
 from .jobs import Job
 from .journal import DiskError
 from .prompts import files_of, make_prompt, saver_of
-
-if TYPE_CHECKING:
-    from .servers import Executor
 
 POLL, DISK_POLL = 2.0, 5.0  # seconds
 ENDED = ("execution_error", "execution_interrupted", "execution_success")
@@ -44,9 +41,9 @@ async def until_set(event: asyncio.Event, seconds: float) -> None:
 
 
 class Post:
-    """Works on one server for an Executor, which has the scheduler and the books."""
+    """Works on one server for `whole`, a servers.Executor, which has the scheduler and the books."""
 
-    def __init__(self, whole: Executor, client: Client) -> None:
+    def __init__(self, whole: Any, client: Client) -> None:
         self.whole, self.client, self.name = whole, client, client.url
         self.sent: dict[str, Sent] = {}  # by prompt
         self._poke = asyncio.Event()

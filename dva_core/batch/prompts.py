@@ -148,7 +148,7 @@ def encoding(plan: Plan) -> dict[str, Any]:
 
 def text_inputs(text: Any) -> dict[str, Any]:
     """Of Edit Identity (CLIP); what the manifest does not name is as the node has it."""
-    from ..edit.clip_model import DEFAULT
+    from ..edit.text_model import DEFAULT
 
     return {
         "source": text.source,

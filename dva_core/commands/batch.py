@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from ..batch.words import not_installed
 from ..errors import DVAError
 from .terminal import answer, say, show
 
@@ -24,6 +25,12 @@ def add_commands(commands) -> None:
     run = parts.add_parser("run", help="do what is missing; the same command goes on where one was stopped")
     add_batch(run)
     run.add_argument("--server", action="append", default=[], metavar="URL", help="a ComfyUI server; repeat for several")
+    run.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="use Ray instead: this machine, or the cluster at the address"
+    )
+    run.add_argument("--workers", type=int, metavar="N", help="of --ray: models at a time (default: as many as the GPUs or CPUs hold)")
+    run.add_argument("--gpus", type=float, metavar="SHARE", help="of --ray: of a GPU for each worker (default 1, where there is one)")
+    run.add_argument("--cpus", type=float, default=1.0, metavar="N", help="of --ray: processors for each worker (default 1)")
     run.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="for every request to the servers; repeat")
     run.add_argument("--ca", metavar="FILE.pem", help="certificates that https servers are trusted by")
     run.add_argument("--timeout", type=float, default=60.0, metavar="S", help="without a sign of life a server is lost (default 60)")
@@ -32,6 +39,15 @@ def add_commands(commands) -> None:
     )
     run.add_argument("--redo", action="store_true", help="make results again that were made with other settings")
     run.set_defaults(run=run_run)
+    status = parts.add_parser("status", help="how a batch stands: what is done, on a server, failed, missing")
+    add_batch(status)
+    status.add_argument("--all", action="store_true", help=f"print all jobs that are not done (default: the first {LISTED})")
+    status.set_defaults(run=run_status)
+    report = parts.add_parser("report", help="write a page of HTML with pictures before and after, times and failures")
+    add_batch(report)
+    report.add_argument("--to", metavar="FOLDER", help="where the page goes (default: report/ among the results)")
+    report.add_argument("--no-pictures", action="store_true", help="leave the pictures out")
+    report.set_defaults(run=run_report)
     schema_ = parts.add_parser("schema", help="print the JSON schema of a batch, for editors")
     schema_.set_defaults(run=run_schema)
 
@@ -52,7 +68,7 @@ def plan_of(args: argparse.Namespace):
     try:
         return batch.load_plan(args.batch, args.results)
     except ModuleNotFoundError as error:
-        raise batch.missing(error) from error
+        raise not_installed(error) from error
 
 
 def run_check(args: argparse.Namespace) -> None:
@@ -78,13 +94,17 @@ def run_run(args: argparse.Namespace) -> None:
     headers = dict(map(header, args.header))
     if args.timeout <= 0 or args.patience <= 0:
         raise DVAError("--timeout and --patience are seconds; give more than 0.")
+    if args.ray and (args.server or args.header or args.ca):
+        raise DVAError("Give either --server (with --header and --ca) or --ray.")
+    if (args.workers is not None and args.workers < 1) or args.cpus <= 0 or (args.gpus is not None and args.gpus < 0):
+        raise DVAError("--workers, --cpus and --gpus are counts of what each takes; give more than 0 (--gpus 0 for none).")
     servers = batch_servers(plan, args.server, headers)
     bars = None if args.json else BatchBars(len(plan.jobs), sum(job.result.exists() for job in plan.jobs))
     watch = print_event if bars is None else bars
     try:
         summary = batch.run_on_servers(plan, servers, timeout=args.timeout, patience=args.patience, redo=args.redo, ca=args.ca, watch=watch)
     except ModuleNotFoundError as error:
-        raise batch.missing(error) from error
+        raise not_installed(error) from error
     finally:
         if bars is not None:
             bars.close()
@@ -169,11 +189,50 @@ def strength(scale: float | dict[str, Any]) -> str:
     return f"{scale:+g}"
 
 
+def run_status(args: argparse.Namespace) -> None:
+    plan = plan_of(args)
+    from ..batch.report import DONE, standings
+
+    counts: dict[str, int] = {}
+    stale, seconds, lines = 0, 0.0, []
+    for standing in standings(plan):
+        record = standing.record
+        counts[standing.state] = counts.get(standing.state, 0) + 1
+        stale += standing.stale
+        seconds += (record.seconds or 0.0) if record else 0.0
+        if args.json:
+            known = {} if record is None else {"where": record.where, "seconds": record.seconds, "error": record.error}
+            show(json.dumps({**about(plan, standing.job), "state": standing.state, "stale": standing.stale, **known}))
+        elif standing.state != DONE and (args.all or len(lines) < LISTED):
+            error = f": {record.error}" if record is not None and record.error else ""
+            lines.append(f"  {standing.state:<11}  {standing.job.name}{error}")
+    if args.json:
+        return
+    for line in lines:
+        show(line)
+    if (more := len(plan.jobs) - counts.get(DONE, 0) - len(lines)) > 0:
+        show(f"  ... and {more} more; --all lists them")
+    parts = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    show(
+        f"{len(plan.jobs)} jobs: {parts}"
+        + (f" ({stale} with other settings)" if stale else "")
+        + f"; {seconds / 60:.1f} min of work so far."
+    )
+
+
+def run_report(args: argparse.Namespace) -> None:
+    plan = plan_of(args)
+    from ..batch.report import write_report
+
+    place = write_report(plan, args.to, not args.no_pictures)
+    answer({"report": str(place)}, args.json, f"Wrote {place}.")
+
+
 def run_schema(args: argparse.Namespace) -> None:
     from .. import batch
 
     try:
         show(json.dumps(batch.schema(), indent=2))
     except ModuleNotFoundError as error:
-        raise batch.missing(error) from error
+        raise not_installed(error) from error
     say("Put it beside the batch and name it in the first line of a .yaml: # yaml-language-server: $schema=batch.schema.json")

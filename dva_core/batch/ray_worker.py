@@ -1,0 +1,149 @@
+"""What runs on a machine of a cluster: it holds the model, takes videos apart and puts them back with an edit. No Ray in here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DVAError
+
+Clip = dict[str, Any]
+"""A decomposition on its way: {"key", and "path" of its file that all see, or "content" uint8 [n]}; or {"error": sentence}."""
+
+
+class Worker:
+    """One model. What is handed over and answered are plain values and arrays, for an object store."""
+
+    def __init__(self, settings: Mapping[str, Any], device: str | None = None, threads: int | None = None) -> None:
+        import torch
+
+        from ..model.loader import load_model
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.settings = dict(settings)
+        self.model = load_model(self.settings["model"], device=device, dtype=self.settings["precision"])
+        self.scratch = tempfile.TemporaryDirectory(prefix="dva-batch-")
+        self.at: dict[str, Any] = {}
+        self._opened: tuple[str, Any] | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """What it is at: {"phase", "done", "total"}."""
+        return dict(self.at)
+
+    def encode(self, video: str, size: int, content: list, face: str, folder: str | None) -> Clip:
+        """Takes a video apart, or finds that done in `folder`. `content`: a thunk that brings the video where it is not seen here."""
+        try:
+            source = self.place(video, size, content)
+            return self._encode(source, face, folder)
+        except DVAError as error:
+            return {"error": str(error)}
+
+    def _encode(self, source: Path, face: str, folder: str | None) -> Clip:
+        from ..decomposition.info import source_hash
+        from ..faces.finder import parse_face
+        from ..pipeline import encode
+
+        settings = encoding(self.settings)
+        said = {**settings, "face": face_key(face), "model": self.model.fingerprint, "precision": str(self.model.host.dtype)}
+        key = hashlib.sha256((source_hash(source) + json.dumps(said, sort_keys=True)).encode()).hexdigest()[:32]
+        path = Path(folder or self.scratch.name) / f"{key}.safetensors"
+        if not path.is_file():
+            encode(source, self.model, **settings, face=parse_face(face), path=path, progress=self._tell)
+        if folder is not None:
+            return {"key": key, "path": str(path)}
+        content = np.fromfile(path, np.uint8)
+        return {"key": key, "content": content}
+
+    def edit(self, clip: Clip, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+        """Edits a clip and decodes it: {"content": the video's file, uint8 [n], "seconds", "frames"}, or {"error": sentence}."""
+        began = time.monotonic()
+        if "error" in clip:
+            return dict(clip)
+        try:
+            source, out = self.place(video, size, content), Path(self.scratch.name) / f"result{suffix}"
+            frames = self._edit(clip, source, spec, out)
+            return {"content": np.fromfile(out, np.uint8), "seconds": time.monotonic() - began, "frames": frames}
+        except DVAError as error:
+            return {"error": str(error)}
+        finally:
+            self.at = {}
+
+    def _edit(self, clip: Clip, source: Path, spec: Mapping[str, Any], out: Path) -> int:
+        from ..edit import Direction, apply_attributes, apply_direction, apply_text
+        from ..pipeline import decode
+
+        edited = self._open(clip)
+        if spec["text"]:
+            text = dict(spec["text"])
+            searched = {name: text[name] for name in ("steps", "seed")}
+            edited = apply_text(
+                edited,
+                self.model,
+                text["source"],
+                text["target"],
+                scale=text["scale"],
+                clip=text["clip_model"],
+                progress=self._tell,
+                **searched,
+            )
+        if spec["attributes"]:
+            edited = apply_attributes(edited, self.model, spec["attributes"], normalize=spec["normalize"])
+        for path, scale in spec["directions"].items():
+            edited = apply_direction(edited, self.model, Direction.load(path), scale)
+        look = {name: spec[name] if spec[name] is not None else self.settings[name] for name in ("guidance", "tone", "region")}
+        output = {name: self.settings[name] for name in ("detail", "codec", "quality", "compatible", "batch_size")}
+        return decode(edited, self.model, out, video=source, progress=self._tell, **output, **look).frames
+
+    def _open(self, clip: Clip) -> Any:
+        """The decomposition, kept open until another one is asked for."""
+        from ..decomposition import Decomposition
+
+        if self._opened is None or self._opened[0] != clip["key"]:
+            self._opened = None
+            path = Path(clip["path"]) if "path" in clip else Path(self.scratch.name) / f"{clip['key']}.safetensors"
+            if not path.is_file():
+                np.asarray(clip["content"]).tofile(path)
+            self._opened = (clip["key"], Decomposition.load(path))
+            for old in Path(self.scratch.name).glob("*.safetensors"):
+                if old != path:
+                    with suppress(OSError):
+                        old.unlink()
+        return self._opened[1]
+
+    def place(self, video: str, size: int, content: list) -> Path:
+        """Where the video lies here: where it lies for whoever asks, or a copy of what was sent along."""
+        path = Path(video)
+        if path.is_file() and path.stat().st_size == size:
+            return path
+        if not content:
+            raise DVAError(f"{video} is not there on the machine that was to work on it; share the folder, or name it as all see it.")
+        copy = Path(self.scratch.name) / f"{hashlib.sha256(video.encode()).hexdigest()[:16]}{path.suffix}"
+        if not copy.is_file() or copy.stat().st_size != size:
+            for old in Path(self.scratch.name).glob(f"*{path.suffix}"):
+                old.unlink()
+            np.asarray(content[0]()).tofile(copy)
+        return copy
+
+    def _tell(self, phase: str, done: float, total: int, preview: Any = None) -> None:
+        self.at = {"phase": phase, "done": done, "total": total}
+
+
+def encoding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a manifest as `encode` takes them; what is left out is the library's own."""
+    names = ("steps", "solver", "power", "clamp", "start", "length", "every", "max_frames", "detector", "batch_size")
+    return {name: settings[name] for name in names if settings[name] is not None}
+
+
+def face_key(face: str) -> str:
+    """Which face, by content: a reference picture may be changed under its name."""
+    kind, _, path = face.partition(":")
+    return f"reference:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if kind == "reference" else face
