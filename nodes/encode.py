@@ -39,7 +39,7 @@ class EncodeDecomposed(io.ComfyNode):
             description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for "
             "every frame its motion and its background. Done once; any number of edits can follow.",
             search_aliases=["face", "invert", "inversion", "encode video", "track face", "analyze face", "deaging"],
-            advanced=("batch_size", "rate", "max_images", "power", "clamp", "detector"),
+            advanced=("batch_size", "rate", "max_images", "power", "clamp", "detector", "keep"),
             inputs=[
                 Model.Input("model", display_name="model", tooltip="The model from Load DVA Model."),
                 io.Video.Input(
@@ -176,6 +176,14 @@ class EncodeDecomposed(io.ComfyNode):
                     "are for non-commercial research only, and must be put in place by you.",
                 ),
                 *face_box_inputs(),
+                io.Boolean.Input(
+                    "keep",
+                    default=False,
+                    optional=True,
+                    display_name="keep",
+                    tooltip="Keeps what was taken apart as a file, named by content, in output/dva_clips or the folder dva_clips of "
+                    "extra_model_paths.yaml; the same video with the same settings is then opened, on every server that shares the folder.",
+                ),
             ],
             outputs=[
                 Clip.Output(
@@ -208,8 +216,10 @@ class EncodeDecomposed(io.ComfyNode):
         audio: dict[str, Any] | None = None,
         detector: str = DETECTORS[0],
         face_box: Any = None,
+        keep: bool = False,
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
+        from dva_core.pipeline.kept import encode_kept
         from dva_core.pipeline.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
@@ -220,15 +230,16 @@ class EncodeDecomposed(io.ComfyNode):
         if unused:
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
         with face_choice(face, face_x, face_y, reference) as choice:
-            clip = encode(
+            place = {"folder": folders.kept_clips_folder()} if keep else {"scratch": folders.scratch_folder()}
+            clip = (encode_kept if keep else encode)(
                 source,
                 model,
+                **place,
                 steps=steps,
                 solver=solver,
                 face=choice,
                 batch_size=batch_size or None,
                 max_frames=max_frames or None,
-                scratch=folders.scratch_folder(),
                 progress=status.NodeProgress(sum(evaluations(solver, steps))),
                 power=power or None,
                 clamp=clamp,

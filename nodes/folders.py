@@ -16,6 +16,7 @@ from dva_core.errors import DVAError
 from dva_core.files import replaced
 
 SUFFIX = ".safetensors"
+KEPT = "dva_clips"
 NAME_DIGITS = 32  # of a hash, in the name of a file
 EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_clip
 
@@ -35,6 +36,12 @@ def is_temporary(path: Path) -> bool:
 def scratch_folder() -> Path:
     """Where temporary files without a name go."""
     return temp_path("").parent
+
+
+def kept_clips_folder() -> Path:
+    """Where decompositions are kept: `dva_clips` of extra_model_paths.yaml, which servers may share, else in the output folder."""
+    named = folder_paths.folder_names_and_paths.get(KEPT)
+    return Path(named[0][0]) if named and named[0] else Path(folder_paths.get_output_directory()) / KEPT
 
 
 def file_size(path: Path) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -48,20 +47,13 @@ class Worker:
             return {"error": str(error)}
 
     def _encode(self, source: Path, face: str, folder: str | None) -> Clip:
-        from ..decomposition.info import source_hash
         from ..faces.finder import parse_face
-        from ..pipeline import encode
+        from ..pipeline.kept import encode_kept
 
-        settings = encoding(self.settings)
-        said = {**settings, "face": face_key(face), "model": self.model.fingerprint, "precision": str(self.model.host.dtype)}
-        key = hashlib.sha256((source_hash(source) + json.dumps(said, sort_keys=True)).encode()).hexdigest()[:32]
-        path = Path(folder or self.scratch.name) / f"{key}.safetensors"
-        if not path.is_file():
-            encode(source, self.model, **settings, face=parse_face(face), path=path, progress=self._tell)
-        if folder is not None:
-            return {"key": key, "path": str(path)}
-        content = np.fromfile(path, np.uint8)
-        return {"key": key, "content": content}
+        settings = {**encoding(self.settings), "face": parse_face(face)}
+        clip = encode_kept(source, self.model, folder or self.scratch.name, progress=self._tell, **settings)
+        path = clip.store.path
+        return {"key": path.stem, "path": str(path)} if folder else {"key": path.stem, "content": np.fromfile(path, np.uint8)}
 
     def edit(self, clip: Clip, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
         """Edits a clip and decodes it: {"content": the video's file, uint8 [n], "seconds", "frames"}, or {"error": sentence}."""
@@ -141,9 +133,3 @@ def encoding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a manifest as `encode` takes them; what is left out is the library's own."""
     names = ("steps", "solver", "power", "clamp", "start", "length", "every", "max_frames", "detector", "batch_size")
     return {name: settings[name] for name in names if settings[name] is not None}
-
-
-def face_key(face: str) -> str:
-    """Which face, by content: a reference picture may be changed under its name."""
-    kind, _, path = face.partition(":")
-    return f"reference:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}" if kind == "reference" else face

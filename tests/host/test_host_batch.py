@@ -1,0 +1,34 @@
+"""A batch on a real server: the graph that is made of settings, uploads by content, a folder of decompositions that is kept."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+
+from dva_core.batch import make_manifest, make_plan, run_on_servers
+
+from .graphs import FRAMES, STEPS, pictures
+
+EDITS = {"older": {"Young": -0.8}, "over time": {"attributes": {"Eyeglasses": {"0s": 0, "0.2s": 1}}, "guidance": 2, "region": "off"}}
+
+
+def test_settings_become_a_graph_that_runs(server, clips, tmp_path):
+    """Twice, of which the second time the video is opened from the folder; the results are the same."""
+    (tmp_path / "clips").mkdir()
+    shutil.copyfile(clips["other.mp4"], tmp_path / "clips" / "other.mp4")
+    made = []
+    for results in ("first", "second"):
+        batch = {"videos": ["clips"], "edits": EDITS, "settings": {"steps": STEPS, "quality": 0}, "keep_clips": True, "results": results}
+        plan = make_plan(make_manifest(batch), tmp_path)
+        summary = run_on_servers(plan, [server.url])
+        assert not summary.failed and summary.done == 2
+        made.append([pictures(job.result) for job in plan.jobs])
+        server.request("/free", {"unload_models": False, "free_memory": True})  # its cache is emptied
+    assert len(list((server.base / "output" / "dva_clips").glob("*.safetensors"))) == 1
+    assert len(list((server.base / "input" / "dva").iterdir())) == 1
+    source = pictures(tmp_path / "clips" / "other.mp4")
+    for first, second in zip(*made):
+        assert len(first) == len(source) == FRAMES - 2
+        np.testing.assert_array_equal(first, second)
+        assert np.abs(first.astype(int) - source).mean() > 0.1
