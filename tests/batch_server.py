@@ -134,7 +134,10 @@ class FakeComfy:
             messages, outputs, status = [], {}, "success"
             content = self.files[file]
             if content in self.fails_on:
-                status, messages = "error", [["execution_error", {"exception_message": "No face was found in it.\n"}]]
+                status, messages = (
+                    "error",
+                    [["execution_error", {"exception_message": f"No face was found in /comfy/input/{file}; use another.\n"}]],
+                )
             else:
                 if encoded != file:
                     self.encodes[file] += 1

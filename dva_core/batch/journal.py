@@ -29,7 +29,7 @@ FILE, LOCK = "journal.jsonl", "lock"
 
 @dataclass
 class Record:
-    """What is known of a job: its last state ("sent", "done", "failed"), where it was, seconds it took, what was said of it."""
+    """What is known of a job: its last state ("done" or "failed"), where it was, seconds it took, what was said of it."""
 
     state: str
     where: str = ""
@@ -42,8 +42,8 @@ class Record:
 
 @dataclass
 class Journal:
-    """The journal of a folder of results. `records`: the last of each job; `sent`: (server, prompt) -> (job, its
-    fingerprint) of what may still be there."""
+    """The journal of a folder of results. `records`: the last of each job, as read; `sent`: (server, prompt) -> (job, its fingerprint)
+    of what may still be there, up to date."""
 
     folder: Path
     records: dict[str, Record] = field(default_factory=dict)
@@ -54,7 +54,10 @@ class Journal:
         """What earlier runs wrote; an empty one where there were none."""
         journal = cls(folder)
         for entry in journal._lines():
-            journal._take_in(entry)
+            journal._follow(entry)
+            if entry["event"] not in ("sent", "dropped"):
+                known = {name: entry[name] for name in Record.__dataclass_fields__ if name in entry and name != "state"}
+                journal.records[entry["job"]] = Record(entry["event"], **known)
         return journal
 
     def _lines(self) -> Iterator[dict[str, Any]]:
@@ -72,17 +75,12 @@ class Journal:
         except OSError as error:
             raise DVAError(f"The journal in {self.folder} cannot be read ({error.strerror}); check its permissions.") from error
 
-    def _take_in(self, entry: dict[str, Any]) -> None:
-        job, event = entry["job"], entry["event"]
+    def _follow(self, entry: dict[str, Any]) -> None:
         key = (str(entry.get("where", "")), str(entry.get("prompt", "")))
-        if event == "sent":
-            self.sent[key] = (job, str(entry.get("fingerprint", "")))
+        if entry["event"] == "sent":
+            self.sent[key] = (entry["job"], str(entry.get("fingerprint", "")))
         else:
             self.sent.pop(key, None)
-        if event == "dropped":
-            return
-        known = {name: entry[name] for name in Record.__dataclass_fields__ if name in entry and name != "state"}
-        self.records[job] = Record(event, **known)
 
     def note(self, event: str, job: str, **about: Any) -> None:
         """Writes an event down, onto the disk. DVAError where that is not possible."""
@@ -97,7 +95,7 @@ class Journal:
                 os.fsync(lines.fileno())
         except OSError as error:
             raise DiskError(f"The journal in {self.folder} cannot be written ({error.strerror}); make room there.") from error
-        self._take_in(entry)
+        self._follow(entry)
 
 
 @contextmanager

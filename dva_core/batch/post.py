@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ class Sent:
     encodes: bool = False
     ours: bool = True
     ended: bool = False
+    uploaded: dict[Path, str] = field(default_factory=dict)  # what the server calls its files
+
+    def in_words(self, error: DVAError) -> str:
+        """What the server said, with files called as they are here."""
+        text = str(error)
+        for path, name in self.uploaded.items():
+            text = re.sub(rf"\S*{re.escape(Path(name).name)}", lambda _, path=path: str(path), text)
+        return text
 
 
 async def until_set(event: asyncio.Event, seconds: float) -> None:
@@ -112,8 +121,9 @@ class Post:
         whole, scheduler = self.whole, self.whole.scheduler
         sent = Sent(job, str(uuid.uuid4()), scheduler.workers[self.name].running[job.name])
         try:
-            uploaded = {path: await self.client.upload(path) for path in files_of(whole.plan, job)}
-            prompt = make_prompt(whole.plan, whole.workflow, job, uploaded, f"dva/{Path(job.name).name}_{sent.prompt[:8]}")
+            for path in files_of(whole.plan, job):
+                sent.uploaded[path] = await self.client.upload(path)
+            prompt = make_prompt(whole.plan, whole.workflow, job, sent.uploaded, f"dva/{Path(job.name).name}_{sent.prompt[:8]}")
             self.sent[sent.prompt] = sent
             whole.books.journal.note("sent", job.name, where=self.name, prompt=sent.prompt, fingerprint=whole.plan.fingerprint(job))
             await self.client.queue(prompt, sent.prompt)
@@ -197,9 +207,9 @@ class Post:
         self.sent.pop(sent.prompt, None)
         whole.note("dropped", job.name, where=self.name, prompt=sent.prompt)
         if whole.scheduler.fail(self.name, job.name):
-            whole.books.again(job, self.name, str(error))
+            whole.books.again(job, self.name, sent.in_words(error))
         else:
-            whole.give_up(job, self.name, str(error))
+            whole.give_up(job, self.name, sent.in_words(error))
         whole.change()
 
     async def take_back(self) -> None:

@@ -69,6 +69,7 @@ class Run:
                 self.summary.before += 1
                 if stale:
                     self.summary.stale.append(job.name)
+        journal.records.clear()  # what is done from now on is on the disk; nothing is held of it
 
     @classmethod
     @contextmanager
@@ -102,11 +103,11 @@ class Run:
         """A job is given up."""
         self.summary.failed[job.name] = error
         self.journal.note("failed", job.name, where=worker, error=error, **about)
-        self.tell("failed", job=job.name, worker=worker, error=error)
+        self.tell("failed", job=job.name, worker=worker, error=error, result=str(job.result))
 
     def again(self, job: Job, worker: str, error: str) -> None:
         """A job failed and will be tried once more."""
-        self.tell("again", job=job.name, worker=worker, error=error)
+        self.tell("again", job=job.name, worker=worker, error=error, result=str(job.result))
 
 
 class Stopped(DVAError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -60,10 +61,10 @@ class BatchBars:
             self.tell(f"{event['worker']} is {event['state']}: {event['error']}")
 
     def on_again(self, event: dict[str, Any]) -> None:
-        self.tell(f"{event['job']}: {event['error']} It is tried once more.")
+        self.tell(f"{shown(event)}: {event['error']} It is tried once more.")
 
     def on_failed(self, event: dict[str, Any]) -> None:
-        self.tell(f"{event['job']}: {event['error']}")
+        self.tell(f"{shown(event)}: {event['error']}")
 
     def on_disk(self, event: dict[str, Any]) -> None:
         self.tell(event["error"])
@@ -84,6 +85,11 @@ class BatchBars:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def shown(event: dict[str, Any]) -> str:
+    """The result that an event is about, as it lies in the folder of results."""
+    return event["job"] + Path(event["result"]).suffix
 
 
 def span(seconds: float) -> str:

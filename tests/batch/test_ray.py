@@ -114,6 +114,7 @@ def test_what_ray_cannot_do(tmp_path):
         run_on_ray(plan_of(tmp_path, "video", clips="nowhere"))
 
 
+@pytest.mark.timeout(900)
 def test_with_the_starter(cluster, tmp_path):
     """The results are those of the library; a folder of decompositions holds one for each video."""
     import dva_core

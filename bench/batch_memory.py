@@ -1,0 +1,96 @@
+"""Memory of the client of a batch over many jobs: all of it runs as on real servers, but the servers, which answer at once.
+
+    python bench/batch_memory.py [--jobs 10000] [--servers 8]
+
+Prints the resident memory after each tenth of the jobs, and what of it Python has allocated since the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+from dva_core.batch import make_manifest, make_plan
+from dva_core.batch.run import Run
+from dva_core.batch.servers import Executor
+
+
+class Server:
+    """Stands where client.Client does: takes prompts, has done them when it is asked."""
+
+    def __init__(self, number: int) -> None:
+        self.url = f"http://server{number}"
+
+    async def check(self, kinds) -> None: ...
+
+    async def queued(self):
+        return set(), set()
+
+    async def upload(self, path: Path) -> str:
+        return path.name
+
+    async def queue(self, prompt, prompt_id: str) -> None:
+        json.dumps(prompt)
+
+    async def outcome(self, prompt_id: str):
+        return {"save": {"images": [{"filename": "x", "subfolder": "", "type": "output"}]}}
+
+    async def fetch(self, shown, place: Path) -> int:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"result")
+        return 6
+
+    async def listen(self, hear) -> None:
+        await asyncio.Event().wait()
+
+    async def cancel(self, prompts) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+def resident() -> float:
+    """MB."""
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--servers", type=int, default=8)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder, "clips")
+        videos.mkdir()
+        for number in range(args.jobs // 4):
+            (videos / f"{number}.mp4").write_bytes(b"video")
+        edits = {name: {"Young": strength} for name, strength in zip("abcd", (0.2, 0.4, 0.6, 0.8))}
+        plan = make_plan(make_manifest({"videos": ["clips"], "edits": edits}), folder)
+        done, began = 0, time.monotonic()
+
+        def watch(event) -> None:
+            nonlocal done
+            done += event["event"] == "done"
+            if event["event"] == "done" and done % (args.jobs // 10) == 0:
+                gc.collect()
+                if done == args.jobs // 10:
+                    tracemalloc.start()
+                since = tracemalloc.get_traced_memory()[0] / 1e6
+                seconds = time.monotonic() - began
+                print(json.dumps({"jobs": done, "resident MB": round(resident(), 1), "since MB": round(since, 2), "s": round(seconds, 1)}))
+
+        async def work(run: Run) -> None:
+            await Executor(run, None, [Server(n) for n in range(args.servers)], 60.0).run()
+
+        with Run.of(plan, watch) as run:
+            asyncio.run(work(run))
+            assert run.summary.done == len(plan.jobs) == args.jobs
+
+
+if __name__ == "__main__":
+    main()
