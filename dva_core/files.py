@@ -109,19 +109,19 @@ def check_spares(path: str | os.PathLike, what: str, inputs: Iterable[str | os.P
 
 def file_names(names: Sequence[str], suffix: str) -> list[str]:
     """A file name for each of the names, which any file system takes and of which no two are one, whatever the case of letters."""
-    taken: set[str] = set()
-    found = []
+    lower_names: set[str] = set()
+    files = []
     for name in names:
         plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", name).encode("utf-8", "ignore")[:200].decode("utf-8", "ignore")
         plain = plain.rstrip(". ") or "_"
         plain = f"_{plain}" if re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", plain) else plain
-        number, chosen = 1, plain
-        while chosen.casefold() in taken:
+        number, stem = 1, plain
+        while stem.casefold() in lower_names:
             number += 1
-            chosen = f"{plain}_{number}"
-        taken.add(chosen.casefold())
-        found.append(chosen + suffix)
-    return found
+            stem = f"{plain}_{number}"
+        lower_names.add(stem.casefold())
+        files.append(stem + suffix)
+    return files
 
 
 def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
@@ -238,8 +238,8 @@ def temporary_folder() -> Iterator[Path]:
 def clear(folder: Path) -> None:
     """Removes what killed programs have left in `folder`."""
     with contextlib.suppress(OSError):
-        for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
-            _held(left)
+        for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
+            _held(leftover)
 
 
 def clear_older(place: Path) -> None:
@@ -251,15 +251,15 @@ def clear_older(place: Path) -> None:
     number = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|[0-9]+)\.(partial|part|old)")
     plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
     with contextlib.suppress(OSError):
-        for left in place.parent.iterdir():
-            found = number.fullmatch(left.name)
-            if not (found or left.name in plain) or left.is_symlink() or time.time() - left.stat().st_mtime < DAY:
+        for leftover in place.parent.iterdir():
+            match = number.fullmatch(leftover.name)
+            if not (match or leftover.name in plain) or leftover.is_symlink() or time.time() - leftover.stat().st_mtime < DAY:
                 continue
-            if found and left.is_dir():
-                if (left / MARKER).is_file() and (found[2] != "old" or place.is_dir()):
-                    shutil.rmtree(left, ignore_errors=True)
-            elif left.is_file() and (_is_ours(left) if found is None else found[2] != "old"):
-                left.unlink()
+            if match and leftover.is_dir():
+                if (leftover / MARKER).is_file() and (match[2] != "old" or place.is_dir()):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            elif leftover.is_file() and (_is_ours(leftover) if match is None else match[2] != "old"):
+                leftover.unlink()
 
 
 def _is_ours(path: Path) -> bool:

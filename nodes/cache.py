@@ -24,8 +24,8 @@ class WeighedClip(Decomposition, tuple):
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     @classmethod
-    def of(cls, clip: Decomposition) -> WeighedClip:
-        return cls(**{field.name: getattr(clip, field.name) for field in fields(clip)})
+    def of(cls, decomposition: Decomposition) -> WeighedClip:
+        return cls(**{field.name: getattr(decomposition, field.name) for field in fields(decomposition)})
 
     def get_ram_usage(self) -> int:
         """The same in bytes, which older hosts ask for."""

@@ -15,7 +15,7 @@ from dva_core.pipeline.report import describe
 from . import folders, status
 from .image import to_image
 from .schema import schema
-from .types import AUTO, CATEGORY, Clip, Model, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, look_inputs, look_of
 from .video import source_inputs, source_of
 
 
@@ -32,7 +32,7 @@ class DecodeDDIM(io.ComfyNode):
             advanced=("detail", "batch_size", "max_images", "tone", "region"),
             has_intermediate_output=True,
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
                 io.Video.Input(
                     "video",
@@ -115,10 +115,10 @@ class DecodeDDIM(io.ComfyNode):
 
         rows = moments(decomposition.faces, max_images or decomposition.faces)
         source = source_of(decomposition, video, images, audio)
-        wanted, after = set(rows), {}
+        chosen_rows, after = set(rows), {}
 
         def keep(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
-            if row in wanted:
+            if row in chosen_rows:
                 after[row] = crop.astype(np.float16)
 
         out = folders.temp_path(".mp4")
@@ -137,8 +137,8 @@ class DecodeDDIM(io.ComfyNode):
         status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
         page = {"images": [folders.served_as(out)], "animated": (True,)}
         if compare:
-            shown = folders.served_as(plain_copy(source, decomposition.info))
-            page["dva_before"] = [{**shown, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
+            player = folders.served_as(plain_copy(source, decomposition.info))
+            page["dva_before"] = [{**player, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
         before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
         return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(after), ui=page)
 

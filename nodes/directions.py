@@ -12,7 +12,7 @@ from dva_core.errors import DVAError
 from . import folders, status
 from .edit_classifier import factors, over_time_input
 from .schema import need_text, schema
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, DecompositionType, Model
 from .types import Direction as DirectionType
 
 KIND, USUAL_NAME = "direction", "dva/direction"
@@ -104,7 +104,7 @@ class ApplyDirection(io.ComfyNode):
             "does to every attribute the model knows.",
             search_aliases=["slider", "age", "deaging", "beard", "face edit"],
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
                 DirectionType.Input("direction", display_name="direction", tooltip="What to change; made with the same identity encoder."),
                 io.Float.Input(
@@ -119,7 +119,9 @@ class ApplyDirection(io.ComfyNode):
                 over_time_input(),
             ],
             outputs=[
-                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
+                DecompositionType.Output(
+                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                ),
                 io.String.Output(
                     "scores",
                     display_name="scores",

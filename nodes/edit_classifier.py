@@ -12,7 +12,7 @@ from dva_core.errors import DVAError
 
 from . import models
 from .schema import has_type, need_text, schema
-from .types import CATEGORY, Clip, Floats, Model
+from .types import CATEGORY, DecompositionType, Floats, Model
 
 
 def over_time_input() -> io.MultiType.Input:
@@ -28,11 +28,11 @@ def over_time_input() -> io.MultiType.Input:
     )
 
 
-def factors(over_time, clip: Decomposition):
+def factors(over_time, decomposition: Decomposition):
     """What `over_time_input` gives, as a number or one number a frame of the clip."""
     if not hasattr(over_time, "interp_array"):
         return over_time
-    return over_time.interp_array(np.linspace(0, 1, clip.info.frames)).tolist()
+    return over_time.interp_array(np.linspace(0, 1, decomposition.info.frames)).tolist()
 
 
 class EditIdentityClassifier(io.ComfyNode):
@@ -48,7 +48,7 @@ class EditIdentityClassifier(io.ComfyNode):
             search_aliases=["age", "deaging", "young", "old", "beard", "glasses", "hair", "gender", "smile", "face edit"],
             advanced=("normalize",),
             inputs=[
-                Clip.Input(
+                DecompositionType.Input(
                     "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
                 ),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
@@ -70,7 +70,11 @@ class EditIdentityClassifier(io.ComfyNode):
                 ),
                 over_time_input(),
             ],
-            outputs=[Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged.")],
+            outputs=[
+                DecompositionType.Output(
+                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                )
+            ],
         )
 
     @classmethod

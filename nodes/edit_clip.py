@@ -16,7 +16,7 @@ from dva_core.faces.regions import OFF
 from . import folders, models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import CATEGORY, Clip, Direction, Model, named_region, region_input
+from .types import CATEGORY, DecompositionType, Direction, Model, named_region, region_input
 
 
 class EditIdentityCLIP(io.ComfyNode):
@@ -32,7 +32,7 @@ class EditIdentityCLIP(io.ComfyNode):
             search_aliases=["text edit", "prompt", "beard", "glasses", "hair", "face edit", "StyleCLIP"],
             advanced=("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory"),
             inputs=[
-                Clip.Input(
+                DecompositionType.Input(
                     "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
                 ),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
@@ -142,7 +142,9 @@ class EditIdentityCLIP(io.ComfyNode):
                 region_input(),
             ],
             outputs=[
-                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."),
+                DecompositionType.Output(
+                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                ),
                 Direction.Output(
                     "direction", display_name="direction", tooltip="What was found: keep it, apply it in other strengths or to other clips."
                 ),

@@ -23,7 +23,7 @@ from .cache import WeighedClip
 from .frames import as_uint8
 from .image import to_image, to_mask
 from .schema import has_type, schema
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, DecompositionType, Model
 from .video import as_file
 
 FACES = ("largest", "position", "reference")
@@ -186,7 +186,7 @@ class EncodeDecomposed(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Clip.Output(
+                DecompositionType.Output(
                     "decomposition", display_name="decomposition", tooltip="The clip taken apart, for the edit nodes and Decode DDIM."
                 ),
                 io.Image.Output("crops", display_name="crops", tooltip="The face squares as cut from the frames."),
@@ -231,7 +231,7 @@ class EncodeDecomposed(io.ComfyNode):
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
         with face_choice(face, face_x, face_y, reference) as choice:
             place = {"folder": folders.kept_clips_folder()} if keep else {"scratch": folders.scratch_folder()}
-            clip = (encode_kept if keep else encode)(
+            decomposition = (encode_kept if keep else encode)(
                 source,
                 model,
                 **place,
@@ -246,9 +246,9 @@ class EncodeDecomposed(io.ComfyNode):
                 **part,
                 **other,
             )
-        status.tell(cls.hidden.unique_id, f"{faces(clip.info.track)}. {describe(model)}{unused}")
-        rows = moments(clip.faces, max_images or clip.faces)
-        return io.NodeOutput(WeighedClip.of(clip), to_image(clip.crops[rows]), to_mask(clip.masks[rows]))
+        status.tell(cls.hidden.unique_id, f"{faces(decomposition.info.track)}. {describe(model)}{unused}")
+        rows = moments(decomposition.faces, max_images or decomposition.faces)
+        return io.NodeOutput(WeighedClip.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
 
 
 def face_box_inputs() -> list[io.Input]:

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from . import status
 from .image import to_image
 from .schema import schema
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, DecompositionType, Model
 from .video import as_file, source_inputs, source_of
 
 
@@ -22,7 +22,9 @@ class Evaluate(io.ComfyNode):
             "flicker, how much changed in the face, and did anything change outside it.",
             search_aliases=["metrics", "flicker", "consistency", "TL-ID", "TG-ID", "identity"],
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed."),
+                DecompositionType.Input(
+                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed."
+                ),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; its identity encoder judges."),
                 io.Video.Input("video", display_name="edited video", tooltip="The result, from Decode DDIM: same frames, same size."),
                 io.Video.Input(

@@ -12,7 +12,7 @@ from dva_core.errors import DVAError
 from . import models
 from .edit_classifier import factors, over_time_input
 from .schema import need_text, schema
-from .types import CATEGORY, Clip, Direction, Model
+from .types import CATEGORY, DecompositionType, Direction, Model
 
 FROM_FRAMES = "two frames"
 
@@ -29,7 +29,7 @@ class EditExpression(io.ComfyNode):
             search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "expression"],
             advanced=("project",),
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
                 io.String.Input(
                     "expression",
@@ -75,7 +75,9 @@ class EditExpression(io.ComfyNode):
                 over_time_input(),
             ],
             outputs=[
-                Clip.Output("edited", display_name="decomposition", tooltip="The clip with this expression; the one put in is unchanged."),
+                DecompositionType.Output(
+                    "edited", display_name="decomposition", tooltip="The clip with this expression; the one put in is unchanged."
+                ),
                 Direction.Output("direction", display_name="direction", tooltip="The shift itself, to save or to apply to other clips."),
             ],
         )

@@ -16,7 +16,7 @@ from dva_core.files import replaced
 from . import folders, status
 from .cache import WeighedClip
 from .schema import need_text, schema
-from .types import CATEGORY, Clip
+from .types import CATEGORY, DecompositionType
 
 USUAL_NAME = "dva/clip"
 
@@ -32,7 +32,7 @@ class SaveDecomposition(io.ComfyNode):
             "in it; one that ComfyUI would throw away (of images, or from its temporary folder) is copied to the file's side.",
             search_aliases=["cache", "save latent", "keep"],
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
                 io.String.Input(
                     "filename_prefix",
                     default=USUAL_NAME,
@@ -49,30 +49,32 @@ class SaveDecomposition(io.ComfyNode):
     def execute(cls, decomposition, filename_prefix: str) -> io.NodeOutput:
         path = folders.output_path(filename_prefix, ".safetensors", USUAL_NAME)
         try:
-            kept, about = keep_source(decomposition, path.parent)
+            copy, about = keep_source(decomposition, path.parent)
         except DVAError as error:
-            kept, about = decomposition, f". {error}"
-        kept.save(path)
+            copy, about = decomposition, f". {error}"
+        copy.save(path)
         status.tell(cls.hidden.unique_id, f"Saved {path.name} ({path.stat().st_size / 1e6:.1f} MB){about}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 
-def keep_source(clip: Decomposition, folder: Path) -> tuple[Decomposition, str]:
+def keep_source(decomposition: Decomposition, folder: Path) -> tuple[Decomposition, str]:
     """The clip with a copy of its source in `folder`, if a clip saved there would not find it later; and what to say of that."""
-    recorded = Path(clip.info.source)
+    recorded = Path(decomposition.info.source)
     if recorded.exists() and not folders.is_temporary(recorded):
-        return clip, ""
-    source = clip.find_source(cure="without it the clip cannot be decoded")
-    kept = folder / clip.info.source_name
-    if kept.exists() and not is_source(kept, clip.info.sha256):  # temporary files are numbered anew in every session
-        kept = kept.with_name(f"{clip.info.sha256[:12]}_{kept.name}")
-    if not kept.exists():
+        return decomposition, ""
+    source = decomposition.find_source(cure="without it the clip cannot be decoded")
+    copy = folder / decomposition.info.source_name
+    if copy.exists() and not is_source(copy, decomposition.info.sha256):  # temporary files are numbered anew in every session
+        copy = copy.with_name(f"{decomposition.info.sha256[:12]}_{copy.name}")
+    if not copy.exists():
         try:
-            with replaced(kept) as partial:
+            with replaced(copy) as partial:
                 shutil.copyfile(source, partial)
         except OSError as error:
-            raise DVAError(f"The source cannot be kept as {kept} ({error.strerror}); make room there or choose another name.") from error
-    return replace(clip, info=replace(clip.info, source=str(kept))), f" and its source {kept.name} ({kept.stat().st_size / 1e6:.1f} MB)"
+            raise DVAError(f"The source cannot be kept as {copy} ({error.strerror}); make room there or choose another name.") from error
+    return replace(
+        decomposition, info=replace(decomposition.info, source=str(copy))
+    ), f" and its source {copy.name} ({copy.stat().st_size / 1e6:.1f} MB)"
 
 
 class LoadDecomposition(io.ComfyNode):
@@ -92,7 +94,9 @@ class LoadDecomposition(io.ComfyNode):
                     tooltip="A file that Save Decomposition or `python -m dva_core encode` wrote, in the output or the input folder.",
                 ),
             ],
-            outputs=[Clip.Output("decomposition", display_name="decomposition", tooltip="The clip as it was saved, edits included.")],
+            outputs=[
+                DecompositionType.Output("decomposition", display_name="decomposition", tooltip="The clip as it was saved, edits included.")
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -110,6 +114,9 @@ class LoadDecomposition(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        clip = Decomposition.load(folders.chosen_file(file, "decomposed clip"))
-        status.tell(cls.hidden.unique_id, f"{clip.faces} of {clip.info.frames} frames with a face; {len(clip.operations)} edits")
-        return io.NodeOutput(WeighedClip.of(clip))
+        decomposition = Decomposition.load(folders.chosen_file(file, "decomposed clip"))
+        status.tell(
+            cls.hidden.unique_id,
+            f"{decomposition.faces} of {decomposition.info.frames} frames with a face; {len(decomposition.operations)} edits",
+        )
+        return io.NodeOutput(WeighedClip.of(decomposition))

@@ -47,18 +47,18 @@ def kept_clips_folder() -> Path:
 def file_size(path: Path) -> int | None:
     """Bytes of a file, links followed; None for what is none, or cannot be looked at, such as a link to nothing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def input_videos() -> list[str]:
     """The videos in ComfyUI's input folder, and the one of the examples, which is put there when it is asked for."""
     folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
     names = [name for name in names if file_size(Path(folder, name)) is not None]
-    found = set(folder_paths.filter_files_content_types(names, ["video"]))
-    return sorted(found | ({EXAMPLE.name} if EXAMPLE.is_file() else set()))
+    videos = set(folder_paths.filter_files_content_types(names, ["video"]))
+    return sorted(videos | ({EXAMPLE.name} if EXAMPLE.is_file() else set()))
 
 
 def provide_example() -> Path:
@@ -78,14 +78,14 @@ def saved_files(smaller_than: float = math.inf) -> list[str]:
 
     ComfyUI asks for lists while it loads the pack: what cannot be looked at is left out, and nothing is raised.
     """
-    found = []
+    files = []
     for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
         for place, _, names in os.walk(folder):  # not rglob: ComfyUI asks often, and an output folder may hold very many pictures
             for path in (Path(place, name) for name in names if name.endswith(SUFFIX)):
                 size = file_size(path)
                 if size is not None and size < smaller_than:
-                    found.append(path.relative_to(folder).as_posix() + mark)
-    return sorted(found, key=lambda name: (not name.endswith("]"), name))
+                    files.append(path.relative_to(folder).as_posix() + mark)
+    return sorted(files, key=lambda name: (not name.endswith("]"), name))
 
 
 def inside(folder: str, name: str) -> Path | None:

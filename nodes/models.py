@@ -51,25 +51,25 @@ def model_path(name: str) -> Path:
     """The file of a listed model; DVAError, with what there is and where a file belongs, for another name."""
     if name == STARTER:
         return resolve_model(STARTER)
-    found = folder_paths.get_full_path(MODELS, name)
-    if found is None:
+    path = folder_paths.get_full_path(MODELS, name)
+    if path is None:
         folders = " or ".join(folder_paths.get_folder_paths(MODELS))
         there = ", ".join(model_names())
         raise DVAError(f"There is no model {name[:100]!r}; there is {there}, and a bundle put into {folders} is listed too.")
-    return Path(found)
+    return Path(path)
 
 
 def check_scales(scales: Mapping[str, Any]) -> None:
     """What can be said of an edit before anything is run, whatever model it will meet: DVAError for a strength that makes no sense, and
     for a name that no model here has. Says nothing of names where a model cannot be read."""
-    known: tuple[Attribute, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
     for name in model_names():
         try:
-            known += entries_of(read_header(model_path(name)).config)
+            attributes += entries_of(read_header(model_path(name)).config)
         except DVAError:
-            known = tuple(Attribute(name, "identity", 0) for name in scales)
+            attributes = tuple(Attribute(name, "identity", 0) for name in scales)
             break
-    AttributeSet(known, {}).check(scales)
+    AttributeSet(attributes, {}).check(scales)
 
 
 def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:

@@ -96,8 +96,8 @@ class OwnAttribute(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, with_folder: str | None = None, without_folder: str | None = None, **_) -> list[float]:
-        chosen = [folders.input_folder(name) for name in (with_folder, without_folder) if name and name.strip()]
-        return [path.stat().st_mtime for folder in chosen for path in sorted(folder.iterdir()) if path.is_file()]
+        paths = [folders.input_folder(name) for name in (with_folder, without_folder) if name and name.strip()]
+        return [path.stat().st_mtime for folder in paths for path in sorted(folder.iterdir()) if path.is_file()]
 
     @classmethod
     def execute(
@@ -118,8 +118,8 @@ class OwnAttribute(io.ComfyNode):
             pictures = read_pairs(*map(folders.input_folder, names))
         else:
             pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), names)]
-        made = own_attribute(
+        attribute = own_attribute(
             model, *pictures, name, space=space, pairs=pairs, shown=shown, region=named_region(region), progress=status.NodeProgress(1)
         )
-        status.tell(cls.hidden.unique_id, made.describe())
-        return io.NodeOutput(made.direction, made.score)
+        status.tell(cls.hidden.unique_id, attribute.describe())
+        return io.NodeOutput(attribute.direction, attribute.score)

@@ -11,7 +11,7 @@ from dva_core.video.images import save_picture
 from . import folders, status
 from .image import to_image
 from .schema import schema
-from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, look_inputs, look_of
 
 
 class PreviewEdit(io.ComfyNode):
@@ -27,7 +27,7 @@ class PreviewEdit(io.ComfyNode):
             advanced=("detail", "tone", "region"),
             has_intermediate_output=True,
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
                 frame_input(),
                 io.Int.Input(
@@ -62,8 +62,8 @@ class PreviewEdit(io.ComfyNode):
         row = nearest_row(decomposition, frame)
         progress = status.NodeProgress(2 * (steps or decomposition.info.steps))
         look = look_of(guidance, tone, region)
-        shown = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, **look)
-        after, before = shown.edited[0], shown.original
+        still = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, **look)
+        after, before = still.edited[0], still.original
         page = {"images": [for_page(after)], "dva_before": [for_page(before)]}
         return io.NodeOutput(to_image(after[None]), to_image(before[None]), ui=page)
 

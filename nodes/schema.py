@@ -16,15 +16,15 @@ NEWER = {"search_aliases", "has_intermediate_output"}  # than the oldest host
 
 def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
     """io.Schema of the same arguments; `advanced`: ids of the inputs that few people touch, folded away on the node."""
-    known = {name: value for name, value in about.items() if name in KNOWN or name not in NEWER}
-    inputs = {made.id: made for made in known["inputs"]}
+    settings = {name: value for name, value in about.items() if name in KNOWN or name not in NEWER}
+    inputs = {field.id: field for field in settings["inputs"]}
     for name in advanced:
-        made = inputs[name]
-        if hasattr(made, "advanced"):
-            made.advanced = True
+        field = inputs[name]
+        if hasattr(field, "advanced"):
+            field.advanced = True
         else:  # the page has known it for longer than the server
-            made.extra_dict["advanced"] = True
-    return io.Schema(**known)
+            field.extra_dict["advanced"] = True
+    return io.Schema(**settings)
 
 
 def need_text(*values: Any) -> None:

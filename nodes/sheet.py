@@ -12,7 +12,7 @@ from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
 from . import models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import AUTO, CATEGORY, Clip, Model, frame_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, look_inputs, look_of
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 
@@ -29,7 +29,7 @@ class Sheet(io.ComfyNode):
             search_aliases=["grid", "contact sheet", "xy plot", "compare", "attributes"],
             advanced=("steps", "tile", "tone", "region"),
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
                 Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
                 io.String.Input(
                     "attributes",
@@ -94,7 +94,7 @@ class Sheet(io.ComfyNode):
         row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
         progress = status.NodeProgress(steps or decomposition.info.steps)
         settings = {"steps": steps or None, "progress": progress, **look_of(guidance, tone, region)}
-        shown = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, **settings)
-        sheet = attribute_sheet(shown, numbers, tile)
-        faces = np.stack([picture for pictures in shown.values() for picture in pictures])
+        rows = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, **settings)
+        sheet = attribute_sheet(rows, numbers, tile)
+        faces = np.stack([picture for pictures in rows.values() for picture in pictures])
         return io.NodeOutput(to_image(sheet[None]), to_image(faces))

@@ -8,7 +8,7 @@ from dva_core.edit import apply_switch
 from dva_core.edit.switch import LENGTHS
 
 from .schema import schema
-from .types import CATEGORY, Clip, Model
+from .types import CATEGORY, DecompositionType, Model
 
 
 class SwitchFeatures(io.ComfyNode):
@@ -22,9 +22,11 @@ class SwitchFeatures(io.ComfyNode):
             "check that the three are apart.",
             search_aliases=["face swap", "faceswap", "reenact", "reenactment", "swap identity", "motion transfer", "deepfake"],
             inputs=[
-                Clip.Input("decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."),
+                DecompositionType.Input(
+                    "decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."
+                ),
                 Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),
-                Clip.Input(
+                DecompositionType.Input(
                     "other",
                     optional=True,
                     display_name="other",
@@ -66,7 +68,7 @@ class SwitchFeatures(io.ComfyNode):
                     "or faster. The first two cut a longer clip.",
                 ),
             ],
-            outputs=[Clip.Output("switched", display_name="decomposition", tooltip="The clip with the features switched.")],
+            outputs=[DecompositionType.Output("switched", display_name="decomposition", tooltip="The clip with the features switched.")],
         )
 
     @classmethod

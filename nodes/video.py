@@ -119,13 +119,13 @@ def write_video(video: Any) -> Path:
     path = folders.temp_path(".mp4")
     try:
         video.save_to(str(path), crf=LOSSLESS)
-        kept = folders.temp_path(".mp4", source_hash(path))
-        path.replace(kept)
+        final = folders.temp_path(".mp4", source_hash(path))
+        path.replace(final)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         raise DVAError(f"ComfyUI cannot write this video to a file ({one_line(error)}); connect its images and sound instead.") from error
     finally:
         path.unlink(missing_ok=True)
-    return kept
+    return final
 
 
 def write_bytes(content: memoryview) -> Path:
@@ -137,11 +137,15 @@ def write_bytes(content: memoryview) -> Path:
     return path
 
 
-def source_of(clip: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None) -> Path:
+def source_of(
+    decomposition: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
+) -> Path:
     """The file that a clip was made of: what the user hands over, else where it lies. DVAError where it is not that."""
-    handed = any(given is not None for given in (video, images, audio))
-    place = as_file(video, images, clip.info.rate * clip.info.every, audio)[0] if handed else None
-    return clip.find_source(place, cure="connect its own video to source video, or its frames and sound to source images and source audio")
+    handed = any(value is not None for value in (video, images, audio))
+    place = as_file(video, images, decomposition.info.rate * decomposition.info.every, audio)[0] if handed else None
+    return decomposition.find_source(
+        place, cure="connect its own video to source video, or its frames and sound to source images and source audio"
+    )
 
 
 def source_inputs() -> list[io.Input]:

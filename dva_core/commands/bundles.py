@@ -57,16 +57,16 @@ def run_convert(args: argparse.Namespace) -> None:
 
 
 def run_models(args: argparse.Namespace) -> None:
-    found = find_models()
+    infos = find_models()
     if args.json:
-        answer({"models": [asdict(info) for info in found], "folders": model_folders()}, True, "")
+        answer({"models": [asdict(info) for info in infos], "folders": model_folders()}, True, "")
         return
-    for info in found:
+    for info in infos:
         show(f"{info.name}  {info.problem or summary(info)}")
         if not info.problem:
             show(f"    {info.path}\n    source: {info.source or 'not said'}\n    licence: {info.licence or 'not said'}")
             show(f"    attributes: {', '.join(info.attributes) or 'none'}")
-    if not found:
+    if not infos:
         show(f"No models in {', '.join(map(str, model_folders()))}.")
 
 

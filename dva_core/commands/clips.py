@@ -170,28 +170,28 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def run_edit(args: argparse.Namespace) -> None:
     scales = paired(args.attribute, args.scale)
     source = check_input(args.input)
-    clip = Decomposition.load(source) if is_decomposition(source) else None
-    check_target_options(args, clip)
-    if clip is None:
+    decomposition = Decomposition.load(source) if is_decomposition(source) else None
+    check_target_options(args, decomposition)
+    if decomposition is None:
         settings = encoding_settings(args, None if keeps_clip(args) else output_settings(args))
     else:
         refuse_encoding_settings(args)
         if not keeps_clip(args):
-            clip.find_source(args.video)
+            decomposition.find_source(args.video)
     model = open_model(args)
     directions = {name: Direction.load(name) for name in scales if is_direction(name)}
     for name, direction in directions.items():
         check_encoder(direction, model)
         check_scale_of(direction.name, scales[name], direction.range)
     attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
-    if clip is not None:
-        check_model(clip, model)
+    if decomposition is not None:
+        check_model(decomposition, model)
     say(describe(model))
     clock = Stopwatch()
     with Bars() as bars:
-        if clip is None:
-            clip = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
-        edited = apply_attributes(clip, model, attributes, normalize=args.normalize) if attributes else clip
+        if decomposition is None:
+            decomposition = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
+        edited = apply_attributes(decomposition, model, attributes, normalize=args.normalize) if attributes else decomposition
         for name, direction in directions.items():
             edited = apply_direction(edited, model, direction, scales[name])
         if keeps_clip(args):
@@ -205,14 +205,14 @@ def run_edit(args: argparse.Namespace) -> None:
 
 
 def run_decode(args: argparse.Namespace) -> None:
-    clip = Decomposition.load(check_input(args.input))
-    check_target_options(args, clip)
-    clip.find_source(args.video)
+    decomposition = Decomposition.load(check_input(args.input))
+    check_target_options(args, decomposition)
+    decomposition.find_source(args.video)
     model = open_model(args)
-    check_model(clip, model)
+    check_model(decomposition, model)
     say(describe(model))
     with Bars() as bars:
-        put_together(clip, model, args, bars, Stopwatch())
+        put_together(decomposition, model, args, bars, Stopwatch())
 
 
 def run_encode(args: argparse.Namespace) -> None:
@@ -225,17 +225,21 @@ def run_encode(args: argparse.Namespace) -> None:
     say(describe(model))
     clock = Stopwatch()
     with Bars() as bars:
-        clip = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
+        decomposition = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
     size = out.stat().st_size
-    result = {"output": str(out), "bytes": size, "track": clip.info.track, **costs(clip, model, clock)}
-    answer(result, args.json, f"{faces(clip.info.track)}.\n{split(clock, clip.info.frames)}.\nWrote {out} ({size / 1e6:.1f} MB).")
+    result = {"output": str(out), "bytes": size, "track": decomposition.info.track, **costs(decomposition, model, clock)}
+    answer(
+        result,
+        args.json,
+        f"{faces(decomposition.info.track)}.\n{split(clock, decomposition.info.frames)}.\nWrote {out} ({size / 1e6:.1f} MB).",
+    )
 
 
-def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
+def put_together(decomposition: Decomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
     """Decodes, writes the video and the sheet, and tells how it went."""
-    sheet = SheetMaker(clip) if args.sheet else None
+    sheet = SheetMaker(decomposition) if args.sheet else None
     report = decode(
-        clip,
+        decomposition,
         model,
         args.output,
         **output_settings(args),
@@ -252,33 +256,33 @@ def put_together(clip: Decomposition, model, args: argparse.Namespace, bars: Bar
         "output": str(report.path),
         "sheet": args.sheet,
         "faces": report.faces,
-        "track": clip.info.track,
-        "operations": clip.operations,
-        **costs(clip, model, clock),
+        "track": decomposition.info.track,
+        "operations": decomposition.operations,
+        **costs(decomposition, model, clock),
     }
     wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
-    answer(result, args.json, f"{faces(clip.info.track)}.\n{split(clock, report.frames)}.\n{wrote}.")
+    answer(result, args.json, f"{faces(decomposition.info.track)}.\n{split(clock, report.frames)}.\n{wrote}.")
 
 
 def output_settings(args: argparse.Namespace) -> dict[str, Any]:
     """How to write the video, for `decode`."""
-    given = {"detail": args.detail, "codec": args.codec, "quality": args.quality, "compatible": args.compatible or None}
-    return OUTPUT | look(args) | {name: value for name, value in given.items() if value is not None}
+    settings = {"detail": args.detail, "codec": args.codec, "quality": args.quality, "compatible": args.compatible or None}
+    return OUTPUT | look(args) | {name: value for name, value in settings.items() if value is not None}
 
 
-def costs(clip: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
+def costs(decomposition: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
     """Settings and seconds, for --json."""
     return {
-        "frames": clip.info.frames,
-        "steps": clip.info.steps,
-        "solver": clip.info.solver,
-        "power": clip.info.power,
-        "clamp": clip.info.clamp,
-        "model": clip.info.model_name,
+        "frames": decomposition.info.frames,
+        "steps": decomposition.info.steps,
+        "solver": decomposition.info.solver,
+        "power": decomposition.info.power,
+        "clamp": decomposition.info.clamp,
+        "model": decomposition.info.model_name,
         "device": str(model.host.device),
         "precision": str(model.host.dtype).removeprefix("torch."),
         "seconds": {phase: round(seconds, 3) for phase, seconds in clock.seconds.items()},
-        "seconds_per_frame": round(clock.total / clip.info.frames, 4),
+        "seconds_per_frame": round(clock.total / decomposition.info.frames, 4),
     }
 
 
@@ -295,8 +299,8 @@ def paired(names: list[str], scales: list[str]) -> dict[str, Scale]:
     if not names:
         raise DVAError("Nothing to change was named; give --attribute NAME --scale S.")
     if len(names) != len(scales):
-        given = "--attribute and --direction" if any(map(is_direction, names)) else "--attribute"
-        raise DVAError(f"There are {len(names)} {given} and {len(scales)} --scale; give one scale for each attribute.")
+        options = "--attribute and --direction" if any(map(is_direction, names)) else "--attribute"
+        raise DVAError(f"There are {len(names)} {options} and {len(scales)} --scale; give one scale for each attribute.")
     if len({name.lower() for name in names}) < len(names):
         raise DVAError("An attribute is named twice; give each once.")
     return {name: parse_text(scale, f"--scale of {name}") for name, scale in zip(names, scales)}
@@ -333,39 +337,39 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
     with Frames(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as frames:
         for first in frames:  # it tells most of what can be wrong with a file
             if writing is not None:
-                chosen = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
-                try_output(args.output, first, frames.info, audio_from=args.input, **chosen)
+                options = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
+                try_output(args.output, first, frames.info, audio_from=args.input, **options)
             return settings
     raise DVAError(f"{args.input} has no frames in the chosen range; check --start and --length, or the file.")
 
 
 def refuse_encoding_settings(args: argparse.Namespace) -> None:
-    given = [f"--{key.replace('_', '-')}" for key in ENCODING if getattr(args, key) is not None]
-    if given:
+    options = [f"--{key.replace('_', '-')}" for key in ENCODING if getattr(args, key) is not None]
+    if options:
         raise DVAError(
-            f"{args.input} is encoded already, so {', '.join(given)} cannot change it; leave that out or encode the video again."
+            f"{args.input} is encoded already, so {', '.join(options)} cannot change it; leave that out or encode the video again."
         )
 
 
-def read_by(args: argparse.Namespace, clip: Decomposition | None = None) -> list[str | Path]:
+def read_by(args: argparse.Namespace, decomposition: Decomposition | None = None) -> list[str | Path]:
     """What a command reads and may not write over: its input, the clip's source where it was and where it may be now, and the rest."""
     read = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
     if Path(args.model).is_file():  # else it is a known name
         read.append(args.model)
     if (getattr(args, "face", None) or "").startswith("reference:"):
         read.append(args.face.partition(":")[2])
-    if clip is not None:
-        read += [clip.info.source, Path(args.input).parent / clip.info.source_name]
+    if decomposition is not None:
+        read += [decomposition.info.source, Path(args.input).parent / decomposition.info.source_name]
     return [*read, getattr(args, "video", None) or args.input]
 
 
-def check_target_options(args: argparse.Namespace, clip: Decomposition | None) -> None:
+def check_target_options(args: argparse.Namespace, decomposition: Decomposition | None) -> None:
     """DVAError for whatever is wrong about the output, before any work. `clip`: the input, where it is one."""
-    read = read_by(args, clip)
+    read = read_by(args, decomposition)
     settings = output_settings(args)
     if keeps_clip(args):
-        if given := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
-            raise DVAError(f"{args.output} keeps the edited clip undecoded, so {', '.join(given)} have no say; give them to `decode`.")
+        if options := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
+            raise DVAError(f"{args.output} keeps the edited clip undecoded, so {', '.join(options)} have no say; give them to `decode`.")
         check_place(args.output)
         check_spares(args.output, "output", read[1:])  # the clip itself may be replaced: nothing of it is lost
         if args.sheet:

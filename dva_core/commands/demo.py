@@ -37,8 +37,8 @@ def run_demo(args: argparse.Namespace) -> None:
     folder = Path(args.output)
     check_place(folder / "sheet.png") if folder.is_dir() else check_place(folder)
     model = open_model(args)
-    known = AttributeSet.from_model(model).names
-    edits = [edit for edit in EDITS if set(edit) <= set(known)][:SHOWN] or [{name: 0.8} for name in known[:1]]
+    names = AttributeSet.from_model(model).names
+    edits = [edit for edit in EDITS if set(edit) <= set(names)][:SHOWN] or [{name: 0.8} for name in names[:1]]
     if not edits:
         raise DVAError("This model has no attributes to show; choose another with --model.")
     say(describe(model))
@@ -46,17 +46,17 @@ def run_demo(args: argparse.Namespace) -> None:
     clock = Stopwatch()
     with Bars() as bars, clock("demo"):
         source = make_clip(folder / "portrait.mp4")
-        clip = encode(source, model, steps=args.steps, batch_size=args.batch_size, progress=bars, clock=clock)
+        decomposition = encode(source, model, steps=args.steps, batch_size=args.batch_size, progress=bars, clock=clock)
         rows, captions = {}, []
         for edit in edits:
             label = ", ".join(f"{name} {scale:+g}" for name, scale in edit.items())
-            edited = apply_attributes(clip, model, edit)
+            edited = apply_attributes(decomposition, model, edit)
             maker = SheetMaker(edited)
             out = folder / f"{'_'.join(edit).lower()}.mp4"
             decode(edited, model, out, batch_size=args.batch_size, progress=bars, clock=clock, watch=maker)
             rows |= {"original": maker.rows["original"], "rebuilt": maker.rows["rebuilt"], label: maker.rows["result"]}
             captions = maker.captions
-        title = f"{clip.info.model_name}, {args.steps} steps: NASA's portrait of Eileen Collins, animated"
+        title = f"{decomposition.info.model_name}, {args.steps} steps: NASA's portrait of Eileen Collins, animated"
         save_picture(folder / "sheet.png", contact_sheet(rows, captions, title=title))
     files = sorted(str(path) for path in folder.iterdir())
     seconds = round(clock.total, 1)

@@ -76,10 +76,10 @@ def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, 
     for eye in EYES:
         source[..., 1] += 2.0 * blink * bump(source, eye, (15, 7)) * (source[..., 1] - eye[1])
 
-    moved = picture.copy()
+    result = picture.copy()
     x, y = np.ascontiguousarray(source[..., 0], np.float32), np.ascontiguousarray(source[..., 1], np.float32)
-    moved[rows, columns] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return moved
+    result[rows, columns] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return result
 
 
 def bump(at: np.ndarray, centre: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:

@@ -81,11 +81,11 @@ def run_text(args: argparse.Namespace) -> None:
         find_region(model, args.region)
     say(describe(model))
     with Bars() as bars:
-        clip = Decomposition.load(source) if is_decomposition(source) else None
-        if clip is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
-            clip = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
+        decomposition = Decomposition.load(source) if is_decomposition(source) else None
+        if decomposition is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
+            decomposition = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
         search = text_search(
-            clip,
+            decomposition,
             model,
             args.source,
             args.target,
@@ -136,10 +136,10 @@ def run_direction(args: argparse.Namespace) -> None:
         check_tensors(args.output, "direction")
         check_spares(args.output, "output", [*filter(is_direction, [*args.directions, *args.without]), args.on])
     model = open_model(args)
-    given, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
-    direction = given[0]
-    if len(given) > 1 or len(args.factor) > 1:
-        direction = added(given, args.factor or None)
+    directions, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
+    direction = directions[0]
+    if len(directions) > 1 or len(args.factor) > 1:
+        direction = added(directions, args.factor or None)
     elif args.factor:
         direction = scaled(direction, args.factor[0])
     direction = orthogonal_to(direction, others, identity_std(model))
@@ -165,8 +165,8 @@ def find_direction(entry: str, model) -> Direction:
 def identity_to_measure(args: argparse.Namespace, model):
     """[D]: of the clip given, else the mean person of the attributes' training, else a vector of ones."""
     if args.on:
-        clip = Decomposition.load(check_input(args.on))
-        check_model(clip, model)
-        return clip.current_z_id
+        decomposition = Decomposition.load(check_input(args.on))
+        check_model(decomposition, model)
+        return decomposition.current_z_id
     tensors = AttributeSet.from_model(model).tensors
     return tensors["identity.mean"].reshape(-1) if "identity.mean" in tensors else identity_std(model)

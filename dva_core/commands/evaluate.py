@@ -127,10 +127,10 @@ def run_consistency(args: argparse.Namespace) -> None:
     if len(args.attribute) != len(args.scale) or not args.attribute:
         raise DVAError("Give each edit as --attribute NAME --scale S, at least one pair.")
     clips, model = prepare(args, [args.steps], [args.solver])
-    known = AttributeSet.from_model(model)
-    edits = {f"{name} {scale:+g}": known.check({name: scale}) for name, scale in zip(args.attribute, args.scale)}
+    attributes = AttributeSet.from_model(model)
+    edits = {f"{name} {scale:+g}": attributes.check({name: scale}) for name, scale in zip(args.attribute, args.scale)}
     with Bars() as bars:
-        table, found = evaluate_consistency(
+        table, results = evaluate_consistency(
             clips,
             model,
             judge(args, model),
@@ -142,9 +142,9 @@ def run_consistency(args: argparse.Namespace) -> None:
             **taken(args),
         )
     table.notes += special(args, [args.solver])
-    for clip in dict.fromkeys(name for name, _ in found):
-        some = {label: figures for (name, label), figures in found.items() if name == clip}
-        save_picture(args.output / f"consistency_{clip}.png", draw_consistency(some))
+    for video in dict.fromkeys(name for name, _ in results):
+        some = {label: figures for (name, label), figures in results.items() if name == video}
+        save_picture(args.output / f"consistency_{video}.png", draw_consistency(some))
     finish(table, args.output, "consistency")
 
 
@@ -156,7 +156,7 @@ def run_switch(args: argparse.Namespace) -> None:
         raise DVAError(f"Switching takes two clips, and here are {len(clips)}; name two.")
     with Bars() as bars:
         settings = {"steps": args.steps, "solver": args.solver, **taken(args)}
-        a, b = (encode(clip, model, **settings, progress=bars) for clip in clips)
+        a, b = (encode(path, model, **settings, progress=bars) for path in clips)
         table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
     table.notes += special(args, [args.solver])
     save_picture(args.output / "switch.png", grid)
@@ -178,8 +178,8 @@ def run_ablation(args: argparse.Namespace) -> None:
         bundles = train_pair(faces, args.folder, args.output, config=args.config, start=start, **settings)
     models = {name: load_model(bundle, device=args.device, dtype=args.precision) for name, bundle in bundles.items()}
     held_out = faces.pictures[faces.held_out]
-    chosen = held_out[:: max(1, len(held_out) // args.pictures)][: args.pictures]
-    table, grid = evaluate_ablation(models, lambda model: judge(args, model), chosen, seed=args.seed)
+    people = held_out[:: max(1, len(held_out) // args.pictures)][: args.pictures]
+    table, grid = evaluate_ablation(models, lambda model: judge(args, model), people, seed=args.seed)
     save_picture(args.output / "ablation.png", grid)
     finish(table, args.output, "ablation")
 
@@ -215,11 +215,11 @@ def find_clips(names: Sequence[str]) -> list[Path]:
     """Videos as named, folders replaced by the videos in them; DVAError where there is none."""
     clips: list[Path] = []
     for path in map(Path, names):
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
-        if not found:
+        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
+        if not paths:
             raise DVAError(f"The folder {path} holds no video; give one that does.")
-        check_input(found[0])
-        clips += found
+        check_input(paths[0])
+        clips += paths
     return clips
 
 

@@ -61,28 +61,28 @@ def add_still(parser: argparse.ArgumentParser, help_steps: str, steps: int | Non
 
 def run_sheet(args: argparse.Namespace) -> None:
     scales = parse_numbers(args.scales)
-    clip, model = open_clip(args)
+    decomposition, model = open_clip(args)
     with Bars() as bars:
-        if clip is None:
-            clip = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
+        if decomposition is None:
+            decomposition = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
         settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars, **look(args)}
-        row = nearest_row(clip, args.frame)
-        shown = attribute_stills(clip, model, args.attribute, scales, row, **settings)
+        row = nearest_row(decomposition, args.frame)
+        rows = attribute_stills(decomposition, model, args.attribute, scales, row, **settings)
     save_picture(
-        args.output, attribute_sheet(shown, scales, args.tile, title(clip, row, Guidance.from_config(model.config, args.guidance)))
+        args.output, attribute_sheet(rows, scales, args.tile, title(decomposition, row, Guidance.from_config(model.config, args.guidance)))
     )
-    answer({"output": args.output, "attributes": list(shown), "scales": scales}, args.json, f"Wrote {args.output}.")
+    answer({"output": args.output, "attributes": list(rows), "scales": scales}, args.json, f"Wrote {args.output}.")
 
 
 def run_preview(args: argparse.Namespace) -> None:
     if not is_decomposition(check_input(args.input)):
         raise DVAError(f"{args.input} is no decomposed clip; keep one with `edit ... -o CLIP.safetensors`, or use `sheet`.")
-    clip, model = open_clip(args)
-    row = nearest_row(clip, args.frame)
+    decomposition, model = open_clip(args)
+    row = nearest_row(decomposition, args.frame)
     with Bars() as bars:
-        shown = stills([clip], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars, **look(args))
-    save_picture(args.output, np.concatenate([shown.original, shown.edited[0]], axis=1))
-    answer({"output": args.output, "frame": int(clip.frame_index[row])}, args.json, f"Wrote {args.output}.")
+        still = stills([decomposition], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars, **look(args))
+    save_picture(args.output, np.concatenate([still.original, still.edited[0]], axis=1))
+    answer({"output": args.output, "frame": int(decomposition.frame_index[row])}, args.json, f"Wrote {args.output}.")
 
 
 def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
@@ -103,6 +103,6 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     return clip, model
 
 
-def title(clip: Decomposition, row: int, guidance: Guidance) -> str:
+def title(decomposition: Decomposition, row: int, guidance: Guidance) -> str:
     guided = f", guidance {guidance.weight:g}" if guidance.is_on else ""
-    return f"{Path(clip.info.source).name}, frame {int(clip.frame_index[row])} ({clip.info.solving}{guided})"
+    return f"{Path(decomposition.info.source).name}, frame {int(decomposition.frame_index[row])} ({decomposition.info.solving}{guided})"

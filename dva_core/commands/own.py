@@ -53,8 +53,8 @@ def add_commands(commands) -> None:
 
 def add_region(parser) -> None:
     """Where a new direction may be seen."""
-    known = ", ".join(REGIONS_OF_FACE)
-    parser.add_argument("--region", metavar="NAME", help=f"the part of the face it lives in: {known}, or the model's own (default all)")
+    names = ", ".join(REGIONS_OF_FACE)
+    parser.add_argument("--region", metavar="NAME", help=f"the part of the face it lives in: {names}, or the model's own (default all)")
 
 
 def run_own(args: argparse.Namespace) -> None:
@@ -64,23 +64,23 @@ def run_own(args: argparse.Namespace) -> None:
     model = open_model(args)
     say(describe(model))
     with Bars() as bars:
-        made = own_attribute(
+        attribute = own_attribute(
             model, *pictures, args.name, space=args.space, pairs=args.pairs, shown=shown, region=args.region, progress=bars
         )
-    made.direction.save(out)
-    result = {"output": args.output, "score": made.score, "with": made.with_it, "without": made.without}
-    answer(result, args.json, f"{made.describe()}\nWrote {args.output}; apply it with `edit --direction`.")
+    attribute.direction.save(out)
+    result = {"output": args.output, "score": attribute.score, "with": attribute.with_it, "without": attribute.without}
+    answer(result, args.json, f"{attribute.describe()}\nWrote {args.output}; apply it with `edit --direction`.")
 
 
 def run_expression(args: argparse.Namespace) -> None:
     out = check_tensors(args.output, "direction")
     if args.frames and not args.input:
         raise DVAError("Frames belong to a clip; name the CLIP.safetensors they are of.")
-    clip = Decomposition.load(check_input(args.input)) if args.input else None
+    decomposition = Decomposition.load(check_input(args.input)) if args.input else None
     check_spares(out, "output", [args.input])
     model = open_model(args)
-    if clip is not None:
-        check_model(clip, model)
-    direction = expression_direction(clip, model, args.attribute, frames=args.frames, regions=args.region, project=args.project)
+    if decomposition is not None:
+        check_model(decomposition, model)
+    direction = expression_direction(decomposition, model, args.attribute, frames=args.frames, regions=args.region, project=args.project)
     direction.save(out)
     answer({"output": args.output, "name": direction.name}, args.json, f"Wrote {args.output}: {direction.name}.")

@@ -22,9 +22,9 @@ TILE = 160
 class SheetMaker:
     """Watches `decode` and keeps a few moments: the original face square, as rebuilt, as edited, and from the finished frame."""
 
-    def __init__(self, clip: Decomposition, columns: int = 6, tile: int = TILE):
-        self.clip, self.tile = clip, tile
-        self.chosen = set(moments(clip.faces, columns))
+    def __init__(self, decomposition: Decomposition, columns: int = 6, tile: int = TILE):
+        self.clip, self.tile = decomposition, tile
+        self.chosen = set(moments(decomposition.faces, columns))
         self.rows: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "edited": [], "result": []}
         self.captions: list[str] = []
 

@@ -172,9 +172,9 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         return diffusion_command.export(args)
     faces = read_faces(args.faces)
     if step == "variants":
-        made = make_variants(faces, Teachers(args.teachers), morphs=args.morphs, seed=args.seed)
-        made.save(args.run / "variants.npz")
-        return {"pictures": len(made.pictures), "people": int(made.group.max()) + 1}
+        variants = make_variants(faces, Teachers(args.teachers), morphs=args.morphs, seed=args.seed)
+        variants.save(args.run / "variants.npz")
+        return {"pictures": len(variants.pictures), "people": int(variants.group.max()) + 1}
     if step == "pairs":
         from dva_core.train.pairs import make_pairs
 

@@ -40,10 +40,10 @@ def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequen
         index = np.arange(index.start, index.stop, index.step)
     if not isinstance(index, (list, np.ndarray)):
         raise IndexError(f"rows are chosen by a number, a slice, a list of numbers or a mask, not by {index!r}")
-    chosen = np.asarray(index if len(index) else np.empty(0, int))
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
-        raise IndexError(f"rows are chosen by whole numbers or a mask in one dimension, not by {chosen.dtype} {chosen.shape}")
-    return np.arange(count)[chosen].tolist()
+    indices = np.asarray(index if len(index) else np.empty(0, int))
+    if indices.ndim != 1 or indices.dtype.kind not in "iub":
+        raise IndexError(f"rows are chosen by whole numbers or a mask in one dimension, not by {indices.dtype} {indices.shape}")
+    return np.arange(count)[indices].tolist()
 
 
 class Rows:
@@ -64,10 +64,10 @@ class Rows:
             return self._one(range(len(self))[index])
         if isinstance(index, np.ndarray) and index.ndim == 0:
             raise IndexError("rows are chosen by a number, not by an array without dimensions")
-        chosen = row_numbers(index, len(self))
-        if isinstance(chosen, range) and chosen.step == 1:
-            return self._store.read(self._name, chosen.start, max(chosen.start, chosen.stop))
-        return np.stack([self._one(i) for i in chosen]) if chosen else np.empty((0, *self.shape[1:]), self.dtype)
+        rows = row_numbers(index, len(self))
+        if isinstance(rows, range) and rows.step == 1:
+            return self._store.read(self._name, rows.start, max(rows.start, rows.stop))
+        return np.stack([self._one(i) for i in rows]) if rows else np.empty((0, *self.shape[1:]), self.dtype)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         if copy is False:
@@ -99,14 +99,14 @@ class Steps:
 
 def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[Steps, ...]:
     """The edits over time that a file holds of one space, in order. DVAError where they do not fit the clip."""
-    found: list[Steps] = []
-    while f"{space}_steps.{len(found)}.weights" in store.specs:
-        name = f"{space}_steps.{len(found)}"
+    all_steps: list[Steps] = []
+    while f"{space}_steps.{len(all_steps)}.weights" in store.specs:
+        name = f"{space}_steps.{len(all_steps)}"
         parts = [store.specs.get(f"{name}.{part}") for part in ("weights", "vectors")]
         if any(spec is None or spec.dtype.kind != "f" or len(spec.shape) != 2 for spec in parts):
             raise DVAError("The file holds edits over time that are damaged; encode the video again.")
         steps = Steps(*(store.read(f"{name}.{part}") for part in ("weights", "vectors")))
         if steps.weights.shape != (faces, len(steps.vectors)) or steps.vectors.shape[1:] != store.specs[like].shape:
             raise DVAError("The file holds edits over time that do not fit its frames; encode the video again.")
-        found.append(steps)
-    return tuple(found)
+        all_steps.append(steps)
+    return tuple(all_steps)

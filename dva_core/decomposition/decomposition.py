@@ -144,10 +144,10 @@ class Decomposition:
     @property
     def is_edited(self) -> bool:
         """False when decoding would give the rebuilt crops again."""
-        moved = self.motion_shift is not None and bool(np.any(self.motion_shift))
+        has_shift = self.motion_shift is not None and bool(np.any(self.motion_shift))
         over_time = any(np.any(steps.weights) for steps in self.identity_steps + self.motion_steps)
         other = self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id)
-        return moved or over_time or other or self.is_switched
+        return has_shift or over_time or other or self.is_switched
 
     @property
     def is_switched(self) -> bool:
@@ -247,9 +247,9 @@ class Decomposition:
         if store.metadata.get("format") != FORMAT:
             raise DVAError(f"{path} is not a decomposed clip; give one that `encode` wrote.")
         if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
-            found = store.metadata.get("version")
+            version = store.metadata.get("version")
             raise DVAError(
-                f"{path} has version {found} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
+                f"{path} has version {version} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
             )
         try:
             info = ClipInfo.from_metadata(store.metadata)

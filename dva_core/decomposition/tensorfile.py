@@ -172,17 +172,17 @@ class TensorFile(TensorStore):
             if partial:
                 partial.close()
             raise DVAError(f"Cannot write {path}: {error.strerror}; choose a folder you may write to.") from error
-        made = cls(path, file, specs, dict(metadata), len(header), partial)
+        store = cls(path, file, specs, dict(metadata), len(header), partial)
         try:
-            made._write_at(0, header)
+            store._write_at(0, header)
             file.truncate(total)
         except OSError as error:
-            made.close()
-            raise made._disk_error(error) from error
+            store.close()
+            raise store._disk_error(error) from error
         except BaseException:
-            made.close()
+            store.close()
             raise
-        return made
+        return store
 
     @classmethod
     def scratch(cls, specs: Mapping[str, Spec], metadata: Mapping[str, str], folder: str | Path | None = None) -> TensorFile:
@@ -190,14 +190,14 @@ class TensorFile(TensorStore):
         folder = check_scratch(folder or tempfile.gettempdir())
         total = sum(spec.bytes for spec in specs.values())
         _need_room(folder, total, OTHER_SCRATCH)
-        made = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
-        made._cure, made.files = OTHER_SCRATCH, ()
+        store = cls(folder / "scratch", None, dict(specs), dict(metadata), 0, None)
+        store._cure, store.files = OTHER_SCRATCH, ()
         try:
-            made._file = tempfile.TemporaryFile(buffering=0, dir=folder)
-            made._file.truncate(total)
+            store._file = tempfile.TemporaryFile(buffering=0, dir=folder)
+            store._file.truncate(total)
         except OSError as error:
-            raise made._disk_error(error) from error
-        return made
+            raise store._disk_error(error) from error
+        return store
 
     @classmethod
     def open(cls, path: str | Path) -> TensorFile:

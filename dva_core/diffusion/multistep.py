@@ -54,12 +54,12 @@ def order2(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], c
 
 def order3(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
     """The three-step Adams-Bashforth method for uneven steps, barred: the parabola through three slopes, integrated; starts by order 2."""
-    seen: deque[tuple[float, Tensor]] = deque(maxlen=3)
+    slopes: deque[tuple[float, Tensor]] = deque(maxlen=3)
     for i, (t, now, then) in enumerate(path):
         s, h = sigma_bar(now), sigma_bar(then) - sigma_bar(now)
-        seen.appendleft((s, estimate(model, x, t, now, z_face, clamp)[1]))
-        weights = adams_bashforth([at - s for at, _ in seen], h)
-        x = sqrt(then) * (x / sqrt(now) + sum(w * slope for w, (_, slope) in zip(weights, seen)))
+        slopes.appendleft((s, estimate(model, x, t, now, z_face, clamp)[1]))
+        weights = adams_bashforth([at - s for at, _ in slopes], h)
+        x = sqrt(then) * (x / sqrt(now) + sum(w * slope for w, (_, slope) in zip(weights, slopes)))
         if clamp and then == 1:
             x = x.clamp(-1, 1)
         if callback is not None:

@@ -69,18 +69,18 @@ class AttributeSet:
 
     def __getitem__(self, name: str) -> Attribute:
         """The attribute called `name`, whatever its case; DVAError with the nearest names when there is none."""
-        known = {entry.name.lower(): entry for entry in self.entries}
-        if name.lower() in known:
-            return known[name.lower()]
-        if not known:
+        entries = {entry.name.lower(): entry for entry in self.entries}
+        if name.lower() in entries:
+            return entries[name.lower()]
+        if not entries:
             raise DVAError(f"This model has no attributes, so {name[:100]} cannot be edited; load a model whose bundle has them.")
         if name.lower() in (gone := {retired.lower(): retired for retired in self.retired}):
             raise DVAError(
                 f"This model no longer edits {gone[name.lower()]}, for the edit could not be seen; "
                 f"take it out, or choose of {', '.join(self.names)}."
             )
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        advice = f"did you mean {' or '.join(known[n].name for n in near)}?" if near else f"there are {', '.join(self.names)}."
+        near = difflib.get_close_matches(name.lower(), entries, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(entries[n].name for n in near)}?" if near else f"there are {', '.join(self.names)}."
         raise DVAError(f"This model has no attribute {name[:100]}; {advice}")
 
     def check(self, scales: Mapping[str, Any]) -> dict[str, Scale]:

@@ -102,8 +102,8 @@ def parse_scale(value: Any, name: str = "the attribute") -> Scale:
         return from_keys(value, name)
     if isinstance(value, Sequence) and not isinstance(value, str) and value and all(map(is_number, value)):
         return Curve(tuple((str(i), float(strength)) for i, strength in enumerate(value)))
-    shown = json.dumps(value, default=str)[:40]
-    raise DVAError(f"The scale of {name} is {shown} and must be a number, or a curve such as {EXAMPLE}.")
+    excerpt = json.dumps(value, default=str)[:40]
+    raise DVAError(f"The scale of {name} is {excerpt} and must be a number, or a curve such as {EXAMPLE}.")
 
 
 def from_keys(keys: Mapping[str, Any], name: str) -> Curve:
@@ -145,10 +145,10 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
             raise DVAError(f"The curve of {name} is not valid JSON; write for example {EXAMPLE}.") from error
     keys: dict[str, Any] = {}
     for part in re.split(r"\s*,\s*|\s+", re.sub(r"\s*:\s*", ":", text)):
-        when, found, strength = part.partition(":")
+        when, colon, strength = part.partition(":")
         if part in SHAPES:
             keys["curve"] = part
-        elif found and as_number(strength) is not None and when not in keys:
+        elif colon and as_number(strength) is not None and when not in keys:
             keys[when] = as_number(strength)
         else:
             raise DVAError(f"The scale {text[:60]!r} is no number and no curve; write for example -0.8, or 0s:0,1.5s:-0.8,smooth.")

@@ -127,8 +127,8 @@ class Direction:
                 if metadata.get("format") != FORMAT:
                     raise DVAError(f"{path} is not a direction; give a file that Save Direction or `direction` wrote.")
                 if metadata.get("version") != str(VERSION):
-                    found = metadata.get("version")
-                    raise DVAError(f"{path} has version {found} of the format and this program reads {VERSION}; update the program.")
+                    version = metadata.get("version")
+                    raise DVAError(f"{path} has version {version} of the format and this program reads {VERSION}; update the program.")
                 if math.prod(file.get_slice("vector").get_shape()) > LARGEST_VECTOR:
                     raise DVAError(f"{path} is far too large for a direction; get it again.")
                 vector, facts = file.get_tensor("vector"), json.loads(metadata["direction"])
@@ -224,8 +224,8 @@ def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.nda
     std = np.ones(direction.vector.size) if std is None or direction.space != "identity" else np.asarray(std, np.float64).reshape(-1)
     u = direction.vector / std
     basis, upper = np.linalg.qr(np.stack([other.vector / std for other in others], 1))
-    kept = np.abs(np.diag(upper)) > 1e-6 * max(1e-30, np.abs(upper).max())  # others that lie along others already
-    basis = basis[:, kept]
+    independent = np.abs(np.diag(upper)) > 1e-6 * max(1e-30, np.abs(upper).max())  # others that lie along others already
+    basis = basis[:, independent]
     rest = u - basis @ (basis.T @ u)
     if np.linalg.norm(rest) < 1e-4 * np.linalg.norm(u):
         names = ", ".join(other.name for other in others)
@@ -251,8 +251,8 @@ def from_attribute(model, name: str) -> Direction:
     attributes = AttributeSet.from_model(model)
     entry = attributes[name]
     vector = attributes.shift(entry.name)[:] if entry.space == "motion" else identity_std(model) * attributes.step(entry.name)
-    made = {"how": "attribute", "attribute": entry.name, "auc": entry.auc, "model": model.config.get("name", "")}
-    return Direction(vector, entry.space, entry.name, encoder_fingerprint(model, entry.space), entry.range, made, entry.region)
+    record = {"how": "attribute", "attribute": entry.name, "auc": entry.auc, "model": model.config.get("name", "")}
+    return Direction(vector, entry.space, entry.name, encoder_fingerprint(model, entry.space), entry.range, record, entry.region)
 
 
 def identity_std(model) -> np.ndarray:
@@ -264,6 +264,6 @@ def identity_std(model) -> np.ndarray:
 def _derived(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
     """A direction made of others; keeps which, by name, how much of each, and the region where it is one of them all."""
     region = first.region if how != "added" or len({parent.region for parent in parents}) == 1 else None
-    made = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
-    made |= {} if factors is None else {"factors": [float(f) for f in factors]}
-    return replace(first, vector=vector, name=name, region=region, made=made)
+    record = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
+    record |= {} if factors is None else {"factors": [float(f) for f in factors]}
+    return replace(first, vector=vector, name=name, region=region, made=record)

@@ -70,36 +70,36 @@ def expression_direction(
     check_regions(regions)
     if expression is not None:
         source = from_attribute(model, check_expression(expression, model))
-        shift, name, made = source.vector.astype(np.float64), source.name, dict(source.made)
+        shift, name, record = source.vector.astype(np.float64), source.name, dict(source.made)
     else:
         neutral, expressive = frames
         shift = between_frames(decomposition, neutral, expressive)
-        name, made = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
+        name, record = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
     check_points(shift)
     if project:
         shift = projected(shift, main_components(decomposition, model, include_clip=expression is None))
     if regions:
         shift, name = masked(shift, regions), f"{name} ({', '.join(regions)})"
-    made |= {"regions": list(regions), "projected": bool(project), "model": model.config.get("name", "")}
-    return Direction(shift, "motion", name, encoder_fingerprint(model, "motion"), made=made)
+    record |= {"regions": list(regions), "projected": bool(project), "model": model.config.get("name", "")}
+    return Direction(shift, "motion", name, encoder_fingerprint(model, "motion"), made=record)
 
 
-def between_frames(clip: Decomposition, neutral: int, expressive: int) -> np.ndarray:
+def between_frames(decomposition: Decomposition, neutral: int, expressive: int) -> np.ndarray:
     """[D_motion], from the landmarks of one frame to those of another, the head held still. DVAError for frames without a face."""
-    a, b = (clip.z_motion[row_of(clip, frame)].astype(np.float64) for frame in (neutral, expressive))
+    a, b = (decomposition.z_motion[row_of(decomposition, frame)].astype(np.float64) for frame in (neutral, expressive))
     if neutral == expressive:
         raise DVAError(f"Both frames are number {neutral}; choose one with and one without the expression.")
     check_points(a)
     return without_head_motion(b - a, a)
 
 
-def row_of(clip: Decomposition, frame: int) -> int:
+def row_of(decomposition: Decomposition, frame: int) -> int:
     """The row of a frame, counted over the frames read; DVAError, with the nearest that has a face, where it has none."""
-    known = clip.frame_index
-    found = np.flatnonzero(known == frame)
-    if len(found):
-        return int(found[0])
-    near = int(known[np.abs(known - frame).argmin()])
+    index = decomposition.frame_index
+    rows = np.flatnonzero(index == frame)
+    if len(rows):
+        return int(rows[0])
+    near = int(index[np.abs(index - frame).argmin()])
     raise DVAError(f"Frame {frame} of the clip has no face or does not exist; the nearest with one is {near}.")
 
 
@@ -116,17 +116,17 @@ def without_head_motion(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
     return (moved - sum(amount * way for amount, way in zip(amounts, ways))).ravel()
 
 
-def main_components(clip: Decomposition | None, model, include_clip: bool = True) -> np.ndarray | None:
+def main_components(decomposition: Decomposition | None, model, include_clip: bool = True) -> np.ndarray | None:
     """[C, D_motion], orthonormal: what real landmarks do. Those of the model's bundle and those of the clip's own frames.
 
     None where there is neither: then nothing is known to project on.
     """
     tensors = AttributeSet.from_model(model).tensors
-    known = [tensors["motion.components"]] if "motion.components" in tensors else []
-    if include_clip and clip is not None and clip.faces > 2:
-        known.append(components_of(np.asarray(clip.z_motion[:], np.float64)))
-    known = [rows for rows in known if len(rows)]
-    return np.linalg.qr(np.concatenate(known).T)[0].T if known else None
+    bases = [tensors["motion.components"]] if "motion.components" in tensors else []
+    if include_clip and decomposition is not None and decomposition.faces > 2:
+        bases.append(components_of(np.asarray(decomposition.z_motion[:], np.float64)))
+    bases = [rows for rows in bases if len(rows)]
+    return np.linalg.qr(np.concatenate(bases).T)[0].T if bases else None
 
 
 def components_of(motion: np.ndarray, variance: float = KEPT_VARIANCE, most: int = MOST_COMPONENTS) -> np.ndarray:
@@ -155,9 +155,9 @@ def check_expression(name: str, model) -> str:
     """`name`, where the model has an expression called so, whatever its case; else DVAError that names those it has."""
     spaces = {entry.name.lower(): entry.space for entry in AttributeSet.from_model(model).entries}
     if spaces.get(name.lower()) != "motion":
-        known = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]
+        names = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]
         what = "no expression but a trait of the identity" if name.lower() in spaces else "no expression of this model"
-        raise DVAError(f"{name!r} is {what}; expressions are {', '.join(known) or 'none'}.")
+        raise DVAError(f"{name!r} is {what}; expressions are {', '.join(names) or 'none'}.")
     return name
 
 

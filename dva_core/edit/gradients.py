@@ -73,32 +73,32 @@ def mean_gradients(
                 t = torch.full((len(clean),), timestep, device=networks.device)
                 x_t = model.schedule.add_noise(clean, t, noise[part].to(clean))
                 eps = networks.predict_noise(x_t, t, networks.fuse(z, z_motion[part].to(z)))
-                seen = sees(Shown(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
-                columns = seen.unbind(1)
-                found = [torch.autograd.grad(column.sum(), z, retain_graph=column is not columns[-1])[0].sum(0) for column in columns]
-                return torch.stack(found).cpu().double(), len(clean)
+                outputs = sees(Shown(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
+                columns = outputs.unbind(1)
+                gradients = [torch.autograd.grad(column.sum(), z, retain_graph=column is not columns[-1])[0].sum(0) for column in columns]
+                return torch.stack(gradients).cpu().double(), len(clean)
 
-            for found, count in model.host.run_batched(some, range(len(images)), batch):
-                sums = sums + found
+            for gradients, count in model.host.run_batched(some, range(len(images)), batch):
+                sums = sums + gradients
                 done += count
                 progress(PHASE, done, total)
     return (sums / total).numpy()
 
 
-def tone(seen: Shown) -> Tensor:
+def tone(views: Shown) -> Tensor:
     """The face's mean red, green and blue [N, 3]."""
-    return (seen.estimate * seen.face).sum((2, 3)) / seen.face.sum((2, 3)).clamp(min=1)
+    return (views.estimate * views.face).sum((2, 3)) / views.face.sum((2, 3)).clamp(min=1)
 
 
-def pasted(seen: Shown, size: int) -> Tensor:
+def pasted(views: Shown, size: int) -> Tensor:
     """The pictures with the estimated faces in them [N, 3, size, size]: only the face counts, as in an edited frame."""
-    return F.interpolate(torch.lerp(seen.x_0, seen.estimate, seen.face), (size, size), mode="bilinear", align_corners=False)
+    return F.interpolate(torch.lerp(views.x_0, views.estimate, views.face), (size, size), mode="bilinear", align_corners=False)
 
 
 def verdicts(networks: Differentiable, weights: np.ndarray) -> Callable[[Shown], Tensor]:
     """What classifiers with `weights` [K, D] on z_id itself make of a face: [N, K]."""
     w = torch.from_numpy(np.float32(weights)).to(networks.device)
-    return lambda seen: networks.encode_identity(pasted(seen, networks.model.crop_size)) @ w.T
+    return lambda views: networks.encode_identity(pasted(views, networks.model.crop_size)) @ w.T
 
 
 def without(steps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -122,5 +122,5 @@ def shown_direction(model, weight: np.ndarray, std: np.ndarray, pictures: np.nda
     with torch.inference_mode(False), Differentiable(model) as networks:
         judge = verdicts(networks, (weight / std)[None])
         with torch.enable_grad():
-            found = mean_gradients(networks, pictures, lambda seen: torch.cat([tone(seen), judge(seen)], 1), progress) * std
-    return mixed(weight, found[3], found[:3])
+            gradients = mean_gradients(networks, pictures, lambda views: torch.cat([tone(views), judge(views)], 1), progress) * std
+    return mixed(weight, gradients[3], gradients[:3])

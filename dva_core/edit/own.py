@@ -93,9 +93,9 @@ def own_attribute(
     if region is not None:
         find_region(model, region)
     crops = [cut_out(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
-    made = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
-    made = replace(made, direction=replace(made.direction, region=region))
-    return as_shown(model, made, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else made
+    attribute = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
+    attribute = replace(attribute, direction=replace(attribute.direction, region=region))
+    return as_shown(model, attribute, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else attribute
 
 
 def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pairs: bool) -> None:
@@ -126,21 +126,21 @@ def from_vectors(
     else:
         mean_face = (np.asarray(with_it).mean(0) + np.asarray(without).mean(0)) / 2
         vector = without_head_motion(step * std, mean_face)
-    made = {"how": "pictures", "with": len(a), "without": len(b), "pairs": pairs, "score": round(score, 3)}
-    made["model"] = model.config.get("name", "")
-    direction = Direction(vector, space, name, encoder_fingerprint(model, space), made=made)
+    record = {"how": "pictures", "with": len(a), "without": len(b), "pairs": pairs, "score": round(score, 3)}
+    record["model"] = model.config.get("name", "")
+    direction = Direction(vector, space, name, encoder_fingerprint(model, space), made=record)
     return OwnAttribute(direction, score, len(a), len(b))
 
 
-def as_shown(model, made: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
+def as_shown(model, attribute: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
     """The same attribute, of the identity, as the model shows it on faces uint8 [N, C, C, 3]; its step is as long as before."""
-    direction = made.direction
+    direction = attribute.direction
     if direction.space != "identity":
-        return made
+        return attribute
     _, std = statistics(model, "identity")
     step = shown_direction(model, direction.vector / std, std, crops, progress)
     vector = std * math.sqrt(len(step)) * step / np.linalg.norm(step)
-    return replace(made, direction=replace(direction, vector=vector, made={**direction.made, "shown": True}))
+    return replace(attribute, direction=replace(direction, vector=vector, made={**direction.made, "shown": True}))
 
 
 def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
@@ -206,8 +206,8 @@ def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarra
     a, b = (pictures_in(folder) for folder in (with_it, without))
     named = [{path.stem: path for path in paths} for paths in (a, b)]
     if both := sorted(named[0].keys() & named[1].keys()):
-        if left := len(a) + len(b) - 2 * len(both):
-            logger.warning("%d pictures in %s and %s have no partner of the same name and are left out.", left, with_it, without)
+        if unpaired := len(a) + len(b) - 2 * len(both):
+            logger.warning("%d pictures in %s and %s have no partner of the same name and are left out.", unpaired, with_it, without)
         a, b = ([paths[stem] for stem in both] for paths in named)
     return [read_rgb(path) for path in a], [read_rgb(path) for path in b]
 

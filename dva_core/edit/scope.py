@@ -12,7 +12,7 @@ from .attributes import AttributeSet
 from .curves import parse_scale, strengths
 
 
-def keeps_tone(clip: Decomposition, model, tone: str | None = None) -> bool:
+def keeps_tone(decomposition: Decomposition, model, tone: str | None = None) -> bool:
     """Whether the tone that the edits give the whole face is taken away: as `tone` says, "keep" or "change"; None: by the edits.
 
     Then it is kept, unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has brought another
@@ -22,9 +22,9 @@ def keeps_tone(clip: Decomposition, model, tone: str | None = None) -> bool:
     if tone is not None:
         return tone == "keep"
     listed = model.config.get("tone_attributes")
-    if listed is None or any(op.get("name") == "switch" and (op.get("identity") or is_background(op)) for op in clip.operations):
+    if listed is None or any(op.get("name") == "switch" and (op.get("identity") or is_background(op)) for op in decomposition.operations):
         return False
-    return not set(listed) & set(attributes_of(clip, model))
+    return not set(listed) & set(attributes_of(decomposition, model))
 
 
 def check_tone(tone: str | None) -> None:
@@ -32,7 +32,7 @@ def check_tone(tone: str | None) -> None:
         raise DVAError(f"There is no tone {tone!r}; choose {' or '.join(TONES)}, or leave it to the edit.")
 
 
-def regions_of(clip: Decomposition, model, region: str | None = None) -> list[Region]:
+def regions_of(decomposition: Decomposition, model, region: str | None = None) -> list[Region]:
     """Where in the face the edits live, the union counts; empty: all of it. As `region` says, a name or "off"; None: by the edits.
 
     An attribute's region is that of its entry in the configuration (`region`), a direction's its own. One edit without a region means the
@@ -40,14 +40,14 @@ def regions_of(clip: Decomposition, model, region: str | None = None) -> list[Re
     """
     if region is not None:
         return [] if region == OFF else [find_region(model, region)]
-    named = list(regions_named(clip, model))
+    named = list(regions_named(decomposition, model))
     return [] if None in named else [find_region(model, name) for name in dict.fromkeys(named)]
 
 
-def regions_named(clip: Decomposition, model) -> Iterator[str | None]:
+def regions_named(decomposition: Decomposition, model) -> Iterator[str | None]:
     """The region of each edit of the clip that changes anything, None for one that means the whole face."""
     entries = {entry.name: entry.region for entry in AttributeSet.from_model(model).entries}
-    for operation in clip.operations:
+    for operation in decomposition.operations:
         direction = operation.get("direction") or {}
         if operation.get("name") == "switch":
             yield None
@@ -72,12 +72,12 @@ def is_background(operation: dict) -> bool:
     return bool(operation.get("background")) or operation.get("noise_seed") is not None
 
 
-def attributes_of(clip: Decomposition, model) -> Iterator[str]:
+def attributes_of(decomposition: Decomposition, model) -> Iterator[str]:
     """Names of the model's attributes that the edits move, by themselves or as directions."""
-    known = set(AttributeSet.from_model(model).names)
-    for operation in clip.operations:
+    names = set(AttributeSet.from_model(model).names)
+    for operation in decomposition.operations:
         for name, scale in scales_of(operation).items():
-            if name in known and any(strengths(parse_scale(scale))):
+            if name in names and any(strengths(parse_scale(scale))):
                 yield name
 
 

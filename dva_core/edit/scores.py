@@ -34,14 +34,14 @@ def probability(logit: float) -> float:
 
 def logits(attributes: AttributeSet, z_id: np.ndarray) -> dict[str, float]:
     """Every identity attribute's logit, w . (z - mean) / std + b, of z_id [D] brought to unit length, which the classifiers saw."""
-    known = [entry for entry in attributes.entries if entry.space == "identity"]
-    if not known:
+    entries = [entry for entry in attributes.entries if entry.space == "identity"]
+    if not entries:
         return {}
     t = attributes.tensors
     z = np.asarray(z_id, np.float64)
     z = (z / np.linalg.norm(z) - t["identity.mean"].reshape(-1)) / t["identity.std"].reshape(-1)
     values = t["identity.weight"] @ z + t["identity.bias"].reshape(-1)
-    return {entry.name: float(values[entry.index]) for entry in known}
+    return {entry.name: float(values[entry.index]) for entry in entries}
 
 
 def measure(direction: Direction, model, z_id: np.ndarray, scale: float = 1.0) -> list[Score]:

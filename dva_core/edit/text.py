@@ -40,11 +40,11 @@ def text_search(
     """
     settings = {OLDER.get(name, name): value for name, value in settings.items()}
     clip_model = settings.pop("clip_model", clip_model)
-    chosen = TextSettings(source, target, **settings)
-    chosen.check()
+    search_settings = TextSettings(source, target, **settings)
+    search_settings.check()
     if clip_model is None or isinstance(clip_model, str):
         clip_model = load_clip(clip_model or DEFAULT, weights, folders)
-    return TextSearch(decomposition, model, clip_model, chosen)
+    return TextSearch(decomposition, model, clip_model, search_settings)
 
 
 def find_text_direction(

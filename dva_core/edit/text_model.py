@@ -101,10 +101,10 @@ def clip_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
 
 def clip_names(folders: Iterable[str | Path] | None = None) -> list[str]:
     """The paper's model first, then whatever else lies in the folders."""
-    found = set()
+    names = set()
     for folder in clip_folders(folders):
-        found |= {path.stem for path in folder.glob("*.safetensors")} | {path.parent.name for path in folder.glob(f"*/{WEIGHTS}")}
-    return [DEFAULT, *sorted(found - {DEFAULT})]
+        names |= {path.stem for path in folder.glob("*.safetensors")} | {path.parent.name for path in folder.glob(f"*/{WEIGHTS}")}
+    return [DEFAULT, *sorted(names - {DEFAULT})]
 
 
 def find_weights(name: str, folders: Iterable[str | Path] | None = None) -> Path:
@@ -129,7 +129,7 @@ def where_from(name: str) -> str:
     trainings = {tag: open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
     tags = [tag for tag, training in trainings.items() if bool(training.get("quick_gelu")) == quick]
     if not tags:
-        near = [known for known in open_clip.list_models() if known.lower().startswith(name.lower()[:6])][:3]
+        near = [model for model in open_clip.list_models() if model.lower().startswith(name.lower()[:6])][:3]
         return f"open_clip knows no model of that name{', but ' + ', '.join(near) if near else ''}, so get {CONFIG} with {WEIGHTS}"
     places = {tag: trainings[tag].get("hf_hub", "").strip("/") for tag in tags}
     tag = "openai" if places.get("openai") else next((tag for tag in tags if places[tag]), "")
@@ -153,7 +153,7 @@ def load_clip(
     source = f"local-dir:{path.parent}" if local else name
     config = open_clip.get_model_config(source)
     if config is None:
-        near = ", ".join([known for known in open_clip.list_models() if known.lower().startswith(name.lower()[:5])][:5])
+        near = ", ".join([model for model in open_clip.list_models() if model.lower().startswith(name.lower()[:5])][:5])
         raise DVAError(f"open_clip knows no model {name!r}; use {near or DEFAULT}, or a folder of that name with {CONFIG} and {WEIGHTS}.")
     text = config.get("text_cfg", {})
     if text.get("hf_model_name") or (not local and (text.get("hf_tokenizer_name") or "siglip" in name.lower())):

@@ -103,14 +103,14 @@ class Best:
 
 def chosen_rows(decomposition: Decomposition, frames: int | Sequence[int]) -> list[int]:
     """Rows of the frames numbered `frames`, or of the nearest with a face. DVAError for a number outside the clip."""
-    wanted = [whole(frame, "frame") for frame in ([frames] if np.ndim(frames) == 0 else frames)]
+    numbers = [whole(frame, "frame") for frame in ([frames] if np.ndim(frames) == 0 else frames)]
     index, count = decomposition.frame_index, decomposition.info.frames
-    for frame in wanted:
+    for frame in numbers:
         if not 0 <= frame < count:
             raise DVAError(f"There is no frame {frame}; the clip has frames 0 to {count - 1}.")
-    if not wanted:
+    if not numbers:
         raise DVAError("No frame was chosen for the text edit; name at least one.")
-    return sorted({int(np.abs(index - frame).argmin()) for frame in wanted})
+    return sorted({int(np.abs(index - frame).argmin()) for frame in numbers})
 
 
 class TextSearch:
@@ -141,7 +141,7 @@ class TextSearch:
         if self.best.step is None:
             raise DVAError("The text edit was ended before its first step; let it run for a moment.")
         s = self.settings
-        made = {
+        record = {
             "how": "text",
             "source": s.source,
             "target": s.target,
@@ -156,7 +156,7 @@ class TextSearch:
             "iterations": self.iterations,
             "loss": round(self.best.loss, 6),
         }
-        return Direction(self.best.step, "identity", name or s.target, encoder_fingerprint(self.model, "identity"), made=made)
+        return Direction(self.best.step, "identity", name or s.target, encoder_fingerprint(self.model, "identity"), made=record)
 
     # -- one search, step by step ----------------------------------------------------------------------------
 
@@ -192,8 +192,8 @@ class TextSearch:
             z_frames = torch.from_numpy(decomposition.z_id_frames[rows])
             kept = intermediate_images(networks, x_0, networks.fuse(z_frames, motion), S)
             # earlier edits move the frames' own vectors as they moved the mean
-            moved = np.atleast_2d(decomposition.current_identity(rows) - decomposition.z_id).astype(np.float32)
-            z_0 = F.normalize(z_frames + torch.from_numpy(moved)).to(networks.device)
+            shift = np.atleast_2d(decomposition.current_identity(rows) - decomposition.z_id).astype(np.float32)
+            z_0 = F.normalize(z_frames + torch.from_numpy(shift)).to(networks.device)
             motion = torch.from_numpy(np.ascontiguousarray(decomposition.current_z_motion(rows), np.float32)).to(networks.device)
             path = self.model.schedule.downwards(S)[::-1] * len(rows)
             t, now, then = (torch.tensor(column, device=networks.device) for column in zip(*path))

@@ -95,8 +95,8 @@ def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None,
     for name, weight in (("with L_reg", DiffusionSettings.reg_weight), ("without L_reg", 0.0)):
         folder = out / name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = DiffusionSettings.of({**settings, "reg_weight": weight}, "The ablation")
-        training = DiffusionTraining(about, start or run, variants, held_out, folder / "diffusion", chosen)
+        run_settings = DiffusionSettings.of({**settings, "reg_weight": weight}, "The ablation")
+        training = DiffusionTraining(about, start or run, variants, held_out, folder / "diffusion", run_settings)
         if start:
             training.start_from(start)
         log.info("ablation: %s: %s", name, training.run())

@@ -177,7 +177,7 @@ def evaluate_consistency(
     Clips of one name are told apart by a number (`names_of`).
     """
     table = Table(f"Temporal consistency of edits, {model.config.get('name', 'model')}", ["clip", "edit", "frames", *FIGURES])
-    found: dict[tuple[str, str], EditFigures] = {}
+    results: dict[tuple[str, str], EditFigures] = {}
     for name, clip in zip(names_of(clips), clips):
         decomposition = encode(clip, model, steps=steps, solver=solver, progress=progress, **encoding)
         for label, scales in edits.items():
@@ -185,10 +185,10 @@ def evaluate_consistency(
                 after = folder / "edited.mkv"  # without loss: the codec is not on trial
                 decode(apply_attributes(decomposition, model, scales), model, after, detail=detail, codec="ffv1", progress=progress)
                 figures = measure_edit(decomposition, after, judge)
-            found[name, label] = figures
+            results[name, label] = figures
             table.add(name, label, figures.frames, *figures.cells)
     for label in edits:
-        cells = np.mean([figures.cells for (_, name), figures in found.items() if name == label], 0)
+        cells = np.mean([figures.cells for (_, name), figures in results.items() if name == label], 0)
         table.add("mean", label, "", *cells.tolist())
     for name, (local, overall) in paper.CONSISTENCY.items():
         table.add(f"paper: {name}", "", "", local, overall, *[None] * 5)
@@ -199,4 +199,4 @@ def evaluate_consistency(
     ]
     if not judge.independent:
         table.notes.append("That network is the one that the edit moves; name another by --teachers for a judgement that counts.")
-    return table, found
+    return table, results

@@ -110,9 +110,9 @@ def adjacent_similarity(vectors: np.ndarray, segment: np.ndarray | None = None) 
 
 def mean_of(values: Sequence[float] | np.ndarray) -> float:
     """The mean of those that are not nan; nan where there are none."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else float("nan")
+    numbers = np.asarray(values, np.float64)
+    numbers = numbers[~np.isnan(numbers)]
+    return float(numbers.mean()) if len(numbers) else float("nan")
 
 
 def global_similarity(vectors: np.ndarray) -> float:
@@ -164,8 +164,8 @@ class Flicker:
             flow = self._flow.calc(grey, grey_before, None)
             y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
             for series, last, now in zip((self.before, self.after), pictures, (original, edited)):
-                moved = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                series.append(float(np.abs(moved.astype(np.float32) - now)[mask].mean()))
+                warped = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                series.append(float(np.abs(warped.astype(np.float32) - now)[mask].mean()))
         self._last = grey, original, edited
 
     @property

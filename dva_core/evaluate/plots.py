@@ -20,20 +20,20 @@ def figure(columns: int = 1, width: float = 6.0, height: float = 4.0):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("The plots need matplotlib: pip install matplotlib.") from error
-    made = Figure(figsize=(width * columns, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made, made.subplots(1, columns, squeeze=False)[0]
+    plot = Figure(figsize=(width * columns, height), layout="constrained")
+    FigureCanvasAgg(plot)
+    return plot, plot.subplots(1, columns, squeeze=False)[0]
 
 
-def as_array(made) -> np.ndarray:
+def as_array(figure) -> np.ndarray:
     """A drawn Figure as RGB uint8 [H, W, 3]."""
-    made.canvas.draw()
-    return np.asarray(made.canvas.buffer_rgba())[..., :3].copy()
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
 def plot_reconstruction(table: Table, path: str | Path) -> None:
     """SSIM and PSNR of the means against T, a line a solver."""
-    made, axes = figure(2)
+    plot, axes = figure(2)
     rows = [dict(zip(table.columns, row)) for row in table.rows if row[0] == "mean"]
     for axis, name in zip(axes, ("SSIM", "PSNR")):
         for solver in dict.fromkeys(row["solver"] for row in rows):
@@ -41,12 +41,12 @@ def plot_reconstruction(table: Table, path: str | Path) -> None:
             axis.plot([row["T"] for row in some], [row[name] for row in some], "o-", label=solver)
         axis.set(xlabel="T (evaluations each way)", ylabel=name + (" (dB)" if name == "PSNR" else ""), xscale="log")
         axis.legend()
-    save_picture(path, as_array(made))
+    save_picture(path, as_array(plot))
 
 
 def draw_consistency(found: Mapping[str, EditFigures]) -> np.ndarray:
     """Similarity of neighbouring frames, before and after, over time; a panel an edit. RGB uint8 [H, W, 3]."""
-    made, axes = figure(len(found), 5.0, 3.2)
+    plot, axes = figure(len(found), 5.0, 3.2)
     for axis, (name, figures) in zip(axes, found.items()):
         for series, label in zip(figures.series.T, ("before", "after")):
             axis.plot(np.arange(1, len(series) + 1), series, label=label)
@@ -56,4 +56,4 @@ def draw_consistency(found: Mapping[str, EditFigures]) -> np.ndarray:
             ylabel="identity cosine with the frame before",
         )
         axis.legend()
-    return as_array(made)
+    return as_array(plot)

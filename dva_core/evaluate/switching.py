@@ -39,10 +39,10 @@ def evaluate_switch(
         switched = apply_switch(a, model, b, **settings)
         crops[name] = np.stack(list(decode_crops(switched, model, rows, progress=progress)))
     background = ~(mask_of(a, rows, model) | mask_of(b, other_rows, model))
-    known = {name: features(crops[name], model, judge) for name in crops}
-    ours, theirs = known["A, rebuilt"], known["B, rebuilt"]
+    references = {name: features(crops[name], model, judge) for name in crops}
+    ours, theirs = references["A, rebuilt"], references["B, rebuilt"]
     table = Table(f"Switched features, {model.config.get('name', 'model')}", ["crops", *FIGURES])
-    for name, (identity, motion, picture) in known.items():
+    for name, (identity, motion, picture) in references.items():
         cells = [(identity * each[0]).sum(1).mean() for each in (ours, theirs)]
         cells += [100 * np.linalg.norm(motion - each[1], axis=2).mean() for each in (ours, theirs)]
         cells += [np.abs(picture - each[2]).mean(1)[background].mean() * 127.5 for each in (ours, theirs)]
@@ -56,9 +56,9 @@ def evaluate_switch(
     return table, contact_sheet(pictures, [f"frame {a.frame_index[row]}" for row in rows])
 
 
-def mask_of(clip: Decomposition, rows: list[int], model) -> np.ndarray:
+def mask_of(decomposition: Decomposition, rows: list[int], model) -> np.ndarray:
     """Face masks of some rows at the noise predictor's size, bool [n, S, S]."""
-    return (shrink(torch.from_numpy(clip.masks[rows]).float()[:, None], model.image_size)[:, 0] > 0).numpy()
+    return (shrink(torch.from_numpy(decomposition.masks[rows]).float()[:, None], model.image_size)[:, 0] > 0).numpy()
 
 
 @torch.inference_mode()

@@ -118,8 +118,8 @@ def up(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str)
     across, down = (resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(length, 1))) for length in sides(quad))
     resized = np.ascontiguousarray(np.moveaxis(down @ image.astype(np.float32) @ across.T, 0, -1))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map given is the one from window to crop
-    laid = cv2.warpAffine(resized, centred(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return laid.reshape(*shape, -1)
+    warped = cv2.warpAffine(resized, centred(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return warped.reshape(*shape, -1)
 
 
 def resample_matrix(size: int, fine: int, mitchell: tuple[float, float], band: float) -> np.ndarray:

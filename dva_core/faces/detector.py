@@ -36,8 +36,8 @@ def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
     if not faces:
         return []
     boxes = [(f.box[0], f.box[1], f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in faces]
-    kept = cv2.dnn.NMSBoxes(boxes, [f.score for f in faces], 0.0, overlap)
-    return [faces[i] for i in np.asarray(kept).reshape(-1)]
+    survivors = cv2.dnn.NMSBoxes(boxes, [f.score for f in faces], 0.0, overlap)
+    return [faces[i] for i in np.asarray(survivors).reshape(-1)]
 
 
 class FaceDetector:

@@ -42,8 +42,8 @@ class FaceFinder:
         if detector == "insightface":
             from .insightface import InsightFace
 
-            found = InsightFace()
-            return cls(found, found.landmarks, partial(embed, model), model.config.get("same_person", SAME_PERSON))
+            package = InsightFace()
+            return cls(package, package.landmarks, partial(embed, model), model.config.get("same_person", SAME_PERSON))
         if detector != "own":
             raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
         tools = face_tools(model)

@@ -193,12 +193,12 @@ class Follower:
             faces = detect_turned(self.detector.detect, rgb, turns)
             if face is not None:
                 faces = [other for other in faces if distance(other, face) < extent(face.box)]
-                chosen = largest(faces) if faces else None
+                candidate = largest(faces) if faces else None
             else:
-                chosen = self._choose(rgb, faces) if self._may_choose(faces) else None
-            found = self._landmarks(rgb, chosen)
-            if found is not None and (doubt := self.doubt(rgb, found)) < limit:
-                limit, best = doubt, (chosen, found)
+                candidate = self._choose(rgb, faces) if self._may_choose(faces) else None
+            landmarks_turned = self._landmarks(rgb, candidate)
+            if landmarks_turned is not None and (doubt := self.doubt(rgb, landmarks_turned)) < limit:
+                limit, best = doubt, (candidate, landmarks_turned)
         self.doubtful &= best is None
         return best
 

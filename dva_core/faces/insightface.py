@@ -48,11 +48,11 @@ class InsightFace:
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """All faces of a frame, best score first."""
         boxes, points = self._detector.detect(np.ascontiguousarray(rgb[..., ::-1]), max_num=0)
-        found = [
+        faces = [
             Face(tuple(float(v) for v in box[:4]), float(box[4]), None if points is None else np.asarray(points[i], np.float32))
             for i, box in enumerate(boxes)
         ]
-        return sorted(found, key=lambda face: -face.score)
+        return sorted(faces, key=lambda face: -face.score)
 
     def landmarks(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """68 points [68, 2] float32 of one face; the third coordinate insightface gives is dropped."""

@@ -34,8 +34,8 @@ class CropLandmarker:
         """As a call, for a face whose points in the frame before are known: while it hardly moves their square does for a first look."""
         quad = quad_from_landmarks(before)
         points = self.in_square(rgb, quad)
-        moved = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()
-        return points.astype(np.float32) if moved < SETTLED * side(quad) else self(rgb, face)
+        distance = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()
+        return points.astype(np.float32) if distance < SETTLED * side(quad) else self(rgb, face)
 
     def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""

@@ -72,9 +72,9 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
     height, width = rgb.shape[:2]
     cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
     if turned:
-        found = _detect_at_angle(find, rgb, (cx, cy), reach, turned)
-        if found or sized is None:
-            return found
+        faces = _detect_at_angle(find, rgb, (cx, cy), reach, turned)
+        if faces or sized is None:
+            return faces
         # missed at that one size: an upright face is then looked for in the whole frame at several, this one here
         return _detect_at_angle(detector.detect, rgb, (cx, cy), reach, turned)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))

@@ -81,9 +81,9 @@ def assemble(
             landmarks[a + 1 : b] = (1 - share) * landmarks[a] + share * landmarks[b]
             state[a + 1 : b] = INTERPOLATED
     _join(landmarks, state, begins, cuts, known)
-    found = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
-    for (a, b), length in found.items():
-        if length < min(SHORTEST, max(found.values())) and not known.get(a, _is_whole_shot(a, b, cuts, len(state))):
+    lengths = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
+    for (a, b), length in lengths.items():
+        if length < min(SHORTEST, max(lengths.values())) and not known.get(a, _is_whole_shot(a, b, cuts, len(state))):
             state[a:b], landmarks[a:b] = MISSING, np.nan
     quads = np.full((len(landmarks), 4, 2), np.nan)
     for a, b in segments(state, begins):

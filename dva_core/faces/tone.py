@@ -51,10 +51,10 @@ def without_tone(
         first, last = (int(np.searchsorted(segment, segment[row], side)) for side in ("left", "right"))
         near = range(max(first, row - REACH), min(last, row + REACH + 1))
         while near[-1] not in tones:
-            taken, crop = next(coming)
+            index, crop = next(coming)
             waiting.append(crop)
-            tones[taken] = tone_of(crop, rebuilt[taken], masks[taken])
-        for past in [known for known in tones if known < near.start]:
+            tones[index] = tone_of(crop, rebuilt[index], masks[index])
+        for past in [row_number for row_number in tones if row_number < near.start]:
             del tones[past]
         tone = smoothed(np.stack([tones[i] for i in near]), strengths[near], row - near.start)
         yield waiting.popleft().astype(np.float32) - tone[:, None, None]

@@ -61,8 +61,8 @@ def track_faces(
             vectors[n] = follower.vector
         if progress is not None:
             progress(n + 1)
-    known = {} if follower.identity is None else {n: bool(v @ follower.identity >= same_person) for n, v in vectors.items()}
-    track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, known)
+    is_person = {} if follower.identity is None else {n: bool(v @ follower.identity >= same_person) for n, v in vectors.items()}
+    track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, is_person)
     report = track.report()
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:

@@ -96,9 +96,9 @@ class ComfyHost(PlainHost):
 
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
-        known = management.OOM_EXCEPTION  # Exception itself where torch has none of its own
-        says = getattr(management, "is_oom", lambda error: isinstance(error, known))  # newer hosts know other accelerators' too
-        return PlainHost.is_out_of_memory(error) or (known is not Exception and says(error))
+        exception = management.OOM_EXCEPTION  # Exception itself where torch has none of its own
+        is_oom = getattr(management, "is_oom", lambda error: isinstance(error, exception))  # newer hosts know other accelerators' too
+        return PlainHost.is_out_of_memory(error) or (exception is not Exception and is_oom(error))
 
     def free_memory(self) -> None:
         """Everything goes, whoever it belongs to; the next use loads as much as then fits."""
@@ -134,6 +134,6 @@ def choose_precision(precision: str = AUTO) -> torch.dtype:
     device, kinds = management.get_torch_device(), [torch.float16, torch.bfloat16, torch.float32]
     if device.type == "cpu" and not management.FORCE_FP32:
         return choose_dtype(AUTO, device)
-    stored = management.unet_dtype(device=device, supported_dtypes=kinds)
-    computed = management.unet_manual_cast(stored, device, kinds) or stored
-    return computed if computed in PRECISIONS.values() else torch.float32
+    storage_dtype = management.unet_dtype(device=device, supported_dtypes=kinds)
+    compute_dtype = management.unet_manual_cast(storage_dtype, device, kinds) or storage_dtype
+    return compute_dtype if compute_dtype in PRECISIONS.values() else torch.float32

@@ -16,14 +16,14 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     if device is None or device == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     try:
-        chosen = torch.device(device)
+        result = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise DVAError(f"{device!r} is no device; choose cpu, cuda, cuda:N or mps.") from error
-    if chosen.type == "cuda" and not (cuda and (chosen.index or 0) < torch.cuda.device_count()):
-        raise DVAError(f"Device {chosen} is not there (CUDA devices found: {torch.cuda.device_count()}); choose another, such as cpu.")
-    if chosen.type == "mps" and not mps:
+    if result.type == "cuda" and not (cuda and (result.index or 0) < torch.cuda.device_count()):
+        raise DVAError(f"Device {result} is not there (CUDA devices found: {torch.cuda.device_count()}); choose another, such as cpu.")
+    if result.type == "mps" and not mps:
         raise DVAError("Device mps is not there; choose another, such as cpu.")
-    return chosen
+    return result
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = None) -> torch.dtype:
@@ -33,10 +33,10 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = 
     """
     if dtype == AUTO:
         return fastest_dtype(device or torch.device("cpu"))
-    chosen = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    if chosen not in PRECISIONS.values():
+    result = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if result not in PRECISIONS.values():
         raise DVAError(f"There is no precision {dtype!r}; choose one of {', '.join((*PRECISIONS, AUTO))}.")
-    return chosen
+    return result
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
@@ -44,8 +44,8 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
-        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them
-        if any(getattr(torch.cpu, name, bool)() for name in asked):
+        queries = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them
+        if any(getattr(torch.cpu, name, bool)() for name in queries):
             return torch.bfloat16
     return torch.float32
 

@@ -33,9 +33,9 @@ def network_or_none(config: dict[str, Any] | None, without: str, operations: Mod
 def attribute_buffers(config: dict[str, Any]) -> nn.Module:
     """Empty `identity.{weight, bias, mean, std[, direction][, step]}` and `motion.shift`, a row for each attribute of the space."""
     spaces = [attribute["space"] for attribute in config.get("attributes") or ()]
-    known, dim = spaces.count("identity"), config["identity_dim"]
+    rows, dim = spaces.count("identity"), config["identity_dim"]
     shapes = {
-        "identity": {"weight": (known, dim), "bias": (known,), "mean": (dim,), "std": (dim,)},
+        "identity": {"weight": (rows, dim), "bias": (rows,), "mean": (dim,), "std": (dim,)},
         "motion": {"shift": (spaces.count("motion"), config["motion_dim"])},
     }
     if config.get("identity_directions"):  # where edits go, where that is not the classifiers' weights
@@ -93,9 +93,9 @@ class DiffusionVideoAutoencoder(nn.Module):
         for part in self.frozen():
             part.requires_grad_(False).eval()
 
-        wanted = getattr(self.noise_predictor, "condition_channels", self.face_dim)
-        if wanted != self.face_dim:
-            raise DVAError(f"The noise predictor takes {wanted} condition channels and face_dim is {self.face_dim}; make them equal.")
+        channels = getattr(self.noise_predictor, "condition_channels", self.face_dim)
+        if channels != self.face_dim:
+            raise DVAError(f"The noise predictor takes {channels} condition channels and face_dim is {self.face_dim}; make them equal.")
 
     @property
     def motion_window(self) -> tuple[float, float]:

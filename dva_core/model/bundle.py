@@ -245,42 +245,42 @@ def model_folders() -> list[Path]:
 
 def model_files(folders: Iterable[str | Path] | None = None) -> dict[str, Path]:
     """Name (the file's, without .safetensors) -> path; the first folder that has a name wins."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in model_folders() if folders is None else map(Path, folders):
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
             if path.is_file() and not path.name.startswith("."):
-                found.setdefault(path.stem, path)
-    return found
+                files.setdefault(path.stem, path)
+    return files
 
 
 def find_models(folders: Iterable[str | Path] | None = None) -> list[BundleInfo]:
     """Every model in the folders, by name; reads headers only. A file that is none is listed with its `problem`."""
-    found = []
+    models = []
     for name, path in sorted(model_files(folders).items()):
         try:
-            found.append(bundle_info(path))
+            models.append(bundle_info(path))
         except DVAError as error:
-            found.append(BundleInfo(name, path, size_bytes=path.stat().st_size, problem=str(error)))
-    return found
+            models.append(BundleInfo(name, path, size_bytes=path.stat().st_size, problem=str(error)))
+    return models
 
 
 def resolve_model(name_or_path: str | Path, folders: Iterable[str | Path] | None = None) -> Path:
     """The file of a known name ("starter", with or without .safetensors) or of a path; DVAError says what there is instead."""
     folders = model_folders() if folders is None else [Path(folder) for folder in folders]
-    known, text = model_files(folders), str(name_or_path)
-    if isinstance(name_or_path, str) and text in known:
-        return known[text]
+    files, text = model_files(folders), str(name_or_path)
+    if isinstance(name_or_path, str) and text in files:
+        return files[text]
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
         raise DVAError(f"{path} is a folder; name the .safetensors file in it, or add the folder to $DVA_MODELS and name the model.")
-    if path.name == text and path.stem in known and path.suffix == ".safetensors":
-        return known[path.stem]
-    near = difflib.get_close_matches(path.stem, known, n=3)
+    if path.name == text and path.stem in files and path.suffix == ".safetensors":
+        return files[path.stem]
+    near = difflib.get_close_matches(path.stem, files, n=3)
     raise MissingFileError(
         f"There is no model {text!r}"
         + (f", did you mean {' or '.join(near)}" if near else "")
-        + f"; there {'is ' + ', '.join(sorted(known)) if known else 'are none'} in {', '.join(map(str, folders))}"
+        + f"; there {'is ' + ', '.join(sorted(files)) if files else 'are none'} in {', '.join(map(str, folders))}"
         + ", where you may put a bundle made with `python -m dva_core convert CHECKPOINT -o BUNDLE.safetensors`."
     )

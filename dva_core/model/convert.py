@@ -198,22 +198,22 @@ def attribute_tensors(
     classifier: str | Path, statistics: str | Path | None, ema: bool, identity_dim: int, trust_pickle: bool
 ) -> dict[str, Tensor]:
     """The attribute directions and identity statistics of a bundle, from the classifier checkpoint and (or) latent.pkl."""
-    found = read_tensors(classifier, "classifier checkpoint", trust_pickle)
-    own = [found[name].float().flatten() for name in ("conds_mean", "conds_std") if name in found]
+    classifiers = read_tensors(classifier, "classifier checkpoint", trust_pickle)
+    own = [classifiers[name].float().flatten() for name in ("conds_mean", "conds_std") if name in classifiers]
     if statistics is not None:
         values = read_tensors(statistics, "file of identity statistics", trust_pickle)
         if not {"conds_mean", "conds_std"} <= set(values):
             raise DVAError(f"{statistics} lacks conds_mean or conds_std, so it is no file of statistics; choose the published latent.pkl.")
-        given = [values[name].float().flatten() for name in ("conds_mean", "conds_std")]
-        if len(own) == 2 and not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in zip(own, given)):
+        statistics_pair = [values[name].float().flatten() for name in ("conds_mean", "conds_std")]
+        if len(own) == 2 and not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3) for a, b in zip(own, statistics_pair)):
             raise DVAError(f"The statistics in {statistics} are not those that {classifier} was trained with; leave --statistics out.")
-        own = given
+        own = statistics_pair
     if len(own) != 2:
         raise DVAError(f"{classifier} has no identity statistics of its own; give the published latent.pkl with --statistics.")
     prefix = "ema_classifier." if ema else "classifier."
     tensors = {"mean": own[0], "std": own[1]}
     for name, shape in {"weight": (len(CELEBA_ATTRIBUTES), identity_dim), "bias": (len(CELEBA_ATTRIBUTES),)}.items():
-        tensor = found.get(prefix + name)
+        tensor = classifiers.get(prefix + name)
         if tensor is None or tuple(tensor.shape) != shape:
             has = "nothing" if tensor is None else f"shape {list(tensor.shape)}"
             raise DVAError(f"{classifier} has {has} for {prefix}{name} where shape {list(shape)} belongs; choose the published classifier.")

@@ -96,7 +96,7 @@ class Compiled:
         if self._run is network:
             return network(x_t, t, z_face)
         batch = len(x_t)
-        size = min((known for known in self._sizes if known >= batch), default=batch)
+        size = min((other for other in self._sizes if other >= batch), default=batch)
         try:
             result = self._run(filled(x_t, size), filled(t, size), filled(z_face, size))[:batch]
         except Exception as error:

@@ -66,20 +66,22 @@ def decode_crops(
     return _crops(decomposition, model, rows, batch, progress or silent, guided)
 
 
-def _crops(clip: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance) -> Iterator[np.ndarray]:
-    if not clip.is_edited:
-        yield from (clip.rebuilt[row] for row in indices)
+def _crops(
+    decomposition: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance
+) -> Iterator[np.ndarray]:
+    if not decomposition.is_edited:
+        yield from (decomposition.rebuilt[row] for row in indices)
         return
-    done, info = 0, clip.info
+    done, info = 0, decomposition.info
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
-        z_face = edited_face(clip, model, rows)
-        x_T = torch.from_numpy(clip.x_T[rows]).float().to(z_face.device)
+        z_face = edited_face(decomposition, model, rows)
+        x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
 
         def tell(i: int, steps: int, x: Tensor) -> None:
             progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
 
-        before = own_face(clip, model, rows) if guided.is_on else None
+        before = own_face(decomposition, model, rows) if guided.is_on else None
         return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
 
     for crops in model.host.run_batched(decode_some, indices, batch):
@@ -172,10 +174,13 @@ def check_detail(detail: str) -> None:
         raise DVAError(f"There is no detail {detail!r}; choose one of {', '.join(DETAILS)}.")
 
 
-def edit_sizes(clip: Decomposition, model) -> np.ndarray:
+def edit_sizes(decomposition: Decomposition, model) -> np.ndarray:
     """[F], how far the edits move each frame's z_face; 1 in all where other noise maps than its own are decoded."""
-    if any(is_background(operation) for operation in clip.operations):
-        return np.ones(clip.faces)
-    parts = [range(clip.faces)[start : start + ROWS] for start in range(0, clip.faces, ROWS)]
-    steps = [(edited_face(clip, model, rows) - own_face(clip, model, rows)).double().norm(dim=1).cpu().numpy() for rows in parts]
+    if any(is_background(operation) for operation in decomposition.operations):
+        return np.ones(decomposition.faces)
+    parts = [range(decomposition.faces)[start : start + ROWS] for start in range(0, decomposition.faces, ROWS)]
+    steps = [
+        (edited_face(decomposition, model, rows) - own_face(decomposition, model, rows)).double().norm(dim=1).cpu().numpy()
+        for rows in parts
+    ]
     return np.concatenate(steps)

@@ -46,9 +46,9 @@ class Still:
     edited: list[np.ndarray]
 
 
-def nearest_row(clip: Decomposition, frame: int) -> int:
+def nearest_row(decomposition: Decomposition, frame: int) -> int:
     """The row of the frame numbered `frame` (counted over the frames read), or of the nearest one that has a face."""
-    return int(np.abs(clip.frame_index - frame).argmin())
+    return int(np.abs(decomposition.frame_index - frame).argmin())
 
 
 def stills(
@@ -92,11 +92,11 @@ def stills(
     callback = evaluation_counter(progress, (2 if anew else 1) * info.steps)
     x_T = invert_frame(base, model, row, z_plain, info, callback) if anew else None
 
-    def decode_some(chosen: Sequence[Decomposition]) -> np.ndarray:
+    def decode_some(batch_edits: Sequence[Decomposition]) -> np.ndarray:
         """Crops of the frame by each of the decompositions; by the plain one too, where its noise map is a new one."""
-        z_face = torch.cat([edited_face(edit, model, [row]) for edit in chosen])
-        noise = x_T.expand(len(chosen), -1, -1, -1) if anew else noise_maps(chosen, row, z_face)
-        before = torch.cat([own_face(edit, model, [row]) for edit in chosen]) if guided.is_on else None
+        z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
+        noise = x_T.expand(len(batch_edits), -1, -1, -1) if anew else noise_maps(batch_edits, row, z_face)
+        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
         return solve(solvers.sample, model, noise, z_face, info, callback, guided, before).half().cpu().numpy()
 
     plain = [base.without_edits()] if anew else []
@@ -124,9 +124,9 @@ def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: G
     return up + few * (1 + edits) < own * edits
 
 
-def invert_frame(clip: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, callback: Callable) -> Tensor:
+def invert_frame(decomposition: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, callback: Callable) -> Tensor:
     """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
-    x_0 = shrink(to_images(clip.crops[row][None]), model.image_size).to(z_face.device)
+    x_0 = shrink(to_images(decomposition.crops[row][None]), model.image_size).to(z_face.device)
     return solve(solvers.invert, model, x_0, z_face, info, callback).half().float()
 
 
@@ -154,7 +154,7 @@ def evaluation_counter(progress: Progress, total: int) -> Callable:
 
 
 def attribute_stills(
-    clip: Decomposition, model, names: Sequence[str], scales: Sequence[float], row: int, **settings
+    decomposition: Decomposition, model, names: Sequence[str], scales: Sequence[float], row: int, **settings
 ) -> Mapping[str, list[np.ndarray]]:
     """Pictures uint8 [C, C, 3] of one frame: for each attribute one at each of `scales`, on top of the clip's own edits.
 
@@ -166,6 +166,6 @@ def attribute_stills(
         raise DVAError("This model has no attributes to lay out; load a model whose bundle has them.")
     if not scales:
         raise DVAError("There are no scales to lay out; give for example -0.8,-0.4,0,0.4,0.8.")
-    edits = [apply_attributes(clip, model, {name: scale}) for name in names for scale in scales]
-    shown = stills(edits, model, row, **settings).edited
-    return {name: shown[i * len(scales) : (i + 1) * len(scales)] for i, name in enumerate(names)}
+    edits = [apply_attributes(decomposition, model, {name: scale}) for name in names for scale in scales]
+    pictures = stills(edits, model, row, **settings).edited
+    return {name: pictures[i * len(scales) : (i + 1) * len(scales)] for i, name in enumerate(names)}

@@ -21,8 +21,8 @@ def split(clock: Stopwatch, frames: int) -> str:
 
 def faces(track: dict[str, Any]) -> str:
     """What the face track found: "70 of 75 frames have the face, 3 of them interpolated; 5 passed through untouched"."""
-    seen = track.get("found", 0) + track.get("interpolated", 0)
-    text = f"{seen} of {track.get('frames', seen)} frames have the face"
+    count = track.get("found", 0) + track.get("interpolated", 0)
+    text = f"{count} of {track.get('frames', count)} frames have the face"
     if track.get("interpolated"):
         text += f", {track['interpolated']} of them interpolated"
     if track.get("missing"):

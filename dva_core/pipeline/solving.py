@@ -50,15 +50,15 @@ def solve(
         return solve(direction, model, x, z_face, info, callback, guidance, before)
 
 
-def edited_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
     """z_face [B, F] of these rows with all edits."""
-    return fuse(model, clip.current_identity(rows), clip.current_z_motion(rows))
+    return fuse(model, decomposition.current_identity(rows), decomposition.current_z_motion(rows))
 
 
-def own_face(clip: Decomposition, model, rows: Sequence[int]) -> Tensor:
+def own_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
     """z_face [B, F] of these rows before all edits, a switch included."""
-    if any(operation.get("name") == "switch" and operation.get("motion") for operation in clip.operations):
-        motion = model.encode_motion(to_images(clip.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
+    if any(operation.get("name") == "switch" and operation.get("motion") for operation in decomposition.operations):
+        motion = model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
     else:
-        motion = clip.z_motion[rows]
-    return fuse(model, clip.z_id, motion)
+        motion = decomposition.z_motion[rows]
+    return fuse(model, decomposition.z_id, motion)

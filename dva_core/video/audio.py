@@ -184,7 +184,7 @@ class Soundtrack:
         """(output time, packet), timestamps moved to the output's clock and rising; at a seam (time to wait until, None)."""
         tick, seams = self._stream.time_base, self._seams
         start, shift = round(self._begin / tick), 0
-        last = most = given = None
+        last = most = end_of_packets = None
         for packet in _survive(self._input.demux(self._stream)):
             if not packet.size:
                 continue
@@ -205,7 +205,7 @@ class Soundtrack:
                 continue  # sound that lies over the one before: of a file that is shorter than its sound, or damaged
             most = last
             delay = 0 if packet.pts is None else packet.pts - packet.dts
-            packet.dts = given = most if given is None else max(most, given + 1)
+            packet.dts = end_of_packets = most if end_of_packets is None else max(most, end_of_packets + 1)
             packet.pts = packet.dts + delay
             if packet.pts < 0 and (self._cut_start or not self._may_lead):
                 continue

@@ -30,4 +30,4 @@ def chroma_location(container: av.container.InputContainer, stream: av.VideoStre
         return UNSPECIFIED
     finally:
         av.logging.set_level(level)
-    return next((int(found[1]) + 1 for line in lines if (found := _TYPE.search(line[2]))), UNSPECIFIED)
+    return next((int(match[1]) + 1 for line in lines if (match := _TYPE.search(line[2]))), UNSPECIFIED)

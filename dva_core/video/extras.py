@@ -21,7 +21,7 @@ def left_behind(container: av.container.InputContainer, film: av.VideoStream, fi
     covers = [stream for stream in pictures if int(stream.disposition) & int(Disposition.attached_pic)]
     timecode = any("timecode" in lower(stream.metadata) for stream in container.streams)
     data = [stream for stream in streams.data if "timecode" not in lower(stream.metadata)]
-    found = {
+    losses = {
         "subtitles": bool(streams.subtitles),
         "chapters": trimmed and bool(chapters),
         "a cover picture": bool(covers),
@@ -34,7 +34,7 @@ def left_behind(container: av.container.InputContainer, film: av.VideoStream, fi
         "HDR mastering data": any(data.type.name in _HDR for data in first.side_data),
         "interlaced pictures (they are written as whole ones: deinterlace first)": first.interlaced_frame,
     }
-    return tuple(name for name, there in found.items() if there)
+    return tuple(name for name, there in losses.items() if there)
 
 
 def lower(tags: dict[str, str]) -> dict[str, str]:

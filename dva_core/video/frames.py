@@ -37,8 +37,8 @@ class Frames:
         self.info, self._max_frames = self._reader.info, max_frames
         self._running: weakref.WeakSet = weakref.WeakSet()
         if max_frames is not None and max_frames < (self.info.frames or max_frames + 1):  # the sound ends with the pictures
-            shown = max_frames / self.info.rate
-            self.info = replace(self.info, length=shown if self.info.length is None else min(shown, self.info.length))
+            seconds = max_frames / self.info.rate
+            self.info = replace(self.info, length=seconds if self.info.length is None else min(seconds, self.info.length))
 
     @property
     def total(self) -> int:

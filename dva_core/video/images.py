@@ -72,9 +72,9 @@ def header(path: Path) -> Header:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            stored = [str(part) for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+            formats = [str(part) for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
             # Pillow reads colours of 16 bits as 8; the name of the form they are stored in gives them away
-            deep = image.mode.startswith(("I", "F")) or any(";16" in part for part in stored)
+            deep = image.mode.startswith(("I", "F")) or any(";16" in part for part in formats)
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # may read the image, and forget how it was stored
             return Header((height, width) if turned else (width, height), has_alpha(image), deep)
     except UNREADABLE as error:

@@ -120,10 +120,10 @@ def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
         )
 
 
-def warn_of_bits(codec: str, source: int, written: int) -> None:
+def warn_of_bits(codec: str, source: int, bits: int) -> None:
     """A warning where fewer bits a sample are written than the source has."""
-    if source > written:
-        log.warning("%s is written with %d of %d bits", codec, written, source)
+    if source > bits:
+        log.warning("%s is written with %d of %d bits", codec, bits, source)
 
 
 def encoder_options(codec: str, quality: float, preset: str, variable_rate: bool = False) -> dict[str, str]:

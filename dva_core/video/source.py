@@ -92,7 +92,7 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         """The selected frames, upright, in order of time."""
         problems: list[str] = []
-        given = 0
+        count = 0
         last_pts = end = group = None
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
@@ -103,16 +103,16 @@ class VideoFile:
                         yield group.frame(self._clock, until=pts)
                     time = self._clock.pts(pts)
                     last_pts = time if last_pts is None else max(time, last_pts + 1)  # encoders want rising timestamps
-                    frame = self._frame(native, given, last_pts, shift * self._tick)
+                    frame = self._frame(native, count, last_pts, shift * self._tick)
                     group = _Group(frame, pts, None if self.info.variable_rate else self._step)
-                    given += 1
+                    count += 1
                 group.add(pts, native.duration if self.info.variable_rate and native.duration else self._frame_ticks)
             if group is not None:
                 yield group.frame(self._clock)
-        if not given:
+        if not count:
             raise DVAError(self._nothing())
         if not self._told:
-            self._told = self._tell(problems, given, end)
+            self._told = self._tell(problems, count, end)
 
     def _tell(self, problems: list[str], given: int, end: Fraction) -> bool:
         """A warning where the clip, read to its end, is damaged or shorter than it says; `end`: seconds of pictures."""

@@ -20,10 +20,10 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
     Closing this generator (or letting go of it) ends the thread and closes `items`, before it returns.
     """
     queue: Queue = Queue(depth)
-    left = threading.Event()
+    abandoned = threading.Event()
 
     def give(item: object, error: BaseException | None = None) -> None:
-        while not left.is_set():
+        while not abandoned.is_set():
             try:
                 return queue.put((item, error), timeout=PATIENCE)
             except Full:
@@ -33,7 +33,7 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
         try:
             for item in items:
                 give(item)
-                if left.is_set():
+                if abandoned.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
             give(END, error)
@@ -55,7 +55,7 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
                 return
             yield item
     finally:
-        left.set()
+        abandoned.set()
         thread.join()
 
 

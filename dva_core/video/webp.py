@@ -34,17 +34,17 @@ def is_animated_webp(path: Path) -> bool:
 
 def durations(path: Path) -> list[int]:
     """Milliseconds of each frame, from the headers of the ANMF chunks."""
-    found = []
+    lengths = []
     with open(path, "rb") as file:
         file.seek(12)
         while len(head := file.read(8)) == 8:
             name, size = head[:4], int.from_bytes(head[4:], "little")
             if name == b"ANMF":
                 at = file.tell()
-                found.append(int.from_bytes(file.read(16)[12:15], "little") or AT_ONCE)
+                lengths.append(int.from_bytes(file.read(16)[12:15], "little") or AT_ONCE)
                 file.seek(at)
             file.seek(size + size % 2, 1)
-    return found
+    return lengths
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,16 @@ class AnimatedWebP:
 
     def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
         self.path = path
-        shown = durations(path)
-        times = [0, *accumulate(shown)]
+        lengths = durations(path)
+        times = [0, *accumulate(lengths)]
         end = None if length is None else start + length
-        chosen = [n for n in range(len(shown)) if times[n] * TICK >= start and (end is None or times[n] * TICK < end)]
-        if not chosen:
+        indices = [n for n in range(len(lengths)) if times[n] * TICK >= start and (end is None or times[n] * TICK < end)]
+        if not indices:
             raise DVAError(f"No frame of {path} lies in the part asked for: it lasts {times[-1] / 1000:g} s; choose a start inside it.")
-        self._shown = [_Shown(n, times[n], sum(shown[m] for m in chosen[i : i + every])) for i, n in enumerate(chosen) if i % every == 0]
-        rate, variable = frame_rate([Fraction(1000, shown[0])], Fraction(1000 * len(shown), times[-1]), times[:-1], TICK)
+        self._shown = [
+            _Shown(n, times[n], sum(lengths[m] for m in indices[i : i + every])) for i, n in enumerate(indices) if i % every == 0
+        ]
+        rate, variable = frame_rate([Fraction(1000, lengths[0])], Fraction(1000 * len(lengths), times[-1]), times[:-1], TICK)
         try:
             with Image.open(path) as picture:
                 size, alpha = picture.size, picture.mode == "RGBA"
@@ -89,14 +91,14 @@ class AnimatedWebP:
 
     def frames(self) -> Iterator[Frame]:
         with Image.open(self.path) as picture:
-            for index, shown in enumerate(self._shown):
+            for index, entry in enumerate(self._shown):
                 try:
-                    picture.seek(shown.number)
+                    picture.seek(entry.number)
                     array = np.asarray(picture.convert("RGBA" if self.info.pix_fmt == "rgba" else "RGB"))
                 except (EOFError, OSError, SyntaxError) as error:
-                    raise DVAError(f"{self.path} is broken at frame {shown.number}; give its pictures as a folder.") from error
-                frame = Frame.from_rgb(array, index, shown.time, TICK)
-                frame.duration = shown.duration
+                    raise DVAError(f"{self.path} is broken at frame {entry.number}; give its pictures as a folder.") from error
+                frame = Frame.from_rgb(array, index, entry.time, TICK)
+                frame.duration = entry.duration
                 yield frame
 
     def count(self) -> int:
