@@ -10,7 +10,7 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from dva_core.decomposition.info import ClipInfo
-from dva_core.pipeline.report import describe
+from dva_core.pipeline.report import describe_model
 
 from . import folders, status
 from .image import to_image
@@ -134,7 +134,7 @@ class DecodeDDIM(io.ComfyNode):
             watch=keep,
             **look_of(guidance, tone, region),
         )
-        status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe(model)}")
+        status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe_model(model)}")
         page = {"images": [folders.served_as(out)], "animated": (True,)}
         if compare:
             player = folders.served_as(plain_copy(source, decomposition.info))

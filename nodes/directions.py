@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from dva_core.edit.curves import strengths, with_envelope
 from dva_core.edit.directions import SMALL, Direction, added, apply_direction, from_attribute, identity_std, orthogonal_to, scaled
-from dva_core.edit.scores import measure, table
+from dva_core.edit.scores import measure_direction, table
 from dva_core.errors import DVAError
 
 from . import folders, status
@@ -135,7 +135,7 @@ class ApplyDirection(io.ComfyNode):
         strength = scale if over_time is None else with_envelope(scale, factors(over_time, decomposition))
         edited = apply_direction(decomposition, model, direction, strength)
         strongest = max(strengths(strength), key=abs)
-        return io.NodeOutput(edited, table(measure(direction, model, decomposition.current_z_id, strongest)))
+        return io.NodeOutput(edited, table(measure_direction(direction, model, decomposition.current_z_id, strongest)))
 
 
 class CombineDirections(io.ComfyNode):

@@ -15,7 +15,7 @@ from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
 from dva_core.errors import DVAError
 from dva_core.faces.finder import DETECTORS
-from dva_core.pipeline.report import describe, faces
+from dva_core.pipeline.report import describe_model, describe_track
 from dva_core.video import open_video
 
 from . import folders, status
@@ -246,7 +246,7 @@ class EncodeDecomposed(io.ComfyNode):
                 **part,
                 **other,
             )
-        status.tell(cls.hidden.unique_id, f"{faces(decomposition.info.track)}. {describe(model)}{unused}")
+        status.tell(cls.hidden.unique_id, f"{describe_track(decomposition.info.track)}. {describe_model(model)}{unused}")
         rows = moments(decomposition.faces, max_images or decomposition.faces)
         return io.NodeOutput(WeighedClip.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
 

@@ -88,7 +88,7 @@ def saved_files(smaller_than: float = math.inf) -> list[str]:
     return sorted(files, key=lambda name: (not name.endswith("]"), name))
 
 
-def inside(folder: str, name: str) -> Path | None:
+def path_inside(folder: str, name: str) -> Path | None:
     """`name` below `folder`, or None where it leads out. A link in there may point anywhere: the name does not lead out by it."""
     root = Path(os.path.normpath(Path(folder).absolute()))
     path = Path(os.path.normpath(root / name))
@@ -99,7 +99,7 @@ def chosen_file(name: str, kind: str) -> Path:
     """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
-    path = provide_example() if name == EXAMPLE.name else inside(folder, name[: mark.start()] if mark else name)
+    path = provide_example() if name == EXAMPLE.name else path_inside(folder, name[: mark.start()] if mark else name)
     if path is None or file_size(path) is None:
         raise DVAError(f"There is no {kind} {name[:100]!r} in {folder}; upload it, put it there, or choose another.")
     return path
@@ -113,7 +113,7 @@ def changed_at(name: str | None, kind: str) -> float:
 def input_folder(name: str) -> Path:
     """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
     root = folder_paths.get_input_directory()
-    path = inside(root, name)
+    path = path_inside(root, name)
     if not name.strip() or path is None or not path.is_dir():
         raise DVAError(f"There is no folder {name[:100]!r} in {root}; make it there, with the pictures in it.")
     return path

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import AUTO, PRECISIONS
 from dva_core.model.loader import STARTER
-from dva_core.pipeline.report import describe
+from dva_core.pipeline.report import describe_model
 
 from . import models, status
 from .schema import need_text, schema
@@ -69,5 +69,5 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:
         loaded = models.load(model, precision, compile)
-        status.tell(cls.hidden.unique_id, describe(loaded))
+        status.tell(cls.hidden.unique_id, describe_model(loaded))
         return io.NodeOutput(loaded)

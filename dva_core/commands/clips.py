@@ -20,7 +20,7 @@ from ..files import check_input, check_place, check_spares
 from ..hosts.devices import AUTO, PRECISIONS
 from ..model.loader import STARTER, load_model
 from ..pipeline import DETAILS, decode, encode
-from ..pipeline.report import describe, faces, split
+from ..pipeline.report import describe_model, describe_track, time_per_frame
 from ..pipeline.solving import check_steps
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output, try_output
@@ -186,7 +186,7 @@ def run_edit(args: argparse.Namespace) -> None:
     attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
     if decomposition is not None:
         check_model(decomposition, model)
-    say(describe(model))
+    say(describe_model(model))
     clock = Stopwatch()
     with Bars() as bars:
         if decomposition is None:
@@ -210,7 +210,7 @@ def run_decode(args: argparse.Namespace) -> None:
     decomposition.find_source(args.video)
     model = open_model(args)
     check_model(decomposition, model)
-    say(describe(model))
+    say(describe_model(model))
     with Bars() as bars:
         put_together(decomposition, model, args, bars, Stopwatch())
 
@@ -222,7 +222,7 @@ def run_encode(args: argparse.Namespace) -> None:
     check_spares(out, "output", read_by(args))
     settings = encoding_settings(args)
     model = open_model(args)
-    say(describe(model))
+    say(describe_model(model))
     clock = Stopwatch()
     with Bars() as bars:
         decomposition = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
@@ -231,7 +231,8 @@ def run_encode(args: argparse.Namespace) -> None:
     answer(
         result,
         args.json,
-        f"{faces(decomposition.info.track)}.\n{split(clock, decomposition.info.frames)}.\nWrote {out} ({size / 1e6:.1f} MB).",
+        f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, decomposition.info.frames)}.\n"
+        f"Wrote {out} ({size / 1e6:.1f} MB).",
     )
 
 
@@ -261,7 +262,7 @@ def put_together(decomposition: Decomposition, model, args: argparse.Namespace, 
         **costs(decomposition, model, clock),
     }
     wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
-    answer(result, args.json, f"{faces(decomposition.info.track)}.\n{split(clock, report.frames)}.\n{wrote}.")
+    answer(result, args.json, f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, report.frames)}.\n{wrote}.")
 
 
 def output_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ..edit import AttributeSet, apply_attributes
 from ..errors import DVAError
 from ..files import check_place
 from ..pipeline import decode, encode
-from ..pipeline.report import describe
+from ..pipeline.report import describe_model
 from ..pipeline.sheet import contact_sheet
 from ..progress import Stopwatch
 from ..video.images import save_picture
@@ -41,7 +41,7 @@ def run_demo(args: argparse.Namespace) -> None:
     edits = [edit for edit in EDITS if set(edit) <= set(names)][:SHOWN] or [{name: 0.8} for name in names[:1]]
     if not edits:
         raise DVAError("This model has no attributes to show; choose another with --model.")
-    say(describe(model))
+    say(describe_model(model))
     folder.mkdir(exist_ok=True)
     clock = Stopwatch()
     with Bars() as bars, clock("demo"):

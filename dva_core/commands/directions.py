@@ -10,11 +10,11 @@ from ..decomposition import Decomposition, check_model
 from ..edit.attributes import AttributeSet
 from ..edit.directions import Direction, added, from_attribute, identity_std, orthogonal_to, scaled
 from ..edit.scope import find_region
-from ..edit.scores import measure, table
+from ..edit.scores import measure_direction, table
 from ..edit.text_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..files import check_input, check_spares
 from ..pipeline import encode
-from ..pipeline.report import describe
+from ..pipeline.report import describe_model
 from .clips import add_common, is_decomposition, is_direction, open_model
 from .own import add_region
 from .paths import check_tensors
@@ -79,7 +79,7 @@ def run_text(args: argparse.Namespace) -> None:
     model = open_model(args)
     if args.region is not None:
         find_region(model, args.region)
-    say(describe(model))
+    say(describe_model(model))
     with Bars() as bars:
         decomposition = Decomposition.load(source) if is_decomposition(source) else None
         if decomposition is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
@@ -147,7 +147,7 @@ def run_direction(args: argparse.Namespace) -> None:
         direction = replace(direction, name=args.name)
     if args.output:
         direction.save(args.output)
-    scores = measure(direction, model, identity_to_measure(args, model), args.scale)
+    scores = measure_direction(direction, model, identity_to_measure(args, model), args.scale)
     if args.json:
         facts = {key: value for key, value in direction.to_json().items() if key != "vector"}
         answer({**facts, "output": args.output, "scores": [score._asdict() for score in scores]}, True, "")

@@ -14,7 +14,7 @@ from ..files import check_input
 from ..model.bundle import resolve_model
 from ..model.loader import STARTER, load_model
 from ..pipeline import DETAILS, encode
-from ..pipeline.report import describe
+from ..pipeline.report import describe_model
 from ..pipeline.solving import check_steps
 from ..video import VIDEO_SUFFIXES
 from ..video.images import save_picture
@@ -207,7 +207,7 @@ def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[st
     clips = find_clips(args.clips)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)
-    say(describe(model))
+    say(describe_model(model))
     return clips, model
 
 

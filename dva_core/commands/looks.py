@@ -14,7 +14,7 @@ from ..errors import DVAError
 from ..files import check_input, check_spares
 from ..pipeline import DETAILS, encode
 from ..pipeline.preview import PREVIEW_STEPS, attribute_stills, nearest_row, stills
-from ..pipeline.report import describe
+from ..pipeline.report import describe_model
 from ..pipeline.sheet import attribute_sheet, parse_numbers
 from ..video.images import save_picture
 from .clips import (
@@ -99,7 +99,7 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     AttributeSet.from_model(model).check(dict.fromkeys(getattr(args, "attribute", ()), 0.0))
     if clip is not None:
         check_model(clip, model)
-    say(describe(model))
+    say(describe_model(model))
     return clip, model
 
 

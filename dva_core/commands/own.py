@@ -11,7 +11,7 @@ from ..edit.own import FEWEST, own_attribute, read_folder, read_pairs
 from ..errors import DVAError
 from ..faces.regions import REGIONS as REGIONS_OF_FACE
 from ..files import check_input, check_spares
-from ..pipeline.report import describe
+from ..pipeline.report import describe_model
 from .clips import add_common, open_model
 from .paths import check_tensors
 from .terminal import Bars, answer, say
@@ -62,7 +62,7 @@ def run_own(args: argparse.Namespace) -> None:
     pictures = read_pairs(args.with_it, args.without) if args.pairs else [read_folder(args.with_it), read_folder(args.without)]
     shown = not args.pairs if args.shown is None else args.shown
     model = open_model(args)
-    say(describe(model))
+    say(describe_model(model))
     with Bars() as bars:
         attribute = own_attribute(
             model, *pictures, args.name, space=args.space, pairs=args.pairs, shown=shown, region=args.region, progress=bars

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dva_core.diffusion.schedule import Schedule, Step, image_of, noise_of, noised
+from dva_core.diffusion.schedule import Schedule, Step, combine, image_of, noise_of
 
 Callback = Callable[[int, int, Tensor], Any]
 
@@ -42,7 +42,7 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
 
 def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
     """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: the same image and noise, mixed for another timestep."""
-    return noised(x_0, eps, alpha_bar)
+    return combine(x_0, eps, alpha_bar)
 
 
 def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:

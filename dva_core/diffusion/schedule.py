@@ -34,7 +34,7 @@ def noise_of(x_t: Tensor, x_0: Tensor, alpha_bar: float | Tensor) -> Tensor:
     return (x_t - root(alpha_bar) * x_0) / root(1 - alpha_bar)
 
 
-def noised(x_0: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
+def combine(x_0: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
     """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps."""
     return root(alpha_bar) * x_0 + root(1 - alpha_bar) * eps
 
@@ -98,7 +98,7 @@ class Schedule:
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
-        return noised(x_0, noise, self.at(t, x_0))
+        return combine(x_0, noise, self.at(t, x_0))
 
     def as_noise(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta from what the network put out for x_t [B, C, H, W] at t [B]: itself, or sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""

@@ -33,7 +33,7 @@ SHARE = 0.2
 PHASE = "shown"
 
 
-class Shown(NamedTuple):
+class View(NamedTuple):
     """What the model sees in N noisy pictures x_0 [N, 3, S, S]: its estimate, by z_id [N, D], and the face mask [N, 1, S, S]."""
 
     z_id: Tensor
@@ -48,9 +48,9 @@ def spread(pictures: np.ndarray, most: int = PICTURES) -> np.ndarray:
 
 
 def mean_gradients(
-    networks: Differentiable, pictures: np.ndarray, sees: Callable[[Shown], Tensor], progress: Progress | None = None
+    networks: Differentiable, pictures: np.ndarray, sees: Callable[[View], Tensor], progress: Progress | None = None
 ) -> np.ndarray:
-    """Mean gradients by z_id of what is seen, [N, K] of each `Shown`: float64 [K, D].
+    """Mean gradients by z_id of what is seen, [N, K] of each `View`: float64 [K, D].
 
     pictures uint8 [N, C, C, 3], PICTURES of which are used, at each of TIMESTEPS with each of SEEDS. `progress` counts them.
     """
@@ -73,7 +73,7 @@ def mean_gradients(
                 t = torch.full((len(clean),), timestep, device=networks.device)
                 x_t = model.schedule.add_noise(clean, t, noise[part].to(clean))
                 eps = networks.predict_noise(x_t, t, networks.fuse(z, z_motion[part].to(z)))
-                outputs = sees(Shown(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
+                outputs = sees(View(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
                 columns = outputs.unbind(1)
                 gradients = [torch.autograd.grad(column.sum(), z, retain_graph=column is not columns[-1])[0].sum(0) for column in columns]
                 return torch.stack(gradients).cpu().double(), len(clean)
@@ -85,20 +85,20 @@ def mean_gradients(
     return (sums / total).numpy()
 
 
-def tone(views: Shown) -> Tensor:
+def tone(views: View) -> Tensor:
     """The face's mean red, green and blue [N, 3]."""
     return (views.estimate * views.face).sum((2, 3)) / views.face.sum((2, 3)).clamp(min=1)
 
 
-def pasted(views: Shown, size: int) -> Tensor:
+def paste_estimate(views: View, size: int) -> Tensor:
     """The pictures with the estimated faces in them [N, 3, size, size]: only the face counts, as in an edited frame."""
     return F.interpolate(torch.lerp(views.x_0, views.estimate, views.face), (size, size), mode="bilinear", align_corners=False)
 
 
-def verdicts(networks: Differentiable, weights: np.ndarray) -> Callable[[Shown], Tensor]:
+def verdicts(networks: Differentiable, weights: np.ndarray) -> Callable[[View], Tensor]:
     """What classifiers with `weights` [K, D] on z_id itself make of a face: [N, K]."""
     w = torch.from_numpy(np.float32(weights)).to(networks.device)
-    return lambda views: networks.encode_identity(pasted(views, networks.model.crop_size)) @ w.T
+    return lambda views: networks.encode_identity(paste_estimate(views, networks.model.crop_size)) @ w.T
 
 
 def without(steps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def without(steps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return steps - steps @ np.linalg.pinv(gradients) @ gradients
 
 
-def mixed(weight: np.ndarray, earned: np.ndarray, unseen: np.ndarray, share: float = SHARE) -> np.ndarray:
+def mix_direction(weight: np.ndarray, earned: np.ndarray, unseen: np.ndarray, share: float = SHARE) -> np.ndarray:
     """(1 - share) weight + share earned [D], each of unit length, both without what the gradients `unseen` [R, D] see."""
     both = without(np.stack([weight, earned]), unseen)
     norms = np.linalg.norm(both, axis=1, keepdims=True)
@@ -114,7 +114,7 @@ def mixed(weight: np.ndarray, earned: np.ndarray, unseen: np.ndarray, share: flo
     return (1 - share) * own + share * shown
 
 
-def shown_direction(model, weight: np.ndarray, std: np.ndarray, pictures: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+def visible_direction(model, weight: np.ndarray, std: np.ndarray, pictures: np.ndarray, progress: Progress | None = None) -> np.ndarray:
     """A direction [D] in the standardised space from a weight [D] there; std [D] of the identities, pictures uint8 [N, C, C, 3] of faces.
 
     Works under ComfyUI's inference mode; `progress("shown", done, total)` may raise to cancel.
@@ -123,4 +123,4 @@ def shown_direction(model, weight: np.ndarray, std: np.ndarray, pictures: np.nda
         judge = verdicts(networks, (weight / std)[None])
         with torch.enable_grad():
             gradients = mean_gradients(networks, pictures, lambda views: torch.cat([tone(views), judge(views)], 1), progress) * std
-    return mixed(weight, gradients[3], gradients[:3])
+    return mix_direction(weight, gradients[3], gradients[:3])

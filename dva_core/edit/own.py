@@ -38,7 +38,7 @@ from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
 from .gradients import PICTURES as LOOKED_AT
-from .gradients import shown_direction, spread
+from .gradients import spread, visible_direction
 from .scope import find_region
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,9 @@ def own_attribute(
     crops = [cut_out(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
     attribute = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
     attribute = replace(attribute, direction=replace(attribute.direction, region=region))
-    return as_shown(model, attribute, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else attribute
+    return (
+        make_visible(model, attribute, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else attribute
+    )
 
 
 def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pairs: bool) -> None:
@@ -132,13 +134,13 @@ def from_vectors(
     return OwnAttribute(direction, score, len(a), len(b))
 
 
-def as_shown(model, attribute: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
+def make_visible(model, attribute: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
     """The same attribute, of the identity, as the model shows it on faces uint8 [N, C, C, 3]; its step is as long as before."""
     direction = attribute.direction
     if direction.space != "identity":
         return attribute
     _, std = statistics(model, "identity")
-    step = shown_direction(model, direction.vector / std, std, crops, progress)
+    step = visible_direction(model, direction.vector / std, std, crops, progress)
     vector = std * math.sqrt(len(step)) * step / np.linalg.norm(step)
     return replace(attribute, direction=replace(direction, vector=vector, made={**direction.made, "shown": True}))
 

@@ -44,7 +44,7 @@ def logits(attributes: AttributeSet, z_id: np.ndarray) -> dict[str, float]:
     return {entry.name: float(values[entry.index]) for entry in entries}
 
 
-def measure(direction: Direction, model, z_id: np.ndarray, scale: float = 1.0) -> list[Score]:
+def measure_direction(direction: Direction, model, z_id: np.ndarray, scale: float = 1.0) -> list[Score]:
     """How each attribute's score moves when `direction` is applied at `scale` to the identity z_id [D], the largest change first.
 
     A direction of motion is measured against the motion attributes only. Raises DVAError for a direction of another encoder.

@@ -112,7 +112,7 @@ def apply_switch(
         nearest = np.rint(there(np.arange(decomposition.faces))).astype(int)
         totals |= {"z_id": other.current_z_id, "identity_steps": tuple(steps.taken(nearest) for steps in other.identity_steps)}
     if motion:
-        readers["z_motion"] = lambda rows: mixed(other.current_z_motion, there(rows))
+        readers["z_motion"] = lambda rows: interpolate_rows(other.current_z_motion, there(rows))
         totals |= {"motion_shift": np.zeros(model.motion_dim), "motion_steps": ()}  # what was added to the clip's own motion went with it
     if background:
         check_noise(decomposition, other)
@@ -127,7 +127,7 @@ def apply_switch(
     return replace(switched, store=SwitchedStore(decomposition.store, readers, others)) if readers else switched
 
 
-def mixed(read: Reader, places: np.ndarray) -> np.ndarray:
+def interpolate_rows(read: Reader, places: np.ndarray) -> np.ndarray:
     """What `read` gives at `places` [n] between its rows, mixed of the rows on both sides; on a row exactly that row."""
     below = np.floor(places).astype(int)
     part = (places - below)[:, None].astype(np.float32)

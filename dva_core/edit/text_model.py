@@ -164,12 +164,12 @@ def load_clip(
         if path is None:
             network = open_clip.create_model(source, load_weights=False)
         else:
-            network = filled(open_clip, source, path, name)
+            network = create_network(open_clip, source, path, name)
         logger.info("Image-text model %s from %s.", name, path)
         return OpenClip(network.float(), open_clip.get_tokenizer(source), open_clip.get_model_preprocess_cfg(network), name)
 
 
-def filled(open_clip: ModuleType, source: str, path: Path, name: str) -> nn.Module:
+def create_network(open_clip: ModuleType, source: str, path: Path, name: str) -> nn.Module:
     """The network with the weights at `path`. DVAError where they are of another model."""
     try:
         with SkipInit():

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..decomposition import Decomposition, check_model
 from ..diffusion import ddim
-from ..diffusion.schedule import image_of, noise_of, noised
+from ..diffusion.schedule import combine, image_of, noise_of
 from ..errors import DVAError
 from ..model.arrays import as_picture, shrink, to_images
 from ..progress import Progress, silent
@@ -287,7 +287,7 @@ class SearchFrames:
         x, now, then = self.kept[part], *(a[part].float()[:, None, None, None] for a in (self.now, self.then))
         eps = networks.predict_noise(x, self.t[part], z_face[part])
         x_0 = image_of(x, eps, now).clamp(-1, 1)
-        return noised(x_0, noise_of(x, x_0, now), then)
+        return combine(x_0, noise_of(x, x_0, now), then)
 
 
 def intermediate_images(networks: TextNetworks, x_0: Tensor, z_face: Tensor, images: int) -> Tensor:

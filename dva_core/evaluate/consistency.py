@@ -80,7 +80,7 @@ def measure_edit(
         if row is None:
             outside.append(difference.mean())
             continue
-        if (beyond := ~square(quads[row], difference.shape)).any():  # a close-up may fill its frame
+        if (beyond := ~square_mask(quads[row], difference.shape)).any():  # a close-up may fill its frame
             outside.append(difference[beyond].mean())
         squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
         mask = cv2.resize(masks[row], (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST) > 0
@@ -142,7 +142,7 @@ def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path
             raise DVAError(f"{after} has more frames than the {info.frames} of its source; give the video that was made of it.")
 
 
-def square(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def square_mask(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Where the square with corners `quad` [4, 2] reaches in a frame, bool [H, W], generous by a pixel."""
     canvas = np.zeros(shape, np.uint8)
     centre = quad.mean(0)

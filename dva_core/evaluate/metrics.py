@@ -37,7 +37,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     measure, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
     _, similarity = measure(a, b, data_range=1.0, reduction="none", return_full_image=True)
     if mask is not None:
-        return inside(similarity, mask)
+        return mean_inside(similarity, mask)
     return similarity[..., border:-border, border:-border].mean((1, 2, 3))
 
 
@@ -62,7 +62,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 def mse(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error [N], of values in 0..1."""
     squared = (a - b).square()
-    return squared.mean((1, 2, 3)) if mask is None else inside(squared, mask)
+    return squared.mean((1, 2, 3)) if mask is None else mean_inside(squared, mask)
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -70,7 +70,7 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     return -10 * mse(a, b, mask).clamp(min=1e-12).log10()
 
 
-def inside(values: Tensor, mask: Tensor) -> Tensor:
+def mean_inside(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the pixels of the mask and all channels [N]; nan where a mask is empty."""
     mask = mask.expand_as(values).to(values.dtype)
     return (values * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))

@@ -63,15 +63,15 @@ def paste(
     here = frame[window].astype(np.float32) / 127.5 - 1
     local = quad - [x0, y0]
     shape = here.shape[:2]
-    soft = np.clip(up(mask[None], local, shape, "smooth"), 0, 1)
+    soft = np.clip(warp_to_frame(mask[None], local, shape, "smooth"), 0, 1)
     if detail == "model":
-        change = up(edited, local, shape, "detail") - here
+        change = warp_to_frame(edited, local, shape, "detail") - here
     else:
         # up(edited) + w (here - up(rebuilt)) - here, arranged so that no edit is exactly nothing
-        change = up(edited - rebuilt, local, shape, "detail")
-        lost = up(1 - kept_detail(edited, rebuilt)[None], local, shape, "smooth")
+        change = warp_to_frame(edited - rebuilt, local, shape, "detail")
+        lost = warp_to_frame(1 - kept_detail(edited, rebuilt)[None], local, shape, "smooth")
         if lost.any():
-            change = change - lost * (here - up(rebuilt, local, shape, "detail"))
+            change = change - lost * (here - warp_to_frame(rebuilt, local, shape, "detail"))
     covered = (soft[..., 0] > 0) & within(local, shape)
     colour = colourfulness(here[covered])
     if colour < 1:  # black-and-white footage stays so: of the change only the luma
@@ -108,7 +108,7 @@ def kept_detail(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high:
     return smoothstep(low, high, share)
 
 
-def up(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str) -> np.ndarray:
+def warp_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str) -> np.ndarray:
     """A crop [C, S, S] seen in a window of the frame, float32 [H, W, C]; quad in the window's coordinates.
 
     First resampled to the square's size by a smooth kernel (which averages where it shrinks), then laid in place.

@@ -158,7 +158,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         if part is None:
             raise DVAError(f"This model has no {name.replace('_', ' ')} of its own; load one that has, such as the starter.")
         device = self.host.use(name, part, activation_bytes(part, inputs[0], dtype))
-        return part(*placed(inputs, device, dtype))
+        return part(*move_inputs(inputs, device, dtype))
 
     @torch.no_grad()
     def encode_identity(self, images: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         """
         network, dtype = self.noise_predictor, self.host.dtype
         device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype))
-        output = self.evaluate(network, *placed((x_t, t, z_face), device, dtype))
+        output = self.evaluate(network, *move_inputs((x_t, t, z_face), device, dtype))
         return self.schedule.as_noise(output, x_t.to(output.device), t)
 
     @torch.no_grad()
@@ -218,8 +218,9 @@ class DiffusionVideoAutoencoder(nn.Module):
         return face_area(self.run("face_parser", images), size, for_video)
 
 
-def placed(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+def move_inputs(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
     return tuple(
-        placed(v, device, dtype) if isinstance(v, tuple) else v.to(device, dtype) if v.is_floating_point() else v.to(device) for v in inputs
+        move_inputs(v, device, dtype) if isinstance(v, tuple) else v.to(device, dtype) if v.is_floating_point() else v.to(device)
+        for v in inputs
     )

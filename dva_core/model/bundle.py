@@ -91,7 +91,7 @@ def fingerprint(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def to_storage(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`tensor` as a bundle of that precision keeps it: weights of two and more dimensions (not the attributes' few) in `dtype`,
     the rest (biases, norms, running statistics: small, and sensitive) in float32, and float32 too where `dtype` would overflow."""
     tensor = tensor.detach().cpu().contiguous()
@@ -125,7 +125,8 @@ def write_bundle(
     config = json.loads(json.dumps(config))  # as it will be read back: tuples become lists
     check_tensors(tensors, expected_tensors(config, path), path)
     tensors = {
-        name: stored(tensor, torch.float32 if name.startswith("attributes.") else PRECISIONS[precision]) for name, tensor in tensors.items()
+        name: to_storage(tensor, torch.float32 if name.startswith("attributes.") else PRECISIONS[precision])
+        for name, tensor in tensors.items()
     }
     metadata = {
         "config": json.dumps(config),
@@ -145,7 +146,7 @@ def write_bundle(
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_bundle(path: Path) -> Iterator[Any]:
     """The safetensors file at `path`; whatever the library has against it becomes a DVAError."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -186,7 +187,7 @@ def _header(file: Any, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def read_header(path: str | Path) -> Header:
     """Configuration, metadata and tensor shapes; reads the head of the file only. DVAError unless it is a bundle."""
     path = Path(path)
-    with opened(path) as file:
+    with open_bundle(path) as file:
         config, metadata = _header(file, path)
         return Header(config, metadata, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
 
@@ -194,7 +195,7 @@ def read_header(path: str | Path) -> Header:
 def read_bundle(path: str | Path) -> Bundle:
     """The whole file, its content held against the fingerprint. DVAError for a damaged or foreign one."""
     path = Path(path)
-    with opened(path) as file:
+    with open_bundle(path) as file:
         config, metadata = _header(file, path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if fingerprint(config, tensors) != metadata["fingerprint"]:

@@ -46,7 +46,7 @@ class Cores:
             with torch.inference_mode(inference), torch.no_grad():  # both belong to a thread
                 return network(x_t, t, z_face)
 
-        pieces = zip(x_t.tensor_split(parts), t.tensor_split(parts), split(z_face, parts))
+        pieces = zip(x_t.tensor_split(parts), t.tensor_split(parts), split_batch(z_face, parts))
         work = [self._crew.submit(some, *piece) for piece in pieces]
         wait(work)  # also where one of them fails: nothing goes on behind the caller's back
         return torch.cat([done.result() for done in work])
@@ -67,10 +67,10 @@ def crew(workers: int, threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-def split(value: Any, parts: int) -> list[Any]:
+def split_batch(value: Any, parts: int) -> list[Any]:
     """A tensor, or a tuple of such, also one of tuples, cut into parts along the first axis."""
     if isinstance(value, tuple):
-        return list(zip(*(split(part, parts) for part in value)))
+        return list(zip(*(split_batch(part, parts) for part in value)))
     return list(value.tensor_split(parts))
 
 
@@ -98,7 +98,7 @@ class Compiled:
         batch = len(x_t)
         size = min((other for other in self._sizes if other >= batch), default=batch)
         try:
-            result = self._run(filled(x_t, size), filled(t, size), filled(z_face, size))[:batch]
+            result = self._run(pad_batch(x_t, size), pad_batch(t, size), pad_batch(z_face, size))[:batch]
         except Exception as error:
             self._sizes.discard(size)  # where memory ran out, fewer images must not be filled up to as many again
             if not is_compiler_error(error):
@@ -111,10 +111,10 @@ class Compiled:
         return result
 
 
-def filled(value: Any, size: int) -> Any:
+def pad_batch(value: Any, size: int) -> Any:
     """A tensor [B, ...], or a tuple of such, made `size` long by repeating its last row; one that is expanded stays so."""
     if isinstance(value, tuple):
-        return tuple(filled(tensor, size) for tensor in value)
+        return tuple(pad_batch(tensor, size) for tensor in value)
     missing = size - len(value)
     if not missing:
         return value

@@ -14,22 +14,20 @@ import torch
 from torch import Tensor
 
 from dva_core.edit.differentiable import Differentiable
-from dva_core.edit.gradients import SHARE, Shown, mean_gradients, mixed, pasted, tone, verdicts
+from dva_core.edit.gradients import SHARE, View, mean_gradients, mix_direction, paste_estimate, tone, verdicts
 from dva_core.train.teacher_network import AgeAndSex
 
 TEACHERS_SHARE = {"Male": 0.3}  # where the verdict is the teacher's
 APART = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direction must not show besides
 
 
-def taught(
-    judge: Callable[[Shown], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None
-) -> Callable[[Shown], Tensor]:
+def taught(judge: Callable[[View], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None) -> Callable[[View], Tensor]:
     """Verdicts [N, K] on the attributes `names` by `judge`, those that the teacher knows by the teacher, who sees `size` pixels."""
     if teacher is None:
         return judge
 
-    def both(seen: Shown) -> Tensor:
-        known = dict(zip(teacher.NAMES, teacher(pasted(seen, size)).unbind(1)))
+    def both(seen: View) -> Tensor:
+        known = dict(zip(teacher.NAMES, teacher(paste_estimate(seen, size)).unbind(1)))
         return torch.stack([known.get(name, value) for name, value in zip(names, judge(seen).unbind(1))], 1)
 
     return both
@@ -51,5 +49,5 @@ def shown_directions(
     for name, weight, verdict in zip(names, weights, earns):
         others = [earns[[names.index(other)]] for other in APART.get(name, ()) if other in names]
         share = SHARE if teacher is None else TEACHERS_SHARE.get(name, SHARE)
-        directions.append(mixed(weight, verdict, np.concatenate([colours, *others]), share))
+        directions.append(mix_direction(weight, verdict, np.concatenate([colours, *others]), share))
     return np.stack(directions)

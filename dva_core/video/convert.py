@@ -117,7 +117,7 @@ def write_rgb(out: av.VideoFrame, layout: Layout, rgb: np.ndarray, tags: ColorTa
             component_view(out, layout, i)[:] = codes
 
 
-def convert(frame: av.VideoFrame, layout: Layout, tags: ColorTags, name: str, to_tags: ColorTags) -> av.VideoFrame:
+def convert_frame(frame: av.VideoFrame, layout: Layout, tags: ColorTags, name: str, to_tags: ColorTags) -> av.VideoFrame:
     """A native frame in pixel format `name` under `to_tags`. Sample for sample where family, range and matrix agree."""
     target = layout_of(name)
     size = frame.width, frame.height

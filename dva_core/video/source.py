@@ -19,7 +19,7 @@ from ..errors import DVAError
 from .chroma import chroma_location
 from .clock import Clock, frame_rate
 from .color import ColorTags
-from .convert import convert
+from .convert import convert_frame
 from .extras import left_behind
 from .failures import read_error
 from .frame import Frame
@@ -212,7 +212,7 @@ class VideoFile:
                 "convert it to one size first or use length to stop before."
             )
         if layout.name != self.info.pix_fmt:
-            native = convert(native, layout, self.info.color, self.info.pix_fmt, self.info.color)
+            native = convert_frame(native, layout, self.info.color, self.info.pix_fmt, self.info.color)
             layout = layout_of(self.info.pix_fmt)
         return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, shift=shift)
 

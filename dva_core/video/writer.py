@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DVAError, one_line
 from ..files import MARKER, Partial
 from .audio import Soundtrack, sound_streams
-from .convert import convert
+from .convert import convert_frame
 from .extras import carry_tags, listed
 from .failures import of_ffmpeg, write_error
 from .frame import Frame
@@ -191,7 +191,7 @@ class _FileSink:
         if self._zero is None:
             self._begin(frame)
         shift = round(self._zero / frame.time_base)
-        native = convert(frame.native, frame.layout, frame.color, self._pix_fmt, self._tags)
+        native = convert_frame(frame.native, frame.layout, frame.color, self._pix_fmt, self._tags)
         if self._even:
             native = even_frame(native, layout_of(self._pix_fmt))
         if native is frame.native:

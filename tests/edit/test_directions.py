@@ -13,7 +13,7 @@ from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_direction, apply_operations
 from dva_core.edit.directions import Direction, added, encoder_fingerprint, from_attribute, identity_std, orthogonal_to, scaled
-from dva_core.edit.scores import logits, measure, probability, table
+from dva_core.edit.scores import logits, measure_direction, probability, table
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 
@@ -162,8 +162,8 @@ def test_one_attribute_without_changing_another_by_the_classifiers(model):
     pure = orthogonal_to(young, [male], identity_std(model))
     z = np.random.default_rng(0).standard_normal(IDENTITY).astype(np.float32)
     z *= 1000 / np.linalg.norm(z)  # so long that normalising again plays no part
-    moved = {score.name: score.change for score in measure(pure, model, z, 1000)}
-    before = {score.name: score.change for score in measure(young, model, z, 1000)}
+    moved = {score.name: score.change for score in measure_direction(pure, model, z, 1000)}
+    before = {score.name: score.change for score in measure_direction(young, model, z, 1000)}
     assert abs(before["Male"]) > 0.05 and abs(moved["Male"]) < 0.02 * abs(before["Male"]) + abs(norm_share(model, pure, z)["Male"])
     assert moved["Young"] > 0.5 * before["Young"] > 0
 
@@ -188,7 +188,7 @@ def test_scores_are_the_classifiers(model):
     from dva_core.edit.attributes import AttributeSet
 
     np.testing.assert_allclose(list(logits(AttributeSet.from_model(model), 7 * z).values()), expected, atol=1e-6)
-    (smiling,) = measure(scaled(from_attribute(model, "Smiling"), 2), model, z, 0.5)
+    (smiling,) = measure_direction(scaled(from_attribute(model, "Smiling"), 2), model, z, 0.5)
     assert smiling.name == "Smiling" and smiling.change == pytest.approx(1.0, abs=1e-5)
     assert "Smiling  +1.00" in table([smiling]) and probability(0.0) == 0.5 and probability(1000.0) == 1.0
 

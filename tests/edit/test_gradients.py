@@ -9,7 +9,7 @@ from bundles import IDENTITY, tiny_config, write_tiny
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.edit import gradients as shown
-from dva_core.edit.gradients import mean_gradients, mixed, shown_direction, spread, tone, verdicts, without
+from dva_core.edit.gradients import mean_gradients, mix_direction, spread, tone, verdicts, visible_direction, without
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
 
@@ -26,11 +26,13 @@ def test_what_is_left_no_gradient_sees():
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_a_mixture_is_between_both_and_sees_no_colour(share):
     weight, earned, *colours = np.random.default_rng(1).standard_normal((5, 12))
-    made = mixed(weight, earned, np.stack(colours), share)
+    made = mix_direction(weight, earned, np.stack(colours), share)
     np.testing.assert_allclose(made @ np.stack(colours).T, 0, atol=1e-9)
     own, slope = without(np.stack([weight, earned]), np.stack(colours))
     np.testing.assert_allclose(made, (1 - share) * own / np.linalg.norm(own) + share * slope / np.linalg.norm(slope), atol=1e-9)
-    np.testing.assert_allclose(mixed(weight, 0 * earned, 0 * np.stack(colours), 0.2), 0.8 * weight / np.linalg.norm(weight), atol=1e-9)
+    np.testing.assert_allclose(
+        mix_direction(weight, 0 * earned, 0 * np.stack(colours), 0.2), 0.8 * weight / np.linalg.norm(weight), atol=1e-9
+    )
 
 
 class Painter:
@@ -114,14 +116,14 @@ def test_a_model_loaded_for_inference_alone_gives_the_same_direction(tmp_path, p
     path = write_tiny(tmp_path / "tiny.safetensors", config=config)
     rng = np.random.default_rng(2)
     pictures, weight, std = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8), rng.standard_normal(IDENTITY), rng.uniform(1, 2, IDENTITY)
-    expected = shown_direction(load_model(path, device="cpu"), weight, std, pictures)
+    expected = visible_direction(load_model(path, device="cpu"), weight, std, pictures)
     assert np.isfinite(expected).all() and not np.allclose(expected / np.linalg.norm(expected), weight / np.linalg.norm(weight), atol=1e-2)
     with torch.inference_mode():
         model = load_model(path, device="cpu")
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        np.testing.assert_allclose(shown_direction(model, weight, std, pictures), expected, atol=1e-4)
+        np.testing.assert_allclose(visible_direction(model, weight, std, pictures), expected, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    half = shown_direction(load_model(path, device="cpu", dtype="bf16"), weight, std, pictures)
+    half = visible_direction(load_model(path, device="cpu", dtype="bf16"), weight, std, pictures)
     assert half @ expected > 0.99 * np.linalg.norm(half) * np.linalg.norm(expected)
 
 
@@ -131,4 +133,4 @@ def test_it_may_be_cancelled(tmp_path):
 
     model = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
     with pytest.raises(KeyboardInterrupt):
-        shown_direction(model, np.ones(IDENTITY), np.ones(1), np.zeros((2, 32, 32, 3), np.uint8), progress)
+        visible_direction(model, np.ones(IDENTITY), np.ones(1), np.zeros((2, 32, 32, 3), np.uint8), progress)

@@ -14,7 +14,7 @@ from dva_core.commands import main as cli
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import without_head_motion
-from dva_core.edit.gradients import shown_direction
+from dva_core.edit.gradients import visible_direction
 from dva_core.edit.own import (
     cut_out,
     encode_crops,
@@ -120,7 +120,7 @@ def test_as_shown_is_a_step_as_long_and_says_so(model, finder):
     assert np.linalg.norm(shown.direction.vector / std) == pytest.approx(np.linalg.norm(plain.direction.vector / std), rel=1e-5)
     assert shown.score == plain.score and shown.direction.made["shown"] and "shown" not in plain.direction.made
     crops = np.concatenate([cut_out(model, bright), cut_out(model, dark)])
-    expected = shown_direction(model, plain.direction.vector / std, std, crops)
+    expected = visible_direction(model, plain.direction.vector / std, std, crops)
     np.testing.assert_allclose(shown.direction.vector / std / 4, expected / np.linalg.norm(expected), atol=1e-5)
     assert not np.allclose(shown.direction.vector, plain.direction.vector, rtol=0.01)
     moved = [own_attribute(model, bright, dark, "Lit", space="motion", shown=shown).direction for shown in (False, True)]

@@ -16,7 +16,7 @@ from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.evaluate.ablation import evaluate_ablation, train_pair
-from dva_core.evaluate.consistency import FIGURES, edit_table, evaluate_consistency, measure_edit, square
+from dva_core.evaluate.consistency import FIGURES, edit_table, evaluate_consistency, measure_edit, square_mask
 from dva_core.evaluate.judges import own_judge
 from dva_core.evaluate.reconstruction import evaluate_reconstruction
 from dva_core.evaluate.switching import SWITCHES, evaluate_switch
@@ -87,7 +87,7 @@ def test_another_length_is_refused(clip, model, tmp_path, frames, words):
 
 
 def test_the_square_covers_its_corners():
-    inside = square(np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]]), (40, 50))
+    inside = square_mask(np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]]), (40, 50))
     assert inside[10:30, 10:30].all() and not inside[:8].any() and not inside[:, 33:].any()
 
 
@@ -190,5 +190,5 @@ def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):
 
 def test_a_face_that_fills_its_frame_for_a_moment_leaves_the_figures_of_the_rest(clip, model, videos, monkeypatch):
     reached = iter([True, False, False, False, False, False])
-    monkeypatch.setattr("dva_core.evaluate.consistency.square", lambda quad, shape: np.full(shape, next(reached)))
+    monkeypatch.setattr("dva_core.evaluate.consistency.square_mask", lambda quad, shape: np.full(shape, next(reached)))
     assert measure_edit(clip, videos[0], own_judge(model)).outside == 0

@@ -93,7 +93,7 @@ def test_removed_structure_leaves_no_ghost():
     edited = np.full_like(rebuilt, 180 / 127.5 - 1)
     mask = np.ones((SIZE, SIZE), np.float32)
     result, _ = composite.paste(frame, quad, edited, rebuilt, mask, "transfer")
-    all_detail = frame + 127.5 * (composite.up(edited - rebuilt, quad, frame.shape[:2], "detail"))
+    all_detail = frame + 127.5 * (composite.warp_to_frame(edited - rebuilt, quad, frame.shape[:2], "detail"))
     assert np.abs(all_detail[95:111, 80:160] - 180).max() > 40  # what would show without the fade
     assert np.abs(result[95:111, 80:160].astype(int) - 180).max() < 6
 

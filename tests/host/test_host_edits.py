@@ -13,7 +13,7 @@ from conftest import need_shared
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit.directions import Direction, from_attribute
-from dva_core.edit.scores import measure, table
+from dva_core.edit.scores import measure_direction, table
 from dva_core.model.loader import load_model
 from dva_core.train.labels import read_labels
 
@@ -93,7 +93,7 @@ def test_numbers_of_other_nodes_scale_a_direction(server, prompt):
     assert answer.succeeded, answer.error
     clip = Decomposition.load(answer.outputs["90"]["text"][0])
     assert clip.operations[-1]["scale"] == -0.4
-    assert answer.outputs["81"]["text"][0] == table(measure(direction, starter, clip.z_id, -0.4))
+    assert answer.outputs["81"]["text"][0] == table(measure_direction(direction, starter, clip.z_id, -0.4))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
-from dva_core.model.evaluation import Compiled, Cores, filled
+from dva_core.model.evaluation import Compiled, Cores, pad_batch
 
 from .test_autoencoder import SMALL
 
@@ -109,7 +109,7 @@ def test_a_compiled_network_sees_one_size_only():
     probe.fails = None
     compiled(probe, *batch(3))
     assert probe.calls[-1][0] == 3  # not filled up to what did not fit
-    assert filled(torch.full((1,), 5).expand(2), 4).stride(0) == 0
+    assert pad_batch(torch.full((1,), 5).expand(2), 4).stride(0) == 0
 
 
 def test_without_a_compiler_the_network_runs_as_it_is(caplog):

@@ -69,7 +69,7 @@ def test_a_crop_shows_the_square_picture_and_goes_back_in_place(dx, dy, half, an
 def test_a_crop_shrunk_by_half_in_one_direction_does_not_alias():
     stripes = np.tile(np.float32([1, -1]), (3, 64, 32))
     quad = square(40, 40, 32, 0) * (0.5, 1)  # 32 pixels across for 64 samples
-    assert np.abs(composite.up(stripes, quad, (80, 40), "detail")[20:60, 12:28]).max() < 0.1
+    assert np.abs(composite.warp_to_frame(stripes, quad, (80, 40), "detail")[20:60, 12:28]).max() < 0.1
 
 
 def stored_at(clip, path, aspect, frames=6):
