@@ -73,14 +73,23 @@ def room(module: str) -> str:
 @cache
 def imported(path: Path) -> list[tuple[int, str]]:
     """Line and full name of every module that a file imports, at its top or inside a function; `from m import name` counts as m.name."""
+    return [(line, name) for line, name, _ in all_imports(path)]
+
+
+@cache
+def all_imports(path: Path) -> list[tuple[int, str, bool]]:
+    """As `imported`, and whether it is for annotations alone (below `if TYPE_CHECKING:`)."""
     package, found = path.relative_to(ROOT).parts[:-1], []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    conditions = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    typing = {id(child) for node in conditions for child in ast.walk(node)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
+            found += [(node.lineno, alias.name, id(node) in typing) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*start, *filter(None, [node.module])))
-            found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+            found += [(node.lineno, f"{base}.{alias.name}", id(node) in typing) for alias in node.names]
     return found
 
 
@@ -129,7 +138,8 @@ def test_no_module_imports_itself_by_others():
         parts = path.relative_to(ROOT).with_suffix("").parts
         own = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if path.relative_to(ROOT).as_posix() not in DOORS:
-            graph[own] = {module for _, target in imported(path) if (module := module_of(target)) not in (None, own, "dva_core")}
+            needed = (module_of(target) for _, target, typing in all_imports(path) if not typing)
+            graph[own] = {module for module in needed if module not in (None, own, "dva_core")}
     while ready := [module for module, needs in graph.items() if not needs & graph.keys()]:
         for module in ready:
             del graph[module]
