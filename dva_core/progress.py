@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Called often, between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
+    """A callback: called often, between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
 
     `phase` is "track", "encode", "decode", or of making an edit "text" or "shown"; `done` of `total` are frames or steps (`done` may be
     fractional: steps of a batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.

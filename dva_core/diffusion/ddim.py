@@ -26,7 +26,7 @@ class NoiseModel(Protocol):
 
 
 def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: Tensor, clamp: bool = True) -> tuple[Tensor, Tensor]:
-    """The image and the noise that x_t [B, 3, H, W] is made of: (x_0, eps), x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
+    """Estimate the image and the noise in x_t [B, 3, H, W]: (x_0, eps), x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
 
     Both are float32, or float64 where x_t is. With `clamp` x_0 is brought into [-1, 1] and eps follows it.
     Differentiable in x_t and z_face.
@@ -41,12 +41,12 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
 
 
 def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
-    """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: the same image and noise, mixed for another timestep."""
+    """The DDIM update (eta = 0): x_0 and eps [B, 3, H, W] combined at the timestep where alpha_bar is as given."""
     return combine(x_0, eps, alpha_bar)
 
 
 def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """x [B, 3, H, W] moved along `path`, up or down; one evaluation a step."""
+    """Apply DDIM steps along `path`, up or down: x [B, 3, H, W] -> the state at its end; one evaluation a step."""
     for i, (t, now, then) in enumerate(path):
         x = step(*estimate(model, x, t, now, z_face, clamp), then)
         if callback is not None:
@@ -58,7 +58,7 @@ def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], cl
 def invert(
     model: NoiseModel, x_0: Tensor, z_face: Tensor, steps: int = 100, clamp: bool = True, callback: Callback | None = None
 ) -> Tensor:
-    """Images to noise maps: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32; steps - 1 evaluations.
+    """Invert images to noise maps: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3, H, W] float32; steps - 1 evaluations.
 
     Kim et al. 2023, eq. 4: t_0 = 0 -> t_1 -> ... -> t_(T-1). The default is the paper's; `dva_core.encode` takes solvers.STEPS of
     solvers.SOLVER, which is as near with fewer evaluations (docs/solvers.md). Raises DVAError where `steps` is not in 1..train_steps.
@@ -70,7 +70,7 @@ def invert(
 def sample(
     model: NoiseModel, x_T: Tensor, z_face: Tensor, steps: int = 100, clamp: bool = True, callback: Callback | None = None
 ) -> Tensor:
-    """Noise maps to images: x_T [B, 3, H, W], z_face [B, F] -> x_0 [B, 3, H, W] float32; `steps` evaluations, eta = 0.
+    """Sample images from noise maps: x_T [B, 3, H, W], z_face [B, F] -> x_0 [B, 3, H, W] float32; `steps` evaluations, eta = 0.
 
     Kim et al. 2023, eq. 3: t_(T-1) -> ... -> t_0 -> image. Raises DVAError where `steps` is not in 1..train_steps.
     """

@@ -31,7 +31,7 @@ def invert(
     callback: Callback | None,
     iterations: int = ITERATIONS,
 ) -> Tensor:
-    """x [B, 3, H, W] to the noise, undoing the moves of `path`, DDIM's own downwards path; iterations len(path) evaluations.
+    """Invert x [B, 3, H, W] to the noise by undoing the moves of `path`, DDIM's own downwards path; iterations len(path) evaluations.
 
     Each step's first guess of eps is the last one of the step before.
     """

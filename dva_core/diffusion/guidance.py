@@ -1,6 +1,6 @@
-"""Edit guidance: while decoding, the edit is told more plainly than the network does by itself.
+"""Edit guidance: classifier-free guidance from the face before the edit to the face after it.
 
-Classifier-free guidance (Ho and Salimans 2022, eq. 6) with the face before the edit, z_o, in the place of the empty condition:
+As Ho and Salimans (2022, eq. 6), with the face before the edit, z_o, in the place of the empty condition:
 
     eps = eps(x_t, z_e) + (w - 1) (eps(x_t, z_e) - eps(x_t, z_o)),
 
@@ -72,7 +72,7 @@ class Guided:
         self.schedule: Schedule = model.schedule
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """x_t [B, 3, H, W], t [B] one timestep for all -> eps [B, 3, H, W]."""
+        """Predict the guided noise: x_t [B, 3, H, W], t [B] one timestep for all -> eps [B, 3, H, W]."""
         if not self.guidance.acts_at(int(t[0])):
             return self.model.predict_noise(x_t, t, first_rows(z_face, len(x_t)))
         both = self.model.predict_noise(torch.cat([x_t, x_t]), t[:1].expand(2 * len(x_t)), z_face)

@@ -27,12 +27,12 @@ PREDICTED = 0.5  # measured in docs/solvers.md
 
 
 def sigma_bar(alpha_bar: float) -> float:
-    """sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar): the independent variable of the barred equation, 0 at the image."""
+    """The ratio of noise to signal, sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar): the variable of the barred equation, 0 at the image."""
     return sqrt((1 - alpha_bar) / alpha_bar)
 
 
 def angle(alpha_bar: float) -> float:
-    """phi = arccos sqrt(alpha_bar): 0 at the image, towards pi/2 at pure noise."""
+    """The angle phi = arccos sqrt(alpha_bar): 0 at the image, towards pi/2 at pure noise."""
     return acos(min(1.0, sqrt(alpha_bar)))
 
 
@@ -68,7 +68,7 @@ def order3(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], c
 
 
 def adams_bashforth(at: Sequence[float], h: float) -> list[float]:
-    """w with sum_j w_j p(at_j) = integral of p from 0 to h, for every polynomial p of degree < len(at)."""
+    """Weights w with sum_j w_j p(at_j) = integral of p from 0 to h, for every polynomial p of degree < len(at)."""
     powers = torch.arange(len(at), dtype=torch.float64)
     scaled = torch.tensor(at, dtype=torch.float64) / h  # so that the system is well conditioned
     return (h * torch.linalg.solve(scaled[None, :] ** powers[:, None], 1 / (powers + 1))).tolist()

@@ -41,7 +41,7 @@ def bdia(first: Tensor, x: Tensor, made_of: tuple[Tensor, Tensor], alpha_bars: t
 
 
 def upwards(move: Move) -> Callable[..., Tensor]:
-    """x_0 [B, C, H, W] along an upwards path to the pair [B, 2 C, H, W]; one evaluation a step, the first step is DDIM's."""
+    """Move x_0 [B, C, H, W] along an upwards path to the pair [B, 2 C, H, W]; one evaluation a step, the first step is DDIM's."""
 
     def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
         below, below_bar = x, 1.0
@@ -57,7 +57,7 @@ def upwards(move: Move) -> Callable[..., Tensor]:
 
 
 def downwards(move: Move) -> Callable[..., Tensor]:
-    """The pair [B, 2 C, H, W] along a downwards path to x_0 [B, C, H, W]; len(path) - 2 evaluations: both ends are states already."""
+    """Move the pair [B, 2 C, H, W] along a downwards path to x_0 [B, C, H, W]; len(path) - 2 evaluations: both ends are states already."""
 
     def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
         above, x = x.chunk(2, 1)

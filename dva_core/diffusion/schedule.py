@@ -30,12 +30,12 @@ def image_of(x_t: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
 
 
 def noise_of(x_t: Tensor, x_0: Tensor, alpha_bar: float | Tensor) -> Tensor:
-    """eps = (x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar), of x_t with the image x_0."""
+    """The noise eps = (x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar) of x_t with the image x_0."""
     return (x_t - root(alpha_bar) * x_0) / root(1 - alpha_bar)
 
 
 def combine(x_0: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps."""
+    """The noisy image x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps."""
     return root(alpha_bar) * x_0 + root(1 - alpha_bar) * eps
 
 
@@ -62,12 +62,12 @@ class Schedule:
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
-        """alpha_bar_t = prod_{s <= t} (1 - beta_s): float64 [train_steps], on the CPU."""
+        """The cumulative products alpha_bar_t = prod_{s <= t} (1 - beta_s): float64 [train_steps], on the CPU."""
         betas = torch.linspace(self.beta_start, self.beta_end, self.train_steps, dtype=torch.float64, device="cpu")
         return torch.cumprod(1 - betas, dim=0)
 
     def timesteps(self, steps: int, power: float = 1.0) -> Tensor:
-        """round(i train_steps / steps), i = 0..steps-1: int64 [steps], the first 0; raises DVAError outside 1..train_steps.
+        """The timesteps round(i train_steps / steps), i = 0..steps-1: int64 [steps]. Raises DVAError outside 1..train_steps.
 
         With another `power` p, t_i = round((i / (steps - 1))^p t_(steps-1)) between the same first and last, and never two the same:
         above 1 they lie closer where the noise is weak. Raises DVAError for a power outside LEAST_POWER..LARGEST_POWER.
@@ -97,7 +97,7 @@ class Schedule:
         return [Step(*step) for step in zip(t, alpha_bar, [1.0, *alpha_bar[:-1]])][::-1]
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
+        """Add noise: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; x_0 and noise [B, C, H, W], t [B] -> [B, C, H, W]."""
         return combine(x_0, noise, self.at(t, x_0))
 
     def as_noise(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -109,6 +109,6 @@ class Schedule:
         return (a.sqrt() * output + (1 - a).sqrt() * x_t).to(x_t.dtype)
 
     def at(self, t: Tensor, like: Tensor) -> Tensor:
-        """alpha_bar_t as [B, 1, 1, 1], at least float32, on the device of `like`."""
+        """Look up alpha_bar_t: [B, 1, 1, 1], at least float32, on the device of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
         return self.alphas_cumprod.to(like.device, dtype)[t.to(like.device)][:, None, None, None]

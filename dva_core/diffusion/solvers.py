@@ -88,7 +88,7 @@ def invert(
     power: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Images to noise maps by the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3 states, H, W] of `dtype`.
+    """Invert images to noise maps with the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3 states, H, W] of `dtype`.
 
     clamp   the network's estimate of the image is brought into [-1, 1] in each step
     power   of the timesteps, see `Schedule.timesteps`; None: what suits the solver
@@ -113,7 +113,7 @@ def sample(
     power: float | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Noise maps to images by the named solver: x_T [B, 3 states, H, W], z_face [B, F] -> x_0 [B, 3, H, W] of `dtype`.
+    """Sample images from noise maps with the named solver: x_T [B, 3 states, H, W], z_face [B, F] -> x_0 [B, 3, H, W] of `dtype`.
 
     Settings as of `invert`; `callback(done, total, x)` comes after each evaluation and may raise to cancel.
     """

@@ -192,14 +192,14 @@ def apply_direction(decomposition: Decomposition, model, direction: Direction | 
 
 
 def scaled(direction: Direction, factor: float) -> Direction:
-    """`factor` times the direction. DVAError for a factor that is not finite."""
+    """Multiply a direction by `factor`. DVAError for a factor that is not finite."""
     if not math.isfinite(factor):
         raise DVAError(f"The factor {factor:g} of {direction.name} makes no sense; use a finite number.")
     return _derived(direction, np.float64(factor) * direction.vector, f"{factor:g} {direction.name}", "scaled", [direction], [factor])
 
 
 def added(directions: Sequence[Direction], factors: Sequence[float] | None = None) -> Direction:
-    """sum_i factors[i] directions[i], all of one space and one encoder; DVAError where they are not."""
+    """Add directions: sum_i factors[i] directions[i]. DVAError unless all are of one space and one encoder."""
     factors = [1.0] * len(directions) if factors is None else list(factors)
     if not directions or len(factors) != len(directions):
         raise DVAError(f"There are {len(directions)} directions and {len(factors)} factors to add; give one factor for each.")

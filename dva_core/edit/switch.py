@@ -128,7 +128,7 @@ def apply_switch(
 
 
 def interpolate_rows(read: Reader, places: np.ndarray) -> np.ndarray:
-    """What `read` gives at `places` [n] between its rows, mixed of the rows on both sides; on a row exactly that row."""
+    """Interpolate linearly between rows: what `read` gives at the fractional row numbers `places` [n]."""
     below = np.floor(places).astype(int)
     part = (places - below)[:, None].astype(np.float32)
     values = read(below)

@@ -24,7 +24,7 @@ def text_direction(source: Tensor, target: Tensor) -> Tensor:
 
 
 def directional_loss(source: Tensor, target: Tensor, direction: Tensor, floor: float = 0.0) -> Tensor:
-    """d_i = 1 - cos(image change, text change) of each image: features [n, E], [n, E], direction [1, E] unit -> [n], in 0..2.
+    """Directional loss d_i = 1 - cos(image change, text change): features [n, E], [n, E], direction [1, E] unit -> [n], in 0..2.
 
     With `floor` the cosine's norm of the image change u is sqrt(|u|^2 + floor^2): smooth where nothing has changed yet (u = 0, where
     the plain cosine has no gradient to speak of), and the same as the plain one as soon as |u| is several floors.

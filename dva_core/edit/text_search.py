@@ -291,7 +291,7 @@ class SearchFrames:
 
 
 def intermediate_images(networks: TextNetworks, x_0: Tensor, z_face: Tensor, images: int) -> Tensor:
-    """x_0 [f, 3, H, W] and what inverting it with `images` steps passes through: [f images, 3, H, W], from the image to the noise."""
+    """Invert x_0 [f, 3, H, W] with `images` steps and keep the images on the way: [f images, 3, H, W], from image to noise."""
     kept = [x_0.to(z_face.device)]
     ddim.invert(networks, kept[0], z_face, images, callback=lambda done, total, x: kept.append(x))
     return torch.stack(kept, 1).flatten(0, 1)

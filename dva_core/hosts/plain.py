@@ -109,7 +109,7 @@ class PlainHost:
             torch.mps.empty_cache()
 
     def run_batched(self, fn: Callable[[Any], Any], items: Any, batch: int) -> Iterator[Any]:
-        """fn(items[0:batch]), fn(items[batch:2 batch]), ... one after another; `items` is anything with a length and slices.
+        """Yield fn(items[0:batch]), fn(items[batch:2 batch]), ...; `items` is anything with a length and slices.
 
         A call that runs out of memory is repeated with half as many items, which then stays the batch; what was answered before
         is not computed again. DVAError where a single item does not fit.

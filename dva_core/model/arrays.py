@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def to_images(crops: np.ndarray) -> Tensor:
-    """Pictures uint8 [B, S, S, 3] as the networks see them: float32 [B, 3, S, S] in [-1, 1]."""
+    """Convert pictures uint8 [B, S, S, 3] to the networks' images float32 [B, 3, S, S] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def as_picture(crop: np.ndarray) -> np.ndarray:
-    """A crop float [3, S, S] in [-1, 1] as uint8 [S, S, 3]."""
+    """Convert a crop float [3, S, S] in [-1, 1] to a picture uint8 [S, S, 3]."""
     return np.rint((np.asarray(crop, np.float32).transpose(1, 2, 0).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """[B, 3, S, S] -> [B, 3, size, size], averaged over areas."""
+    """Downsample [B, 3, S, S] -> [B, 3, size, size] by averages over areas."""
     return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="area")
 
 
 def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
-    """z_face [B, F] of one identity [D], or one a frame [B, D], and the motion of B frames [B, D_motion]."""
+    """Fuse an identity [D], or one a frame [B, D], with the motion of B frames [B, D_motion] -> z_face [B, F]."""
     return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))

@@ -99,7 +99,7 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @property
     def motion_window(self) -> tuple[float, float]:
-        """From and to, in 0..1 of the crop: what the motion encoder sees of it, both ways."""
+        """The part of the crop that the motion encoder sees: (start, end) in 0..1, the same across and down."""
         return getattr(self.motion_encoder, "window", (0.0, 1.0))
 
     def frozen(self) -> list[nn.Module]:
@@ -162,12 +162,12 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode_identity(self, images: Tensor) -> Tensor:
-        """z_id: images [B, 3, S, S] in [-1, 1] -> [B, identity_dim], unit length (Kim et al. 2023, sec. 3.2)."""
+        """Encode the identity z_id: images [B, 3, S, S] in [-1, 1] -> [B, identity_dim], unit length (Kim et al. 2023, sec. 3.2)."""
         return self.run("identity_encoder", images)
 
     @torch.no_grad()
     def encode_motion(self, images: Tensor) -> Tensor:
-        """z_lnd: images [B, 3, S, S] in [-1, 1] -> [B, motion_dim], x0, y0, x1, ... of the 51 inner landmarks (sec. 3.2).
+        """Encode the motion z_lnd: images [B, 3, S, S] in [-1, 1] -> [B, motion_dim], x0, y0, x1, ... of 51 landmarks (sec. 3.2).
 
         In 0..1 of what the motion encoder sees: the whole crop, or the published one's centre window.
         """
@@ -191,13 +191,13 @@ class DiffusionVideoAutoencoder(nn.Module):
         return self.run("fusion", torch.cat([z_id.to(z_motion).expand(len(z_motion), -1), z_motion], dim=1))
 
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
-        """What the noise predictor makes of z_face [B, face_dim] at any timestep, for `predict_noise` to take in its place."""
+        """Precompute what the noise predictor makes of z_face [B, face_dim] at every timestep; `predict_noise` takes it in its place."""
         network, dtype = self.noise_predictor, self.host.dtype
         device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype))  # the batch's: it comes next
         return network.face_conditions(z_face.to(device, dtype))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
+        """Predict the noise eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
 
         In the place of z_face its `face_conditions` will do, which need not be computed again for every step.
         """
@@ -208,7 +208,7 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def face_mask(self, images: Tensor, for_video: bool = True) -> Tensor:
-        """Where the face is: images [B, 3, S, S] in [-1, 1] -> float32 [B, 1, S, S] in {0, 1}.
+        """Segment the face: images [B, 3, S, S] in [-1, 1] -> float32 [B, 1, S, S] in {0, 1}.
 
         `for_video` leaves out hair, ears and neck too, which pasting should not touch (Kim et al. 2023, appendix).
         """

@@ -20,7 +20,7 @@ Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_fac
 
 
 class Cores:
-    """network(x_t, t, z_face), each part of the batch on a core of its own where it runs on the CPU.
+    """Evaluates a network on the CPU with each part of the batch on a core of its own.
 
     One batch on all cores has them wait for the slowest at every layer, hundreds of times; parts wait for each other once. An image's
     result does not depend on the others. Where gradients are wanted, on other devices and for few images the network is just called.
@@ -75,7 +75,7 @@ def split_batch(value: Any, parts: int) -> list[Any]:
 
 
 class Compiled:
-    """network(x_t, t, z_face) by torch.compile, which makes code for one size of batch at a time.
+    """Evaluates a network by torch.compile, which makes code for one size of batch at a time.
 
     A batch smaller than one seen before is filled up to that size, so that the last of a clip costs no compiling. Where compiling
     fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs as it is.
@@ -131,13 +131,13 @@ def is_compiler_error(error: Exception) -> bool:
 
 
 def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype) -> int:
-    """About what evaluating `part` on `images` takes beside its weights."""
+    """Estimate the bytes that evaluating `part` on a batch takes beside its weights."""
     values = getattr(part, "activations_per_image", 2**22)
     return len(images) * values * dtype.itemsize
 
 
 def usual_batch(model, guided: bool = False) -> int:
-    """Frames that go through the noise predictor together when nothing else is asked for; halved by the host where they do not fit.
+    """Choose the batch of the noise predictor, in frames; the host halves it where it does not fit.
 
     On a CPU 16 of 64 pixels a core; elsewhere as many as half of the free memory holds. Never more than 64, which no device fills better.
     Half as many where each is evaluated twice at once (`guided`).

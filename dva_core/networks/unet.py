@@ -93,7 +93,7 @@ def may_overwrite() -> bool:
 
 
 def spent(h: Tensor) -> Tensor | None:
-    """h, as the place for a result, or None."""
+    """The tensor h as an output buffer, or None where autograd needs it."""
     return h if may_overwrite() else None
 
 

@@ -107,7 +107,7 @@ def decode(
     tone: str | None = None,
     region: str | None = None,
 ) -> DecodeReport:
-    """Puts the clip back together with its edits: every frame of the source, its own sound, rate and size.
+    """Decode a decomposition with its edits to a video: every frame of the source, its own sound, rate and size.
 
     detail      "transfer": the difference between edited and rebuilt crop is added to the original frame, so its fine detail stays and
                 an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
@@ -116,7 +116,7 @@ def decode(
     video       where the source lies now, if not where it was
     compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
-    guidance    how plainly the edit is told (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
+    guidance    strength of the edit's guidance (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
     tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
                 None: as the edit means it (see edit.scope)
@@ -175,7 +175,7 @@ def check_detail(detail: str) -> None:
 
 
 def edit_sizes(decomposition: Decomposition, model) -> np.ndarray:
-    """[F], how far the edits move each frame's z_face; 1 in all where other noise maps than its own are decoded."""
+    """Distance [F] that the edits move each frame's z_face; 1 in all frames where other noise maps are decoded."""
     if any(is_background(operation) for operation in decomposition.operations):
         return np.ones(decomposition.faces)
     parts = [range(decomposition.faces)[start : start + ROWS] for start in range(0, decomposition.faces, ROWS)]

@@ -62,7 +62,7 @@ def encode(
     detector: str = "own",
     select: str | tuple | None = None,  # the older name of `face`
 ) -> Decomposition:
-    """Takes a video apart. Two passes over it: one finds the face, one cuts it out; then each crop is inverted.
+    """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
 
     source      a video file, or a folder of pictures
     steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS

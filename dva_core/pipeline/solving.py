@@ -51,12 +51,12 @@ def solve(
 
 
 def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
-    """z_face [B, F] of these rows with all edits."""
+    """Compute z_face [B, F] of these rows with all edits."""
     return fuse(model, decomposition.current_identity(rows), decomposition.current_z_motion(rows))
 
 
 def own_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
-    """z_face [B, F] of these rows before all edits, a switch included."""
+    """Compute z_face [B, F] of these rows before all edits, a switch included."""
     if any(operation.get("name") == "switch" and operation.get("motion") for operation in decomposition.operations):
         motion = model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
     else:
