@@ -44,7 +44,7 @@ def look_inputs() -> list[io.Input]:
             step=0.1,
             optional=True,
             display_name="guidance",
-            tooltip="Strength of the edit's guidance: 1 as in the paper, 2 to 3 for edits one can see, more burns. 0 takes the model's own. "
+            tooltip="Strength of the guidance: 1 as in the paper, 2 to 3 for edits one can see, more burns. 0 takes the model's own. "
             "Above 1 it costs up to twice the time.",
         ),
         io.Combo.Input(
