@@ -116,7 +116,7 @@ def run_reconstruction(args: argparse.Namespace) -> None:
         table = evaluate_reconstruction(clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, progress=bars, **taken(args))
     table.notes += [why_not] if why_not else []
     plot_reconstruction(table, args.output / "reconstruction.png")
-    table.notes += special(args, args.solver)
+    table.notes += special(args, args.solver, model)
     finish(table, args.output, "reconstruction")
 
 
@@ -141,7 +141,7 @@ def run_consistency(args: argparse.Namespace) -> None:
             progress=bars,
             **taken(args),
         )
-    table.notes += special(args, [args.solver])
+    table.notes += special(args, [args.solver], model)
     for video in dict.fromkeys(name for name, _ in results):
         some = {label: figures for (name, label), figures in results.items() if name == video}
         save_picture(args.output / f"consistency_{video}.png", draw_consistency(some))
@@ -158,7 +158,7 @@ def run_switch(args: argparse.Namespace) -> None:
         settings = {"steps": args.steps, "solver": args.solver, **taken(args)}
         a, b = (encode(path, model, **settings, progress=bars) for path in clips)
         table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
-    table.notes += special(args, [args.solver])
+    table.notes += special(args, [args.solver], model)
     save_picture(args.output / "switch.png", grid)
     finish(table, args.output, "switch")
 
@@ -189,9 +189,9 @@ def taken(args: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(args, key) for key in ("every", "max_frames", "power", "clamp")}
 
 
-def special(args: argparse.Namespace, solvers: Sequence[str]) -> list[str]:
+def special(args: argparse.Namespace, solvers: Sequence[str], model) -> list[str]:
     """A note where the timesteps or the clamp are not the paper's."""
-    powers = {name: power_of(name, args.power) for name in solvers}
+    powers = {name: power_of(name, args.power, model) for name in solvers}
     if args.clamp and set(powers.values()) == {1.0}:
         return []
     each = ", ".join(f"{power:g} for {name}" for name, power in powers.items())

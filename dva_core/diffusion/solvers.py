@@ -7,7 +7,7 @@ equation d xb / d sb = eps_theta (Song et al. 2021, eq. 14). DDIM is its Euler m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ SOLVERS: dict[str, Solver] = {
     "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
-STEPS, SOLVER = 10, "angle2c"  # unless told otherwise; docs/solvers.md says why
+STEPS, SOLVER = 12, "angle2c"  # unless told otherwise; docs/solvers.md says why
 CLIP_SOLVERS = (
     "ddim",
     "order2",
@@ -63,9 +63,13 @@ def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
     return SOLVERS[solver]
 
 
-def power_of(solver: str, power: float | None = None) -> float:
-    """`power` itself, or where it is None the usual one of the solver called `solver`; DVAError where there is none."""
-    return named(solver).power if power is None else float(power)
+def power_of(solver: str, power: float | None = None, model: Any = None) -> float:
+    """`power` itself; where it is None what suits the solver called `solver`, as the model's configuration says (`powers`) or in general.
+
+    DVAError where there is no such solver.
+    """
+    usual = getattr(model, "config", {}).get("powers", {}).get(solver, named(solver).power)
+    return usual if power is None else float(power)
 
 
 def evaluations(solver: str, steps: int) -> tuple[int, int]:
@@ -97,7 +101,7 @@ def invert(
     `callback(done, total, x)` comes after each evaluation and may raise to cancel. Raises DVAError for an unknown solver.
     """
     method = named(solver)
-    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power_of(solver, power))
+    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power_of(solver, power, model))
     return method.up(model, x_0.to(dtype), z_face, path, clamp, callback)
 
 
@@ -117,5 +121,5 @@ def sample(
 
     Settings as of `invert`; `callback(done, total, x)` comes after each evaluation and may raise to cancel.
     """
-    path = model.schedule.downwards(steps, power_of(solver, power))
+    path = model.schedule.downwards(steps, power_of(solver, power, model))
     return named(solver).down(model, x_T.to(dtype), z_face, path, clamp, callback)

@@ -39,6 +39,11 @@ def check_config(config: Any, path: str | Path) -> None:
         names = config.get(key) or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DVAError(f"{path} has an unreadable list of {key} in its configuration; {CURE}.")
+    powers = config.get("powers") or {}
+    if not isinstance(powers, dict) or not all(
+        isinstance(p, (int, float)) and not isinstance(p, bool) and 0 < p < 100 for p in powers.values()
+    ):
+        raise DVAError(f"{path} has powers {powers!r} in its configuration where numbers above 0 belong; {CURE}.")
     try:
         Guidance.from_config(config)
     except (AttributeError, DVAError, TypeError, ValueError) as error:

@@ -131,7 +131,7 @@ class EncodeSettings:
             max_frames=whole(self.max_frames, "most frames"),
             start=real(self.start, "start"),
             length=real(self.length, "length"),
-            power=solvers.power_of(self.solver, real(self.power, "power")),
+            power=solvers.power_of(self.solver, real(self.power, "power"), model),
         )
         model.schedule.timesteps(settings.steps, settings.power)
         return settings

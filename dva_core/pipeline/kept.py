@@ -54,7 +54,7 @@ def kept_name(source: str | Path, model, settings: dict[str, Any]) -> str:
     """All that a decomposition hangs on, as hex digits."""
     said = {"steps": solvers.STEPS, "solver": solvers.SOLVER, "power": None, "clamp": True, "start": 0.0, "every": 1, "detector": "own"}
     said |= {name: value for name, value in settings.items() if name not in SPEED_ONLY and value is not None}
-    said["power"] = solvers.power_of(said["solver"], said["power"])
+    said["power"] = solvers.power_of(said["solver"], said["power"], model)
     face = said.get("face", "largest")
     if not isinstance(face, str) and face[0] == "reference":
         face = ("reference", source_hash(face[1]))  # the picture, whatever it is called

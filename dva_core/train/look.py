@@ -28,7 +28,7 @@ ATTRIBUTE_REGIONS = {
     "Bushy_Eyebrows": "brows",
     "Smiling": "mouth",
 }
-TONE_ATTRIBUTES = ("Pale_Skin", "Tan")
+TONE_ATTRIBUTES = (*ATTRIBUTE_REGIONS, "Pale_Skin", "Tan")  # in a region, what the rest of the face loses would be put back as a veil
 
 
 def add_look(

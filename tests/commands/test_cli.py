@@ -155,7 +155,7 @@ def test_the_solvers_settings_come_with_the_clip(call, video):
 def test_the_usual_settings_of_the_solver(call, video):
     """Those of the API; --solver alone brings its own power."""
     assert call("encode", video, "-o", "a.safetensors", "--max-frames", 1)[0] == 0
-    assert Decomposition.load("a.safetensors").info.solving == "10 steps of angle2c, power 1.7"
+    assert Decomposition.load("a.safetensors").info.solving == "12 steps of angle2c, power 1.7"
     assert call("encode", video, "-o", "b.safetensors", "--max-frames", 1, "--steps", 2, "--solver", "order2")[0] == 0
     assert Decomposition.load("b.safetensors").info.solving == "2 steps of order2"
 

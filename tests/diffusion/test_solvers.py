@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -218,10 +219,21 @@ def test_without_a_power_the_timesteps_are_those_that_suit_the_solver(x_0, solve
     assert not torch.equal(rebuilt, solvers.sample(Gaussian(), x_T, None, 9, solver, power=1.2))
 
 
+def test_a_model_may_name_the_power_that_suits_it(x_0):
+    class Named(Gaussian):
+        config = MappingProxyType({"powers": {"angle2c": 1.2}})
+
+    assert (solvers.power_of("angle2c", None, Named()), solvers.power_of("angle2", None, Named())) == (1.2, 1.5)
+    assert solvers.power_of("angle2c", 3, Named()) == 3
+    x_T = solvers.invert(Named(), x_0, None, 9, "angle2c")
+    assert torch.equal(x_T, solvers.invert(Gaussian(), x_0, None, 9, "angle2c", power=1.2))
+    assert torch.equal(solvers.sample(Named(), x_T, None, 9, "angle2c"), solvers.sample(Gaussian(), x_T, None, 9, "angle2c", power=1.2))
+
+
 def test_the_usual_way_is_what_encode_takes():
     for function in (solvers.invert, solvers.sample, encode):
         usual = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
-        assert (usual["steps"], usual["solver"], usual["power"]) == (10, "angle2c", None)
+        assert (usual["steps"], usual["solver"], usual["power"]) == (12, "angle2c", None)
 
 
 def test_an_unknown_solver_is_named(x_0):

@@ -20,7 +20,7 @@ COLUMN, ROW = 350, 700  # a row is as high as Decode DDIM with its player
 CLIP = "dva_example.mp4"  # comes with the pack
 
 ENCODE = {
-    "steps": 10,
+    "steps": 12,
     "solver": "angle2c",
     "face": "largest",
     "face_x": 0.5,
