@@ -24,8 +24,8 @@ def result_of(content: bytes, attributes: str) -> bytes:
 class FakeComfy:
     """Runs in a thread of its own. `seconds`: of an encode and of a decode. Change the public flags while it runs."""
 
-    def __init__(self, encode: float = 0.0, decode: float = 0.0, token: str = "", lacks: str = "") -> None:
-        self.seconds, self.token, self.lacks = (encode, decode), token, lacks
+    def __init__(self, encode: float = 0.0, decode: float = 0.0, token: str = "", lacks: str = "", ssl_context=None) -> None:
+        self.seconds, self.token, self.lacks, self.ssl_context = (encode, decode), token, lacks, ssl_context
         self.port = 0
         self.files: dict[str, bytes] = {}  # of the input folder
         self.outputs: dict[str, bytes] = {}
@@ -45,7 +45,7 @@ class FakeComfy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.ssl_context else ''}://127.0.0.1:{self.port}"
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class FakeComfy:
         self._stop = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.ssl_context)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
         self._worker = asyncio.ensure_future(self._work_off())

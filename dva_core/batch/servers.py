@@ -134,7 +134,8 @@ class Executor:
                 self.leave(post, lost=False)
                 return
             except ServerLost as error:
-                self.books.tell("server", worker=post.name, state="lost", error=str(error))
+                if post.name in self.scheduler.workers or post.name not in self.silent:  # told once, not each time it is asked again
+                    self.books.tell("server", worker=post.name, state="lost", error=str(error))
                 post.client.forget()
                 self.leave(post)
                 self.silent.add(post.name)

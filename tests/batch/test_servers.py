@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -91,7 +93,7 @@ def test_a_server_that_dies_half_way(tmp_path):
         check_results(plan)
         assert summary.done == 12 and summary.workers[two.url].lost >= 1 and summary.workers[one.url].jobs >= 8
         assert Counter(event["job"] for event in events.of("done")).most_common(1)[0][1] == 1
-        assert any(event["state"] == "lost" for event in events.of("server"))
+        assert [event["state"] for event in events.of("server") if event["worker"] == two.url] == ["up", "lost"]
 
 
 def test_a_server_that_comes_back(tmp_path):
@@ -282,6 +284,22 @@ def test_servers_that_cannot_be_used(tmp_path):
         opened = Server(url=shut.url, headers={"Authorization": "Bearer $BATCH_TEST_TOKEN"})
         summary = run_on_servers(plan, [opened, Server(url=bare.url), Server(url="http://127.0.0.1:9")])
         assert summary.done == 3 and list(summary.workers) == [shut.url]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https_with_a_certificate_of_ones_own(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    plan = plan_of(tmp_path, 1)
+    with FakeComfy(ssl_context=context) as one:
+        with pytest.raises(DVAError, match="does not answer"):
+            run_on_servers(plan, [one.url])
+        assert run_on_servers(plan, [one.url], ca=certificate).done == 3
+    check_results(plan)
 
 
 def test_results_of_other_settings_stay_until_they_are_asked_for_anew(tmp_path):
