@@ -134,8 +134,9 @@ class Executor:
                 self.leave(post, lost=False)
                 return
             except ServerLost as error:
-                if post.name in self.scheduler.workers or post.name not in self.silent:  # told once, not each time it is asked again
-                    self.books.tell("server", worker=post.name, state="lost", error=str(error))
+                was_there = post.name in self.scheduler.workers
+                if was_there or post.name not in self.silent:  # told once, not each time it is asked again
+                    self.books.tell("server", worker=post.name, state="lost" if was_there else "away", error=str(error))
                 post.client.forget()
                 self.leave(post)
                 self.silent.add(post.name)

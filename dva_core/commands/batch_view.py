@@ -23,6 +23,7 @@ class BatchBars:
         form = "{desc}: {n_fmt}/{total_fmt}|{bar}| {elapsed}{postfix}"
         self.all = tqdm(total=jobs, initial=before, desc="all", position=0, bar_format=form, file=sys.stderr, disable=None)
         self.bars: dict[str, tqdm] = {}
+        self.away: list[str] = []  # told once the run goes on without them; else its end says it
 
     def __call__(self, event: dict[str, Any]) -> None:
         getattr(self, f"on_{event['event']}", lambda event: None)(event)
@@ -35,6 +36,8 @@ class BatchBars:
         return self.bars.get(worker)
 
     def on_begun(self, event: dict[str, Any]) -> None:
+        while self.away:
+            self.tell(self.away.pop(0))
         bar = self.bar(event["worker"])
         if bar is not None:
             bar.reset(1)
@@ -57,6 +60,8 @@ class BatchBars:
         if event["state"] == "up":
             taken = f"; takes up {', '.join(event['taken_up'])}" if event.get("taken_up") else ""
             self.tell(f"{event['worker']} is there{taken}.") if taken else None
+        elif event["state"] == "away":
+            self.away.append(event["error"])
         else:
             self.tell(f"{event['worker']} is {event['state']}: {event['error']}")
 
