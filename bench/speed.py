@@ -2,7 +2,8 @@
 and where an edit's time goes. Writes a page with tables and a plot beside it.
 
 python bench/speed.py CLIP -o docs/performance.md
-python bench/speed.py --config full --device cuda --precision bf16 -o gpu.md     (seeded weights; without a clip: network only)
+python bench/speed.py CLIP --device cuda -o gpu.md     (with a table by precision and option, and whole edits at 360p and 1080p)
+python bench/speed.py --config full --device cuda -o gpu.md     (seeded weights; without a clip: network only)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from gpu import by_precision, end_to_end
 from lengths import by_length
 from plain import BATCH, PlainMethod
 from timing import in_turn, markdown, matrix_rate, median, spread
@@ -133,8 +135,6 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
 
 def one_by_one(model, args: argparse.Namespace) -> list[str]:
     """Evaluations a second with everything on, and with one thing off at a time."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     device, size, batch = model.host.device, model.image_size, usual_batch(model)
     x, z, one = (a.to(device) for a in (torch.randn(batch, 3, size, size), torch.randn(batch, model.face_dim), torch.full((1,), 500)))
     network, fast = model.noise_predictor, model.host.dtype
@@ -169,9 +169,7 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
         works["compiled"] = run(evaluate=Compiled())
     taken = in_turn(works, args.repeats + 2, device)
     model.noise_predictor, model.evaluate, model.host.dtype = network, Cores(), fast
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(x[:1].to(model.host.dtype), one, z[:1].to(model.host.dtype))
-    flop = counter.get_total_flops()
+    flop = flop_of(model)
     best = batch / median(taken["everything on"])
     rates = {name: [batch / s for s in found] for name, found in taken.items()}
     rows = [[name, f"{median(found):.1f}", spread(found), f"{median(found) / best:.2f}"] for name, found in rates.items()]
@@ -186,6 +184,17 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
     if device.type == "cuda":
         page.append(f"Peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB.")
     return page
+
+
+def flop_of(model) -> int:
+    """FLOP of one frame's evaluation."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device, dtype, size = model.host.device, model.host.dtype, model.image_size
+    x, z, t = torch.zeros(1, 3, size, size), torch.zeros(1, model.face_dim), torch.full((1,), 500)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.noise_predictor.to(device)(x.to(device, dtype), t.to(device), z.to(device, dtype))
+    return counter.get_total_flops()
 
 
 def direct(network, *inputs):
@@ -244,6 +253,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="*", type=int, default=[25, 250, 2500], help="frames of the clips of growing length")
     parser.add_argument("--length-steps", type=int, default=1, help="diffusion steps for those")
     parser.add_argument("--attribute", default="Young")
+    parser.add_argument("--card", action="store_true", help="the tables of a graphics card, on a processor too")
     args = parser.parse_args()
     if args.config == "full" and args.clip is not None:
         parser.error("the full configuration has no trained weights to find faces with; leave the clip out")
@@ -251,6 +261,9 @@ def main() -> None:
     parts = [lambda: ["# Performance", machine(model), "Written by `bench/speed.py`; medians of runs in turn."]]
     parts.append(lambda: against_plain(model, Frames(model, args.clip, args.frames), args))
     parts.append(lambda: one_by_one(model, args))
+    if args.card or model.host.device.type != "cpu":
+        parts.append(lambda: by_precision(model, flop_of(model), args))
+        parts += [lambda: end_to_end(args)] * (args.clip is not None)
     if args.clip is not None:
         parts.append(lambda: shares(model, args))
         parts.append(lambda: by_length(args, args.out.with_suffix(".png")))

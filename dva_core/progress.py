@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -17,6 +17,7 @@ class Progress(Protocol):
 
     `phase` is "track", "encode", "decode", or of making an edit "text" or "shown"; `done` of `total` are frames or steps (`done` may be
     fractional: steps of a batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.
+    One with a method `looks() -> bool` is given pictures only when that says so: each has a graphics card waited for.
     """
 
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None: ...
@@ -24,6 +25,12 @@ class Progress(Protocol):
 
 def silent(phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
     """The progress of a run that nobody watches."""
+
+
+def picture_for(progress: Progress, make: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """What `make` gives, where `progress` looks at pictures now."""
+    looks = getattr(progress, "looks", None)
+    return make() if progress is not silent and (looks is None or looks()) else None
 
 
 class Stopwatch:

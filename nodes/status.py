@@ -34,11 +34,14 @@ class NodeProgress:
         scale = 1 if phase == "track" else self._evaluations
         self._bar.update_absolute(round(self._reached[1] * scale), max(1, round(total * scale)), self._picture(preview))
 
+    def looks(self) -> bool:
+        """Whether a picture would be shown now."""
+        return time.monotonic() - self._shown >= PREVIEW_SECONDS
+
     def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
-        now = time.monotonic()
-        if preview is None or now - self._shown < PREVIEW_SECONDS:
+        if preview is None or not self.looks():
             return None
-        self._shown = now
+        self._shown = time.monotonic()
         return "JPEG", Image.fromarray(np.ascontiguousarray(preview)), PREVIEW_PIXELS
 
 

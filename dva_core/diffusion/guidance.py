@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dva_core.diffusion.ddim import NoiseModel
+from dva_core.diffusion.ddim import NoiseModel, noise_at
 from dva_core.diffusion.schedule import Schedule, Step
 from dva_core.errors import DVAError
 
@@ -73,9 +73,13 @@ class Guided:
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Predict the guided noise: x_t [B, 3, H, W], t [B] one timestep for all -> eps [B, 3, H, W]."""
-        if not self.guidance.acts_at(int(t[0])):
-            return self.model.predict_noise(x_t, t, first_rows(z_face, len(x_t)))
-        both = self.model.predict_noise(torch.cat([x_t, x_t]), t[:1].expand(2 * len(x_t)), z_face)
+        return self.noise_at(x_t, int(t[0]), z_face)
+
+    def noise_at(self, x_t: Tensor, t: int, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Predict as `predict_noise`, of a timestep that is known without asking a device."""
+        if not self.guidance.acts_at(t):
+            return noise_at(self.model, x_t, t, first_rows(z_face, len(x_t)))
+        both = noise_at(self.model, torch.cat([x_t, x_t]), t, z_face)
         edited, original = both.chunk(2)
         return edited + (self.guidance.weight - 1) * (edited - original)
 

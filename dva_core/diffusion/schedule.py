@@ -111,4 +111,15 @@ class Schedule:
     def at(self, t: Tensor, like: Tensor) -> Tensor:
         """Look up alpha_bar_t: [B, 1, 1, 1], at least float32, on the device of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
-        return self.alphas_cumprod.to(like.device, dtype)[t.to(like.device)][:, None, None, None]
+        return self._table(like.device, dtype)[t.to(like.device)][:, None, None, None]
+
+    def _table(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """alpha_bar on a device, brought there once: at every evaluation the device would be waited for."""
+        if (device, dtype) not in self._tables:
+            with torch.inference_mode(False):  # gradients may go by it later
+                self._tables[device, dtype] = self.alphas_cumprod.to(dtype).to(device)
+        return self._tables[device, dtype]
+
+    @cached_property
+    def _tables(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:
+        return {}

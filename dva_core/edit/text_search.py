@@ -126,7 +126,7 @@ class TextSearch:
         self.rows = chosen_rows(decomposition, settings.frames)
         self.frames = [int(frame) for frame in decomposition.frame_index[self.rows]]
         self.best, self.iterations, self.history = Best(), 0, []
-        self.pictures: np.ndarray | None = None
+        self._shown: Tensor | None = None
         self._decomposition = decomposition
         self._chunk: int | None = None
 
@@ -135,6 +135,11 @@ class TextSearch:
         with torch.inference_mode(False), torch.enable_grad(), TextNetworks(self.model, self.text_model) as networks:
             self._search(networks, progress or silent)
         return self.best
+
+    @property
+    def pictures(self) -> np.ndarray | None:
+        """The last iteration's images of the first frame [S, 3, H, W] in [-1, 1]."""
+        return None if self._shown is None else self._shown.cpu().numpy()
 
     def direction(self, name: str = "") -> Direction:
         """What was found, as a direction whose scale 1 is the learnt step. DVAError where nothing was found yet."""
@@ -168,12 +173,12 @@ class TextSearch:
         u.requires_grad_(True)
         adam = torch.optim.Adam([u], lr=s.learning_rate)
         for self.iterations in range(1, s.iterations + 1):
-            loss, parts = self._gradient(networks, frames, u)
+            loss, parts, step = self._gradient(networks, frames, u)
             if not np.isfinite(loss):
                 raise DVAError("The text edit computed values that are not finite numbers; lower the learning rate.")
             self.history.append(loss)
             if loss < self.best.loss:
-                self.best = Best(self._step(frames, u), loss, self.iterations, parts)
+                self.best = Best(step, loss, self.iterations, parts)
             adam.step()
             show = self.iterations % PREVIEW_EVERY == 1 or self.iterations == s.iterations
             progress("text", self.iterations, s.iterations, strip(self.pictures) if show else None)
@@ -212,17 +217,15 @@ class TextSearch:
             return self.model.encode_motion(to_images(decomposition.crops[rows])).float().cpu()
         return torch.from_numpy(np.ascontiguousarray(decomposition.z_motion[rows], np.float32))
 
-    def _gradient(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float]]:
-        """The loss at u and, in u.grad, its gradient; with fewer images at a time where memory runs out."""
+    def _gradient(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float], np.ndarray]:
+        """The loss at u, its parts, the step and, in u.grad, the gradient; with fewer images at a time where memory runs out."""
         host, count = self.model.host, len(frames.kept)
         if self._chunk is None:
             self._chunk = 1 if self.settings.save_memory else count
         while True:
             try:
                 u.grad = None
-                loss, parts = self._loss(networks, frames, u)
-                loss.backward()
-                return loss.item(), {name: part.item() for name, part in parts.items()}
+                return self._backward(networks, frames, u)
             except (RuntimeError, MemoryError) as error:
                 if not host.is_out_of_memory(error):
                     raise
@@ -231,6 +234,14 @@ class TextSearch:
             self._chunk = max(1, self._chunk // 2)
             logger.info("Out of memory: going on with %d images at a time.", self._chunk)
             host.free_memory()
+
+    def _backward(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float], np.ndarray]:
+        """One loss, its parts and the step at u, and the gradient in u.grad; in a call of its own, so that a failed one leaves no graph."""
+        loss, parts = self._loss(networks, frames, u)
+        loss.backward()
+        found = torch.cat([torch.stack([loss, *parts.values()]).detach(), self._step(frames, u)]).cpu()  # the device is asked once
+        loss, *values = found[: 1 + len(parts)].tolist()
+        return loss, dict(zip(parts, values)), found[1 + len(parts) :].numpy()
 
     def _loss(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         s, count, chunk = self.settings, len(frames.kept), self._chunk
@@ -251,15 +262,15 @@ class TextSearch:
             else:
                 answers.append(some(z_face, part))
         directional, l1, shown = (torch.cat(column) for column in zip(*answers))
-        self.pictures = shown[: s.images].cpu().numpy()
+        self._shown = shown[: s.images]
         parts = {"clip": clip_loss(directional), "identity": identity_loss(z, frames.z_0), "l1": l1.mean()}
         return s.clip_weight * parts["clip"] + s.identity_weight * parts["identity"] + s.l1_weight * parts["l1"], parts
 
     @staticmethod
-    def _step(frames: SearchFrames, u: Tensor) -> np.ndarray:
+    def _step(frames: SearchFrames, u: Tensor) -> Tensor:
         """The learnt step z - z_0 [D], mean over the frames."""
         with torch.no_grad():
-            return (F.normalize(frames.z_0 + u) - frames.z_0).mean(0).cpu().numpy()
+            return (F.normalize(frames.z_0 + u) - frames.z_0).mean(0)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dva_core.faces.types import Face
+from dva_core.hosts.devices import sent
 from dva_core.networks.compact import STRIDES
 
 POINT_UNIT = 4.0  # strides a unit of the point offsets
@@ -20,7 +21,7 @@ SMALL = 32  # pixels of the network's input; the points of smaller faces are up 
 def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
     """Faces of one picture from the detector's maps (batch of one), in pixels of the network's input; overlaps are not removed."""
     faces = []
-    for stride, (score, geometry) in zip(STRIDES, maps):
+    for stride, (score, geometry) in zip(STRIDES, fetched(maps)):
         score = score[0].sigmoid()
         for row, column in (score > threshold).nonzero().tolist():
             x, y = (column + 0.5) * stride, (row + 0.5) * stride
@@ -29,6 +30,16 @@ def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
             points = values[4:].view(5, 2).numpy(force=True) * (POINT_UNIT * stride) + (x, y)
             faces.append(Face((x - left, y - top, x + right, y + bottom), float(score[row, column]), points))
     return faces
+
+
+def fetched(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The maps on the CPU, by one copy: every question asked of a device has it waited for."""
+    parts = [part for level in maps for part in level]
+    if parts[0].device.type == "cpu":
+        return maps
+    flat = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
+    parts = [values.view(part.shape) for values, part in zip(flat, parts)]
+    return list(zip(parts[::2], parts[1::2]))
 
 
 def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
@@ -76,7 +87,7 @@ class FaceDetector:
         side = max(frame.shape[:2])
         return self._detect_at(frame, int(np.clip(side * KNOWN / extent, 2 * KNOWN, self.sides[-1])))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # DirectML knows no inference mode
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
         height, width = frame.shape[:2]
         scale = side / max(height, width)
@@ -86,7 +97,7 @@ class FaceDetector:
         rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])
         padded = np.full((rows, columns, 3), 127, np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
-        image = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device()).float() / 127.5 - 1
+        image = sent(torch.from_numpy(padded), self.device()).permute(2, 0, 1)[None].float() / 127.5 - 1
         back = np.array([width / small.shape[1], height / small.shape[0]])
         return [
             Face(tuple((np.reshape(f.box, (2, 2)) * back).reshape(4).tolist()), f.score, f.points5 * back)

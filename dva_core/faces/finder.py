@@ -48,7 +48,11 @@ class FaceFinder:
             raise DVAError(f"There is no detector {detector!r}; choose one of {', '.join(DETECTORS)}.")
         tools = face_tools(model)
         own = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
-        landmarker = CropLandmarker(lambda crops: tools.track_landmarks(to_images(crops)).float().cpu().numpy(), tools.crop_size)
+
+        def points(crops: np.ndarray) -> np.ndarray:
+            return tools.track_landmarks(to_images(crops, tools.host.device)).float().cpu().numpy()
+
+        landmarker = CropLandmarker(points, tools.crop_size)
         return cls(own, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
 
 
@@ -57,7 +61,7 @@ def embed(model, crops: np.ndarray) -> np.ndarray:
 
     The vectors of a small identity network share a large part, which would make all people alike.
     """
-    z_id = model.encode_identity(to_images(crops)).float().cpu()
+    z_id = model.encode_identity(to_images(crops, model.host.device)).float().cpu()
     statistics = getattr(model.attributes, "identity", None)
     if statistics is not None:
         z_id = F.normalize(z_id - statistics.mean.float().cpu(), dim=1)

@@ -13,7 +13,15 @@ from torch import nn
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import choose_device
 
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "allocate memory",
+    "not enough memory",
+    "not enough gpu video memory",  # DirectML
+    "alloc_failed",
+    "unable to find an engine",  # how cuDNN says that none of its ways to convolve has room
+)
+NO_MEMORY = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))  # before torch 2.5 it is CUDA's alone
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +98,7 @@ class PlainHost:
     def is_out_of_memory(error: BaseException) -> bool:
         """Whether `error` is how CUDA, MPS or the CPU's allocator say that a tensor does not fit."""
         message = str(error).lower()
-        return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY)
-        )
+        return isinstance(error, NO_MEMORY) or (isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY))
 
     def free_bytes(self) -> int | None:
         """Memory of the device that a batch may take, bytes; None where it is not to be known or, on a CPU, not what limits it."""

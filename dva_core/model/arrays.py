@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..hosts.devices import sent
+from ..networks.resample import averaged
 
-def to_images(crops: np.ndarray) -> Tensor:
-    """Convert pictures uint8 [B, S, S, 3] to the networks' images float32 [B, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+def to_images(crops: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """Convert pictures uint8 [B, S, S, 3] to the networks' images float32 [B, 3, S, S] in [-1, 1] on `device`, where they go as bytes."""
+    return sent(torch.from_numpy(np.ascontiguousarray(crops)), device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def as_picture(crop: np.ndarray) -> np.ndarray:
@@ -20,7 +23,11 @@ def as_picture(crop: np.ndarray) -> np.ndarray:
 
 def shrink(images: Tensor, size: int) -> Tensor:
     """Downsample [B, 3, S, S] -> [B, 3, size, size] by averages over areas."""
-    return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="area")
+    if images.shape[-1] == size:
+        return images
+    if images.device.type == "mps" and images.shape[-1] % size:
+        return averaged(images, size)
+    return F.interpolate(images, (size, size), mode="area")
 
 
 def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
-from dva_core.hosts.devices import choose_dtype
+from dva_core.hosts.devices import choose_dtype, exactly, sent
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.evaluation import Cores, activation_bytes
 from dva_core.networks import build_network
@@ -157,7 +157,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         part = getattr(self, name)
         if part is None:
             raise DVAError(f"This model has no {name.replace('_', ' ')} of its own; load one that has, such as the starter.")
-        device = self.host.use(name, part, activation_bytes(part, inputs[0], dtype))
+        device = self.host.use(name, part, activation_bytes(part, inputs[0], dtype, self.host.device))
         return part(*move_inputs(inputs, device, dtype))
 
     @torch.no_grad()
@@ -186,6 +186,16 @@ class DiffusionVideoAutoencoder(nn.Module):
             return self.encode_landmarks(images)
         return self.run("landmarks", images)
 
+    @torch.no_grad()
+    def encode_crops(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z_id, z_lnd and face mask of images [B, 3, S, S] in [-1, 1], as by `encode_identity`, `encode_motion` and `face_mask`."""
+        if self.face_parser is not None:
+            return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
+        z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
+        start, end = self.motion_window
+        here = points.cpu()  # where hulls are drawn
+        return z_id, points[:, JAW:].flatten(1), hull_mask(start + (end - start) * here, images.shape[-1])
+
     def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
         """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""
         return self.run("fusion", torch.cat([z_id.to(z_motion).expand(len(z_motion), -1), z_motion], dim=1))
@@ -193,7 +203,8 @@ class DiffusionVideoAutoencoder(nn.Module):
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
         """Precompute what the noise predictor makes of z_face [B, face_dim] at every timestep; `predict_noise` takes it in its place."""
         network, dtype = self.noise_predictor, self.host.dtype
-        device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype))  # the batch's: it comes next
+        room = activation_bytes(network, z_face, dtype, self.host.device)  # the batch's: it comes next
+        device = self.host.use("noise_predictor", network, room)
         return network.face_conditions(z_face.to(device, dtype))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -202,8 +213,9 @@ class DiffusionVideoAutoencoder(nn.Module):
         In the place of z_face its `face_conditions` will do, which need not be computed again for every step.
         """
         network, dtype = self.noise_predictor, self.host.dtype
-        device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype))
-        output = self.evaluate(network, *move_inputs((x_t, t, z_face), device, dtype))
+        device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype, self.host.device))
+        with exactly(device, dtype):
+            output = self.evaluate(network, *move_inputs((x_t, t, z_face), device, dtype))
         return self.schedule.as_noise(output, x_t.to(output.device), t)
 
     @torch.no_grad()
@@ -220,7 +232,12 @@ class DiffusionVideoAutoencoder(nn.Module):
 
 def move_inputs(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
-    return tuple(
-        move_inputs(v, device, dtype) if isinstance(v, tuple) else v.to(device, dtype) if v.is_floating_point() else v.to(device)
-        for v in inputs
-    )
+    return tuple(move_inputs(v, device, dtype) if isinstance(v, tuple) else put(v, device, dtype) for v in inputs)
+
+
+def put(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`tensor` on `device`, in `dtype` where it is of real numbers."""
+    dtype = dtype if tensor.is_floating_point() else tensor.dtype
+    if tensor.device.type == "cpu" and device.type != "cpu":
+        return sent(tensor.to(dtype), device)
+    return tensor.to(device, dtype)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dva_core.networks.resample import to_size
+
 STRIDES = (8, 16, 32)  # of the detector's three levels
 
 
@@ -45,9 +47,7 @@ def resample(images: Tensor, size: int, margin: float = 0.0) -> Tensor:
     cut = round(images.shape[-1] * margin)
     if cut:
         images = images[..., cut:-cut, cut:-cut]
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=images.shape[-1] > size, align_corners=False)
+    return to_size(images, size)
 
 
 class CompactIdentity(nn.Module):

@@ -20,7 +20,18 @@ def to_size(images: Tensor, size: int) -> Tensor:
         raise DVAError(f"A face crop must be square, not {width}x{height}; crop it first.")
     if height == size:
         return images
+    if height > size and images.device.type == "mps":
+        matrix = triangle_matrix(height, size).to(images)
+        return matrix @ images @ matrix.T
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=height > size)
+
+
+@lru_cache(maxsize=8)
+def triangle_matrix(size_in: int, size_out: int) -> Tensor:
+    """[size_out, size_in], the bilinear, anti-aliased resampling of one axis, for devices that lack it or its gradient (Apple's GPUs)."""
+    with torch.inference_mode(False), torch.no_grad():
+        rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
+        return F.interpolate(rows, (size_out, size_in), mode="bilinear", antialias=True, align_corners=False)[0, 0].float()
 
 
 @lru_cache(maxsize=8)

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
+from dva_core.networks.peak import peak_bytes
 
 SMALL_MAP = 32 * 32  # pixels
+LARGE_BATCH = 2**22  # values; from about there on a GPU reads and writes longer than it takes to launch some more kernels
 SUMMED = (torch.float32, torch.bfloat16)
 
 
@@ -36,6 +38,13 @@ def one_for_all(t: Tensor) -> Tensor:
     return t[:1] if t.stride(0) == 0 else t
 
 
+def prefers_channels_last(device: torch.device) -> bool:
+    """Whether convolutions of half precision are quickest with the channels of a pixel together: NVIDIA's. On AMD's, whose library for
+    convolutions ComfyUI leaves off, they would be copied to and fro.
+    """
+    return device.type == "cuda" and torch.version.hip is None
+
+
 def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
     """Group norm with 32 groups, or the largest divisor of 32 that divides `channels`."""
     return operations.GroupNorm(math.gcd(32, channels), channels)
@@ -45,8 +54,11 @@ def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> T
     """norm(x) of x [B, C, H, W]; with a condition [B or 1, 2C] = [scale | shift], norm(x) (1 + scale) + shift.
 
     On a CPU torch's group norm of small maps whose channels lie together in memory takes two to five times as long as the means here,
-    in bfloat16 five to twelve times; and the condition costs nothing, for it goes into the norm's own weight and bias.
+    in bfloat16 five to twelve times; and the condition costs nothing, for it goes into the norm's own weight and bias. CUDA's group norm
+    lays its result out channel after channel, which the next convolution has to undo: see `normalised_in_place`.
     """
+    if stays_in_place(norm, x):
+        return normalised_in_place(norm, x, condition)
     small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
     plain = type(norm) is nn.GroupNorm and x.device.type == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
     if not (small and plain and may_overwrite()):
@@ -57,6 +69,34 @@ def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> T
         scale, shift = per_channel(condition).chunk(2, dim=1)
         gain, bias = gain * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
     return torch.addcmul(bias, centred, gain, out=centred)
+
+
+def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
+    """Whether x is a large batch of maps on CUDA whose channels lie together, and the norm's weights are where they are used."""
+    if x.device.type != "cuda" or x.numel() < LARGE_BATCH or not x.is_contiguous(memory_format=torch.channels_last) or not may_overwrite():
+        return False
+    weight, streams = norm.weight, getattr(norm, "comfy_cast_weights", False)
+    return weight is not None and not streams and weight.device == x.device and weight.dtype == x.dtype
+
+
+def normalised_in_place(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    """As `normalised`, with x's layout kept: it is read three times and written once, where ATen's way with two layout copies takes
+    six and five. Sums, gain and bias are float32, whatever x is.
+    """
+    batch, channels = x.shape[:2]
+    groups = x.permute(0, 2, 3, 1).reshape(batch, -1, norm.num_groups, channels // norm.num_groups)  # a view
+    count = groups.shape[1] * groups.shape[3]
+    mean = groups.mean((1, 3), dtype=torch.float32)
+    square = torch.linalg.vector_norm(groups, 2, (1, 3), dtype=torch.float32).square() / count
+    spread = torch.rsqrt((square - mean.square()).clamp(min=0) + norm.eps)
+    weight, bias = (values.float().view(norm.num_groups, -1) for values in (norm.weight, norm.bias))
+    gain = spread[..., None] * weight
+    bias = torch.addcmul(bias, mean[..., None], gain, value=-1)
+    gain, bias = (values.reshape(batch, channels, 1, 1) for values in (gain, bias))
+    if condition is not None:
+        scale, shift = per_channel(condition.float()).chunk(2, dim=1)
+        gain, bias = gain * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
+    return torch.addcmul(bias, x, gain, out=torch.empty_like(x))
 
 
 def group_mean(x: Tensor, groups: int) -> Tensor:
@@ -223,7 +263,10 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         qkv = self.qkv(normalised(self.norm, x).flatten(2))  # [B, 3C, HW]
-        q, k, v = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3).chunk(3, dim=-1)  # [B, heads, HW, C/heads]
+        qkv = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3)
+        if x.device.type != "cpu":
+            qkv = qkv.contiguous()  # with any other stride than 1 in the last axis, CUDA's fused kernels refuse
+        q, k, v = qkv.chunk(3, dim=-1)  # [B, heads, HW, C/heads]
         h = F.scaled_dot_product_attention(q, k, v)
         h = self.proj_out(h.transpose(2, 3).reshape(batch, channels, height * width))
         return x + h.reshape(batch, channels, height, width)
@@ -278,6 +321,7 @@ class UNet(nn.Module):
             attention = [AttentionBlock(c_out, num_heads, operations)] if size in attention_resolutions else []
             return [block(c_in, c_out), *attention]
 
+        self._peak: int | None = None
         self.time_embed = TimeEmbedding(base_channels, embedding_channels, operations)
         self.face_map = FaceMap(condition_channels, spatial_channels, spatial_size, operations) if spatial_channels else None
         size, channels = image_size // patch_size, int(base_channels * channel_multipliers[0])
@@ -294,8 +338,12 @@ class UNet(nn.Module):
                 size //= 2
                 skips.append(channels)
                 pixels.append(size**2)
-        # what one image needs at the most, in values: every skip, and the last level's work of about six maps
+        # about what one image needs at the most, in values: every skip, and the last level's work of about six maps
         self.activations_per_image = sum(c * n for c, n in zip(skips, pixels)) + 6 * skips[0] * pixels[0]
+        self.settings = {"image_size": image_size, "patch_size": patch_size, "in_channels": in_channels, "base_channels": base_channels,
+            "channel_multipliers": channel_multipliers, "num_res_blocks": num_res_blocks, "attention_resolutions": attention_resolutions,
+            "embedding_channels": embedding_channels, "condition_channels": condition_channels, "num_heads": num_heads,
+            "spatial_channels": spatial_channels, "spatial_size": spatial_size}  # fmt: skip
 
         self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
 
@@ -311,6 +359,16 @@ class UNet(nn.Module):
 
         self.out = nn.Sequential(group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1)))
 
+    def peak_values(self) -> int:
+        """What evaluating one image takes at the most beside the weights, in values, as a GPU does it: counted from the graph, once."""
+        if self._peak is None:
+            size, channels = self.settings["image_size"], self.settings["in_channels"]
+            with torch.device("meta"):
+                twin, x = UNet(**self.settings), torch.empty(1, channels, size, size)
+                t, z = torch.zeros(1, dtype=torch.int64), torch.empty(1, self.condition_channels)
+            self._peak = peak_bytes(twin.eval().to(memory_format=torch.channels_last), x, t, z) // x.element_size()
+        return self._peak
+
     def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
         """What z_face [B, condition_channels] does in every residual block, in order (see `ResidualBlock.condition`).
 
@@ -325,6 +383,8 @@ class UNet(nn.Module):
         In the place of z_face its `face_conditions` will do. A `t` that is one number expanded is embedded once.
         """
         h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
+        if prefers_channels_last(h.device):
+            h = h.contiguous(memory_format=torch.channels_last)  # then convolutions go on so, however their weights lie
         embedding = self.time_embed(one_for_all(t), x_t.dtype)
         conditions = iter(z_face if isinstance(z_face, tuple) else self.face_conditions(z_face.to(x_t.dtype)))
         skips = []

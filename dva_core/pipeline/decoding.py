@@ -6,7 +6,9 @@ x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +25,17 @@ from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.tone import without_tone
 from ..files import check_spares
+from ..hosts.devices import sent
 from ..model.arrays import as_picture
 from ..model.evaluation import usual_batch
-from ..progress import Progress, Stopwatch, silent
+from ..progress import Progress, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import VideoWriter, check_encoding, check_output
-from ..video.threads import Behind
+from ..video.threads import Behind, in_order
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
+PASTERS = 3  # threads that paste while a graphics card decodes; a processor has no core to spare for them
 ROWS = 64  # looked at together where all frames are
 DETAILS = ("transfer", "model")
 
@@ -76,10 +80,11 @@ def _crops(
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
         z_face = edited_face(decomposition, model, rows)
-        x_T = torch.from_numpy(decomposition.x_T[rows]).float().to(z_face.device)
+        x_T = sent(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
 
         def tell(i: int, steps: int, x: Tensor) -> None:
-            progress("decode", done + len(rows) * i / steps, len(indices), as_picture(x[0].cpu().numpy()))
+            picture = picture_for(progress, lambda: as_picture(x[0].cpu().numpy()))
+            progress("decode", done + len(rows) * i / steps, len(indices), picture)
 
         before = own_face(decomposition, model, rows) if guided.is_on else None
         return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
@@ -144,25 +149,34 @@ def decode(
     crops = clock.each("decode", crops)
     quads, rebuilt, masks = decomposition.quads, decomposition.rebuilt, SoftMasks(decomposition, regions, model.motion_window)
     count = 0
+    pasters = 0 if model.host.device.type == "cpu" else PASTERS
     with (
         frames,
         VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
         Behind(writer.write) as queue,
     ):
-        for index, frame in enumerate(clock.each("video", frames)):
-            row, result, crop = rows.get(index), frame, None
-            if row is not None:
-                crop = next(crops).astype(np.float32)
+
+        def read() -> Iterator[tuple]:
+            for index, frame in enumerate(clock.each("video", frames)):
+                row = rows.get(index)
+                crop = None if row is None else next(crops).astype(np.float32)
                 with clock("paste"):
-                    rgb, inside = paste(frame.rgb, quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
-                    result = frame.with_rgb(rgb, inside)
+                    place = None if row is None else (quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
+                yield index, row, frame, crop, place
+
+        def result_of(item: tuple) -> tuple:
+            index, row, frame, crop, place = item
+            with nullcontext() if pasters else clock("paste"):
+                return index, row, frame, frame if place is None else frame.with_rgb(*paste(frame.rgb, *place)), crop
+
+        for index, row, frame, result, crop in in_order(result_of, read(), pasters):
             with clock("video"):
                 queue.put(result)
             if watch is not None:
                 watch(index, row, frame, result, crop)
             count += 1
             if row is not None:
-                progress("decode", row + 1, len(rows), as_picture(crop))
+                progress("decode", row + 1, len(rows), picture_for(progress, partial(as_picture, crop)))
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
     return DecodeReport(Path(out), count, len(rows))
@@ -180,7 +194,7 @@ def edit_sizes(decomposition: Decomposition, model) -> np.ndarray:
         return np.ones(decomposition.faces)
     parts = [range(decomposition.faces)[start : start + ROWS] for start in range(0, decomposition.faces, ROWS)]
     steps = [
-        (edited_face(decomposition, model, rows) - own_face(decomposition, model, rows)).double().norm(dim=1).cpu().numpy()
+        (edited_face(decomposition, model, rows) - own_face(decomposition, model, rows)).cpu().double().norm(dim=1).numpy()
         for rows in parts
     ]
     return np.concatenate(steps)

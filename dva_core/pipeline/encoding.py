@@ -204,15 +204,14 @@ def find_face(
     return replace(track, quads=to_stored(track.quads, frames.info), landmarks=to_stored(track.landmarks, frames.info))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode_crops(frames: Frames, model, store: TensorStore, batch: int, clock: Stopwatch) -> None:
     """Pass 2: crop, mask, identity and motion of every frame with a face; then z_id, the plain mean of their identities."""
     row, faces = 0, len(store.read("frame_index"))
 
     def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
-        images = to_images(crops)
-        outputs = model.encode_identity(images), model.encode_motion(images), model.face_mask(images)[:, 0]
-        return tuple(output.float().cpu().numpy() for output in outputs)
+        z_id, z_motion, mask = model.encode_crops(to_images(crops, model.host.device))
+        return tuple(output.float().cpu().numpy() for output in (z_id, z_motion, mask[:, 0]))
 
     with clock("encode"):
         for crops in face_crops(frames, store, model.crop_size, batch, clock):
@@ -249,8 +248,8 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
 
     def invert_some(rows: range) -> int:
         crops = store.read("crops", rows.start, rows.stop)
-        x_0 = shrink(to_images(crops), model.image_size)
         z_face = fuse(model, z_id, store.read("z_motion", rows.start, rows.stop))
+        x_0 = shrink(to_images(crops, z_face.device), model.image_size)
         preview, spent = crops[0], 0
 
         def tell(*_) -> None:
@@ -258,7 +257,7 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
             spent += 1
             progress("encode", rows.start + len(rows) * min(1.0, spent / evaluations), total, preview)
 
-        x_T = solve(solvers.invert, model, x_0.to(z_face.device), z_face, info, tell).half()
+        x_T = solve(solvers.invert, model, x_0, z_face, info, tell).half()
         rebuilt = solve(solvers.sample, model, x_T.float(), z_face, info, tell).half()
         store.write("x_T", rows.start, x_T.cpu().numpy())
         store.write("rebuilt", rows.start, rebuilt.cpu().numpy())

@@ -27,9 +27,10 @@ from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.tone import tone_of
+from ..hosts.devices import sent
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
-from ..progress import Progress, silent
+from ..progress import Progress, picture_for, silent
 from .decoding import check_detail
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
@@ -126,13 +127,13 @@ def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: G
 
 def invert_frame(decomposition: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, callback: Callable) -> Tensor:
     """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
-    x_0 = shrink(to_images(decomposition.crops[row][None]), model.image_size).to(z_face.device)
+    x_0 = shrink(to_images(decomposition.crops[row][None], z_face.device), model.image_size)
     return solve(solvers.invert, model, x_0, z_face, info, callback).half().float()
 
 
 def noise_maps(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
     """[B, 3, S, S], the noise maps of one row of each edit: the clip's own, or what a switch has put there."""
-    return torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])).float().to(like.device)
+    return sent(torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])), like.device).float()
 
 
 def whole_square(crop: np.ndarray) -> np.ndarray:
@@ -148,7 +149,7 @@ def evaluation_counter(progress: Progress, total: int) -> Callable:
     def callback(i: int, steps: int, x: Tensor) -> None:
         nonlocal done
         done += 1
-        progress("decode", min(1.0, done / max(1, total)), 1, as_picture(x[0].cpu().numpy()))
+        progress("decode", min(1.0, done / max(1, total)), 1, picture_for(progress, lambda: as_picture(x[0].cpu().numpy())))
 
     return callback
 

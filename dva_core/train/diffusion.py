@@ -143,16 +143,16 @@ class DiffusionTraining(Objective):
             x_0, z_face, mask = self.batch()
             loss, simple, reg = self.losses(x_0, z_face, mask, self.draw(x_0, self.generator))
             self.scaler.scale(loss / self.settings.accumulate).backward()
-            figures.append((simple.item(), reg.item(), self.pair_gradient()))
-        return tuple(np.mean(figures, 0).tolist())
+            figures.append(torch.stack([simple.detach(), reg.detach(), self.pair_gradient().to(simple)]))
+        return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # the device is asked once
 
-    def pair_gradient(self) -> float:
+    def pair_gradient(self) -> Tensor:
         """Adds the gradient of a batch of pairs; the mean error of their answers, 0 where there are none."""
         if self.paired is None:
-            return 0.0
+            return torch.zeros((), device=self.device)
         loss, _, answer = self.paired.loss(self.settings.pairs, self.rng, self.generator)
         self.scaler.scale(loss / self.settings.accumulate).backward()
-        return answer.item()
+        return answer.detach()
 
     def update(self) -> float:
         """One step by the gradient in place, shared with the other processes and clipped; returns its norm before."""

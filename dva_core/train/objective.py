@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.hosts.devices import sent
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
@@ -84,7 +85,7 @@ class Objective:
 
     def taken_apart(self, images: Tensor) -> Parts:
         """[P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
-        images = images.to(self.device)
+        images = sent(images, self.device)
         z_id, points = self.conditioner.encode(images)
         flat, points, size = images.flatten(0, 1), points.flatten(0, 1), self.config["image_size"]
         x_0 = F.interpolate(flat, (size, size), mode="area").contiguous(memory_format=torch.channels_last)
@@ -143,8 +144,8 @@ class Objective:
         if focus:
             chosen = torch.rand(len(t), generator=generator) < focus
             t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
-        noises = torch.randn((2, *x_0.shape), generator=generator).to(self.device)
-        return Draw(t.to(self.device), noises[0], noises[1])
+        noises = sent(torch.randn((2, *x_0.shape), generator=generator), self.device)
+        return Draw(sent(t, self.device), noises[0], noises[1])
 
     def simple_weight(self, noisiness: Tensor) -> Tensor:
         """How much L_simple weighs at sigma / alpha [B], by settings.simple_cap."""
@@ -155,7 +156,7 @@ class Objective:
         """Of one batch: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
         s = self.settings
         simple, reg = training_losses(self.predict_noise, x_0, z_face, drawn.t, drawn.noise_1, drawn.noise_2, mask, self.schedule)
-        a = self.schedule.alphas_cumprod[drawn.t.cpu()].float().to(self.device)
+        a = self.schedule.at(drawn.t, x_0).flatten()
         noisiness = ((1 - a) / a).sqrt()
         reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
         return (self.simple_weight(noisiness) * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()

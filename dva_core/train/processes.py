@@ -35,6 +35,8 @@ def process_device(name: str | None = None) -> torch.device:
     """`name`, or the GPU of this process where there is one, or the CPU. DVAError for one that is not there."""
     local = os.environ.get("LOCAL_RANK", "0")
     device = choose_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE") or 1) > 1:
+        raise DVAError(f"--device {name} puts all processes of this machine on one GPU; say --device cuda, and each takes its own.")
     if device.type == "cuda":
         device = choose_device(f"cuda:{local if device.index is None and local.isdigit() else device.index or 0}")
         torch.cuda.set_device(device)

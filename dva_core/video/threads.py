@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T, R = TypeVar("T"), TypeVar("R")
 
 DEPTH = 4  # frames that wait at the most, so that memory stays what it is
 PATIENCE = 0.1  # seconds between two looks at whether the other side is still there
@@ -57,6 +59,25 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
     finally:
         abandoned.set()
         thread.join()
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T], workers: int, depth: int = DEPTH) -> Iterator[R]:
+    """work(item) of each item, in their order: on the spot, or by so many `workers` (threads), up to `depth` items ahead."""
+    if not workers:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="dva_in_order") as pool:
+        begun: deque[Future] = deque()
+        try:
+            for item in items:
+                begun.append(pool.submit(work, item))
+                if len(begun) > depth:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for one in begun:
+                one.cancel()
 
 
 class Behind(Generic[T]):
