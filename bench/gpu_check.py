@@ -242,7 +242,7 @@ class Checks:
                     text = f"{batch / taken:.4g} evaluations/s"
                     if self.device.type == "cuda":
                         peak = (torch.cuda.max_memory_allocated() - before) / 2**20
-                        guess = activation_bytes(model.noise_predictor, range(batch), model.host.dtype) / 2**20
+                        guess = activation_bytes(model.noise_predictor, range(batch), model.host.dtype, self.device) / 2**20
                         text += f", peak {peak:.0f} MiB beside the weights (estimated {guess:.0f})"
                     self.report.add("speed", f"{name}, batch {batch}, {label}", text)
             self.report.add("speed", f"{name}, usual batch", usual_batch(model))
@@ -272,7 +272,7 @@ class Checks:
             wanted = torch.cat(list(model.host.run_batched(evaluate, range(16), 4)))
             torch.cuda.empty_cache()
             total = torch.cuda.mem_get_info(self.device)[1]
-            room = activation_bytes(model.noise_predictor, range(16), model.host.dtype)
+            room = activation_bytes(model.noise_predictor, range(16), model.host.dtype, self.device)
             torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + room) / total))
             sizes.clear()
             try:
