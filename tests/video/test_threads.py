@@ -13,7 +13,7 @@ from standin import write_clip
 
 from dva_core.video import open_video
 from dva_core.video.frames import Frames
-from dva_core.video.threads import Behind, ahead
+from dva_core.video.threads import Behind, ahead, in_order
 
 
 def helpers() -> list[str]:
@@ -120,3 +120,30 @@ def test_a_clip_gives_the_readers_frames_and_leaves_nothing_open(tmp_path):
         next(half_way)
         assert helpers() and open_files(path)
     assert not helpers() and not open_files(path)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_in_order_whoever_does_it(workers):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        time.sleep(0.02 if item % 2 else 0)
+        return item**2
+
+    made = in_order(work, iter(range(12)), workers, depth=2)
+    assert next(made) == 0
+    assert len(begun) <= (1 if not workers else 3)  # no more wait than is said
+    assert list(made) == [n**2 for n in range(1, 12)] and sorted(begun) == list(range(12))
+
+
+def test_an_error_comes_in_its_place_and_ends_it():
+    def work(item):
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    made = in_order(work, range(100), 2, depth=4)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(made)
