@@ -19,7 +19,7 @@ from standin import BrightDetector, draw, landmarks_of, write_clip
 from train.test_diffusion import encoders, training
 
 from dva_core.edit import apply_attributes
-from dva_core.edit.gradients import shown_direction
+from dva_core.edit.gradients import visible_direction
 from dva_core.edit.own import own_attribute
 from dva_core.edit.switch import apply_switch
 from dva_core.edit.text import text_search
@@ -197,7 +197,7 @@ def makes_an_own_attribute(model, clip, video, folder):
 def asks_what_is_shown(model, clip, video, folder):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    return [shown_direction(model, rng.standard_normal(16), np.ones(16), pictures)]
+    return [visible_direction(model, rng.standard_normal(16), np.ones(16), pictures)]
 
 
 def switches(model, clip, video, folder):
