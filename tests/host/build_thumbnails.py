@@ -38,7 +38,7 @@ def beside(tiles: list[np.ndarray]) -> np.ndarray:
 def picture(server: Server, name: str) -> np.ndarray:
     """An example's picture: the source, and every result. RuntimeError where it fails."""
     prompt = example(name)
-    prompt = quick(prompt, steps=STEPS, quality=10, **({} if of_class(prompt, "DVAOwnAttribute") else {"every": EVERY}))
+    prompt = quick(prompt, steps=STEPS, quality=10, every=4 if of_class(prompt, "DVAOwnAttribute") else EVERY)
     answer = server.run(prompt, 900)
     if not answer.succeeded:
         raise RuntimeError(answer.error)

@@ -209,10 +209,10 @@ def own_attribute() -> Graph:
     model = graph.model()
     clip = graph.clip(model, every=4)
     (video,) = (key for key, node in graph.prompt.items() if node["class_type"] == "DVALoadVideo")
-    decoded = graph.show(graph.edit(clip, model, 0, "What is to be learnt", Young=-0.5), model, 0, "learnt_from")
+    decoded = graph.show(graph.edit(clip, model, 0, "What is to be learnt", Beard=0.8), model, 0, "learnt_from")
     with_it = graph.add("GetVideoComponents", "Pictures with it", 0, ROW, video=[decoded, 0])
     without = graph.add("GetVideoComponents", "Pictures without it", 0, ROW + 130, video=[video, 0])
-    choice = {"name": "Older", "space": "identity", "pairs": True, "with_folder": "", "without_folder": ""}
+    choice = {"name": "My beard", "space": "identity", "pairs": True, "with_folder": "", "without_folder": ""}
     given = {"with_it": [with_it, 0], "without": [without, 0]}
     own = graph.add("DVAOwnAttribute", "Own Attribute", 1, ROW, model=[model, 0], **given, **choice)
     graph.add("DVASaveDirection", "Save Direction", 1, ROW + 400, direction=[own, 0], filename_prefix="dva/my_attribute")

@@ -48,7 +48,12 @@ def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
         for name, value in {"steps": STEPS, "quality": 0, "every": 1, "start": 0.0, **changes}.items():
             if not isinstance(node["inputs"].get(name, []), list):
                 node["inputs"][name] = value
-    for key in of_class(prompt, "DVALoadVideo")[1:]:  # the examples take another part of the one clip they have
+    return prompt
+
+
+def with_another(prompt: dict[str, Any]) -> dict[str, Any]:
+    """Another person wherever a second video is loaded; the examples load another part of the one clip they have."""
+    for key in of_class(prompt, "DVALoadVideo")[1:]:
         prompt[key]["inputs"]["file"] = "other.mp4"
     return prompt
 

@@ -18,7 +18,7 @@ from dva_core.model.loader import load_model
 from dva_core.train.labels import read_labels
 
 from .comfy_server import Refused
-from .graphs import FRAMES, example, of_class, pictures, quick
+from .graphs import FRAMES, example, of_class, pictures, quick, with_another
 
 EDIT, DECODE, PREVIEW, ENCODE = "DVAEditIdentityClassifier", "DVADecodeDDIM", "DVAPreviewEdit", "DVAEncodeDecomposed"
 
@@ -209,7 +209,7 @@ def test_an_own_attribute_from_two_folders(server, clips):
 
 
 def test_a_clip_of_another_length_is_stretched(server, clips):
-    made = quick(example("switch_identity_and_motion"))
+    made = with_another(quick(example("switch_identity_and_motion")))
     motion = next(key for key in of_class(made, "DVASwitchFeatures") if made[key]["inputs"]["motion"])
     model = of_class(made, "DVALoadModel")[0]
     made = {key: node for key, node in made.items() if node["class_type"] not in (DECODE, "SaveVideo")}

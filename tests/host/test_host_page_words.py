@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from string import Formatter
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from .graphs import page_of
 WEB = ROOT / "web"
 LANGUAGES = ["en", "ja", "zh"]
 CURE = "run tests/host/build_locales.py, and translate what it lists"
+NEWER = [("DVAEncodeDecomposed", "face_box")]  # inputs of a type that older hosts have not
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +28,22 @@ def test_languages():
     assert sorted(folder.name for folder in LOCALES.iterdir()) == LANGUAGES
 
 
+def node_texts(language: str, english: dict[str, Any]) -> dict[str, Any]:
+    """The texts of nodes in a language, without those of inputs that this host is too old for."""
+    texts = read(language, "nodeDefs.json")
+    for node, name in NEWER:
+        if name not in english[node]["inputs"]:
+            texts[node]["inputs"].pop(name, None)
+    return texts
+
+
 def test_english_is_what_the_nodes_say(english):
-    assert read("en", "nodeDefs.json") == english, CURE
+    assert node_texts("en", english) == english, CURE
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_of_a_node_is_translated_and_none_is_stale(english, language):
-    translated = read(language, "nodeDefs.json")
+    translated = node_texts(language, english)
     assert set(paths(translated)) == set(paths(english)), CURE
     assert all(at(translated, path).strip() for path in paths(translated))
 

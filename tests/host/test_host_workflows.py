@@ -11,7 +11,7 @@ import pytest
 from dva_core.decomposition import Decomposition
 from dva_core.video import open_video
 
-from .graphs import EXAMPLES, FRAMES, HERE, STEPS, TITLES, example, of_class, page_of, pictures, quick
+from .graphs import EXAMPLES, FRAMES, HERE, STEPS, TITLES, example, of_class, page_of, pictures, quick, with_another
 from .workflows import all_inputs, choices, is_widget, to_api, widget_names
 
 NAMES = sorted(TITLES)
@@ -89,7 +89,7 @@ def outside(clip: Decomposition, grow: int = 1) -> np.ndarray:
 @pytest.mark.parametrize("name", RUN_HERE)
 def test_examples_run(server, clips, name):
     """Same frames, rate and sound; the picture changes inside the face's square and nowhere else."""
-    prompt = quick(example(name))
+    prompt = with_another(quick(example(name)))
     encoded = of_class(prompt, "DVAEncodeDecomposed")[0]  # of face.mp4
     prompt["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [encoded, 0], "filename_prefix": name}}
     answer = server.run(prompt)
