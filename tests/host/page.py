@@ -58,6 +58,15 @@ class Page:
         self.front_end = tuple(int(part) for part in self.do("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2])
         return self
 
+    def renew(self) -> None:
+        """Opened anew, with nothing of the graphs before: neither shown nor kept as drafts."""
+        self.do(
+            "() => { try { app.graph.clear(); } catch { /* it cannot even be cleared */ } localStorage.clear(); sessionStorage.clear(); }"
+        )
+        self.tab.goto("about:blank")
+        self.errors.clear()
+        self.open()
+
     def use_html_nodes(self, wanted: bool) -> None:
         self.html = wanted
         self.do("([name, value]) => app.extensionManager.setting.set(name, value)", [HTML_NODES, wanted])

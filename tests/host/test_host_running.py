@@ -61,6 +61,8 @@ def test_two_prompts_queued_run_one_after_the_other(server, clips):
         ({"model": "../../secret.safetensors"}, "There is no model"),
         ({"attributes": '{"Young": 0.5'}, "not valid JSON"),
         ({"attributes": '{"Young": "very"}'}, 'The scale of Young is "very" and must be a number'),
+        ({"attributes": '{"Yung": 1}'}, "no attribute Yung; did you mean Young"),
+        ({"attributes": '{"Young": 99}'}, "The scale 99 of Young makes no sense"),
         ({"file": "gone.mp4"}, "There is no video 'gone.mp4'"),
         ({"file": "../server.log"}, "There is no video"),
         ({"steps": 0}, "smaller than min"),
@@ -81,8 +83,6 @@ def test_what_is_wrong_is_said_before_anything_runs(server, prompt, changes, say
     ("changes", "kind", "says"),
     [
         ({"file": NOBODY}, "DVAEncodeDecomposed", f"No face was found in the {FRAMES} frames of"),
-        ({"attributes": '{"Yung": 1}'}, "DVAEditIdentityClassifier", "no attribute Yung; did you mean Young"),
-        ({"attributes": '{"Young": 99}'}, "DVAEditIdentityClassifier", "The scale 99 of Young makes no sense"),
         ({"start": 500.0}, "DVALoadVideo", "No frame of"),
         ({"power": 0.3}, "DVAEncodeDecomposed", "0.3 is not a power for the timesteps; choose 0.5 to 4"),
         ({"face": "reference"}, "DVAEncodeDecomposed", "connect the picture"),

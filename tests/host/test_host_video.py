@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -48,11 +49,16 @@ def test_from_images_of_other_nodes(server, prompt, clips, create):
         connect(prompt, video=["82", 0])
     else:
         connect(prompt, images=["81", 0], rate=["81", 2])
-    out = saved(server, prompt, server.run(prompt))
+    prompt["83"] = {"class_type": "SaveImage", "inputs": {"images": ["81", 0], "filename_prefix": "given"}}
+    answer = server.run(prompt)
+    out = saved(server, prompt, answer)
     with open_video(out) as reader:
         assert reader.info.rate == 25 and reader.count_frames() == FRAMES and reader.info.has_audio == create
-    changed = np.abs(pictures(out).astype(int) - pictures(clips["face.mp4"])).max(-1)
-    assert changed[:, :20].max() <= 8 and changed.max() > 20  # 8 bits, RGB and back, is all that the background may lose
+    given = np.stack([cv2.imread(str(server.file(image)))[..., ::-1] for image in answer.outputs["83"]["images"]]).astype(int)
+    assert np.abs(given - pictures(clips["face.mp4"])).mean() < 2
+    changed = np.abs(pictures(out).astype(int) - given).max(-1)
+    background = changed[:, :20]  # may lose 8 bits, RGB and back, and colour at half size: newer hosts hand out interpolated colour
+    assert background.max() <= 12 and background.mean() <= 2 and changed.max() > 20
 
 
 def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, clips):
