@@ -35,7 +35,8 @@ from dva_core.video import open_video
 MOST_TRIES = 6  # of a kill that leaves something
 DVA = [sys.executable, "-m", "dva_core"]
 CONVERT = (
-    "import sys; from test_convert import CONFIG; from dva_core.model.convert import convert; convert(sys.argv[1], sys.argv[2], config=CONFIG)"
+    "import sys; from test_convert import CONFIG; from dva_core.model.convert import convert; "
+    "convert(sys.argv[1], sys.argv[2], config=CONFIG)"
 )
 
 
