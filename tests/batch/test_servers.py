@@ -189,7 +189,8 @@ def test_a_full_disk(tmp_path, monkeypatch):
 
 
 CLIENT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has its children ignore
 from dva_core.batch import make_manifest, make_plan, run_on_servers
 folder, *urls = sys.argv[1:]
 plan = make_plan(make_manifest({"videos": ["clips"], "edits": EDITS}), folder)
