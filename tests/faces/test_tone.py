@@ -82,7 +82,8 @@ def clip(tmp_path_factory, model):
     found = stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
-        patch.setattr(model, "face_mask", lambda images: torch.from_numpy(disc(32)).float().expand(len(images), 1, -1, -1))
+        encode_crops, mask = model.encode_crops, torch.from_numpy(disc(32)).float()
+        patch.setattr(model, "encode_crops", lambda images: (*encode_crops(images)[:2], mask.expand(len(images), 1, -1, -1)))
         return encode(write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", 4), model, steps=4, clamp=False)
 
 
