@@ -103,9 +103,12 @@ def clip(folder, model):
     found, mask = stand_in(model), hull_mask(torch.from_numpy(MEAN_FACE)[None], 32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
-        encode_crops = model.encode_crops
-        patch.setattr(model, "encode_crops", lambda images: (*encode_crops(images)[:2], mask.expand(len(images), -1, -1, -1)))
-        patch.setattr(model, "encode_motion", lambda images: torch.from_numpy(INNER.reshape(1, -1)).float().expand(len(images), -1))
+        motion = torch.from_numpy(INNER.reshape(1, -1)).float()
+        patch.setattr(
+            model,
+            "encode_crops",
+            lambda images: (model.encode_identity(images), motion.expand(len(images), -1), mask.expand(len(images), -1, -1, -1)),
+        )
         return encode(write_clip(folder / "a.mkv", 3), model, steps=4, clamp=False)
 
 
