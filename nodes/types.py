@@ -12,7 +12,7 @@ from dva_core.faces.tone import TONES
 
 CATEGORY = "DVA"
 
-Model = io.Custom("DVA_MODEL")  # dva_core.autoencoder.DiffusionVideoAutoencoder
+Model = io.Custom("DVA_MODEL")  # dva_core.model.autoencoder.DiffusionVideoAutoencoder
 DecompositionType = io.Custom("DVA_DECOMPOSITION")  # dva_core.decomposition.Decomposition; never changed, always a new one
 Floats = io.Custom("FLOATS")  # a list of numbers, as ComfyUI's own hook keyframes take it
 Direction = io.Custom("DVA_DIRECTION")  # dva_core.edit.directions.Direction; never changed, always a new one

@@ -17,7 +17,7 @@ from dva_core.video.images import save_picture
 KILLED = """
 import sys, time
 from dva_core.files import Partial
-from dva_core.tensorfile import Spec, TensorFile
+from dva_core.decomposition.tensorfile import Spec, TensorFile
 store = TensorFile.create(sys.argv[1], {"a": Spec.of("f4", 1000)}, {})
 print("ready", flush=True)
 time.sleep(60)
