@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from ..decomposition.info import source_hash
 from ..errors import DVAError
 from ..files import replaced
 from .journal import DiskError
@@ -108,8 +109,8 @@ class Client:
         return await asyncio.shield(self._names[key])
 
     async def _upload(self, path: Path, size: int) -> str:
+        digest = await asyncio.get_running_loop().run_in_executor(None, source_hash, path)
         try:
-            digest = await asyncio.get_running_loop().run_in_executor(None, content_hash, path)
             name = f"{digest[:NAME_DIGITS]}{path.suffix.lower()}"
             if await self._has(name, size):
                 return f"{FOLDER}/{name}"
@@ -263,12 +264,3 @@ def reasons(answer: dict[str, Any]) -> str:
     if not details and error:
         details = [str(error.get("message", error)) if isinstance(error, dict) else str(error)]
     return one_line("; ".join(dict.fromkeys(filter(None, details))))
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

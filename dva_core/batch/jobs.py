@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import DVAError, MissingFileError
 from .manifest import LARGEST, Edit, Manifest, Settings
@@ -59,6 +60,11 @@ class Plan:
     def place(self, path: str) -> Path:
         """A file that the manifest names."""
         return self.base / Path(path).expanduser()
+
+    def look(self, job: Job) -> dict[str, Any]:
+        """How a job's edit is shown: guidance, tone and region, its own or those of the settings."""
+        own, usual = job.spec, self.settings
+        return {name: getattr(usual, name) if getattr(own, name) is None else getattr(own, name) for name in ("guidance", "tone", "region")}
 
     def fingerprint(self, job: Job) -> str:
         """What the result hangs on, as far as the manifest says: another one means that the result would be another."""

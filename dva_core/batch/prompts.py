@@ -108,9 +108,7 @@ def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Pr
     for number, (name, scale) in enumerate(spec.directions.items()):
         direction = node(f"direction{number}", "DVALoadDirection", file=uploaded[plan.place(name)])
         clip = node(f"apply{number}", "DVAApplyDirection", decomposition=clip, model=model, direction=direction, scale=scale)
-    look = {
-        name: getattr(spec, name) if getattr(spec, name) is not None else getattr(settings, name) for name in ("guidance", "tone", "region")
-    }
+    look = plan.look(job)
     result = node(
         "decode",
         "DVADecodeDDIM",
@@ -147,24 +145,20 @@ def encoding(plan: Plan) -> dict[str, Any]:
 
 
 def text_inputs(text: Any) -> dict[str, Any]:
-    """Of Edit Identity (CLIP); what the manifest does not name is as the node has it."""
+    """Of Edit Identity (CLIP); what the manifest does not name is as the library has it."""
     from ..edit.text_model import DEFAULT
+    from ..edit.text_search import TextSettings
 
+    names = ("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory")
     return {
         "source": text.source,
         "target": text.target,
         "scale": text.scale,
         "clip_model": text.clip_model or DEFAULT,
         "frames": "0",
-        "images": 5,
         "steps": text.steps,
-        "settle": True,
-        "clip_weight": 3.0,
-        "identity_weight": 5.0,
-        "l1_weight": 5.0,
-        "learning_rate": 0.002,
         "seed": text.seed,
-        "save_memory": False,
+        **{name: getattr(TextSettings, name) for name in names},
     }
 
 

@@ -76,22 +76,13 @@ class Worker:
         edited = self._open(clip)
         if spec["text"]:
             text = dict(spec["text"])
-            searched = {name: text[name] for name in ("steps", "seed")}
-            edited = apply_text(
-                edited,
-                self.model,
-                text["source"],
-                text["target"],
-                scale=text["scale"],
-                clip=text["clip_model"],
-                progress=self._tell,
-                **searched,
-            )
+            source, target, iterations = text.pop("source"), text.pop("target"), text.pop("steps")
+            edited = apply_text(edited, self.model, source, target, iterations=iterations, progress=self._tell, **text)
         if spec["attributes"]:
             edited = apply_attributes(edited, self.model, spec["attributes"], normalize=spec["normalize"])
         for path, scale in spec["directions"].items():
             edited = apply_direction(edited, self.model, Direction.load(path), scale)
-        look = {name: spec[name] if spec[name] is not None else self.settings[name] for name in ("guidance", "tone", "region")}
+        look = {name: spec[name] for name in ("guidance", "tone", "region")}
         output = {name: self.settings[name] for name in ("detail", "codec", "quality", "compatible", "batch_size")}
         return decode(edited, self.model, out, video=source, progress=self._tell, **output, **look).frames
 
