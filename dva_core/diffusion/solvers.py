@@ -68,8 +68,10 @@ def power_of(solver: str, power: float | None = None, model: Any = None) -> floa
 
     DVAError where there is no such solver.
     """
-    usual = getattr(model, "config", {}).get("powers", {}).get(solver, named(solver).power)
-    return usual if power is None else float(power)
+    if power is not None:
+        return float(power)
+    own = getattr(model, "config", {}).get("powers") or {}
+    return own.get(solver, named(solver).power)
 
 
 def evaluations(solver: str, steps: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.guidance import Guidance
+from ..diffusion.schedule import LARGEST_POWER, LEAST_POWER
 from ..errors import DVAError
 
 FORMAT, VERSION = "dva-bundle", 1
@@ -41,9 +42,11 @@ def check_config(config: Any, path: str | Path) -> None:
             raise DVAError(f"{path} has an unreadable list of {key} in its configuration; {CURE}.")
     powers = config.get("powers") or {}
     if not isinstance(powers, dict) or not all(
-        isinstance(p, (int, float)) and not isinstance(p, bool) and 0 < p < 100 for p in powers.values()
+        isinstance(p, (int, float)) and not isinstance(p, bool) and LEAST_POWER <= p <= LARGEST_POWER for p in powers.values()
     ):
-        raise DVAError(f"{path} has powers {powers!r} in its configuration where numbers above 0 belong; {CURE}.")
+        raise DVAError(
+            f"{path} has powers {powers!r} in its configuration where numbers from {LEAST_POWER} to {LARGEST_POWER} belong; {CURE}."
+        )
     try:
         Guidance.from_config(config)
     except (AttributeError, DVAError, TypeError, ValueError) as error:
