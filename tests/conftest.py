@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 import torch
 from host.comfy_server import comfy_version, find_hosts
 from hypothesis import HealthCheck, settings
+
+from dva_core.decomposition.tensorfile import TensorFile
 
 # the same examples every time, and no clock: the machines that run this are shared
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -45,6 +48,19 @@ def usual_log():
     level = log.level
     yield
     log.setLevel(level)
+
+
+@pytest.fixture
+def disk_that_fills(monkeypatch):
+    """No file of tensors gets further than its first 20,000 bytes."""
+    write = TensorFile._write_at
+
+    def fill(self, offset, data):
+        if offset > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, offset, data)
+
+    monkeypatch.setattr(TensorFile, "_write_at", fill)
 
 
 def shared_dir() -> Path:

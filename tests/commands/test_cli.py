@@ -24,7 +24,6 @@ from video_helpers import make_clip
 from dva_core.commands import clips
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
-from dva_core.decomposition.tensorfile import TensorFile
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.hosts.devices import fastest_dtype
@@ -271,15 +270,7 @@ def test_a_bad_bundle_is_one_sentence(call, video, tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cut.safetensors"]
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(call, video, tmp_path, monkeypatch):
-    write = TensorFile._write_at
-
-    def fill(self, offset, data):
-        if offset > 20_000:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, offset, data)
-
-    monkeypatch.setattr(TensorFile, "_write_at", fill)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(call, video, tmp_path, disk_that_fills):
     code, out, err = call("encode", video, "-o", "out.safetensors", "--steps", 1)
     assert (code, out) == (2, "") and "is full" in err.strip().splitlines()[-1] and "Traceback" not in err
     assert not list(tmp_path.iterdir())

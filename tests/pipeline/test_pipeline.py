@@ -1,4 +1,3 @@
-import errno
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
@@ -302,15 +301,7 @@ def test_progress_comes_in_order_and_can_cancel(tmp_path, clip, model, video):
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_full_disk_while_writing_noise_maps(tmp_path, model, video, monkeypatch):
-    write = TensorFile._write_at
-
-    def fill(self, offset, data):
-        if offset > 20_000:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, offset, data)
-
-    monkeypatch.setattr(TensorFile, "_write_at", fill)
+def test_a_full_disk_while_writing_noise_maps(tmp_path, model, video, disk_that_fills, monkeypatch):
     with pytest.raises(DVAError, match="is full"):
         encode(video, model, steps=1, path=tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
