@@ -181,7 +181,7 @@ def test_undo_copy_and_loading_again_keep_the_values(panel):
 
 def test_attributes_are_the_connected_models_own(panel):
     """Through a reroute, and at once when another model is chosen; without a model, the starter's."""
-    answer = {"attributes": [{"name": "Freckles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
+    answer = {"attributes": [{"name": "Wrinkles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
     panel.tab.route("**/dva/attributes?model=other*", lambda route: route.fulfill(json=answer))
     panel.do(f"""() => {{
         const [loader, edit] = ["{LOADER}", "{EDIT}"].map(kind => app.graph.nodes.find(n => n.type === kind));
@@ -193,9 +193,9 @@ def test_attributes_are_the_connected_models_own(panel):
         model.value = "other.safetensors";
         model.callback?.(model.value);
     }}""")
-    panel.tab.locator(row("Freckles")).wait_for(state="attached")
-    assert panel.tab.locator(f"{row('Freckles')} .dva-slider").get_attribute("aria-valuemax") == "2"
-    assert "0.90" in panel.tab.locator(f"{row('Freckles')} .dva-name").get_attribute("title")
+    panel.tab.locator(row("Wrinkles")).wait_for(state="attached")
+    assert panel.tab.locator(f"{row('Wrinkles')} .dva-slider").get_attribute("aria-valuemax") == "2"
+    assert "0.90" in panel.tab.locator(f"{row('Wrinkles')} .dva-name").get_attribute("title")
     assert panel.tab.locator(".dva-foreign").get_attribute("data-name") == "Male"
     panel.do(f'() => app.graph.nodes.find(n => n.type === "{EDIT}").disconnectInput(1)')
     panel.tab.locator(row("Smiling")).wait_for(state="attached")

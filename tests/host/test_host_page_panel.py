@@ -70,7 +70,7 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
 
     slow, quick = (f"{name}_{'html' if panel.html else 'canvas'}.safetensors" for name in ("slow", "quick"))
     panel.tab.route(f"**/dva/attributes?model={slow}", lambda route: waiting.append(route))
-    panel.tab.route(f"**/dva/attributes?model={quick}", lambda route: route.fulfill(json=answer("Freckles")))
+    panel.tab.route(f"**/dva/attributes?model={quick}", lambda route: route.fulfill(json=answer("Wrinkles")))
     choose = f"""name => {{
         const model = app.graph.nodes.find(n => n.type === "{LOADER}").widgets[0];
         model.value = name;
@@ -79,11 +79,11 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
     panel.do(choose, slow)
     until(panel, lambda: waiting)
     panel.do(choose, quick)
-    panel.tab.locator(row("Freckles")).wait_for(state="attached")
+    panel.tab.locator(row("Wrinkles")).wait_for(state="attached")
     for route in waiting:
         route.fulfill(json=answer("Dimples"))
     panel.tab.wait_for_timeout(400)
-    assert panel.tab.locator(row("Freckles")).count() == 1 and panel.tab.locator(row("Dimples")).count() == 0
+    assert panel.tab.locator(row("Wrinkles")).count() == 1 and panel.tab.locator(row("Dimples")).count() == 0
 
 
 def test_previews_follow_a_slider_once_one_was_run(panel):

@@ -46,7 +46,7 @@ def choose_model(page, name: str) -> None:
 @pytest.fixture
 def graph(page, mode):
     """The first example, with a preview behind the edit and a model that is not the starter."""
-    answer = {"attributes": [{"name": "Freckles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
+    answer = {"attributes": [{"name": "Wrinkles", "space": "identity", "index": 0, "auc": 0.9, "range": [-2, 2]}]}
     page.tab.route("**/dva/attributes?model=other*", lambda route: route.fulfill(json=answer))
     page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
@@ -75,7 +75,7 @@ def test_the_model_is_found_and_the_preview_is_run(graph, steps):
             kinds = (*kinds, *graph.do("() => app.graph.nodes.filter(n => n.subgraph).map(n => n.type)"))
         into_subgraph(graph, *kinds)
     look_inside(graph)
-    graph.tab.locator(row("Freckles")).wait_for(state="attached")
+    graph.tab.locator(row("Wrinkles")).wait_for(state="attached")
     graph.tab.locator(PANEL).hover()
     live = graph.tab.locator(f"{PANEL} .dva-live")
     with graph.caught_prompts() as sent:
@@ -102,7 +102,7 @@ def test_a_model_chosen_on_the_subgraph(graph):
     }}""")
     graph.tab.mouse.move(0, 0)
     graph.tab.locator(PANEL).hover()
-    graph.tab.locator(row("Freckles")).wait_for(state="attached")
+    graph.tab.locator(row("Wrinkles")).wait_for(state="attached")
 
 
 def test_a_model_that_is_not_visible_is_not_taken_for_the_starter(graph):
