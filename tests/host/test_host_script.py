@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,11 @@ def test_a_folder_of_videos_times_a_list_of_edits(server, clips, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
+def heed_interrupts() -> None:
+    """In a program about to start: SIGINT ends it, though a background shell has what it starts ignore that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, clips, tmp_path):
     """In a line each; after Ctrl-C nothing of ours is left on the server."""
     (tmp_path / "videos").mkdir()
@@ -46,7 +52,8 @@ def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, c
     command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]
     done = subprocess.run([*command, "--server", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and "does not answer" in done.stderr
-    running = subprocess.Popen([*command, "--server", server.url, "--workflow", tmp_path / "graph.json"], stderr=subprocess.PIPE, text=True)
+    command += ["--server", server.url, "--workflow", tmp_path / "graph.json"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts if os.name == "posix" else None)
     until = time.monotonic() + 100
     while not server.get("/queue")["queue_running"] and time.monotonic() < until:
         time.sleep(0.2)
