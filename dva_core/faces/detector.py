@@ -35,7 +35,7 @@ def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
 def fetched(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """The maps on the CPU, by one copy: every question asked of a device has it waited for."""
     parts = [part for level in maps for part in level]
-    if parts[0].device.type == "cpu":
+    if all(part.device.type == "cpu" for part in parts):
         return maps
     flat = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
     parts = [values.view(part.shape) for values, part in zip(flat, parts)]

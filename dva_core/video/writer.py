@@ -126,7 +126,7 @@ class _FileSink:
     def __init__(
         self, path: Path, info: VideoInfo, codec: str, options: dict[str, str], sound: Path | None, copy_audio: bool, compatible: bool
     ) -> None:
-        self._info = info
+        self._info, self._codec = info, codec
         form = container_format(path, codec)
         source = layout_of(info.pix_fmt)
         self._pix_fmt = encoder_format(codec, source, info.width, info.height, compatible)
@@ -224,6 +224,10 @@ class _FileSink:
 
     def commit(self) -> None:
         packets = self._stream.encode(None)
+        if (
+            self._first is None and self._codec == "h265"
+        ):  # x265 leaves the times of a clip undefined that ends within its delay of B frames
+            set_decoding_times(packets)
         if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length, as far as it does not end later
             last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
             end = round(self._end / self._info.time_base)
@@ -248,6 +252,14 @@ class _FileSink:
             with contextlib.suppress(*_FAILURES):
                 self._container.close()
         self._partial.close()
+
+
+def set_decoding_times(packets: list[av.Packet]) -> None:
+    """A whole clip's packets get the latest `dts` there can be: in order, none after its packet's `pts`."""
+    ordered = sorted(packet.pts for packet in packets)
+    late = max((time - packet.pts for time, packet in zip(ordered, packets)), default=0)
+    for time, packet in zip(ordered, packets):
+        packet.dts = time - late
 
 
 class _FolderSink:

@@ -8,11 +8,14 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from video_helpers import make_clip, picture, raw_planes, stated_seconds
 
@@ -21,6 +24,7 @@ from dva_core.video import Frame, VideoInfo, VideoWriter, check_output, open_vid
 from dva_core.video.failures import read_error, write_error
 from dva_core.video.layout import layout_of
 from dva_core.video.output import encoder_format
+from dva_core.video.writer import set_decoding_times
 
 NTSC = Fraction(30000, 1001)
 
@@ -521,3 +525,36 @@ def test_sound_is_not_taken_from_the_file_that_is_written(tmp_path):
     with pytest.raises(DVAError, match="would overwrite"):
         VideoWriter(source, open_video(source).info, audio_from=source)
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_h265_has_decoding_times_whatever_x265_says(tmp_path, frames):
+    """x265 leaves them undefined where the clip ends within its delay of B frames."""
+    source = make_clip(tmp_path / "a.mp4", frames, size=(64, 64))
+    with open_video(source) as reader, VideoWriter(tmp_path / "b.mkv", reader.info, "h265") as writer:
+        for frame in reader:
+            writer.write(frame)
+        writer._sink._stream = Undefined(writer._sink._stream)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert len(list(container.decode(video=0))) == frames
+
+
+class Undefined:
+    """A stream whose encoder leaves the decoding times undefined."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def encode(self, frame):
+        packets = self.stream.encode(frame)
+        for packet in packets:
+            packet.dts = 2**62 + packet.pts
+        return packets
+
+
+@given(st.permutations(range(6)))
+def test_decoding_times_are_in_order_and_none_is_late(order):
+    packets = [SimpleNamespace(pts=512 * place, dts=None) for place in order]
+    set_decoding_times(packets)
+    times = [packet.dts for packet in packets]
+    assert times == sorted(set(times)) and min(packet.pts - packet.dts for packet in packets) == 0
