@@ -6,6 +6,7 @@ They give the directions of the attributes, teach the identity encoder to see th
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -122,7 +123,9 @@ def candidates(kind: str, faces: FaceSet) -> np.ndarray:
     return np.flatnonzero(ok)
 
 
-def change(kind: str, picture: np.ndarray, landmarks: np.ndarray, seed: int, prototypes: Prototypes) -> tuple[np.ndarray, np.ndarray]:
+def change(
+    kind: str, picture: np.ndarray, landmarks: np.ndarray, seed: int, prototypes: Prototypes | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The changed picture and the mask, float32 0..1, of one face; depends on the arguments alone."""
     if kind in drawings.KINDS:
         return tuple(drawings.draw(kind, picture, landmarks, look_of(kind)))
@@ -139,10 +142,13 @@ def look_of(kind: str) -> dict:
     return drawings.style(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind]
 
 
-def _make(tasks: list[tuple[str, np.ndarray, np.ndarray, int]], prototypes: Prototypes) -> list[tuple[np.ndarray, np.ndarray]]:
+def _one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # the processes share the cores already
+
+
+def _make(tasks: list[tuple[str, np.ndarray, np.ndarray, int]], prototypes: Prototypes | None) -> list[tuple[np.ndarray, np.ndarray]]:
     return [change(*task, prototypes) for task in tasks]
 
 
@@ -167,7 +173,7 @@ def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int
     seeds = rng.integers(2**31, size=len(rows))
     tasks = [(KINDS[k], variants.pictures[row], variants.landmarks[row], int(s)) for k, row, s in zip(kinds, rows, seeds)]
     after, masks = [], []
-    for done, made in enumerate(_made(tasks, prototypes, processes)):
+    for done, made in enumerate(make_changes(tasks, prototypes, processes)):
         after += [picture for picture, _ in made]
         masks += [np.uint8(255 * mask + 0.5) for _, mask in made]
         if done % 20 == 0:
@@ -178,10 +184,12 @@ def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int
     )  # fmt: skip
 
 
-def _made(tasks: list, prototypes: Prototypes, processes: int) -> Iterator[list]:
+def make_changes(tasks: list, prototypes: Prototypes | None, processes: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """What `change` makes of (kind, picture, landmarks, seed), in parts; drawn kinds need no prototypes."""
     parts = [tasks[i : i + IN_A_TASK] for i in range(0, len(tasks), IN_A_TASK)]
     if processes == 1:
         yield from (_make(part, prototypes) for part in parts)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process in which OpenCV has threads waits for them for ever
+    with ProcessPoolExecutor(processes, spawn, _one_thread) as pool:
         yield from pool.map(partial(_make, prototypes=prototypes), parts)
