@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
@@ -15,7 +16,7 @@ from dva_core.pipeline.report import describe_model
 from . import folders, status
 from .image import to_image
 from .schema import schema
-from .types import AUTO, CATEGORY, DecompositionType, Model, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, keep_input, look_inputs, look_of
 from .video import source_inputs, source_of
 
 
@@ -81,6 +82,7 @@ class DecodeDDIM(io.ComfyNode):
                 ),
                 *source_inputs(),
                 *look_inputs(),
+                keep_input(),
             ],
             outputs=[
                 io.Video.Output(
@@ -109,6 +111,7 @@ class DecodeDDIM(io.ComfyNode):
         guidance: float = 0.0,
         tone: str = AUTO,
         region: str = AUTO,
+        keep: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         from dva_core.pipeline import decode
         from dva_core.pipeline.sheet import moments
@@ -117,7 +120,7 @@ class DecodeDDIM(io.ComfyNode):
         source = source_of(decomposition, video, images, audio)
         chosen_rows, after = set(rows), {}
 
-        def keep(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
+        def gather(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
             if row in chosen_rows:
                 after[row] = crop.astype(np.float16)
 
@@ -131,8 +134,9 @@ class DecodeDDIM(io.ComfyNode):
             video=source,
             batch_size=batch_size or None,
             progress=status.NodeProgress(decomposition.info.steps),
-            watch=keep,
+            watch=gather,
             **look_of(guidance, tone, region),
+            keep=keep,
         )
         status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe_model(model)}")
         page = {"images": [folders.served_as(out)], "animated": (True,)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from comfy_api.latest import io
 
 from dva_core.pipeline.preview import PREVIEW_STEPS, nearest_row, stills
@@ -11,7 +12,7 @@ from dva_core.video.images import save_picture
 from . import folders, status
 from .image import to_image
 from .schema import schema
-from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of
 
 
 class PreviewEdit(io.ComfyNode):
@@ -47,6 +48,7 @@ class PreviewEdit(io.ComfyNode):
                     tooltip="As on Decode DDIM: transfer keeps the original's fine detail, model shows the decoded face itself.",
                 ),
                 *look_inputs(),
+                keep_input(),
             ],
             outputs=[
                 io.Image.Output("after", display_name="after", tooltip="The face square of that frame with the edits."),
@@ -57,12 +59,21 @@ class PreviewEdit(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, decomposition, model, frame: int, steps: int, detail: str, guidance: float = 0.0, tone: str = AUTO, region: str = AUTO
+        cls,
+        decomposition,
+        model,
+        frame: int,
+        steps: int,
+        detail: str,
+        guidance: float = 0.0,
+        tone: str = AUTO,
+        region: str = AUTO,
+        keep: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         row = nearest_row(decomposition, frame)
         progress = status.NodeProgress(2 * (steps or decomposition.info.steps))
         look = look_of(guidance, tone, region)
-        still = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, **look)
+        still = stills([decomposition], model, row, steps=steps or None, detail=detail, progress=progress, keep=keep, **look)
         after, before = still.edited[0], still.original
         page = {"images": [for_page(after)], "dva_before": [for_page(before)]}
         return io.NodeOutput(to_image(after[None]), to_image(before[None]), ui=page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from comfy_api.latest import io
 
 from dva_core.errors import DVAError
@@ -12,7 +13,7 @@ from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
 from . import models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 
@@ -58,6 +59,7 @@ class Sheet(io.ComfyNode):
                     "tile", default=160, min=32, max=1024, display_name="tile size", tooltip="Width and height of each face, in pixels."
                 ),
                 *look_inputs(),
+                keep_input(),
             ],
             outputs=[
                 io.Image.Output("sheet", display_name="sheet", tooltip="The labelled picture, for Preview Image or Save Image."),
@@ -90,10 +92,11 @@ class Sheet(io.ComfyNode):
         guidance: float = 0.0,
         tone: str = AUTO,
         region: str = AUTO,
+        keep: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
         progress = status.NodeProgress(steps or decomposition.info.steps)
-        settings = {"steps": steps or None, "progress": progress, **look_of(guidance, tone, region)}
+        settings = {"steps": steps or None, "progress": progress, "keep": keep, **look_of(guidance, tone, region)}
         rows = attribute_stills(decomposition, model, parse_names(attributes), numbers, row, **settings)
         sheet = attribute_sheet(rows, numbers, tile)
         faces = np.stack([picture for pictures in rows.values() for picture in pictures])

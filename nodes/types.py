@@ -67,6 +67,17 @@ def look_inputs() -> list[io.Input]:
     ]
 
 
+def keep_input() -> io.Mask.Input:
+    """What stays in front of the face; came after `look_inputs`."""
+    return io.Mask.Input(
+        "keep",
+        optional=True,
+        display_name="keep",
+        tooltip="What stays in front of the face, such as a hand: nothing inside this mask changes. One mask, or one for each frame, of "
+        "the frames or of the face crops, at any resolution; those with the frame's shape are of the frame, square ones of the crops.",
+    )
+
+
 def look_of(guidance: float, tone: str, region: str) -> dict[str, Any]:
     """What `look_inputs` give, for decode and stills."""
     return {

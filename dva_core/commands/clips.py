@@ -20,6 +20,7 @@ from ..files import check_input, check_place, check_spares
 from ..hosts.devices import AUTO, PRECISIONS
 from ..model.loader import STARTER, load_model
 from ..pipeline import DETAILS, decode, encode
+from ..pipeline.front import FrontMasks, check_keep
 from ..pipeline.report import describe_model, describe_track, time_per_frame
 from ..pipeline.solving import check_steps
 from ..progress import Stopwatch
@@ -44,7 +45,8 @@ ENCODING = {
     "detector": "own",
     "scratch": None,
 }
-LOOK = ("guidance", "tone", "region")
+LOOK = ("guidance", "tone", "region", "keep")
+PART = ("start", "length", "every", "max_frames", "rate")
 OUTPUT = {"detail": "transfer", "codec": "h264", "quality": 18}
 
 
@@ -146,13 +148,31 @@ def add_look(group) -> None:
         metavar="NAME",
         help=f"where the edit may be seen: {', '.join(REGIONS)}, the model's own, or {OFF} for everywhere (default: as the edit means it)",
     )
+    group.add_argument(
+        "--keep",
+        metavar="FILE|FOLDER|VIDEO",
+        help="masks of what stays in front, such as a hand: one picture, or one for each frame; white is kept as it is in the source",
+    )
 
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_look` adds, for `decode` and `stills`; DVAError for a weight that makes no sense."""
+    """What `add_look` adds, for `decode` and `stills`; DVAError for a weight that makes no sense, or no masks where some were named."""
     if args.guidance is not None:
         Guidance(args.guidance)
+    if args.keep is not None:
+        check_input(args.keep)
     return {name: getattr(args, name) for name in LOOK}
+
+
+def check_masks(args: argparse.Namespace, model, clip: Decomposition | None, settings: dict[str, Any] | None = None) -> None:
+    """DVAError where --keep does not fit the clip, or the video that is about to be taken apart by these settings."""
+    if args.keep is None:
+        return
+    if clip is None:
+        check_keep(args.keep, args.input, model.crop_size, **{key: settings[key] for key in PART})
+        return
+    with FrontMasks(args.keep, clip, lambda: clip.find_source(getattr(args, "video", None))):
+        pass
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -172,6 +192,7 @@ def run_edit(args: argparse.Namespace) -> None:
     source = check_input(args.input)
     decomposition = Decomposition.load(source) if is_decomposition(source) else None
     check_target_options(args, decomposition)
+    settings = None
     if decomposition is None:
         settings = encoding_settings(args, None if keeps_clip(args) else output_settings(args))
     else:
@@ -186,6 +207,7 @@ def run_edit(args: argparse.Namespace) -> None:
     attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
     if decomposition is not None:
         check_model(decomposition, model)
+    check_masks(args, model, decomposition, settings)
     say(describe_model(model))
     clock = Stopwatch()
     with Bars() as bars:
@@ -210,6 +232,7 @@ def run_decode(args: argparse.Namespace) -> None:
     decomposition.find_source(args.video)
     model = open_model(args)
     check_model(decomposition, model)
+    check_masks(args, model, decomposition)
     say(describe_model(model))
     with Bars() as bars:
         put_together(decomposition, model, args, bars, Stopwatch())
@@ -335,7 +358,7 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
     named(settings["solver"], CLIP_SOLVERS)
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["face"] = parse_face(settings["face"])
-    with Frames(args.input, **{key: settings[key] for key in ("start", "length", "every", "max_frames", "rate")}) as frames:
+    with Frames(args.input, **{key: settings[key] for key in PART}) as frames:
         for first in frames:  # it tells most of what can be wrong with a file
             if writing is not None:
                 options = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
@@ -359,6 +382,8 @@ def read_by(args: argparse.Namespace, decomposition: Decomposition | None = None
         read.append(args.model)
     if (getattr(args, "face", None) or "").startswith("reference:"):
         read.append(args.face.partition(":")[2])
+    if getattr(args, "keep", None):
+        read.append(args.keep)
     if decomposition is not None:
         read += [decomposition.info.source, Path(args.input).parent / decomposition.info.source_name]
     return [*read, getattr(args, "video", None) or args.input]

@@ -21,6 +21,7 @@ from .clips import (
     add_common,
     add_encoding,
     add_look,
+    check_masks,
     encoding_settings,
     is_decomposition,
     look,
@@ -91,14 +92,17 @@ def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     check_picture(args.output, "picture")
     clip = Decomposition.load(source) if is_decomposition(source) else None
     check_spares(args.output, "picture", read_by(args, clip))
+    settings = None
     if clip is None:
-        encoding_settings(args)
+        settings = encoding_settings(args)
     else:
         refuse_encoding_settings(args)
+    look(args)
     model = open_model(args)
     AttributeSet.from_model(model).check(dict.fromkeys(getattr(args, "attribute", ()), 0.0))
     if clip is not None:
         check_model(clip, model)
+    check_masks(args, model, clip, settings)
     say(describe_model(model))
     return clip, model
 

@@ -6,11 +6,16 @@ Only pixels inside the square change; all work is done on the square's bounding 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.faces.align import centred, frame_to_crop, side, sides
+
+if TYPE_CHECKING:
+    from dva_core.faces.front import FrontMask
 
 SOFTEN_FRAMES = 4  # neighbours on each side that `soften` can use at its default sigma
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -43,7 +48,13 @@ def faded_border(size: int, edge: float = 0.03) -> np.ndarray:
 
 
 def paste(
-    frame: np.ndarray, quad: np.ndarray, edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray, detail: str = "transfer"
+    frame: np.ndarray,
+    quad: np.ndarray,
+    edited: np.ndarray,
+    rebuilt: np.ndarray,
+    mask: np.ndarray,
+    detail: str = "transfer",
+    front: FrontMask | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frame with the edited crop in its square, uint8 [H, W, 3], and where it could change, bool [H, W].
 
@@ -51,6 +62,7 @@ def paste(
     detail "transfer": up(edited) + w (frame - up(rebuilt)), where w keeps the frame's own detail, 1 where the edit left the
     structure alone and 0 where the old detail would show through the new; blended over the frame by the mask.
     edited == rebuilt gives back the frame, bit for bit. detail "model": up(edited) over the frame by the mask, as in the paper (sec. 4).
+    front: what stays in front; inside of it no pixel changes.
     """
     if detail not in ("transfer", "model"):
         raise DVAError(f"Unknown detail {detail!r}: use 'transfer' (keep the frame's own detail) or 'model' (the decoded crop as it is).")
@@ -64,6 +76,8 @@ def paste(
     local = quad - [x0, y0]
     shape = here.shape[:2]
     soft = np.clip(warp_to_frame(mask[None], local, shape, "smooth"), 0, 1)
+    if front is not None:
+        soft = soft * (1 - front.weights(quad, (x0, y0, x1, y1), frame.shape))[..., None]
     if detail == "model":
         change = warp_to_frame(edited, local, shape, "detail") - here
     else:

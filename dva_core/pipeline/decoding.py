@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from ..progress import Progress, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import VideoWriter, check_encoding, check_output
 from ..video.threads import Behind, in_order
+from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
@@ -111,6 +113,7 @@ def decode(
     guidance: float | None = None,
     tone: str | None = None,
     region: str | None = None,
+    keep: Keep | None = None,
 ) -> DecodeReport:
     """Decode a decomposition with its edits to a video: every frame of the source, its own sound, rate and size.
 
@@ -126,6 +129,10 @@ def decode(
     tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
                 None: as the edit means it (see edit.scope)
     region      where the edit may be seen: a region of the face (see faces.regions), "off": all of it, None: those of the edit
+    keep        what stays in front, such as a hand: masks [h, w] for all frames, or [n, h, w] one for each, of numbers in 0..1, or the
+                path of a picture, a folder of pictures or a video in which white is kept. Inside of a mask no pixel changes, and its
+                edge is softened outwards. A mask with the frame's shape is of the frame, a square one of the face crop, either at any
+                resolution; n is that of the clip's frames, of those of its source, or, for masks of crops, of its rows
 
     Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
     another model, or an output that cannot be written or is the source itself; then no output is left behind.
@@ -140,7 +147,8 @@ def decode(
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
-        check_spares(out, "output", [*decomposition.store.files, model.path])
+        check_spares(out, "output", [*decomposition.store.files, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])])
+        front = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
         frames = source_frames(source, info)
     rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     crops = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
@@ -152,6 +160,7 @@ def decode(
     pasters = 0 if model.host.device.type == "cpu" else PASTERS
     with (
         frames,
+        front as in_front,
         VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
         Behind(writer.write) as queue,
     ):
@@ -162,6 +171,8 @@ def decode(
                 crop = None if row is None else next(crops).astype(np.float32)
                 with clock("paste"):
                     place = None if row is None else (quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
+                    if place is not None and in_front is not None:
+                        place = (*place, in_front.at(index, row))
                 yield index, row, frame, crop, place
 
         def result_of(item: tuple) -> tuple:

@@ -26,12 +26,14 @@ from ..edit import AttributeSet, apply_attributes
 from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
+from ..faces.front import FrontMask
 from ..faces.tone import tone_of
 from ..hosts.devices import sent
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
 from .decoding import check_detail
+from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
@@ -64,12 +66,13 @@ def stills(
     guidance: float | None = None,
     tone: str | None = None,
     region: str | None = None,
+    keep: Keep | None = None,
 ) -> Still:
     """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
 
     row     which of the frames with a face (see `nearest_row`)
     steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
-    detail, guidance, tone, region   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
+    detail, guidance, tone, region, keep   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
 
     Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
     """
@@ -88,6 +91,7 @@ def stills(
     anew = anew and pays(model.schedule, base.info, steps, len(changed), guided)
     info = replace(base.info, steps=steps) if anew else base.info
     model.schedule.timesteps(info.steps)
+    front = None if keep is None else front_of(base, row, keep)
     batch = batch_size or usual_batch(model, guided.is_on)
     z_plain = fuse(model, base.z_id, base.z_motion[[row]])
     callback = evaluation_counter(progress, (2 if anew else 1) * info.steps)
@@ -113,9 +117,17 @@ def stills(
         if keeps_tone(edits[i], model, tone):
             edited = edited - tone_of(edited, rebuilt, base.masks[row])[:, None, None]
         mask = SoftMasks(edits[i], regions[i], model.motion_window)[row]
-        return paste(original, whole_square(original), edited, rebuilt, mask, detail)[0]
+        return paste(original, whole_square(original), edited, rebuilt, mask, detail, front)[0]
 
     return Still(row, original, [picture(i) for i in range(len(edits))])
+
+
+def front_of(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:
+    """What stays in front of the face in one row's crop."""
+    with FrontMasks(keep, decomposition, decomposition.find_source) as masks:
+        mask = masks.at(int(decomposition.frame_index[row]), row)
+    info = decomposition.info
+    return mask.in_square(decomposition.quads[row], decomposition.crops.shape[1], (info.height, info.width))
 
 
 def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: Guidance) -> bool:

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,49 @@ def test_encode_then_edit_then_decode_from_the_file(call, video, tmp_path):
     assert not all(np.array_equal(a, b) for a, b in zip(pictures("a.mkv"), pictures("c.mkv"), strict=True))
     assert call("decode", "clip.safetensors", "-o", "d.mkv", "--codec", "ffv1")[0] == 0
     assert all(np.array_equal(a, b) for a, b in zip(pictures("d.mkv"), pictures(video), strict=True))
+
+
+def test_what_stays_in_front_is_kept(call, video, tmp_path):
+    mask = np.zeros((80, 96), np.uint8)
+    mask[:, :48] = 255
+    cv2.imwrite("mask.png", mask)
+    options = ("--codec", "ffv1", "--steps", 2, *YOUNG)
+    assert call("edit", video, "-o", "kept.mkv", *options, "--keep", "mask.png")[0] == 0
+    assert call("edit", video, "-o", "plain.mkv", *options)[0] == 0
+    before, kept, plain = (np.stack(pictures(path)) for path in (video, "kept.mkv", "plain.mkv"))
+    assert np.array_equal(kept[:, mask > 0], before[:, mask > 0]) and not np.array_equal(plain[:, mask > 0], before[:, mask > 0])
+    assert not np.array_equal(kept, before)
+    assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
+    assert call("edit", "clip.safetensors", "-o", "edited.safetensors", *YOUNG)[0] == 0
+    assert call("decode", "edited.safetensors", "-o", "again.mkv", "--codec", "ffv1", "--keep", "mask.png")[0] == 0
+    assert np.array_equal(np.stack(pictures("again.mkv")), kept)
+    looks = ("preview", "edited.safetensors"), ("sheet", "edited.safetensors", "--attribute", "Young", "--scales", "3")
+    for look in looks:
+        shown = []
+        for keep in ((), ("--keep", "mask.png")):
+            assert call(*look, "-o", "look.png", *keep)[0] == 0
+            shown.append(cv2.imread("look.png"))
+        assert not np.array_equal(*shown)
+
+
+def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):
+    assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
+    monkeypatch.setattr(clips, "encode", None)
+    for name, shape, count in (("narrow", (80, 20), 1), ("three", (80, 96), 3)):
+        Path(name).mkdir()
+        for i in range(count):
+            cv2.imwrite(f"{name}/{i}.png", np.zeros(shape, np.uint8))
+    for command, *inputs in (("edit", video, *YOUNG), ("edit", "clip.safetensors", *YOUNG), ("decode", "clip.safetensors")):
+        refused(call(command, *inputs, "-o", "out.mp4", "--keep", "narrow"), "20x80", "96x80")
+        refused(call(command, *inputs, "-o", "out.mp4", "--keep", "three"), "3 masks", "4 frames")
+        refused(call(command, *inputs, "-o", "out.mp4", "--keep", "none.png"), "There is no file none.png")
+    refused(call("sheet", video, "-o", "sheet.png", "--keep", "narrow"), "20x80")
+    refused(call("edit", video, "-o", "edited.safetensors", *YOUNG, "--keep", "three"), "--keep have no say")
+    refused(
+        call("decode", "clip.safetensors", "-o", shutil.copy(video, "masks.mkv"), "--codec", "ffv1", "--keep", "masks.mkv"),
+        "would overwrite",
+    )
+    assert not Path("out.mp4").exists()
 
 
 def test_an_edited_clip_can_be_kept_and_decoded_later(call, video, tmp_path):
