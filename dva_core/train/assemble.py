@@ -20,9 +20,10 @@ from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, folded, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
+from dva_core.train.gains import MOST, decoded_shares, gains
 from dva_core.train.look import add_look
-from dva_core.train.paired import load_steps, paired_directions
-from dva_core.train.pairs import load_pairs
+from dva_core.train.paired import PairedSteps, load_steps, paired_directions
+from dva_core.train.pairs import Pairs, load_pairs
 from dva_core.train.regions import measured_regions
 from dva_core.train.response import shown_directions
 from dva_core.train.state import TRAINED, export, read_facts, read_tensors
@@ -92,7 +93,9 @@ def assemble(
     config["motion_components"] = len(directions.tensors.get("attributes.motion.components", ()))
     tensors |= directions.tensors
     tensors = {k: torch.as_tensor(v) for k, v in tensors.items()}
-    if not by_pairs:
+    if by_pairs:
+        scale_steps(tensors, config, steps, pairs)
+    else:
         add_shown_directions(tensors, config, faces.pictures, teachers)
     add_look(tensors, config, weight=guidance, interval=interval, maps=measured_regions(faces) if by_pairs else None)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
@@ -143,6 +146,17 @@ def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = 
         model_card=about["model_card"],
         precision=precision,
     )
+
+
+def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
+    """Scales the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+    model = build_empty(config)
+    model.load_state_dict(tensors)
+    model = model.float().requires_grad_(False).eval()
+    scales = gains(decoded_shares(model, pairs, steps.of_kinds()), MOST)
+    log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
+    taken = torch.tensor([scales[name] for name in steps.identity_names])
+    tensors["attributes.identity.step"] = taken[:, None] * tensors["attributes.identity.step"]
 
 
 def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:

@@ -22,7 +22,6 @@ from dva_core.train.pairs import ATTRIBUTE, KINDS, MOTION, Pairs
 from dva_core.train.state import read_about, read_tensors, write_tensors
 
 LENGTH = 0.6  # of a step of the unit identity vector
-SCALE_1 = {"Young": 0.7, "Male": 0.65, "Wearing_Lipstick": 0.85}  # of the trained step, where the whole of it is too much to the eye
 PROBE = 0.02  # regularisation of the classifiers
 SPACES = {name: "motion" if kind in MOTION else "identity" for kind, (name, _) in ATTRIBUTE.items()}
 
@@ -120,9 +119,8 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, fit
         entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], **count, "space": "motion", "index": len(shifts)})
         shifts.append(shift)
     arrays = {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
-    gains = np.array([SCALE_1.get(name, 1.0) for name in steps.identity_names])
     arrays |= {
-        "identity.step": gains[:, None] * steps.identity,
+        "identity.step": steps.identity,
         "motion.shift": np.stack(shifts),
         "motion.components": tensors["motion.components"],
     }
