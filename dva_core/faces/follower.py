@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dva_core.faces.landmarker import plausible
+from dva_core.faces.others import Others
 from dva_core.faces.scene import SceneCuts, face_thumbnail
 from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap, roll
 from dva_core.faces.select import FaceChoice, at_position, embed_faces, is_at, largest, unit
@@ -18,6 +19,7 @@ LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of
 CONFIRMED = 5  # found frames in a row after which a face is trusted to be the one
 EARLY = 120  # frames of the first scene in which the choice of a face may still turn out wrong
 FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
+CLOSE = 12  # frames for which a face is told from another one that was close to it
 UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
 DOUBT = 0.01  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
 TURNS = (1, 3, 2, 0.5, 3.5, 1.5, 2.5)  # quarters by which a frame is turned to look for a face
@@ -42,12 +44,15 @@ class State(Enum):
 
 class Sight(NamedTuple):
     """What one frame shows of the face: None where it is missing. `begins`: a segment begins here; `mistaken`: the face of all frames
-    before was the wrong one."""
+    before was the wrong one; `taken`: others are there, and what is in the place of the missing face is not that face; `wrong`: how many
+    frames before this one are not of that face either."""
 
     face: Face | None = None
     landmarks: np.ndarray | None = None  # [68, 2], frame pixels
     begins: bool = False
     mistaken: bool = False
+    taken: bool = False
+    wrong: int = 0
 
 
 class Follower:
@@ -78,16 +83,27 @@ class Follower:
         self.mistaken = False  # found out in this frame
         self.doubtful = False  # the landmarks of this segment's first frame may be those of a head that is turned
         self.untried = LOOK_AROUND  # frames since turned frames were searched
+        self.was_there = False  # it was at the position that the rule names
         # the others
         self.alone = True  # no other face seen in this scene
         self.most_others = 0
+        self.others = Others(same_person)
+        self.number = -1  # of the frame
+        self.since_close = CLOSE  # frames since another face was close to this one
+        self.unsure = 0  # frames followed since it was last told from the others
+        self.elsewhere = False  # a face was seen elsewhere since this one was lost
+        self.present: list[Face] = []  # the faces of the frame, where all of it was searched
 
     def step(self, rgb: np.ndarray, change: float, look_around: bool) -> Sight:
         """The face in the next frame uint8 [H, W, 3], which differs from the one before by `change` (1: a cut)."""
-        self.mistaken = False
+        self.mistaken, self.number, self.present = False, self.number + 1, []
+        self.since_close += 1
         if change >= 1:
             self._cut()
         face, landmarks, begins = self._find(rgb, change, look_around)
+        taken, wrong = face is not None and not begins and self._is_somebody_else(rgb, face, landmarks, look_around), 0
+        if taken:
+            face, wrong = None, self._lose_track()
         if face is not None:
             thumbnail = face_thumbnail(rgb, landmarks)
             if not begins and self.appearance.change(thumbnail) >= 1:  # another face in the same place
@@ -96,8 +112,9 @@ class Follower:
         self.first_choice &= not (begins and self.followed)
         self.followed += bool(self.followed or face)
         if face is None:
+            taken = taken or self._is_taken(rgb)
             self._unseen()
-            return Sight(mistaken=self.mistaken)
+            return Sight(mistaken=self.mistaken, taken=taken, wrong=wrong)
         self.appearance.keep(thumbnail)
         self._seen(rgb, face, landmarks, begins)
         return Sight(face, landmarks, begins, self.mistaken)
@@ -106,13 +123,16 @@ class Follower:
 
     def _cut(self) -> None:
         self.state, self.alone, self.untried = State.SEARCHING, True, LOOK_AROUND
+        self.since_close, self.elsewhere = CLOSE, False
         self.first_choice &= not self.followed
 
     def _seen(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, begins: bool) -> None:
-        self.state, self.last, self.landmarks, self.gap = State.FOLLOWING, face, landmarks, 0
+        self.state, self.last, self.landmarks, self.gap, self.elsewhere = State.FOLLOWING, face, landmarks, 0, False
+        self.was_there |= self.choice[0] == "position" and is_at(face, *self.choice[1:], rgb.shape)
         self.run = 1 if begins else self.run + 1
+        self.unsure += 1
         if begins:
-            self.vector = self._embedding(rgb, face, landmarks)
+            self.unsure, self.vector = 1, self._embedding(rgb, face, landmarks)
         if self.identity is None and self.embed_fn is not None and self.run >= CONFIRMED:
             self.identity = self._embedding(rgb, face, landmarks)
 
@@ -121,9 +141,17 @@ class Follower:
         if self.state is not State.SEARCHING:
             self.state = State.LOST if self.gap <= self.max_gap else State.SEARCHING
 
+    def _lose_track(self) -> int:
+        """The face that is followed is somebody else's, perhaps for some frames: how many. If so, its last place says nothing."""
+        wrong, self.unsure = 0 if self.gap else min(self.unsure, LOOK_AROUND), 0
+        if wrong > 0:
+            self.state = State.SEARCHING
+        return wrong
+
     def _start_over(self) -> None:
         """The face followed so far was not the one that is meant."""
         self.state, self.mistaken, self.followed = State.SEARCHING, True, 0
+        self.others = Others(self.same_person)
         if self.choice[0] != "reference":
             self.identity = None
 
@@ -140,7 +168,7 @@ class Follower:
             face, landmarks = self._around(rgb, turned)
             if landmarks is not None:
                 return face, landmarks, self._jumped(face, change)
-        faces = detect_turned(self.detector.detect, rgb, round(turned / 90) % 4)
+        faces = self.present = detect_turned(self.detector.detect, rgb, round(turned / 90) % 4)
         face = None if self.state is State.SEARCHING else self._near(rgb, faces)
         if self._chose_wrongly(rgb, faces, face):
             face = None
@@ -151,12 +179,12 @@ class Follower:
             # too small for a look at the whole frame, or between two quarter turns
             face, landmarks = self._around(rgb, turned)
             if landmarks is not None:
-                self._note_others(faces, face)
+                self._note_others(rgb, faces, face)
                 return face, landmarks, self._jumped(face, change)
         begins = face is None
         if begins and self._may_choose(faces):
             face = self._choose(rgb, faces)
-        self._note_others(faces, face)
+        self._note_others(rgb, faces, face)
         landmarks = self._landmarks(rgb, face)
         if begins or self.doubtful:
             better = self._turned(rgb, face, landmarks, begins)
@@ -170,7 +198,10 @@ class Follower:
 
     def _around(self, rgb: np.ndarray, turned: float) -> tuple[Face | None, np.ndarray | None]:
         """The face around its last place, and its landmarks where it is there."""
-        face = self._near(rgb, detect_around(self.detector, rgb, self.last.box, turned if abs(turned) > UPRIGHT else 0.0))
+        faces = detect_around(self.detector, rgb, self.last.box, turned if abs(turned) > UPRIGHT else 0.0)
+        face = self._near(rgb, faces)
+        if face is not None and len(faces) > 1:
+            self._note_others(rgb, faces, face)
         return face, self._landmarks(rgb, face, self.landmarks if self.state is State.FOLLOWING else None)
 
     def _turned(self, rgb: np.ndarray, face: Face | None, landmarks: np.ndarray | None, new: bool) -> tuple[Face, np.ndarray] | None:
@@ -227,20 +258,41 @@ class Follower:
         certain = [other for other in faces if other.score > face.score - 0.1]  # no false alarm
         if self.choice[0] == "position":
             at = self.choice[1:]
-            return not is_at(face, *at, rgb.shape) and any(is_at(other, *at, rgb.shape) for other in certain)
+            return not (self.was_there or is_at(face, *at, rgb.shape)) and any(is_at(other, *at, rgb.shape) for other in certain)
         return self.choice == "largest" and largest(certain).area > FAR_LARGER * face.area
 
     def _is_known(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
         if self.embed_fn is None:
             return True
-        cosine = self._embedding(rgb, face, landmarks) @ self.identity
-        return bool(cosine >= self.same_person)
+        vector = self._embedding(rgb, face, landmarks)
+        return bool(vector @ self.identity >= self.same_person and not self.others.claim(vector[None], self.identity)[0])
+
+    def _is_somebody_else(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, look_around: bool) -> bool:
+        """Whether the face that lies where the track goes on is another person's; looked at where there is reason to doubt it."""
+        if self.identity is None or self.embed_fn is None:
+            return False
+        if self.elsewhere:  # then there is a gap
+            return not self._is_known(rgb, face, landmarks)
+        if not self.others.vectors or not (look_around or self.gap or self.since_close < CLOSE):
+            return False
+        other = bool(self.others.claim(self._embedding(rgb, face, landmarks)[None], self.identity)[0])
+        self.unsure = self.unsure if other else -1  # this frame comes on top
+        return other
+
+    def _is_taken(self, rgb: np.ndarray) -> bool:
+        """While the face is lost and others are there: whether its place has become another picture."""
+        if self.state is State.SEARCHING or (self.alone and not self.present):
+            return False
+        self.elsewhere |= any(overlap(face.box, self.last.box) == 0 for face in self.present)
+        return self.appearance.change(face_thumbnail(rgb, self.landmarks)) >= 1
 
     def _choose(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
         if self.identity is not None and self.embed_fn is not None:
-            cosines = self._similarities(rgb, faces)
+            vectors = embed_faces(rgb, faces, self.landmarker, self.embed_fn)
+            cosines = vectors @ self.identity
+            self.best_similarity = max(self.best_similarity, float(cosines.max()))
+            cosines[self.others.claim(vectors, self.identity)] = -1
             best = int(np.argmax(cosines))
-            self.best_similarity = max(self.best_similarity, float(cosines[best]))
             return faces[best] if cosines[best] >= self.same_person else None
         if self.choice[0] == "position":
             return at_position(faces, self.choice[1], self.choice[2], rgb.shape)
@@ -253,10 +305,17 @@ class Follower:
         """A jump cut: the picture changes notably and the face leaps by a quarter of its size within one frame."""
         return self.state is State.FOLLOWING and change > 0.33 and distance(face, self.last) > 0.25 * extent(self.last.box)
 
-    def _note_others(self, faces: list[Face], face: Face | None) -> None:
-        others = len(faces) if face is None else sum(overlap(other.box, face.box) < 0.3 for other in faces)
-        self.alone &= others == 0 or face is None
-        self.most_others = max(self.most_others, others)
+    def _note_others(self, rgb: np.ndarray, faces: list[Face], face: Face | None) -> None:
+        others = faces if face is None else [other for other in faces if overlap(other.box, face.box) < 0.3]
+        self.alone &= not others or face is None
+        self.most_others = max(self.most_others, len(others))
+        if face is None or self.state is State.SEARCHING:
+            return
+        if any(distance(other, face) < 2 * extent(face.box) for other in others):
+            self.since_close = 0
+        strangers = self.others.unknown(others, self.number) if self.embed_fn is not None else []
+        if strangers:
+            self.others.keep(strangers, embed_faces(rgb, strangers, self.landmarker, self.embed_fn), self.number)
 
     def _embedding(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> np.ndarray | None:
         """Identity vector [D] of a face with known landmarks; None without an encoder."""

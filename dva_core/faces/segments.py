@@ -66,11 +66,12 @@ def assemble(
     cuts: tuple[int, ...] = (),
     others: int = 0,
     known: Mapping[int, bool] | None = None,
+    taken: Sequence[bool] | None = None,
 ) -> FaceTrack:
     """The track from what was seen frame by frame: points [68, 2], nan where there is no face; score; whether a segment begins.
 
     cuts: the first frames of new scenes. known: for frames at which a segment begins, whether it is the person who is followed,
-    where that can be told.
+    where that can be told. taken: whether something else is in the face's place, so that the frame is not interpolated.
     """
     landmarks = np.stack(points) if points else np.empty((0, 68, 2), np.float32)
     begins, known = np.array(starts, bool), known or {}
@@ -80,6 +81,9 @@ def assemble(
             share = (np.arange(a + 1, b) - a)[:, None, None] / (b - a)
             landmarks[a + 1 : b] = (1 - share) * landmarks[a] + share * landmarks[b]
             state[a + 1 : b] = INTERPOLATED
+            gone = a + 1 + np.flatnonzero([] if taken is None else taken[a + 1 : b])
+            landmarks[gone], state[gone] = np.nan, MISSING
+    begins[1:] |= (state[1:] != MISSING) & (state[:-1] == MISSING)  # what is seen again after a gap stands for itself
     _join(landmarks, state, begins, cuts, known)
     lengths = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
     for (a, b), length in lengths.items():

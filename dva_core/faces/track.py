@@ -39,30 +39,36 @@ def track_faces(
     absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `choice`
     decides anew. Early in the clip the rule is held against every face that appears: where one is far larger than the one followed, or is
     at the position that the one followed is not at, it is followed instead, and what was found before is dropped.
-    Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between.
+    Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between. Where others are there,
+    only those in which its place still looks as before: nothing is said to be the face that is somebody else's, or the back of a head.
+    Who was seen together with the face is not taken for it later, however alike.
     progress(frames done) may raise to cancel. DVAError for a bad `choice`, or where nobody matches the reference.
     """
     check_choice(choice)
     follower = Follower(detector, landmarker, choice, max_gap, embed_fn, same_person)
     scene = SceneCuts()
-    points, scores, starts, cuts, vectors = [], [], [], [], {}
+    points, scores, starts, taken, cuts, vectors = [], [], [], [], [], {}
     for n, frame in enumerate(frames):
         change = scene(frame.rgb)
         if change >= 1:
             cuts.append(n)
-        face, landmarks, begins, mistaken = follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
-        if mistaken:
-            points, scores, starts = [np.full((68, 2), np.nan, np.float32)] * n, [0.0] * n, [False] * n
+        sight = follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
+        if sight.mistaken:
+            points, scores, starts, taken = [np.full((68, 2), np.nan, np.float32)] * n, [0.0] * n, [False] * n, [False] * n
             vectors.clear()
-        points.append(np.full((68, 2), np.nan, np.float32) if landmarks is None else np.asarray(landmarks, np.float32))
-        scores.append(0.0 if face is None else face.score)
-        starts.append(begins)
-        if begins and follower.vector is not None:
+        for past in range(n - sight.wrong, n):
+            points[past], scores[past], starts[past], taken[past] = np.full((68, 2), np.nan, np.float32), 0.0, False, True
+            vectors.pop(past, None)
+        points.append(np.full((68, 2), np.nan, np.float32) if sight.landmarks is None else np.asarray(sight.landmarks, np.float32))
+        scores.append(0.0 if sight.face is None else sight.face.score)
+        starts.append(sight.begins)
+        taken.append(sight.taken)
+        if sight.begins and follower.vector is not None:
             vectors[n] = follower.vector
         if progress is not None:
             progress(n + 1)
     is_person = {} if follower.identity is None else {n: bool(v @ follower.identity >= same_person) for n, v in vectors.items()}
-    track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, is_person)
+    track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, is_person, taken)
     report = track.report()
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:

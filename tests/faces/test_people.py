@@ -1,0 +1,122 @@
+"""Two people in one clip, made of real ones, found by the starter's own networks: nobody but the person chosen is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+from conftest import need_shared
+
+from dva_core.faces.finder import FaceFinder
+from dva_core.faces.segments import FaceTrack
+from dva_core.faces.track import MISSING, track_faces
+from dva_core.model.loader import load_model
+from dva_core.video import open_video
+
+WIDTH, HEIGHT, SIZE = 480, 240, 80  # of the frame and of a face, from brows to chin
+MIDDLE = 120
+ANNA, BERT = "lbax4n", "sbwe5n"  # whom the starter's identity network takes for each other most
+Path = Callable[[int], "tuple[float, bool] | None"]  # frame -> where the face is (x), and whether it is seen from the front; None: away
+
+
+@dataclass
+class Frame:
+    index: int
+    rgb: np.ndarray
+
+
+@cache
+def heads(name: str) -> list[np.ndarray]:
+    """The head of one of the shared clips, cut out in every fourth frame: uint8 [h, w, 3]."""
+    landmarks = np.load(need_shared("data/clips/annotations.npz"))[f"{name}/landmarks68"]
+    scale = SIZE / float(np.ptp(landmarks[..., 1], axis=1).mean())
+    width, height = int(1.7 * SIZE), 2 * SIZE
+    cut = []
+    with open_video(need_shared(f"data/clips/{name}.mpg")) as reader:
+        for frame, points in zip(reader, landmarks):
+            if frame.index % 4 == 0:
+                x, y = points.mean(0)
+                affine = np.array([[scale, 0, width / 2 - scale * x], [0, scale, 0.56 * height - scale * y]])
+                cut.append(cv2.warpAffine(frame.rgb, affine, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE))
+    return cut
+
+
+def clip(frames: int, people: list[tuple[str, Path]]) -> list[Frame]:
+    """The people on a ground of their own, the last in front; a head turned away is its hair."""
+    ground = cv2.resize(np.random.default_rng(5).integers(90, 150, (8, 16, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((2 * SIZE, int(1.7 * SIZE)), np.float32)
+    cv2.ellipse(mask, (mask.shape[1] // 2, SIZE), (int(0.62 * SIZE), int(0.86 * SIZE)), 0, 0, 360, 1, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None]
+    made = []
+    for index in range(frames):
+        rgb = cv2.copyMakeBorder(ground, 0, 0, 200, 200, cv2.BORDER_REFLECT)
+        for name, path in people:
+            if (at := path(index)) is None:
+                continue
+            head = heads(name)[index // 4 % len(heads(name))] if at[1] else np.full((*mask.shape[:2], 3), (45, 35, 30), np.uint8)
+            top, left = MIDDLE - int(0.56 * mask.shape[0]), 200 + round(at[0] - mask.shape[1] / 2)
+            there = rgb[top : top + mask.shape[0], left : left + mask.shape[1]]
+            there[:] = np.rint(there * (1 - mask) + head * mask)
+        made.append(Frame(index, np.ascontiguousarray(rgb[:, 200:-200])))
+    return made
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder.of(load_model("starter", device="cpu"))
+
+
+def follow(finder: FaceFinder, frames: int, people: list[tuple[str, Path]]) -> FaceTrack:
+    """Anna is chosen by where she is at first."""
+    x, _ = dict(people)[ANNA](0)
+    return track_faces(
+        clip(frames, people),
+        finder.detector,
+        finder.landmarker,
+        choice=("position", x / WIDTH, 0.5),
+        embed_fn=finder.embed,
+        same_person=finder.same_person,
+    )
+
+
+def off(track: FaceTrack, path: Path) -> np.ndarray:
+    """How far the face is from where Anna is, in parts of its size, where there is one; infinite where she is not to be seen."""
+    there = np.flatnonzero(track.state != MISSING)
+    places = [path(int(n)) for n in there]
+    x = np.array([place[0] if place and place[1] else np.inf for place in places])
+    return np.abs(track.landmarks[there, :, 0].mean(1) - x) / SIZE
+
+
+@pytest.mark.parametrize("front", [ANNA, BERT])
+def test_two_people_who_cross(finder, front):
+    right, left = (lambda n: (120 + 8.0 * n, True)), (lambda n: (360 - 8.0 * n, True))
+    people = [(ANNA, right), (BERT, left)]
+    track = follow(finder, 31, people if front == BERT else people[::-1])
+    assert off(track, right).max() < 0.2
+    assert (track.state[:9] != MISSING).all() and (track.state[-8:] != MISSING).all()
+
+
+def test_one_turns_away_while_the_other_stays(finder):
+    anna = lambda n: (190.0, not 12 <= n < 20)  # noqa: E731
+    track = follow(finder, 28, [(ANNA, anna), (BERT, lambda n: (290.0, True))])
+    assert off(track, anna).max() < 0.2 and (track.state != MISSING).sum() >= 19
+
+
+def test_one_goes_behind_the_other_who_then_leaves(finder):
+    """The one in front stays long enough for the person followed to be looked for everywhere."""
+    anna = lambda n: (200.0, True)  # noqa: E731
+    bert = lambda n: (max(200.0, 400 - 16.0 * n) if n < 30 else 200 + 16.0 * (n - 30), True)  # noqa: E731
+    track = follow(finder, 46, [(ANNA, anna), (BERT, bert)])
+    hidden = [n for n in range(46) if abs(bert(n)[0] - 200) < 0.3 * SIZE]
+    assert (track.state[hidden] == MISSING).all()
+    assert off(track, anna).max() < 0.2 and (track.state[:7] != MISSING).all() and (track.state[-5:] != MISSING).all()
+
+
+def test_one_leaves_and_the_other_comes_to_the_same_place(finder):
+    anna = lambda n: (200.0, True) if n < 12 else None  # noqa: E731
+    track = follow(finder, 36, [(ANNA, anna), (BERT, lambda n: (max(200.0, 200 + 14.0 * (26 - n)), True) if n >= 12 else None)])
+    assert (track.state[:12] != MISSING).all() and (track.state[12:] == MISSING).all()
