@@ -2,10 +2,10 @@
 
 python bench/attributes.py CLIP... --model starter --teachers ../shared/data/teachers -o attributes.csv
 
-A few frames of each clip are encoded once, or read from CLIP.safetensors files. All edits of a frame are decoded in one batch and
+A few frames of each video are encoded once, or read from DECOMPOSITION.safetensors files. All edits of a frame are decoded in one batch and
 pasted into the source's frame. The teachers know age and sex (age_gender) and the smile (expression); the other attributes
-are scored by the model's own classifier on the edited face. Scores are the median over the frames of a clip. At the end it is told
-on how many clips they are monotone in the scale, the largest step the wrong way, and for comparison by how much the score of the unedited
+are scored by the model's own classifier on the edited face. Scores are the median over the frames of a video. At the end it is told
+on how many videos they are monotone in the scale, the largest step the wrong way, and for comparison by how much the score of the unedited
 frames changes when the square that is looked at moves by half a pixel of 256.
 """
 
@@ -30,7 +30,8 @@ from dva_core.evaluate.metrics import tg_id, tl_id
 from dva_core.faces.align import crop_face
 from dva_core.faces.composite import paste
 from dva_core.model.arrays import to_images
-from dva_core.pipeline import SoftMasks, decode_crops
+from dva_core.pipeline import decode_crops
+from dva_core.pipeline.masks import SoftMasks
 from dva_core.pipeline.sheet import moments
 from dva_core.train.teachers import Teachers
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--attribute", action="append", default=[], help="repeat for several (default: all)")
     parser.add_argument("--scales", type=float, nargs="+", default=[-0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8])
-    parser.add_argument("--frames", type=int, default=5, help="of each clip")
+    parser.add_argument("--frames", type=int, default=5, help="of each video")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--every", type=int, default=15, help="encode each n-th frame of a video")
     parser.add_argument("-o", "--out", type=Path, help="the table (default: stdout)")
@@ -106,7 +107,7 @@ def main() -> None:
     out = args.out.open("w", newline="") if args.out else sys.stdout
     table = csv.writer(out)
     table.writerow(["clip", "attribute", "score", "scale", "value", "change", "identity_cosine", "tl_id", "tg_id", "changed_outside_mask"])
-    wrong: dict[str, list[float]] = {name: [] for name in names}  # the largest step against the direction asked, a clip
+    wrong: dict[str, list[float]] = {name: [] for name in names}  # the largest step against the direction asked, a video
     trembles: dict[str, list[float]] = {name: [] for name in names}
     for path in args.clips:
         clip = (
@@ -129,7 +130,7 @@ def main() -> None:
             wrong[name].append(float(-steps.min()))
     for name, found in wrong.items():
         strictly = sum(step <= 0 for step in found)
-        told = f"monotone on {strictly} of {len(found)} clips, largest step the wrong way {max(found):.5f}"
+        told = f"monotone on {strictly} of {len(found)} videos, largest step the wrong way {max(found):.5f}"
         moves = ", ".join(f"{step:.5f}" for step in trembles[name])
         print(f"{name:<22} {told}; half a pixel moves the score by {moves}", file=sys.stderr)
 

@@ -106,7 +106,7 @@ def simulate(
             job = about[2]
             done[job.name] += 1
             known.add(job.group)
-            scheduler.done(server, job.name, about[3])
+            scheduler.finish(server, job.name, about[3])
             start(server)
         elif what == "die" and server in up_since:
             failures += 1

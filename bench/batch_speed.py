@@ -26,7 +26,7 @@ Engine = Callable[[Plan, int, Callable], Summary]
 
 
 def cut(clip: Path, out: Path, start: float, frames: int) -> None:
-    """`frames` pictures of a clip from `start` seconds on."""
+    """`frames` pictures of a video from `start` seconds on."""
     with open_video(clip, start=start) as reader, VideoWriter(out, reader.info, quality=10) as writer:
         for _, frame in zip(range(frames), reader):
             writer.write(frame)

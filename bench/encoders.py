@@ -4,7 +4,7 @@ PYTHONPATH=. python bench/encoders.py ../shared/data -o docs/encoders.md
 
 Identity: cosines of vectors of one person and of different people, less the mean person (what tracking compares). Landmarks: mean
 distance to the teacher's in pixels of a 256 px crop. Detection: share of frames in which a face is found whose five points lie
-within a quarter of the distance between the eyes of the teacher's, and false alarms a frame; the frames of the clips as they are, scaled,
+within a quarter of the distance between the eyes of the teacher's, and false alarms a frame; the frames of the videos as they are, scaled,
 mirrored and pasted at random into larger ones.
 """
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with clips/ and faces128/")
     parser.add_argument("--model", default="starter")
-    parser.add_argument("--every", type=int, default=1, help="take each n-th frame of a clip")
+    parser.add_argument("--every", type=int, default=1, help="take each n-th frame of a video")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
 
@@ -127,7 +127,7 @@ def main() -> None:
     for number, clip in enumerate(map(str, notes["clips"])):
         frames = frames_of(args.data / "clips" / f"{clip}.mpg")
         crops, points = crops_and_points(frames, notes, clip)
-        landmarks.add(f"clip {clip}", len(crops), *landmark_error(model, crops, points))
+        landmarks.add(f"video {clip}", len(crops), *landmark_error(model, crops, points))
         ours.append(embedded(model, crops[:: args.every]))
         theirs.append(notes[f"{clip}/embedding"][:: args.every])
         people += [number] * len(ours[-1])
@@ -137,7 +137,7 @@ def main() -> None:
     mean = read_faces(args.data / "faces128").embedding.mean(0)  # of the synthetic people, as ours
     london = read_faces(args.data / "faces128", REAL)
     for pictures, who, mine, teachers in (
-        ("the five clips", np.array(people), np.concatenate(ours), np.concatenate(theirs)),
+        ("the five videos", np.array(people), np.concatenate(ours), np.concatenate(theirs)),
         ("London, neutral and smiling", london.person, embedded(model, london.pictures), london.embedding),
     ):
         identity.add(pictures, "ours", *spread(mine, who))

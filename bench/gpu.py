@@ -1,4 +1,4 @@
-"""What a graphics card reaches, by precision and option; and whole edits of the clip at two sizes. Part of bench/speed.py."""
+"""What a graphics card reaches, by precision and option; and whole edits of the video at two sizes. Part of bench/speed.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dva_core import load_model
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import PRECISIONS
-from dva_core.model.evaluation import Compiled, usual_batch
+from dva_core.model.evaluation import CompiledEvaluation, usual_batch
 from dva_core.pipeline import decode, encode
 from dva_core.progress import Stopwatch
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
@@ -35,7 +35,7 @@ def by_precision(model, flop: int, args) -> list[str]:
         model.noise_predictor, model.host.dtype = networks[name], dtype
         works[name] = one_evaluation(model, networks[name], dtype, usual_batch(model))
         if args.compile:
-            works[f"{name}, compiled"] = one_evaluation(model, networks[name], dtype, usual_batch(model), Compiled())
+            works[f"{name}, compiled"] = one_evaluation(model, networks[name], dtype, usual_batch(model), CompiledEvaluation())
     for name, (work, frames) in works.items():
         peaks[name] = peak_of(work, device) / frames
     taken = in_turn({name: work for name, (work, _) in works.items()}, args.repeats + 2, device)
@@ -98,7 +98,7 @@ def peak_of(work: Callable[[], object], device: torch.device) -> int:
 
 
 def end_to_end(args, sizes: Sequence[str] = tuple(SIZES)) -> list[str]:
-    """Frames a second of a first edit and of a further one, from file to file, in each precision: the clip as 360p and as 1080p."""
+    """Frames a second of a first edit and of a further one, from file to file, in each precision: the video as 360p and as 1080p."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
@@ -128,7 +128,7 @@ def edit_rates(model, clip: Path, args) -> list[str]:
 
 
 def scaled(clip: Path, out: Path, height: int, frames: int) -> Path:
-    """The clip's first frames at another height."""
+    """The video's first frames at another height."""
     with open_video(clip) as source:
         width = round(source.info.width * height / source.info.height / 2) * 2
         info = VideoInfo.for_images(width, height, source.info.rate, frames)

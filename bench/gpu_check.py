@@ -37,7 +37,7 @@ from dva_core.hosts.devices import PRECISIONS  # noqa: E402
 from dva_core.hosts.plain import PlainHost  # noqa: E402
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder  # noqa: E402
 from dva_core.model.convert import published_config  # noqa: E402
-from dva_core.model.evaluation import Compiled, Cores, activation_bytes, usual_batch  # noqa: E402
+from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, activation_bytes, usual_batch  # noqa: E402
 from dva_core.model.loader import load_model  # noqa: E402
 from dva_core.pipeline import decode, decode_crops, encode  # noqa: E402
 from dva_core.progress import Stopwatch  # noqa: E402
@@ -156,7 +156,9 @@ class Checks:
                 for label, precision in self.precisions():
                     dtype = PRECISIONS[precision]
                     network = copy.deepcopy(model.noise_predictor).to(self.device, dtype)
-                    got = Cores()(network, x.to(self.device, dtype), t.to(self.device), z.to(self.device, dtype)).double().cpu()
+                    got = (
+                        ThreadedEvaluation()(network, x.to(self.device, dtype), t.to(self.device), z.to(self.device, dtype)).double().cpu()
+                    )
                     error = float((got - wanted).norm() / wanted.norm())
                     self.report.check("one evaluation", f"{name}, {label}", error < EVALUATION_BOUNDS[label], f"{error:.2g}")
 
@@ -169,7 +171,7 @@ class Checks:
             self.report.check("clip", label, max(errors) < CROP_BOUNDS[label], f"rebuilt {errors[0]:.2g}, edited {errors[1]:.2g}")
 
     def edited(self, model) -> tuple[np.ndarray, np.ndarray]:
-        """The rebuilt and the edited crops of the clip."""
+        """The rebuilt and the edited crops of the video."""
         decomposition = encode(self.args.clip, model, max_frames=self.frames, steps=self.steps)
         edited = dva_core.edit.apply_attributes(decomposition, model, EDIT)
         return decomposition.rebuilt[:], np.stack(list(decode_crops(edited, model)))
@@ -196,13 +198,13 @@ class Checks:
 
     def training(self) -> None:
         """The first gradient against the CPU's, with --faces; then steps in bf16."""
-        from dva_core.train.clips import held_out_frames, open_clips
         from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining
+        from dva_core.train.frames import held_out_frames, open_frames
         from dva_core.train.settings import read_json
 
         if self.args.faces is None:
             return self.report.add("training", "skipped", "no --faces")
-        clips, settings = open_clips(self.args.faces, 128), read_json("starter_training")
+        clips, settings = open_frames(self.args.faces, 128), read_json("starter_training")
         settings = {key: settings[key] for key in settings if key not in ("minutes", "precision", "compile", "people", "frames", "steps")}
 
         def gradient(device: torch.device, precision: str, folder: Path) -> torch.Tensor:
@@ -231,7 +233,10 @@ class Checks:
             model.host.use("noise_predictor", model.noise_predictor)
             for batch in (batches[:1] if not self.args.tiny else (1,)) if self.device.type == "cpu" else batches:
                 x, t, z = (value.to(self.device) for value in self.inputs(model, batch))
-                for label, evaluate in (("eager", Cores()), *((("compiled", Compiled()),) if self.device.type == "cuda" else ())):
+                for label, evaluate in (
+                    ("eager", ThreadedEvaluation()),
+                    *((("compiled", CompiledEvaluation()),) if self.device.type == "cuda" else ()),
+                ):
                     if self.device.type == "cuda":
                         torch.cuda.empty_cache()
                         torch.cuda.reset_peak_memory_stats()

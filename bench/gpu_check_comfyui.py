@@ -1,6 +1,6 @@
 """Run by ComfyUI's interpreter in its folder, for bench/gpu_check.py: python gpu_check_comfyui.py CLIP OUT.json [ComfyUI's flags].
 
-What its memory management makes of the networks on the device it chose: the numbers of a clip, of weights that come and go, of a model
+What its memory management makes of the networks on the device it chose: the numbers of a video, of weights that come and go, of a model
 that is unloaded between two evaluations. "FAILED ..." where they differ from plain torch on the CPU.
 """
 # ruff: noqa: E402 (ComfyUI reads its flags before anything else)

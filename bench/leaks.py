@@ -2,7 +2,7 @@
 
 PYTHONPATH=.:tests python bench/leaks.py CLIP [--comfy ~/comfy/ComfyUI] [--prompts 200] [--every 20] [--frames 2]
 
-Every prompt decodes with another strength; each fifth also encodes another part of the clip, so that nothing comes from the cache.
+Every prompt decodes with another strength; each fifth also encodes another part of the video, so that nothing comes from the cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time and peak memory of a whole edit against the clip's length, each in a process of its own."""
+"""Time and peak memory of a whole edit against the video's length, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from dva_core.pipeline import decode, encode
 source, folder, model, device, precision, steps, attribute = json.loads(sys.argv[1])
 model = dva_core.load_model(model, device=device, dtype=precision)
 started = time.perf_counter()
-clip = encode(source, model, steps=steps, path=folder + "/clip.safetensors")
+video = encode(source, model, steps=steps, path=folder + "/clip.safetensors")
 encoded = time.perf_counter()
-decode(dva_core.edit.apply_attributes(clip, model, {attribute: 0.5}), model, folder + "/out.mp4")
+decode(dva_core.edit.apply_attributes(video, model, {attribute: 0.5}), model, folder + "/out.mp4")
 done = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 status = pathlib.Path("/proc/self/status")
@@ -35,7 +35,7 @@ print(json.dumps([encoded - started, done - encoded, peak]))
 
 
 def looped(clip: Path, frames: int, out: Path) -> Path:
-    """The clip's frames over and over, `frames` in all, in one file."""
+    """The video's frames over and over, `frames` in all, in one file."""
     with open_video(clip) as reader, VideoWriter(out, reader.info, codec="h264", quality=12, preset="ultrafast") as writer:
         count = 0
         while count < frames:
@@ -71,6 +71,8 @@ def by_length(args: argparse.Namespace, picture: Path) -> list[str]:
     for axis, name in zip(axes, ("seconds", "peak memory (MiB)")):
         axis.set(xlabel="frames", ylabel=name, xlim=0, ylim=0)
     save_picture(picture, as_array(made))
-    text = f"A whole edit of the clip repeated, {args.length_steps} diffusion steps, in a process of its own; memory is the process's peak."
+    text = (
+        f"A whole edit of the video repeated, {args.length_steps} diffusion steps, in its own process; memory is the peak of the process."
+    )
     table = markdown(["frames", "encode, s", "decode, s", "s a frame", "peak memory, MiB"], rows)
-    return ["## By length of the clip", text, table, f"![seconds and memory by length]({picture.name})"]
+    return ["## By length of the video", text, table, f"![seconds and memory by length]({picture.name})"]

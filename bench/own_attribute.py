@@ -16,7 +16,7 @@ import dva_core
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import from_attribute
 from dva_core.edit.own import from_vectors, statistics
-from dva_core.train.classifiers import encode_folder, only
+from dva_core.train.classifiers import encode_folder, select_columns
 from dva_core.train.labels import read_labels, roc_auc
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = dva_core.load_model(args.model)
-    table = only(read_labels(args.faces / "labels.csv"), args.attribute)
+    table = select_columns(read_labels(args.faces / "labels.csv"), args.attribute)
     z_id = encode_folder(model, args.faces, table.files)
     mean, std = statistics(model, "identity")
     write = csv.writer(sys.stdout)

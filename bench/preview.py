@@ -1,4 +1,4 @@
-"""How long the preview of a dragged slider takes: one frame of a decomposed clip, edited anew each time; nothing is encoded again.
+"""How long the preview of a dragged slider takes: one frame of a decomposition, edited anew each time; nothing is encoded again.
 
 python -m dva_core encode CLIP.mp4 --steps 20 --max-frames 5 -o clip.safetensors
 python bench/preview.py clip.safetensors --attribute Male --times 8

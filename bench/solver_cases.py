@@ -1,4 +1,4 @@
-"""What bench/solvers.py measures on: a few frames of each clip, the edits, and each edit as 1000 steps of DDIM make it."""
+"""What bench/solvers.py measures on: a few frames of each video, the edits, and each edit as 1000 steps of DDIM make it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from dva_core.decomposition import Decomposition
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_attributes
 from dva_core.model.arrays import fuse, shrink, to_images
-from dva_core.pipeline import SoftMasks, encode
+from dva_core.pipeline import encode
+from dva_core.pipeline.masks import SoftMasks
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ REBUILT = "rebuilt"  # the name of no edit
 
 @dataclass(frozen=True)
 class Cases:
-    """N frames of several clips, in one batch.
+    """N frames of several videos, in one batch.
 
-    names        "clip:row"; neighbours lists pairs of indices of frames that follow each other
+    names        "video:row"; neighbours lists pairs of indices of frames that follow each other
     original     [N, 3, S, S] in [-1, 1]; mask [N, 1, S, S] bool, the face, at the noise predictor's size
     squares      uint8 [N, C, C, 3] as cut out; soft_masks as pasting uses them
     z_face       of REBUILT and of each edit [N, F]
@@ -43,14 +44,14 @@ class Cases:
 
 
 def rows_of(faces: int, frames: int) -> list[int]:
-    """`frames` rows of a clip: evenly over it, the last two neighbours of each other."""
+    """`frames` rows of a video: evenly over it, the last two neighbours of each other."""
     spread = [round((i + 0.5) * faces / max(1, frames - 1)) for i in range(max(1, frames - 1))]
     return sorted({*spread, min(spread[-1] + 1, faces - 1)} if frames > 1 else set(spread))
 
 
 @torch.inference_mode()
 def collect(clips: Sequence[Path], model, frames: int, edits: dict[str, float]) -> Cases:
-    """Takes `frames` frames of each clip. Encoding with one step evaluates the network once a frame: only the vectors are wanted."""
+    """Takes `frames` frames of each video. Encoding with one step evaluates the network once a frame: only the vectors are wanted."""
     names, neighbours, squares, soft, parts, masks = [], [], [], [], {name: [] for name in (REBUILT, *edits)}, []
     for path in clips:
         clip: Decomposition = encode(path, model, steps=1)

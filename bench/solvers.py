@@ -2,7 +2,7 @@
 
 PYTHONPATH=. python bench/solvers.py ../shared/data/clips --teachers ../shared/data/teachers --cache ../solvers -o docs
 
-Five edits on a few frames of each clip, against the same edits by 1000 DDIM steps (hours of evaluations: kept in --cache, as are the
+Five edits on a few frames of each video, against the same edits by 1000 DDIM steps (hours of evaluations: kept in --cache, as are the
 figures of each setting, so that an interrupted run goes on and a second one is quick).
 """
 
@@ -21,7 +21,7 @@ from solver_cases import EDITS, REBUILT, Cases, Reference, collect
 from torch import Tensor
 
 from dva_core import load_model
-from dva_core.commands.evaluate import find_clips
+from dva_core.commands.evaluate import find_videos
 from dva_core.diffusion import solvers
 from dva_core.edit import AttributeSet
 from dva_core.edit.scores import logits
@@ -30,7 +30,7 @@ from dva_core.evaluate.plots import as_array, figure
 from dva_core.evaluate.table import Table
 from dva_core.faces.composite import paste
 from dva_core.model.arrays import to_images
-from dva_core.pipeline.preview import whole
+from dva_core.pipeline.preview import whole_square
 from dva_core.train.teachers import Teachers
 from dva_core.video.images import save_picture
 
@@ -83,7 +83,7 @@ class Measure:
 
     @torch.inference_mode()
     def decode(self, setting: Setting) -> dict[str, Tensor]:
-        """The crops that the setting rebuilds and edits; the noise map in half precision, as a clip keeps it (not so a pair of states)."""
+        """The crops that the setting rebuilds and edits; the noise map in half precision, as a video keeps it (not so a pair of states)."""
         pair = solvers.SOLVERS[setting.solver].states == 2
         how = {"steps": setting.steps, "solver": setting.solver, "clamp": setting.clamp, "power": setting.power}
         how |= {"dtype": torch.float64} if pair else {}
@@ -123,7 +123,7 @@ class Measure:
     def _pasted(self, name: str, crops: dict[str, Tensor]) -> np.ndarray:
         """The face squares as the product pastes them, uint8 [N, C, C, 3]."""
         parts = zip(self.cases.squares, crops[name].numpy(), crops[REBUILT].numpy(), self.cases.soft_masks)
-        return np.stack([paste(square, whole(square), edited, rebuilt, mask)[0] for square, edited, rebuilt, mask in parts])
+        return np.stack([paste(square, whole_square(square), edited, rebuilt, mask)[0] for square, edited, rebuilt, mask in parts])
 
     def _change(self, name: str, crops: dict[str, Tensor]) -> float:
         return float((self.scores[name](self._pasted(name, crops)) - self.before[name]).mean())
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--teachers", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=2, help="of each clip; the last two are neighbours (default 2)")
+    parser.add_argument("--frames", type=int, default=2, help="of each video; the last two are neighbours (default 2)")
     parser.add_argument("--reference", type=int, default=1000, metavar="STEPS", help="DDIM steps of the reference (default 1000)")
     parser.add_argument("--powers", type=float, nargs="+", default=[1.0, 1.5], metavar="P")
     parser.add_argument("--only", nargs="+", default=[], metavar="SOLVER/T[/POWER[/0]]", help="these and DDIM's, instead of the whole grid")
@@ -249,7 +249,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     model = load_model(args.model)
-    cases = collect(find_clips(args.clips), model, args.frames, EDITS)
+    cases = collect(find_videos(args.clips), model, args.frames, EDITS)
     reference = Reference(model, cases, args.cache, args.reference)
     measure = Measure(model, cases, reference, score_functions(model, list(EDITS), args.teachers))
     kept = reference.folder / f"figures_{args.frames}.json"
@@ -269,7 +269,7 @@ def main() -> None:
 
     table = summary(found, f"Solvers, {model.config.get('name', 'model')}")
     table.notes += [
-        f"{len(cases.names)} frames, {args.frames} of each clip.",
+        f"{len(cases.names)} frames, {args.frames} of each video.",
         f"Reference: the edit by {args.reference} DDIM steps with clamp. SSIM and MSE inside the face's mask but for rebuilt, medians.",
         "pasted: original + edited - rebuilt, against the reference's edit, the aim; median of the edits, then a column an edit. "
         "like with like: against what the reference gives when it is pasted in the same way, which leaves out the reference's own loss.",

@@ -1,9 +1,9 @@
-"""How fast it is, in turn in one run: against the plain method, each optimisation alone, by clip length, against the device's matrix rate,
+"""How fast it is, in turn in one run: against the plain method, each optimisation alone, by video length, against the device's matrix rate,
 and where an edit's time goes. Writes a page with tables and a plot beside it.
 
 python bench/speed.py CLIP -o docs/performance.md
 python bench/speed.py CLIP --device cuda -o gpu.md     (with a table by precision and option, and whole edits at 360p and 1080p)
-python bench/speed.py --config full --device cuda -o gpu.md     (seeded weights; without a clip: network only)
+python bench/speed.py --config full --device cuda -o gpu.md     (seeded weights; without a video: network only)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dva_core.hosts.devices import AUTO, choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
-from dva_core.model.evaluation import Compiled, Cores, usual_batch
+from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, usual_batch
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.solving import solve
 from dva_core.progress import Stopwatch
@@ -64,7 +64,7 @@ def defaults() -> SimpleNamespace:
 
 
 class Frames:
-    """N frames ready for the network: crops of the clip, or noise where there is none; and an edit of their z_face."""
+    """N frames ready for the network: crops of the video, or noise where there is none; and an edit of their z_face."""
 
     def __init__(self, model, clip: Path | None, count: int) -> None:
         size, generator = model.image_size, torch.Generator().manual_seed(0)
@@ -143,7 +143,7 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
 
     def run(count: int = batch, evaluate=None, anew: bool = False, network: torch.nn.Module = network) -> Callable[[], object]:
         """One evaluation of the batch, `count` frames at a time; the conditions are ready, or computed `anew`."""
-        evaluate, starts, dtype = evaluate or Cores(), range(0, batch, count), next(network.parameters()).dtype
+        evaluate, starts, dtype = evaluate or ThreadedEvaluation(), range(0, batch, count), next(network.parameters()).dtype
         faces = [z[i : i + count] if anew else network.face_conditions(z[i : i + count].to(device, dtype)) for i in starts]
         times = [one.repeat(len(x[i : i + count])) if anew else one.expand(len(x[i : i + count])) for i in starts]
 
@@ -166,9 +166,9 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
     }
     works.pop("", None)
     if args.compile:
-        works["compiled"] = run(evaluate=Compiled())
+        works["compiled"] = run(evaluate=CompiledEvaluation())
     taken = in_turn(works, args.repeats + 2, device)
-    model.noise_predictor, model.evaluate, model.host.dtype = network, Cores(), fast
+    model.noise_predictor, model.evaluate, model.host.dtype = network, ThreadedEvaluation(), fast
     flop = flop_of(model)
     best = batch / median(taken["everything on"])
     rates = {name: [batch / s for s in found] for name, found in taken.items()}
@@ -250,13 +250,13 @@ def main() -> None:
     parser.add_argument("--plain-steps", type=int, default=100, help="of the plain method beside that (100, as the paper's tables)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--split-frames", type=int, default=32, help="of the edit whose time is split")
-    parser.add_argument("--lengths", nargs="*", type=int, default=[25, 250, 2500], help="frames of the clips of growing length")
+    parser.add_argument("--lengths", nargs="*", type=int, default=[25, 250, 2500], help="frames of the videos of growing length")
     parser.add_argument("--length-steps", type=int, default=1, help="diffusion steps for those")
     parser.add_argument("--attribute", default="Young")
     parser.add_argument("--card", action="store_true", help="the tables of a graphics card, on a processor too")
     args = parser.parse_args()
     if args.config == "full" and args.clip is not None:
-        parser.error("the full configuration has no trained weights to find faces with; leave the clip out")
+        parser.error("the full configuration has no trained weights to find faces with; leave the video out")
     model = open_model(args)
     parts = [lambda: ["# Performance", machine(model), "Written by `bench/speed.py`; medians of runs in turn."]]
     parts.append(lambda: against_plain(model, Frames(model, args.clip, args.frames), args))

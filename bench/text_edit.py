@@ -1,10 +1,10 @@
 """What an edit by text does, and how long its search takes: by a stand-in for CLIP.
 
 The stand-in is the teachers of age, sex and expression themselves (text_teachers.py), or with --standin a network that was trained on
-labels (text_standin.py), which is then judged by teachers it has never seen. For each clip the search runs on one frame (on those of
+labels (text_standin.py), which is then judged by teachers it has never seen. For each video the search runs on one frame (on those of
 --frame) until the loss has settled, and the edit is decoded. Told are: iterations and seconds, the loss; by the teachers, before and
 after (medians over frames), sex and smile as log-odds and the age; the identity teacher's lowest cosine before/after, and the largest
-change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first clip's search is also run
+change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first video's search is also run
 for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
 
 python bench/text_edit.py CLIP=TARGET... --teachers ../shared/data/teachers --scale 1
@@ -27,7 +27,8 @@ from dva_core.edit.directions import apply_direction
 from dva_core.edit.text import text_search
 from dva_core.faces.align import crop_face
 from dva_core.model.arrays import to_images
-from dva_core.pipeline import SoftMasks, decode, encode
+from dva_core.pipeline import decode, encode
+from dva_core.pipeline.masks import SoftMasks
 from dva_core.train.teachers import Teachers, five_points
 from dva_core.video.images import save_picture
 
@@ -94,13 +95,13 @@ def main() -> None:
     parser.add_argument("--fixed", type=int, default=0, metavar="N")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--every", type=int, default=15)
-    parser.add_argument("--sheet", type=Path, help="a picture: the middle frame before and after, a row a clip")
+    parser.add_argument("--sheet", type=Path, help="a picture: the middle frame before and after, a row a video")
     args = parser.parse_args()
 
     model, teachers, rows = dva_core.load_model(args.model), Teachers(args.teachers), []
     standin = load_standin(args.standin) if args.standin else TeacherTower(args.teachers)
     print(
-        "clip,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,smile,smile_after,"
+        "video,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,smile,smile_after,"
         "identity_cosine,outside_square,outside_mask"
     )
     for number, entry in enumerate(args.clips):

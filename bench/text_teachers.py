@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, log_odds, looked_at
+from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, crop_window, log_odds
 
 WORDS = {"man": (0, 1), "woman": (0, -1), "young": (1, 1), "old": (1, -1), "smiling": (2, 1), "serious": (2, -1)}
 CONSTANT, RAISED, HAPPY = 4.0, 4.0, 1
@@ -32,7 +32,7 @@ class TeacherTower(nn.Module):
 
     def encode_images(self, images: Tensor) -> Tensor:
         """[n, 3, H, W] in [-1, 1] -> [n, 4]."""
-        (kinds,) = self.expression(looked_at(images))
+        (kinds,) = self.expression(crop_window(images))
         return torch.cat([self.age_and_sex(images), log_odds(kinds[:, [HAPPY]]), torch.full((len(images), 1), CONSTANT)], 1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:

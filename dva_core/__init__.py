@@ -1,8 +1,8 @@
 """Diffusion video autoencoder: edit a face in a video once, for all frames (Kim et al., CVPR 2023).
 
     model = dva_core.load_model("starter")
-    clip = dva_core.encode("clip.mp4", model)
-    edited = dva_core.edit.apply_attributes(clip, model, {"Young": -0.6})
+    decomposition = dva_core.encode("clip.mp4", model)
+    edited = dva_core.edit.apply_attributes(decomposition, model, {"Young": -0.6})
     dva_core.decode(edited, model, "out.mp4")
 
 Names are imported when first used, so that `import dva_core` alone costs nothing.

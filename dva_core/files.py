@@ -25,7 +25,9 @@ from filelock import FileLock
 
 from .errors import DVAError, MissingFileError
 
-PICTURES = (".png", ".jpg", ".jpeg")  # what is written as a picture
+PICTURES = (".png", ".jpg", ".jpeg")  # suffixes that pictures are written with
+# suffixes of the videos in a folder; a file that is named itself may have any
+VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
 PREFIX, SUFFIX = ".dva-", ".partial"
 LOCK, OLD, GONE = "lock", "old", "gone"
 MARKER = ".dva_frames"  # lies in every folder of frames written here: only such a folder is ever replaced
@@ -36,7 +38,7 @@ DAY = 86_400  # seconds
 # -- paths -------------------------------------------------------------------------------------------------
 
 
-def named(path: str | os.PathLike, what: str = "file") -> Path:
+def to_path(path: str | os.PathLike, what: str = "file") -> Path:
     """`path` as a Path. DVAError where it is empty, which would stand for the current folder, or no name at all."""
     text = os.fspath(path)
     if not text:
@@ -46,7 +48,7 @@ def named(path: str | os.PathLike, what: str = "file") -> Path:
     return Path(text)
 
 
-def followed(path: str | Path) -> Path:
+def resolve_link(path: str | Path) -> Path:
     """The place a link leads to, so that what takes its place leaves the link; any other path as it is. DVAError for a link to itself."""
     path = Path(path)
     joined = getattr(os.path, "isjunction", lambda _: False)  # Windows' links to folders; Python 3.12
@@ -81,7 +83,7 @@ def exists(path: str | Path) -> bool:
 
 def check_input(path: str | os.PathLike) -> Path:
     """`path`, when there is a file or a folder; DVAError where there is nothing, or a pipe or device: what is read is read twice."""
-    path = named(path)
+    path = to_path(path)
     if not exists(path):
         raise MissingFileError(f"There is no file {path}; check the path.")
     mode = path.stat().st_mode
@@ -143,7 +145,7 @@ class Partial:
     """
 
     def __init__(self, place: str | Path, alone: bool = False) -> None:
-        self.place = followed(place).absolute()
+        self.place = resolve_link(place).absolute()
         parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
         clear(parent)
         clear_older(self.place)
@@ -179,7 +181,7 @@ def check_place(path: str | os.PathLike, what: str = "output", folder: bool = Fa
     DVAError where it has no name, its folder is missing or may not be written to, something else is there, or another run is
     writing it. Call it before the work starts.
     """
-    place = followed(named(path, what))
+    place = resolve_link(to_path(path, what))
     parent = place.absolute().parent
     if not exists(parent) or not parent.is_dir():
         raise DVAError(f"The folder {parent} for the {what} does not exist; make it first or choose another.")
@@ -203,7 +205,7 @@ def check_place(path: str | os.PathLike, what: str = "output", folder: bool = Fa
 
 
 @contextlib.contextmanager
-def replaced(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A place to write to, which takes the name `path` when the block succeeds and is removed when it does not.
 
     With the permissions that a new file usually gets: safetensors makes files that nobody else may read. OSErrors go through.
@@ -221,7 +223,7 @@ def replaced(path: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """A text file, UTF-8, replaced whole."""
-    with replaced(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

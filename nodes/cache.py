@@ -11,20 +11,20 @@ from dva_core.decomposition import Decomposition
 from dva_core.decomposition.tensorfile import TensorStore
 
 
-class WeighedClip(Decomposition, tuple):
-    """A decomposition for ComfyUI's cache, which frees what is heavy when memory gets short and weighs the tensors in lists and tuples.
+class CachedDecomposition(Decomposition, tuple):
+    """A decomposition whose memory ComfyUI's cache can measure: the cache frees large results first, and counts tensors in tuples.
 
-    As a tuple it holds the arrays that are in main memory, as tensors on the same memory; those of a file weigh nothing, and a file
-    without a name is gone with the last decomposition that reads it. An edit of it is one too, for it keeps the same arrays.
+    As a tuple it holds the arrays in main memory, as tensors that share it; arrays of a file count nothing, and an unnamed file is
+    deleted with the last decomposition that reads it. An edit of it is a CachedDecomposition too, with the same arrays.
     """
 
-    def __new__(cls, store: TensorStore, *_: Any, **__: Any) -> WeighedClip:
+    def __new__(cls, store: TensorStore, *_: Any, **__: Any) -> CachedDecomposition:
         return tuple.__new__(cls, map(torch.from_numpy, [*store.in_memory(), store.read("z_id")]))
 
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     @classmethod
-    def of(cls, decomposition: Decomposition) -> WeighedClip:
+    def of(cls, decomposition: Decomposition) -> CachedDecomposition:
         return cls(**{field.name: getattr(decomposition, field.name) for field in fields(decomposition)})
 
     def get_ram_usage(self) -> int:

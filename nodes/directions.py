@@ -5,7 +5,16 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from dva_core.edit.curves import strengths, with_envelope
-from dva_core.edit.directions import SMALL, Direction, added, apply_direction, from_attribute, identity_std, orthogonal_to, scaled
+from dva_core.edit.directions import (
+    SMALL,
+    Direction,
+    add_directions,
+    apply_direction,
+    from_attribute,
+    identity_std,
+    orthogonal_to,
+    scale_direction,
+)
 from dva_core.edit.scores import measure_direction, table
 from dva_core.errors import DVAError
 
@@ -25,8 +34,8 @@ class SaveDirection(io.ComfyNode):
             node_id="DVASaveDirection",
             display_name="Save Direction",
             category=CATEGORY,
-            description="Keeps a direction as a file of a few kB in the output folder, to load again or to give away. It can be applied to "
-            "any clip made with the same identity encoder.",
+            description="Saves a direction as a file of a few kB in the output folder, to load again or to share. It can be applied to "
+            "any video made with the same identity encoder.",
             search_aliases=["slider", "share", "export"],
             inputs=[
                 DirectionType.Input("direction", display_name="direction", tooltip="The direction to keep."),
@@ -78,17 +87,17 @@ class LoadDirection(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(Direction.load(folders.chosen_file(file, KIND)))
+            return file is None or bool(Direction.load(folders.listed_file(file, KIND)))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:
-        return folders.changed_at(file, KIND)
+        return folders.modified_at(file, KIND)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        direction = Direction.load(folders.chosen_file(file, KIND))
+        direction = Direction.load(folders.listed_file(file, KIND))
         status.tell(cls.hidden.unique_id, direction.about)
         return io.NodeOutput(direction, direction.about)
 
@@ -100,12 +109,12 @@ class ApplyDirection(io.ComfyNode):
             node_id="DVAApplyDirection",
             display_name="Apply Direction",
             category=CATEGORY,
-            description="Moves a clip's identity or motion along a direction, the same in all frames. Takes milliseconds; tells what it "
-            "does to every attribute the model knows.",
+            description="Moves the identity or motion along a direction, the same in all frames. Takes milliseconds; outputs how the score "
+            "of every attribute of the model changes.",
             search_aliases=["slider", "age", "deaging", "beard", "face edit"],
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 DirectionType.Input("direction", display_name="direction", tooltip="What to change; made with the same identity encoder."),
                 io.Float.Input(
                     "scale",
@@ -120,12 +129,12 @@ class ApplyDirection(io.ComfyNode):
             ],
             outputs=[
                 DecompositionType.Output(
-                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                    "edited", display_name="decomposition", tooltip="The decomposition with this edit; the input is unchanged."
                 ),
                 io.String.Output(
                     "scores",
                     display_name="scores",
-                    tooltip="How each attribute's score moves at the strongest, by the model's classifiers.",
+                    tooltip="How each attribute's score, by the model's classifiers, changes at the greatest strength.",
                 ),
             ],
         )
@@ -133,9 +142,9 @@ class ApplyDirection(io.ComfyNode):
     @classmethod
     def execute(cls, decomposition, model, direction, scale: float, over_time=None) -> io.NodeOutput:
         strength = scale if over_time is None else with_envelope(scale, factors(over_time, decomposition))
-        edited = apply_direction(decomposition, model, direction, strength)
+        result = apply_direction(decomposition, model, direction, strength)
         strongest = max(strengths(strength), key=abs)
-        return io.NodeOutput(edited, table(measure_direction(direction, model, decomposition.current_z_id, strongest)))
+        return io.NodeOutput(result, table(measure_direction(direction, model, decomposition.current_z_id, strongest)))
 
 
 class CombineDirections(io.ComfyNode):
@@ -156,7 +165,7 @@ class CombineDirections(io.ComfyNode):
                     options=["add", "scale", "orthogonal"],
                     display_name="operation",
                     tooltip="add: factor x direction + other factor x other. scale: factor x direction. orthogonal: factor x direction, "
-                    "without what it shares with the other.",
+                    "without its component along the other.",
                 ),
                 io.Float.Input(
                     "factor",
@@ -202,9 +211,9 @@ class CombineDirections(io.ComfyNode):
         if operation != "scale" and not others:
             raise DVAError(f"There is nothing to {operation} with; connect another direction, or name an attribute.")
         if operation == "add":
-            combined = added([direction, *others], [factor] + [other_factor] * len(others))
+            result = add_directions([direction, *others], [factor] + [other_factor] * len(others))
         else:
-            combined = direction if operation == "scale" else orthogonal_to(direction, others, identity_std(model))
-            combined = combined if factor == 1 else scaled(combined, factor)
-        status.tell(cls.hidden.unique_id, combined.name)
-        return io.NodeOutput(combined)
+            result = direction if operation == "scale" else orthogonal_to(direction, others, identity_std(model))
+            result = result if factor == 1 else scale_direction(result, factor)
+        status.tell(cls.hidden.unique_id, result.name)
+        return io.NodeOutput(result)

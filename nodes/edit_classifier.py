@@ -23,13 +23,13 @@ def over_time_input() -> io.MultiType.Input:
         [io.Float, Floats, *([io.Curve] if has_type("Curve") else [])],
         optional=True,
         display_name="over time",
-        tooltip="What the strengths are multiplied by: a list of numbers, one a frame, after whose end the last goes on; or a curve of "
-        "ComfyUI's Curve Editor, from the clip's beginning to its end.",
+        tooltip="Factors of the strengths over time: a list with one number per frame, whose last number repeats; or a curve of ComfyUI's "
+        "Curve Editor, from the first frame to the last.",
     )
 
 
 def factors(over_time, decomposition: Decomposition):
-    """What `over_time_input` gives, as a number or one number a frame of the clip."""
+    """What `over_time_input` gives, as a number or one number a frame of the video."""
     if not hasattr(over_time, "interp_array"):
         return over_time
     return over_time.interp_array(np.linspace(0, 1, decomposition.info.frames)).tolist()
@@ -42,16 +42,16 @@ class EditIdentityClassifier(io.ComfyNode):
             node_id="DVAEditIdentityClassifier",
             display_name="Edit Identity (Classifier)",
             category=CATEGORY,
-            description="Changes attributes of the face, the same in all frames: one step of the clip's identity, or of its motion for "
+            description="Changes attributes of the face, the same in all frames: one step of the video's identity, or of its motion for "
             "expressions. "
             "Takes milliseconds; chain several to edit step by step.",
             search_aliases=["age", "deaging", "young", "old", "beard", "glasses", "hair", "gender", "smile", "face edit"],
             advanced=("normalize",),
             inputs=[
                 DecompositionType.Input(
-                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
+                    "decomposition", display_name="decomposition", tooltip="The decomposition, from Encode Decomposed or another edit."
                 ),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with; it brings the attributes."),
                 io.String.Input(
                     "attributes",
                     default="{}",
@@ -72,7 +72,7 @@ class EditIdentityClassifier(io.ComfyNode):
             ],
             outputs=[
                 DecompositionType.Output(
-                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                    "edited", display_name="decomposition", tooltip="The decomposition with this edit; the input is unchanged."
                 )
             ],
         )

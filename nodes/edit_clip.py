@@ -16,7 +16,7 @@ from dva_core.faces.regions import OFF
 from . import folders, models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType, Direction, Model, named_region, region_input
+from .types import CATEGORY, DecompositionType, Direction, Model, region_input, region_or_none
 
 
 class EditIdentityCLIP(io.ComfyNode):
@@ -26,16 +26,16 @@ class EditIdentityCLIP(io.ComfyNode):
             node_id="DVAEditIdentityCLIP",
             display_name="Edit Identity (CLIP)",
             category=CATEGORY,
-            description="Changes the face as two texts say: searches for a step of the clip's identity on one frame, then takes it in all "
+            description="Changes the face as two texts say: searches for a step of the video's identity on one frame, then takes it in all "
             "frames. The search takes minutes and is not repeated until something here changes; for other strengths, connect the direction "
             "to Apply Direction. Cancelling keeps the best so far as a file.",
             search_aliases=["text edit", "prompt", "beard", "glasses", "hair", "face edit", "StyleCLIP"],
             advanced=("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory"),
             inputs=[
                 DecompositionType.Input(
-                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed or another edit."
+                    "decomposition", display_name="decomposition", tooltip="The decomposition, from Encode Decomposed or another edit."
                 ),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 io.String.Input(
                     "source", default="face", display_name="source text", tooltip="What is to be seen now. Only what differs counts."
                 ),
@@ -49,12 +49,12 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     display_name="strength",
-                    tooltip="How much of the step to take; 1 is what was found, usually 0.3 to 1.5. To try several, use Apply Direction "
+                    tooltip="How much of the step to take; 1 is the whole step, usually 0.3 to 1.5. To try several, use Apply Direction "
                     "instead.",
                 ),
                 io.Combo.Input(
                     "clip_model",
-                    options=clip_names(models.clip_homes()),
+                    options=clip_names(models.text_model_folders()),
                     display_name="CLIP model",
                     tooltip="open_clip's name of the image-text model, whose weights lie in models/dva/open_clip. The paper uses ViT-B-16 "
                     "with OpenAI's weights. ComfyUI's clip_vision files do not fit.",
@@ -143,10 +143,12 @@ class EditIdentityCLIP(io.ComfyNode):
             ],
             outputs=[
                 DecompositionType.Output(
-                    "edited", display_name="decomposition", tooltip="The clip with this edit; the one put in is unchanged."
+                    "edited", display_name="decomposition", tooltip="The decomposition with this edit; the input is unchanged."
                 ),
                 Direction.Output(
-                    "direction", display_name="direction", tooltip="What was found: keep it, apply it in other strengths or to other clips."
+                    "direction",
+                    display_name="direction",
+                    tooltip="The step as a direction, to save, or to apply at other strengths and to other videos.",
                 ),
                 io.Image.Output("images_out", display_name="images", tooltip="The frame's intermediate images at the end of the search."),
             ],
@@ -160,7 +162,7 @@ class EditIdentityCLIP(io.ComfyNode):
             need_text(clip_model)
             if clip_model is not None:
                 import_open_clip()
-                find_weights(clip_model, models.clip_homes())
+                find_weights(clip_model, models.text_model_folders())
         except DVAError as error:
             return str(error)
         return True
@@ -198,7 +200,7 @@ class EditIdentityCLIP(io.ComfyNode):
             source,
             target,
             clip_model=clip_model,
-            folders=models.clip_homes(),
+            folders=models.text_model_folders(),
             frames=parse_frames(frames),
             images=images,
             iterations=steps,
@@ -220,7 +222,7 @@ class EditIdentityCLIP(io.ComfyNode):
                 )
             raise
         status.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} iterations")
-        direction = replace(search.direction(), region=named_region(region))
+        direction = replace(search.direction(), region=region_or_none(region))
         return io.NodeOutput(
             apply_direction(decomposition, model, direction, scale), direction, to_image(np.asarray(search.pictures, np.float32))
         )

@@ -12,14 +12,14 @@ import torch
 from comfy_api.latest import io
 
 from dva_core.diffusion.schedule import LARGEST_POWER
-from dva_core.diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, evaluations
+from dva_core.diffusion.solvers import SOLVER, STEPS, VIDEO_SOLVERS, evaluations
 from dva_core.errors import DVAError
 from dva_core.faces.finder import DETECTORS
 from dva_core.pipeline.report import describe_model, describe_track
 from dva_core.video import open_video
 
 from . import folders, status
-from .cache import WeighedClip
+from .cache import CachedDecomposition
 from .frames import as_uint8
 from .image import to_image, to_mask
 from .schema import has_type, schema
@@ -36,8 +36,8 @@ class EncodeDecomposed(io.ComfyNode):
             node_id="DVAEncodeDecomposed",
             display_name="Encode Decomposed",
             category=CATEGORY,
-            description="Finds the face, follows it through the clip and takes it apart: one identity for the whole clip, and for "
-            "every frame its motion and its background. Done once; any number of edits can follow.",
+            description="Finds and tracks the face in a video and encodes it: one identity for the whole video, and motion and background "
+            "for every frame. Done once; any number of edits can follow.",
             search_aliases=["face", "invert", "inversion", "encode video", "track face", "analyze face", "deaging"],
             advanced=("batch_size", "rate", "max_images", "power", "clamp", "detector", "keep"),
             inputs=[
@@ -46,7 +46,7 @@ class EncodeDecomposed(io.ComfyNode):
                     "video",
                     optional=True,
                     display_name="video",
-                    tooltip="The clip. Read frame by frame from its file; a video made of images in memory is first written to a "
+                    tooltip="The video. Read frame by frame from its file; a video made of images in memory is first written to a "
                     "temporary file.",
                 ),
                 io.Image.Input(
@@ -74,12 +74,12 @@ class EncodeDecomposed(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "solver",
-                    options=list(CLIP_SOLVERS),
+                    options=list(VIDEO_SOLVERS),
                     default=SOLVER,
                     display_name="solver",
-                    tooltip="How the diffusion equation is solved. ddim is the paper's; angle2 needs the fewest steps; angle2c corrects "
-                    "each of them, for edits a little nearer and a rebuilt face a little further; order2 needs about twice as many. "
-                    "fixed-point undoes ddim's own steps at twice their cost.",
+                    tooltip="How the diffusion equation is solved. ddim is the paper's. angle2 needs the fewest steps. angle2c corrects "
+                    "each step: edits are a little more exact, the rebuilt face a little less. order2 needs about twice as many steps. "
+                    "fixed-point inverts ddim's steps exactly, at twice the cost.",
                 ),
                 io.Combo.Input(
                     "face",
@@ -138,7 +138,7 @@ class EncodeDecomposed(io.ComfyNode):
                     min=0,
                     max=10**6,
                     display_name="most images",
-                    tooltip="How many crops and masks to give out, evenly over the clip, so that a long one does not fill the memory; 0 "
+                    tooltip="How many crops and masks to give out, evenly over the video, so that a long one does not fill the memory; 0 "
                     "gives all.",
                 ),
                 io.Float.Input(
@@ -149,16 +149,16 @@ class EncodeDecomposed(io.ComfyNode):
                     step=0.1,
                     optional=True,
                     display_name="timestep power",
-                    tooltip="Which timesteps the steps visit: 0 chooses what suits the solver, 1 takes them evenly, as the paper does; "
-                    "above 1, up to 4, they lie closer where the noise is weak and the face's detail is made.",
+                    tooltip="Spacing of the timesteps: 0 is the solver's default, 1 is even, as in the paper; above 1, up to 4, they lie "
+                    "closer together at low noise, where the detail of the face is made.",
                 ),
                 io.Boolean.Input(
                     "clamp",
                     default=True,
                     optional=True,
                     display_name="clamp",
-                    tooltip="Brings each step's estimate of the picture into the range of pictures, as the paper does. Off: as the network "
-                    "gives it.",
+                    tooltip="Clamps the estimated picture to its valid range in each step, as in the paper. Off: the estimate as the "
+                    "network outputs it.",
                 ),
                 io.Audio.Input(
                     "audio",
@@ -181,13 +181,13 @@ class EncodeDecomposed(io.ComfyNode):
                     default=False,
                     optional=True,
                     display_name="keep",
-                    tooltip="Keeps what was taken apart as a file, named by content, in output/dva_clips or the folder dva_clips of "
-                    "extra_model_paths.yaml; the same video with the same settings is then opened, on every server that shares the folder.",
+                    tooltip="Saves the decomposition under a name made of its content, in output/dva_clips or the folder dva_clips of "
+                    "extra_model_paths.yaml. The same video with the same settings is then loaded, on every server that shares the folder.",
                 ),
             ],
             outputs=[
                 DecompositionType.Output(
-                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, for the edit nodes and Decode DDIM."
+                    "decomposition", display_name="decomposition", tooltip="The decomposition, for the edit nodes and Decode DDIM."
                 ),
                 io.Image.Output("crops", display_name="crops", tooltip="The face squares as cut from the frames."),
                 io.Mask.Output("masks", display_name="masks", tooltip="Where the face is in those squares."),
@@ -219,7 +219,7 @@ class EncodeDecomposed(io.ComfyNode):
         keep: bool = False,
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
-        from dva_core.pipeline.kept import encode_kept
+        from dva_core.pipeline.cache import encode_cached
         from dva_core.pipeline.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
@@ -230,8 +230,8 @@ class EncodeDecomposed(io.ComfyNode):
         if unused:
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
         with face_choice(face, face_x, face_y, reference) as choice:
-            place = {"folder": folders.kept_clips_folder()} if keep else {"scratch": folders.scratch_folder()}
-            decomposition = (encode_kept if keep else encode)(
+            place = {"folder": folders.decompositions_folder()} if keep else {"scratch": folders.scratch_folder()}
+            decomposition = (encode_cached if keep else encode)(
                 source,
                 model,
                 **place,
@@ -248,11 +248,11 @@ class EncodeDecomposed(io.ComfyNode):
             )
         status.tell(cls.hidden.unique_id, f"{describe_track(decomposition.info.track)}. {describe_model(model)}{unused}")
         rows = moments(decomposition.faces, max_images or decomposition.faces)
-        return io.NodeOutput(WeighedClip.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
+        return io.NodeOutput(CachedDecomposition.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
 
 
 def face_box_inputs() -> list[io.Input]:
-    """Where the face is, drawn on a frame; where the host has boxes."""
+    """The input for a box around the face; none where the host has no boxes."""
     if not has_type("BoundingBox"):
         return []
     return [
@@ -269,7 +269,7 @@ def face_box_inputs() -> list[io.Input]:
 
 
 def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, float]:
-    """The middle of the (first) box {"x", "y", "width", "height"}, in parts of the frame. DVAError where it lies outside."""
+    """The centre of the (first) box {"x", "y", "width", "height"}, in fractions of the frame. DVAError where it lies outside."""
     while isinstance(box, (list, tuple)):
         if not box:
             raise DVAError("The face box is empty; draw one around the face, or disconnect it.")
@@ -278,13 +278,13 @@ def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, floa
         x = (box["x"] + box["width"] / 2) / reader.info.width
         y = (box["y"] + box["height"] / 2) / reader.info.height
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise DVAError("The middle of the face box lies outside the frames; draw it on a frame of this clip.")
+        raise DVAError("The middle of the face box lies outside the frames; draw it on a frame of this video.")
     return x, y
 
 
 @contextmanager
 def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
-    """What `encode` calls the choice; a reference picture lies in a temporary file meanwhile."""
+    """The argument `face` of `encode`; a reference picture lies in a temporary file during the block."""
     if face not in FACES:
         raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
     if face != "reference":

@@ -23,15 +23,15 @@ class Evaluate(io.ComfyNode):
             search_aliases=["metrics", "flicker", "consistency", "TL-ID", "TG-ID", "identity"],
             inputs=[
                 DecompositionType.Input(
-                    "decomposition", display_name="decomposition", tooltip="The clip taken apart, from Encode Decomposed."
+                    "decomposition", display_name="decomposition", tooltip="The decomposition, from Encode Decomposed."
                 ),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; its identity encoder judges."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with; its identity encoder judges."),
                 io.Video.Input("video", display_name="edited video", tooltip="The result, from Decode DDIM: same frames, same size."),
                 io.Video.Input(
                     "source",
                     optional=True,
                     display_name="source video",
-                    tooltip="The clip's source, for a loaded decomposition whose video is no longer where it was.",
+                    tooltip="The video's source, for a loaded decomposition whose video is no longer where it was.",
                 ),
                 *source_inputs(),
             ],

@@ -25,12 +25,12 @@ class EditExpression(io.ComfyNode):
             display_name="Edit Expression",
             category=CATEGORY,
             description="Changes the expression in all frames alike: one shift of the landmarks, from the model's expressions or from two "
-            "frames of the clip, kept within what faces do.",
+            "frames of the video, kept within what faces do.",
             search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "expression"],
             advanced=("project",),
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 io.String.Input(
                     "expression",
                     default="Smiling",
@@ -76,9 +76,9 @@ class EditExpression(io.ComfyNode):
             ],
             outputs=[
                 DecompositionType.Output(
-                    "edited", display_name="decomposition", tooltip="The clip with this expression; the one put in is unchanged."
+                    "edited", display_name="decomposition", tooltip="The decomposition with this expression; the input is unchanged."
                 ),
-                Direction.Output("direction", display_name="direction", tooltip="The shift itself, to save or to apply to other clips."),
+                Direction.Output("direction", display_name="direction", tooltip="The shift itself, to save or to apply to other videos."),
             ],
         )
 

@@ -11,10 +11,10 @@ from comfy_api.latest import io
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import is_source
 from dva_core.errors import DVAError
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 
 from . import folders, status
-from .cache import WeighedClip
+from .cache import CachedDecomposition
 from .schema import need_text, schema
 from .types import CATEGORY, DecompositionType
 
@@ -28,11 +28,11 @@ class SaveDecomposition(io.ComfyNode):
             node_id="DVASaveDecomposition",
             display_name="Save Decomposition",
             category=CATEGORY,
-            description="Keeps a clip that was taken apart, with its edits, as one file in the output folder. The video itself is not "
-            "in it; one that ComfyUI would throw away (of images, or from its temporary folder) is copied to the file's side.",
+            description="Saves a decomposition with its edits as one file in the output folder. The video itself is not in it; one that "
+            "ComfyUI would delete (made of images, or in its temporary folder) is copied beside the file.",
             search_aliases=["cache", "save latent", "keep"],
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip to keep."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition to save."),
                 io.String.Input(
                     "filename_prefix",
                     default=USUAL_NAME,
@@ -58,17 +58,17 @@ class SaveDecomposition(io.ComfyNode):
 
 
 def keep_source(decomposition: Decomposition, folder: Path) -> tuple[Decomposition, str]:
-    """The clip with a copy of its source in `folder`, if a clip saved there would not find it later; and what to say of that."""
-    recorded = Path(decomposition.info.source)
-    if recorded.exists() and not folders.is_temporary(recorded):
+    """Copy a source that ComfyUI would delete to `folder`: the decomposition with that source, and a message about the copy."""
+    source_path = Path(decomposition.info.source)
+    if source_path.exists() and not folders.is_temporary(source_path):
         return decomposition, ""
-    source = decomposition.find_source(cure="without it the clip cannot be decoded")
+    source = decomposition.find_source(cure="without it the decomposition cannot be decoded")
     copy = folder / decomposition.info.source_name
     if copy.exists() and not is_source(copy, decomposition.info.sha256):  # temporary files are numbered anew in every session
         copy = copy.with_name(f"{decomposition.info.sha256[:12]}_{copy.name}")
     if not copy.exists():
         try:
-            with replaced(copy) as partial:
+            with atomic_write(copy) as partial:
                 shutil.copyfile(source, partial)
         except OSError as error:
             raise DVAError(f"The source cannot be kept as {copy} ({error.strerror}); make room there or choose another name.") from error
@@ -84,7 +84,7 @@ class LoadDecomposition(io.ComfyNode):
             node_id="DVALoadDecomposition",
             display_name="Load Decomposition",
             category=CATEGORY,
-            description="Opens a clip that was saved, with its edits. Its noise maps stay on disk until they are needed.",
+            description="Loads a decomposition that was saved, with its edits. Its noise maps stay on disk until they are needed.",
             search_aliases=["cache", "load latent", "open"],
             inputs=[
                 io.Combo.Input(
@@ -94,9 +94,7 @@ class LoadDecomposition(io.ComfyNode):
                     tooltip="A file that Save Decomposition or `python -m dva_core encode` wrote, in the output or the input folder.",
                 ),
             ],
-            outputs=[
-                DecompositionType.Output("decomposition", display_name="decomposition", tooltip="The clip as it was saved, edits included.")
-            ],
+            outputs=[DecompositionType.Output("decomposition", display_name="decomposition", tooltip="The decomposition with its edits.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -104,19 +102,19 @@ class LoadDecomposition(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(folders.chosen_file(file, "decomposed clip"))
+            return file is None or bool(folders.listed_file(file, "decomposition"))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:
-        return folders.changed_at(file, "decomposed clip")
+        return folders.modified_at(file, "decomposition")
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        decomposition = Decomposition.load(folders.chosen_file(file, "decomposed clip"))
+        decomposition = Decomposition.load(folders.listed_file(file, "decomposition"))
         status.tell(
             cls.hidden.unique_id,
             f"{decomposition.faces} of {decomposition.info.frames} frames with a face; {len(decomposition.operations)} edits",
         )
-        return io.NodeOutput(WeighedClip.of(decomposition))
+        return io.NodeOutput(CachedDecomposition.of(decomposition))

@@ -13,12 +13,12 @@ from pathlib import Path
 import folder_paths
 
 from dva_core.errors import DVAError
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 
 SUFFIX = ".safetensors"
-KEPT = "dva_clips"
+DECOMPOSITIONS = "dva_clips"
 NAME_DIGITS = 32  # of a hash, in the name of a file
-EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_clip
+EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_video
 
 
 def temp_path(suffix: str, content: str = "") -> Path:
@@ -38,10 +38,10 @@ def scratch_folder() -> Path:
     return temp_path("").parent
 
 
-def kept_clips_folder() -> Path:
+def decompositions_folder() -> Path:
     """Where decompositions are kept: `dva_clips` of extra_model_paths.yaml, which servers may share, else in the output folder."""
-    named = folder_paths.folder_names_and_paths.get(KEPT)
-    return Path(named[0][0]) if named and named[0] else Path(folder_paths.get_output_directory()) / KEPT
+    registered = folder_paths.folder_names_and_paths.get(DECOMPOSITIONS)
+    return Path(registered[0][0]) if registered and registered[0] else Path(folder_paths.get_output_directory()) / DECOMPOSITIONS
 
 
 def file_size(path: Path) -> int | None:
@@ -66,7 +66,7 @@ def provide_example() -> Path:
     place = Path(folder_paths.get_input_directory()) / EXAMPLE.name
     if file_size(place) is None and EXAMPLE.is_file():
         try:
-            with replaced(place) as partial:
+            with atomic_write(place) as partial:
                 shutil.copyfile(EXAMPLE, partial)
         except OSError as error:
             raise DVAError(f"The example video cannot be put into {place.parent} ({error.strerror}); make that folder writable.") from error
@@ -95,7 +95,7 @@ def path_inside(folder: str, name: str) -> Path | None:
     return path if path != root and path.is_relative_to(root) else None
 
 
-def chosen_file(name: str, kind: str) -> Path:
+def listed_file(name: str, kind: str) -> Path:
     """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
@@ -105,9 +105,9 @@ def chosen_file(name: str, kind: str) -> Path:
     return path
 
 
-def changed_at(name: str | None, kind: str) -> float:
+def modified_at(name: str | None, kind: str) -> float:
     """When the file of a list last changed, for ComfyUI's cache; 0 where another node gives the name, which is not known yet."""
-    return 0.0 if name is None else chosen_file(name, kind).stat().st_mtime
+    return 0.0 if name is None else listed_file(name, kind).stat().st_mtime
 
 
 def input_folder(name: str) -> Path:
@@ -139,6 +139,6 @@ def served_as(path: Path) -> dict[str, str]:
     for kind in ("temp", "output"):
         folder = Path(folder_paths.get_directory_by_type(kind))
         if path.is_relative_to(folder):
-            inside = path.relative_to(folder)
-            return {"filename": inside.name, "subfolder": "" if inside.parent == Path() else inside.parent.as_posix(), "type": kind}
+            relative = path.relative_to(folder)
+            return {"filename": relative.name, "subfolder": "" if relative.parent == Path() else relative.parent.as_posix(), "type": kind}
     raise DVAError(f"{path} lies in none of ComfyUI's folders; choose a place in its output folder.")

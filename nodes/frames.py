@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dva_core.errors import DVAError
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 from dva_core.video.failures import write_error
 
 from . import folders, status
@@ -27,7 +27,7 @@ EXACT = {"flags": "+bitexact"}  # neither random numbers nor the encoder's name 
 def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None, bits: int = BITS) -> Path:
     """IMAGE [B, H, W, C] with AUDIO as a temporary video, without loss at 8 bits a channel, or at 10 where more are asked for.
 
-    A clip knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
+    A video knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
     same name, so that they are written once.
     """
     if not len(images):
@@ -41,7 +41,7 @@ def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, 
     if path.is_file():
         return path
     try:
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             _write(partial, images, exact, sound, deep)
     except (OSError, av.error.FFmpegError) as error:
         raise write_error(error, path) from error
@@ -86,7 +86,7 @@ class _Sound:
     """The sound, [T, C] of 32 bits, written beside the frames bit by bit: the container would hold them all back for it."""
 
     def __init__(self, container: av.container.OutputContainer, samples: np.ndarray, rate: int) -> None:
-        self._container, self._samples, self._rate, self._done = container, samples, rate, 0
+        self._container, self._samples, self._rate, self._position = container, samples, rate, 0
         layout = "mono" if samples.shape[1] == 1 else "stereo"
         self._stream = container.add_stream("pcm_f32le", rate=rate, layout=layout, options=EXACT)
 
@@ -100,11 +100,11 @@ class _Sound:
         self._container.mux(self._stream.encode(None))
 
     def _write(self, stop: int) -> None:
-        block = self._samples[self._done : stop]
+        block = self._samples[self._position : stop]
         if len(block):
             frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout=self._stream.layout.name)
-            frame.sample_rate, frame.pts = self._rate, self._done
-            self._done += len(block)
+            frame.sample_rate, frame.pts = self._rate, self._position
+            self._position += len(block)
             self._container.mux(self._stream.encode(frame))
 
 

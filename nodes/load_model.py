@@ -47,7 +47,7 @@ class LoadModel(io.ComfyNode):
                     optional=True,
                     display_name="compile",
                     tooltip="Compile the noise predictor when it is first used: minutes of waiting, then faster steps on a GPU. For long "
-                    "clips. Where compiling is not possible, the log says so and the model runs as usual.",
+                    "videos. Where compiling is not possible, the log says so and the model runs as usual.",
                 ),
             ],
             outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],
@@ -68,6 +68,6 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:
-        loaded = models.load(model, precision, compile)
-        status.tell(cls.hidden.unique_id, describe_model(loaded))
-        return io.NodeOutput(loaded)
+        dva_model = models.load(model, precision, compile)
+        status.tell(cls.hidden.unique_id, describe_model(dva_model))
+        return io.NodeOutput(dva_model)

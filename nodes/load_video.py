@@ -10,7 +10,7 @@ from dva_core.video import open_video
 from . import folders
 from .schema import need_text, schema
 from .types import CATEGORY
-from .video import ClipVideo
+from .video import VideoPart
 
 
 class LoadVideo(io.ComfyNode):
@@ -57,7 +57,7 @@ class LoadVideo(io.ComfyNode):
                     min=1,
                     max=1000,
                     display_name="every n-th frame",
-                    tooltip="1 takes every frame, 2 every second one, and so on. The clip keeps its duration, at a lower frame rate.",
+                    tooltip="1 takes every frame, 2 every second one, and so on. The video keeps its duration, at a lower frame rate.",
                 ),
             ],
             outputs=[
@@ -73,19 +73,19 @@ class LoadVideo(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         try:
             need_text(file)
-            return file is None or bool(folders.chosen_file(file, "video"))
+            return file is None or bool(folders.listed_file(file, "video"))
         except DVAError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_) -> float:
-        return folders.changed_at(file, "video")
+        return folders.modified_at(file, "video")
 
     @classmethod
     def execute(cls, file: str, start: float, length: float, every: int) -> io.NodeOutput:
-        video = ClipVideo(folders.chosen_file(file, "video"), start, length or None, every)
+        video = VideoPart(folders.listed_file(file, "video"), start, length or None, every)
         with open_video(video.path, **video.part) as reader:
             count, rate = reader.count_frames(), float(reader.info.rate)
         if not count:
-            raise DVAError(f"No frame of {file} lies in the part asked for; choose a start inside the clip.")
+            raise DVAError(f"No frame of {file} lies in the part asked for; choose a start inside the video.")
         return io.NodeOutput(video, count, rate)

@@ -42,7 +42,7 @@ def model_names() -> list[str]:
     return [STARTER, *(name for name in folder_paths.get_filename_list(MODELS) if not name.startswith(others))]
 
 
-def clip_homes() -> list[str]:
+def text_model_folders() -> list[str]:
     """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.text_model)."""
     return folder_paths.get_folder_paths(MODELS)
 
@@ -54,8 +54,8 @@ def model_path(name: str) -> Path:
     path = folder_paths.get_full_path(MODELS, name)
     if path is None:
         folders = " or ".join(folder_paths.get_folder_paths(MODELS))
-        there = ", ".join(model_names())
-        raise DVAError(f"There is no model {name[:100]!r}; there is {there}, and a bundle put into {folders} is listed too.")
+        names = ", ".join(model_names())
+        raise DVAError(f"There is no model {name[:100]!r}; there is {names}, and a bundle put into {folders} is listed too.")
     return Path(path)
 
 

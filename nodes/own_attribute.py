@@ -12,12 +12,12 @@ from dva_core.faces.regions import OFF
 from . import folders, status
 from .frames import as_uint8
 from .schema import schema
-from .types import CATEGORY, Direction, Model, named_region, region_input
+from .types import CATEGORY, Direction, Model, region_input, region_or_none
 
 KINDS = ("with", "without")
 
 
-def given(kind: str, images, folder: str) -> list[np.ndarray]:
+def pictures_of(kind: str, images, folder: str) -> list[np.ndarray]:
     """The pictures of one kind, from the batch or from the folder; DVAError unless just one is given."""
     if (images is None) == (not folder.strip()):
         raise DVAError(f"Give the pictures {kind} it either as images or as a folder, one of the two.")
@@ -80,15 +80,15 @@ class OwnAttribute(io.ComfyNode):
                     default=True,
                     optional=True,
                     display_name="as shown",
-                    tooltip="Go by what the model shows of it too, which makes it plainer, and leave the skin's colour alone. Turn it off "
-                    "for a tan or a blush. Takes some seconds; identity only.",
+                    tooltip="Also uses what the model's own pictures show, for a clearer edit that leaves the skin's colour alone. Turn it "
+                    "off for a tan or a blush. Takes some seconds; identity only.",
                 ),
                 region_input(),
             ],
             outputs=[
-                Direction.Output("direction", display_name="direction", tooltip="The direction, to apply to a clip or to save."),
+                Direction.Output("direction", display_name="direction", tooltip="The direction, to apply or to save."),
                 io.Float.Output(
-                    "score", display_name="score", tooltip="Share of left-out pictures that are told apart rightly; 0.5 is chance."
+                    "score", display_name="score", tooltip="Share of held-out pictures that are classified correctly; 0.5 is chance."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -117,9 +117,9 @@ class OwnAttribute(io.ComfyNode):
         if pairs and with_it is None and without is None and all(name.strip() for name in names):
             pictures = read_pairs(*map(folders.input_folder, names))
         else:
-            pictures = [given(*pair) for pair in zip(KINDS, (with_it, without), names)]
+            pictures = [pictures_of(*pair) for pair in zip(KINDS, (with_it, without), names)]
         attribute = own_attribute(
-            model, *pictures, name, space=space, pairs=pairs, shown=shown, region=named_region(region), progress=status.NodeProgress(1)
+            model, *pictures, name, space=space, pairs=pairs, shown=shown, region=region_or_none(region), progress=status.NodeProgress(1)
         )
         status.tell(cls.hidden.unique_id, attribute.describe())
         return io.NodeOutput(attribute.direction, attribute.score)

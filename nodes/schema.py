@@ -10,13 +10,13 @@ from comfy_api.latest import io
 
 from dva_core.errors import DVAError
 
-KNOWN = {field.name for field in fields(io.Schema)}
+SCHEMA_FIELDS = {field.name for field in fields(io.Schema)}
 NEWER = {"search_aliases", "has_intermediate_output"}  # than the oldest host
 
 
 def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
     """io.Schema of the same arguments; `advanced`: ids of the inputs that few people touch, folded away on the node."""
-    settings = {name: value for name, value in about.items() if name in KNOWN or name not in NEWER}
+    settings = {name: value for name, value in about.items() if name in SCHEMA_FIELDS or name not in NEWER}
     inputs = {field.id: field for field in settings["inputs"]}
     for name in advanced:
         field = inputs[name]

@@ -25,13 +25,13 @@ class Sheet(io.ComfyNode):
             node_id="DVASheet",
             display_name="Attribute Sheet",
             category=CATEGORY,
-            description="Lays out attributes and strengths on one frame as a labelled picture: what to look at before choosing. All is "
-            "decoded together, on top of the edits the clip has.",
+            description="Shows attributes at several strengths on one frame, as a labelled picture to choose from. All are decoded in one "
+            "batch, on top of the decomposition's edits.",
             search_aliases=["grid", "contact sheet", "xy plot", "compare", "attributes"],
             advanced=("steps", "tile", "tone", "region"),
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with; it brings the attributes."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with; it brings the attributes."),
                 io.String.Input(
                     "attributes",
                     default="",
@@ -53,7 +53,7 @@ class Sheet(io.ComfyNode):
                     min=0,
                     max=1000,
                     display_name="steps",
-                    tooltip="Diffusion steps. Fewer are faster and coarser; 0 takes as many as the clip was encoded with.",
+                    tooltip="Diffusion steps. Fewer are faster and coarser; 0 takes as many as the video was encoded with.",
                 ),
                 io.Int.Input(
                     "tile", default=160, min=32, max=1024, display_name="tile size", tooltip="Width and height of each face, in pixels."

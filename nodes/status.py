@@ -24,24 +24,24 @@ class NodeProgress:
     def __init__(self, evaluations: int) -> None:
         self._evaluations = evaluations
         self._bar = comfy.utils.ProgressBar(1)
-        self._shown = 0.0
-        self._reached: tuple[str, float] = ("", 0.0)
+        self._last_preview = 0.0
+        self._position: tuple[str, float] = ("", 0.0)
 
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
         management.throw_exception_if_processing_interrupted()
-        before = self._reached[1] if self._reached[0] == phase else 0.0
-        self._reached = phase, max(before, done)  # frames are pasted after their batch was decoded; the bar does not go back
+        before = self._position[1] if self._position[0] == phase else 0.0
+        self._position = phase, max(before, done)  # frames are pasted after their batch was decoded; the bar does not go back
         scale = 1 if phase == "track" else self._evaluations
-        self._bar.update_absolute(round(self._reached[1] * scale), max(1, round(total * scale)), self._picture(preview))
+        self._bar.update_absolute(round(self._position[1] * scale), max(1, round(total * scale)), self._picture(preview))
 
     def looks(self) -> bool:
         """Whether a picture would be shown now."""
-        return time.monotonic() - self._shown >= PREVIEW_SECONDS
+        return time.monotonic() - self._last_preview >= PREVIEW_SECONDS
 
     def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
         if preview is None or not self.looks():
             return None
-        self._shown = time.monotonic()
+        self._last_preview = time.monotonic()
         return "JPEG", Image.fromarray(np.ascontiguousarray(preview)), PREVIEW_PIXELS
 
 

@@ -18,29 +18,29 @@ class SwitchFeatures(io.ComfyNode):
             node_id="DVASwitchFeatures",
             display_name="Switch Features",
             category=CATEGORY,
-            description="Takes identity, motion or background from another clip, or draws the background's noise at random: the paper's "
-            "check that the three are apart.",
+            description="Takes identity, motion or background from another decomposition, or random noise as background: the paper's "
+            "check that the three are independent.",
             search_aliases=["face swap", "faceswap", "reenact", "reenactment", "swap identity", "motion transfer", "deepfake"],
             inputs=[
                 DecompositionType.Input(
-                    "decomposition", display_name="decomposition", tooltip="The clip to change; its frames and sound stay."
+                    "decomposition", display_name="decomposition", tooltip="The decomposition to change; its frames and sound stay."
                 ),
-                Model.Input("model", display_name="model", tooltip="The model both clips were encoded with."),
+                Model.Input("model", display_name="model", tooltip="The model both videos were encoded with."),
                 DecompositionType.Input(
                     "other",
                     optional=True,
                     display_name="other",
-                    tooltip="The clip to take from, with its own edits. Not needed for random noise.",
+                    tooltip="The decomposition to take features from, with its own edits. Not needed for random noise.",
                 ),
-                io.Boolean.Input("identity", default=False, display_name="identity", tooltip="Take who it is from the other clip."),
+                io.Boolean.Input("identity", default=False, display_name="identity", tooltip="Take who it is from the other video."),
                 io.Boolean.Input(
-                    "motion", default=False, display_name="motion", tooltip="Take pose and expression of each frame from the other clip."
+                    "motion", default=False, display_name="motion", tooltip="Take pose and expression of each frame from the other video."
                 ),
                 io.Boolean.Input(
                     "background",
                     default=False,
                     display_name="background",
-                    tooltip="Take the noise maps, which hold background, hair and light, from the other clip. Seen in the crops; in the "
+                    tooltip="Take the noise maps, which hold background, hair and light, from the other video. Seen in the crops; in the "
                     "video only the face is replaced.",
                 ),
                 io.Boolean.Input(
@@ -64,11 +64,13 @@ class SwitchFeatures(io.ComfyNode):
                     default=LENGTHS[0],
                     optional=True,  # as all that was appended: prompts saved before it have none
                     display_name="length",
-                    tooltip="How a clip of another length fits: repeat begins anew, ping-pong goes there and back, stretch plays it slower "
-                    "or faster. The first two cut a longer clip.",
+                    tooltip="How another length is matched: repeat starts again, ping-pong goes forth and back, stretch plays slower or "
+                    "faster. The first two cut a longer video.",
                 ),
             ],
-            outputs=[DecompositionType.Output("switched", display_name="decomposition", tooltip="The clip with the features switched.")],
+            outputs=[
+                DecompositionType.Output("switched", display_name="decomposition", tooltip="The decomposition with the features switched.")
+            ],
         )
 
     @classmethod
@@ -84,7 +86,7 @@ class SwitchFeatures(io.ComfyNode):
         length: str = LENGTHS[0],
         other=None,
     ) -> io.NodeOutput:
-        switched = apply_switch(
+        result = apply_switch(
             decomposition,
             model,
             other,
@@ -94,4 +96,4 @@ class SwitchFeatures(io.ComfyNode):
             noise_seed=seed if random_noise else None,
             length=length,
         )
-        return io.NodeOutput(switched)
+        return io.NodeOutput(result)

@@ -1,4 +1,4 @@
-"""What travels between the nodes beside ComfyUI's own VIDEO, IMAGE and MASK."""
+"""The types of the connections between the nodes, and inputs that several nodes share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Direction = io.Custom("DVA_DIRECTION")  # dva_core.edit.directions.Direction; ne
 
 
 def frame_input() -> io.Int.Input:
-    """Which frame of a clip to show."""
+    """Which frame of a video to show."""
     return io.Int.Input(
         "frame",
         default=0,
@@ -34,7 +34,7 @@ AUTO = "auto"  # of a tone or a region: as the edit means it
 
 
 def look_inputs() -> list[io.Input]:
-    """How an edit is decoded and shown, for whatever shows one; came later than the nodes' other inputs."""
+    """Inputs of how an edit is decoded and shown, appended to the nodes that show one."""
     return [
         io.Float.Input(
             "guidance",
@@ -44,7 +44,7 @@ def look_inputs() -> list[io.Input]:
             step=0.1,
             optional=True,
             display_name="guidance",
-            tooltip="Strength of the guidance: 1 as in the paper, 2 to 3 for edits one can see, more burns. 0 takes the model's own. "
+            tooltip="Strength of the guidance: 1 as in the paper, 2 to 3 for visible edits; more over-saturates. 0 takes the model's own. "
             "Above 1 it costs up to twice the time.",
         ),
         io.Combo.Input(
@@ -53,8 +53,8 @@ def look_inputs() -> list[io.Input]:
             default=AUTO,
             optional=True,
             display_name="tone",
-            tooltip="Of the whole face: keep takes away what the edit changes in all of it alike, change lets it. auto: as the edit means "
-            "it.",
+            tooltip="The tone of the whole face: keep removes what the edit changes evenly over the face, change leaves it. auto: decided "
+            "by the edit.",
         ),
         io.Combo.Input(
             "region",
@@ -62,7 +62,7 @@ def look_inputs() -> list[io.Input]:
             default=AUTO,
             optional=True,
             display_name="region",
-            tooltip="Where in the face the edit may be seen. auto: where its attribute lives; off: the whole face.",
+            tooltip="The part of the face that the edit may change. auto: the attribute's own region; off: the whole face.",
         ),
     ]
 
@@ -88,17 +88,17 @@ def look_of(guidance: float, tone: str, region: str) -> dict[str, Any]:
 
 
 def region_input() -> io.Combo.Input:
-    """Where an edit of one's own lives."""
+    """The input for the region of a direction."""
     return io.Combo.Input(
         "region",
         options=[OFF, *REGIONS],
         default=OFF,
         optional=True,
         display_name="region",
-        tooltip="The part of the face that it lives in, which is all that changes then; off: the whole face.",
+        tooltip="The only part of the face that the edit changes; off: the whole face.",
     )
 
 
-def named_region(region: str) -> str | None:
+def region_or_none(region: str) -> str | None:
     """What `region_input` gives, for a direction."""
     return None if region == OFF else region

@@ -16,7 +16,7 @@ from comfy_api.latest import io
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import source_hash
 from dva_core.errors import DVAError, one_line
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 from dva_core.video import VideoWriter, open_video
 
 from . import folders, status
@@ -25,27 +25,27 @@ from .frames import BITS, write_frames
 LOSSLESS, USUAL = 0, 18  # h264's quality
 
 
-class ClipVideo(VideoFromFile):
+class VideoPart(VideoFromFile):
     """A part of a video file. Our own nodes read that part from the file; for others it is written out when they ask."""
 
     def __init__(self, path: Path, start: float = 0.0, length: float | None = None, every: int = 1) -> None:
         super().__init__(str(path))
         self.path = path
         self.part: dict[str, Any] = {"start": start, "length": length, "every": every}
-        self._written: dict[int, str] = {}
+        self._files: dict[int, str] = {}
 
     def _file(self, quality: int) -> str:
         with open_video(self.path, **self.part) as reader:
             if not (reader.info.trimmed or reader.info.rotation or reader.info.every > 1):
                 return str(self.path)
-            if quality not in self._written:
+            if quality not in self._files:
                 out = folders.temp_path(".mp4")
                 with VideoWriter(out, reader.info, quality=quality, audio_from=self.path) as writer:
                     for frame in reader:
                         status.check_cancelled()
                         writer.write(frame)
-                self._written[quality] = str(out)
-        return self._written[quality]
+                self._files[quality] = str(out)
+        return self._files[quality]
 
     def get_stream_source(self) -> str:
         return self._file(LOSSLESS)
@@ -90,7 +90,7 @@ def as_file(
         raise DVAError("A video brings its own sound; connect other sound only together with images.")
     if images is not None:
         return write_frames(images, rate, audio), {}
-    if isinstance(video, ClipVideo):
+    if isinstance(video, VideoPart):
         return video.path, video.part
     if isinstance(video, VideoFromFile) and getattr(video, "_VideoFromFile__crop", None) is None:
         source = video.get_stream_source()
@@ -132,7 +132,7 @@ def write_bytes(content: memoryview) -> Path:
     """A video file that lies in memory, as a temporary one; the same content under the same name."""
     path = folders.temp_path(".video", hashlib.sha256(content).hexdigest())
     if not path.is_file():
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(content)
     return path
 
@@ -140,22 +140,22 @@ def write_bytes(content: memoryview) -> Path:
 def source_of(
     decomposition: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
 ) -> Path:
-    """The file that a clip was made of: what the user hands over, else where it lies. DVAError where it is not that."""
-    handed = any(value is not None for value in (video, images, audio))
-    place = as_file(video, images, decomposition.info.rate * decomposition.info.every, audio)[0] if handed else None
+    """The source of a decomposition: the connected one, else the recorded file. DVAError where it is another video."""
+    has_input = any(value is not None for value in (video, images, audio))
+    place = as_file(video, images, decomposition.info.rate * decomposition.info.every, audio)[0] if has_input else None
     return decomposition.find_source(
         place, cure="connect its own video to source video, or its frames and sound to source images and source audio"
     )
 
 
 def source_inputs() -> list[io.Input]:
-    """The clip's frames and sound once more, for nodes that need its source."""
+    """Inputs for the source's frames and sound, for nodes that need the source of a decomposition."""
     return [
         io.Image.Input(
             "images",
             optional=True,
             display_name="source images",
-            tooltip="Instead of a source video: the images the clip was made of, all of them, where their temporary file is gone.",
+            tooltip="Instead of a source video: the images the video was made of, all of them, where their temporary file is gone.",
         ),
         io.Audio.Input(
             "audio",

@@ -64,7 +64,7 @@ def disk_that_fills(monkeypatch):
 
 
 def shared_dir() -> Path:
-    """The folder with reference numbers, clips and teachers: $DVA_SHARED, or `shared` beside the checkout."""
+    """The folder with reference numbers, videos and teachers: $DVA_SHARED, or `shared` beside the checkout."""
     return Path(os.environ.get("DVA_SHARED", ROOT.parent / "shared"))
 
 

@@ -1,4 +1,4 @@
-"""A face anybody can find: a clip with a bright oval that moves, and a finder that knows what to look for."""
+"""A face anybody can find: a video with a bright oval that moves, and a finder that knows what to look for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw(i: int, face: bool = True) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: int = 6, faceless: tuple[int, ...] = (), rate: int = 25, codec: str = "ffv1") -> Path:
-    """A clip of the drawn frames; those in `faceless` have no face."""
+    """A video of the drawn frames; those in `faceless` have no face."""
     info = VideoInfo.for_images(WIDTH, HEIGHT, rate, frames)
     with VideoWriter(path, info, codec=codec) as writer:
         for i in range(frames):

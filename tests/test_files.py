@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dva_core.errors import DVAError
-from dva_core.files import Partial, check_place, replaced, temporary_folder
+from dva_core.files import Partial, atomic_write, check_place, temporary_folder
 from dva_core.video.images import save_picture
 
 KILLED = """
@@ -46,9 +46,9 @@ def names(folder):
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    with replaced(tmp_path / "a") as partial:
+    with atomic_write(tmp_path / "a") as partial:
         partial.write_text("whole")
-    with pytest.raises(KeyboardInterrupt), replaced(tmp_path / "b") as partial:
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "b") as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
     assert names(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "whole"
@@ -66,7 +66,7 @@ def test_a_folder_takes_the_place_of_the_one_before(tmp_path):
 
 def test_a_file_has_the_permissions_of_a_new_one(tmp_path):
     (tmp_path / "plain").touch()
-    with replaced(tmp_path / "a") as partial:
+    with atomic_write(tmp_path / "a") as partial:
         partial.unlink()
         os.close(os.open(partial, os.O_CREAT, 0o600))  # as the safetensors library makes it
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -76,7 +76,7 @@ def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     for name in ("a.txt", "a.png"):
         (tmp_path / name).symlink_to(tmp_path / "disk" / name)
-    with replaced(tmp_path / "a.txt") as partial:
+    with atomic_write(tmp_path / "a.txt") as partial:
         assert partial.parent.parent == tmp_path / "disk"  # where the room is
         partial.write_text("whole")
     save_picture(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
@@ -101,7 +101,7 @@ def test_the_longest_name_is_written_and_a_longer_one_refused_before(tmp_path):
     longest = "é" * 122 + ".mp4"
     assert len(os.fsencode(longest)) == 248
     check_place(tmp_path / longest)
-    with replaced(tmp_path / longest) as partial:
+    with atomic_write(tmp_path / longest) as partial:
         partial.write_text("whole")
     assert names(tmp_path) == [longest]
     with pytest.raises(DVAError, match="too long"):
@@ -156,7 +156,7 @@ def test_what_a_killed_program_left_goes_with_the_next_file(tmp_path, another):
     alive = another(tmp_path / "other.safetensors")
     program.kill()
     program.wait()
-    with replaced(tmp_path / "small.txt") as partial:
+    with atomic_write(tmp_path / "small.txt") as partial:
         partial.write_text("whole")
     assert len(names(tmp_path)) == 2 and "small.txt" in names(tmp_path)  # the one that lives keeps its own
     assert alive.poll() is None
@@ -220,6 +220,6 @@ partial.put()
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "frames")], check=True)
     assert "frames" not in names(tmp_path)
-    with replaced(tmp_path / "another") as partial:
+    with atomic_write(tmp_path / "another") as partial:
         partial.touch()
     assert names(tmp_path) == ["another", "frames"] and names(tmp_path / "frames") == ["first"]

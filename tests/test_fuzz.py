@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dva_core.batch import load_plan, read_manifest
-from dva_core.batch.prompts import filled_in, read_workflow, saver_of
+from dva_core.batch.prompts import fill_in, read_workflow, saver_of
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
 from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.edit import Direction, apply_operations, apply_switch, parse_scales
-from dva_core.edit.curves import parse_scale, parse_text, sampled
+from dva_core.edit.curves import parse_scale, parse_text, sample_scale
 from dva_core.errors import DVAError
 from dva_core.model.bundle import check_bundle, find_models, read_bundle
 from dva_core.model.loader import load_model
@@ -208,7 +208,7 @@ def test_texts_of_sliders(text):
     for call in (parse_scales, parse_text):
         found = answered(call, text)
         for scale in found.values() if isinstance(found, dict) else [] if found is None else [found]:
-            answered(sampled, scale, np.arange(3), 25)
+            answered(sample_scale, scale, np.arange(3), 25)
 
 
 @few
@@ -274,7 +274,7 @@ def test_workflows_of_a_batch(folder, data):
     path.write_text(data.draw(damaged_text(whole)), encoding="utf-8", errors="surrogatepass")
     workflow = answered(read_workflow, path)
     if workflow is not None:
-        assert filled_in(workflow, {"file": "a.mp4"}).keys() == workflow.keys() and saver_of(workflow) in workflow
+        assert fill_in(workflow, {"file": "a.mp4"}).keys() == workflow.keys() and saver_of(workflow) in workflow
 
 
 @few

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dva_core.errors import DVAError, MissingFileError
-from dva_core.files import check_input, check_spares, file_names, followed, same
+from dva_core.files import check_input, check_spares, file_names, resolve_link, same
 
 
 def test_links_are_followed_and_other_paths_stay_as_they_are(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to(tmp_path / "disk" / "c")
-    assert followed(tmp_path / "a") == tmp_path.resolve() / "disk" / "c"
-    assert followed("other") == Path("other")
-    assert followed(".") == Path.cwd()
+    assert resolve_link(tmp_path / "a") == tmp_path.resolve() / "disk" / "c"
+    assert resolve_link("other") == Path("other")
+    assert resolve_link(".") == Path.cwd()
     (tmp_path / "x").symlink_to("y")
     (tmp_path / "y").symlink_to("x")
     with pytest.raises(DVAError, match="back to itself"):
-        followed(tmp_path / "x")
+        resolve_link(tmp_path / "x")
 
 
 def test_inputs_that_cannot_be_read_twice_are_refused(tmp_path):

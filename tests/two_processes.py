@@ -30,7 +30,7 @@ def main() -> None:
     from train.test_diffusion import training
 
     folder = Path(sys.argv[1])
-    with processes.joined(torch.device("cpu")):
+    with processes.process_group(torch.device("cpu")):
         rank, _ = processes.rank_and_world()
         run = training(folder, folder / "one_step", 10)
         gradients = {f"gradient.{k}": v for k, v in backward_of(run, slice(rank, None, 2)).items()}

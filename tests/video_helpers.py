@@ -1,4 +1,4 @@
-"""Clips made on the spot for the video tests."""
+"""Videos made on the spot for the video tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make_clip(
     native: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip with `sound` (an encoder's name: a 440 Hz tone as long as the pictures) if wanted. tags: primaries, trc, matrix, range."""
+    """A video with `sound` (an encoder's name: a 440 Hz tone as long as the pictures) if wanted. tags: primaries, trc, matrix, range."""
     options = options or ({"crf": "12", "preset": "ultrafast", "bf": "2", "threads": "1"} if codec == "libx264" else {})
     time_base = time_base or 1 / Fraction(rate)
     pts = list(range(frames)) if pts is None else list(pts)

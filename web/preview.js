@@ -27,7 +27,7 @@ export function previewsBehind(node) {
   return [...found];
 }
 
-/** Whether the previews of a node take a moment only, so that they may follow a slider: a first one may take the clip apart. */
+/** Whether the previews of a node take a moment only, so that they may follow a slider: a first one may take the video apart. */
 export function canFollow(node) {
   const targets = previewsBehind(node);
   return targets.length > 0 && targets.every((target) => quick.has(target));

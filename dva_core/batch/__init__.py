@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .words import not_installed
+from .words import missing_package
 
 if TYPE_CHECKING:
     from .jobs import Job, Plan, make_plan
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
         try:
             return getattr(import_module(f".{_HOMES[name]}", __name__), name)
         except ModuleNotFoundError as error:
-            raise not_installed(error) from error
+            raise missing_package(error) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -21,17 +21,17 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def look_over(plan: Plan) -> Findings:
+def check_plan(plan: Plan) -> Findings:
     """Opens every video (its header), and holds the attributes against the model's where that model is on this machine."""
     from ..video import open_video
 
-    found = Findings()
+    findings = Findings()
     jobs: dict[Path, int] = {}
     for job in plan.jobs:
         jobs[job.video] = jobs.get(job.video, 0) + 1
-        there = job.result.exists()
-        found.done += there
-        found.missing += not there
+        is_done = job.result.exists()
+        findings.done += is_done
+        findings.missing += not is_done
     for video, count in jobs.items():
         about: dict[str, Any] = {"file": str(video), "edits": count, "bytes": video.stat().st_size}
         try:
@@ -41,25 +41,25 @@ def look_over(plan: Plan) -> Findings:
                 about |= {"sound": info.has_audio}
         except DVAError as error:
             about["problem"] = str(error)
-            found.problems.append(str(error))
-        found.videos.append(about)
-    found.problems += wrong_names(plan)
-    return found
+            findings.problems.append(str(error))
+        findings.videos.append(about)
+    findings.problems += unknown_attributes(plan)
+    return findings
 
 
-def wrong_names(plan: Plan) -> list[str]:
+def unknown_attributes(plan: Plan) -> list[str]:
     """Attributes that the model does not have, one sentence each; nothing where the model is not on this machine."""
     from ..model.bundle import find_models
 
     model = next((info for info in find_models() if info.name == plan.settings.model), None)
     if plan.manifest.workflow is not None or model is None or not model.attributes:
         return []
-    known = {name.lower(): name for name in model.attributes}
+    names = {name.lower(): name for name in model.attributes}
     sentences = []
     for edit_name, edit in plan.manifest.all_edits():
         for name in edit.attributes:
-            if name.lower() not in known:
-                near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
-                advice = f"did you mean {' or '.join(known[n] for n in near)}?" if near else f"there are {', '.join(model.attributes)}."
+            if name.lower() not in names:
+                near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+                advice = f"did you mean {' or '.join(names[n] for n in near)}?" if near else f"there are {', '.join(model.attributes)}."
                 sentences.append(f"The edit {edit_name} names the attribute {name}, which {model.name} does not have; {advice}")
     return sentences

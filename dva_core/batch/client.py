@@ -17,11 +17,11 @@ from typing import Any
 import aiohttp
 
 from ..decomposition.info import source_hash
-from ..errors import DVAError
-from ..files import replaced
+from ..errors import DVAError, one_line
+from ..files import atomic_write
 from .journal import DiskError
 from .manifest import Server
-from .words import one_line
+from .words import flatten
 
 FOLDER = "dva"  # in the server's input folder
 NAME_DIGITS, BLOCK = 32, 1 << 18
@@ -75,7 +75,7 @@ class Client:
         if lacking:
             raise UnusableServer(f"{self.url} lacks {', '.join(lacking)}; install the pack there, or update ComfyUI.")
 
-    async def queued(self) -> tuple[set[str], set[str]]:
+    async def queue_contents(self) -> tuple[set[str], set[str]]:
         """The prompts that run and that wait, of anybody."""
         queue = await self._json("GET", "/queue")
         return tuple({entry[1] for entry in queue[name]} for name in ("queue_running", "queue_pending"))
@@ -90,7 +90,7 @@ class Client:
             return entry.get("outputs") or {}
         for kind, about in status.get("messages") or ():
             if kind == "execution_error":
-                raise JobFailed(one_line(about.get("exception_message")) or "It failed; the server's log says why.")
+                raise JobFailed(flatten(about.get("exception_message")) or "It failed; the server's log says why.")
         raise JobFailed("It was cancelled on the server.")
 
     # -- work ------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Client:
             name = f"{digest[:NAME_DIGITS]}{path.suffix.lower()}"
             if await self._has(name, size):
                 return f"{FOLDER}/{name}"
-            with Watched(path) as stream:
+            with TimedReader(path) as stream:
                 form = aiohttp.FormData({"type": "input", "subfolder": FOLDER})
                 form.add_field("image", stream, filename=name, content_type="application/octet-stream")
                 answer = await self._watch(self._json("POST", "/upload/image", data=form), stream)
@@ -129,14 +129,14 @@ class Client:
             async with self._session.head(self._at("/view"), params=query) as answer:
                 return answer.status == 200 and answer.content_length == size
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
 
-    async def _watch(self, request, stream: Watched) -> Any:
+    async def _watch(self, request, stream: TimedReader) -> Any:
         """The answer to an upload; ServerLost where the server takes nothing of it any more."""
         task = asyncio.ensure_future(request)
         try:
             while not (await asyncio.wait({task}, timeout=1.0))[0]:
-                if time.monotonic() - stream.moved > 2 * self.timeout:
+                if time.monotonic() - stream.last_read > 2 * self.timeout:
                     raise ServerLost(f"{self.url} takes no more of the upload.")
             return task.result()
         finally:
@@ -154,26 +154,26 @@ class Client:
         """Ends prompts of ours, whether they run or wait; those of others go on."""
         prompts = list(prompts)
         await self._json("POST", "/queue", json={"delete": prompts})
-        running, _ = await self.queued()
+        running, _ = await self.queue_contents()
         for prompt_id in running.intersection(prompts):
             await self._json("POST", "/interrupt", json={"prompt_id": prompt_id})
 
-    async def fetch(self, shown: dict[str, str], place: Path) -> int:
+    async def fetch(self, output: dict[str, str], place: Path) -> int:
         """Copies an output of the server to `place`, all or nothing; its bytes. DiskError where it cannot be written here."""
-        query = {name: shown[name] for name in ("filename", "subfolder", "type")}
+        query = {name: output[name] for name in ("filename", "subfolder", "type")}
         try:
             async with self._session.get(self._at("/view"), params=query) as answer:
                 if answer.status != 200:
-                    raise JobFailed(f"The result {shown['filename']} is not there any more (status {answer.status}).")
+                    raise JobFailed(f"The result {output['filename']} is not there any more (status {answer.status}).")
                 return await self._store(answer, place)
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
 
     async def _store(self, answer: aiohttp.ClientResponse, place: Path) -> int:
         size, expected = 0, answer.content_length
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(place) as partial:
+            with atomic_write(place) as partial:
                 with open(partial, "wb") as stream:
                     async for block in blocks(answer, self.url):
                         stream.write(block)
@@ -214,20 +214,20 @@ class Client:
                     raise ServerLost(f"The server behind {self.url} is away (status {answer.status}).")
                 if answer.status == 413:
                     raise JobFailed(f"{self.url} takes no file of that size; start it with a larger --max-upload-size.")
-                return understood(answer.status, body, f"{self.url}{path}")
+                return parse_answer(answer.status, body, f"{self.url}{path}")
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error) or type(error).__name__}).") from error
+            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
 
 
-class Watched(io.BufferedReader):
+class TimedReader(io.BufferedReader):
     """A file that remembers when it was last read from."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
-        self.moved = time.monotonic()
+        self.last_read = time.monotonic()
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.moved = time.monotonic()
+        self.last_read = time.monotonic()
         return super().read(size)
 
 
@@ -237,10 +237,10 @@ async def blocks(answer: aiohttp.ClientResponse, url: str):
         async for block in answer.content.iter_chunked(BLOCK):
             yield block
     except (*NETWORK, OSError) as error:
-        raise ServerLost(f"{url} broke off a result ({one_line(error) or type(error).__name__}).") from error
+        raise ServerLost(f"{url} broke off a result ({one_line(error)}).") from error
 
 
-def understood(status: int, body: bytes, where: str) -> Any:
+def parse_answer(status: int, body: bytes, where: str) -> Any:
     """The JSON of an answer; {} where there is none. JobFailed for a refusal, UnusableServer for something that is no ComfyUI."""
     try:
         content = json.loads(body) if body.strip() else {}
@@ -263,4 +263,4 @@ def reasons(answer: dict[str, Any]) -> str:
     error = answer.get("error")
     if not details and error:
         details = [str(error.get("message", error)) if isinstance(error, dict) else str(error)]
-    return one_line("; ".join(dict.fromkeys(filter(None, details))))
+    return flatten("; ".join(dict.fromkeys(filter(None, details))))

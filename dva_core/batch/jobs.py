@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DVAError, MissingFileError
+from ..files import VIDEOS
 from .manifest import LARGEST, Edit, Manifest, Settings
 from .manifest import Video as Entry
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v")
 STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for itself
 
 
@@ -68,9 +68,9 @@ class Plan:
 
     def fingerprint(self, job: Job) -> str:
         """What the result hangs on, as far as the manifest says: another one means that the result would be another."""
-        said = [job.spec.model_dump(mode="json"), job.face, str(job.video), job.size]
-        said += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
-        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        parts = [job.spec.model_dump(mode="json"), job.face, str(job.video), job.size]
+        parts += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | None = None) -> Plan:
@@ -80,13 +80,13 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
     """
     base = Path(base).absolute()
     root = (Path(results) if results is not None else base / Path(manifest.results).expanduser()).absolute()
-    found = [(entry, video, name) for entry in manifest.videos for video, name in videos_of(entry, base, root)]
-    if not found:
+    matches = [(entry, video, name) for entry in manifest.videos for video, name in videos_of(entry, base, root)]
+    if not matches:
         raise DVAError(f"There are no videos in {', '.join(entry.file for entry in manifest.videos)[:200]}; check the paths.")
-    names = distinct_names({(video, name) for _, video, name in found})
+    names = distinct_names({(video, name) for _, video, name in matches})
     suffix = (manifest.settings or Settings()).suffix
     jobs: dict[str, Job] = {}
-    for entry, video, name in found:
+    for entry, video, name in matches:
         size = video.stat().st_size
         for edit_name, edit in edits_of(entry, manifest):
             person = edit.person or entry.person
@@ -155,15 +155,15 @@ def videos_of(entry: Entry, base: Path, results: Path) -> list[tuple[Path, str]]
 
 
 def is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    return path.suffix.lower() in VIDEOS and path.is_file() and not path.name.startswith(".")
 
 
-def distinct_names(found: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
+def distinct_names(videos: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
     """What each video is called in results: its name, and where several would share that (x.mp4, x.mov) with its suffix, x-mov.
 
     All that share one get the suffix, so that no video ever takes the name under which another's results were made.
     """
     sharing: dict[str, set[Path]] = {}
-    for path, name in found:
+    for path, name in videos:
         sharing.setdefault(name.casefold(), set()).add(path)
-    return {(path, name): name if len(sharing[name.casefold()]) == 1 else f"{name}-{path.suffix[1:]}" for path, name in found}
+    return {(path, name): name if len(sharing[name.casefold()]) == 1 else f"{name}-{path.suffix[1:]}" for path, name in videos}

@@ -42,12 +42,12 @@ class Record:
 
 @dataclass
 class Journal:
-    """The journal of a folder of results. `records`: the last of each job, as read; `sent`: (server, prompt) -> (job, its fingerprint)
+    """The journal of a folder of results. `records`: the last of each job, as read; `prompts`: (server, prompt) -> (job, its fingerprint)
     of what may still be there, up to date."""
 
     folder: Path
     records: dict[str, Record] = field(default_factory=dict)
-    sent: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    prompts: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Journal:
@@ -56,8 +56,8 @@ class Journal:
         for entry in journal._lines():
             journal._follow(entry)
             if entry["event"] not in ("sent", "dropped"):
-                known = {name: entry[name] for name in Record.__dataclass_fields__ if name in entry and name != "state"}
-                journal.records[entry["job"]] = Record(entry["event"], **known)
+                values = {name: entry[name] for name in Record.__dataclass_fields__ if name in entry and name != "state"}
+                journal.records[entry["job"]] = Record(entry["event"], **values)
         return journal
 
     def _lines(self) -> Iterator[dict[str, Any]]:
@@ -78,9 +78,9 @@ class Journal:
     def _follow(self, entry: dict[str, Any]) -> None:
         key = (str(entry.get("where", "")), str(entry.get("prompt", "")))
         if entry["event"] == "sent":
-            self.sent[key] = (entry["job"], str(entry.get("fingerprint", "")))
+            self.prompts[key] = (entry["job"], str(entry.get("fingerprint", "")))
         else:
-            self.sent.pop(key, None)
+            self.prompts.pop(key, None)
 
     def note(self, event: str, job: str, **about: Any) -> None:
         """Writes an event down, onto the disk. DVAError where that is not possible."""
@@ -99,7 +99,7 @@ class Journal:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """The folder of a run is this one's alone while the block lasts; DVAError where another run has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

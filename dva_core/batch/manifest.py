@@ -55,9 +55,9 @@ def as_face(value: Any) -> Any:
     return value
 
 
-Written = float | str | list[float] | dict[str, float | str]  # a strength as people write it
+StrengthInput = float | str | list[float] | dict[str, float | str]  # a strength as people write it
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=Written)]
+Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=StrengthInput)]
 Region = Annotated[str | None, BeforeValidator(off_is_a_word, json_schema_input_type=str | Literal[False] | None)]
 Face = Annotated[Text, BeforeValidator(as_face)]
 Tone = Literal["keep", "change"] | None
@@ -233,9 +233,9 @@ def check_pattern(pattern: str) -> None:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a manifest, short forms included; editors complete and check with it."""
-    made = Manifest.model_json_schema()
+    result = Manifest.model_json_schema()
     path = {"type": "string", "description": "A video, a folder or a pattern."}
-    alone = {**made["$defs"]["Edit"]["properties"]["attributes"], "description": "Attributes and their strengths.", "minProperties": 1}
+    alone = {**result["$defs"]["Edit"]["properties"]["attributes"], "description": "Attributes and their strengths.", "minProperties": 1}
     short = {"Video": path, "Server": {"type": "string", "description": "An address."}, "Edit": alone}
 
     def with_short_forms(part: Any) -> Any:
@@ -247,6 +247,6 @@ def schema() -> dict[str, Any]:
             return {"anyOf": [part, short[part["$ref"].removeprefix("#/$defs/")]]}
         return {name: with_short_forms(value) for name, value in part.items()}
 
-    made = with_short_forms(made)
-    made["properties"]["videos"] = {"anyOf": [path, made["properties"]["videos"]]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "A batch of edits"}
+    result = with_short_forms(result)
+    result["properties"]["videos"] = {"anyOf": [path, result["properties"]["videos"]]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "A batch of edits"}

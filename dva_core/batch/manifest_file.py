@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import DVAError, MissingDependencyError, MissingFileError
-from ..files import named
+from ..files import to_path
 from .manifest import Manifest, Settings
 
 SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")
@@ -24,7 +24,7 @@ TEXT = {"text_source": "source", "text_target": "target", "text_scale": "scale"}
 
 def read_manifest(path: str | Path) -> Manifest:
     """The batch that a file describes; by its suffix YAML, JSON or CSV. DVAError where it cannot be read or makes no sense."""
-    path = named(path, "batch")
+    path = to_path(path, "batch")
     if path.suffix.lower() not in SUFFIXES:
         raise DVAError(f"The batch {path} is described in no way known here; use a .yaml, .json or .csv file.")
     try:
@@ -66,8 +66,8 @@ def in_words(error: ValidationError) -> str:
     elif first["type"] == "missing":
         message = "this is missing"
     elif first["type"] == "string_pattern_mismatch":
-        shown = str(first["input"])[:40]
-        message = f"{shown!r} cannot be used here; use letters, digits, spaces, - and _ in a name, http:// or https:// for a server"
+        excerpt = str(first["input"])[:40]
+        message = f"{excerpt!r} cannot be used here; use letters, digits, spaces, - and _ in a name, http:// or https:// for a server"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place + ': ' if place else ''}{message}{more}."
 
@@ -76,7 +76,7 @@ def from_json(text: str, path: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            raise DVAError(f"{path}: {first_repeated(names)!r} stands there twice; give each name once.")
+            raise DVAError(f"{path}: {first_duplicate(names)!r} stands there twice; give each name once.")
         return dict(pairs)
 
     try:
@@ -108,7 +108,7 @@ def from_yaml(text: str, path: Path) -> Any:
         def construct_mapping(self, node, deep=False):
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             if len(set(map(str, names))) < len(names):
-                raise DVAError(f"{path}: {first_repeated([str(name) for name in names])!r} stands there twice; give each name once.")
+                raise DVAError(f"{path}: {first_duplicate([str(name) for name in names])!r} stands there twice; give each name once.")
             return {name: self.construct_object(value, deep=deep) for name, (_, value) in zip(names, node.value)}
 
     def plain_map(loader, node):
@@ -127,7 +127,7 @@ def from_yaml(text: str, path: Path) -> Any:
         raise DVAError(f"{path} is not valid YAML: a name in it is no plain word.") from error
 
 
-def first_repeated(names: list[str]) -> str:
+def first_duplicate(names: list[str]) -> str:
     return next(name for i, name in enumerate(names) if name in names[:i])
 
 
@@ -148,7 +148,7 @@ def from_csv(text: str, path: Path) -> dict[str, Any]:
     if "video" not in names:
         raise DVAError(f"{path} has no column video; the first row names the columns: video, edit, and attributes such as Young.")
     if len(set(names)) < len(names):
-        raise DVAError(f"{path} has the column {first_repeated(names)!r} twice; give each name once.")
+        raise DVAError(f"{path} has the column {first_duplicate(names)!r} twice; give each name once.")
     videos, settings = [], {}
     for number, row in enumerate(rows, 2):
         if None in row:

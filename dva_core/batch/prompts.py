@@ -39,7 +39,7 @@ def read_workflow(path: Path) -> Prompt:
     return workflow
 
 
-def filled_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
+def fill_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
     """The workflow with these values wherever an input has that name (linked inputs stay)."""
     workflow = copy.deepcopy(workflow)
     for node in workflow.values():
@@ -60,18 +60,18 @@ def saver_of(workflow: Prompt | None) -> str:
     return "save" if workflow is None else next(key for key, node in workflow.items() if node["class_type"] == SAVER)
 
 
-def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Prompt:
-    """The graph of a job. `uploaded`: what the server calls the files of `files_of`."""
+def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
+    """The graph of a job. `file_names`: what the server calls the files of `files_of`."""
     if workflow is not None:
         inputs = {"attributes": json.dumps(job.spec.attributes), **plan.manifest.inputs, **job.spec.inputs}
-        inputs |= {"file": uploaded[job.video], "filename_prefix": prefix}
+        inputs |= {"file": file_names[job.video], "filename_prefix": prefix}
         if not job.spec.attributes:
             inputs.pop("attributes")
-        return filled_in(workflow, inputs)
-    return graph(plan, job, uploaded, prefix)
+        return fill_in(workflow, inputs)
+    return graph(plan, job, file_names, prefix)
 
 
-def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Prompt:
+def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
     """Load, encode, edit, decode and save, as the plan's settings say."""
     settings, spec = plan.settings, job.spec
     prompt: Prompt = {}
@@ -82,18 +82,18 @@ def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Pr
 
     model = node("model", "DVALoadModel", model=settings.model, precision=settings.precision)
     video = node(
-        "video", "DVALoadVideo", file=uploaded[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
+        "video", "DVALoadVideo", file=file_names[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
     )
     kind, _, place = job.face.partition(":")
     x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
-    reference = node("reference", "LoadImage", image=uploaded[Path(place)]) if kind == "reference" else None
-    clip = node(
+    reference = node("reference", "LoadImage", image=file_names[Path(place)]) if kind == "reference" else None
+    decomposition = node(
         "encode",
         "DVAEncodeDecomposed",
         model=model,
         video=video,
         reference=reference,
-        **encoding(plan),
+        **encode_inputs(plan),
         face=kind,
         face_x=x,
         face_y=y,
@@ -101,18 +101,22 @@ def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Pr
         max_images=1,
     )
     if spec.text is not None:
-        clip = node("text", "DVAEditIdentityCLIP", decomposition=clip, model=model, **text_inputs(spec.text))
+        decomposition = node("text", "DVAEditIdentityCLIP", decomposition=decomposition, model=model, **text_inputs(spec.text))
     if spec.attributes:
         scales = json.dumps(spec.attributes)
-        clip = node("edit", "DVAEditIdentityClassifier", decomposition=clip, model=model, attributes=scales, normalize=spec.normalize)
+        decomposition = node(
+            "edit", "DVAEditIdentityClassifier", decomposition=decomposition, model=model, attributes=scales, normalize=spec.normalize
+        )
     for number, (name, scale) in enumerate(spec.directions.items()):
-        direction = node(f"direction{number}", "DVALoadDirection", file=uploaded[plan.place(name)])
-        clip = node(f"apply{number}", "DVAApplyDirection", decomposition=clip, model=model, direction=direction, scale=scale)
+        direction = node(f"direction{number}", "DVALoadDirection", file=file_names[plan.place(name)])
+        decomposition = node(
+            f"apply{number}", "DVAApplyDirection", decomposition=decomposition, model=model, direction=direction, scale=scale
+        )
     look = plan.look(job)
     result = node(
         "decode",
         "DVADecodeDDIM",
-        decomposition=clip,
+        decomposition=decomposition,
         model=model,
         detail=settings.detail,
         quality=settings.quality,
@@ -127,7 +131,7 @@ def graph(plan: Plan, job: Job, uploaded: Mapping[Path, str], prefix: str) -> Pr
     return prompt
 
 
-def encoding(plan: Plan) -> dict[str, Any]:
+def encode_inputs(plan: Plan) -> dict[str, Any]:
     """The inputs of Encode Decomposed that say how; what is left out is as the library has it."""
     from ..diffusion.solvers import SOLVER, STEPS
 
@@ -165,7 +169,7 @@ def text_inputs(text: Any) -> dict[str, Any]:
 def check_for_servers(plan: Plan) -> None:
     """DVAError for what a graph of nodes cannot do though the library can. Call it before the waiting begins: it imports the library."""
     settings = plan.settings
-    encoding(plan)
+    encode_inputs(plan)
     if settings.codec != "h264" or settings.compatible:
         raise DVAError("ComfyUI's Save Video writes h264 as it comes; leave out codec and compatible, or run the batch with --ray.")
     for name, edit in plan.manifest.all_edits():

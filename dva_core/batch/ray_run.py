@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DVAError
-from ..files import replaced
+from ..errors import DVAError, one_line
+from ..files import atomic_write
 from .jobs import Job, Plan
 from .ray_worker import Worker
 from .run import Run, Stopped, Summary, Watch
 from .scheduler import Scheduler
-from .words import not_installed, one_line
+from .words import flatten, missing_package
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCAL = "local"  # the address that means: this machine alone
@@ -50,7 +50,7 @@ def run_on_ray(
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise missing_package(error) from error
     folder = None if plan.manifest.clips is None else plan.place(plan.manifest.clips)
     if folder is not None and not folder.is_dir():
         raise DVAError(f"There is no folder {folder} for the decompositions; make it first, where all machines see it.")
@@ -71,11 +71,11 @@ def start(ray: Any, address: str | None) -> bool:
         return False
     # workers import this very package, from its folder here or sent to where they are
     same = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))}}
-    sent = {"py_modules": [str(PACKAGE)], "excludes": ["__pycache__"]}
+    shipped = {"py_modules": [str(PACKAGE)], "excludes": ["__pycache__"]}
     local = address in (None, LOCAL)
     options: dict[str, Any] = {"include_dashboard": False} if local else {}
     try:
-        ray.init(None if local else address, runtime_env=same if local else sent, log_to_driver=False, **options)
+        ray.init(None if local else address, runtime_env=same if local else shipped, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise DVAError(f"Ray does not answer at {address or 'this machine'} ({one_line(error)}); check the address.") from error
     return True
@@ -95,18 +95,18 @@ class Cluster:
         patience: float,
         sends: bool,
     ) -> None:
-        self.books, self.plan, self.ray, self.folder, self.patience, self.sends = run, run.plan, ray, folder, patience, sends
+        self.run_log, self.plan, self.ray, self.folder, self.patience, self.sends = run, run.plan, ray, folder, patience, sends
         self.jobs = {job.name: job for job in run.todo}
         self.scheduler = Scheduler(run.todo, shared=True)
-        self.left: dict[str, int] = {}  # jobs of each video
+        self.jobs_left: dict[str, int] = {}  # jobs of each video
         for job in run.todo:
-            self.left[job.group] = self.left.get(job.group, 0) + 1
-        self.clips: dict[str, Any] = {}  # of each video: the decomposition, made or being made
+            self.jobs_left[job.group] = self.jobs_left.get(job.group, 0) + 1
+        self.decompositions: dict[str, Any] = {}  # of each video: the decomposition, made or being made
         self.videos: dict[str, list] = {}  # what is sent along
         self.running: dict[Any, tuple[str, Job, float, bool]] = {}
-        there = ray.cluster_resources()
-        gpus = (1.0 if there.get("GPU") else 0.0) if gpus is None else gpus
-        fits = there.get("GPU", 0) // gpus if gpus else there.get("CPU", 1) // max(cpus, 0.1)
+        resources = ray.cluster_resources()
+        gpus = (1.0 if resources.get("GPU") else 0.0) if gpus is None else gpus
+        fits = resources.get("GPU", 0) // gpus if gpus else resources.get("CPU", 1) // max(cpus, 0.1)
         count = max(1, int(fits)) if workers is None else workers
         count = min(count, len(run.todo))
         options = {"num_gpus": gpus, "num_cpus": cpus, "max_restarts": RESTARTS, "max_task_retries": RETRIES, "max_concurrency": 2}
@@ -118,24 +118,24 @@ class Cluster:
     def work(self) -> None:
         """Until every job is done or given up."""
         ready = {handle.progress.remote(): name for name, handle in self.actors.items()}  # answers when its model is loaded
-        began = told = time.monotonic()
+        began = last_report = time.monotonic()
         while self.scheduler.left:
-            self._let_in(ready)
+            self._join_ready(ready)
             for name in [name for name in self.scheduler.workers if not any(busy == name for busy, *_ in self.running.values())]:
                 self.begin(name)
             if not self.running and not self.scheduler.workers and time.monotonic() - began > self.patience:
                 raise Stopped(f"Ray had no worker ready within {self.patience:.0f} s; ask for fewer, or for a smaller share of a GPU.")
             if self.scheduler.workers:
                 began = time.monotonic()
-            waited = self.ray.wait([*self.running, *ready], timeout=1.0)[0]
-            for ref in waited:
+            ready_refs = self.ray.wait([*self.running, *ready], timeout=1.0)[0]
+            for ref in ready_refs:
                 if ref in self.running:
                     self.end(ref)
-            if time.monotonic() - told >= 1.0:
-                told = time.monotonic()
+            if time.monotonic() - last_report >= 1.0:
+                last_report = time.monotonic()
                 self.tell()
 
-    def _let_in(self, ready: dict[Any, str]) -> None:
+    def _join_ready(self, ready: dict[Any, str]) -> None:
         """Actors whose model is loaded join; one that cannot load it is told."""
         if not ready:
             return
@@ -144,12 +144,12 @@ class Cluster:
             try:
                 self.ray.get(ref)
             except self.ray.exceptions.RayError as error:
-                self.books.tell("server", worker=name, state="refused", error=cause(error))
+                self.run_log.tell("server", worker=name, state="refused", error=cause(error))
                 if not ready and not self.scheduler.workers:
                     raise DVAError(f"No worker could be started: {cause(error)}") from error
                 continue
             self.scheduler.join(name)
-            self.books.tell("server", worker=name, state="up", taken_up=[])
+            self.run_log.tell("server", worker=name, state="up", taken_up=[])
 
     def begin(self, name: str) -> None:
         """Hands an actor its next job; the video's decomposition is what that hangs on."""
@@ -158,50 +158,50 @@ class Cluster:
             return
         handle, video = self.actors[name], str(job.video)
         try:
-            content = self._sent(job)
+            content = self._video_content(job)
         except OSError as error:
-            self.failed(name, job, f"{video} cannot be read ({error.strerror}).")
+            self.report_failure(name, job, f"{video} cannot be read ({error.strerror}).")
             return
-        encodes = job.group not in self.clips
+        encodes = job.group not in self.decompositions
         if encodes:
             folder = None if self.folder is None else str(self.folder)
-            self.clips[job.group] = handle.encode.remote(video, job.size, content, job.face, folder)
+            self.decompositions[job.group] = handle.encode.remote(video, job.size, content, job.face, folder)
         spec = job.spec.model_dump() | self.plan.look(job)
         spec["directions"] = {str(self.plan.place(path)): scale for path, scale in spec["directions"].items()}
-        ref = handle.edit.remote(self.clips[job.group], video, job.size, content, spec, job.result.suffix)
+        ref = handle.edit.remote(self.decompositions[job.group], video, job.size, content, spec, job.result.suffix)
         self.running[ref] = (name, job, time.monotonic(), encodes)
-        self.books.tell("begun", job=job.name, worker=name, encodes=encodes)
+        self.run_log.tell("begun", job=job.name, worker=name, encodes=encodes)
 
-    def _sent(self, job: Job) -> list:
+    def _video_content(self, job: Job) -> list:
         """What brings the video to a machine that does not see it."""
         if not self.sends:
             return []
         if job.group not in self.videos:
-            self.videos[job.group] = [Sent(self.ray.put(np.fromfile(job.video, np.uint8)))]
+            self.videos[job.group] = [ObjectReader(self.ray.put(np.fromfile(job.video, np.uint8)))]
         return self.videos[job.group]
 
     def end(self, ref: Any) -> None:
-        name, job, began, encoded = self.running.pop(ref)
+        name, job, began, encodes = self.running.pop(ref)
         try:
             answer = self.ray.get(ref)
         except self.ray.exceptions.RayActorError as error:
-            self.books.tally(name).lost += 1
-            self.books.tell("server", worker=name, state="lost", error=cause(error))
-            for given_up in self.scheduler.leave(name):
-                self.given_up(self.jobs[given_up], name, "Worker after worker was lost over it.")
-            self.clips.pop(job.group, None)
+            self.run_log.tally(name).lost += 1
+            self.run_log.tell("server", worker=name, state="lost", error=cause(error))
+            for name_lost in self.scheduler.leave(name):
+                self.give_up(self.jobs[name_lost], name, "Worker after worker was lost over it.")
+            self.decompositions.pop(job.group, None)
             self.scheduler.join(name)  # Ray has started it anew
             return
         except self.ray.exceptions.RayError as error:
             answer = {"error": cause(error)}
         if "error" in answer:
-            self.clips.pop(job.group, None)
-            self.failed(name, job, answer["error"])
+            self.decompositions.pop(job.group, None)
+            self.report_failure(name, job, answer["error"])
             return
         self.store(job, answer["content"])
         seconds = time.monotonic() - began
-        self.books.done(job, name, seconds, encoded)
-        self.scheduler.done(name, job.name, seconds)
+        self.run_log.record_done(job, name, seconds, encodes)
+        self.scheduler.finish(name, job.name, seconds)
         self.forget(job)
 
     def store(self, job: Job, content: np.ndarray) -> None:
@@ -210,30 +210,30 @@ class Cluster:
         while True:
             try:
                 job.result.parent.mkdir(parents=True, exist_ok=True)
-                with replaced(job.result) as partial:
+                with atomic_write(job.result) as partial:
                     content.tofile(partial)
                 return
             except OSError as error:
                 if time.monotonic() > until:
                     raise Stopped(f"Results cannot be written to {self.plan.results} ({error.strerror}); make room there.") from error
-                self.books.tell("disk", error=f"{job.result} cannot be written ({error.strerror}); make room there.")
+                self.run_log.tell("disk", error=f"{job.result} cannot be written ({error.strerror}); make room there.")
                 time.sleep(5.0)
 
-    def failed(self, name: str, job: Job, error: str) -> None:
+    def report_failure(self, name: str, job: Job, error: str) -> None:
         if self.scheduler.fail(name, job.name):
-            self.books.again(job, name, error)
+            self.run_log.record_retry(job, name, error)
         else:
-            self.given_up(job, name, error)
+            self.give_up(job, name, error)
 
-    def given_up(self, job: Job, name: str, error: str) -> None:
-        self.books.failed(job, name, error)
+    def give_up(self, job: Job, name: str, error: str) -> None:
+        self.run_log.record_failure(job, name, error)
         self.forget(job)
 
     def forget(self, job: Job) -> None:
         """The object store need not keep a video, or its decomposition, longer than its jobs last."""
-        self.left[job.group] -= 1
-        if not self.left[job.group]:
-            self.clips.pop(job.group, None)
+        self.jobs_left[job.group] -= 1
+        if not self.jobs_left[job.group]:
+            self.decompositions.pop(job.group, None)
             self.videos.pop(job.group, None)
 
     def tell(self) -> None:
@@ -246,12 +246,12 @@ class Cluster:
                 with suppress(self.ray.exceptions.RayError):
                     about = self.ray.get(ref)
                     if about:
-                        done_, total = about["done"], about["total"]
-                        self.books.tell("progress", job=jobs[name], worker=name, done=done_, total=total, part=about["phase"])
-        self.books.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
+                        count, total = about["done"], about["total"]
+                        self.run_log.tell("progress", job=jobs[name], worker=name, done=count, total=total, part=about["phase"])
+        self.run_log.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
 
 
-class Sent:
+class ObjectReader:
     """Brings a video out of the object store, where it is asked for."""
 
     def __init__(self, ref: Any) -> None:
@@ -266,4 +266,4 @@ class Sent:
 def cause(error: Exception) -> str:
     """What went wrong on a worker, in a line: of a long report the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[-1] if lines else type(error).__name__)
+    return flatten(lines[-1] if lines else type(error).__name__)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import DVAError
 
-Clip = dict[str, Any]
+EncodedVideo = dict[str, Any]
 """A decomposition on its way: {"key", and "path" of its file that all see, or "content" uint8 [n]}; or {"error": sentence}."""
 
 
@@ -31,14 +31,14 @@ class Worker:
         self.settings = dict(settings)
         self.model = load_model(self.settings["model"], device=device, dtype=self.settings["precision"])
         self.scratch = tempfile.TemporaryDirectory(prefix="dva-batch-")
-        self.at: dict[str, Any] = {}
-        self._opened: tuple[str, Any] | None = None
+        self.state: dict[str, Any] = {}
+        self._cache: tuple[str, Any] | None = None
 
     def progress(self) -> dict[str, Any]:
         """What it is at: {"phase", "done", "total"}."""
-        return dict(self.at)
+        return dict(self.state)
 
-    def encode(self, video: str, size: int, content: list, face: str, folder: str | None) -> Clip:
+    def encode(self, video: str, size: int, content: list, face: str, folder: str | None) -> EncodedVideo:
         """Takes a video apart, or finds that done in `folder`. `content`: a thunk that brings the video where it is not seen here."""
         try:
             source = self.place(video, size, content)
@@ -46,61 +46,61 @@ class Worker:
         except DVAError as error:
             return {"error": str(error)}
 
-    def _encode(self, source: Path, face: str, folder: str | None) -> Clip:
+    def _encode(self, source: Path, face: str, folder: str | None) -> EncodedVideo:
         from ..faces.finder import parse_face
-        from ..pipeline.kept import encode_kept
+        from ..pipeline.cache import encode_cached
 
-        settings = {**encoding(self.settings), "face": parse_face(face)}
-        clip = encode_kept(source, self.model, folder or self.scratch.name, progress=self._tell, **settings)
-        path = clip.store.path
+        settings = {**encode_settings(self.settings), "face": parse_face(face)}
+        encoded = encode_cached(source, self.model, folder or self.scratch.name, progress=self._tell, **settings)
+        path = encoded.store.path
         return {"key": path.stem, "path": str(path)} if folder else {"key": path.stem, "content": np.fromfile(path, np.uint8)}
 
-    def edit(self, clip: Clip, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
-        """Edits a clip and decodes it: {"content": the video's file, uint8 [n], "seconds", "frames"}, or {"error": sentence}."""
+    def edit(self, encoded: EncodedVideo, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+        """Edits a video and decodes it: {"content": the video's file, uint8 [n], "seconds", "frames"}, or {"error": sentence}."""
         began = time.monotonic()
-        if "error" in clip:
-            return dict(clip)
+        if "error" in encoded:
+            return dict(encoded)
         try:
             source, out = self.place(video, size, content), Path(self.scratch.name) / f"result{suffix}"
-            frames = self._edit(clip, source, spec, out)
+            frames = self._edit(encoded, source, spec, out)
             return {"content": np.fromfile(out, np.uint8), "seconds": time.monotonic() - began, "frames": frames}
         except DVAError as error:
             return {"error": str(error)}
         finally:
-            self.at = {}
+            self.state = {}
 
-    def _edit(self, clip: Clip, source: Path, spec: Mapping[str, Any], out: Path) -> int:
+    def _edit(self, encoded: EncodedVideo, source: Path, spec: Mapping[str, Any], out: Path) -> int:
         from ..edit import Direction, apply_attributes, apply_direction, apply_text
         from ..pipeline import decode
 
-        edited = self._open(clip)
+        result = self._open(encoded)
         if spec["text"]:
             text = dict(spec["text"])
             source, target, iterations = text.pop("source"), text.pop("target"), text.pop("steps")
-            edited = apply_text(edited, self.model, source, target, iterations=iterations, progress=self._tell, **text)
+            result = apply_text(result, self.model, source, target, iterations=iterations, progress=self._tell, **text)
         if spec["attributes"]:
-            edited = apply_attributes(edited, self.model, spec["attributes"], normalize=spec["normalize"])
+            result = apply_attributes(result, self.model, spec["attributes"], normalize=spec["normalize"])
         for path, scale in spec["directions"].items():
-            edited = apply_direction(edited, self.model, Direction.load(path), scale)
+            result = apply_direction(result, self.model, Direction.load(path), scale)
         look = {name: spec[name] for name in ("guidance", "tone", "region")}
         output = {name: self.settings[name] for name in ("detail", "codec", "quality", "compatible", "batch_size")}
-        return decode(edited, self.model, out, video=source, progress=self._tell, **output, **look).frames
+        return decode(result, self.model, out, video=source, progress=self._tell, **output, **look).frames
 
-    def _open(self, clip: Clip) -> Any:
+    def _open(self, encoded: EncodedVideo) -> Any:
         """The decomposition, kept open until another one is asked for."""
         from ..decomposition import Decomposition
 
-        if self._opened is None or self._opened[0] != clip["key"]:
-            self._opened = None
-            path = Path(clip["path"]) if "path" in clip else Path(self.scratch.name) / f"{clip['key']}.safetensors"
+        if self._cache is None or self._cache[0] != encoded["key"]:
+            self._cache = None
+            path = Path(encoded["path"]) if "path" in encoded else Path(self.scratch.name) / f"{encoded['key']}.safetensors"
             if not path.is_file():
-                np.asarray(clip["content"]).tofile(path)
-            self._opened = (clip["key"], Decomposition.load(path))
+                np.asarray(encoded["content"]).tofile(path)
+            self._cache = (encoded["key"], Decomposition.load(path))
             for old in Path(self.scratch.name).glob("*.safetensors"):
                 if old != path:
                     with suppress(OSError):
                         old.unlink()
-        return self._opened[1]
+        return self._cache[1]
 
     def place(self, video: str, size: int, content: list) -> Path:
         """Where the video lies here: where it lies for whoever asks, or a copy of what was sent along."""
@@ -117,10 +117,10 @@ class Worker:
         return copy
 
     def _tell(self, phase: str, done: float, total: int, preview: Any = None) -> None:
-        self.at = {"phase": phase, "done": done, "total": total}
+        self.state = {"phase": phase, "done": done, "total": total}
 
 
-def encoding(settings: Mapping[str, Any]) -> dict[str, Any]:
+def encode_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a manifest as `encode` takes them; what is left out is the library's own."""
     names = ("steps", "solver", "power", "clamp", "start", "length", "every", "max_frames", "detector", "batch_size")
     return {name: settings[name] for name in names if settings[name] is not None}

@@ -12,13 +12,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import DVAError
-from ..files import replaced
+from ..files import atomic_write
 from .jobs import Job, Plan
 from .journal import Journal, Record
 
 DONE, FAILED, SENT, MISSING = "done", "failed", "on a server", "missing"
 WIDTH, QUALITY = 240, 82  # of a thumbnail, pixels and JPEG
-LOOK = 120  # frames that are read at most for one
+MOST_FRAMES = 120  # frames that are read at most for one
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Standing:
 def standings(plan: Plan) -> Iterator[Standing]:
     """How each job of a plan stands, going by its result and the journal."""
     journal = Journal.read(plan.state)
-    sent = {job for job, _ in journal.sent.values()}
+    queued = {job for job, _ in journal.prompts.values()}
     for job in plan.jobs:
         record = journal.records.get(job.name)
         if job.result.exists():
             stale = record is not None and record.state == "done" and record.fingerprint not in ("", plan.fingerprint(job))
             yield Standing(job, DONE, record if record is not None and record.state == "done" else None, stale)
-        elif job.name in sent:
+        elif job.name in queued:
             yield Standing(job, SENT, record)
         elif record is not None and record.state == "failed":
             yield Standing(job, FAILED, record)
@@ -57,7 +57,7 @@ def write_report(plan: Plan, folder: str | Path | None = None, pictures: bool = 
     place = folder / "index.html"
     try:
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        with replaced(place) as partial, open(partial, "w", encoding="utf-8") as page:
+        with atomic_write(place) as partial, open(partial, "w", encoding="utf-8") as page:
             for part in page_of(plan, folder, pictures):
                 page.write(part)
     except OSError as error:
@@ -99,11 +99,11 @@ def card(standing: Standing, folder: Path, pictures: bool) -> str:
     if standing.state == DONE and pictures:
         try:
             before, after = (thumbnail(path, folder / "pictures") for path in (job.video, job.result))
-            shown = "".join(
+            images = "".join(
                 f'<img loading="lazy" alt="{what}" src="pictures/{quote(path.name)}">'
                 for what, path in (("before", before), ("after", after))
             )
-            lines.append(f'<a href="{address(job.result, folder)}">{shown}</a>')
+            lines.append(f'<a href="{address(job.result, folder)}">{images}</a>')
         except (DVAError, OSError) as error:
             lines.append(f"<p>{html.escape(str(error))}</p>")
     if record is not None and record.error:
@@ -132,17 +132,17 @@ def thumbnail(video: Path, folder: Path) -> Path:
     if place.exists() and place.stat().st_mtime >= video.stat().st_mtime:
         return place
     with open_video(video) as reader:
-        middle = min(LOOK, (reader.info.frames or 2) // 2)
-        shown = None
+        middle = min(MOST_FRAMES, (reader.info.frames or 2) // 2)
+        image = None
         for number, frame in enumerate(reader):
-            shown = frame.rgb
+            image = frame.rgb
             if number == middle:
                 break
-    if shown is None:
+    if image is None:
         raise DVAError(f"{video} has no frames.")
-    picture = Image.fromarray(shown)
+    picture = Image.fromarray(image)
     picture.thumbnail((WIDTH, WIDTH))
-    with replaced(place) as partial:
+    with atomic_write(place) as partial:
         picture.save(partial, "JPEG", quality=QUALITY)
     return place
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from ..errors import DVAError
 from .jobs import Job, Plan
-from .journal import Journal, held
+from .journal import Journal, lock_folder
 
 Watch = Callable[[dict[str, Any]], None]
 """Called with each event: {"event": "server" | "begun" | "progress" | "done" | "failed" | "again" | "disk" | "end", ...}."""
 
 
-def unwatched(event: dict[str, Any]) -> None:
+def ignore_event(event: dict[str, Any]) -> None:
     """The events of a run that nobody watches."""
 
 
@@ -56,7 +56,7 @@ class Run:
 
     def __init__(self, plan: Plan, journal: Journal, watch: Watch | None = None, redo: bool = False) -> None:
         self.plan, self.journal = plan, journal
-        self._watch = unwatched if watch is None else watch
+        self._watch = ignore_event if watch is None else watch
         self.began = time.monotonic()
         self.summary = Summary(len(plan.jobs))
         self.todo: list[Job] = []
@@ -75,7 +75,7 @@ class Run:
     @contextmanager
     def of(cls, plan: Plan, watch: Watch | None = None, redo: bool = False) -> Iterator[Run]:
         """A run that has the folder of results for itself. DVAError where another one has it, or it cannot be written to."""
-        with held(plan.state):
+        with lock_folder(plan.state):
             run = cls(plan, Journal.read(plan.state), watch, redo)
             try:
                 yield run
@@ -91,7 +91,7 @@ class Run:
     def tally(self, worker: str) -> Tally:
         return self.summary.workers.setdefault(worker, Tally())
 
-    def done(self, job: Job, worker: str, seconds: float, encoded: bool, **about: Any) -> None:
+    def record_done(self, job: Job, worker: str, seconds: float, encoded: bool, **about: Any) -> None:
         """A result is in its place."""
         self.journal.note("done", job.name, where=worker, seconds=round(seconds, 3), fingerprint=self.plan.fingerprint(job), **about)
         self.summary.done += 1
@@ -99,13 +99,13 @@ class Run:
         tally.jobs, tally.encodes, tally.seconds = tally.jobs + 1, tally.encodes + encoded, tally.seconds + seconds
         self.tell("done", job=job.name, worker=worker, seconds=round(seconds, 3), result=str(job.result))
 
-    def failed(self, job: Job, worker: str, error: str, **about: Any) -> None:
+    def record_failure(self, job: Job, worker: str, error: str, **about: Any) -> None:
         """A job is given up."""
         self.summary.failed[job.name] = error
         self.journal.note("failed", job.name, where=worker, error=error, **about)
         self.tell("failed", job=job.name, worker=worker, error=error, result=str(job.result))
 
-    def again(self, job: Job, worker: str, error: str) -> None:
+    def record_retry(self, job: Job, worker: str, error: str) -> None:
         """A job failed and will be tried once more."""
         self.tell("again", job=job.name, worker=worker, error=error, result=str(job.result))
 

@@ -47,7 +47,7 @@ class Rates:
             total[1] += max(1, size)
 
     @property
-    def known(self) -> bool:
+    def has_data(self) -> bool:
         return bool(self._sums)
 
     def of(self, worker: str) -> tuple[float, float]:
@@ -86,16 +86,16 @@ class Scheduler:
         self._free_of: dict[str, Chunk] = {}
         self._order = count()
         self._where: dict[str, tuple[str | None, Chunk]] = {}  # of those that wait: whose queue
-        self._again: list[str] = []  # failed once
-        self._failed_on: dict[str, list[str]] = {}
-        self._lost_on: dict[str, int] = {}
-        self._encoded: set[str] = set()
+        self._retries: list[str] = []  # failed once
+        self._failures: dict[str, list[str]] = {}
+        self._losses_of: dict[str, int] = {}
+        self._encoded_groups: set[str] = set()
         groups: dict[str, Chunk] = {}
         for job in jobs:
             self.jobs[job.name] = job
             groups.setdefault(job.group, Chunk(job.group, job.size)).names[job.name] = None
         for chunk in groups.values():
-            self._put_free(chunk)
+            self._release(chunk)
         self.left = len(self.jobs)
 
     # -- workers come and go ---------------------------------------------------------------------------------
@@ -106,34 +106,34 @@ class Scheduler:
 
     def leave(self, worker: str, lost: bool = True) -> list[str]:
         """A worker is gone, and what it had goes to others. Jobs given up for having lost too many (`lost`) are answered."""
-        gone, given_up = self.workers.pop(worker), []
-        for chunk in gone.queue:
-            self._put_free(chunk)
-        for name in gone.running:
-            self._lost_on[name] = self._lost_on.get(name, 0) + lost
-            if self._lost_on[name] >= self._losses:
-                given_up.append(name)
+        state, failures = self.workers.pop(worker), []
+        for chunk in state.queue:
+            self._release(chunk)
+        for name in state.running:
+            self._losses_of[name] = self._losses_of.get(name, 0) + lost
+            if self._losses_of[name] >= self._losses:
+                failures.append(name)
                 self._end(name)
             else:
-                self._wait_again(name)
-        return given_up
+                self._requeue(name)
+        return failures
 
     # -- what happened ---------------------------------------------------------------------------------------
 
-    def done(self, worker: str, name: str, seconds: float | None = None) -> None:
+    def finish(self, worker: str, name: str, seconds: float | None = None) -> None:
         """A job has its result. `seconds` it took, where that is known."""
         job, first = self.jobs[name], self._ran(worker, name)
         if seconds is not None:
             self.rates.add(worker, job.size, first, seconds)
-        self._encoded.add(job.group)
+        self._encoded_groups.add(job.group)
         self._end(name)
 
-    def fail(self, worker: str, name: str, again: bool = True) -> bool:
+    def fail(self, worker: str, name: str, retry: bool = True) -> bool:
         """A job failed; whether it will be tried once more (elsewhere, if there is an elsewhere)."""
         self._ran(worker, name)
-        self._failed_on.setdefault(name, []).append(worker)
-        if again and len(self._failed_on[name]) < self._tries:
-            self._again.append(name)
+        self._failures.setdefault(name, []).append(worker)
+        if retry and len(self._failures[name]) < self._tries:
+            self._retries.append(name)
             return True
         self._end(name)
         return False
@@ -141,7 +141,7 @@ class Scheduler:
     def give_back(self, worker: str, name: str) -> None:
         """A job that was handed out was not begun."""
         self._ran(worker, name)
-        self._wait_again(name)
+        self._requeue(name)
 
     def drop(self, name: str) -> None:
         """A job that waits is no longer to be done: its result has come from elsewhere, or it cannot be done at all."""
@@ -161,7 +161,7 @@ class Scheduler:
                 self._steal(worker)
         return self._begin(worker, next(iter(state.queue[0].names))) if state.queue else None
 
-    def ahead(self, worker: str) -> Work | None:
+    def peek(self, worker: str) -> Work | None:
         """The job that `worker` will probably do after the one it does; others may still take it."""
         state = self.workers[worker]
         if not state.queue:
@@ -170,33 +170,33 @@ class Scheduler:
 
     def adopt(self, worker: str, name: str) -> bool:
         """`worker` turns out to be at work on `name` already; whether that is still wanted of it."""
-        if name not in self._where and name not in self._again:
+        if name not in self._where and name not in self._retries:
             return False
         rest = self._free_of.get(self._begin(worker, name).group)
         if rest is not None:  # the video is encoded there, or will be
             del self._free_of[rest.group]
-            taken, rest.names = Chunk(rest.group, rest.size, rest.names), {}
-            self._give(worker, taken)
+            chunk, rest.names = Chunk(rest.group, rest.size, rest.names), {}
+            self._give(worker, chunk)
         return True
 
     def waits(self, name: str) -> bool:
         """Whether nobody has begun a job that is to be done."""
-        return name in self._where or name in self._again
+        return name in self._where or name in self._retries
 
     @property
     def waiting(self) -> int:
         """How many jobs nobody has begun."""
-        return len(self._where) + len(self._again)
+        return len(self._where) + len(self._retries)
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, going by what has been done; None before anything is, or where there is no worker."""
-        if not self.workers or not self.rates.known:
+        if not self.workers or not self.rates.has_data:
             return None
         encode, decode = self.rates.of("")
         whole = 0.0
         for _, chunk in {id(chunk): (owner, chunk) for owner, chunk in self._where.values()}.values():
-            whole += chunk.size * ((0 if chunk.group in self._encoded else encode) + decode * len(chunk.names))
-        whole += sum(self.jobs[name].size * decode for name in self._again)
+            whole += chunk.size * ((0 if chunk.group in self._encoded_groups else encode) + decode * len(chunk.names))
+        whole += sum(self.jobs[name].size * decode for name in self._retries)
         whole += sum(self.jobs[name].size * decode / 2 for state in self.workers.values() for name in state.running)
         return whole / len(self.workers)
 
@@ -205,7 +205,7 @@ class Scheduler:
     def _begin(self, worker: str, name: str) -> Work:
         self._take(name)
         job, state = self.jobs[name], self.workers[worker]
-        encodes = state.encoded != job.group and not (self._shared and job.group in self._encoded)
+        encodes = state.encoded != job.group and not (self._shared and job.group in self._encoded_groups)
         state.running[name], state.encoded = encodes, job.group
         return job
 
@@ -215,17 +215,17 @@ class Scheduler:
 
     def _end(self, name: str) -> None:
         self.left -= 1
-        self._failed_on.pop(name, None)
-        self._lost_on.pop(name, None)
+        self._failures.pop(name, None)
+        self._losses_of.pop(name, None)
 
-    def _wait_again(self, name: str) -> None:
-        if name in self._failed_on:
-            self._again.append(name)
+    def _requeue(self, name: str) -> None:
+        if name in self._failures:
+            self._retries.append(name)
         else:
             job = self.jobs[name]
-            self._put_free(Chunk(job.group, job.size, [name]))
+            self._release(Chunk(job.group, job.size, [name]))
 
-    def _put_free(self, chunk: Chunk) -> None:
+    def _release(self, chunk: Chunk) -> None:
         """Jobs that anybody may begin; those of one video together."""
         other = self._free_of.get(chunk.group)
         if other is not None:
@@ -238,8 +238,8 @@ class Scheduler:
 
     def _take(self, name: str) -> None:
         """Out of wherever it waits."""
-        if name in self._again:
-            self._again.remove(name)
+        if name in self._retries:
+            self._retries.remove(name)
             return
         owner, chunk = self._where.pop(name)
         del chunk.names[name]
@@ -256,7 +256,7 @@ class Scheduler:
     def _retry_for(self, worker: str) -> str | None:
         """A job that failed on another worker, or here where there is no other to try it."""
         others = self.workers.keys() - {worker}
-        return next((n for n in self._again if worker not in self._failed_on[n] or not others - set(self._failed_on[n])), None)
+        return next((n for n in self._retries if worker not in self._failures[n] or not others - set(self._failures[n])), None)
 
     def _claim(self, worker: str) -> bool:
         while self._free:
@@ -278,22 +278,22 @@ class Scheduler:
         chunk = self.workers[victim].queue[-1]
         encode, decode = self.rates.of(worker)
         theirs = self.rates.of(victim)[1] * chunk.size
-        encoded = (self._shared and chunk.group in self._encoded) or self.workers[worker].encoded == chunk.group
+        encoded = (self._shared and chunk.group in self._encoded_groups) or self.workers[worker].encoded == chunk.group
         start, each = 0.0 if encoded else encode * chunk.size, decode * chunk.size
         ends = {k: max(start + k * each, to_go - k * theirs) for k in range(1, len(chunk.names) + 1)}
         best = min(ends, key=lambda k: (ends[k], k))
         if ends[best] >= to_go:
             return
-        taken = Chunk(chunk.group, chunk.size, list(chunk.names)[-best:])
-        for name in taken.names:
+        chunk = Chunk(chunk.group, chunk.size, list(chunk.names)[-best:])
+        for name in chunk.names:
             self._take(name)
-        self._give(worker, taken)
+        self._give(worker, chunk)
 
     def _to_go(self, worker: str) -> float:
         """Seconds until a worker has done all that it has; what runs is taken to be half done."""
         state, (encode, decode) = self.workers[worker], self.rates.of(worker)
         seconds = sum(self.jobs[name].size * (encode * first + decode) / 2 for name, first in state.running.items())
         for chunk in state.queue:
-            first = state.encoded != chunk.group and not (self._shared and chunk.group in self._encoded)
+            first = state.encoded != chunk.group and not (self._shared and chunk.group in self._encoded_groups)
             seconds += chunk.size * (encode * first + decode * len(chunk.names))
         return seconds

@@ -15,11 +15,11 @@ from .client import Client, ServerLost, UnusableServer
 from .jobs import Job, Plan
 from .journal import DiskError
 from .manifest import Server
-from .post import Post, until_set
 from .prompts import check_for_servers, read_workflow
 from .run import Run, Stopped, Summary, Watch
 from .scheduler import Scheduler
-from .signals import stopped_by_signals
+from .server_worker import ServerWorker, wait_for_event
+from .signals import run_until_signal
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ def run_on_servers(
     Raises DVAError where nothing can be done at all, Stopped where the run cannot go on, KeyboardInterrupt when it is interrupted; what
     waits on the servers is then taken back. The same call goes on from there. Jobs that fail twice are in the summary.
     """
-    chosen = [Server(url=server) if isinstance(server, str) else server for server in servers] or list(plan.manifest.servers)
-    if not chosen:
+    addresses = [Server(url=server) if isinstance(server, str) else server for server in servers] or list(plan.manifest.servers)
+    if not addresses:
         raise DVAError("No server was named; give --server http://127.0.0.1:8188, or `servers` in the batch.")
-    if len({server.url.rstrip("/") for server in chosen}) < len(chosen):
+    if len({server.url.rstrip("/") for server in addresses}) < len(addresses):
         raise DVAError("A server is named twice; give each once.")
     if ca is not None and not Path(ca).is_file():
         raise DVAError(f"There are no certificates {ca}; check the path.")
@@ -62,8 +62,8 @@ def run_on_servers(
     else:
         workflow = read_workflow(plan.place(plan.manifest.workflow))
     with Run.of(plan, watch, redo) as run:
-        if run.todo or run.journal.sent:
-            asyncio.run(_all(run, workflow, chosen, timeout, patience, ca))
+        if run.todo or run.journal.prompts:
+            asyncio.run(_all(run, workflow, addresses, timeout, patience, ca))
         return run.summary
 
 
@@ -71,17 +71,17 @@ async def _all(run: Run, workflow: Any, servers: Sequence[Server], timeout: floa
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client(server, timeout, ca)) for server in servers]
         executor = Executor(run, workflow, clients, patience)
-        await stopped_by_signals(executor.run() if run.todo else executor.tidy())
+        await run_until_signal(executor.run() if run.todo else executor.tidy())
 
 
 class Executor:
     """One run over the servers. All state is in the scheduler and the journal; a task for each server does the waiting."""
 
     def __init__(self, run: Run, workflow: Any, clients: Sequence[Client], patience: float) -> None:
-        self.books, self.plan, self.workflow, self.patience = run, run.plan, workflow, patience
+        self.run_log, self.plan, self.workflow, self.patience = run, run.plan, workflow, patience
         self.jobs = {job.name: job for job in run.todo}
         self.scheduler = Scheduler(run.todo, shared=run.plan.manifest.keep_clips)
-        self.posts = [Post(self, client) for client in clients]
+        self.servers = [ServerWorker(self, client) for client in clients]
         self.unusable: dict[str, str] = {}
         self.silent: set[str] = set()  # those that did not answer at the very beginning
         self._kinds = set(NODES) if workflow is None else {node["class_type"] for node in workflow.values()}
@@ -94,62 +94,62 @@ class Executor:
 
     async def run(self) -> None:
         """Until every job is done or given up; Stopped where that cannot be."""
-        tasks = [asyncio.ensure_future(self.serve(post)) for post in self.posts] + [asyncio.ensure_future(self.look_after())]
-        ended_badly = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
+        tasks = [asyncio.ensure_future(self.serve(server)) for server in self.servers] + [asyncio.ensure_future(self.look_after())]
+        first_error = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
         try:
-            await asyncio.wait({self._over, ended_badly}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._over, first_error}, return_when=asyncio.FIRST_COMPLETED)
             if self._over.done():
                 self._over.result()
         finally:
-            for task in (*tasks, ended_badly):
+            for task in (*tasks, first_error):
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.gather(*(post.take_back() for post in self.posts if post.name in self.scheduler.workers))
-        errors = [error for error in ended if isinstance(error, Exception)]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(server.take_back() for server in self.servers if server.name in self.scheduler.workers))
+        errors = [error for error in results if isinstance(error, Exception)]
         if errors:
             raise errors[0]
 
     async def tidy(self) -> None:
         """There is nothing to do; what an earlier run left on the servers is taken back."""
 
-        async def settle(post: Post) -> None:
+        async def settle(server: ServerWorker) -> None:
             with suppress(ServerLost, DVAError, asyncio.TimeoutError):
-                await asyncio.wait_for(post.settle(), 15.0)
+                await asyncio.wait_for(server.rejoin(), 15.0)
 
-        await asyncio.gather(*map(settle, self.posts))
+        await asyncio.gather(*map(settle, self.servers))
 
-    async def serve(self, post: Post) -> None:
+    async def serve(self, server: ServerWorker) -> None:
         """Comes back to a server for as long as the run lasts."""
         pause = FIRST_PAUSE
         while True:
             try:
-                await post.client.check(self._kinds)
-                adopted = await post.settle()
+                await server.client.check(self._kinds)
+                adopted = await server.rejoin()
                 self._alone_since, self._ever, pause = None, True, FIRST_PAUSE
-                self.books.tell("server", worker=post.name, state="up", taken_up=[sent.job.name for sent in adopted])
-                await post.attend(adopted)
+                self.run_log.tell("server", worker=server.name, state="up", taken_up=[server_job.job.name for server_job in adopted])
+                await server.work(adopted)
             except UnusableServer as error:
-                self.unusable[post.name] = str(error)
-                self.books.tell("server", worker=post.name, state="refused", error=str(error))
-                self.leave(post, lost=False)
+                self.unusable[server.name] = str(error)
+                self.run_log.tell("server", worker=server.name, state="refused", error=str(error))
+                self.leave(server, lost=False)
                 return
             except ServerLost as error:
-                was_there = post.name in self.scheduler.workers
-                if was_there or post.name not in self.silent:  # told once, not each time it is asked again
-                    self.books.tell("server", worker=post.name, state="lost" if was_there else "away", error=str(error))
-                post.client.forget()
-                self.leave(post)
-                self.silent.add(post.name)
+                was_up = server.name in self.scheduler.workers
+                if was_up or server.name not in self.silent:  # told once, not each time it is asked again
+                    self.run_log.tell("server", worker=server.name, state="lost" if was_up else "away", error=str(error))
+                server.client.forget()
+                self.leave(server)
+                self.silent.add(server.name)
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 
-    def leave(self, post: Post, lost: bool = True) -> None:
+    def leave(self, server: ServerWorker, lost: bool = True) -> None:
         """A server is gone; what it had goes to others."""
-        if post.name not in self.scheduler.workers:
+        if server.name not in self.scheduler.workers:
             return
-        self.books.tally(post.name).lost += lost
-        for name in self.scheduler.leave(post.name, lost):
-            self.give_up(self.jobs[name], post.name, "Server after server was lost over it.")
+        self.run_log.tally(server.name).lost += lost
+        for name in self.scheduler.leave(server.name, lost):
+            self.give_up(self.jobs[name], server.name, "Server after server was lost over it.")
         if not self.scheduler.workers:
             self._alone_since = time.monotonic()
         self.change()
@@ -159,8 +159,8 @@ class Executor:
         while True:
             now = time.monotonic()
             none = len(self.unusable) if self._ever else len(self.unusable.keys() | self.silent)
-            if self._alone_since is not None and (none == len(self.posts) or now - self._alone_since > self.patience):
-                silent = [post.name for post in self.posts if post.name not in self.unusable]
+            if self._alone_since is not None and (none == len(self.servers) or now - self._alone_since > self.patience):
+                silent = [server.name for server in self.servers if server.name not in self.unusable]
                 reasons = [*self.unusable.values(), *([f"{', '.join(silent)} does not answer; start it, or name others"] if silent else [])]
                 self.stop(" ".join(f"{reason.rstrip('.')}." for reason in reasons))
             if self._full_since is not None:
@@ -168,10 +168,10 @@ class Executor:
                     self.stop(f"Results cannot be written to {self.plan.results}; make room there and run it again, the servers keep them.")
                 elif not self._held:
                     self.try_disk()
-            self.books.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
+            self.run_log.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
             await asyncio.sleep(1.0)
 
-    # -- what posts tell -------------------------------------------------------------------------------------
+    # -- what servers tell -------------------------------------------------------------------------------------
 
     def change(self) -> None:
         """Whoever waits for something to happen looks again."""
@@ -181,7 +181,7 @@ class Executor:
             self._over.set_result(None)
 
     async def wait_for_change(self) -> None:
-        await until_set(self._changed, 2.0)
+        await wait_for_event(self._changed, 2.0)
 
     def stop(self, why: str) -> None:
         if not self._over.done():
@@ -190,13 +190,13 @@ class Executor:
     def note(self, event: str, job: str, **about: Any) -> None:
         """As the journal's; where it cannot be written the run waits for room."""
         try:
-            self.books.journal.note(event, job, **about)
+            self.run_log.journal.note(event, job, **about)
         except DiskError as error:
             self.full(error)
 
     def give_up(self, job: Job, worker: str, error: str) -> None:
         try:
-            self.books.failed(job, worker, error)
+            self.run_log.record_failure(job, worker, error)
         except DiskError as full:
             self.full(full)
 
@@ -209,7 +209,7 @@ class Executor:
         self._held = self._held or holds
         if self._full_since is None:
             self._full_since = time.monotonic()
-            self.books.tell("disk", error=str(error))
+            self.run_log.tell("disk", error=str(error))
 
     def has_room(self) -> None:
         """Something could be written."""

@@ -11,17 +11,17 @@ T = TypeVar("T")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-async def stopped_by_signals(work: Awaitable[T]) -> T:
+async def run_until_signal(work: Awaitable[T]) -> T:
     """The outcome of `work`, which a signal cancels; KeyboardInterrupt after it has ended then. A second signal ends at once."""
-    loop, task, told = asyncio.get_running_loop(), asyncio.ensure_future(work), []
-    handled = []
+    loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), []
+    handlers = []
 
     def stop() -> None:
-        told.append(True)
+        received.append(True)
         task.cancel()
-        for number in handled:
+        for number in handlers:
             loop.remove_signal_handler(number)  # the next one is the system's
-        handled.clear()
+        handlers.clear()
 
     for name in SIGNALS:
         number = getattr(signal, name, None)
@@ -31,13 +31,13 @@ async def stopped_by_signals(work: Awaitable[T]) -> T:
             loop.add_signal_handler(number, stop)
         except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread: asyncio's own way
             continue
-        handled.append(number)
+        handlers.append(number)
     try:
         return await task
     except asyncio.CancelledError:
-        if told:
+        if received:
             raise KeyboardInterrupt from None
         raise
     finally:
-        for number in handled:
+        for number in handlers:
             loop.remove_signal_handler(number)

@@ -10,12 +10,12 @@ LONGEST = 500
 EXTRAS = {"pydantic": "batch", "aiohttp": "batch", "yaml": "batch", "ray": "ray"}
 
 
-def one_line(text: Any) -> str:
-    """Any text in a line of bounded length; "" of nothing."""
+def flatten(text: Any) -> str:
+    """Any text in one line of at most LONGEST characters; "" for None."""
     return " ".join(str(text or "").split())[:LONGEST]
 
 
-def not_installed(error: ModuleNotFoundError) -> Exception:
+def missing_package(error: ModuleNotFoundError) -> Exception:
     """What to say where a package of ours is not there: how to get it; the absence of others goes through."""
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:

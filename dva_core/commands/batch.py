@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from ..batch.words import not_installed
+from ..batch.words import missing_package
 from ..errors import DVAError
 from .terminal import answer, say, show
 
-LISTED = 200  # jobs that are printed for a person
+MOST_LISTED = 200  # jobs that are printed for a person
 
 
 def add_commands(commands) -> None:
@@ -20,7 +20,7 @@ def add_commands(commands) -> None:
     parts = batch.add_subparsers(dest="part", required=True, metavar="WHAT")
     check = parts.add_parser("check", help="look a batch over and print its jobs; nothing is run")
     add_batch(check)
-    check.add_argument("--all", action="store_true", help=f"print all jobs (default: the first {LISTED})")
+    check.add_argument("--all", action="store_true", help=f"print all jobs (default: the first {MOST_LISTED})")
     check.set_defaults(run=run_check)
     run = parts.add_parser("run", help="do what is missing; the same command goes on where one was stopped")
     add_batch(run)
@@ -41,7 +41,7 @@ def add_commands(commands) -> None:
     run.set_defaults(run=run_run)
     status = parts.add_parser("status", help="how a batch stands: what is done, on a server, failed, missing")
     add_batch(status)
-    status.add_argument("--all", action="store_true", help=f"print all jobs that are not done (default: the first {LISTED})")
+    status.add_argument("--all", action="store_true", help=f"print all jobs that are not done (default: the first {MOST_LISTED})")
     status.set_defaults(run=run_status)
     report = parts.add_parser("report", help="write a page of HTML with pictures before and after, times and failures")
     add_batch(report)
@@ -68,19 +68,19 @@ def plan_of(args: argparse.Namespace):
     try:
         return batch.load_plan(args.batch, args.results)
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise missing_package(error) from error
 
 
 def run_check(args: argparse.Namespace) -> None:
     plan = plan_of(args)
-    from ..batch.check import look_over
+    from ..batch.check import check_plan
 
-    found = look_over(plan)
+    found = check_plan(plan)
     if args.json:
         jobs = [about(plan, job) for job in plan.jobs]
         answer({"jobs": jobs, **asdict(found)}, True, "")
     else:
-        for line in lines_of(plan, found, None if args.all else LISTED):
+        for line in lines_of(plan, found, None if args.all else MOST_LISTED):
             show(line)
     if found.problems:
         raise DVAError(f"{len(found.problems)} thing{'s' * (len(found.problems) > 1)} in {args.batch} will fail: {found.problems[0]}")
@@ -104,7 +104,7 @@ def run_run(args: argparse.Namespace) -> None:
     try:
         summary = batch.run_on_servers(plan, servers, timeout=args.timeout, patience=args.patience, redo=args.redo, ca=args.ca, watch=watch)
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise missing_package(error) from error
     finally:
         if bars is not None:
             bars.close()
@@ -125,11 +125,11 @@ def batch_servers(plan, urls: list[str], headers: dict[str, str]) -> list:
     from ..batch import Server
 
     try:
-        chosen = [Server(url=url) for url in urls] or plan.manifest.servers
+        servers = [Server(url=url) for url in urls] or plan.manifest.servers
     except ValidationError as error:
-        shown = next((url for url in urls if "://" not in url), urls[0])
-        raise DVAError(f"The server {shown} is no address; write for example http://127.0.0.1:8188.") from error
-    return [Server(url=server.url, headers={**server.headers, **headers}) for server in chosen]
+        first = next((url for url in urls if "://" not in url), urls[0])
+        raise DVAError(f"The server {first} is no address; write for example http://127.0.0.1:8188.") from error
+    return [Server(url=server.url, headers={**server.headers, **headers}) for server in servers]
 
 
 def header(text: str) -> tuple[str, str]:
@@ -201,9 +201,9 @@ def run_status(args: argparse.Namespace) -> None:
         stale += standing.stale
         seconds += (record.seconds or 0.0) if record else 0.0
         if args.json:
-            known = {} if record is None else {"where": record.where, "seconds": record.seconds, "error": record.error}
-            show(json.dumps({**about(plan, standing.job), "state": standing.state, "stale": standing.stale, **known}))
-        elif standing.state != DONE and (args.all or len(lines) < LISTED):
+            facts = {} if record is None else {"where": record.where, "seconds": record.seconds, "error": record.error}
+            show(json.dumps({**about(plan, standing.job), "state": standing.state, "stale": standing.stale, **facts}))
+        elif standing.state != DONE and (args.all or len(lines) < MOST_LISTED):
             error = f": {record.error}" if record is not None and record.error else ""
             lines.append(f"  {standing.state:<11}  {standing.job.name}{error}")
     if args.json:
@@ -234,5 +234,5 @@ def run_schema(args: argparse.Namespace) -> None:
     try:
         show(json.dumps(batch.schema(), indent=2))
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise missing_package(error) from error
     say("Put it beside the batch and name it in the first line of a .yaml: # yaml-language-server: $schema=batch.schema.json")

@@ -58,18 +58,18 @@ class BatchBars:
 
     def on_server(self, event: dict[str, Any]) -> None:
         if event["state"] == "up":
-            taken = f"; takes up {', '.join(event['taken_up'])}" if event.get("taken_up") else ""
-            self.tell(f"{event['worker']} is there{taken}.") if taken else None
+            resumed = f"; takes up {', '.join(event['taken_up'])}" if event.get("taken_up") else ""
+            self.tell(f"{event['worker']} is there{resumed}.") if resumed else None
         elif event["state"] == "away":
             self.away.append(event["error"])
         else:
             self.tell(f"{event['worker']} is {event['state']}: {event['error']}")
 
     def on_again(self, event: dict[str, Any]) -> None:
-        self.tell(f"{shown(event)}: {event['error']} It is tried once more.")
+        self.tell(f"{result_of(event)}: {event['error']} It is tried once more.")
 
     def on_failed(self, event: dict[str, Any]) -> None:
-        self.tell(f"{shown(event)}: {event['error']}")
+        self.tell(f"{result_of(event)}: {event['error']}")
 
     def on_disk(self, event: dict[str, Any]) -> None:
         self.tell(event["error"])
@@ -92,7 +92,7 @@ class BatchBars:
         self.close()
 
 
-def shown(event: dict[str, Any]) -> str:
+def result_of(event: dict[str, Any]) -> str:
     """The result that an event is about, as it lies in the folder of results."""
     return event["job"] + Path(event["result"]).suffix
 

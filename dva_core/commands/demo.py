@@ -1,4 +1,4 @@
-"""`demo`: a clip made on the spot, edited and shown."""
+"""`demo`: a video made on the spot, edited and shown."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..pipeline.report import describe_model
 from ..pipeline.sheet import contact_sheet
 from ..progress import Stopwatch
 from ..video.images import save_picture
-from .clips import add_common, open_model
+from .options import add_common, open_model
 from .sheets import SheetMaker
 from .terminal import Bars, answer, say
 
 # those the model knows, in this order
 EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 0.8}, {"Smiling": 0.8})
-SHOWN = 4
+ATTRIBUTES = 4
 
 
 def add_commands(commands) -> None:
-    demo = commands.add_parser("demo", help="make a short clip of a public-domain portrait, edit it, and show the result")
+    demo = commands.add_parser("demo", help="make a short video of a public-domain portrait, edit it, and show the result")
     demo.add_argument("-o", "--output", default="demo_output", metavar="FOLDER", help="where to (default demo_output)")
     demo.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"diffusion steps each way (default {STEPS})")
     add_common(demo)
@@ -32,20 +32,20 @@ def add_commands(commands) -> None:
 
 
 def run_demo(args: argparse.Namespace) -> None:
-    from .demo_clip import FRAMES, make_clip
+    from .demo_video import FRAMES, make_video
 
     folder = Path(args.output)
     check_place(folder / "sheet.png") if folder.is_dir() else check_place(folder)
     model = open_model(args)
     names = AttributeSet.from_model(model).names
-    edits = [edit for edit in EDITS if set(edit) <= set(names)][:SHOWN] or [{name: 0.8} for name in names[:1]]
+    edits = [edit for edit in EDITS if set(edit) <= set(names)][:ATTRIBUTES] or [{name: 0.8} for name in names[:1]]
     if not edits:
         raise DVAError("This model has no attributes to show; choose another with --model.")
     say(describe_model(model))
     folder.mkdir(exist_ok=True)
     clock = Stopwatch()
     with Bars() as bars, clock("demo"):
-        source = make_clip(folder / "portrait.mp4")
+        source = make_video(folder / "portrait.mp4")
         decomposition = encode(source, model, steps=args.steps, batch_size=args.batch_size, progress=bars, clock=clock)
         rows, captions = {}, []
         for edit in edits:
@@ -61,5 +61,5 @@ def run_demo(args: argparse.Namespace) -> None:
     files = sorted(str(path) for path in folder.iterdir())
     seconds = round(clock.total, 1)
     text = f"Wrote {', '.join(files)} in {seconds} s; look at {folder / 'sheet.png'}."
-    phases = {phase: round(spent, 2) for phase, spent in clock.seconds.items()}
+    phases = {phase: round(seconds, 2) for phase, seconds in clock.seconds.items()}
     answer({"files": files, "frames": FRAMES, "seconds": seconds, "phases": phases}, args.json, text)

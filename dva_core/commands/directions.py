@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from ..decomposition import Decomposition, check_model
 from ..edit.attributes import AttributeSet
-from ..edit.directions import Direction, added, from_attribute, identity_std, orthogonal_to, scaled
+from ..edit.directions import Direction, add_directions, from_attribute, identity_std, orthogonal_to, scale_direction
 from ..edit.scope import find_region
 from ..edit.scores import measure_direction, table
 from ..edit.text_model import DEFAULT, FOLDER, find_weights, import_open_clip
 from ..files import check_input, check_spares
 from ..pipeline import encode
 from ..pipeline.report import describe_model
-from .clips import add_common, is_decomposition, is_direction, open_model
+from .options import add_common, is_decomposition, is_direction, open_model
 from .own import add_region
 from .paths import check_tensors
 from .terminal import Bars, answer, say, show
@@ -23,7 +23,7 @@ from .terminal import Bars, answer, say, show
 
 def add_commands(commands) -> None:
     text = commands.add_parser("text", help="find what changes a face from one text to another (CLIP)", description=TEXT)
-    text.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a CLIP.safetensors that `encode` wrote")
+    text.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a DECOMPOSITION.safetensors that `encode` wrote")
     text.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors", help="for `edit --direction`")
     text.add_argument("--target", required=True, metavar="TEXT", help='what shall be seen, such as "face with beard"')
     text.add_argument("--source", default="face", metavar="TEXT", help='what is seen now, said alike (default "face")')
@@ -57,7 +57,7 @@ def add_commands(commands) -> None:
     )
     direction.add_argument("--name", metavar="TEXT", help="what to call it")
     direction.add_argument("-o", "--output", metavar="DIRECTION.safetensors", help="where to keep it")
-    direction.add_argument("--on", metavar="CLIP.safetensors", help="measure it on this clip's identity (default: the mean person)")
+    direction.add_argument("--on", metavar="DECOMPOSITION.safetensors", help="measure it on this identity (default: the mean person)")
     direction.add_argument("--scale", type=float, default=1.0, metavar="S", help="measure it at this scale (default 1)")
     add_common(direction)
     direction.set_defaults(run=run_direction)
@@ -139,9 +139,9 @@ def run_direction(args: argparse.Namespace) -> None:
     directions, others = ([find_direction(entry, model) for entry in entries] for entries in (args.directions, args.without))
     direction = directions[0]
     if len(directions) > 1 or len(args.factor) > 1:
-        direction = added(directions, args.factor or None)
+        direction = add_directions(directions, args.factor or None)
     elif args.factor:
-        direction = scaled(direction, args.factor[0])
+        direction = scale_direction(direction, args.factor[0])
     direction = orthogonal_to(direction, others, identity_std(model))
     if args.name:
         direction = replace(direction, name=args.name)
@@ -163,7 +163,7 @@ def find_direction(entry: str, model) -> Direction:
 
 
 def identity_to_measure(args: argparse.Namespace, model):
-    """[D]: of the clip given, else the mean person of the attributes' training, else a vector of ones."""
+    """z_id [D] of the decomposition, else the mean person of the attributes' training, else a vector of ones."""
     if args.on:
         decomposition = Decomposition.load(check_input(args.on))
         check_model(decomposition, model)

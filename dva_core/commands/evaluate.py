@@ -1,4 +1,4 @@
-"""`evaluate`: the paper's experiments over clips, as tables, plots and pictures in a folder."""
+"""`evaluate`: the paper's experiments over videos, as tables, plots and pictures in a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.solvers import CLIP_SOLVERS, SOLVER, STEPS, named, power_of
+from ..diffusion.solvers import SOLVER, STEPS, VIDEO_SOLVERS, find_solver, power_of
 from ..edit import AttributeSet
 from ..errors import DVAError
 from ..files import check_input
@@ -25,14 +25,14 @@ def add_commands(commands) -> None:
     root = commands.add_parser("evaluate", help="measure a model: reconstruction, consistency, switch, ablation", description=__doc__)
     kinds = root.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
 
-    reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: clips rebuilt from their decomposition")
-    add_clips(reconstruction)
+    reconstruction = kinds.add_parser("reconstruction", help="table 1 of the paper: videos rebuilt from their decomposition")
+    add_videos(reconstruction)
     reconstruction.add_argument("--steps", type=int, nargs="+", default=[20, 100], metavar="N")
-    reconstruction.add_argument("--solver", nargs="+", default=["ddim", SOLVER], metavar="NAME", help=f"of {', '.join(CLIP_SOLVERS)}")
+    reconstruction.add_argument("--solver", nargs="+", default=["ddim", SOLVER], metavar="NAME", help=f"of {', '.join(VIDEO_SOLVERS)}")
     reconstruction.set_defaults(run=run_reconstruction)
 
     consistency = kinds.add_parser("consistency", help="table 2 of the paper: edits over time, and their flicker")
-    add_clips(consistency)
+    add_videos(consistency)
     add_one_solver(consistency)
     consistency.add_argument("--attribute", action="append", default=[], metavar="NAME", help="an edit; repeat with --scale for several")
     consistency.add_argument("--scale", action="append", default=[], type=float, metavar="S")
@@ -40,8 +40,8 @@ def add_commands(commands) -> None:
     add_judge(consistency)
     consistency.set_defaults(run=run_consistency)
 
-    switch = kinds.add_parser("switch", help="identity, motion and background of one clip in another, as a grid")
-    add_clips(switch)
+    switch = kinds.add_parser("switch", help="identity, motion and background of one video in another, as a grid")
+    add_videos(switch)
     add_one_solver(switch)
     switch.add_argument("--columns", type=int, default=6, metavar="N", help="moments shown (default 6)")
     add_judge(switch)
@@ -77,8 +77,8 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", metavar="P", help="of the noise predictor (default fp32)")
 
 
-def add_clips(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clips", nargs="+", metavar="CLIP", help="videos, or folders with videos in them")
+def add_videos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, or folders with videos in them")
     parser.add_argument("--model", default=STARTER, metavar="M", help="a known name (see `models`) or a bundle's file (default starter)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each n-th frame (default 1)")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after that many frames")
@@ -93,7 +93,7 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
 
 def add_one_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"diffusion steps each way (default {STEPS})")
-    parser.add_argument("--solver", default=SOLVER, metavar="NAME", help=f"one of {', '.join(CLIP_SOLVERS)} (default {SOLVER})")
+    parser.add_argument("--solver", default=SOLVER, metavar="NAME", help=f"one of {', '.join(VIDEO_SOLVERS)} (default {SOLVER})")
 
 
 def add_judge(parser: argparse.ArgumentParser) -> None:
@@ -110,10 +110,12 @@ def run_reconstruction(args: argparse.Namespace) -> None:
     from ..evaluate.plots import plot_reconstruction
     from ..evaluate.reconstruction import evaluate_reconstruction
 
-    clips, model = prepare(args, args.steps, args.solver)
+    videos, model = prepare(args, args.steps, args.solver)
     lpips, why_not = lpips_metric()
     with Bars() as bars:
-        table = evaluate_reconstruction(clips, model, steps=args.steps, solvers=args.solver, lpips=lpips, progress=bars, **taken(args))
+        table = evaluate_reconstruction(
+            videos, model, steps=args.steps, solvers=args.solver, lpips=lpips, progress=bars, **encode_settings(args)
+        )
     table.notes += [why_not] if why_not else []
     plot_reconstruction(table, args.output / "reconstruction.png")
     table.notes += special(args, args.solver, model)
@@ -126,12 +128,12 @@ def run_consistency(args: argparse.Namespace) -> None:
 
     if len(args.attribute) != len(args.scale) or not args.attribute:
         raise DVAError("Give each edit as --attribute NAME --scale S, at least one pair.")
-    clips, model = prepare(args, [args.steps], [args.solver])
+    videos, model = prepare(args, [args.steps], [args.solver])
     attributes = AttributeSet.from_model(model)
     edits = {f"{name} {scale:+g}": attributes.check({name: scale}) for name, scale in zip(args.attribute, args.scale)}
     with Bars() as bars:
         table, results = evaluate_consistency(
-            clips,
+            videos,
             model,
             judge(args, model),
             edits,
@@ -139,7 +141,7 @@ def run_consistency(args: argparse.Namespace) -> None:
             solver=args.solver,
             detail=args.detail,
             progress=bars,
-            **taken(args),
+            **encode_settings(args),
         )
     table.notes += special(args, [args.solver], model)
     for video in dict.fromkeys(name for name, _ in results):
@@ -151,12 +153,12 @@ def run_consistency(args: argparse.Namespace) -> None:
 def run_switch(args: argparse.Namespace) -> None:
     from ..evaluate.switching import evaluate_switch
 
-    clips, model = prepare(args, [args.steps], [args.solver])
-    if len(clips) != 2:
-        raise DVAError(f"Switching takes two clips, and here are {len(clips)}; name two.")
+    videos, model = prepare(args, [args.steps], [args.solver])
+    if len(videos) != 2:
+        raise DVAError(f"Switching takes two videos, and here are {len(videos)}; name two.")
     with Bars() as bars:
-        settings = {"steps": args.steps, "solver": args.solver, **taken(args)}
-        a, b = (encode(path, model, **settings, progress=bars) for path in clips)
+        settings = {"steps": args.steps, "solver": args.solver, **encode_settings(args)}
+        a, b = (encode(path, model, **settings, progress=bars) for path in videos)
         table, grid = evaluate_switch(a, b, model, judge(args, model), columns=args.columns, progress=bars)
     table.notes += special(args, [args.solver], model)
     save_picture(args.output / "switch.png", grid)
@@ -184,8 +186,8 @@ def run_ablation(args: argparse.Namespace) -> None:
     finish(table, args.output, "ablation")
 
 
-def taken(args: argparse.Namespace) -> dict[str, Any]:
-    """What `encode` is told beside steps and solver."""
+def encode_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings of `encode` beside steps and solver."""
     return {key: getattr(args, key) for key in ("every", "max_frames", "power", "clamp")}
 
 
@@ -201,26 +203,26 @@ def special(args: argparse.Namespace, solvers: Sequence[str], model) -> list[str
 def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[str]):
     """The videos and the model, settings checked, the output folder made."""
     for name in solvers:
-        named(name, CLIP_SOLVERS)
+        find_solver(name, VIDEO_SOLVERS)
         for count in steps:
             check_steps(count, power=power_of(name, args.power))
-    clips = find_clips(args.clips)
+    videos = find_videos(args.videos)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)
     say(describe_model(model))
-    return clips, model
+    return videos, model
 
 
-def find_clips(names: Sequence[str]) -> list[Path]:
+def find_videos(names: Sequence[str]) -> list[Path]:
     """Videos as named, folders replaced by the videos in them; DVAError where there is none."""
-    clips: list[Path] = []
+    videos: list[Path] = []
     for path in map(Path, names):
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
         if not paths:
             raise DVAError(f"The folder {path} holds no video; give one that does.")
         check_input(paths[0])
-        clips += paths
-    return clips
+        videos += paths
+    return videos
 
 
 def make_folder(folder: Path) -> None:

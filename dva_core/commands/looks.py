@@ -1,4 +1,4 @@
-"""`sheet` and `preview`: one frame of a clip with many edits, or with those it has, as a picture."""
+"""`sheet` and `preview`: one frame of a video with many edits, or with those it has, as a picture."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..pipeline.preview import PREVIEW_STEPS, attribute_stills, nearest_row, sti
 from ..pipeline.report import describe_model
 from ..pipeline.sheet import attribute_sheet, parse_numbers
 from ..video.images import save_picture
-from .clips import (
+from .options import (
     add_common,
     add_encoding,
     add_look,
     check_masks,
     encoding_settings,
+    inputs_of,
     is_decomposition,
     look,
     open_model,
-    read_by,
     refuse_encoding_settings,
 )
 from .paths import check_picture
@@ -37,16 +37,16 @@ SCALES = "-0.8,-0.4,0,0.4,0.8"
 
 def add_commands(commands) -> None:
     sheet = commands.add_parser("sheet", help="lay out attributes and scales on one frame, as a labelled picture")
-    sheet.add_argument("input", metavar="INPUT", help="a CLIP.safetensors that `encode` wrote, a video, or a folder of pictures")
+    sheet.add_argument("input", metavar="INPUT", help="a DECOMPOSITION.safetensors that `encode` wrote, a video, or a folder of pictures")
     sheet.add_argument("--attribute", action="append", default=[], metavar="NAME", help="which; repeat for several (default: all)")
     sheet.add_argument("--scales", default=SCALES, metavar="S,S,...", help=f"the columns (default {SCALES})")
     sheet.add_argument("--tile", type=int, default=160, metavar="PIXELS", help="width and height of each face (default 160)")
-    add_still(sheet, "diffusion steps of the picture (default: those of the clip)")
+    add_still(sheet, "diffusion steps of the picture (default: those of the decomposition)")
     sheet.set_defaults(run=run_sheet)
 
-    preview = commands.add_parser("preview", help="one frame of an edited clip, before and after, without decoding the rest")
-    preview.add_argument("input", metavar="CLIP.safetensors", help="what `edit` wrote undecoded")
-    add_still(preview, f"diffusion steps of the picture; 0: those of the clip (default {PREVIEW_STEPS})", PREVIEW_STEPS)
+    preview = commands.add_parser("preview", help="one frame of an edited video, before and after, without decoding the rest")
+    preview.add_argument("input", metavar="DECOMPOSITION.safetensors", help="what `edit` saved without decoding")
+    add_still(preview, f"diffusion steps of the picture; 0: those of the decomposition (default {PREVIEW_STEPS})", PREVIEW_STEPS)
     preview.set_defaults(run=run_preview)
 
 
@@ -62,7 +62,7 @@ def add_still(parser: argparse.ArgumentParser, help_steps: str, steps: int | Non
 
 def run_sheet(args: argparse.Namespace) -> None:
     scales = parse_numbers(args.scales)
-    decomposition, model = open_clip(args)
+    decomposition, model = open_input(args)
     with Bars() as bars:
         if decomposition is None:
             decomposition = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
@@ -77,8 +77,8 @@ def run_sheet(args: argparse.Namespace) -> None:
 
 def run_preview(args: argparse.Namespace) -> None:
     if not is_decomposition(check_input(args.input)):
-        raise DVAError(f"{args.input} is no decomposed clip; keep one with `edit ... -o CLIP.safetensors`, or use `sheet`.")
-    decomposition, model = open_clip(args)
+        raise DVAError(f"{args.input} is no decomposition; keep one with `edit ... -o DECOMPOSITION.safetensors`, or use `sheet`.")
+    decomposition, model = open_input(args)
     row = nearest_row(decomposition, args.frame)
     with Bars() as bars:
         still = stills([decomposition], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars, **look(args))
@@ -86,27 +86,27 @@ def run_preview(args: argparse.Namespace) -> None:
     answer({"output": args.output, "frame": int(decomposition.frame_index[row])}, args.json, f"Wrote {args.output}.")
 
 
-def open_clip(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
-    """The decomposed clip, or None where the input is a video, and the model; everything that can be wrong is said here."""
+def open_input(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
+    """The decomposition, or None where the input is a video, and the model; all inputs are checked here."""
     source = check_input(args.input)
     check_picture(args.output, "picture")
-    clip = Decomposition.load(source) if is_decomposition(source) else None
-    check_spares(args.output, "picture", read_by(args, clip))
+    decomposition = Decomposition.load(source) if is_decomposition(source) else None
+    check_spares(args.output, "picture", inputs_of(args, decomposition))
     settings = None
-    if clip is None:
+    if decomposition is None:
         settings = encoding_settings(args)
     else:
         refuse_encoding_settings(args)
     look(args)
     model = open_model(args)
     AttributeSet.from_model(model).check(dict.fromkeys(getattr(args, "attribute", ()), 0.0))
-    if clip is not None:
-        check_model(clip, model)
-    check_masks(args, model, clip, settings)
+    if decomposition is not None:
+        check_model(decomposition, model)
+    check_masks(args, model, decomposition, settings)
     say(describe_model(model))
-    return clip, model
+    return decomposition, model
 
 
 def title(decomposition: Decomposition, row: int, guidance: Guidance) -> str:
-    guided = f", guidance {guidance.weight:g}" if guidance.is_on else ""
-    return f"{Path(decomposition.info.source).name}, frame {int(decomposition.frame_index[row])} ({decomposition.info.solving}{guided})"
+    suffix = f", guidance {guidance.weight:g}" if guidance.is_on else ""
+    return f"{Path(decomposition.info.source).name}, frame {int(decomposition.frame_index[row])} ({decomposition.info.solving}{suffix})"

@@ -19,13 +19,13 @@ from .parser import Parser, join_signed
 
 
 def build_parser() -> Parser:
-    from . import batch, bundles, clips, demo, directions, evaluate, looks, own
+    from . import batch, bundles, demo, directions, edit, evaluate, looks, own
 
     parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (clips, bundles, directions, own, looks, demo, evaluate, batch):
+    for module in (edit, bundles, directions, own, looks, demo, evaluate, batch):
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 @contextmanager
-def ended_as_interrupted() -> Iterator[None]:
+def signals_as_interrupt() -> Iterator[None]:
     """While it lasts, the signals to end, or that the terminal was closed, are taken as Ctrl-C is: what is half-finished is removed."""
 
     def interrupt(*_) -> NoReturn:
@@ -62,17 +62,17 @@ def ended_as_interrupted() -> Iterator[None]:
             signal.signal(ending, handler)
 
 
-class Once(logging.Filter):
+class WarnOnce(logging.Filter):
     """Lets each warning through once: an output is tried before the work, and what is odd about it found then and again in the end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: set[str] = set()
+        self.texts: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if record.levelno < logging.WARNING or text not in self.said:
-            self.said.add(text)
+        if record.levelno < logging.WARNING or text not in self.texts:
+            self.texts.add(text)
             return True
         return False
 
@@ -80,10 +80,10 @@ class Once(logging.Filter):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
     handler = logging.StreamHandler()
-    handler.addFilter(Once())
+    handler.addFilter(WarnOnce())
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     try:
-        with ended_as_interrupted():
+        with signals_as_interrupt():
             run(sys.argv[1:] if argv is None else argv)
     except DVAError as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`own-attribute` and `expression`: directions from pictures, and from what the landmarks of a clip do."""
+"""`own-attribute` and `expression`: directions from pictures, and from what the landmarks of a video do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import DVAError
 from ..faces.regions import REGIONS as REGIONS_OF_FACE
 from ..files import check_input, check_spares
 from ..pipeline.report import describe_model
-from .clips import add_common, open_model
+from .options import add_common, open_model
 from .paths import check_tensors
 from .terminal import Bars, answer, say
 
@@ -38,10 +38,10 @@ def add_commands(commands) -> None:
     add_common(own)
     own.set_defaults(run=run_own)
 
-    expression = commands.add_parser("expression", help="make a direction of an expression: the model's own, or from two frames of a clip")
-    expression.add_argument("input", nargs="?", metavar="CLIP.safetensors", help="the clip that --frames are of")
+    expression = commands.add_parser("expression", help="make a direction of an expression: the model's own, or from two frames of a video")
+    expression.add_argument("input", nargs="?", metavar="DECOMPOSITION.safetensors", help="the decomposition that --frames are of")
     expression.add_argument("--attribute", metavar="NAME", help="an expression of the model, such as Smiling")
-    expression.add_argument("--frames", type=int, nargs=2, metavar=("NEUTRAL", "EXPRESSIVE"), help="two frames of the clip instead")
+    expression.add_argument("--frames", type=int, nargs=2, metavar=("NEUTRAL", "EXPRESSIVE"), help="two frames of the video instead")
     expression.add_argument("--region", action="append", default=[], choices=tuple(REGIONS), help="what may move; repeat (default all)")
     expression.add_argument(
         "--project", action=argparse.BooleanOptionalAction, default=True, help="keep it within what faces do (default yes)"
@@ -75,7 +75,7 @@ def run_own(args: argparse.Namespace) -> None:
 def run_expression(args: argparse.Namespace) -> None:
     out = check_tensors(args.output, "direction")
     if args.frames and not args.input:
-        raise DVAError("Frames belong to a clip; name the CLIP.safetensors they are of.")
+        raise DVAError("Frames belong to a decomposition; name the DECOMPOSITION.safetensors they are of.")
     decomposition = Decomposition.load(check_input(args.input)) if args.input else None
     check_spares(out, "output", [args.input])
     model = open_model(args)

@@ -17,7 +17,7 @@ def check_picture(path: str | Path, what: str) -> Path:
 
 
 def check_tensors(path: str | Path, what: str) -> Path:
-    """The path, checked as by `check_place`, for `what` ("direction", "decomposed clip") is kept in a .safetensors file."""
+    """The path, checked as by `check_place`, for `what` ("direction", "decomposition") is kept in a .safetensors file."""
     check_place(path)
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -1,4 +1,4 @@
-"""A contact sheet gathered while a clip is being decoded."""
+"""A contact sheet made while a video is decoded."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class SheetMaker:
     """Watches `decode` and keeps a few moments: the original face square, as rebuilt, as edited, and from the finished frame."""
 
     def __init__(self, decomposition: Decomposition, columns: int = 6, tile: int = TILE):
-        self.clip, self.tile = decomposition, tile
-        self.chosen = set(moments(decomposition.faces, columns))
+        self.decomposition, self.tile = decomposition, tile
+        self.sampled_rows = set(moments(decomposition.faces, columns))
         self.rows: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "edited": [], "result": []}
         self.captions: list[str] = []
 
     def __call__(self, index: int, row: int | None, original: Frame, result: Frame, crop: np.ndarray | None) -> None:
-        if row not in self.chosen:
+        if row not in self.sampled_rows:
             return
-        before, after = (crop_face(frame.rgb, self.clip.quads[row], self.tile) for frame in (original, result))
-        for tiles, picture in zip(self.rows.values(), (before, as_picture(self.clip.rebuilt[row]), as_picture(crop), after)):
+        before, after = (crop_face(frame.rgb, self.decomposition.quads[row], self.tile) for frame in (original, result))
+        for tiles, picture in zip(self.rows.values(), (before, as_picture(self.decomposition.rebuilt[row]), as_picture(crop), after)):
             tiles.append(picture)
-        self.captions.append(f"{float(index / self.clip.info.rate):.2f} s")
+        self.captions.append(f"{float(index / self.decomposition.info.rate):.2f} s")
 
     def save(self, path: str | Path) -> None:
         save_picture(path, contact_sheet(self.rows, self.captions, self.tile, title=self.title()))
 
     def title(self) -> str:
         """The edits, in words."""
-        scales = [f"{name} {in_words(scale)}" for op in self.clip.operations for name, scale in edits_of(op).items()]
-        return f"{', '.join(scales) or 'no edit'}  ({self.clip.info.solving})"
+        scales = [f"{name} {in_words(scale)}" for op in self.decomposition.operations for name, scale in edits_of(op).items()]
+        return f"{', '.join(scales) or 'no edit'}  ({self.decomposition.info.solving})"
 
 
 def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:

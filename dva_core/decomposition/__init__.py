@@ -1,8 +1,8 @@
-"""The decomposed clip: vectors and arrays, where it came from, its file."""
+"""The decomposition of a video: vectors and arrays, the record of its source, its file."""
 
 from __future__ import annotations
 
-from .decomposition import Decomposition, abandoned_on_error, check_model, lost_arrays, switches_arrays
+from .decomposition import Decomposition, check_model, close_on_error, has_switched_arrays, switches_arrays
 from .info import ClipInfo
 
-__all__ = ["ClipInfo", "Decomposition", "abandoned_on_error", "check_model", "lost_arrays", "switches_arrays"]
+__all__ = ["ClipInfo", "Decomposition", "check_model", "close_on_error", "has_switched_arrays", "switches_arrays"]

@@ -1,4 +1,4 @@
-"""The arrays of a decomposed clip: their names and shapes, reading rows of them, and edits that change over time."""
+"""The arrays of a decomposition: names and shapes, reading rows, and edits that change over time."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Rows:
 class Steps:
     """A step that changes over time: in row n, sum_k weights[n, k] vectors[k].
 
-    `weights` [F, K] float64 of the F frames with a face, `vectors` [K, D] float64: a few kB, however long the clip.
+    `weights` [F, K] float64 of the F frames with a face, `vectors` [K, D] float64: a few kB, however long the video.
     """
 
     weights: np.ndarray
@@ -92,13 +92,13 @@ class Steps:
         """[n, D] float64 at the row numbers `rows` [n]."""
         return self.weights[rows] @ self.vectors
 
-    def taken(self, rows: np.ndarray) -> Steps:
-        """The same step for a clip whose rows are these `rows`."""
+    def select(self, rows: np.ndarray) -> Steps:
+        """The same step for a decomposition made of these `rows`."""
         return Steps(self.weights[rows], self.vectors)
 
 
 def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[Steps, ...]:
-    """The edits over time that a file holds of one space, in order. DVAError where they do not fit the clip."""
+    """Read the edits over time of one space from a file, in order. DVAError where they do not fit its frames."""
     all_steps: list[Steps] = []
     while f"{space}_steps.{len(all_steps)}.weights" in store.specs:
         name = f"{space}_steps.{len(all_steps)}"

@@ -1,9 +1,9 @@
-"""The decomposed clip: what a face video is once taken apart (Kim et al. 2023, sec. 3), in memory or as a file.
+"""The decomposition of a face video (Kim et al. 2023, sec. 3), in memory or as a file.
 
-For F frames with a face: one identity for the clip (z_id), one motion vector and one noise map a frame (z_motion,
-x_T), and beside them what putting the frames back needs: crops, masks, quadrilaterals, and the crops as rebuilt
-from the stored noise maps. An edit changes z_id and shifts z_motion; it never touches the arrays, so any number of
-edited decompositions share them. An edit over time is kept as a few vectors and their weights a frame (`Steps`).
+For F frames with a face: one identity for the video (z_id), one motion vector and one noise map per frame (z_motion, x_T), and what
+pasting back needs: crops, masks, quadrilaterals, and the crops as rebuilt from the stored noise maps. An edit changes z_id and shifts
+z_motion; it never touches the arrays, so any number of edited decompositions share them. An edit over time is stored as a few vectors
+and their weights per frame (`Steps`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ VERSION_OVER_TIME = 2  # of files with edits that change over time, which reader
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A decomposed clip and the edits asked of it. Immutable: `with_edit` gives a new one that shares the arrays.
+    """A decomposition and its edits. Immutable: `with_edit` returns a new one that shares the arrays.
 
     `z_id` [D] is the plain mean of the frames' unit vectors, `z_id_edited` [D] what it has become (None: unedited),
     `motion_shift` [D_motion] what is added to every frame's motion (None: nothing). `operations` lists the edits in
     order, each a dict with its `name` and settings, ready for `dva_core.edit.apply_operations`.
 
-    The method has one identity for the clip. Edits over time move it on purpose: `identity_steps` are taken one after
+    The method has one identity for the video. Edits over time move it on purpose: `identity_steps` are taken one after
     another from `current_z_id`, each followed by normalising, and `motion_steps` are added to the motion.
     """
 
@@ -65,7 +65,7 @@ class Decomposition:
 
     @property
     def z_id(self) -> np.ndarray:
-        """[D] float32, the clip's identity as encoded."""
+        """[D] float32, the video's identity as encoded."""
         return self.store.read("z_id")
 
     @property
@@ -151,7 +151,7 @@ class Decomposition:
 
     @property
     def is_switched(self) -> bool:
-        """Whether arrays (motion, noise maps) are those of another clip, so that `rebuilt` no longer belongs to them."""
+        """Whether motion or noise maps were replaced by another video's, so that `rebuilt` no longer belongs to them."""
         return switches_arrays(self.operations)
 
     def with_edit(
@@ -162,7 +162,7 @@ class Decomposition:
         identity_steps: tuple[Steps, ...] | None = None,
         motion_steps: tuple[Steps, ...] | None = None,
     ) -> Decomposition:
-        """The same clip with one more operation (None: none); the others are the new totals, None leaves them as they are."""
+        """Add an operation (None: none); the other arguments are the new totals, None leaves them as they are."""
         # an operation must survive the file: fail here if it cannot
         more = () if operation is None else (json.loads(json.dumps(dict(operation))),)
         return replace(
@@ -195,10 +195,12 @@ class Decomposition:
         return self.with_edit(operation, motion_steps=(*self.motion_steps, Steps(weights, vectors)))
 
     def without_edits(self) -> Decomposition:
-        """The clip as encoded. DVAError where a file was written after a switch: it holds the arrays of the other clip."""
+        """The decomposition as encoded. DVAError for a file saved after a switch: it holds the arrays of the other video."""
         store = getattr(self.store, "base", self.store)
-        if lost_arrays(store):
-            raise DVAError("This clip was saved after features were switched, which replaced its own; load it as it was saved before.")
+        if has_switched_arrays(store):
+            raise DVAError(
+                "This decomposition was saved after features were switched, which replaced its own; load it as it was saved before."
+            )
         return replace(self, store=store, operations=(), z_id_edited=None, motion_shift=None, identity_steps=(), motion_steps=())
 
     # -- the file --------------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ class Decomposition:
     def save(self, path: str | Path) -> None:
         """Writes the decomposition with its edits to one .safetensors file, a few rows at a time; its own file may be replaced.
 
-        DVAError where it cannot be written, or where a source video or the file of a clip that features came from would be lost.
+        DVAError where it cannot be written, or would overwrite a source video or a decomposition that features came from.
         """
         over_time = {
             f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
@@ -215,7 +217,7 @@ class Decomposition:
             for name in ("weights", "vectors")
         }
         own = getattr(self.store, "base", self.store).files
-        check_spares(path, "decomposed clip", [self.info.source, self._recorded_source(), *self.store.files[len(own) :]])
+        check_spares(path, "decomposition", [self.info.source, self._source_path(), *self.store.files[len(own) :]])
         metadata = {**self.info.to_metadata(), "operations": json.dumps(self.operations)}
         self.store.save(
             path,
@@ -245,7 +247,7 @@ class Decomposition:
     def from_store(cls, store: TensorStore, path: Path) -> Decomposition:
         """A decomposition around an opened store; `path` is for messages."""
         if store.metadata.get("format") != FORMAT:
-            raise DVAError(f"{path} is not a decomposed clip; give one that `encode` wrote.")
+            raise DVAError(f"{path} is not a decomposition; give one that `encode` wrote.")
         if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
             version = store.metadata.get("version")
             raise DVAError(
@@ -257,12 +259,12 @@ class Decomposition:
             faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
             expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
         except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-            raise DVAError(f"{path} lacks part of what a decomposed clip holds; encode the video again.") from error
+            raise DVAError(f"{path} lacks part of what a decomposition holds; encode the video again.") from error
         if any(store.specs.get(name) != spec for name, spec in expected.items()):
             raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
         index, quads = store.read("frame_index"), store.read("quads")
         if not faces or index[0] < 0 or index[-1] >= info.frames or (np.diff(index) <= 0).any() or not np.isfinite(quads).all():
-            raise DVAError(f"{path} holds frames that are not of its clip; encode the video again.")
+            raise DVAError(f"{path} holds frames that its video does not have; encode the video again.")
         if not operations:
             return cls(store, info)
         over_time = (read_steps(store, space, faces, dim) for space, dim in (("identity", "z_id"), ("motion", "motion_shift")))
@@ -271,26 +273,26 @@ class Decomposition:
     # -- the source ------------------------------------------------------------------------------------------
 
     def find_source(self, video: str | Path | None = None, cure: str = "give the right one as source video (--video)") -> Path:
-        """The video the clip was encoded from: `video` if given, else where it was, else beside the decomposition's file.
+        """Find the source: `video` where it is given, else the recorded path, else beside the decomposition's file.
 
         Raises DVAError when it is not there or is not the same video any more (by its SHA-256); `cure` ends its sentence.
         """
-        path = Path(video) if video is not None else self._recorded_source()
+        path = Path(video) if video is not None else self._source_path()
         if not path.exists():
             raise MissingFileError(f"The source video {path} is not there; {cure if video is None else 'check the path'}.")
         if not is_source(path, self.info.sha256):
-            raise DVAError(f"{path} is not the video this clip was encoded from, or has changed since; {cure}.")
+            raise DVAError(f"{path} is not the video this decomposition was encoded from, or has changed since; {cure}.")
         return path
 
-    def _recorded_source(self) -> Path:
-        recorded = Path(self.info.source)
+    def _source_path(self) -> Path:
+        path = Path(self.info.source)
         own = getattr(self.store, "path", None)
-        beside = own.parent / self.info.source_name if own is not None else recorded
-        return beside if not recorded.exists() and beside.exists() else recorded
+        beside = own.parent / self.info.source_name if own is not None else path
+        return beside if not path.exists() and beside.exists() else path
 
 
 def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether one of the operations puts motion or noise maps of another clip in the place of the clip's own."""
+    """Whether one of the operations replaces motion or noise maps by those of another video."""
     return any(
         operation.get("name") == "switch"
         and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)
@@ -298,24 +300,24 @@ def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def lost_arrays(store: TensorStore) -> bool:
-    """Whether the motion or the noise maps in a clip's file are those of another clip: it was saved after a switch."""
+def has_switched_arrays(store: TensorStore) -> bool:
+    """Whether the motion or the noise maps in a file are those of another video: it was saved after a switch."""
     return switches_arrays(json.loads(store.metadata.get("operations", "[]")))
 
 
 def check_model(decomposition: Decomposition, model) -> None:
-    """Raises DVAError when the clip was encoded with another model than `model`: its numbers would mean nothing there."""
+    """DVAError where the decomposition was encoded with another model than `model`: its vectors would mean nothing there."""
     theirs, ours = decomposition.info.model_fingerprint, getattr(model, "fingerprint", "")
     if theirs != ours:
         name = decomposition.info.model_name or "another model"
         raise DVAError(
-            f"This clip was encoded with the model {name} ({theirs[:12]}), not with the one loaded ({ours[:12]}); "
+            f"This decomposition was encoded with the model {name} ({theirs[:12]}), not with the one loaded ({ours[:12]}); "
             "load that one or encode the video again."
         )
 
 
 @contextlib.contextmanager
-def abandoned_on_error(store: TensorStore):
+def close_on_error(store: TensorStore):
     """Closes the store, and so removes its partial file, when the block fails or is cancelled."""
     try:
         yield store

@@ -1,4 +1,4 @@
-"""Where a decomposed clip came from and how it was taken apart."""
+"""The record of a decomposition's source and encoding settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT, VERSION = "dva-decomposition", 1
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """Where the frames came from and how they were taken apart; everything needed to find and read them again.
+    """The source and the encoding settings of a decomposition: everything needed to find and read its frames again.
 
     `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
     seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model. `power` and `clamp` belong to
@@ -57,7 +57,7 @@ class ClipInfo:
 
     @property
     def source_name(self) -> str:
-        """The source without its folders, also where the clip comes from a system that writes paths another way."""
+        """The source's file name, also of a path from another system (Windows or POSIX)."""
         return (PurePosixPath if self.source.startswith("/") else PureWindowsPath)(self.source).name
 
     def to_metadata(self) -> dict[str, str]:
@@ -104,19 +104,19 @@ def source_hash(path: str | Path) -> str:
     Other files in the folder do not count. DVAError where something cannot be read, or a folder holds no pictures.
     """
     path = check_input(path)
-    return _digest(path, _listed(path, list_images) if path.is_dir() else None)
+    return _digest(path, _list_files(path, list_images) if path.is_dir() else None)
 
 
 def is_source(path: str | Path, sha256: str) -> bool:
-    """Whether `path` is the file or the folder that `sha256` was made of, by `source_hash` or, of a folder, as clips once kept it."""
+    """Whether `path` has this `source_hash`, or for a folder the hash that older versions recorded."""
     path = Path(path)
     if source_hash(path) == sha256:
         return True
     # once all files of a folder counted, in the order of their names
-    return path.is_dir() and _digest(path, _listed(path, lambda folder: sorted(p for p in folder.iterdir() if p.is_file()))) == sha256
+    return path.is_dir() and _digest(path, _list_files(path, lambda folder: sorted(p for p in folder.iterdir() if p.is_file()))) == sha256
 
 
-def _listed(folder: Path, files: Callable[[Path], list[Path]]) -> list[Path]:
+def _list_files(folder: Path, files: Callable[[Path], list[Path]]) -> list[Path]:
     try:
         return files(folder)
     except OSError as error:

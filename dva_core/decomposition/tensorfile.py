@@ -1,8 +1,8 @@
 """Named arrays in a safetensors file that is written and read in place, row by row.
 
-The safetensors library builds a file from arrays that are all in memory and reads it through a memory map, whose
-touched pages count as ours. A long clip's noise maps are neither: here the header goes first and rows are written
-and read by plain file calls, so that resident memory stays bounded. What results is an ordinary .safetensors file:
+The safetensors library writes a file from arrays that are all in memory and reads it through a memory map, whose
+touched pages count as resident memory. The noise maps of a long video would not fit: here the header is written first and
+rows are written and read by plain file calls, so that memory stays bounded. The result is an ordinary .safetensors file:
 8 bytes header length (little endian), a JSON header padded with spaces, then the arrays end to end.
 """
 # ruff: noqa: SIM115 (a store keeps its file open as long as it lives)
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DVAError, MissingFileError
-from ..files import Partial, check_input, check_place, named
+from ..files import Partial, check_input, check_place, to_path
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
@@ -55,7 +55,7 @@ class Spec:
 
 
 class TensorStore:
-    """The interface both twins share: `specs`, `metadata`, `read`, `write`, `commit`, `close`."""
+    """The interface of TensorMemory and TensorFile: `specs`, `metadata`, `read`, `write`, `commit`, `close`."""
 
     specs: dict[str, Spec]
     metadata: dict[str, str]
@@ -87,9 +87,9 @@ class TensorStore:
         drop: Iterable[str] = (),
     ) -> None:
         """Copies the store into a new file a few rows at a time, with other metadata, some arrays replaced or added, and without `drop`."""
-        replace, dropped = replace or {}, set(drop)
+        replace, dropped_names = replace or {}, set(drop)
         specs = {name: self.specs.get(name, Spec.of(rows.dtype, *rows.shape)) for name, rows in replace.items()}
-        specs = {name: spec for name, spec in {**self.specs, **specs}.items() if name not in dropped}
+        specs = {name: spec for name, spec in {**self.specs, **specs}.items() if name not in dropped_names}
         with TensorFile.create(path, specs, self.metadata if metadata is None else metadata) as copy:
             for name, spec in specs.items():
                 if name in replace:
@@ -121,7 +121,7 @@ class TensorStore:
 
 
 class TensorMemory(TensorStore):
-    """The twin of TensorFile for short clips: the same calls, arrays in memory."""
+    """The in-memory counterpart of TensorFile, for short videos."""
 
     def __init__(self, specs: Mapping[str, Spec], metadata: Mapping[str, str]):
         self.specs, self.metadata = dict(specs), dict(metadata)
@@ -277,7 +277,7 @@ class TensorFile(TensorStore):
 
 def check_scratch(folder: str | Path) -> Path:
     """The folder for temporary files, where it is one."""
-    folder = named(folder, "folder for temporary files")
+    folder = to_path(folder, "folder for temporary files")
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
     return folder
@@ -337,10 +337,10 @@ def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int
     offsets, data = _offsets(specs), size - 8 - length
     if any(spans[name] != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):
         raise foreign
-    needed = sum(spec.bytes for spec in specs.values())
-    if data < needed:
-        raise DVAError(f"{path} is truncated: {data} of {needed} bytes of data are there; copy or encode it again.")
-    if data > needed:
+    data_size = sum(spec.bytes for spec in specs.values())
+    if data < data_size:
+        raise DVAError(f"{path} is truncated: {data} of {data_size} bytes of data are there; copy or encode it again.")
+    if data > data_size:
         raise foreign
     return specs, metadata, 8 + length
 

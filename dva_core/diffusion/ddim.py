@@ -1,7 +1,7 @@
-"""Deterministic DDIM, upwards from an image to its noise map and downwards again (Song et al. 2021; Kim et al. 2023, eq. 3 and 4).
+"""Deterministic DDIM: inversion of an image to its noise map, and sampling (Song et al. 2021; Kim et al. 2023, eq. 3 and 4).
 
-`model` is anything with `predict_noise(x_t, t, z_face)` and a `schedule`. The state is float32 whatever the network computes in
-(`along` keeps a float64 one); coefficients are float64. A callback gets `(done, total, x)` after each evaluation and may raise to cancel.
+`model` is any object with `predict_noise(x_t, t, z_face)` and a `schedule`. The state is float32 whatever the network's precision
+(`along` keeps a float64 state); coefficients are float64. A callback gets `(done, total, x)` after each evaluation; it may raise to cancel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Callback = Callable[[int, int, Tensor], Any]
 
 
 class NoiseModel(Protocol):
-    """What the solvers ask of a model."""
+    """The interface that the solvers need of a model."""
 
     schedule: Schedule
 
@@ -40,22 +40,22 @@ def estimate(model: NoiseModel, x_t: Tensor, t: int, alpha_bar: float, z_face: T
 
 
 def noise_at(model: NoiseModel, x_t: Tensor, t: int, z_face: Tensor) -> Tensor:
-    """eps [B, 3, H, W] of x_t at one timestep for all; by `noise_at` of a model that has it, which then asks no device for the number."""
+    """Predict eps [B, 3, H, W] of x_t at one timestep for the whole batch; a model's own `noise_at`, where it has one, takes an int."""
     if (own := getattr(model, "noise_at", None)) is not None:
         return own(x_t, t, z_face)
-    timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # in memory one number, which the network embeds once
+    timestep = torch.full((1,), t, device=x_t.device).expand(len(x_t))  # stride 0: the network embeds it once
     return model.predict_noise(x_t, timestep, z_face)
 
 
 def step(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
-    """The DDIM update (eta = 0): x_0 and eps [B, 3, H, W] combined at the timestep where alpha_bar is as given."""
+    """The DDIM update (eta = 0): combine x_0 and eps [B, 3, H, W] at the timestep with this alpha_bar."""
     return combine(x_0, eps, alpha_bar)
 
 
 def along(model: NoiseModel, x: Tensor, z_face: Tensor, path: Sequence[Step], clamp: bool, callback: Callback | None) -> Tensor:
-    """Apply DDIM steps along `path`, up or down: x [B, 3, H, W] -> the state at its end; one evaluation a step."""
-    for i, (t, now, then) in enumerate(path):
-        x = step(*estimate(model, x, t, now, z_face, clamp), then)
+    """Apply the DDIM steps of `path`, towards noise or image: x [B, 3, H, W] -> the state at its end; one evaluation per step."""
+    for i, (t, alpha_bar, alpha_bar_next) in enumerate(path):
+        x = step(*estimate(model, x, t, alpha_bar, z_face, clamp), alpha_bar_next)
         if callback is not None:
             callback(i + 1, len(path), x)
     return x

@@ -1,11 +1,11 @@
-"""Inversion that undoes DDIM's own steps: each is an implicit equation, solved by iteration.
+"""Implicit inversion of DDIM: each sampling step is inverted by fixed-point iteration.
 
 Downwards DDIM goes from t' to t by xb = xb' - h eps(x', t'), h = sb' - sb. Its inverse is not the explicit step upwards but the x' with
 
     xb' = xb + h eps(x', t'),
 
 found as the fixed point of the right-hand side (Pan et al. 2023, "Effective real image editing with accelerated iterative diffusion
-inversion"). An iteration is an evaluation, and all of them count.
+inversion"). Each iteration is one network evaluation.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def invert(
     callback: Callback | None,
     iterations: int = ITERATIONS,
 ) -> Tensor:
-    """Invert x [B, 3, H, W] to the noise by undoing the moves of `path`, DDIM's own downwards path; iterations len(path) evaluations.
+    """Invert x [B, 3, H, W] to noise by inverting each step of `path`, DDIM's sampling path; iterations * len(path) evaluations.
 
-    Each step's first guess of eps is the last one of the step before.
+    The first estimate of eps in each step is the last one of the previous step.
     """
-    eps, done = None, 0
-    for t, now, then in reversed(path):  # each move down, `now` -> `then`, undone
-        xb, h = x / sqrt(then), sigma_bar(now) - sigma_bar(then)
-        x = sqrt(now) * (xb if eps is None else xb + h * eps)
+    eps, count = None, 0
+    for t, alpha_bar, alpha_bar_next in reversed(path):
+        xb, h = x / sqrt(alpha_bar_next), sigma_bar(alpha_bar) - sigma_bar(alpha_bar_next)
+        x = sqrt(alpha_bar) * (xb if eps is None else xb + h * eps)
         for _ in range(iterations):
-            _, eps = estimate(model, x, t, now, z_face, clamp)
-            x = sqrt(now) * (xb + h * eps)
-            done += 1
+            _, eps = estimate(model, x, t, alpha_bar, z_face, clamp)
+            x = sqrt(alpha_bar) * (xb + h * eps)
+            count += 1
             if callback is not None:
-                callback(done, iterations * len(path), x)
+                callback(count, iterations * len(path), x)
     return x

@@ -27,7 +27,7 @@ LARGEST_WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class Guidance:
-    """The weight w, 1 (none) to LARGEST_WEIGHT, at timesteps `low` to `high` inclusive. DVAError for what makes no sense."""
+    """The guidance weight w, 1 (none) to LARGEST_WEIGHT, applied at timesteps `low` to `high` inclusive. DVAError outside these ranges."""
 
     weight: float = 1.0
     low: int = 0
@@ -41,9 +41,9 @@ class Guidance:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], weight: float | None = None) -> Guidance:
-        """What a bundle's configuration says under `guidance`, {"weight": w, "interval": [low, high]}; `weight` in the place of its own.
+        """Read `guidance`, {"weight": w, "interval": [low, high]}, of a bundle's configuration; `weight` overrides its weight.
 
-        A bundle that says nothing has none, which is the paper's way.
+        A bundle without the entry has no guidance, as in the paper.
         """
         record = config.get("guidance") or {}
         low, high = record.get("interval") or (cls.low, cls.high)
@@ -57,14 +57,14 @@ class Guidance:
         return self.is_on and self.low <= t <= self.high
 
     def evaluations(self, path: Iterable[Step]) -> int:
-        """How often the network is evaluated for one image along `path`, a step being one evaluation without guidance."""
+        """Count the network evaluations for one image along `path`: two per guided step, one per other step."""
         return sum(1 + self.acts_at(step.t) for step in path)
 
 
 class Guided:
-    """A noise model whose `predict_noise` is guided; to the solvers it is as any other, and they clamp what comes out.
+    """A noise model with guided `predict_noise`, for the solvers, which clamp its estimates as usual.
 
-    In the place of z_face [B, F] (or its `face_conditions`) it takes 2 B rows: those of the edit, then those of the face before it.
+    Its z_face [2 B, F] (or its `face_conditions`) holds the B rows of the edited face, then the B rows of the face before the edit.
     """
 
     def __init__(self, model: NoiseModel, guidance: Guidance) -> None:
@@ -76,7 +76,7 @@ class Guided:
         return self.noise_at(x_t, int(t[0]), z_face)
 
     def noise_at(self, x_t: Tensor, t: int, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Predict as `predict_noise`, of a timestep that is known without asking a device."""
+        """As `predict_noise`, with the timestep as an int, so that no device has to be read."""
         if not self.guidance.acts_at(t):
             return noise_at(self.model, x_t, t, first_rows(z_face, len(x_t)))
         both = noise_at(self.model, torch.cat([x_t, x_t]), t, z_face)

@@ -1,4 +1,4 @@
-"""The noise schedule: how much of the image is left at each timestep, and which timesteps a run of T steps visits."""
+"""The noise schedule: alpha_bar at each timestep, and the timesteps that a solver with T steps visits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LEAST_POWER, LARGEST_POWER = 0.5, 4.0
 
 
 class Step(NamedTuple):
-    """One solver step: evaluate at timestep `t`, where alpha_bar is `now`, and arrive where it is `then`."""
+    """One solver step: from timestep `t` with cumulative product `alpha_bar` to the timestep with `alpha_bar_next`."""
 
     t: int
-    now: float
-    then: float
+    alpha_bar: float
+    alpha_bar_next: float
 
 
 def image_of(x_t: Tensor, eps: Tensor, alpha_bar: float | Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def root(value: float | Tensor) -> float | Tensor:
 class Schedule:
     """Linear betas, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Ho et al. 2020, eq. 4).
 
-    `prediction` says what the network puts out: "epsilon", the noise, as in the paper and its published weights; or "v", the
-    velocity sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho 2022), whose errors do not grow where noise is strong.
+    `prediction` is what the network outputs: "epsilon", the noise, as in the paper and its published weights; or "v", the velocity
+    sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho 2022), whose error in x_0 does not grow at high noise.
     """
 
     train_steps: int = 1000
@@ -69,8 +69,8 @@ class Schedule:
     def timesteps(self, steps: int, power: float = 1.0) -> Tensor:
         """The timesteps round(i train_steps / steps), i = 0..steps-1: int64 [steps]. Raises DVAError outside 1..train_steps.
 
-        With another `power` p, t_i = round((i / (steps - 1))^p t_(steps-1)) between the same first and last, and never two the same:
-        above 1 they lie closer where the noise is weak. Raises DVAError for a power outside LEAST_POWER..LARGEST_POWER.
+        With `power` p != 1, t_i = round((i / (steps - 1))^p t_(steps-1)): the same first and last timestep, no duplicates, and for p > 1
+        a finer spacing at low noise. Raises DVAError for a power outside LEAST_POWER..LARGEST_POWER.
         """
         if isinstance(steps, bool) or int(steps) != steps or not 1 <= steps <= self.train_steps:
             raise DVAError(f"{steps} is not a number of diffusion steps; choose a whole number from 1 to {self.train_steps}.")
@@ -80,7 +80,7 @@ class Schedule:
         t = [(2 * i * self.train_steps + steps) // (2 * steps) for i in range(steps)]
         if power != 1 and steps > 1:
             last, gaps = t[-1], steps - 1
-            for i in range(1, steps):  # room is left for those that follow
+            for i in range(1, steps):  # leaves room for the timesteps that follow
                 t[i] = min(max(round((i / gaps) ** power * last), t[i - 1] + 1), last - (gaps - i))
         return torch.tensor(t, device="cpu")
 
@@ -101,7 +101,7 @@ class Schedule:
         return combine(x_0, noise, self.at(t, x_0))
 
     def as_noise(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps_theta from what the network put out for x_t [B, C, H, W] at t [B]: itself, or sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+        """Convert the network's output for x_t [B, C, H, W] at t [B] to eps: itself, or sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
         output = output.to(x_t.dtype)
         if self.prediction == "epsilon":
             return output
@@ -114,9 +114,9 @@ class Schedule:
         return self._table(like.device, dtype)[t.to(like.device)][:, None, None, None]
 
     def _table(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """alpha_bar on a device, brought there once: at every evaluation the device would be waited for."""
+        """alpha_bar on a device, copied once: a copy at every evaluation would synchronise with the device."""
         if (device, dtype) not in self._tables:
-            with torch.inference_mode(False):  # gradients may go by it later
+            with torch.inference_mode(False):  # so that autograd may use it later
                 self._tables[device, dtype] = self.alphas_cumprod.to(dtype).to(device)
         return self._tables[device, dtype]
 

@@ -1,7 +1,7 @@
-"""Solvers of the diffusion equation, up (encode) and down (decode), under one signature and by name.
+"""Solvers of the diffusion equation by name, with one signature for inversion (encode) and one for sampling (decode).
 
-With xb = x / sqrt(alpha_bar) and sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar), what DDIM follows is the ordinary differential
-equation d xb / d sb = eps_theta (Song et al. 2021, eq. 14). DDIM is its Euler method; the others are in the files beside this one.
+With xb = x / sqrt(alpha_bar) and sb = sqrt(1 - alpha_bar) / sqrt(alpha_bar), the equation is d xb / d sb = eps_theta (Song et al. 2021,
+eq. 14). DDIM is its Euler method; the other methods are in the files beside this one.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Along = Callable[..., Tensor]  # (model, x, z_face, path, clamp, callback) -> x:
 
 
 class Solver(NamedTuple):
-    """Both directions of a method, with timesteps by the usual `power`. A noise map of one with two `states` has twice the channels."""
+    """Both directions of a method and its default timestep `power`. With two `states` a noise map has twice the channels."""
 
-    up: Along
-    down: Along
+    invert_along: Along
+    sample_along: Along
     states: int = 1
-    undoes: bool = False  # `up` is given the downwards path, whose moves it undoes
-    inner: int = 1  # evaluations a step upwards
-    power: float = 1.0  # of the timesteps that suit it, as measured in docs/solvers.md
+    implicit: bool = False  # `invert_along` takes the sampling path and inverts its steps
+    iterations: int = 1  # evaluations per inversion step
+    power: float = 1.0  # measured in docs/solvers.md
 
 
 def both_ways(along: Along, power: float = 1.0) -> Solver:
-    """The same method up and down."""
+    """A method that is the same in both directions."""
     return Solver(along, along, power=power)
 
 
@@ -40,46 +40,47 @@ SOLVERS: dict[str, Solver] = {
     "order2": both_ways(multistep.order2),
     "angle2": both_ways(multistep.angle2, power=1.5),
     "angle2c": both_ways(multistep.angle2c, power=1.7),
-    "fixed-point": Solver(fixed_point.invert, ddim.along, undoes=True, inner=fixed_point.ITERATIONS),
+    "fixed-point": Solver(fixed_point.invert, ddim.along, implicit=True, iterations=fixed_point.ITERATIONS),
     "order3": both_ways(multistep.order3),
     "dpmpp2m": both_ways(multistep.dpmpp2m),
     "o-belm": Solver(reversible.upwards(reversible.belm), reversible.downwards(reversible.belm), states=2),
     "bdia": Solver(reversible.upwards(reversible.bdia), reversible.downwards(reversible.bdia), states=2),
 }
-STEPS, SOLVER = 12, "angle2c"  # unless told otherwise; docs/solvers.md says why
-CLIP_SOLVERS = (
+STEPS, SOLVER = 12, "angle2c"  # defaults, chosen in docs/solvers.md
+VIDEO_SOLVERS = (
     "ddim",
     "order2",
     "angle2",
     "angle2c",
     "fixed-point",
-)  # for clips, with one noise map a frame; the others are to compare with
+)  # with one noise map a frame, as a decomposition stores it; the others are for comparison
+CLIP_SOLVERS = VIDEO_SOLVERS  # its older name
 
 
-def named(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
-    """The solver called `solver`; DVAError where there is none, or none `among` those that serve."""
+def find_solver(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:
+    """Look up a solver by name; DVAError where it is not one of `among`."""
     if solver not in among:
         raise DVAError(f"There is no solver {solver!r}; choose one of {', '.join(among)}.")
     return SOLVERS[solver]
 
 
 def power_of(solver: str, power: float | None = None, model: Any = None) -> float:
-    """`power` itself; where it is None what suits the solver called `solver`, as the model's configuration says (`powers`) or in general.
+    """`power`, or where it is None the solver's default: the one in the model's configuration (`powers`), else `Solver.power`.
 
-    DVAError where there is no such solver.
+    DVAError for an unknown solver.
     """
     if power is not None:
         return float(power)
     own = getattr(model, "config", {}).get("powers") or {}
-    return own.get(solver, named(solver).power)
+    return own.get(solver, find_solver(solver).power)
 
 
 def evaluations(solver: str, steps: int) -> tuple[int, int]:
-    """How often the network is evaluated with so many steps, up and down."""
-    method = named(solver)
+    """Count the network evaluations of inversion and of sampling with so many steps."""
+    method = find_solver(solver)
     if method.states == 2:
         return steps - 1, max(0, steps - 2)
-    return method.inner * (steps if method.undoes else steps - 1), steps
+    return method.iterations * (steps if method.implicit else steps - 1), steps
 
 
 @torch.no_grad()
@@ -96,15 +97,15 @@ def invert(
 ) -> Tensor:
     """Invert images to noise maps with the named solver: x_0 [B, 3, H, W] in [-1, 1], z_face [B, F] -> x_T [B, 3 states, H, W] of `dtype`.
 
-    clamp   the network's estimate of the image is brought into [-1, 1] in each step
-    power   of the timesteps, see `Schedule.timesteps`; None: what suits the solver
-    dtype   of the state, float32 or float64, whatever the network computes in
+    clamp   clamp the estimated image to [-1, 1] in each step
+    power   of the timesteps, see `Schedule.timesteps`; None: the solver's default
+    dtype   of the state, float32 or float64, whatever the network's precision
 
     `callback(done, total, x)` comes after each evaluation and may raise to cancel. Raises DVAError for an unknown solver.
     """
-    method = named(solver)
-    path = (model.schedule.downwards if method.undoes else model.schedule.upwards)(steps, power_of(solver, power, model))
-    return method.up(model, x_0.to(dtype), z_face, path, clamp, callback)
+    method = find_solver(solver)
+    path = (model.schedule.downwards if method.implicit else model.schedule.upwards)(steps, power_of(solver, power, model))
+    return method.invert_along(model, x_0.to(dtype), z_face, path, clamp, callback)
 
 
 @torch.no_grad()
@@ -124,4 +125,4 @@ def sample(
     Settings as of `invert`; `callback(done, total, x)` comes after each evaluation and may raise to cancel.
     """
     path = model.schedule.downwards(steps, power_of(solver, power, model))
-    return named(solver).down(model, x_T.to(dtype), z_face, path, clamp, callback)
+    return find_solver(solver).sample_along(model, x_T.to(dtype), z_face, path, clamp, callback)

@@ -1,4 +1,4 @@
-"""Edits of a decomposed clip. Each takes a Decomposition and gives a new one with one more named operation."""
+"""Edits of a decomposition. Each takes a Decomposition and gives a new one with one more named operation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def apply_operations(decomposition: Decomposition, model, operations: Iterable[M
     Raises DVAError for an operation this version does not know.
     """
     if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
-        raise DVAError("The edits to repeat are no list; give the operations of a decomposed clip.")
+        raise DVAError("The edits to repeat are no list; give the operations of a decomposition.")
     for operation in operations:
         settings = dict(operation) if isinstance(operation, Mapping) else {}
         name = settings.pop("name", None)

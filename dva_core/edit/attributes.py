@@ -1,4 +1,4 @@
-"""Editing by named attributes: one step of the clip's identity, or one shift of its motion, the same in all frames.
+"""Editing by named attributes: one step of the identity, or one shift of the motion, the same in all frames.
 
 Identity (Kim et al. 2023, sec. 3.4, classifier-based editing): with w the weight of a linear attribute classifier on
 the standardised identity vector,
@@ -8,7 +8,7 @@ the standardised identity vector,
 Motion: an identity network is trained to ignore expression, so a smile is a shift of the landmarks instead,
 z_motion[n]' = z_motion[n] + scale * shift for every frame n.
 
-A scale may be a curve over time (see curves.py). The method has one identity for the clip; a curve moves it smoothly, on purpose,
+A scale may be a curve over time (see curves.py). The method has one identity for the video; a curve moves it smoothly, on purpose,
 and frame n then has the face that the plain edit with the curve's strength at n has.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
-from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
+from .curves import Scale, parse_scale, sample_scale, scale_to_json, strengths
 
 LARGEST_SCALE = 10.0
 USUAL_RANGE = (-1.0, 1.0)
@@ -59,8 +59,8 @@ class AttributeSet:
     def from_model(cls, model) -> AttributeSet:
         """Reads `model.config["attributes"]` and the model's `attributes.*` tensors."""
         prefix = "attributes."
-        held = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
-        tensors = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in held.items()}
+        buffers = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
+        tensors = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in buffers.items()}
         return cls(entries_of(model.config), tensors, tuple(model.config.get("retired_attributes") or ()))
 
     @property
@@ -74,9 +74,9 @@ class AttributeSet:
             return entries[name.lower()]
         if not entries:
             raise DVAError(f"This model has no attributes, so {name[:100]} cannot be edited; load a model whose bundle has them.")
-        if name.lower() in (gone := {retired.lower(): retired for retired in self.retired}):
+        if name.lower() in (retired_names := {retired.lower(): retired for retired in self.retired}):
             raise DVAError(
-                f"This model no longer edits {gone[name.lower()]}, for the edit could not be seen; "
+                f"This model no longer edits {retired_names[name.lower()]}, for the edit could not be seen; "
                 f"take it out, or choose of {', '.join(self.names)}."
             )
         near = difflib.get_close_matches(name.lower(), entries, n=3, cutoff=0.5)
@@ -155,28 +155,28 @@ def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, A
                Instead of a number a curve over time: a `Curve`, or as it is written in JSON, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
     normalize  step in the standardised identity space (as the paper does); False: in the raw one.
 
-    The identity is one for the clip by the method; a curve moves it smoothly on purpose. A curve with the same number at
+    The identity is one for the video by the method; a curve moves it smoothly on purpose. A curve with the same number at
     all keys gives the plain edit bit for bit.
-    Raises DVAError for an unknown name, a scale that is not a number or out of bounds, or a clip of another model.
+    Raises DVAError for an unknown name, a scale that is not a number or out of bounds, or a decomposition of another model.
     """
     check_model(decomposition, model)
     attributes = AttributeSet.from_model(model)
     scales = attributes.check(scales)
     operation = {"name": "attributes", "scales": {n: scale_to_json(s) for n, s in scales.items()}, "normalize": bool(normalize)}
-    values = {name: sampled(scale, decomposition.frame_index, decomposition.info.rate) for name, scale in scales.items()}
-    used = {name: value for name, value in values.items() if np.any(value)}
-    edited = decomposition.with_edit(operation)
-    identity = {name: value for name, value in used.items() if attributes[name].space == "identity"}
+    values = {name: sample_scale(scale, decomposition.frame_index, decomposition.info.rate) for name, scale in scales.items()}
+    nonzero = {name: value for name, value in values.items() if np.any(value)}
+    result = decomposition.with_edit(operation)
+    identity = {name: value for name, value in nonzero.items() if attributes[name].space == "identity"}
     if identity:
         vectors = np.stack([identity_step(attributes, name, normalize) for name in identity])
-        edited = edited.with_identity_step(None, vectors, weights_of(identity, edited.faces))
-    motion = {name: value for name, value in used.items() if attributes[name].space == "motion"}
-    for changing in (False, True):  # numbers go into the one shift, curves are kept as steps of their own
-        part = {name: value for name, value in motion.items() if bool(np.ndim(value)) == changing}
+        result = result.with_identity_step(None, vectors, weights_of(identity, result.faces))
+    motion = {name: value for name, value in nonzero.items() if attributes[name].space == "motion"}
+    for over_time in (False, True):  # numbers are added to the one shift, curves become steps of their own
+        part = {name: value for name, value in motion.items() if bool(np.ndim(value)) == over_time}
         if part:
             vectors = np.stack([attributes.shift(name) for name in part])
-            edited = edited.with_motion_step(None, vectors, weights_of(part, edited.faces))
-    return edited
+            result = result.with_motion_step(None, vectors, weights_of(part, result.faces))
+    return result
 
 
 def weights_of(values: Mapping[str, Any], faces: int) -> np.ndarray:

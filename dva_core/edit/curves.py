@@ -1,6 +1,6 @@
 """Strengths that change over time: a few keys, and a line or a smooth curve through them.
 
-The method has one identity for the whole clip (Kim et al. 2023, sec. 3.1), which is why its edits do not flicker. A curve moves
+The method has one identity for the whole video (Kim et al. 2023, sec. 3.1), which is why its edits do not flicker. A curve moves
 that identity on purpose, and slowly; between two keys nothing jumps. Written as plain JSON,
 
     {"0s": 0, "1.5s": -0.8, "curve": "smooth"}      seconds (`s`) or frames (a bare number), "linear" where no curve is named
@@ -46,7 +46,7 @@ class Curve:
         return places
 
     def at(self, frames: np.ndarray, rate: Fraction) -> np.ndarray:
-        """The strength [n] float64 at the frames numbered `frames` [n] of a clip with `rate` frames a second."""
+        """The strength [n] float64 at the frames numbered `frames` [n] of a video with `rate` frames a second."""
         order = sorted(zip(self.positions(rate), (strength for _, strength in self.keys)))
         x, y = (np.array([float(v) for v in column]) for column in zip(*order))
         frames = np.asarray(frames, np.float64)
@@ -128,9 +128,9 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
     DVAError for anything else.
     """
     text = text.strip()
-    with_number = as_number(text)
-    if with_number is not None:
-        return with_number
+    number = as_number(text)
+    if number is not None:
+        return number
     if text.endswith(".json"):
         try:
             text = Path(text).read_text(encoding="utf-8").strip()
@@ -155,7 +155,7 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
     return from_keys(keys, name)
 
 
-def sampled(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np.ndarray:
+def sample_scale(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np.ndarray:
     """A number, or the strength [n] at `frames`; a curve that is one number at all of them is that number, bit for bit."""
     if not isinstance(scale, Curve):
         return float(scale)

@@ -13,7 +13,7 @@ from ..model.evaluation import activation_bytes
 from ..networks import build_network
 
 PARTS = ("noise_predictor", "identity_encoder")  # those that gradients go through
-KEPT_FOR_GRADIENT = 6  # times what evaluating alone takes
+GRADIENT_MEMORY = 6  # times what evaluating alone takes
 
 
 class Differentiable:
@@ -26,22 +26,22 @@ class Differentiable:
 
     def __init__(self, model) -> None:
         self.model, self.host, self.schedule = model, model.host, model.schedule
-        self._twins: dict[str, nn.Module] = {}
+        self._copies: dict[str, nn.Module] = {}
 
     def __enter__(self) -> Differentiable:
         for part in PARTS:
             weights = getattr(self.model, part).parameters()
             if any(weight.is_inference() or weight.dtype != torch.float32 for weight in weights):
-                self._twins[part] = twin(self.model, part)
+                self._copies[part] = copy_network(self.model, part)
         self._fusion = tuple(
             weight.detach().float().clone().to(self.device) for weight in (self.model.fusion.weight, self.model.fusion.bias)
         )
         return self
 
     def __exit__(self, *error: Any) -> None:
-        for part in self._twins:
-            self.host.forget(copied(part))
-        self._twins.clear()
+        for part in self._copies:
+            self.host.forget(copy_name(part))
+        self._copies.clear()
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +53,7 @@ class Differentiable:
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         """As DiffusionVideoAutoencoder.predict_noise; differentiable in x_t and z_face."""
-        network = self._ready("noise_predictor", x_t)
+        network = self._use_copy("noise_predictor", x_t)
         if network is None:
             return self.model.predict_noise(x_t, t, z_face)
         x_t = x_t.to(self.device)
@@ -61,23 +61,23 @@ class Differentiable:
 
     def encode_identity(self, images: Tensor) -> Tensor:
         """As DiffusionVideoAutoencoder.encode_identity, differentiable: [B, 3, S, S] in [-1, 1] -> [B, D]."""
-        network = self._ready("identity_encoder", images)
+        network = self._use_copy("identity_encoder", images)
         return self.model.run("identity_encoder", images) if network is None else network(images.to(self.device))
 
-    def _ready(self, part: str, images: Tensor) -> nn.Module | None:
+    def _use_copy(self, part: str, images: Tensor) -> nn.Module | None:
         """The copy of a part, on the device; None where the shared one will do."""
-        network = self._twins.get(part)
+        network = self._copies.get(part)
         if network is not None:
-            self.host.use(copied(part), network, KEPT_FOR_GRADIENT * activation_bytes(network, images, torch.float32))
+            self.host.use(copy_name(part), network, GRADIENT_MEMORY * activation_bytes(network, images, torch.float32))
         return network
 
 
-def copied(part: str) -> str:
+def copy_name(part: str) -> str:
     """What the host knows the copy of a part by."""
     return f"differentiable_{part}"
 
 
-def twin(model, part: str) -> nn.Module:
+def copy_network(model, part: str) -> nn.Module:
     """A copy of one of the model's networks in float32, of plain layers, frozen; its weights are no inference tensors."""
     with torch.random.fork_rng(devices=[]), SkipInit():
         network = build_network(model.config[part])

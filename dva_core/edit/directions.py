@@ -1,6 +1,6 @@
-"""Directions: an edit as a small file, to keep, to share, to combine, and to apply to any clip made with the same encoder.
+"""Directions: an edit as a small file, to save, share, combine, and apply to any decomposition made with the same encoder.
 
-A direction v is one step of a clip's identity or of its motion, at scale 1, in the units of that vector itself:
+A direction v is one step of the identity or of the motion, at scale 1, in the units of that vector:
 
     identity    z_id'        = l2norm(z_id + scale v)            (Kim et al. 2023, sec. 3.4: how both editing methods end)
     motion      z_motion[n]' = z_motion[n] + scale v             for every frame n
@@ -24,13 +24,13 @@ from safetensors.numpy import save_file
 
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError, MissingFileError
-from ..files import replaced
+from ..files import atomic_write
 from ..model.checks import weights_digest
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
-from .curves import Scale, parse_scale, sampled, scale_to_json, strengths
+from .curves import Scale, parse_scale, sample_scale, scale_to_json, strengths
 
 FORMAT, VERSION = "dva-direction", 1
-FACTS = ("space", "name", "encoder", "range", "made")  # of every file; others have come later
+FACTS = ("space", "name", "encoder", "range", "made")  # in every file; `region` was added later
 SPACES = {"identity": "identity_encoder", "motion": "motion_encoder"}
 SUFFIX = ".safetensors"
 LARGEST_VECTOR = 1 << 16  # numbers; what a direction has at most
@@ -79,7 +79,7 @@ class Direction:
             "text": f'from the text "{made.get("target")}" (instead of "{made.get("source")}")',
             "attribute": "a trained attribute of the model",
             "pictures": f"from {made.get('with')} pictures with it and {made.get('without')} without",
-            "frames": "from two frames of a clip",
+            "frames": "from two frames of a video",
             "scaled": "a multiple of another",
             "added": f"the sum of {', '.join(of)}",
             "orthogonal": f"made independent of {', '.join(of[1:])}",
@@ -109,7 +109,7 @@ class Direction:
         metadata = {"format": FORMAT, "version": str(VERSION), "direction": json.dumps(self._facts(), ensure_ascii=False)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(path) as partial:
+            with atomic_write(path) as partial:
                 save_file({"vector": self.vector}, partial, metadata=metadata)
         except (OSError, SafetensorError) as error:
             raise DVAError(f"{path} cannot be written ({error}); choose a folder with room that you may write to.") from error
@@ -173,17 +173,17 @@ def apply_direction(decomposition: Decomposition, model, direction: Direction | 
     """`decomposition` one step further along `direction` (or its `to_json`), the same in all frames or by a curve; no frame is touched.
 
     The operation keeps the whole direction, so that it can be repeated without its file. Raises DVAError for a direction of another
-    encoder, a scale that makes no sense, or a clip of another model.
+    encoder, a scale that makes no sense, or a decomposition of another model.
     """
     check_model(decomposition, model)
     direction = direction if isinstance(direction, Direction) else Direction.from_json(direction)
     check_encoder(direction, model)
     scale = check_scale_of(direction.name, scale, direction.range)
     operation = {"name": "direction", "direction": direction.to_json(), "scale": scale_to_json(scale)}
-    over_time = sampled(scale, decomposition.frame_index, decomposition.info.rate)
-    if isinstance(over_time, float) and not over_time:
+    strength = sample_scale(scale, decomposition.frame_index, decomposition.info.rate)
+    if isinstance(strength, float) and not strength:
         return decomposition.with_edit(operation)
-    weights = np.array([over_time]) if isinstance(over_time, float) else over_time[:, None]
+    weights = np.array([strength]) if isinstance(strength, float) else strength[:, None]
     step = decomposition.with_identity_step if direction.space == "identity" else decomposition.with_motion_step
     return step(operation, direction.vector[None], weights)
 
@@ -191,24 +191,24 @@ def apply_direction(decomposition: Decomposition, model, direction: Direction | 
 # -- operations ----------------------------------------------------------------------------------------------
 
 
-def scaled(direction: Direction, factor: float) -> Direction:
+def scale_direction(direction: Direction, factor: float) -> Direction:
     """Multiply a direction by `factor`. DVAError for a factor that is not finite."""
     if not math.isfinite(factor):
         raise DVAError(f"The factor {factor:g} of {direction.name} makes no sense; use a finite number.")
-    return _derived(direction, np.float64(factor) * direction.vector, f"{factor:g} {direction.name}", "scaled", [direction], [factor])
+    return _derive(direction, np.float64(factor) * direction.vector, f"{factor:g} {direction.name}", "scaled", [direction], [factor])
 
 
-def added(directions: Sequence[Direction], factors: Sequence[float] | None = None) -> Direction:
+def add_directions(directions: Sequence[Direction], factors: Sequence[float] | None = None) -> Direction:
     """Add directions: sum_i factors[i] directions[i]. DVAError unless all are of one space and one encoder."""
     factors = [1.0] * len(directions) if factors is None else list(factors)
     if not directions or len(factors) != len(directions):
         raise DVAError(f"There are {len(directions)} directions and {len(factors)} factors to add; give one factor for each.")
-    check_alike(directions)
+    check_same_space(directions)
     if not all(map(math.isfinite, factors)):
         raise DVAError("A factor of the directions makes no sense; use finite numbers.")
     total = sum(np.float64(factor) * direction.vector for factor, direction in zip(factors, directions))
     name = " + ".join(direction.name if factor == 1 else f"{factor:g} {direction.name}" for factor, direction in zip(factors, directions))
-    return _derived(directions[0], total, name, "added", directions, factors)
+    return _derive(directions[0], total, name, "added", directions, factors)
 
 
 def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.ndarray | None = None) -> Direction:
@@ -220,7 +220,7 @@ def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.nda
     """
     if not others:
         return direction
-    check_alike([direction, *others])
+    check_same_space([direction, *others])
     std = np.ones(direction.vector.size) if std is None or direction.space != "identity" else np.asarray(std, np.float64).reshape(-1)
     u = direction.vector / std
     basis, upper = np.linalg.qr(np.stack([other.vector / std for other in others], 1))
@@ -231,10 +231,10 @@ def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.nda
         names = ", ".join(other.name for other in others)
         raise DVAError(f"Nothing is left of {direction.name} without {names}; leave one of them out.")
     name = f"{direction.name} without {', '.join(other.name for other in others)}"
-    return _derived(direction, rest * std, name, "orthogonal", [direction, *others], None)
+    return _derive(direction, rest * std, name, "orthogonal", [direction, *others], None)
 
 
-def check_alike(directions: Sequence[Direction]) -> None:
+def check_same_space(directions: Sequence[Direction]) -> None:
     """DVAError unless all are of one space and one encoder."""
     first = directions[0]
     for other in directions[1:]:
@@ -261,7 +261,7 @@ def identity_std(model) -> np.ndarray:
     return tensors["identity.std"].reshape(-1) if "identity.std" in tensors else np.ones(model.identity_dim)
 
 
-def _derived(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
+def _derive(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
     """A direction made of others; keeps which, by name, how much of each, and the region where it is one of them all."""
     region = first.region if how != "added" or len({parent.region for parent in parents}) == 1 else None
     record = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}

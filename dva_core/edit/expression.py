@@ -1,12 +1,12 @@
-"""Expressions: one shift of the motion vector, the same in all frames, where the face is taken to make it.
+"""Expressions: one shift of the motion vector, the same in all frames.
 
-An identity network is trained to ignore expression, so what Kim et al. (2023) leave alone is where it lives: z_motion[n] holds 51
-landmarks (x, y). The shift s of an expression comes from labels (a motion attribute of the model) or from two frames of the clip,
+An identity network is trained to ignore expression, so an expression is edited in the motion, which Kim et al. (2023) leave unchanged:
+z_motion[n] holds 51 landmarks (x, y). The shift s comes from labels (a motion attribute of the model) or from two frames of the video,
 
-    s = z_motion[expressive] - z_motion[neutral], freed of moving, turning and scaling the whole face,
+    s = z_motion[expressive] - z_motion[neutral], without the translation, rotation and scaling of the whole face,
 
-and is kept inside what faces do: projected on main components C of real landmark motion (of the clip itself, and those the model's
-bundle has), then taken at the chosen landmarks only,
+and is restricted to plausible motion: projected on principal components C of real landmark motion (of the video itself, and those of
+the model's bundle), then masked to the chosen landmarks,
 
     z_motion[n]' = z_motion[n] + scale * mask * (s C^T C).
 """
@@ -26,7 +26,7 @@ from .directions import Direction, apply_direction, encoder_fingerprint, from_at
 
 REGIONS: dict[str, range] = {"brows": range(0, 10), "nose": range(10, 19), "eyes": range(19, 31), "mouth": range(31, 51)}
 STILL = np.array([*range(10, 19), 19, 22, 25, 28])  # the nose and the corners of the eyes: what an expression moves least
-KEPT_VARIANCE, MOST_COMPONENTS = 0.98, 16
+EXPLAINED_VARIANCE, MOST_COMPONENTS = 0.98, 16
 POINTS = 51
 
 
@@ -43,7 +43,7 @@ def apply_expression(
     """`decomposition` with an expression, one shift of the motion, the same in all frames (or by a curve over time).
 
     expression  a motion attribute of the model, such as "Smiling"; or
-    frames      (neutral, expressive): two frames of this clip, by their number among the frames read
+    frames      (neutral, expressive): two frames of this video, by their number among the frames read
     scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
     regions     names of REGIONS that may move; none means all
     project     keep the shift inside the main components of landmark motion
@@ -64,9 +64,9 @@ def expression_direction(
     regions: Sequence[str] = (),
     project: bool = True,
 ) -> Direction:
-    """The shift of `apply_expression` as a direction of motion, for keeping and for other clips. Settings and errors as there."""
+    """The shift of `apply_expression` as a direction of motion, to save and to apply to other videos. Settings and errors as there."""
     if (expression is None) == (frames is None):
-        raise DVAError("Name either an expression of the model or two frames of the clip, one of the two.")
+        raise DVAError("Name either an expression of the model or two frames of the video, one of the two.")
     check_regions(regions)
     if expression is not None:
         source = from_attribute(model, check_expression(expression, model))
@@ -77,15 +77,15 @@ def expression_direction(
         name, record = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
     check_points(shift)
     if project:
-        shift = projected(shift, main_components(decomposition, model, include_clip=expression is None))
+        shift = project_shift(shift, main_components(decomposition, model, include_frames=expression is None))
     if regions:
-        shift, name = masked(shift, regions), f"{name} ({', '.join(regions)})"
+        shift, name = mask_regions(shift, regions), f"{name} ({', '.join(regions)})"
     record |= {"regions": list(regions), "projected": bool(project), "model": model.config.get("name", "")}
     return Direction(shift, "motion", name, encoder_fingerprint(model, "motion"), made=record)
 
 
 def between_frames(decomposition: Decomposition, neutral: int, expressive: int) -> np.ndarray:
-    """[D_motion], from the landmarks of one frame to those of another, the head held still. DVAError for frames without a face."""
+    """The shift [D_motion] from one frame's landmarks to another's, without head motion. DVAError for frames without a face."""
     a, b = (decomposition.z_motion[row_of(decomposition, frame)].astype(np.float64) for frame in (neutral, expressive))
     if neutral == expressive:
         raise DVAError(f"Both frames are number {neutral}; choose one with and one without the expression.")
@@ -100,50 +100,50 @@ def row_of(decomposition: Decomposition, frame: int) -> int:
     if len(rows):
         return int(rows[0])
     near = int(index[np.abs(index - frame).argmin()])
-    raise DVAError(f"Frame {frame} of the clip has no face or does not exist; the nearest with one is {near}.")
+    raise DVAError(f"Frame {frame} of the video has no face or does not exist; the nearest with one is {near}.")
 
 
 def without_head_motion(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """`shift` [102] of the landmarks `face` [102] without the small movement, turn and scaling that its STILL points show.
+    """`shift` [102] of the landmarks `face` [102] without the small translation, rotation and scaling that its STILL points show.
 
-    Least squares over the four ways a face moves in the picture: x, y, larger (p - c), turned (p - c rotated by 90 degrees).
+    Least squares over the four ways a face moves in the picture: x, y, scaled (p - c), rotated (p - c turned by 90 degrees).
     """
-    points, moved = face.reshape(-1, 2), shift.reshape(-1, 2)
+    points, change = face.reshape(-1, 2), shift.reshape(-1, 2)
     arm = points - points[STILL].mean(0)
     ways = [np.tile((1.0, 0.0), (len(points), 1)), np.tile((0.0, 1.0), (len(points), 1)), arm, arm[:, ::-1] * (-1, 1)]
     design = np.stack([way[STILL].ravel() for way in ways], 1)
-    amounts = np.linalg.lstsq(design, moved[STILL].ravel(), rcond=None)[0]
-    return (moved - sum(amount * way for amount, way in zip(amounts, ways))).ravel()
+    amounts = np.linalg.lstsq(design, change[STILL].ravel(), rcond=None)[0]
+    return (change - sum(amount * way for amount, way in zip(amounts, ways))).ravel()
 
 
-def main_components(decomposition: Decomposition | None, model, include_clip: bool = True) -> np.ndarray | None:
-    """[C, D_motion], orthonormal: what real landmarks do. Those of the model's bundle and those of the clip's own frames.
+def main_components(decomposition: Decomposition | None, model, include_frames: bool = True) -> np.ndarray | None:
+    """Orthonormal components [C, D_motion] of real landmark motion: those of the model's bundle and those of the video's own frames.
 
-    None where there is neither: then nothing is known to project on.
+    None where there are neither.
     """
     tensors = AttributeSet.from_model(model).tensors
     bases = [tensors["motion.components"]] if "motion.components" in tensors else []
-    if include_clip and decomposition is not None and decomposition.faces > 2:
+    if include_frames and decomposition is not None and decomposition.faces > 2:
         bases.append(components_of(np.asarray(decomposition.z_motion[:], np.float64)))
     bases = [rows for rows in bases if len(rows)]
     return np.linalg.qr(np.concatenate(bases).T)[0].T if bases else None
 
 
-def components_of(motion: np.ndarray, variance: float = KEPT_VARIANCE, most: int = MOST_COMPONENTS) -> np.ndarray:
-    """Main components [C, D_motion] of landmarks [n, D_motion], as many as hold `variance` of what they do, the head held still."""
+def components_of(motion: np.ndarray, variance: float = EXPLAINED_VARIANCE, most: int = MOST_COMPONENTS) -> np.ndarray:
+    """Principal components [C, D_motion] of landmarks [n, D_motion] without head motion, as many as explain `variance` of them."""
     mean = motion.mean(0)
-    still = np.stack([without_head_motion(row, mean) for row in motion - mean])
-    _, sizes, rows = np.linalg.svd(still, full_matrices=False)
-    held = np.cumsum(sizes**2) / max(1e-30, float((sizes**2).sum()))
-    return rows[: min(most, int(np.searchsorted(held, variance)) + 1)]
+    local_motion = np.stack([without_head_motion(row, mean) for row in motion - mean])
+    _, sizes, rows = np.linalg.svd(local_motion, full_matrices=False)
+    explained = np.cumsum(sizes**2) / max(1e-30, float((sizes**2).sum()))
+    return rows[: min(most, int(np.searchsorted(explained, variance)) + 1)]
 
 
-def projected(shift: np.ndarray, components: np.ndarray | None) -> np.ndarray:
+def project_shift(shift: np.ndarray, components: np.ndarray | None) -> np.ndarray:
     """The part of `shift` [D_motion] that lies in the orthonormal `components` [C, D_motion]."""
     return shift if components is None else (shift @ components.T) @ components
 
 
-def masked(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
+def mask_regions(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
     """`shift` [102] at the landmarks of `regions` only."""
     mask = np.zeros((POINTS, 1))
     for region in regions:

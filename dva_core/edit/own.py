@@ -9,8 +9,8 @@ as long as a trained attribute's step (Kim et al. 2023, sec. 3.4), so that scale
 landmarks' means, freed of moving, turning and scaling the whole face. In pairs of one person the mean is over the pairs'
 differences: who it is drops out of every pair.
 
-Between vectors lies one thing, in the picture another: unless told not to, an identity's direction goes on from w by what the model itself
-shows of it (see shown), with the pictures given as its faces. That takes the skin's colour out of it, so leave it off for a tan or a blush.
+A difference of vectors may look different in the generated picture. Unless `shown` is off, an identity's direction is therefore mixed with
+the model's own gradient on these pictures (see gradients.py). That removes the skin's colour from it, so turn it off for a tan or a blush.
 
 The score is measured on pictures that were left out: for each picture with and each without it (for pairs: each pair) the
 direction is made from all others, and must put the one with it higher (leave-pair-out; Airola et al. 2009).
@@ -37,14 +37,14 @@ from ..video.images import SUFFIXES, read_rgb
 from .attributes import AttributeSet
 from .directions import SPACES, Direction, encoder_fingerprint
 from .expression import without_head_motion
-from .gradients import PICTURES as LOOKED_AT
+from .gradients import PICTURES as GRADIENT_PICTURES
 from .gradients import spread, visible_direction
 from .scope import find_region
 
 logger = logging.getLogger(__name__)
 
 FEWEST = 5
-POOR = 0.7  # a score below this says that the pictures do not tell the attribute
+POOR = 0.7  # below this score the pictures hardly determine the attribute
 MOST = 200  # of each kind; more is a task for `train attributes`
 
 
@@ -83,21 +83,21 @@ def own_attribute(
 
     space     "identity" for what someone looks like, "motion" for an expression
     pairs     the i-th picture with it and the i-th without show the same person
-    shown     of an identity's direction: go by what the model shows of it too, and leave the skin's colour alone; takes seconds
-    region    of the face where it lives (see faces.regions), which is all that changes then; None: all of it
-    progress  told of what is shown as "shown"; may raise to cancel
+    shown     identity only: mix in the model's own gradient and remove the skin's colour (see gradients.py); takes seconds
+    region    the only region of the face that the edit changes (see faces.regions); None: the whole face
+    progress  called with the phase "shown"; may raise to cancel
 
     Raises DVAError for too few pictures, unpaired ones, or one in which no face is found.
     """
     check_sets(with_it, without, name, space, pairs)
     if region is not None:
         find_region(model, region)
-    crops = [cut_out(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
-    attribute = from_vectors(model, *(encode_crops(model, some, space) for some in crops), name, space=space, pairs=pairs)
+    crops = [crop_faces(model, pictures, kind) for pictures, kind in ((with_it, "with it"), (without, "without it"))]
+    attribute = from_vectors(model, *(encode_crops(model, part, space) for part in crops), name, space=space, pairs=pairs)
     attribute = replace(attribute, direction=replace(attribute.direction, region=region))
-    return (
-        make_visible(model, attribute, np.concatenate([spread(some, LOOKED_AT // 2) for some in crops]), progress) if shown else attribute
-    )
+    if not shown:
+        return attribute
+    return make_visible(model, attribute, np.concatenate([spread(part, GRADIENT_PICTURES // 2) for part in crops]), progress)
 
 
 def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pairs: bool) -> None:
@@ -119,7 +119,7 @@ def from_vectors(
     mean, std = statistics(model, space)
     a, b = ((np.asarray(vectors, np.float64) - mean) / std for vectors in (with_it, without))
     step = a.mean(0) - b.mean(0)
-    score = paired_score(a, b) if pairs else left_out_score(a, b)
+    score = paired_score(a, b) if pairs else leave_out_score(a, b)
     if space == "identity":
         length = np.linalg.norm(step)
         if not length > 0:
@@ -153,7 +153,7 @@ def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(1), np.ones(1)
 
 
-def left_out_score(a: np.ndarray, b: np.ndarray) -> float:
+def leave_out_score(a: np.ndarray, b: np.ndarray) -> float:
     """Share of pairs (one of a [n, D], one of b [m, D]) that the difference of the other vectors' means orders rightly."""
     right = 0.0
     for i in range(len(a)):
@@ -174,8 +174,8 @@ def paired_score(a: np.ndarray, b: np.ndarray) -> float:
 # -- pictures ------------------------------------------------------------------------------------------------
 
 
-def cut_out(model, pictures: Sequence[np.ndarray], kind: str = "") -> np.ndarray:
-    """Pictures uint8 [H, W, 3] -> crops uint8 [n, C, C, 3] of the largest face in each, as of a clip. DVAError where one shows none."""
+def crop_faces(model, pictures: Sequence[np.ndarray], kind: str = "") -> np.ndarray:
+    """Crop the largest face in each picture uint8 [H, W, 3] -> uint8 [n, C, C, 3]. DVAError where a picture shows no face."""
     finder = FaceFinder.of(model)
     return np.stack([face_of(finder, rgb, model.crop_size, f"Picture {n} {kind}".strip()) for n, rgb in enumerate(pictures, 1)])
 
@@ -206,11 +206,11 @@ def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarra
     """The pictures that two folders hold under the same names, whatever their suffix, in the names' order; others have no partner and are
     left out. Where no name is in both, all pictures in the order of their names. DVAError as of `read_folder`."""
     a, b = (pictures_in(folder) for folder in (with_it, without))
-    named = [{path.stem: path for path in paths} for paths in (a, b)]
-    if both := sorted(named[0].keys() & named[1].keys()):
+    by_stem = [{path.stem: path for path in paths} for paths in (a, b)]
+    if both := sorted(by_stem[0].keys() & by_stem[1].keys()):
         if unpaired := len(a) + len(b) - 2 * len(both):
             logger.warning("%d pictures in %s and %s have no partner of the same name and are left out.", unpaired, with_it, without)
-        a, b = ([paths[stem] for stem in both] for paths in named)
+        a, b = ([paths[stem] for stem in both] for paths in by_stem)
     return [read_rgb(path) for path in a], [read_rgb(path) for path in b]
 
 

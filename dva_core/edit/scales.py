@@ -18,7 +18,7 @@ def parse_scales(text: str) -> dict[str, Scale]:
     if not text.strip():
         return {}
     try:
-        scales = json.loads(text, object_pairs_hook=_once)
+        scales = json.loads(text, object_pairs_hook=_unique_names)
     except json.JSONDecodeError as error:
         raise DVAError(
             f"The attributes are not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); write for example {EXAMPLE}."
@@ -32,7 +32,7 @@ def parse_scales(text: str) -> dict[str, Scale]:
     return {name: parse_scale(scale, name) for name, scale in scales.items()}
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """The object of these pairs; DVAError where a name comes twice, in whatever case."""
     names = [name.lower() for name, _ in pairs]
     for name in names:

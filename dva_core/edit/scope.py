@@ -1,4 +1,4 @@
-"""What a clip's edits mean for how they are shown: whether they change the tone of the whole face, and where in it they live."""
+"""How edits are pasted: whether they may change the tone of the whole face, and in which regions of it they show."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from .curves import parse_scale, strengths
 
 
 def keeps_tone(decomposition: Decomposition, model, tone: str | None = None) -> bool:
-    """Whether the tone that the edits give the whole face is taken away: as `tone` says, "keep" or "change"; None: by the edits.
+    """Whether the change of the whole face's tone is removed: `tone` "keep" or "change"; None: decided by the edits.
 
-    Then it is kept, unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has brought another
-    identity or background. A bundle without such a list changes it, as in the paper. DVAError for another `tone`.
+    Then it is removed unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has replaced the
+    identity or the background. With a bundle without that list it stays, as in the paper. DVAError for another `tone`.
     """
     check_tone(tone)
     if tone is not None:
         return tone == "keep"
-    listed = model.config.get("tone_attributes")
-    if listed is None or any(op.get("name") == "switch" and (op.get("identity") or is_background(op)) for op in decomposition.operations):
+    tone_attributes = model.config.get("tone_attributes")
+    if tone_attributes is None or any(
+        op.get("name") == "switch" and (op.get("identity") or is_background(op)) for op in decomposition.operations
+    ):
         return False
-    return not set(listed) & set(attributes_of(decomposition, model))
+    return not set(tone_attributes) & set(attributes_of(decomposition, model))
 
 
 def check_tone(tone: str | None) -> None:
@@ -33,19 +35,19 @@ def check_tone(tone: str | None) -> None:
 
 
 def regions_of(decomposition: Decomposition, model, region: str | None = None) -> list[Region]:
-    """Where in the face the edits live, the union counts; empty: all of it. As `region` says, a name or "off"; None: by the edits.
+    """The regions of the face in which the edits show, their union; empty: the whole face. `region`: a name or "off"; None: by the edits.
 
-    An attribute's region is that of its entry in the configuration (`region`), a direction's its own. One edit without a region means the
-    whole face. DVAError for a region that neither the model nor this program has.
+    An attribute's region is that of its entry in the configuration, a direction's its own. One edit without a region means the whole
+    face. DVAError for a region that neither the model nor this program has.
     """
     if region is not None:
         return [] if region == OFF else [find_region(model, region)]
-    named = list(regions_named(decomposition, model))
-    return [] if None in named else [find_region(model, name) for name in dict.fromkeys(named)]
+    names = list(region_names(decomposition, model))
+    return [] if None in names else [find_region(model, name) for name in dict.fromkeys(names)]
 
 
-def regions_named(decomposition: Decomposition, model) -> Iterator[str | None]:
-    """The region of each edit of the clip that changes anything, None for one that means the whole face."""
+def region_names(decomposition: Decomposition, model) -> Iterator[str | None]:
+    """The region of each edit with an effect, None for an edit of the whole face."""
     entries = {entry.name: entry.region for entry in AttributeSet.from_model(model).entries}
     for operation in decomposition.operations:
         direction = operation.get("direction") or {}
@@ -57,7 +59,7 @@ def regions_named(decomposition: Decomposition, model) -> Iterator[str | None]:
 
 
 def find_region(model, name: str) -> Region:
-    """The model's own region of that name, else this program's; DVAError where there is none."""
+    """Look up a region by name, in the model first, then in this program; DVAError where there is none."""
     own = list(model.config.get("regions") or ())
     if name in own:
         regions = model.regions
@@ -68,7 +70,7 @@ def find_region(model, name: str) -> Region:
 
 
 def is_background(operation: dict) -> bool:
-    """Whether it is a switch that has put other noise maps in the place of the clip's own."""
+    """Whether the operation is a switch that replaced the noise maps."""
     return bool(operation.get("background")) or operation.get("noise_seed") is not None
 
 

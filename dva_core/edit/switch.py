@@ -1,15 +1,15 @@
-"""Switching features (Kim et al. 2023, sec. 4, the check of the decomposition): identity, motion or background of another clip.
+"""Switching features (Kim et al. 2023, sec. 4, the check of the decomposition): identity, motion or background of another video.
 
-A clip is (z_id, z_motion[n], x_T[n]); each of the three can be that of another clip, and x_T can be drawn at random:
+A decomposition is (z_id, z_motion[n], x_T[n]); each of the three can be that of another decomposition, and x_T can be random:
 
-    identity    z_id' = z_id of the other clip
-    motion      z_motion[n]' = z_motion[m(n)] of the other clip, which has M frames
-    background  x_T[n]' = x_T[m(n)] of the other clip, or one normal noise map, the same in all frames
+    identity    z_id' = z_id of the other
+    motion      z_motion[n]' = z_motion[m(n)] of the other, which has M rows
+    background  x_T[n]' = x_T[m(n)] of the other, or one normal noise map, the same in all frames
 
-where m(n) fits the lengths to each other (F frames here, M there, both counting those with a face):
+where m(n) matches the lengths (F rows here, M in the other; a row is a frame with a face):
 
-    repeat      m(n) = n mod M; a longer clip is cut
-    ping-pong   there and back again, 0 1 .. M-1 M-2 .. 1 0 1 ..; a longer clip is cut
+    repeat      m(n) = n mod M; a longer one is cut
+    ping-pong   0 1 .. M-1 M-2 .. 1 0 1 ..; a longer one is cut
     stretch     m(n) = n (M-1) / (F-1), first on first and last on last
 """
 
@@ -31,7 +31,7 @@ LENGTHS = ("repeat", "ping-pong", "stretch")
 
 
 def other_rows(rows: np.ndarray, ours: int, theirs: int, length: str = "repeat") -> np.ndarray:
-    """m(n) [n] float64 for the row numbers `rows` [n] of a clip with `ours` faces, in a clip with `theirs`."""
+    """m(n) [n] float64 for the row numbers `rows` [n] of a decomposition with `ours` rows, in one with `theirs`."""
     if theirs == 1:
         return np.zeros(len(rows))
     if length == "stretch":
@@ -43,7 +43,7 @@ def other_rows(rows: np.ndarray, ours: int, theirs: int, length: str = "repeat")
 
 
 class SwitchedStore(TensorStore):
-    """The store `base` with the rows of some arrays read from elsewhere, such as the stores `others`; nothing is copied."""
+    """The store `base` with some arrays read by `readers` instead, which may read the stores `others`; nothing is copied."""
 
     def __init__(self, base: TensorStore, readers: Mapping[str, Reader], others: Sequence[TensorStore] = ()):
         if isinstance(base, SwitchedStore):
@@ -82,69 +82,69 @@ def apply_switch(
     identity, motion, background   which features come from `other`, as they stand there, its own edits included
     noise_seed                     instead of a background: one noise map drawn with this seed, the same in all frames
 
-    length                         how a clip of another length fits: "repeat" (a longer one is cut), "ping-pong" or "stretch", where
-                                   motion is mixed of the two nearest frames and a noise map is that of the nearest (a mixture of
-                                   two would no longer be noise)
+    length                         how another length is matched: "repeat" (a longer one is cut), "ping-pong" or "stretch", which
+                                   interpolates the motion of the two nearest frames and takes the noise map of the nearest (an
+                                   interpolated one would no longer be noise)
 
-    Raises DVAError for clips of another model, or that do not fit each other, and for both a background and a seed.
+    Raises DVAError for decompositions of another model or with other encoding settings, and for both a background and a seed.
     """
     check_model(decomposition, model)
     noise_seed = whole(noise_seed, "noise seed", 0)
     if isinstance(other, Mapping):  # as `describe` keeps it
-        raise DVAError(f"The features came from the clip {other.get('source')}; switch them anew with that clip decomposed.")
+        raise DVAError(f"The features came from the video {other.get('source')}; encode it and switch them again.")
     if other is not None and not isinstance(other, Decomposition):
-        raise DVAError("What features are switched from is no decomposed clip; connect one.")
+        raise DVAError("What features are switched from is no decomposition; connect one.")
     if background and noise_seed is not None:
-        raise DVAError("The background is either that of the other clip or random noise; switch on only one of them.")
+        raise DVAError("The background is either that of the other video or random noise; switch on only one of them.")
     if other is None and (identity or motion or background):
-        raise DVAError("Identity, motion and background come from another clip; connect one, or switch these off.")
+        raise DVAError("Identity, motion and background come from another video; connect one, or switch these off.")
     if other is not None:
         check_model(other, model)
     if length not in LENGTHS:
         raise DVAError(f"There is no length {length!r}; choose one of {', '.join(LENGTHS)}.")
 
-    def there(rows: np.ndarray) -> np.ndarray:
+    def to_other(rows: np.ndarray) -> np.ndarray:
         return other_rows(rows, decomposition.faces, other.faces, length)
 
     readers: dict[str, Reader] = {}
     totals: dict[str, Any] = {}
     if identity:
-        nearest = np.rint(there(np.arange(decomposition.faces))).astype(int)
-        totals |= {"z_id": other.current_z_id, "identity_steps": tuple(steps.taken(nearest) for steps in other.identity_steps)}
+        nearest = np.rint(to_other(np.arange(decomposition.faces))).astype(int)
+        totals |= {"z_id": other.current_z_id, "identity_steps": tuple(steps.select(nearest) for steps in other.identity_steps)}
     if motion:
-        readers["z_motion"] = lambda rows: interpolate_rows(other.current_z_motion, there(rows))
-        totals |= {"motion_shift": np.zeros(model.motion_dim), "motion_steps": ()}  # what was added to the clip's own motion went with it
+        readers["z_motion"] = lambda rows: interpolate_rows(other.current_z_motion, to_other(rows))
+        totals |= {"motion_shift": np.zeros(model.motion_dim), "motion_steps": ()}  # shifts of the replaced motion go with it
     if background:
         check_noise(decomposition, other)
-        readers["x_T"] = lambda rows: other.x_T[np.rint(there(rows)).astype(int)]
+        readers["x_T"] = lambda rows: other.x_T[np.rint(to_other(rows)).astype(int)]
     if noise_seed is not None:
         noise = np.random.default_rng(noise_seed).standard_normal(decomposition.x_T.shape[1:], np.float32).astype(np.float16)
         readers["x_T"] = lambda rows: np.broadcast_to(noise, (len(rows), *noise.shape))
     settings = {"identity": bool(identity), "motion": bool(motion), "background": bool(background), "noise_seed": noise_seed}
     settings |= {} if length == LENGTHS[0] else {"length": length}
-    switched = decomposition.with_edit(describe(other, **settings), **totals)
+    result = decomposition.with_edit(describe(other, **settings), **totals)
     others = () if other is None else (other.store,)
-    return replace(switched, store=SwitchedStore(decomposition.store, readers, others)) if readers else switched
+    return replace(result, store=SwitchedStore(decomposition.store, readers, others)) if readers else result
 
 
-def interpolate_rows(read: Reader, places: np.ndarray) -> np.ndarray:
-    """Interpolate linearly between rows: what `read` gives at the fractional row numbers `places` [n]."""
+def interpolate_rows(reader: Reader, places: np.ndarray) -> np.ndarray:
+    """Interpolate linearly between rows: what `reader` gives at the fractional row numbers `places` [n]."""
     below = np.floor(places).astype(int)
     part = (places - below)[:, None].astype(np.float32)
-    values = read(below)
-    return values if not part.any() else values + part * (read(np.ceil(places).astype(int)) - values)
+    values = reader(below)
+    return values if not part.any() else values + part * (reader(np.ceil(places).astype(int)) - values)
 
 
 def check_noise(decomposition: Decomposition, other: Decomposition) -> None:
     """DVAError unless the noise maps of both lie at the same timestep: then they are interchangeable."""
-    ours, theirs = (clip.info.solving for clip in (decomposition, other))
+    ours, theirs = (item.info.solving for item in (decomposition, other))
     if ours != theirs:
         raise DVAError(
-            f"The clips were encoded with {ours} and with {theirs}; encode both with the same settings to switch their backgrounds."
+            f"The videos were encoded with {ours} and with {theirs}; encode both with the same settings to switch their backgrounds."
         )
 
 
 def describe(other: Decomposition | None, **settings: Any) -> dict[str, Any]:
-    """The operation as it is kept in the clip: what was switched, and which clip it came from."""
+    """The operation as the decomposition records it: what was switched, and which video it came from."""
     source = {} if other is None else {"other": {"source": other.info.source, "sha256": other.info.sha256, "operations": other.operations}}
     return {"name": "switch", **settings, **source}

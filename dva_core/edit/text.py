@@ -36,7 +36,7 @@ def text_search(
     weights      its .safetensors file; None: from `folders`, see text_model.load_clip
     settings     of text_search.TextSettings: frames, images, iterations, settle, seed, clip_weight, ...
 
-    Raises DVAError for settings that make no sense, weights that are missing, or a clip of another model.
+    Raises DVAError for settings that make no sense, weights that are missing, or a decomposition of another model.
     """
     settings = {OLDER.get(name, name): value for name, value in settings.items()}
     clip_model = settings.pop("clip_model", clip_model)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .differentiable import KEPT_FOR_GRADIENT, Differentiable
+from .differentiable import GRADIENT_MEMORY, Differentiable
 from .text_model import ImageTextModel
 
 IMAGE_TEXT = "text_edit_image_text"  # its name for the host
@@ -36,4 +36,4 @@ class TextNetworks(Differentiable):
     def _use_text_model(self, count: int) -> None:
         if isinstance(self.text_model, nn.Module):
             per_item = getattr(self.text_model, "activations_per_image", 2**24)
-            self.host.use(IMAGE_TEXT, self.text_model, KEPT_FOR_GRADIENT * count * per_item)
+            self.host.use(IMAGE_TEXT, self.text_model, GRADIENT_MEMORY * count * per_item)

@@ -55,19 +55,19 @@ def evaluate_ablation(
         cosines, likeness, inner, outer = [], [], [], []
         for i in range(len(pictures)):
             z_face = model.fuse(z_id[i].repeat(noises, 1), z_motion[i].repeat(noises, 1))
-            made = solvers.sample(model, x_T.to(z_face.device), z_face, steps, solver="angle2").float().cpu().clamp(-1, 1).numpy()
-            vectors, _, _ = features(made, model, judge)
-            alike = vectors @ vectors.T
-            cosines.append(alike[~np.eye(noises, dtype=bool)].mean())
+            samples = solvers.sample(model, x_T.to(z_face.device), z_face, steps, solver="angle2").float().cpu().clamp(-1, 1).numpy()
+            vectors, _, _ = features(samples, model, judge)
+            similarities = vectors @ vectors.T
+            cosines.append(similarities[~np.eye(noises, dtype=bool)].mean())
             likeness.append((vectors @ judge.embed(pictures[i : i + 1])[0]).mean())
-            spread = made.std(0).mean(0) * 127.5
+            spread = samples.std(0).mean(0) * 127.5
             inner.append(spread[face[i]].mean())
             outer.append(spread[~face[i]].mean())
-            grid[f"{i + 1} {name}"] = [pictures[i], *map(as_picture, made)]
+            grid[f"{i + 1} {name}"] = [pictures[i], *map(as_picture, samples)]
         table.add(name, *(float(np.mean(series)) for series in (cosines, likeness, inner, outer)))
         table.notes.append(f"{name}: {len(pictures)} pictures, {noises} noises, T = {steps}, angle2, identity by {judge.name}.")
-    ordered = {key: grid[key] for key in sorted(grid, key=lambda key: int(key.split()[0]))}
-    return table, contact_sheet(ordered, ["picture", *(f"noise {i + 1}" for i in range(noises))], tile=96)
+    sorted_rows = {key: grid[key] for key in sorted(grid, key=lambda key: int(key.split()[0]))}
+    return table, contact_sheet(sorted_rows, ["picture", *(f"noise {i + 1}" for i in range(noises))], tile=96)
 
 
 def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None, start: Path | None = None, **settings) -> dict[str, Path]:
@@ -81,7 +81,7 @@ def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None,
     DVAError where something is missing.
     """
     from ..model.bundle import read_bundle
-    from ..train.assemble import assemble, finetuned
+    from ..train.assemble import assemble, assemble_finetuned
     from ..train.diffusion import DiffusionSettings, DiffusionTraining
     from ..train.settings import read_json
     from ..train.synthesis import load_variants
@@ -101,7 +101,7 @@ def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None,
             training.start_from(start)
         log.info("ablation: %s: %s", name, training.run())
         if start:
-            bundles[name] = finetuned(folder, start, folder / "model.safetensors", name=name).path
+            bundles[name] = assemble_finetuned(folder, start, folder / "model.safetensors", name=name).path
         else:
             for file in ENCODERS:
                 shutil.copyfile(run / file, folder / file)

@@ -80,8 +80,8 @@ def measure_edit(
         if row is None:
             outside.append(difference.mean())
             continue
-        if (beyond := ~square_mask(quads[row], difference.shape)).any():  # a close-up may fill its frame
-            outside.append(difference[beyond].mean())
+        if (outside_square := ~square_mask(quads[row], difference.shape)).any():  # a close-up may fill its frame
+            outside.append(difference[outside_square].mean())
         squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
         mask = cv2.resize(masks[row], (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST) > 0
         if mask.any():
@@ -151,17 +151,17 @@ def square_mask(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), 1) > 0
 
 
-def names_of(clips: Sequence[str | Path]) -> list[str]:
-    """What to call clips: by their files, with a number from the second of a name on."""
+def names_of(videos: Sequence[str | Path]) -> list[str]:
+    """What to call videos: by their files, with a number from the second of a name on."""
     names: list[str] = []
-    for stem in (Path(clip).stem for clip in clips):
+    for stem in (Path(video).stem for video in videos):
         free = (name for n in count(1) if (name := stem if n == 1 else f"{stem} ({n})") not in names)
         names.append(next(free))
     return names
 
 
 def evaluate_consistency(
-    clips: Sequence[str | Path],
+    videos: Sequence[str | Path],
     model,
     judge: Judge,
     edits: Mapping[str, Mapping[str, float]],
@@ -172,14 +172,14 @@ def evaluate_consistency(
     progress=None,
     **encoding: Any,
 ) -> tuple[Table, dict[tuple[str, str], EditFigures]]:
-    """A row a clip and edit (label -> attribute scales), then means an edit, then the paper's; and the figures by clip's name and label.
+    """A row a video and edit (label -> attribute scales), then means an edit, then the paper's; and the figures by video's name and label.
 
-    Clips of one name are told apart by a number (`names_of`).
+    Videos of one name are told apart by a number (`names_of`).
     """
     table = Table(f"Temporal consistency of edits, {model.config.get('name', 'model')}", ["clip", "edit", "frames", *FIGURES])
     results: dict[tuple[str, str], EditFigures] = {}
-    for name, clip in zip(names_of(clips), clips):
-        decomposition = encode(clip, model, steps=steps, solver=solver, progress=progress, **encoding)
+    for name, video in zip(names_of(videos), videos):
+        decomposition = encode(video, model, steps=steps, solver=solver, progress=progress, **encoding)
         for label, scales in edits.items():
             with temporary_folder() as folder:
                 after = folder / "edited.mkv"  # without loss: the codec is not on trial

@@ -37,7 +37,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     measure, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
     _, similarity = measure(a, b, data_range=1.0, reduction="none", return_full_image=True)
     if mask is not None:
-        return mean_inside(similarity, mask)
+        return masked_mean(similarity, mask)
     return similarity[..., border:-border, border:-border].mean((1, 2, 3))
 
 
@@ -62,7 +62,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 def mse(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error [N], of values in 0..1."""
     squared = (a - b).square()
-    return squared.mean((1, 2, 3)) if mask is None else mean_inside(squared, mask)
+    return squared.mean((1, 2, 3)) if mask is None else masked_mean(squared, mask)
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -70,7 +70,7 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     return -10 * mse(a, b, mask).clamp(min=1e-12).log10()
 
 
-def mean_inside(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the pixels of the mask and all channels [N]; nan where a mask is empty."""
     mask = mask.expand_as(values).to(values.dtype)
     return (values * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
@@ -164,8 +164,8 @@ class Flicker:
             flow = self._flow.calc(grey, grey_before, None)
             y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
             for series, last, now in zip((self.before, self.after), pictures, (original, edited)):
-                warped = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                series.append(float(np.abs(warped.astype(np.float32) - now)[mask].mean()))
+                previous = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                series.append(float(np.abs(previous.astype(np.float32) - now)[mask].mean()))
         self._last = grey, original, edited
 
     @property

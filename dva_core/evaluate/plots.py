@@ -44,10 +44,10 @@ def plot_reconstruction(table: Table, path: str | Path) -> None:
     save_picture(path, as_array(plot))
 
 
-def draw_consistency(found: Mapping[str, EditFigures]) -> np.ndarray:
+def draw_consistency(results: Mapping[str, EditFigures]) -> np.ndarray:
     """Similarity of neighbouring frames, before and after, over time; a panel an edit. RGB uint8 [H, W, 3]."""
-    plot, axes = figure(len(found), 5.0, 3.2)
-    for axis, (name, figures) in zip(axes, found.items()):
+    plot, axes = figure(len(results), 5.0, 3.2)
+    for axis, (name, figures) in zip(axes, results.items()):
         for series, label in zip(figures.series.T, ("before", "after")):
             axis.plot(np.arange(1, len(series) + 1), series, label=label)
         axis.set(

@@ -1,4 +1,4 @@
-"""Table 1 of Kim et al. 2023: how well a clip is rebuilt from z_id, z_motion and x_T alone."""
+"""Table 1 of Kim et al. 2023: how well a video is rebuilt from z_id, z_motion and x_T alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 32  # frames compared together
 
 
 def evaluate_reconstruction(
-    clips: Sequence[str | Path],
+    videos: Sequence[str | Path],
     model,
     *,
     steps: Sequence[int] = (20, 100),
@@ -30,7 +30,7 @@ def evaluate_reconstruction(
     lpips=None,
     **encoding: Any,
 ) -> Table:
-    """A row a clip, number of steps and solver, then their means, then the paper's.
+    """A row a video, number of steps and solver, then their means, then the paper's.
 
     Compared is the face square at the noise predictor's size, the decoded crop itself (`detail = "model"`), frames weighed alike.
     `encoding` goes to pipeline.encode (every, max_frames, ...).
@@ -39,10 +39,10 @@ def evaluate_reconstruction(
     for count in steps:
         for solver in solvers:
             parts = []
-            for clip in clips:
-                decomposition = encode(clip, model, steps=count, solver=solver, **encoding)
+            for video in videos:
+                decomposition = encode(video, model, steps=count, solver=solver, **encoding)
                 parts.append(figures := compare(decomposition, model, lpips))
-                table.add(Path(clip).stem, count, solver, decomposition.faces, *figures)
+                table.add(Path(video).stem, count, solver, decomposition.faces, *figures)
             table.add("mean", count, solver, "", *np.mean(parts, 0).tolist())
     for name, (ssim, ms_ssim, lpips_, mse) in paper.RECONSTRUCTION.items():
         table.add(f"paper: {name}", "", "", "", ssim, ms_ssim, lpips_, mse, None, None, None)
@@ -56,17 +56,17 @@ def evaluate_reconstruction(
 
 
 def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
-    """FIGURES of one clip, each the mean over its frames that have it; nan for what is not measured."""
+    """FIGURES of one video, each the mean over its frames that have it; nan for what is not measured."""
     parts: list[list[Tensor]] = []
     for a, b, mask in pairs(decomposition, model.image_size):
-        perceived = (
+        lpips_value = (
             torch.full((len(a),), torch.nan) if lpips is None else torch.stack([lpips(x[None], y[None]).detach() for x, y in zip(a, b)])
         )
         parts.append(
             [
                 metrics.ssim(a, b),
                 metrics.ms_ssim(a, b),
-                perceived,
+                lpips_value,
                 metrics.mse(a, b),
                 metrics.psnr(a, b),
                 metrics.ssim(a, b, mask),

@@ -1,4 +1,4 @@
-"""The paper's check of the decomposition (sec. 4, "decomposed features"): one feature of a clip taken from another, the rest kept."""
+"""The paper's check of the decomposition (sec. 4, "decomposed features"): one feature of a video taken from another, the rest kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIGURES = ("identity as A", "identity as B", "motion off A", "motion off B", "ba
 def evaluate_switch(
     a: Decomposition, b: Decomposition, model, judge: Judge, *, columns: int = 6, progress=None
 ) -> tuple[Table, np.ndarray]:
-    """Figures of every switch of two clips encoded alike, and the grid uint8 [H, W, 3]: a row a switch, a column a moment of A.
+    """Figures of every switch of two videos encoded alike, and the grid uint8 [H, W, 3]: a row a switch, a column a moment of A.
 
     identity    cosine with A's and B's rebuilt crops by `judge`, mean over the moments
     motion      mean distance of the 51 inner landmarks, in hundredths of the crop's side
@@ -36,8 +36,8 @@ def evaluate_switch(
     other_rows = [row % b.faces for row in rows]
     crops = {"A, rebuilt": a.rebuilt[rows], "B, rebuilt": b.rebuilt[other_rows]}
     for name, settings in SWITCHES.items():
-        switched = apply_switch(a, model, b, **settings)
-        crops[name] = np.stack(list(decode_crops(switched, model, rows, progress=progress)))
+        result = apply_switch(a, model, b, **settings)
+        crops[name] = np.stack(list(decode_crops(result, model, rows, progress=progress)))
     background = ~(mask_of(a, rows, model) | mask_of(b, other_rows, model))
     references = {name: features(crops[name], model, judge) for name in crops}
     ours, theirs = references["A, rebuilt"], references["B, rebuilt"]
@@ -69,5 +69,5 @@ def features(crops: np.ndarray, model, judge: Judge) -> tuple[np.ndarray, np.nda
     if model.crop_size != model.image_size:
         larger = torch.nn.functional.interpolate(larger, (model.crop_size,) * 2, mode="bicubic", align_corners=False).clamp(-1, 1)
     motion = model.encode_landmarks(larger)[:, JAW:].float().cpu()
-    seen = np.stack([as_picture(image) for image in larger.cpu().numpy()])
-    return judge.embed(seen), motion.numpy(), crops.astype(np.float32).clip(-1, 1)
+    pictures = np.stack([as_picture(image) for image in larger.cpu().numpy()])
+    return judge.embed(pictures), motion.numpy(), crops.astype(np.float32).clip(-1, 1)

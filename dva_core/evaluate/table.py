@@ -32,7 +32,7 @@ class Table:
 
     def markdown(self) -> str:
         lines = [f"## {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
-        lines += [_line(map(_shown, row)) for row in self.rows]
+        lines += [_line(map(_format, row)) for row in self.rows]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
     def csv(self) -> str:
@@ -61,7 +61,7 @@ def _nothing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _shown(cell: Any) -> str:
+def _format(cell: Any) -> str:
     if _nothing(cell):
         return "-"
     if not isinstance(cell, float):

@@ -14,14 +14,14 @@ from dva_core.hosts.devices import sent
 from dva_core.networks.compact import STRIDES
 
 POINT_UNIT = 4.0  # strides a unit of the point offsets
-KNOWN = 64  # pixels of the network's input that a face of known size gets
+KNOWN_SIZE = 64  # pixels of the network's input that a face of known size gets
 SMALL = 32  # pixels of the network's input; the points of smaller faces are up to a third of the eyes' distance off
 
 
 def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
     """Faces of one picture from the detector's maps (batch of one), in pixels of the network's input; overlaps are not removed."""
     faces = []
-    for stride, (score, geometry) in zip(STRIDES, fetched(maps)):
+    for stride, (score, geometry) in zip(STRIDES, fetch_maps(maps)):
         score = score[0].sigmoid()
         for row, column in (score > threshold).nonzero().tolist():
             x, y = (column + 0.5) * stride, (row + 0.5) * stride
@@ -32,7 +32,7 @@ def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
     return faces
 
 
-def fetched(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def fetch_maps(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """The maps on the CPU, by one copy: every question asked of a device has it waited for."""
     parts = [part for level in maps for part in level]
     if all(part.device.type == "cpu" for part in parts):
@@ -85,7 +85,7 @@ class FaceDetector:
     def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
         """As `detect`, for a face whose longer side is about `extent` pixels: no larger a picture is looked at than that takes."""
         side = max(frame.shape[:2])
-        return self._detect_at(frame, int(np.clip(side * KNOWN / extent, 2 * KNOWN, self.sides[-1])))
+        return self._detect_at(frame, int(np.clip(side * KNOWN_SIZE / extent, 2 * KNOWN_SIZE, self.sides[-1])))
 
     @torch.no_grad()  # DirectML knows no inference mode
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:

@@ -11,7 +11,7 @@ from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_l
 from dva_core.faces.types import Face, extent
 
 BORDER = cv2.BORDER_REPLICATE  # beyond the frame: in a mirror image half a face would be a whole one, much too wide
-SETTLED = 0.05  # of its side: a square that moves by less on a look was looked at in the right place
+LARGEST_MOVE = 0.05  # of its side: a square that moves by less on a look was looked at in the right place
 
 
 class CropLandmarker:
@@ -35,7 +35,7 @@ class CropLandmarker:
         quad = quad_from_landmarks(before)
         points = self.in_square(rgb, quad)
         distance = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()
-        return points.astype(np.float32) if distance < SETTLED * side(quad) else self(rgb, face)
+        return points.astype(np.float32) if distance < LARGEST_MOVE * side(quad) else self(rgb, face)
 
     def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""
@@ -62,8 +62,8 @@ def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> 
         return False
     quad = quad_from_landmarks(landmarks)
     centre, size = quad.mean(0), extent(box)
-    inside = box[0] - 0.2 * size < centre[0] < box[2] + 0.2 * size and box[1] - 0.2 * size < centre[1] < box[3] + 0.2 * size
-    return bool(inside and 0.6 < side(quad) / max(size, 1e-6) < 4)
+    is_inside = box[0] - 0.2 * size < centre[0] < box[2] + 0.2 * size and box[1] - 0.2 * size < centre[1] < box[3] + 0.2 * size
+    return bool(is_inside and 0.6 < side(quad) / max(size, 1e-6) < 4)
 
 
 def quad_from_face(face: Face) -> np.ndarray:

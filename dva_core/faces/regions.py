@@ -14,7 +14,7 @@ import numpy as np
 
 from dva_core.faces.composite import blur, faded_border
 from dva_core.model.autoencoder import JAW, REGION_SIZE
-from dva_core.networks.hull import extended
+from dva_core.networks.hull import extend_hull
 
 FINE = 256  # what the maps here are drawn at
 OFF = "off"
@@ -50,12 +50,12 @@ class Region:
 
         By the affine map, of least squares, from those to the region's own: it follows the head's turn, and no single point.
         """
-        return from_points(self.map, self.landmarks[JAW:], points, size)
+        return warp_map(self.map, self.landmarks[JAW:], points, size)
 
 
-def from_points(image: np.ndarray, there: np.ndarray, here: np.ndarray, size: int) -> np.ndarray:
-    """A map [n, n] of a face whose landmarks lie `there` [P, 2], on one [size, size] where they lie `here` [P, 2], both in 0..1."""
-    affine = np.linalg.lstsq(np.concatenate([here, np.ones((len(here), 1))], 1), there, rcond=None)[0].T  # here -> there
+def warp_map(image: np.ndarray, source: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
+    """Warp a map [n, n] of a face with landmarks `source` [P, 2] to one [size, size] with landmarks `target` [P, 2], both in 0..1."""
+    affine = np.linalg.lstsq(np.concatenate([target, np.ones((len(target), 1))], 1), source, rcond=None)[0].T  # here -> there
     n = len(image)
     linear = affine[:, :2] * n / size
     shift = affine[:, 2] * n + linear @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of a pixel
@@ -77,15 +77,15 @@ def outlines(face: np.ndarray) -> dict[str, np.ndarray]:
     y, x = (np.mgrid[:FINE, :FINE] + 0.5) / FINE
     eyes, mouth, chin = face[36:48].mean(0), face[48:60].mean(0), face[8]
     unit = mouth[1] - eyes[1]  # from the eyes to the mouth
-    whole, brow, nose = hull(extended(face)), face[17:27], face[31:36]
+    whole, brow, nose = hull(extend_hull(face)), face[17:27], face[31:36]
     lips, brows = hull(face[48:60], 0.02), hull(face[17:22], 0.032) | hull(face[22:27], 0.032)
     band = np.abs(y - eyes[1] - 0.03 * unit) < 0.34 * unit
     below_nose = y > nose[:, 1].mean() - 0.05 * unit
     cheeks = (y > eyes[1] + 0.15 * unit) & (y < mouth[1])
     room = hull(np.concatenate([face[3:14], face[3:14] + (0, ROOM)]))
     # a beard goes up to the ears along the jaw: its upper edge rises from the corners of the mouth to the sides
-    aside = np.abs(x - eyes[0]) / (face[16, 0] - face[0, 0])
-    beard = (y > nose[:, 1].mean() - 1.1 * unit * np.clip(aside - 0.25, 0, 1)) & (whole | room)
+    offset = np.abs(x - eyes[0]) / (face[16, 0] - face[0, 0])
+    beard = (y > nose[:, 1].mean() - 1.1 * unit * np.clip(offset - 0.25, 0, 1)) & (whole | room)
     return {
         "eyes": band & (whole | (np.abs(x - eyes[0]) < 1.04 * (face[16, 0] - eyes[0]))),
         "brows": brows,
@@ -100,21 +100,21 @@ def outlines(face: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def drawn(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
+def draw_regions(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
     """The regions of a face with 68 landmarks [68, 2], by name."""
-    return {name: Region(soft(mask), face) for name, mask in outlines(face).items()}
+    return {name: Region(soft_map(mask), face) for name, mask in outlines(face).items()}
 
 
-def soft(mask: np.ndarray) -> np.ndarray:
+def soft_map(mask: np.ndarray) -> np.ndarray:
     """A mask bool [FINE, FINE] as a map [32, 32] with a blurred edge."""
     step = FINE // REGION_SIZE
     return blur(mask.astype(np.float32), EDGE * FINE).reshape(REGION_SIZE, step, REGION_SIZE, step).mean((1, 3))
 
 
-REGIONS: Mapping[str, Region] = drawn()
+REGIONS: Mapping[str, Region] = draw_regions()
 
 
-BELOW = Region(soft(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
+BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
 
 
 def kept_to(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -20,27 +20,27 @@ class SceneCuts:
     CUT = 14.0
 
     def __init__(self):
-        self.before: np.ndarray | None = None
-        self.usual = 0.0
+        self.previous: np.ndarray | None = None
+        self.mean_change = 0.0
 
     def __call__(self, rgb: np.ndarray) -> float:
-        now = thumbnail(rgb)
-        change = self.change(now)
-        self.keep(now)
+        current = thumbnail(rgb)
+        change = self.change(current)
+        self.keep(current)
         return change
 
-    def change(self, now: np.ndarray) -> float:
+    def change(self, current: np.ndarray) -> float:
         """How strongly a thumbnail differs from the one kept last; 0 where there is none."""
-        return 0.0 if self.before is None else self._difference(now) / max(self.CUT, 4 * self.usual)
+        return 0.0 if self.previous is None else self._difference(current) / max(self.CUT, 4 * self.mean_change)
 
-    def keep(self, now: np.ndarray) -> None:
+    def keep(self, current: np.ndarray) -> None:
         """The thumbnail that the next one is held against."""
-        if self.before is not None:
-            self.usual += 0.2 * (min(self._difference(now), self.CUT) - self.usual)
-        self.before = now
+        if self.previous is not None:
+            self.mean_change += 0.2 * (min(self._difference(current), self.CUT) - self.mean_change)
+        self.previous = current
 
-    def _difference(self, now: np.ndarray) -> float:
-        return float(np.abs(now - self.before).mean())
+    def _difference(self, current: np.ndarray) -> float:
+        return float(np.abs(current - self.previous).mean())
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:

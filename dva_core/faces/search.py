@@ -81,7 +81,7 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
     x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
         return find(rgb)
-    return [moved(face, np.array([[1.0, 0.0, x0], [0.0, 1.0, y0]])) for face in find(np.ascontiguousarray(rgb[y0:y1, x0:x1]))]
+    return [transform_face(face, np.array([[1.0, 0.0, x0], [0.0, 1.0, y0]])) for face in find(np.ascontiguousarray(rgb[y0:y1, x0:x1]))]
 
 
 def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: float, turned: float) -> list[Face]:
@@ -90,10 +90,10 @@ def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: 
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     to_frame = np.column_stack([linear, np.array(centre) - linear @ [size / 2, size / 2]])
     window = cv2.warpAffine(rgb, centred(to_frame), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return [moved(face, to_frame) for face in find(window)]
+    return [transform_face(face, to_frame) for face in find(window)]
 
 
-def moved(face: Face, affine: np.ndarray) -> Face:
+def transform_face(face: Face, affine: np.ndarray) -> Face:
     """A face under an affine map [2, 3] that keeps lengths; its box is as large as before, around the centre's new place."""
     cx, cy = affine[:, :2] @ face.centre + affine[:, 2]
     x0, y0, x1, y1 = face.box

@@ -39,16 +39,16 @@ class PlainHost:
     def __init__(self, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.device = choose_device(device)
         self.dtype = dtype
-        self._moved: dict[str, nn.Module] = {}
+        self._on_device: dict[str, nn.Module] = {}
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
         """Makes `module` (the part called `name`) ready on the device, moving it the first time only; answers the device.
 
         `activation_bytes`, what its evaluation will need beside the weights, is for hosts that share the device; not used here.
         """
-        if self._moved.get(name) is not module:
+        if self._on_device.get(name) is not module:
             module.to(self.device)
-            self._moved[name] = module
+            self._on_device[name] = module
         return self.device
 
     def sibling(self) -> PlainHost:
@@ -68,13 +68,13 @@ class PlainHost:
         """
         if device is not None:
             self.device = choose_device(device)
-            self._moved.clear()
+            self._on_device.clear()
         if dtype is not None:
             self.convert("noise_predictor", predictor, dtype)
 
     def forget(self, name: str) -> None:
         """Lets go of the part called `name`; for networks that are needed for a while only."""
-        self._moved.pop(name, None)
+        self._on_device.pop(name, None)
 
     @contextmanager
     def widened(self, name: str, module: nn.Module) -> Iterator[None]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..hosts.devices import sent
-from ..networks.resample import averaged
+from ..networks.resample import average_pool
 
 
 def to_images(crops: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -26,7 +26,7 @@ def shrink(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size:
         return images
     if images.device.type == "mps" and images.shape[-1] % size:
-        return averaged(images, size)
+        return average_pool(images, size)
     return F.interpolate(images, (size, size), mode="area")
 
 

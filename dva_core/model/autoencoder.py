@@ -13,7 +13,7 @@ from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import choose_dtype, exactly, sent
 from dva_core.hosts.plain import PlainHost
-from dva_core.model.evaluation import Cores, activation_bytes
+from dva_core.model.evaluation import ThreadedEvaluation, activation_bytes
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
@@ -78,7 +78,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         self.identity_dim, self.motion_dim, self.face_dim = config["identity_dim"], config["motion_dim"], config["face_dim"]
         self.schedule = Schedule(**config["diffusion"])
         self.host: Any = PlainHost("cpu")
-        self.evaluate: Any = Cores()
+        self.evaluate: Any = ThreadedEvaluation()
         self.fingerprint = ""
         self.path: Path | None = None  # the file it was loaded from
 
@@ -193,8 +193,8 @@ class DiffusionVideoAutoencoder(nn.Module):
             return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
         z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
         start, end = self.motion_window
-        here = points.cpu()  # where hulls are drawn
-        return z_id, points[:, JAW:].flatten(1), hull_mask(start + (end - start) * here, images.shape[-1])
+        points_cpu = points.cpu()  # where hulls are drawn
+        return z_id, points[:, JAW:].flatten(1), hull_mask(start + (end - start) * points_cpu, images.shape[-1])
 
     def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
         """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""
@@ -232,10 +232,10 @@ class DiffusionVideoAutoencoder(nn.Module):
 
 def move_inputs(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
     """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
-    return tuple(move_inputs(v, device, dtype) if isinstance(v, tuple) else put(v, device, dtype) for v in inputs)
+    return tuple(move_inputs(v, device, dtype) if isinstance(v, tuple) else move_tensor(v, device, dtype) for v in inputs)
 
 
-def put(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def move_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`tensor` on `device`, in `dtype` where it is of real numbers."""
     dtype = dtype if tensor.is_floating_point() else tensor.dtype
     if tensor.device.type == "cpu" and device.type != "cpu":

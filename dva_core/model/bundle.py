@@ -4,7 +4,7 @@ Tensors: noise_predictor.*, fusion.{weight, bias}, identity_encoder.*, motion_en
 detector.*, landmarks.*, attributes.identity.{weight [K, D], bias [K], mean [D], std [D]}, attributes.motion.shift [M, D_motion].
 Metadata (strings): `config` (JSON, as `convert.published_config` shows), `licence`, `source`, `model_card`, `precision` and
 `fingerprint`, the SHA-256 of configuration and tensors as stored. The fingerprint is written once and checked on every load,
-so that a damaged file never runs, and a decomposed clip can name the model it was made with.
+so that a damaged file never runs, and a decomposition can name the model it was made with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import DVAError, MissingFileError, one_line
-from ..files import replaced
+from ..files import atomic_write
 from ..hosts.devices import PRECISIONS
 from .build import expected_tensors
 from .checks import CURE, check_config, check_tensors
@@ -138,7 +138,7 @@ def write_bundle(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             save_file(tensors, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise DVAError(f"{path} cannot be written ({one_line(error)}); choose a folder with room that you may write to.") from error
@@ -240,8 +240,8 @@ def user_data_folder() -> Path:
 
 def model_folders() -> list[Path]:
     """Folders searched, in order: the package's own, those of $DVA_MODELS, the user's (~/.local/share/dva/models and the like)."""
-    listed = [Path(entry).expanduser() for entry in os.environ.get("DVA_MODELS", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([SHIPPED, *listed, user_data_folder() / "dva" / "models"]))
+    extra = [Path(entry).expanduser() for entry in os.environ.get("DVA_MODELS", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([SHIPPED, *extra, user_data_folder() / "dva" / "models"]))
 
 
 def model_files(folders: Iterable[str | Path] | None = None) -> dict[str, Path]:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from ..errors import DVAError, MissingFileError, one_line
-from ..files import check_input, check_place, check_spares, named
+from ..files import check_input, check_place, check_spares, to_path
 from ..hosts.devices import PRECISIONS
 from .build import expected_tensors
 from .bundle import BundleInfo, write_bundle
 from .checks import FORMAT, VERSION, check_tensors
-from .unpickle import PickledArray, restricted
+from .unpickle import PickledArray, restricted_pickle
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +91,11 @@ def published_config() -> dict[str, Any]:
     }
 
 
-def _trusted(file: Any, **options: Any) -> Any:
+def _load_trusted(file: Any, **options: Any) -> Any:
     return torch.load(file, map_location="cpu", pickle_module=RESTRICTED, weights_only=False, **options)
 
 
-RESTRICTED = restricted(lambda data: _trusted(io.BytesIO(data)))
+RESTRICTED = restricted_pickle(lambda data: _load_trusted(io.BytesIO(data)))
 
 
 def _kind(path: Path, what: str) -> str:
@@ -155,7 +155,7 @@ def read_pickle(path: str | Path, what: str = "checkpoint", trust_pickle: bool =
         if kind == "bare":
             with path.open("rb") as file:
                 return RESTRICTED.load(file)
-        return _trusted(str(path), **options)
+        return _load_trusted(str(path), **options)
     except UNREADABLE as error:
         raise DVAError(f"{path} is damaged or cut short ({one_line(error)}); get the {what} again.") from error
 
@@ -189,7 +189,7 @@ def model_tensors(checkpoint: Mapping[str, Tensor], path: str | Path = "the chec
     return tensors
 
 
-def without_unused(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def drop_unused(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` less those that the published files carry along and the model of `expected` has no place for."""
     return {name: tensor for name, tensor in tensors.items() if name in expected or not name.startswith(UNUSED)}
 
@@ -244,7 +244,7 @@ def convert(
     `config` replaces `published_config()` for a model of other sizes with the same layout.
     Raises DVAError for a file that is missing, foreign, damaged or does not fit, and for foreign objects without `trust_pickle`.
     """
-    out = named(out, "output")
+    out = to_path(out, "output")
     if precision not in PRECISIONS:
         raise DVAError(f"There is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     if statistics is not None and classifier is None:
@@ -266,7 +266,7 @@ def convert(
             {"name": name, "space": "identity", "index": i, "auc": None, "range": [-1, 1]} for i, name in enumerate(CELEBA_ATTRIBUTES)
         ]
     expected = expected_tensors(config)
-    tensors = without_unused(tensors, expected)
+    tensors = drop_unused(tensors, expected)
     check_tensors(tensors, expected, " + ".join(map(str, inputs)), "choose the published files")
     logger.info("Writing %d tensors to %s in %s.", len(tensors), out, precision)
     source = "Diffusion video autoencoder of Kim et al. (CVPR 2023), converted from " + ", ".join(path.name for path in inputs)

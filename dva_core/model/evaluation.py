@@ -1,4 +1,4 @@
-"""How the noise predictor is evaluated on a batch: by a crew of threads on a processor, or compiled."""
+"""How the noise predictor is evaluated on a batch: by a pool of threads on a CPU, or compiled."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ LEAST_PART = 4  # images; smaller parts waste more than waiting at every layer d
 Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_face [B, F] or a tuple of tensors [B, ...]) -> [B, ...]
 
 
-class Cores:
+class ThreadedEvaluation:
     """Evaluates a network on the CPU with each part of the batch on a core of its own.
 
-    One batch on all cores has them wait for the slowest at every layer, hundreds of times; parts wait for each other once. An image's
-    result does not depend on the others. Where gradients are wanted, on other devices and for few images the network is just called.
+    One batch on all cores synchronises at every layer, hundreds of times; parts synchronise once. An image's result does not depend on
+    the others. With gradients, on other devices and for few images the network is called directly.
     """
 
     def __init__(self) -> None:
-        self._crew: ThreadPoolExecutor | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
 
-    def __deepcopy__(self, memo: dict) -> Cores:
-        return Cores()
+    def __deepcopy__(self, memo: dict) -> ThreadedEvaluation:
+        return ThreadedEvaluation()
 
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
         threads = torch.get_num_threads()
         parts = min(threads, WORKERS, len(x_t) // LEAST_PART)
         if x_t.device.type != "cpu" or parts < 2 or torch.is_grad_enabled():
             return network(x_t, t, z_face)
-        if self._crew is None or self._threads != threads:
-            self._crew, self._threads = crew(min(threads, WORKERS), threads), threads
+        if self._pool is None or self._threads != threads:
+            self._pool, self._threads = thread_pool(min(threads, WORKERS), threads), threads
         inference = torch.is_inference_mode_enabled()
 
-        def some(x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
+        def evaluate_part(x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
             with torch.inference_mode(inference), torch.no_grad():  # both belong to a thread
                 return network(x_t, t, z_face)
 
         pieces = zip(x_t.tensor_split(parts), t.tensor_split(parts), split_batch(z_face, parts))
-        work = [self._crew.submit(some, *piece) for piece in pieces]
+        work = [self._pool.submit(evaluate_part, *piece) for piece in pieces]
         wait(work)  # also where one of them fails: nothing goes on behind the caller's back
-        return torch.cat([done.result() for done in work])
+        return torch.cat([future.result() for future in work])
 
 
-def crew(workers: int, threads: int) -> ThreadPoolExecutor:
+def thread_pool(workers: int, threads: int) -> ThreadPoolExecutor:
     """`workers` threads, each of which torch gives its share of `threads` cores."""
     together = threading.Barrier(workers, timeout=60)
 
@@ -74,10 +74,10 @@ def split_batch(value: Any, parts: int) -> list[Any]:
     return list(value.tensor_split(parts))
 
 
-class Compiled:
+class CompiledEvaluation:
     """Evaluates a network by torch.compile, which makes code for one size of batch at a time.
 
-    A batch smaller than one seen before is filled up to that size, so that the last of a clip costs no compiling. Where compiling
+    A batch smaller than an earlier one is padded to that size, so that the last batch of a video is not compiled again. Where compiling
     fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs as it is.
     """
 
@@ -87,8 +87,8 @@ class Compiled:
         self._run: Network | None = None
         self._sizes: set[int] = set()
 
-    def __deepcopy__(self, memo: dict) -> Compiled:
-        return Compiled(self._compiler)
+    def __deepcopy__(self, memo: dict) -> CompiledEvaluation:
+        return CompiledEvaluation(self._compiler)
 
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
         if network is not self._network:
@@ -115,12 +115,12 @@ def pad_batch(value: Any, size: int) -> Any:
     """A tensor [B, ...], or a tuple of such, made `size` long by repeating its last row; one that is expanded stays so."""
     if isinstance(value, tuple):
         return tuple(pad_batch(tensor, size) for tensor in value)
-    missing = size - len(value)
-    if not missing:
+    padding = size - len(value)
+    if not padding:
         return value
     if value.stride(0) == 0:
         return value[:1].expand(size, *value.shape[1:])
-    return torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])
+    return torch.cat([value, value[-1:].expand(padding, *value.shape[1:])])
 
 
 def is_compiler_error(error: Exception) -> bool:
@@ -139,7 +139,7 @@ def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype, device
     return len(images) * values * dtype.itemsize
 
 
-def usual_batch(model, guided: bool = False) -> int:
+def usual_batch(model, guidance: bool = False) -> int:
     """Choose the batch of the noise predictor, in frames; the host halves it where it does not fit.
 
     On a CPU 16 of 64 pixels a core; elsewhere as fill three quarters of the free memory. Never more than 64, which no device fills better.
@@ -152,4 +152,4 @@ def usual_batch(model, guided: bool = False) -> int:
         fit = (1 << 20) // pixels
     else:
         fit = 3 * free // (4 * activation_bytes(model.noise_predictor, range(1), host.dtype, host.device))
-    return max(1, min(64, fit) // (1 + guided))
+    return max(1, min(64, fit) // (1 + guidance))

@@ -16,7 +16,7 @@ from ..networks.unet import prefers_channels_last
 from .build import build_empty, expected_tensors
 from .bundle import read_bundle, resolve_model
 from .checks import check_tensors
-from .evaluation import Compiled
+from .evaluation import CompiledEvaluation
 
 if TYPE_CHECKING:
     from .autoencoder import DiffusionVideoAutoencoder
@@ -61,7 +61,7 @@ def load_model(
             if part is not streamed:
                 part.to(memory_format=torch.channels_last)  # a sixth less time of the noise predictor on a CPU, a fifth of the small ones
     if compile:
-        model.evaluate = Compiled()
+        model.evaluate = CompiledEvaluation()
     model.fingerprint, model.path = bundle.fingerprint, bundle.path
     model.host = host
     logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)

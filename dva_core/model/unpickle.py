@@ -105,7 +105,7 @@ KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-def restricted(storage_from_bytes: Callable[[bytes], Any]) -> SimpleNamespace:
+def restricted_pickle(storage_from_bytes: Callable[[bytes], Any]) -> SimpleNamespace:
     """A stand-in for the module `pickle`, as torch.load wants it; `storage_from_bytes` rebuilds storages that a bare pickle holds."""
 
     class Unpickler(pickle.Unpickler):

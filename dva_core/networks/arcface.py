@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.networks.resample import averaged, to_size
+from dva_core.networks.resample import average_pool, to_size
 
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; the first block of each stage halves the map
 
@@ -71,5 +71,5 @@ class IRSE50(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         face = to_size(images, self.native_size)[:, :, self.rows, self.columns]
-        x = averaged(face, 112)
+        x = average_pool(face, 112)
         return F.normalize(self.output_layer(self.body(self.input_layer(x))), dim=1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dva_core.networks.resample import imagenet_normalised, to_size
+from dva_core.networks.resample import normalise_imagenet, to_size
 
 CLASSES = 19
 NOT_FACE = (0, 16, 18)  # background, cloth, hat
@@ -144,7 +144,7 @@ class BiSeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.interpolate(to_size(images, self.native_size), (self.working_size, self.working_size), mode="nearest")
-        logits = self.conv_out(self.ffm(*self.cp(imagenet_normalised(x))))
+        logits = self.conv_out(self.ffm(*self.cp(normalise_imagenet(x))))
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
 
 

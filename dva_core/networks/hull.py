@@ -13,7 +13,7 @@ SLOPE = 0.4  # how much less the forehead rises at the brows' outer ends
 FRACTION_BITS = 4  # of cv2's fixed-point coordinates
 
 
-def extended(points: np.ndarray) -> np.ndarray:
+def extend_hull(points: np.ndarray) -> np.ndarray:
     """Landmarks [68, 2] and the line of the hair above the brows [10, 2]: [78, 2]."""
     brows = points[BROWS]
     up = brows.mean(axis=0) - points[CHIN]
@@ -28,7 +28,7 @@ def hull_mask(landmarks: Tensor, size: int, growth: float = 1.0) -> Tensor:
     """
     masks = np.zeros((len(landmarks), size, size), np.uint8)
     for mask, points in zip(masks, landmarks.detach().cpu().numpy().astype(np.float64)):
-        hull = cv2.convexHull(extended(points).astype(np.float32))[:, 0]
+        hull = cv2.convexHull(extend_hull(points).astype(np.float32))[:, 0]
         centre = (hull.min(axis=0) + hull.max(axis=0)) / 2
         pixels = (centre + growth * (hull - centre)) * size - 0.5  # cv2 counts from the middle of a pixel
         cv2.fillConvexPoly(mask, np.round(pixels * 2**FRACTION_BITS).astype(np.int32), 1, cv2.LINE_8, FRACTION_BITS)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dva_core.networks.resample import imagenet_normalised, to_size
+from dva_core.networks.resample import normalise_imagenet, to_size
 
 # expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2)
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -80,7 +80,7 @@ class MobileNetGDConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         face = to_size(images, self.native_size)[:, :, 16:240, 16:240]
-        x = self.base_net(imagenet_normalised(face))
+        x = self.base_net(normalise_imagenet(face))
         return self.linear1(self.linear7(x)).flatten(1).unflatten(1, (68, 2)).clamp(0, 1)
 
 

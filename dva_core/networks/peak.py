@@ -19,32 +19,32 @@ class Living(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
-        self._known: set[int] = set()
+        self.bytes = self.peak = 0
+        self._storages: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        given = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        inputs = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in inputs:
                 self._note(tensor.untyped_storage())
         name, beside = func.overloadpacket.__name__, 0
         together = isinstance(args[0], Tensor) and args[0].dim() == 4 and args[0].is_contiguous(memory_format=torch.channels_last)
         if (name == "native_group_norm" and together) or (name == "convolution" and args[0].dim() == 4 and not together):
             beside = args[0].numel() * args[0].element_size()
-        self.peak = max(self.peak, self.now + beside)
+        self.peak = max(self.peak, self.bytes + beside)
         return result
 
     def _note(self, storage: Any) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._known:
-            self._known.add(key)
-            self.now += size
+        if key not in self._storages:
+            self._storages.add(key)
+            self.bytes += size
             weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
+        self._storages.discard(key)
+        self.bytes -= size
 
 
 @torch.no_grad()

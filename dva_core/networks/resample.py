@@ -42,13 +42,13 @@ def area_matrix(size_in: int, size_out: int) -> Tensor:
         return F.adaptive_avg_pool2d(rows, (size_out, size_in))[0, 0].float()
 
 
-def averaged(images: Tensor, size: int) -> Tensor:
+def average_pool(images: Tensor, size: int) -> Tensor:
     """[B, C, S, S] -> [B, C, size, size], adaptive average pooling by two products: Apple's GPUs pool by whole ratios only."""
     matrix = area_matrix(images.shape[-1], size).to(images)
     return matrix @ images @ matrix.T
 
 
-def imagenet_normalised(images: Tensor) -> Tensor:
+def normalise_imagenet(images: Tensor) -> Tensor:
     """Images in [-1, 1] with ImageNet's mean and deviation taken out."""
     mean, std = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (MEAN, STD))
     return ((images + 1) / 2 - mean) / std

@@ -50,15 +50,15 @@ def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
     return operations.GroupNorm(math.gcd(32, channels), channels)
 
 
-def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
+def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
     """norm(x) of x [B, C, H, W]; with a condition [B or 1, 2C] = [scale | shift], norm(x) (1 + scale) + shift.
 
     On a CPU torch's group norm of small maps whose channels lie together in memory takes two to five times as long as the means here,
     in bfloat16 five to twelve times; and the condition costs nothing, for it goes into the norm's own weight and bias. CUDA's group norm
-    lays its result out channel after channel, which the next convolution has to undo: see `normalised_in_place`.
+    lays its result out channel after channel, which the next convolution has to undo: see `normalise_in_place`.
     """
     if stays_in_place(norm, x):
-        return normalised_in_place(norm, x, condition)
+        return normalise_in_place(norm, x, condition)
     small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
     plain = type(norm) is nn.GroupNorm and x.device.type == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
     if not (small and plain and may_overwrite()):
@@ -79,8 +79,8 @@ def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
     return weight is not None and not streams and weight.device == x.device and weight.dtype == x.dtype
 
 
-def normalised_in_place(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
-    """As `normalised`, with x's layout kept: it is read three times and written once, where ATen's way with two layout copies takes
+def normalise_in_place(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    """As `normalise`, with x's layout kept: it is read three times and written once, where ATen's way with two layout copies takes
     six and five. Sums, gain and bias are float32, whatever x is.
     """
     batch, channels = x.shape[:2]
@@ -110,7 +110,7 @@ def per_channel(values: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1], 1, 1)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zero_weights(layer: nn.Module) -> nn.Module:
     """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
     for values in (layer.weight, layer.bias):
         if values is not None:  # a host's layer may have none before it is given those of a file
@@ -121,7 +121,7 @@ def zeroed(layer: nn.Module) -> nn.Module:
 def scale_shift(h: Tensor, condition: Tensor) -> Tensor:
     """h (1 + scale) + shift with [scale | shift] = condition [B, 2C], the same at every pixel of h [B, C, H, W]."""
     scale, shift = per_channel(condition).chunk(2, dim=1)
-    return torch.addcmul(shift, h, 1 + scale, out=spent(h))
+    return torch.addcmul(shift, h, 1 + scale, out=reusable(h))
 
 
 def may_overwrite() -> bool:
@@ -132,7 +132,7 @@ def may_overwrite() -> bool:
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
 
-def spent(h: Tensor) -> Tensor | None:
+def reusable(h: Tensor) -> Tensor | None:
     """The tensor h as an output buffer, or None where autograd needs it."""
     return h if may_overwrite() else None
 
@@ -179,7 +179,7 @@ def is_spatial(key: str) -> bool:
     return key.startswith("face_map.") or ".spatial." in key
 
 
-def resized(x: Tensor, size: torch.Size) -> Tensor:
+def resize_condition(x: Tensor, size: torch.Size) -> Tensor:
     """A map [B, C, H, W] in another size: interpolated where it grows, averaged where it shrinks."""
     if x.shape[2:] == size:
         return x
@@ -218,9 +218,9 @@ class ResidualBlock(nn.Module):
             group_norm(out_channels, operations),
             nn.SiLU(),
             nn.Dropout(dropout),
-            zeroed(operations.Conv2d(out_channels, out_channels, 3, padding=1)),
+            zero_weights(operations.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
-        self.spatial = zeroed(operations.Conv2d(spatial_channels, out_channels, 1)) if spatial_channels else None
+        self.spatial = zero_weights(operations.Conv2d(spatial_channels, out_channels, 1)) if spatial_channels else None
         self.skip_connection = nn.Identity() if in_channels == out_channels else operations.Conv2d(in_channels, out_channels, 1)
 
     def _resample(self, x: Tensor) -> Tensor:
@@ -239,13 +239,13 @@ class ResidualBlock(nn.Module):
         """x [B, C, H, W], embedding [B or 1, E] of the timestep, `condition` of that method."""
         norm_in, _, conv_in = self.in_layers
         norm_t, _, conv_t, norm_z, _, dropout, conv_z = self.out_layers
-        h = conv_in(self._resample(silu(normalised(norm_in, x))))
-        h = conv_t(silu(normalised(norm_t, h, self.emb_layers(embedding))))
+        h = conv_in(self._resample(silu(normalise(norm_in, x))))
+        h = conv_t(silu(normalise(norm_t, h, self.emb_layers(embedding))))
         if isinstance(condition, tuple):
             condition, added = condition
-            h = torch.add(h, resized(added, h.shape[2:]), out=spent(h))
-        h = conv_z(dropout(silu(normalised(norm_z, h, condition))))
-        return torch.add(h, self.skip_connection(self._resample(x)), out=spent(h))
+            h = torch.add(h, resize_condition(added, h.shape[2:]), out=reusable(h))
+        h = conv_z(dropout(silu(normalise(norm_z, h, condition))))
+        return torch.add(h, self.skip_connection(self._resample(x)), out=reusable(h))
 
 
 class AttentionBlock(nn.Module):
@@ -258,11 +258,11 @@ class AttentionBlock(nn.Module):
         self.num_heads = num_heads
         self.norm = group_norm(channels, operations)
         self.qkv = operations.Conv1d(channels, 3 * channels, 1)
-        self.proj_out = zeroed(operations.Conv1d(channels, channels, 1))
+        self.proj_out = zero_weights(operations.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        qkv = self.qkv(normalised(self.norm, x).flatten(2))  # [B, 3C, HW]
+        qkv = self.qkv(normalise(self.norm, x).flatten(2))  # [B, 3C, HW]
         qkv = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3)
         if x.device.type != "cpu":
             qkv = qkv.contiguous()  # with any other stride than 1 in the last axis, CUDA's fused kernels refuse
@@ -357,7 +357,9 @@ class UNet(nn.Module):
                     size *= 2
                 self.output_blocks.append(Level(*layers))
 
-        self.out = nn.Sequential(group_norm(channels, operations), nn.SiLU(), zeroed(operations.Conv2d(channels, folded, 3, padding=1)))
+        self.out = nn.Sequential(
+            group_norm(channels, operations), nn.SiLU(), zero_weights(operations.Conv2d(channels, folded, 3, padding=1))
+        )
 
     def peak_values(self) -> int:
         """What evaluating one image takes at the most beside the weights, in values, as a GPU does it: counted from the graph, once."""

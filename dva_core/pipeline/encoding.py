@@ -1,4 +1,4 @@
-"""A video taken apart (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
+"""Encode a video into a decomposition (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
 
 frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crops as rebuilt from these.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..decomposition import Decomposition, abandoned_on_error
+from ..decomposition import Decomposition, close_on_error
 from ..decomposition.arrays import array_specs
 from ..decomposition.info import ClipInfo, source_hash
 from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
@@ -30,98 +30,33 @@ from ..progress import Progress, Stopwatch, silent
 from ..values import real, whole
 from ..version import __version__
 from ..video.frames import Frames
-from ..video.square import square_frames, to_stored
+from ..video.square import square_frames, to_stored_pixels
 from .solving import solve
 
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
-ROWS = 64  # looked at together where all frames are
-DETAILS = ("transfer", "model")
-
-
-def encode(
-    source: str | Path,
-    model,
-    *,
-    steps: int = solvers.STEPS,
-    solver: str = solvers.SOLVER,
-    max_frames: int | None = None,
-    start: float = 0.0,
-    length: float | None = None,
-    every: int = 1,
-    rate: float | Fraction | None = None,
-    face: str | tuple = "largest",
-    batch_size: int | None = None,
-    path: str | Path | None = None,
-    scratch: str | Path | None = None,
-    progress: Progress | None = None,
-    clock: Stopwatch | None = None,
-    power: float | None = None,
-    clamp: bool = True,
-    detector: str = "own",
-    select: str | tuple | None = None,  # the older name of `face`
-) -> Decomposition:
-    """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
-
-    source      a video file, or a folder of pictures
-    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS
-    max_frames, start, length (seconds), every (take each n-th frame): which part of the video
-    rate        pictures a second, of a folder of pictures (25)
-    face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
-    batch_size  frames evaluated together; changes the speed, not the result
-    path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
-    scratch     the folder of that temporary file (the system's)
-    progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
-    clock       takes the seconds spent on "video", "track" and "encode"
-    power       of the timesteps: 1 even, above it they lie closer where the noise is weak (see Schedule.timesteps); None: what suits
-                the solver
-    clamp       the network's estimate of the image is brought into [-1, 1] in each step
-    detector    what finds the faces: "own", the model's, or "insightface", where that is installed
-
-    Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
-    """
-    progress, clock = progress or silent, clock or Stopwatch()
-    source = check_input(source)
-    settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
-    settings = settings.checked(model)
-    batch = whole(batch_size, "batch size", 1) or usual_batch(model)
-    check_outputs(path, scratch, [source, *settings.pictures, model.path])
-    with clock("video"):
-        frames, digest = settings.frames(source), source_hash(source)
-    with frames:
-        track = find_face(frames, model, source, settings.face, progress, clock, detector)
-        rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
-        info = record(source, digest, frames, track, model, settings)
-        with abandoned_on_error(create_store(path, scratch, model, len(rows), info)) as store:
-            store.write("frame_index", 0, rows)
-            store.write("segment", 0, np.cumsum(track.starts)[rows])
-            store.write("quads", 0, track.quads[rows])
-            encode_crops(frames, model, store, batch, clock)
-            invert_crops(model, store, info, batch, progress, clock)
-            store.commit()
-    return Decomposition(store, info)
 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """How a video is taken apart; see `encode`."""
+    """Settings that decide what a decomposition holds, with their defaults; see `encode`."""
 
-    steps: int
-    solver: str
-    power: float | None
-    clamp: bool
-    start: float
-    length: float | None
-    every: int
-    max_frames: int | None
-    rate: float | Fraction | None
-    face: str | tuple
-    detector: str
+    steps: int = solvers.STEPS
+    solver: str = solvers.SOLVER
+    power: float | None = None
+    clamp: bool = True
+    start: float = 0.0
+    length: float | None = None
+    every: int = 1
+    max_frames: int | None = None
+    rate: float | Fraction | None = None
+    face: str | tuple = "largest"
+    detector: str = DETECTORS[0]
 
-    def checked(self, model) -> EncodeSettings:
-        """With numbers of Python's own kinds and the solver's usual power; DVAError for the first setting that makes no sense."""
-        solvers.named(self.solver, solvers.CLIP_SOLVERS)
+    def resolve(self, model) -> EncodeSettings:
+        """These settings with Python's own numbers and the solver's default power. DVAError for the first setting that makes no sense."""
+        solvers.find_solver(self.solver, solvers.VIDEO_SOLVERS)
         if self.detector not in DETECTORS:
             raise DVAError(f"There is no detector {self.detector!r}; choose one of {', '.join(DETECTORS)}.")
         settings = replace(
@@ -145,6 +80,83 @@ class EncodeSettings:
         return Frames(source, self.start, self.length, self.every, self.max_frames, self.rate)
 
 
+def encode(
+    source: str | Path,
+    model,
+    *,
+    steps: int = EncodeSettings.steps,
+    solver: str = EncodeSettings.solver,
+    max_frames: int | None = EncodeSettings.max_frames,
+    start: float = EncodeSettings.start,
+    length: float | None = EncodeSettings.length,
+    every: int = EncodeSettings.every,
+    rate: float | Fraction | None = EncodeSettings.rate,
+    face: str | tuple = EncodeSettings.face,
+    batch_size: int | None = None,
+    path: str | Path | None = None,
+    scratch: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+    power: float | None = EncodeSettings.power,
+    clamp: bool = EncodeSettings.clamp,
+    detector: str = EncodeSettings.detector,
+    select: str | tuple | None = None,  # the older name of `face`
+) -> Decomposition:
+    """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
+
+    source      a video file, or a folder of pictures
+    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS
+    max_frames, start, length (seconds), every (take each n-th frame): which part of the video
+    rate        pictures a second, of a folder of pictures (25)
+    face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
+    batch_size  frames evaluated together; changes the speed, not the result
+    path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
+    scratch     the folder of that temporary file (the system's)
+    progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
+    clock       takes the seconds spent on "video", "track" and "encode"
+    power       of the timesteps: 1 even, above 1 closer together at low noise (see Schedule.timesteps); None: the solver's default
+    clamp       clamp the estimated image to [-1, 1] in each step
+    detector    what finds the faces: "own", the model's, or "insightface", where that is installed
+
+    Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
+    """
+    settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
+    return encode_video(source, model, settings, batch_size=batch_size, path=path, scratch=scratch, progress=progress, clock=clock)
+
+
+def encode_video(
+    source: str | Path,
+    model,
+    settings: EncodeSettings,
+    *,
+    sha256: str | None = None,
+    batch_size: int | None = None,
+    path: str | Path | None = None,
+    scratch: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+) -> Decomposition:
+    """As `encode`, with its settings as one object; `sha256` is the `source_hash` of the video where that is known already."""
+    progress, clock = progress or silent, clock or Stopwatch()
+    source, settings = check_input(source), settings.resolve(model)
+    batch = whole(batch_size, "batch size", 1) or usual_batch(model)
+    check_outputs(path, scratch, [source, *settings.pictures, model.path])
+    with clock("video"):
+        frames, digest = settings.frames(source), sha256 or source_hash(source)
+    with frames:
+        track = find_face(frames, model, source, settings.face, progress, clock, settings.detector)
+        rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
+        info = record(source, digest, frames, track, model, settings)
+        with close_on_error(create_store(path, scratch, model, len(rows), info)) as store:
+            store.write("frame_index", 0, rows)
+            store.write("segment", 0, np.cumsum(track.starts)[rows])
+            store.write("quads", 0, track.quads[rows])
+            encode_crops(frames, model, store, batch, clock)
+            invert_crops(model, store, info, batch, progress, clock)
+            store.commit()
+    return Decomposition(store, info)
+
+
 def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: Sequence) -> None:
     """DVAError where the decomposition cannot be written, or would overwrite one of the inputs."""
     if path is not None:
@@ -155,7 +167,7 @@ def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: S
 
 
 def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, settings: EncodeSettings) -> ClipInfo:
-    """Where a decomposition comes from and how it was made."""
+    """Make the record of the source and the settings."""
     return ClipInfo(
         source=str(source.resolve()),
         sha256=sha256,
@@ -183,7 +195,7 @@ def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, s
 def find_face(
     frames: Frames, model, source: str | Path, face: str | tuple, progress: Progress, clock: Stopwatch, detector: str = "own"
 ) -> FaceTrack:
-    """Pass 1: the face through the clip, in stored pixels. DVAError where there are no frames or no face."""
+    """Pass 1: track the face, in stored pixels. DVAError where there are no frames or no face."""
     with clock("track"):
         finder = FaceFinder.of(model, detector)
         track = track_faces(
@@ -199,9 +211,9 @@ def find_face(
         raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
     if not np.isfinite(track.quads).all((1, 2)).any():
         raise DVAError(
-            f"No face was found in the {len(track.quads)} frames of {source}; use a clip that shows one large, bright and from the front."
+            f"No face was found in the {len(track.quads)} frames of {source}; use a video that shows one large, bright and from the front."
         )
-    return replace(track, quads=to_stored(track.quads, frames.info), landmarks=to_stored(track.landmarks, frames.info))
+    return replace(track, quads=to_stored_pixels(track.quads, frames.info), landmarks=to_stored_pixels(track.landmarks, frames.info))
 
 
 @torch.no_grad()
@@ -250,12 +262,12 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
         crops = store.read("crops", rows.start, rows.stop)
         z_face = fuse(model, z_id, store.read("z_motion", rows.start, rows.stop))
         x_0 = shrink(to_images(crops, z_face.device), model.image_size)
-        preview, spent = crops[0], 0
+        preview, count = crops[0], 0
 
         def tell(*_) -> None:
-            nonlocal spent
-            spent += 1
-            progress("encode", rows.start + len(rows) * min(1.0, spent / evaluations), total, preview)
+            nonlocal count
+            count += 1
+            progress("encode", rows.start + len(rows) * min(1.0, count / evaluations), total, preview)
 
         x_T = solve(solvers.invert, model, x_0, z_face, info, tell).half()
         rebuilt = solve(solvers.sample, model, x_T.float(), z_face, info, tell).half()
@@ -269,7 +281,7 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
 
 
 def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: ClipInfo) -> TensorStore:
-    """For the arrays of a decomposition: a file at `path`; without one memory, or where they are large a nameless file in `scratch`."""
+    """Make the store of the arrays: a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`."""
     specs = array_specs(faces, model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
     metadata = {**info.to_metadata(), "operations": "[]"}
     if path is not None:

@@ -23,7 +23,7 @@ from ..faces.front import FrontMask, is_of_square
 from ..files import check_input
 from ..video import open_video
 from ..video.images import SUFFIXES, read_image
-from ..video.threads import ahead
+from ..video.threads import read_ahead
 from ..video.webp import is_animated_webp
 
 Keep = str | PathLike | np.ndarray | torch.Tensor | Sequence
@@ -172,7 +172,7 @@ class _Film:
         if self._last is None or self._last[0] != number:
             if self._frames is None or number < self._next:
                 self.close()
-                self._frames, self._next = ahead(iter(self._reader)), 0
+                self._frames, self._next = read_ahead(iter(self._reader)), 0
             frame = next(islice(self._frames, number - self._next, None), None)
             if frame is None:
                 raise DVAError(f"{self._reader.path} holds fewer masks than the {self.count} it says; write it anew.")

@@ -1,4 +1,4 @@
-"""What a run says of itself, in a line."""
+"""Lines of text about a run, for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contact sheets: a few moments of a clip in columns, what became of them in rows."""
+"""Contact sheets: a few moments of a video in columns, the stages of its processing in rows."""
 
 from __future__ import annotations
 

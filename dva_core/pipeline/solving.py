@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
-    """`steps`, when a schedule of so many train_steps has them; else DVAError. For checking before there is a model."""
+    """Return `steps`; DVAError where a schedule with train_steps has no so many. For checks before a model is loaded."""
     Schedule(train_steps).timesteps(steps, power)
     return steps
 
@@ -34,9 +34,9 @@ def solve(
     guidance: Guidance | None = None,
     before: Tensor | None = None,
 ) -> Tensor:
-    """`solvers.invert` or `solvers.sample` as the clip's settings say; where half precision overflows, this call again in float32.
+    """Run `solvers.invert` or `solvers.sample` with the decomposition's settings; where half precision overflows, again in float32.
 
-    With `before`, the faces z_face [B, F] before the edit, guided.
+    `before` [B, F]: z_face before the edit, for guidance; None: no guidance.
     """
     network = model if before is None else Guided(model, guidance)
     conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
@@ -58,7 +58,9 @@ def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Ten
 def own_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
     """Compute z_face [B, F] of these rows before all edits, a switch included."""
     if any(operation.get("name") == "switch" and operation.get("motion") for operation in decomposition.operations):
-        motion = model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()  # the stored one is another clip's
+        motion = (
+            model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()
+        )  # the stored motion is that of another video
     else:
         motion = decomposition.z_motion[rows]
     return fuse(model, decomposition.z_id, motion)

@@ -17,16 +17,16 @@ from dva_core.model.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.model.checks import weights_digest
 from dva_core.networks import build_network
 from dva_core.train.attributes import fit_directions
-from dva_core.train.conditioner import check_encoders, folded, part_of
+from dva_core.train.conditioner import check_encoders, fold_scaling, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
 from dva_core.train.gains import MOST, decoded_shares, gains
 from dva_core.train.look import add_look
 from dva_core.train.paired import PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import Pairs, load_pairs
-from dva_core.train.regions import measured_regions
-from dva_core.train.response import shown_directions
-from dva_core.train.state import TRAINED, export, read_facts, read_tensors
+from dva_core.train.regions import measure_regions
+from dva_core.train.response import visible_directions
+from dva_core.train.state import TRAINED_PARTS, export, read_facts, read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +67,19 @@ def assemble(
     """
     run = Path(run)
     check_spares(out, "model file", [start])
-    begun = read_bundle(start).tensors if start else {}
+    start_bundle = read_bundle(start).tensors if start else {}
     config, ema = export(run / "diffusion" / "state.safetensors")
-    known = read_facts(run / "diffusion" / "state.safetensors").get("encoders", {})
+    digests = read_facts(run / "diffusion" / "state.safetensors").get("encoders", {})
     tensors: dict[str, Tensor] = {f"noise_predictor.{k[5:]}": v for k, v in ema.items() if k.startswith("unet.")}
     networks = {}
     for prefix, name in (("identity_encoder", "identity"), ("motion_encoder", "landmarks"), ("detector", "detector")):
-        state = chosen_network(run / f"{name}.safetensors", part_of(begun, prefix), known.get(prefix))
+        state = network_weights(run / f"{name}.safetensors", part_of(start_bundle, prefix), digests.get(prefix))
         tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
-    check_encoders(known, tensors, f"{run} now has encoders made", "put back those it was trained with, or train anew")
+    check_encoders(digests, tensors, f"{run} now has encoders made", "put back those it was trained with, or train anew")
     scaling = read_tensors(run / "diffusion" / "scaling.safetensors")
-    tensors["fusion.weight"], tensors["fusion.bias"] = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
+    tensors["fusion.weight"], tensors["fusion.bias"] = fold_scaling(ema["fusion.weight"], ema["fusion.bias"], **scaling)
     z_id, motion = encode_faces(networks["identity_encoder"], networks["motion_encoder"], faces.pictures)
     directions = fit_directions(faces, z_id, motion)
     by_pairs = (run / "steps.safetensors").is_file()
@@ -96,8 +96,8 @@ def assemble(
     if by_pairs:
         scale_steps(tensors, config, steps, pairs)
     else:
-        add_shown_directions(tensors, config, faces.pictures, teachers)
-    add_look(tensors, config, weight=guidance, interval=interval, maps=measured_regions(faces) if by_pairs else None)
+        add_visible_directions(tensors, config, faces.pictures, teachers)
+    add_look(tensors, config, weight=guidance, interval=interval, maps=measure_regions(faces) if by_pairs else None)
     card = CARD.format(count=len(faces), training=training, image_size=config["image_size"])
     return write_bundle(
         out,
@@ -110,37 +110,37 @@ def assemble(
     )
 
 
-def chosen_network(file: Path, begun: dict[str, Tensor], known: str | None) -> dict[str, Tensor]:
-    """The weights in a run's file, or `begun` where there is no file or the run was trained with those (of digest `known`)."""
-    if begun and (not file.is_file() or weights_digest(begun) == known):
-        return begun
+def network_weights(file: Path, fallback: dict[str, Tensor], digest: str | None) -> dict[str, Tensor]:
+    """The weights in a run's file, or `fallback` where there is no file or the run was trained with those (of digest `digest`)."""
+    if fallback and (not file.is_file() or weights_digest(fallback) == digest):
+        return fallback
     if not file.is_file():
         raise MissingFileError(f"{file} is missing: run `train {file.stem}`, or name a bundle that has it with --start.")
     return read_tensors(file)
 
 
-def finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
+def assemble_finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
     """Write `out`: fusion layer and noise predictor of the run's averaged weights, everything else of the bundle `start`.
 
     Raises DVAError where there is no run, or it was trained with other encoders than the start's.
     """
     check_spares(out, "model file", [start])
-    begun, folder = read_bundle(start), run / "diffusion"
+    start_bundle, folder = read_bundle(start), run / "diffusion"
     state = read_facts(folder / "state.safetensors")
     config, ema = export(folder / "state.safetensors")
     scaling = read_tensors(folder / "scaling.safetensors")
-    check_encoders(state.get("encoders", {}), begun.tensors, f"{start} was made", "name the bundle that the run began with")
-    trained = {key: config[key] for key in TRAINED}
-    weight, bias = folded(ema["fusion.weight"], ema["fusion.bias"], **scaling)
-    tensors = {k: v for k, v in begun.tensors.items() if not k.startswith(("noise_predictor.", "fusion."))}
+    check_encoders(state.get("encoders", {}), start_bundle.tensors, f"{start} was made", "name the bundle that the run began with")
+    trained_config = {key: config[key] for key in TRAINED_PARTS}
+    weight, bias = fold_scaling(ema["fusion.weight"], ema["fusion.bias"], **scaling)
+    tensors = {k: v for k, v in start_bundle.tensors.items() if not k.startswith(("noise_predictor.", "fusion."))}
     tensors |= {f"noise_predictor.{k.removeprefix('unet.')}": v for k, v in ema.items() if k.startswith("unet.")}
     tensors |= {"fusion.weight": weight, "fusion.bias": bias}
-    about = {key: begun.metadata.get(key, "") for key in ("licence", "source", "model_card")}
+    about = {key: start_bundle.metadata.get(key, "") for key in ("licence", "source", "model_card")}
     training = f"{state['step']} steps of `python -m dva_core train diffusion`, {state['seconds'] / 60:.0f} min, {state['figures']}"
     return write_bundle(
         out,
         tensors,
-        begun.config | trained | {"name": name},
+        start_bundle.config | trained_config | {"name": name},
         licence=about["licence"],
         source=f"{about['source']}; trained on from there: {training}",
         model_card=about["model_card"],
@@ -159,7 +159,7 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
     tensors["attributes.identity.step"] = taken[:, None] * tensors["attributes.identity.step"]
 
 
-def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
+def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
     """Adds to `tensors` the identity attributes' directions as the finished model shows them (see response)."""
     if "attributes.identity.weight" not in tensors:
         return
@@ -168,9 +168,9 @@ def add_shown_directions(tensors: dict[str, Tensor], config: dict, pictures: np.
     entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])
     weight, std = (tensors[f"attributes.identity.{name}"].double().numpy() for name in ("weight", "std"))
     model = model.float().requires_grad_(False).eval()
-    found = shown_directions(model, [entry["name"] for entry in entries], weight, std, pictures, teachers)
+    directions = visible_directions(model, [entry["name"] for entry in entries], weight, std, pictures, teachers)
     config["identity_directions"] = True
-    tensors["attributes.identity.direction"] = torch.from_numpy(np.float32(found))
+    tensors["attributes.identity.direction"] = torch.from_numpy(np.float32(directions))
 
 
 def read_figures(run: Path) -> dict:

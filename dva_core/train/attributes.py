@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva_core.edit.expression import REGIONS, components_of, masked, without_head_motion
+from dva_core.edit.expression import REGIONS, components_of, mask_regions, without_head_motion
 from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.faces.align import MIRROR68
 from dva_core.model.autoencoder import JAW
@@ -75,8 +75,8 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     """
     differences, weights = [], []
     for name in np.unique(sets):
-        inside = sets == name
-        yes, no = motion[inside & (labels == 1)], motion[inside & (labels == 0)]
+        in_set = sets == name
+        yes, no = motion[in_set & (labels == 1)], motion[in_set & (labels == 0)]
         if len(yes) >= 5 and len(no) >= 5:
             differences.append(yes.mean(0) - no.mean(0))
             weights.append(1 / (1 / len(yes) + 1 / len(no)))
@@ -88,7 +88,7 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
     _, _, rows = np.linalg.svd(motion - motion.mean(0), full_matrices=False)
     shift = (shift @ rows[:components].T @ rows[:components]).reshape(-1, 2)
     shift = (shift + shift[MIRROR51] * (-1, 1)) / 2
-    return masked(shift - shift[REGIONS["mouth"]].mean(0), ["mouth"])
+    return mask_regions(shift - shift[REGIONS["mouth"]].mean(0), ["mouth"])
 
 
 def fit_directions(
@@ -102,13 +102,13 @@ def fit_directions(
     motion_std = (motion - motion.mean(0)) / (motion.std(0) + 1e-6)
     weights, biases, shifts, entries = [], [], [], []
     for column, name in enumerate(faces.names):
-        known = ~np.isnan(faces.labels[:, column])
-        labels, people = faces.labels[known, column].astype(int), faces.person[known]
+        labelled = ~np.isnan(faces.labels[:, column])
+        labels, people = faces.labels[labelled, column].astype(int), faces.person[labelled]
         if min(labels.sum(), len(labels) - labels.sum()) < 2 * FOLDS:
             continue
-        unseen = faces.held_out[known]
-        weight, bias, auc = probe(((z_id - mean) / std)[known], labels, people, regularisation, unseen)
-        _, _, motion_auc = probe(motion_std[known], labels, people, regularisation, unseen)
+        held_out_rows = faces.held_out[labelled]
+        weight, bias, auc = probe(((z_id - mean) / std)[labelled], labels, people, regularisation, held_out_rows)
+        _, _, motion_auc = probe(motion_std[labelled], labels, people, regularisation, held_out_rows)
         by_motion = name in EXPRESSIONS
         best = motion_auc if by_motion else auc
         log.info("attribute %s: AUC identity %.3f, motion %.3f%s", name, auc, motion_auc, "" if best >= LEAST_AUC else ", left out")
@@ -117,7 +117,7 @@ def fit_directions(
         counts = {"yes": int(labels.sum()), "no": int(len(labels) - labels.sum())}
         entry = {"name": name, "auc": round(best, 3), "range": [-1.0, 1.0], **counts}
         if by_motion:
-            shifts.append(expression_gain * expression_shift(motion[known], labels, faces.source[known]))
+            shifts.append(expression_gain * expression_shift(motion[labelled], labels, faces.source[labelled]))
             entries.append(entry | {"space": "motion", "index": len(shifts) - 1})
         else:
             weights.append(weight)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise DVAError("Nothing would be kept; give -o BUNDLE, --classifiers FILE or --directions FOLDER.")
     if args.samples < 1:
         raise DVAError(f"The samples cannot be {args.samples}; use 1 or more.")
-    table = fitting.only(read_labels(args.labels or args.faces / "labels.csv"), args.only)
+    table = fitting.select_columns(read_labels(args.labels or args.faces / "labels.csv"), args.only)
     directions: dict[str, Path] = {}
     if args.directions:
         folder = make_folder(args.directions)
@@ -51,14 +51,14 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model)
     log.info("encoding %d pictures", len(table.files))
     z_id = fitting.encode_folder(model, args.faces, table.files)
-    fitted = fitting.fit_classifiers(z_id, table, samples=args.samples, seed=args.seed)
+    classifiers = fitting.fit_classifiers(z_id, table, samples=args.samples, seed=args.seed)
     if args.classifiers:
-        fitted.save(args.classifiers, encoder_fingerprint(model, "identity"))
-    for direction in fitting.to_directions(fitted, model) if directions else ():
+        classifiers.save(args.classifiers, encoder_fingerprint(model, "identity"))
+    for direction in fitting.to_directions(classifiers, model) if directions else ():
         direction.save(directions[direction.name])
     if args.out:
-        fitting.into_bundle(fitted, resolve_model(args.model), args.out, least_auc=args.least_auc)
-    text = json.dumps({"pictures": len(table.files), "attributes": fitted.figures}) if args.json else as_table(fitted.figures)
+        fitting.into_bundle(classifiers, resolve_model(args.model), args.out, least_auc=args.least_auc)
+    text = json.dumps({"pictures": len(table.files), "attributes": classifiers.figures}) if args.json else as_table(classifiers.figures)
     sys.stdout.write(text + "\n")
     return 0
 

@@ -36,8 +36,8 @@ def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn:
     offset = 2 * move
     grid = F.affine_grid(torch.cat([matrix, offset[:, :, None]], 2), images.shape, align_corners=False)
     pictures = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    moved = ((points * 2 - 1) - offset[:, None]) @ torch.linalg.inv(matrix).transpose(1, 2) / 2 + 0.5
-    return pictures, torch.where(flip[:, None, None] < 0, moved[:, MIRROR], moved)
+    new_points = ((points * 2 - 1) - offset[:, None]) @ torch.linalg.inv(matrix).transpose(1, 2) / 2 + 0.5
+    return pictures, torch.where(flip[:, None, None] < 0, new_points[:, MIRROR], new_points)
 
 
 def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
@@ -58,12 +58,12 @@ def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -
 def soften(images: Tensor, generator: torch.Generator, share: float = 0.4) -> Tensor:
     """Some of the pictures as a small or noisy video would show them: shrunk and enlarged again, with noise."""
     size = images.shape[-1]
-    chosen = torch.rand(len(images), generator=generator) < share
-    if not chosen.any():
+    mask = torch.rand(len(images), generator=generator) < share
+    if not mask.any():
         return images
     small = int(uniform(1, 0.25, 0.8, generator).item() * size)
-    soft = F.interpolate(F.interpolate(images[chosen], (small, small), mode="area"), (size, size), mode="bilinear", align_corners=False)
+    soft = F.interpolate(F.interpolate(images[mask], (small, small), mode="area"), (size, size), mode="bilinear", align_corners=False)
     noise = torch.randn(soft.shape, generator=generator) * uniform(1, 0.0, 0.08, generator)
     images = images.clone()
-    images[chosen] = (soft + noise).clamp(-1, 1)
+    images[mask] = (soft + noise).clamp(-1, 1)
     return images

@@ -49,23 +49,23 @@ def sample_grids(model, pictures: np.ndarray, steps: int = 10, seed: int = 1) ->
     random_noise       the same z_face from NOISES random noise maps: the face should stay, the background change
     switched_identity  motion and noise map of the picture, identity of the next: the other person in the same place
     """
-    z_id, motion, x_0, _ = model.taken_apart(to_images(pictures)[:, None])
+    z_id, motion, x_0, _ = model.decompose(to_images(pictures)[:, None])
     z_face = model.conditioner.fuse(z_id, motion)
     x_T = solvers.invert(model, x_0, z_face, steps)
     generator = torch.Generator().manual_seed(seed)
     noises = [torch.randn(x_T.shape, generator=generator).to(x_T.device) for _ in range(NOISES)]
     rebuilt = tiles(solvers.sample(model, x_T, z_face, steps))
-    drawn = [tiles(solvers.sample(model, noise, z_face, steps)) for noise in noises]
-    switched = tiles(solvers.sample(model, x_T, model.conditioner.fuse(z_id.roll(-1, 0), motion), steps))
-    seen = tiles(x_0)
+    random = [tiles(solvers.sample(model, noise, z_face, steps)) for noise in noises]
+    swapped = tiles(solvers.sample(model, x_T, model.conditioner.fuse(z_id.roll(-1, 0), motion), steps))
+    originals = tiles(x_0)
 
     def sheet(captions: list[str], *columns: list[np.ndarray]) -> np.ndarray:
         return contact_sheet({str(i + 1): row for i, row in enumerate(zip(*columns))}, captions, TILE)
 
     return {
-        "reconstruction": sheet(["picture", "rebuilt"], seen, rebuilt),
-        "random_noise": sheet(["picture", *(f"noise {i + 1}" for i in range(NOISES))], seen, *drawn),
-        "switched_identity": sheet(["picture", "identity", "switched"], seen, seen[1:] + seen[:1], switched),
+        "reconstruction": sheet(["picture", "rebuilt"], originals, rebuilt),
+        "random_noise": sheet(["picture", *(f"noise {i + 1}" for i in range(NOISES))], originals, *random),
+        "switched_identity": sheet(["picture", "identity", "switched"], originals, originals[1:] + originals[:1], swapped),
     }
 
 

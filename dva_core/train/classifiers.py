@@ -64,12 +64,12 @@ class Classifiers:
 
 def encode_folder(model, folder: Path, files: Sequence[str], batch: int = 32) -> np.ndarray:
     """z_id [n, D] of aligned pictures (any square size), a batch at a time."""
-    found = []
+    vectors = []
     for pictures in batches(Path(folder), files, batch):
         size = model.crop_size
         crops = [p if p.shape[0] == size else cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in pictures]
-        found.append(model.encode_identity(to_images(np.stack(crops))).float().cpu().numpy())
-    return np.concatenate(found)
+        vectors.append(model.encode_identity(to_images(np.stack(crops))).float().cpu().numpy())
+    return np.concatenate(vectors)
 
 
 def fit_classifiers(
@@ -88,23 +88,23 @@ def fit_classifiers(
     `samples` pictures are drawn from those not held out. The statistics are of these too. DVAError where no class has enough pictures.
     """
     test = split(len(z_id), table.person, held_out, seed)
-    known = ~np.isnan(table.labels)
+    labelled = ~np.isnan(table.labels)
     yes, no = ((table.labels == value)[~test].sum(0) for value in (1, 0))
-    used = np.flatnonzero(np.minimum(yes, no) >= FEWEST)
-    if not len(used):
+    columns = np.flatnonzero(np.minimum(yes, no) >= FEWEST)
+    if not len(columns):
         raise DVAError(f"No attribute has {FEWEST} pictures with and {FEWEST} without it; add labelled pictures.")
     mean, std = z_id[~test].mean(0), z_id[~test].std(0) + 1e-6
     inputs = torch.from_numpy(np.float32((z_id - mean) / std))
-    targets = torch.from_numpy(np.nan_to_num(table.labels[:, used]).astype(np.float32))
-    weights = torch.from_numpy(known[:, used].astype(np.float32))
-    balance = torch.from_numpy((no[used] / yes[used]).astype(np.float32))
+    targets = torch.from_numpy(np.nan_to_num(table.labels[:, columns]).astype(np.float32))
+    weights = torch.from_numpy(labelled[:, columns].astype(np.float32))
+    balance = torch.from_numpy((no[columns] / yes[columns]).astype(np.float32))
     raw, average = descend(
         inputs[~test], targets[~test], weights[~test], balance, samples, min(batch, int((~test).sum())), learning_rate, ema, seed
     )
     logits = (inputs[test] @ average[0].T + average[1]).numpy()
     figures = []
-    for column, k in enumerate(used):
-        rows = known[test, k]
+    for column, k in enumerate(columns):
+        rows = labelled[test, k]
         figures.append({"name": table.names[k], **held_out_figures(logits[rows, column], table.labels[test][rows, k])})
         figures[-1] |= {"yes": int((table.labels[:, k] == 1).sum()), "no": int((table.labels[:, k] == 0).sum())}
         log.info("attribute %(name)s: accuracy %(accuracy)s, AUC %(auc)s", figures[-1])
@@ -112,7 +112,7 @@ def fit_classifiers(
 
 
 def descend(
-    inputs: Tensor, targets: Tensor, known: Tensor, balance: Tensor, samples: int, batch: int, learning_rate: float, ema: float, seed: int
+    inputs: Tensor, targets: Tensor, weights: Tensor, balance: Tensor, samples: int, batch: int, learning_rate: float, ema: float, seed: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(weight, bias) as the last step left them, and their moving average: mean of known, balanced binary cross-entropies, by Adam."""
     generator = torch.Generator().manual_seed(seed)
@@ -124,7 +124,7 @@ def descend(
         rows = torch.randint(len(inputs), (batch,), generator=generator)
         logits = inputs[rows] @ weight.T + bias
         losses = F.binary_cross_entropy_with_logits(logits, targets[rows], pos_weight=balance, reduction="none")
-        loss = (losses * known[rows]).sum() / known[rows].sum().clamp(min=1)
+        loss = (losses * weights[rows]).sum() / weights[rows].sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -148,12 +148,12 @@ def to_directions(classifiers: Classifiers, model) -> list[Direction]:
     """Each as a Direction file's content: std sqrt(D) w / |w|."""
     encoder, name = encoder_fingerprint(model, "identity"), model.config.get("name", "")
     dim = classifiers.weight.shape[1]
-    found = []
+    directions = []
     for w, figure in zip(classifiers.weight.double(), classifiers.figures):
         vector = (classifiers.std.double() * w / w.norm()).numpy() * np.sqrt(dim)
-        made = {"how": "classifier", "model": name, **{key: figure[key] for key in ("accuracy", "auc", "yes", "no")}}
-        found.append(Direction(vector, "identity", figure["name"], encoder, made=made))
-    return found
+        provenance = {"how": "classifier", "model": name, **{key: figure[key] for key in ("accuracy", "auc", "yes", "no")}}
+        directions.append(Direction(vector, "identity", figure["name"], encoder, made=provenance))
+    return directions
 
 
 def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence[str] = (), least_auc: float = 0.0) -> BundleInfo:
@@ -163,19 +163,19 @@ def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence
     """
     bundle = read_bundle(base)
     motion = [entry for entry in bundle.config.get("attributes") or () if entry["space"] == "motion"]
-    taken = {entry["name"] for entry in motion}
-    kept = [
+    motion_names = {entry["name"] for entry in motion}
+    indices = [
         k for k, f in enumerate(classifiers.figures)
-        if f["name"] not in taken and (not names or f["name"] in names) and (f["auc"] if f["auc"] is not None else 1.0) >= least_auc
+        if f["name"] not in motion_names and (not names or f["name"] in names) and (f["auc"] if f["auc"] is not None else 1.0) >= least_auc
     ]  # fmt: skip
-    if not kept:
+    if not indices:
         raise DVAError("None of the classifiers is good enough for the bundle; ask for a lower AUC or label more pictures.")
-    told = ("name", "auc", "accuracy", "yes", "no")
-    chosen = [{key: classifiers.figures[k][key] for key in told} for k in kept]
-    entries = [{**figure, "space": "identity", "index": i, "range": list(USUAL_RANGE)} for i, figure in enumerate(chosen)]
+    keys = ("name", "auc", "accuracy", "yes", "no")
+    figures = [{key: classifiers.figures[k][key] for key in keys} for k in indices]
+    entries = [{**figure, "space": "identity", "index": i, "range": list(USUAL_RANGE)} for i, figure in enumerate(figures)]
     tensors = {name: tensor for name, tensor in bundle.tensors.items() if not name.startswith("attributes.identity.")}
     tensors |= {f"attributes.identity.{name}": getattr(classifiers, name) for name in ("mean", "std")}
-    tensors |= {f"attributes.identity.{name}": getattr(classifiers, name)[kept] for name in ("weight", "bias")}
+    tensors |= {f"attributes.identity.{name}": getattr(classifiers, name)[indices] for name in ("weight", "bias")}
     text = bundle.metadata.get
     return write_bundle(
         out,
@@ -188,11 +188,11 @@ def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence
     )
 
 
-def only(table: LabelTable, names: Sequence[str]) -> LabelTable:
+def select_columns(table: LabelTable, names: Sequence[str]) -> LabelTable:
     """The columns called `names` (all where none is named). DVAError for one the table does not have, or two of nearly one name."""
-    names, known = list(dict.fromkeys(names)), {}
+    names, by_name = list(dict.fromkeys(names)), {}
     for name in names or table.names:
-        if (other := known.setdefault(name.casefold(), name)) != name or list(table.names).count(name) > 1:
+        if (other := by_name.setdefault(name.casefold(), name)) != name or list(table.names).count(name) > 1:
             raise DVAError(f"The attributes {other} and {name} cannot be told apart by their names; rename one, or name one by --only.")
     unknown = [name for name in names if name not in table.names]
     if unknown:

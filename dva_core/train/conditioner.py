@@ -71,7 +71,7 @@ def check_encoders(known: Mapping[str, str], tensors: Mapping[str, Tensor], what
             raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, so that its vectors mean nothing here; {cure}.")
 
 
-def folded(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+def fold_scaling(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of v -> weight ((v - centre) gain) + bias as a plain linear layer."""
     weight = weight * gain
     return weight, bias - weight @ centre

@@ -46,8 +46,8 @@ def scene(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
         n = len(picture) // tile
         tiles = picture.reshape(n, tile, n, tile, 3).swapaxes(1, 2).reshape(n * n, tile, tile, 3)
         border = [i for i in range(n * n) if i // n in (0, n - 1) or i % n in (0, n - 1)]
-        chosen = rng.permutation(n * n) if kind < 0.75 else rng.choice(border, n * n)
-        shuffled = tiles[chosen].reshape(n, n, tile, tile, 3).swapaxes(1, 2).reshape(n * tile, n * tile, 3)
+        order = rng.permutation(n * n) if kind < 0.75 else rng.choice(border, n * n)
+        shuffled = tiles[order].reshape(n, n, tile, tile, 3).swapaxes(1, 2).reshape(n * tile, n * tile, 3)
         canvas = cv2.resize(shuffled, (size, size), interpolation=cv2.INTER_LINEAR)
     for _ in range(rng.integers(0, 6)):
         a, b = (tuple(int(v) for v in rng.integers(0, size, 2)) for _ in range(2))
@@ -78,7 +78,7 @@ def paste_mask(size: int, landmarks: np.ndarray, rng: np.random.Generator) -> np
 def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """A frame with 0 to 3 of the given faces and, for each, (box [4], points [5, 2]) in its pixels."""
     frame = scene(pictures, size, rng)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    labels: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(rng.choice(4, p=[0.1, 0.6, 0.2, 0.1])):
         i = rng.integers(len(pictures))
         box = face_box(landmarks[i])
@@ -93,7 +93,7 @@ def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -
         offset = centre - matrix @ ((box[:2] + box[2:]) / 2)
         corners = (landmarks[i] @ matrix.T) + offset
         new_box = face_box(corners)
-        if any(np.maximum(0, np.minimum(new_box[2:], b[2:]) - np.maximum(new_box[:2], b[:2])).prod() > 0 for b, _ in found):
+        if any(np.maximum(0, np.minimum(new_box[2:], b[2:]) - np.maximum(new_box[:2], b[:2])).prod() > 0 for b, _ in labels):
             continue  # a face behind another is nobody's label
         affine = np.c_[matrix, offset + matrix @ [0.5, 0.5] - 0.5].astype(np.float32)
         blur = pictures[i] if scale > 0.7 else cv2.GaussianBlur(pictures[i], (0, 0), 0.4 / scale)
@@ -105,18 +105,18 @@ def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -
         gain = rng.uniform(0.6, 1.2)
         frame = np.clip(frame * (1 - mask) + layer * (mask * gain), 0, 255).astype(np.uint8)
         points = points5[i] @ matrix.T + offset
-        found.append((new_box, points[[1, 0, 2, 4, 3]] if flip else points))
-    return frame, found
+        labels.append((new_box, points[[1, 0, 2, 4, 3]] if flip else points))
+    return frame, labels
 
 
-def targets(found: list[tuple[np.ndarray, np.ndarray]], size: int) -> list[tuple[Tensor, Tensor]]:
+def targets(labels: list[tuple[np.ndarray, np.ndarray]], size: int) -> list[tuple[Tensor, Tensor]]:
     """Score [h, w] and geometry [h, w, 14] of each level for one frame; geometry matters where the score is 1."""
     levels = []
     for stride, low, high in zip(STRIDES, SIZE_LIMITS, SIZE_LIMITS[1:]):
         n = size // stride
         score, geometry = np.zeros((n, n), np.float32), np.zeros((n, n, 14), np.float32)
         centres = (np.arange(n) + 0.5) * stride
-        for box, points in found:
+        for box, points in labels:
             if not low <= np.sqrt(np.prod(box[2:] - box[:2])) < high:
                 continue
             middle, reach = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) * CENTRAL / 2, stride * 0.51)
@@ -132,11 +132,11 @@ def targets(found: list[tuple[np.ndarray, np.ndarray]], size: int) -> list[tuple
     return levels
 
 
-def detector_loss(maps, wanted) -> Tensor:
+def detector_loss(maps, target_maps) -> Tensor:
     """Focal loss of the score (Lin et al. 2017) plus L1 of the geometry at the faces' cells, summed over the levels."""
     total = maps[0][0].new_zeros(())
-    faces = sum(score.sum() for score, _ in wanted).clamp(min=1)
-    for (logit, geometry), (score, values) in zip(maps, wanted):
+    faces = sum(score.sum() for score, _ in target_maps).clamp(min=1)
+    for (logit, geometry), (score, values) in zip(maps, target_maps):
         probability = logit.sigmoid()
         weight = torch.where(score > 0, (1 - probability) ** 2, 0.5 * probability**2)
         total = total + (weight * F.binary_cross_entropy_with_logits(logit, score, reduction="none")).sum() / faces
@@ -157,19 +157,19 @@ def train_detector(
     batches = Batches(faces, variants, batch, minutes, seed)
     real = np.flatnonzero(variants.original >= 0)  # morphs have no five points of the teacher
     training = real[~faces.held_out[variants.original[real]]]
-    for step, (_, used) in enumerate(batches):
-        chosen = batches.rng.choice(training, 64)
-        bank = variants.pictures[chosen], variants.landmarks[chosen], faces.points5[variants.original[chosen]]
-        frames, found = zip(*(compose(*bank, size, batches.rng) for _ in range(batch)))
-        wanted = [tuple(torch.stack(parts) for parts in zip(*level)) for level in zip(*(targets(f, size) for f in found))]
-        optimiser.param_groups[0]["lr"] = one_cycle(used, 2e-3)
-        loss = detector_loss(network(to_images(np.stack(frames))), wanted)
+    for step, (_, progress) in enumerate(batches):
+        rows = batches.rng.choice(training, 64)
+        bank = variants.pictures[rows], variants.landmarks[rows], faces.points5[variants.original[rows]]
+        frames, labels = zip(*(compose(*bank, size, batches.rng) for _ in range(batch)))
+        target_maps = [tuple(torch.stack(parts) for parts in zip(*level)) for level in zip(*(targets(f, size) for f in labels))]
+        optimiser.param_groups[0]["lr"] = one_cycle(progress, 2e-3)
+        loss = detector_loss(network(to_images(np.stack(frames))), target_maps)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         if step % 50 == 0:
-            log.info("detector: step %d, %.0f %% of the time, loss %.3f", step, 100 * used, loss.item())
+            log.info("detector: step %d, %.0f %% of the time, loss %.3f", step, 100 * progress, loss.item())
     network.eval()
     result = {"samples": (step + 1) * batch, "minutes": minutes, **measure(network, faces.take(faces.held_out), size)}
     write_network(out, network)
@@ -183,18 +183,18 @@ def measure(network: CompactDetector, faces: FaceSet, size: int, scenes: int = 2
     hits = total = alarms = 0
     errors = []
     for _ in range(scenes):
-        frame, found = compose(faces.pictures, faces.landmarks, faces.points5, size, rng)
-        detected = detector.detect(frame)
-        total += len(found)
-        matched = 0
-        for box, points in found:
-            for face in detected:
+        frame, labels = compose(faces.pictures, faces.landmarks, faces.points5, size, rng)
+        detections = detector.detect(frame)
+        total += len(labels)
+        matches = 0
+        for box, points in labels:
+            for face in detections:
                 if overlap(box, face.box) >= 0.5:
-                    matched += 1
+                    matches += 1
                     errors.append(np.linalg.norm(face.points5 - points, axis=1).mean() / np.linalg.norm(points[0] - points[1]))
                     break
-        hits += matched
-        alarms += len(detected) - matched
+        hits += matches
+        alarms += len(detections) - matches
     return {
         "recall": round(hits / max(total, 1), 4),
         "false_alarms_a_scene": round(alarms / scenes, 4),

@@ -1,7 +1,7 @@
 """Training of fusion layer and noise predictor: L = L_simple + L_reg (Kim et al. 2023, sec. 3.3, system: spec 6).
 
 One person is one batch item, with several frames of that person: z_id is the mean over the frames, z_motion each frame's own,
-so what changes within a clip must come from the motion vector and what stays from the identity vector.
+so that what changes within a group comes from the motion vector and what stays from the identity vector.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dva_core.model.arrays import to_images
 from dva_core.train import processes
 from dva_core.train.augment import reframe, relight
 from dva_core.train.board import Board, sample_grids
-from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner
+from dva_core.train.frames import TrainingFrames
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.pair_objective import PairObjective
 from dva_core.train.paired import PairedSteps, load_steps
 from dva_core.train.pairs import Pairs
 from dva_core.train.settings import DiffusionSettings
-from dva_core.train.state import Ema, export, opened, read_state, write_state, write_tensors
+from dva_core.train.state import Ema, export, open_tensors, read_state, write_state, write_tensors
 
 __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema", "export"]
 
@@ -42,24 +42,24 @@ OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the sto
 
 
 class DiffusionTraining(Objective):
-    """A run that can be stopped and taken up again, by one process or, under torchrun, by several that share each step's gradient.
+    """A training run that can be stopped and resumed, by one process or, under torchrun, by several that share each step's gradient.
 
     Args:
         config: the bundle's configuration (noise_predictor, image_size, face_dim, ...).
         encoders: bundle, or folder with identity.safetensors and landmarks.safetensors, as the distillation wrote them.
-        clips: pictures in groups of one person.
+        frames: pictures in groups of one person.
         held_out: bool [n], frames that only validate.
         out: folder for state.safetensors and scaling.safetensors.
         device: where to train; None: the CPU.
         pairs: with settings.pairs, what the answer to edits is trained on; their steps are kept in steps.safetensors beside `out`.
-    Raises DVAError where the encoders do not fit, or no clip has as many frames as a batch item takes.
+    Raises DVAError where the encoders do not fit, or no group has as many frames as a batch item takes.
     """
 
     def __init__(
         self,
         config: dict,
         encoders: Path,
-        clips: ClipFrames,
+        frames: TrainingFrames,
         held_out: np.ndarray,
         out: Path,
         settings: DiffusionSettings,
@@ -67,10 +67,10 @@ class DiffusionTraining(Objective):
         pairs: Pairs | None = None,
     ):
         torch.manual_seed(settings.seed)
-        super().__init__(config, Path(encoders), clips, settings, device or torch.device("cpu"))
+        super().__init__(config, Path(encoders), frames, settings, device or torch.device("cpu"))
         self.rank, self.world = processes.rank_and_world()
-        self.encoders_from, self.figures, self.passed_over = Path(encoders).resolve(), {}, 0
-        self.clips, self.out, self.board = clips, out, None
+        self.encoders_from, self.figures, self.skipped = Path(encoders).resolve(), {}, 0
+        self.frames, self.out, self.board = frames, out, None
         processes.from_first([*self.parameters.values(), self.conditioner.centre, self.conditioner.gain])
         betas = settings.beta_1, settings.beta_2
         self.optimiser = torch.optim.AdamW(
@@ -81,37 +81,37 @@ class DiffusionTraining(Objective):
         self.step, self.seconds, self.pictures = 0, 0.0, 0
         self.seed_draws(settings.seed + self.rank)
         rows = np.flatnonzero(~held_out)
-        self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(clips.group[rows])) + 1) if len(g) >= settings.frames]
+        self.groups = [g for g in np.split(rows, np.flatnonzero(np.diff(frames.group[rows])) + 1) if len(g) >= settings.frames]
         if not self.groups:
-            raise DVAError(f"No clip has {settings.frames} frames to train on; prepare longer clips, or set frames to fewer.")
-        self.paired = self.pair_objective(pairs) if pairs is not None and settings.pairs else None
-        chosen = np.flatnonzero(held_out) if held_out.any() else rows
-        self.validation = chosen[:: max(1, len(chosen) // VALIDATION)][:VALIDATION]
+            raise DVAError(f"No group has {settings.frames} frames to train on; prepare longer videos, or set frames to fewer.")
+        self.pair_objective = self.make_pair_objective(pairs) if pairs is not None and settings.pairs else None
+        candidates = np.flatnonzero(held_out) if held_out.any() else rows
+        self.validation = candidates[:: max(1, len(candidates) // VALIDATION)][:VALIDATION]
 
-    def pair_objective(self, pairs: Pairs) -> PairObjective:
+    def make_pair_objective(self, pairs: Pairs) -> PairObjective:
         """The objective on pairs, by the steps that the run's folder holds, or those of its encoders."""
-        kept = self.out.parent / "steps.safetensors"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            PairedSteps.fit(self.conditioner.identity, self.conditioner.landmarks, pairs).save(kept)
-        return PairObjective(self, pairs, load_steps(kept.parent).of_kinds(), self.settings.pair_from_after)
+        path = self.out.parent / "steps.safetensors"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PairedSteps.fit(self.conditioner.identity, self.conditioner.landmarks, pairs).save(path)
+        return PairObjective(self, pairs, load_steps(path.parent).of_kinds(), self.settings.pair_from_after)
 
     def seed_draws(self, seed: int) -> None:
-        """What this process draws pictures, timesteps and noises from."""
+        """Seed the generators of this process, for pictures, timesteps and noises."""
         self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         if self.rank:  # the first goes on from where it drew the initial weights
             torch.manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people; with few clips a person may come twice."""
+        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people; with few groups a person may come twice."""
         s, count = self.settings, len(self.groups)
-        chosen = [
+        rows = [
             self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
         ]
-        images = to_images(self.clips.read(np.concatenate(chosen)))
+        images = to_images(self.frames.read(np.concatenate(rows)))
         nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the changed picture, none need to move along
         images, _ = reframe(images, nowhere, self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
-        # one light a person, as in a clip: frames side by side are lit as one picture
+        # one light a person, as in a video: frames side by side are lit as one picture
         wide = images.unflatten(0, (s.people, s.frames)).transpose(1, 2).flatten(2, 3)
         images = relight(wide, self.generator, s.light).unflatten(2, (s.frames, -1)).transpose(1, 2)
         return self.condition(images)
@@ -121,18 +121,18 @@ class DiffusionTraining(Objective):
         self.ema = Ema(self.parameters, self.settings.ema)
 
     @property
-    def a_step(self) -> int:
+    def pictures_per_step(self) -> int:
         """Pictures that all processes together see in one step."""
         return (self.settings.people * self.settings.frames + self.settings.pairs) * self.settings.accumulate * self.world
 
-    def used(self) -> float:
+    def progress(self) -> float:
         """Share of the run that is done, 0..1."""
         return self.step / self.settings.steps if self.settings.steps else self.seconds / (60 * self.settings.minutes)
 
-    def learning_rate(self, used: float) -> float:
+    def learning_rate(self, progress: float) -> float:
         """Rises for warm_up steps, stays, and falls to 0 over the last cool_down of the run."""
         s = self.settings
-        fall = (1 - used) / s.cool_down if s.cool_down else 1
+        fall = (1 - progress) / s.cool_down if s.cool_down else 1
         return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
 
     def gradient(self) -> tuple[float, float]:
@@ -144,13 +144,13 @@ class DiffusionTraining(Objective):
             loss, simple, reg = self.losses(x_0, z_face, mask, self.draw(x_0, self.generator))
             self.scaler.scale(loss / self.settings.accumulate).backward()
             figures.append(torch.stack([simple.detach(), reg.detach(), self.pair_gradient().to(simple)]))
-        return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # the device is asked once
+        return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # one synchronisation
 
     def pair_gradient(self) -> Tensor:
         """Adds the gradient of a batch of pairs; the mean error of their answers, 0 where there are none."""
-        if self.paired is None:
+        if self.pair_objective is None:
             return torch.zeros((), device=self.device)
-        loss, _, answer = self.paired.loss(self.settings.pairs, self.rng, self.generator)
+        loss, _, answer = self.pair_objective.loss(self.settings.pairs, self.rng, self.generator)
         self.scaler.scale(loss / self.settings.accumulate).backward()
         return answer.detach()
 
@@ -160,20 +160,20 @@ class DiffusionTraining(Objective):
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip).item()
         self.step += 1
-        self.pictures += self.a_step
+        self.pictures += self.pictures_per_step
         if np.isfinite(norm):
             self.scaler.step(self.optimiser)
             self.ema.update(self.parameters, self.step)
-            self.passed_over = 0
+            self.skipped = 0
         else:
-            self.pass_over()
+            self.skip_step()
         self.scaler.update()
         return norm
 
-    def pass_over(self) -> None:
-        """Leaves the weights as they are for a step whose gradient is not finite. DVAError after NOT_FINITE of them in a row."""
-        self.passed_over += 1
-        if self.passed_over >= NOT_FINITE:
+    def skip_step(self) -> None:
+        """Skip the update of a step whose gradient is not finite. DVAError after NOT_FINITE of them in a row."""
+        self.skipped += 1
+        if self.skipped >= NOT_FINITE:
             raise DVAError(
                 f"The gradient was not finite in {NOT_FINITE} steps in a row, up to step {self.step}: lower the learning rate or train "
                 "in another precision; what was saved before is whole."
@@ -187,18 +187,18 @@ class DiffusionTraining(Objective):
         Raises DVAError where the gradient is no longer finite.
         """
         s, start = self.settings, time.monotonic() - self.seconds
-        saved, recent = self.seconds, []
+        last_save, recent = self.seconds, []
         if self.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             scaling = {"centre": self.conditioner.centre, "gain": self.conditioner.gain}
             write_tensors(self.out / "scaling.safetensors", scaling)
             self.board = Board(self.out / "tensorboard", self.step) if tensorboard else None
         self.unet.train()
-        while (used := self.used()) < 1:
-            rate = self.optimiser.param_groups[0]["lr"] = self.learning_rate(used)
+        while (progress := self.progress()) < 1:
+            rate = self.optimiser.param_groups[0]["lr"] = self.learning_rate(progress)
             recent.append(self.gradient())
             norm = self.update()
-            self.seconds = processes.agreed(time.monotonic() - start, self.device)
+            self.seconds = processes.broadcast(time.monotonic() - start, self.device)
             if self.board:
                 simple, reg, answer = recent[-1]
                 self.board.figures(
@@ -219,11 +219,11 @@ class DiffusionTraining(Objective):
                     length,
                     *means,
                 )
-            due = self.seconds - saved > s.save_every * 60 or self.used() >= 1
+            due = self.seconds - last_save > s.save_every * 60 or self.progress() >= 1
             if due or (s.validate_every and self.step % s.validate_every == 0):
                 self.figures = self.validate()
             if due:
-                saved = self.seconds
+                last_save = self.seconds
                 self.save()
         if self.board:
             self.board.close()
@@ -233,18 +233,18 @@ class DiffusionTraining(Objective):
     def validate(self) -> dict:
         """L_simple and L_reg of the averaged weights on held-out people, with the same noises every time; and grids for the board."""
         current = {k: v.detach().clone() for k, v in self.parameters.items()}
-        self._put(self.ema.values)
+        self._load_parameters(self.ema.values)
         self.unet.eval()
         generator, sums = torch.Generator().manual_seed(1), []
         for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
-            batch = self.condition(to_images(self.clips.read(part))[:, None])
+            batch = self.condition(to_images(self.frames.read(part))[:, None])
             sums.append([v.item() for v in self.losses(*batch, self.draw(batch[0], generator))[1:]])
         simple, reg = np.mean(sums, 0).tolist()
         if self.board:
             self.board.figures(self.step, validation__simple=simple, validation__reg=reg)
-            self.board.pictures(self.step, sample_grids(self, self.clips.read(self.shown()), self.settings.grid_steps))
-        answers = self.paired.answers() if self.paired is not None else {}
-        self._put(current)
+            self.board.pictures(self.step, sample_grids(self, self.frames.read(self.grid_rows()), self.settings.grid_steps))
+        answers = self.pair_objective.answers() if self.pair_objective is not None else {}
+        self._load_parameters(current)
         self.unet.train()
         figures = {
             "step": self.step,
@@ -253,34 +253,34 @@ class DiffusionTraining(Objective):
             "simple": round(simple, 5),
             "reg": round(reg, 5),
         }
-        if self.paired is not None:
+        if self.pair_objective is not None:
             figures["answers"] = answers
         log.info("diffusion: validation %s", figures)
         return figures
 
-    def shown(self) -> np.ndarray:
+    def grid_rows(self) -> np.ndarray:
         """Frames for the grids, each of another person: held-out ones, then, where those are few, people trained on."""
-        _, first = np.unique(self.clips.group[self.validation], return_index=True)
-        unseen, seen = self.validation[np.sort(first)], np.array([group[0] for group in self.groups[:GRID_PEOPLE]])
-        return np.concatenate([unseen, seen[~np.isin(self.clips.group[seen], self.clips.group[unseen])]])[:GRID_PEOPLE]
+        _, first = np.unique(self.frames.group[self.validation], return_index=True)
+        unseen, trained = self.validation[np.sort(first)], np.array([group[0] for group in self.groups[:GRID_PEOPLE]])
+        return np.concatenate([unseen, trained[~np.isin(self.frames.group[trained], self.frames.group[unseen])]])[:GRID_PEOPLE]
 
     @torch.no_grad()
     def take_scaling(self) -> None:
-        """The run's own scaling, for the pictures may have become others since. Raises DVAError where it is missing or damaged."""
+        """Load the run's own scaling: the pictures may have changed since. Raises DVAError where it is missing or damaged."""
         path = self.out / "scaling.safetensors"
-        with opened(path) as file:
+        with open_tensors(path) as file:
             for name in ("centre", "gain"):
                 getattr(self.conditioner, name).copy_(file.get_tensor(name))
 
     @torch.no_grad()
-    def _put(self, values: Mapping[str, Tensor]) -> None:
+    def _load_parameters(self, values: Mapping[str, Tensor]) -> None:
         for key, parameter in self.parameters.items():
             parameter.copy_(values[key])
 
     def save(self) -> None:
         """Everything a resumed run needs, in one safetensors file; the first process writes what all of them draw from."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        draws = processes.gathered((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
+        draws = processes.gather((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
         if self.rank:
             return
         tensors = {f"model.{k}": v for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
@@ -316,16 +316,16 @@ class DiffusionTraining(Objective):
             raise DVAError(f"{path} is of a run with other encoders ({state['encoders_from']}); resume with those, by --encoders.")
         if any(f"model.{k}" not in tensors or tensors[f"model.{k}"].shape != v.shape for k, v in self.parameters.items()):
             raise DVAError(f"{path} is of a run with another configuration; resume with the one it was begun with.")
-        self._put({k: tensors[f"model.{k}"] for k in self.parameters})
+        self._load_parameters({k: tensors[f"model.{k}"] for k in self.parameters})
         self.take_scaling()
         self.figures = state.get("figures", {})
         self.ema.values = {k: tensors[f"ema.{k}"].to(self.device) for k in self.parameters}
         for key, parameter in self.parameters.items():
             names = {name: f"optimiser.{key}.{name}" for name in ("step", *MOMENTS)}
-            kept = {name: tensors[place].float() for name, place in names.items() if place in tensors}
-            self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in kept.items()}
+            moments = {name: tensors[place].float() for name, place in names.items() if place in tensors}
+            self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in moments.items()}
         self.step, self.seconds = state["step"], state["seconds"]
-        self.pictures = state.get("pictures", self.step * self.a_step)
+        self.pictures = state.get("pictures", self.step * self.pictures_per_step)
         if state.get("scaler") and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         end, rngs = f".{self.rank}" if self.rank else "", [state["rng"], *state.get("other_rngs", ())]

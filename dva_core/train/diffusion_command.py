@@ -12,7 +12,7 @@ from dva_core.errors import DVAError, MissingFileError
 from dva_core.model.bundle import read_bundle, resolve_model
 from dva_core.train import processes
 from dva_core.train.settings import PRECISIONS, DiffusionSettings, read_json
-from dva_core.train.state import TRAINED, read_config, read_facts
+from dva_core.train.state import TRAINED_PARTS, read_config, read_facts
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ MINUTES = 90.0
 CHANGES = {  # settings that have an option of their own: kind and help
     "minutes": (float, f"how long to train (default: {MINUTES:g}, unless --steps or --settings say)"),
     "steps": (int, "how many steps to train instead"),
-    "people": (int, "clips in a batch, in each process"),
-    "frames": (int, "frames of each clip in a batch"),
+    "people": (int, "people in a batch, in each process"),
+    "frames": (int, "frames of each person in a batch"),
     "accumulate": (int, "batches whose mean gradient makes a step"),
     "learning_rate": (float, "the highest learning rate"),
     "ema": (float, "decay of the averaged weights"),
@@ -50,7 +50,7 @@ def add_start(sub: argparse.ArgumentParser) -> None:
 
 def add_parser(commands) -> None:
     sub = commands.add_parser("diffusion", help="train fusion layer and noise predictor; under torchrun by several processes")
-    sub.add_argument("--data", type=Path, help="folder of `train prepare`, or of aligned frames (<clip>/<frame>.jpg or .png)")
+    sub.add_argument("--data", type=Path, help="folder of `train prepare`, or of aligned frames (<group>/<frame>.jpg or .png)")
     sub.add_argument("--faces", type=Path, help="instead of --data: the starter's faces, with the variants of --run")
     sub.add_argument("--run", type=Path, default=Path("runs/starter"), help="folder for everything the run writes (default: runs/starter)")
     sub.add_argument("--encoders", type=Path, help="bundle or folder with the frozen encoders (default: those of --start, else RUN's)")
@@ -70,7 +70,7 @@ def add_parser(commands) -> None:
     sub.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="how the weights are stored (default: fp16)")
 
 
-def chosen_settings(args: argparse.Namespace) -> DiffusionSettings:
+def resolve_settings(args: argparse.Namespace) -> DiffusionSettings:
     """Those of the run that is resumed, or of --settings, or the defaults; options on top. DVAError for what makes no sense."""
     values = {"minutes": MINUTES}
     if args.settings:
@@ -88,22 +88,24 @@ def state_of(args: argparse.Namespace) -> Path:
     return args.run / "diffusion" / "state.safetensors"
 
 
-def chosen_config(args: argparse.Namespace) -> dict:
+def resolve_config(args: argparse.Namespace) -> dict:
     """The model's configuration: the resumed run's, --config's, with --data that of the bundle to start from, or the starter's.
 
     DVAError for a --config that is not the resumed run's.
     """
     if args.resume:
-        begun = read_config(state_of(args))
-        if args.config is not None and any(begun[part] != value for part, value in read_json(args.config).items() if part in TRAINED):
+        config = read_config(state_of(args))
+        if args.config is not None and any(
+            config[part] != value for part, value in read_json(args.config).items() if part in TRAINED_PARTS
+        ):
             raise DVAError(f"{args.run} was begun with another configuration than {args.config}; leave out --config.")
-        return begun
+        return config
     if args.config is None and args.start and getattr(args, "data", None):
         return read_bundle(args.start).config
     return read_json(args.config or CONFIG)
 
 
-def chosen_encoders(args: argparse.Namespace) -> Path:
+def resolve_encoders(args: argparse.Namespace) -> Path:
     """--encoders, or the run's own after `train steps`, those of the bundle to start from, those a resumed run had, or the run's own.
 
     DVAError where there are none.
@@ -121,13 +123,13 @@ def chosen_encoders(args: argparse.Namespace) -> Path:
     raise MissingFileError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")
 
 
-def chosen_clips(args: argparse.Namespace, size: int):
+def load_frames(args: argparse.Namespace, size: int):
     """The pictures and which of them only validate: of --data, else the variants of --run."""
     if getattr(args, "data", None):
-        from dva_core.train.clips import held_out_frames, open_clips
+        from dva_core.train.frames import held_out_frames, open_frames
 
-        clips = open_clips(args.data, size)
-        return clips, held_out_frames(clips)
+        frames = open_frames(args.data, size)
+        return frames, held_out_frames(frames)
     if not args.faces:
         raise DVAError("There is nothing to train on; give --data FOLDER (made with `train prepare`), or --faces for the starter's way.")
     from dva_core.train.faces import read_faces
@@ -144,15 +146,15 @@ def run(args: argparse.Namespace) -> dict:
 
     args.start = resolve_model(args.start) if args.start else None
     device = processes.process_device(getattr(args, "device", None))
-    with processes.joined(device):
+    with processes.process_group(device):
         rank, world = processes.rank_and_world()
         if rank:
             logging.getLogger("dva_core").setLevel(logging.WARNING)
-        settings, config = chosen_settings(args), chosen_config(args)
-        clips, held_out = chosen_clips(args, config["crop_size"])
-        log.info("diffusion: %d frames of %d clips, %d process(es), %s", len(clips.group), len(np.unique(clips.group)), world, device)
+        settings, config = resolve_settings(args), resolve_config(args)
+        frames, held_out = load_frames(args, config["crop_size"])
+        log.info("diffusion: %d frames of %d groups, %d process(es), %s", len(frames.group), len(np.unique(frames.group)), world, device)
         pairs = load_pairs(args.run) if settings.pairs else None
-        training = DiffusionTraining(config, chosen_encoders(args), clips, held_out, args.run / "diffusion", settings, device, pairs)
+        training = DiffusionTraining(config, resolve_encoders(args), frames, held_out, args.run / "diffusion", settings, device, pairs)
         if args.resume:
             training.resume()
         elif args.start:
@@ -162,7 +164,7 @@ def run(args: argparse.Namespace) -> dict:
 
 def export(args: argparse.Namespace) -> dict:
     """Writes the bundle; its figures."""
-    from dva_core.train.assemble import finetuned
+    from dva_core.train.assemble import assemble_finetuned
 
-    info = finetuned(args.run, resolve_model(args.start), args.out, name=args.name or args.out.stem, precision=args.precision)
+    info = assemble_finetuned(args.run, resolve_model(args.start), args.out, name=args.name or args.out.stem, precision=args.precision)
     return {"bundle": str(info.path), "bytes": info.size_bytes, "parameters": info.parameters, "attributes": list(info.attributes)}

@@ -53,13 +53,13 @@ class Batches:
     def __iter__(self):
         """Yields (row indices [batch], share of the time used in 0..1)."""
         start = time.monotonic()
-        while (used := (time.monotonic() - start) / self.seconds) < 1:
-            yield np.sort(self.rng.choice(self.rows, self.batch, replace=False)), used
+        while (progress := (time.monotonic() - start) / self.seconds) < 1:
+            yield np.sort(self.rng.choice(self.rows, self.batch, replace=False)), progress
 
 
-def one_cycle(used: float, peak: float) -> float:
-    """Learning rate after `used` of the run: a short rise, then a cosine to 0."""
-    return peak * min(1.0, used / 0.03) * 0.5 * (1 + np.cos(np.pi * used))
+def one_cycle(progress: float, peak: float) -> float:
+    """Learning rate after `progress` of the run: a short rise, then a cosine to 0."""
+    return peak * min(1.0, progress / 0.03) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
 def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 20, batch: int = 48, seed: int = 0) -> dict:
@@ -69,22 +69,22 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
     batches = Batches(faces, variants, batch, minutes, seed)
     side = variants.pictures.shape[1]
-    for step, (rows, used) in enumerate(batches):
+    for step, (rows, progress) in enumerate(batches):
         images, points = to_images(variants.pictures[rows]), torch.from_numpy(variants.landmarks[rows]) / side
         images, points = reframe(images, points, batches.generator, turn=9, zoom=0.22, shift=0.08)
         images = soften(relight(images, batches.generator), batches.generator)
-        optimiser.param_groups[0]["lr"] = one_cycle(used, 2e-3)
+        optimiser.param_groups[0]["lr"] = one_cycle(progress, 2e-3)
         loss = (network(images) - points).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if step % 100 == 0:
-            log.info("landmarks: step %d, %.0f %% of the time, error %.2f px of 256", step, 100 * used, loss.item() * 256)
+            log.info("landmarks: step %d, %.0f %% of the time, error %.2f px of 256", step, 100 * progress, loss.item() * 256)
     network.eval()
     rows = batches.held_out[variants.group[batches.held_out] >= 0]
     with torch.inference_mode():
-        found = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
-    error = np.linalg.norm(found.numpy() - variants.landmarks[rows] / side, axis=-1) * 256
+        points = torch.cat([network(to_images(variants.pictures[part])) for part in np.array_split(rows, max(1, len(rows) // 64))])
+    error = np.linalg.norm(points.numpy() - variants.landmarks[rows] / side, axis=-1) * 256
     result = {"samples": (step + 1) * batch, "minutes": minutes, "error_px_of_256": round(float(error.mean()), 3),
               "inner_error_px_of_256": round(float(error[:, 17:].mean()), 3)}  # fmt: skip
     write_network(out, network)
@@ -109,9 +109,9 @@ def forget_expression(network: CompactIdentity, faces: FaceSet, rounds: int = 5)
     for _ in range(rounds):
         for name in EXPRESSIONS:
             labels = faces.labels[:, faces.names.index(name)]
-            known = ~np.isnan(labels)
-            z = F.normalize(network.head(pooled), dim=1).numpy()[known]
-            weight, _, auc = probe(z, labels[known].astype(int), faces.person[known], 10.0)
+            labelled = ~np.isnan(labels)
+            z = F.normalize(network.head(pooled), dim=1).numpy()[labelled]
+            weight, _, auc = probe(z, labels[labelled].astype(int), faces.person[labelled], 10.0)
             log.info("identity: %s was told with AUC %.3f", name, auc)
             if auc < CHANCE:
                 continue
@@ -144,24 +144,28 @@ def train_identity(
     positive = torch.from_numpy(np.nanmean(faces.labels, 0))
     balance = ((1 - positive) / positive).clamp(0.2, 8)
     targets, side = torch.from_numpy(variants.embedding), variants.pictures.shape[1]
-    for step, (rows, used) in enumerate(batches):
+    for step, (rows, progress) in enumerate(batches):
         images, points = to_images(variants.pictures[rows]), torch.from_numpy(variants.landmarks[rows]) / side
         images, _ = reframe(images, points, batches.generator, turn=4, zoom=0.1, shift=0.04)
         images = soften(relight(images, batches.generator, 0.7), batches.generator, 0.3)
-        optimiser.param_groups[0]["lr"] = one_cycle(used, 2e-3)
+        optimiser.param_groups[0]["lr"] = one_cycle(progress, 2e-3)
         z = network(images)
         like = 1 - (z * targets[rows]).sum(1).mean()
         label = labels[torch.from_numpy(variants.original[rows])]
-        known = ~label.isnan()
-        told = z.new_zeros(())
-        if known.any():
-            told = F.binary_cross_entropy_with_logits(head(8 * z)[known], label[known], pos_weight=balance.expand_as(label)[known])
-        loss = like + label_weight * told
+        labelled = ~label.isnan()
+        label_loss = z.new_zeros(())
+        if labelled.any():
+            label_loss = F.binary_cross_entropy_with_logits(
+                head(8 * z)[labelled], label[labelled], pos_weight=balance.expand_as(label)[labelled]
+            )
+        loss = like + label_weight * label_loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if step % 100 == 0:
-            log.info("identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * used, 1 - like.item(), told.item())
+            log.info(
+                "identity: step %d, %.0f %% of the time, cosine %.3f, labels %.3f", step, 100 * progress, 1 - like.item(), label_loss.item()
+            )
     network.eval()
     forget_expression(network, faces)
     rows = batches.held_out

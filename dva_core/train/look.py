@@ -15,7 +15,7 @@ from dva_core.errors import DVAError
 from dva_core.faces.regions import MEAN_FACE, REGIONS
 from dva_core.model.bundle import BundleInfo, read_bundle, resolve_model, write_bundle
 from dva_core.train.faces import read_faces
-from dva_core.train.regions import measured_regions
+from dva_core.train.regions import measure_regions
 
 ATTRIBUTE_REGIONS = {
     "Eyeglasses": "eyes",
@@ -71,16 +71,16 @@ def add_look(
 
 
 def with_region(entry: Mapping[str, Any], region: str | None) -> dict[str, Any]:
-    kept = {key: value for key, value in entry.items() if key != "region"}
-    return kept if region is None else {**kept, "region": region}
+    others = {key: value for key, value in entry.items() if key != "region"}
+    return others if region is None else {**others, "region": region}
 
 
 def with_look(start: Path, out: Path, **look: Any) -> BundleInfo:
     """Write `out`: the bundle `start` with what `add_look` adds; its weights are those it had."""
-    begun = read_bundle(start)
-    tensors, config = dict(begun.tensors), dict(begun.config)
+    bundle = read_bundle(start)
+    tensors, config = dict(bundle.tensors), dict(bundle.config)
     add_look(tensors, config, **look)
-    about = {key: begun.metadata.get(key, "") for key in ("licence", "source", "model_card", "precision")}
+    about = {key: bundle.metadata.get(key, "") for key in ("licence", "source", "model_card", "precision")}
     return write_bundle(out, tensors, config, **about)
 
 
@@ -97,13 +97,13 @@ def read_maps(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def parse_regions(pairs: Sequence[str]) -> dict[str, str | None]:
     """["Beard=lower", "Smiling="] -> {"Beard": "lower", "Smiling": None}, on top of ATTRIBUTE_REGIONS."""
-    chosen: dict[str, str | None] = dict(ATTRIBUTE_REGIONS)
+    regions: dict[str, str | None] = dict(ATTRIBUTE_REGIONS)
     for pair in pairs:
         name, equals, region = pair.partition("=")
         if not equals:
             raise DVAError(f"--region {pair!r} names no region; write for example Beard=lower, or Beard= for the whole face.")
-        chosen[name] = region or None
-    return chosen
+        regions[name] = region or None
+    return regions
 
 
 def add_parser(commands) -> None:
@@ -129,6 +129,6 @@ def run(args: argparse.Namespace) -> int:
     if args.maps is not None:
         look["maps"], look["landmarks"] = read_maps(args.maps)
     elif args.faces is not None:
-        look["maps"] = measured_regions(read_faces(args.faces))
+        look["maps"] = measure_regions(read_faces(args.faces))
     with_look(resolve_model(args.start), args.out, **look)
     return 0

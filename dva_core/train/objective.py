@@ -17,12 +17,12 @@ from dva_core.hosts.devices import sent
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
-from dva_core.model.evaluation import Compiled
+from dva_core.model.evaluation import CompiledEvaluation
 from dva_core.networks import build_network
 from dva_core.networks.unet import is_spatial
-from dva_core.train.clips import ClipFrames
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces
+from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import spread_patches
 from dva_core.train.losses import training_losses
 from dva_core.train.settings import FOCUS, DiffusionSettings
@@ -30,7 +30,7 @@ from dva_core.train.settings import FOCUS, DiffusionSettings
 log = logging.getLogger(__name__)
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-SCALED_BY = 512  # pictures
+SCALING_PICTURES = 512  # pictures
 
 
 class Draw(NamedTuple):
@@ -53,23 +53,23 @@ class Parts(NamedTuple):
 class Objective:
     """Frozen encoders, fusion layer and noise predictor of a configuration, and what is minimised.
 
-    Args: see diffusion.DiffusionTraining; `clips` gives the pictures that the inputs of the fusion layer are scaled by.
+    Args: see diffusion.DiffusionTraining; `frames` gives the pictures that the inputs of the fusion layer are scaled by.
     """
 
-    def __init__(self, config: dict, encoders: Path, clips: ClipFrames, settings: DiffusionSettings, device: torch.device):
+    def __init__(self, config: dict, encoders: Path, frames: TrainingFrames, settings: DiffusionSettings, device: torch.device):
         self.config, self.settings, self.device = config, settings, device
         self.schedule = Schedule(**config["diffusion"])
         frozen = {part: network.to(device) for part, network in load_encoders(config, encoders).items()}
         identity, landmarks = frozen["identity_encoder"], frozen["motion_encoder"]
         self.encoders = {part: weights_digest(network.state_dict()) for part, network in frozen.items()}
-        scaling = self.scaling(identity, landmarks, clips)
+        scaling = self.scaling(identity, landmarks, frames)
         self.conditioner = Conditioner(identity, landmarks, config["face_dim"], *scaling, frozen.get("face_parser")).to(device)
         self.unet = build_network(config["noise_predictor"]).to(device, memory_format=torch.channels_last)
-        self.compiled = Compiled() if settings.compile else None
+        self.compiled_network = CompiledEvaluation() if settings.compile else None
         self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
 
-    def scaling(self, identity: nn.Module, landmarks: nn.Module, clips: ClipFrames) -> tuple[Tensor, Tensor]:
+    def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:
         """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average.
 
         With settings.scaled_inputs off 0 and 1, which is the method's plain linear layer.
@@ -77,13 +77,13 @@ class Objective:
         dim = self.config["identity_dim"] + self.config["motion_dim"]
         if not self.settings.scaled_inputs:
             return torch.zeros(dim), torch.ones(dim)
-        count = len(clips.group)
-        rows = np.linspace(0, count - 1, min(SCALED_BY, count)).astype(int)
-        z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity, landmarks, clips.read(rows), device=self.device))
+        count = len(frames.group)
+        rows = np.linspace(0, count - 1, min(SCALING_PICTURES, count)).astype(int)
+        z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity, landmarks, frames.read(rows), device=self.device))
         gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
         return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
 
-    def taken_apart(self, images: Tensor) -> Parts:
+    def decompose(self, images: Tensor) -> Parts:
         """[P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
         images = sent(images, self.device)
         z_id, points = self.conditioner.encode(images)
@@ -94,15 +94,15 @@ class Objective:
 
     def condition(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of pictures [P, F, 3, C, C], B = P F."""
-        z_id, z_motion, x_0, mask = self.taken_apart(images)
+        z_id, z_motion, x_0, mask = self.decompose(images)
         return x_0, self.conditioner.fuse(z_id, z_motion), mask
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         """eps_theta, whichever way the configuration predicts it; the network in settings.precision, the rest in float32."""
         dtype = AUTOCAST.get(self.settings.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            if self.compiled and self.unet.training:  # validation would cost a second compilation
-                output = self.compiled(self.unet, x_t, t, z_face)
+            if self.compiled_network and self.unet.training:  # validation would cost a second compilation
+                output = self.compiled_network(self.unet, x_t, t, z_face)
             else:
                 output = self.unet(x_t, t, z_face)
         return self.schedule.as_noise(output.float(), x_t, t)
@@ -114,15 +114,15 @@ class Objective:
         One that predicts something else (epsilon, v) starts with its last layer at zero; one of smaller images and patches has them
         spread (`grow`). Raises DVAError where the networks differ, or the encoders, whose vectors its fusion layer knows.
         """
-        made = read_bundle(bundle)
-        tensors = made.tensors
+        start = read_bundle(bundle)
+        tensors = start.tensors
         if not self.settings.other_encoders:
             cure = "begin with a bundle of the same encoders, or name it with --encoders"
             check_encoders(self.encoders, tensors, f"{bundle} was made", cure)
         weight, bias = (tensors[f"fusion.{name}"].float().to(self.device) for name in ("weight", "bias"))
         state = {k.removeprefix("noise_predictor."): v.float() for k, v in tensors.items() if k.startswith("noise_predictor.")}
         own = self.unet.state_dict()
-        patch = made.config["noise_predictor"].get("patch_size", 1)
+        patch = start.config["noise_predictor"].get("patch_size", 1)
         if self.unet.patch_size > patch:
             state = spread_patches(state, patch, self.unet.patch_size)
         state = {k: v for k, v in own.items() if is_spatial(k)} | state  # a spatial condition may be new: it begins with no effect
@@ -130,7 +130,7 @@ class Objective:
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
             raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
         self.unet.load_state_dict(state)
-        if Schedule(**made.config["diffusion"]).prediction != self.schedule.prediction:
+        if Schedule(**start.config["diffusion"]).prediction != self.schedule.prediction:
             log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)
             for parameter in self.unet.out[-1].parameters():
                 parameter.zero_()
@@ -152,11 +152,11 @@ class Objective:
         cap = self.settings.simple_cap
         return noisiness.clamp(1, cap) if cap else torch.ones_like(noisiness)
 
-    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, drawn: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, sample: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """Of one batch: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
         s = self.settings
-        simple, reg = training_losses(self.predict_noise, x_0, z_face, drawn.t, drawn.noise_1, drawn.noise_2, mask, self.schedule)
-        a = self.schedule.at(drawn.t, x_0).flatten()
+        simple, reg = training_losses(self.predict_noise, x_0, z_face, sample.t, sample.noise_1, sample.noise_2, mask, self.schedule)
+        a = self.schedule.at(sample.t, x_0).flatten()
         noisiness = ((1 - a) / a).sqrt()
         reg_weight = s.reg_weight * ((s.reg_cap / noisiness).clamp(max=1) if s.reg_cap else torch.ones_like(a))
         return (self.simple_weight(noisiness) * simple + reg_weight * reg).mean(), simple.mean() / 2, reg.mean()

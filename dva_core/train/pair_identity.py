@@ -20,7 +20,7 @@ from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
 
-CHANGED = 0.5  # share of a batch that are changed pictures, the rest are faces as they are
+CHANGED_SHARE = 0.5  # share of a batch that are changed pictures, the rest are faces as they are
 RATE = 1e-3
 
 
@@ -48,19 +48,19 @@ def train_pair_identity(
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     moves = steps.of_kinds()[0]
-    known = torch.from_numpy(encode_faces(network, no_points, variants.pictures)[0])
+    vectors_before = torch.from_numpy(encode_faces(network, no_points, variants.pictures)[0])
     without = torch.from_numpy(encode_faces(network, no_points, pairs.before)[0])
     plain_rows, pair_rows = np.flatnonzero(~held_out), np.flatnonzero(~pairs.held_out)
     network.requires_grad_(True).train()
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
-    start, step, changed = time.monotonic(), 0, int(CHANGED * batch)
-    while (used := (time.monotonic() - start) / (60 * minutes)) < 1:
-        some, plain = np.sort(rng.choice(pair_rows, changed)), np.sort(rng.choice(plain_rows, batch - changed))
-        target = torch.cat([targets_of(without[some], torch.from_numpy(pairs.kind[some]), moves), known[plain]])
-        images = to_images(np.concatenate([pairs.after[some], variants.pictures[plain]]))
+    start, step, pair_count = time.monotonic(), 0, int(CHANGED_SHARE * batch)
+    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+        pair_part, plain = np.sort(rng.choice(pair_rows, pair_count)), np.sort(rng.choice(plain_rows, batch - pair_count))
+        target = torch.cat([targets_of(without[pair_part], torch.from_numpy(pairs.kind[pair_part]), moves), vectors_before[plain]])
+        images = to_images(np.concatenate([pairs.after[pair_part], variants.pictures[plain]]))
         images, _ = reframe(images, torch.zeros(batch, 68, 2), generator, turn=3, zoom=0.08, shift=0.03)
         images = soften(relight(images, generator, 0.6), generator, 0.3)
-        optimiser.param_groups[0]["lr"] = one_cycle(used, RATE)
+        optimiser.param_groups[0]["lr"] = one_cycle(progress, RATE)
         with torch.autocast("cpu", torch.bfloat16):
             z = network(images)
         loss = 1 - (F.normalize(z.float(), dim=1) * target).sum(1)
@@ -69,12 +69,17 @@ def train_pair_identity(
         optimiser.step()
         step += 1
         if step % 100 == 0:
-            log.info("identity: step %d, %.0f %%, off %.3f changed, %.3f plain", step, 100 * used, *(v.mean() for v in loss.split(changed)))
+            log.info(
+                "identity: step %d, %.0f %%, off %.3f changed, %.3f plain",
+                step,
+                100 * progress,
+                *(v.mean() for v in loss.split(pair_count)),
+            )
     network.eval().requires_grad_(False)
     figures = {"samples": step * batch, "minutes": minutes, **measure(network, pairs, steps)}
     rows = np.flatnonzero(held_out)
     z = torch.from_numpy(encode_faces(network, no_points, variants.pictures[rows])[0])
-    figures["cosine_to_before"] = round(float((z * known[rows]).sum(1).mean()), 4)
+    figures["cosine_to_before"] = round(float((z * vectors_before[rows]).sum(1).mean()), 4)
     log.info("identity: %s", figures)
     return figures
 
@@ -89,8 +94,8 @@ def measure(network: nn.Module, pairs: Pairs, steps: PairedSteps) -> dict[str, d
         rows = pairs.rows(kind, held_out=True)
         before, after = (encode_faces(network, no_points, v[rows])[0] for v in (pairs.before, pairs.after))
         unit = step / np.linalg.norm(step)
-        moved = after - before
-        cosine = (moved @ unit / np.linalg.norm(moved, axis=1)).mean()
+        step_of_pair = after - before
+        cosine = (step_of_pair @ unit / np.linalg.norm(step_of_pair, axis=1)).mean()
         auc = roc_auc(np.repeat((0, 1), len(rows)), np.r_[before @ unit, after @ unit])
         figures[kind] = (round(auc, 3), round(float(cosine), 3))
     return {"auc_and_cosine": figures}

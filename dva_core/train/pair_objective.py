@@ -31,7 +31,7 @@ SHARES /= SHARES.sum()
 OWN_SHARE = 0.5  # of the pairs of a motion kind that move by their own difference, the others by the mean one
 
 
-class Crossed(NamedTuple):
+class CrossedPairs(NamedTuple):
     """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, both z_face [B, F], the change and its place.
 
     `amount` [B] is the mean weighted change of the whole pair.
@@ -72,7 +72,9 @@ class PairObjective:
         wanted = np.select([kind < 0.5, kind < 0.65, kind < 0.8], [1.0, between[1], 0.0], between[1])
         return tuple(torch.from_numpy(np.float32(v)) for v in (own, wanted))
 
-    def crossed(self, rows: np.ndarray, rng: np.random.Generator | None = None, generator: torch.Generator | None = None) -> Crossed:
+    def cross_pairs(
+        self, rows: np.ndarray, rng: np.random.Generator | None = None, generator: torch.Generator | None = None
+    ) -> CrossedPairs:
         """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1."""
         objective, settings = self.objective, self.objective.settings
         kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
@@ -111,13 +113,13 @@ class PairObjective:
         difference = x_after - x_before
         x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
         amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
-        return Crossed(x_0, z_face(own), z_face(wanted), by * difference, place, amount)
+        return CrossedPairs(x_0, z_face(own), z_face(wanted), by * difference, place, amount)
 
     def place(self, mask: Tensor) -> Tensor:
         """How much an error of the answer weighs at each pixel."""
         return 1 + self.objective.settings.pair_focus * mask
 
-    def estimates(self, batch: Crossed, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def estimates(self, batch: CrossedPairs, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """eps of the own vector, the change of the estimated image by the moved one, and sigma [B, 1, 1, 1]."""
         schedule = self.objective.schedule
         x_t = schedule.add_noise(batch.x_0, t, noise)
@@ -129,7 +131,7 @@ class PairObjective:
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What `count` fresh pairs add to the loss, and the plain means of L_simple and of the answer's error."""
         objective, settings = self.objective, self.objective.settings
-        batch = self.crossed(self.draw_rows(count, rng), rng, generator)
+        batch = self.cross_pairs(self.draw_rows(count, rng), rng, generator)
         drawn = objective.draw(batch.x_0, generator)
         t = drawn.t.clamp(min=LEAST_T)
         own, change, sigma = self.estimates(batch, t, drawn.noise_1)
@@ -144,7 +146,7 @@ class PairObjective:
         """Of held-out people, by kind: the share of the pair's change that comes back; the sum of the change outside over the pair's."""
         figures, generator = {}, torch.Generator().manual_seed(2)
         for kind, rows in zip(KINDS, self.held_out_rows):
-            batch, sums = self.crossed(rows[:most]), np.zeros(4)
+            batch, sums = self.cross_pairs(rows[:most]), np.zeros(4)
             for step in timesteps:
                 t = torch.full((len(batch.x_0),), step, device=batch.x_0.device)
                 noise = torch.randn(batch.x_0.shape, generator=generator).to(batch.x_0)

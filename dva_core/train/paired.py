@@ -82,40 +82,40 @@ def load_steps(run: Path) -> PairedSteps:
 def orthonormal(rows: np.ndarray) -> np.ndarray:
     """[A, D] -> the nearest set of orthonormal rows to the rows of unit length."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    left, _, right = np.linalg.svd(unit, full_matrices=False)
-    return left @ right
+    u, _, v = np.linalg.svd(unit, full_matrices=False)
+    return u @ v
 
 
-def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, fitted: Directions) -> Directions:
-    """The attributes of a bundle by their pairs' steps; `fitted` gives classifiers where there are labels, and the motion's attributes.
+def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, directions: Directions) -> Directions:
+    """The attributes of a bundle by their pairs' steps; `directions` gives classifiers where there are labels, and the motion's attributes.
 
     AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute of the identity
     without pairs is left out: its direction would be of strangers, and carry along what else they have in common.
     """
-    known = {entry["name"]: entry for entry in fitted.entries}
-    tensors = {key.removeprefix("attributes."): value.numpy() for key, value in fitted.tensors.items()}
+    by_name = {entry["name"]: entry for entry in directions.entries}
+    tensors = {key.removeprefix("attributes."): value.numpy() for key, value in directions.tensors.items()}
     mean, std = tensors["identity.mean"], tensors["identity.std"]
     weights, biases, entries = [], [], []
     for index, name in enumerate(steps.identity_names):
         kinds = [kind for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name]
-        z, labels, held_out, people = labelled(pairs, kinds, identity)
+        z, labels, held_out, people = labelled_vectors(pairs, kinds, identity)
         weight, bias, _ = probe((z - mean) / std, labels, people, PROBE, held_out)
         auc = roc_auc(labels[held_out], z[held_out] @ steps.identity[index])
-        if (entry := known.get(name)) and entry["space"] == "identity":  # labels of real wearers judge better than drawings
+        if (entry := by_name.get(name)) and entry["space"] == "identity":  # labels of real wearers judge better than drawings
             weight, bias = tensors["identity.weight"][entry["index"]], tensors["identity.bias"][entry["index"]]
         weights.append(weight)
         biases.append(bias)
         count = sum(len(pairs.rows(kind, held_out=False)) for kind in kinds)
         entries.append({"name": name, "auc": round(auc, 3), "range": [-1.0, 1.0], "pairs": count, "space": "identity", "index": index})
     shifts = []
-    for name in dict.fromkeys([*steps.motion_names, *(n for n, entry in known.items() if entry["space"] == "motion")]):
+    for name in dict.fromkeys([*steps.motion_names, *(n for n, entry in by_name.items() if entry["space"] == "motion")]):
         if name in steps.motion_names:
             shift = steps.motion[steps.motion_names.index(name)].reshape(-1, 2)
             shift = ((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel()
             count = {"pairs": sum(len(pairs.rows(kind, held_out=False)) for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name)}
         else:
-            shift, count = tensors["motion.shift"][known[name]["index"]], {key: known[name][key] for key in ("yes", "no")}
-        auc = known[name]["auc"] if name in known else None
+            shift, count = tensors["motion.shift"][by_name[name]["index"]], {key: by_name[name][key] for key in ("yes", "no")}
+        auc = by_name[name]["auc"] if name in by_name else None
         entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], **count, "space": "motion", "index": len(shifts)})
         shifts.append(shift)
     arrays = {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
@@ -127,14 +127,14 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, fit
     return Directions({f"attributes.{k}": torch.from_numpy(np.float32(v)) for k, v in arrays.items()}, entries)
 
 
-def labelled(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def labelled_vectors(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """z_id [m, D], labels [m] of 1 with the attribute and 0 without, held_out [m] and the face of each, of the pairs of some kinds."""
     parts = []
     for kind in kinds:
         rows = pairs.rows(kind)
-        for changed, pictures in ((False, pairs.before), (True, pairs.after)):
+        for is_changed, pictures in ((False, pairs.before), (True, pairs.after)):
             z = encode_faces(identity, no_points, pictures[rows])[0]
-            label = int(changed) if ATTRIBUTE[kind][1] > 0 else int(not changed)
+            label = int(is_changed) if ATTRIBUTE[kind][1] > 0 else int(not is_changed)
             parts.append((z, np.full(len(rows), label), pairs.held_out[rows], pairs.face[rows]))
     return tuple(np.concatenate(values) for values in zip(*parts))
 

@@ -91,9 +91,9 @@ class Pairs:
         return np.flatnonzero(chosen if held_out is None else chosen & (self.held_out == held_out))
 
     def save(self, path: Path) -> None:
-        from dva_core.files import replaced
+        from dva_core.files import atomic_write
 
-        with replaced(path) as partial_path, open(partial_path, "wb") as file:
+        with atomic_write(path) as partial_path, open(partial_path, "wb") as file:
             np.savez(file, **vars(self))
 
     @classmethod

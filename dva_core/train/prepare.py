@@ -1,7 +1,7 @@
 """From footage to shards: the face found and followed, aligned, filtered, kept as it is finished, packed in tar files.
 
-In the output folder: `cache/<clip>.tar`, the frames of a finished clip until they are packed; `shard-000000.tar`, ..., of whole clips
-(layout: see clips.py); `clips/<clip>.json`, what became of each video. Every file appears whole or not at all, so a run that was
+In the output folder: `cache/<name>.tar`, the frames of a finished video until they are packed; `shard-000000.tar`, ..., of whole videos
+(layout: see frames.py); `clips/<name>.json`, the record of each video. Every file appears whole or not at all, so a run that was
 interrupted is taken up by the same command, which skips what is finished.
 """
 
@@ -26,17 +26,17 @@ import numpy as np
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
-from dva_core.files import Partial, clear, replaced, write_text
+from dva_core.files import Partial, atomic_write, clear, write_text
 from dva_core.pipeline.encoding import find_face
 from dva_core.progress import Stopwatch, silent
-from dva_core.train.clips import FrameFolder, Shards, frame_entries
+from dva_core.train.frames import FrameFolder, Shards, frame_entries
 from dva_core.video import VIDEO_SUFFIXES
 from dva_core.video.frames import Frames
 from dva_core.video.images import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 200  # bytes of a clip's name; most disks take files of 255
+LONGEST_NAME = 200  # bytes of a video's name; most disks take files of 255
 SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 
 
@@ -44,7 +44,7 @@ SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 class Preparation:
     """What is kept, and how. `size` pixels of the stored squares; `every` n-th frame; `max_frames` of a video (0: all).
 
-    A frame goes where the face's square is smaller than `least_size` frame pixels, or its `sharpness` below `least_sharpness`; a clip
+    A frame goes where the face's square is smaller than `least_size` frame pixels, or its `sharpness` below `least_sharpness`; a video
     with fewer than `least_frames` left goes too. `shard_frames`: about how many frames a shard holds. `kind`: jpg (quality 95) or png.
     """
 
@@ -80,10 +80,10 @@ def sharpness(picture: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).std())
 
 
-def find_videos(sources: Sequence[Path], aligned: bool = False, known: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Name of each clip -> video file, folder of pictures (as a video's frames) or, with `aligned`, folder of aligned frames.
+def find_videos(sources: Sequence[Path], aligned: bool = False, earlier: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """Name of each video -> video file, folder of pictures (as a video's frames) or, with `aligned`, folder of aligned frames.
 
-    A folder is looked through for them. No two names are the same, also where the case of letters does not count. `known`: the names
+    A folder is looked through for them. No two names are the same, also where the case of letters does not count. `earlier`: the names
     that an earlier run gave and the paths it gave them to, which keep them. DVAError where there are none, or a path is not there.
     """
     places: dict[Path, str] = {}
@@ -91,21 +91,19 @@ def find_videos(sources: Sequence[Path], aligned: bool = False, known: Mapping[s
         if not source.exists():
             raise MissingFileError(f"There is no {source}; give video files, or a folder that holds some.")
         root = source if source.is_dir() else source.parent
-        inside = sorted(source.rglob("*")) if source.is_dir() else [source]
-        folders = {path.parent for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()}
-        videos = (
-            [] if aligned else [path for path in inside if path.suffix.lower() in VIDEO_SUFFIXES or (path == source and path.is_file())]
-        )
+        paths = sorted(source.rglob("*")) if source.is_dir() else [source]
+        folders = {path.parent for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()}
+        videos = [] if aligned else [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or (path == source and path.is_file())]
         for path in sorted([*folders, *videos]):
             where = path.relative_to(root) if path != root else Path(root.resolve().name or "clip")
             places.setdefault(path.resolve(), plain_name(where if path.is_dir() else where.with_suffix("")))
     if not places:
         raise DVAError(f"{', '.join(map(str, sources))} holds no videos{' of aligned frames' if aligned else ''}; name a folder that does.")
-    return named_apart(places, known or {})
+    return assign_names(places, earlier or {})
 
 
 def plain_name(where: Path) -> str:
-    """What a clip is called that lies at `where` among others: short enough for the files that are called after it."""
+    """The name of the video at `where`, short enough for the files named after it."""
     name = "_".join(where.parts).replace(".", "_").replace(" ", "_")
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
@@ -113,55 +111,55 @@ def plain_name(where: Path) -> str:
     return f"{data[: LONGEST_NAME - 9].decode(errors='ignore')}_{hashlib.sha256(data).hexdigest()[:8]}"
 
 
-def named_apart(places: Mapping[Path, str], known: Mapping[str, str]) -> dict[str, Path]:
-    """Name -> path of paths with plain names: those `known` keep theirs, of others that would share one the later have more added."""
-    before = {source: name for name, source in known.items()}
-    taken = {folded(name) for name, source in known.items() if Path(source).exists()}
-    found: dict[str, Path] = {}
+def assign_names(places: Mapping[Path, str], earlier: Mapping[str, str]) -> dict[str, Path]:
+    """Name -> path of paths with plain names: those `earlier` keep theirs, of others that would share one the later have more added."""
+    names_before = {source: name for name, source in earlier.items()}
+    used = {fold_case(name) for name, source in earlier.items() if Path(source).exists()}
+    names: dict[str, Path] = {}
     for path, plain in places.items():
-        name = before.get(str(path))
+        name = names_before.get(str(path))
         if name is None:
             ending = [f"{plain}_{path.suffix[1:]}"] if path.suffix and path.is_file() else []
             others = chain([plain, *ending], (f"{plain}_{number}" for number in count(2)))
-            name = next(other for other in others if folded(other) not in taken)
-            taken.add(folded(name))
-        found[name] = path
-    return found
+            name = next(other for other in others if fold_case(other) not in used)
+            used.add(fold_case(name))
+        names[name] = path
+    return names
 
 
-def folded(name: str) -> str:
+def fold_case(name: str) -> str:
     """The same for names that are one file where the case of letters does not count, or how accents are written."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def aligned_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """The frames of one video to keep; counts in `dropped` what goes and why. Raises DVAError for a video that cannot be used."""
-    for frame in (ready_frames if wanted.aligned else found_frames)(source, model, wanted, dropped):
-        if frame.sharpness < wanted.least_sharpness:
+    for frame in (ready_frames if settings.aligned else video_frames)(source, model, settings, dropped):
+        if frame.sharpness < settings.least_sharpness:
             dropped["blurred"] += 1
         else:
             yield frame
 
 
-def found_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """Frames of a video whose face was found, large enough, as aligned squares; two passes, as when encoding."""
-    with Frames(source, every=wanted.every, max_frames=wanted.max_frames or None) as frames:
+    with Frames(source, every=settings.every, max_frames=settings.max_frames or None) as frames:
         track = find_face(frames, model, source, "largest", silent, Stopwatch())
         for n, frame in enumerate(frames):
             if n >= len(track.state) or track.state[n] != FOUND:
                 dropped["no face"] += 1
-            elif side(track.quads[n]) < wanted.least_size:
+            elif side(track.quads[n]) < settings.least_size:
                 dropped["too small"] += 1
             else:
-                picture, to_crop = crop_face(frame.rgb, track.quads[n], wanted.size), frame_to_crop(track.quads[n], 1)
-                yield AlignedFrame(n * wanted.every, picture, sharpness(picture), track.landmarks[n] @ to_crop[:, :2].T + to_crop[:, 2])
+                picture, to_crop = crop_face(frame.rgb, track.quads[n], settings.size), frame_to_crop(track.quads[n], 1)
+                yield AlignedFrame(n * settings.every, picture, sharpness(picture), track.landmarks[n] @ to_crop[:, :2].T + to_crop[:, 2])
 
 
-def ready_frames(source: Path, model, wanted: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+def ready_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """Every `every`-th picture of a folder of aligned frames."""
-    folder = FrameFolder(source.parent, wanted.size, [source])
-    for n in range(0, len(folder.files), wanted.every)[: wanted.max_frames or None]:
-        if folder.side(n) < wanted.least_size:
+    folder = FrameFolder(source.parent, settings.size, [source])
+    for n in range(0, len(folder.files), settings.every)[: settings.max_frames or None]:
+        if folder.side(n) < settings.least_size:
             dropped["too small"] += 1
         else:
             picture = folder.read(np.array([n]))[0]
@@ -174,32 +172,32 @@ def add_entry(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(entry, io.BytesIO(content))
 
 
-def encoded(picture: np.ndarray, kind: str) -> bytes:
+def encode_picture(picture: np.ndarray, kind: str) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == "jpg" else []
     return cv2.imencode(f".{kind}", picture[..., ::-1], options)[1].tobytes()
 
 
-def prepare_video(name: str, source: Path, model, wanted: Preparation, out: Path) -> dict:
-    """Writes `cache/<name>.tar` and, last, `clips/<name>.json`; returns its record: frames kept, dropped by reason, why the clip went."""
-    dropped, kept, problem = Counter(), 0, ""
+def prepare_video(name: str, source: Path, model, settings: Preparation, out: Path) -> dict:
+    """Writes `cache/<name>.tar` and, last, `clips/<name>.json`; returns the record: frames, drops by reason, problem."""
+    drops, count, problem = Counter(), 0, ""
     part = out / "cache" / f"{name}.tar"
     try:
-        with replaced(part) as partial, tarfile.open(partial, "w") as tar:
-            for frame in aligned_frames(source, model, wanted, dropped):
+        with atomic_write(part) as partial, tarfile.open(partial, "w") as tar:
+            for frame in usable_frames(source, model, settings, drops):
                 facts = {"frame": frame.number, "sharpness": round(frame.sharpness, 2)}
                 if frame.landmarks is not None:
                     facts["landmarks"] = np.round(frame.landmarks, 5).tolist()
-                add_entry(tar, f"{name}/{frame.number:06d}.{wanted.kind}", encoded(frame.picture, wanted.kind))
+                add_entry(tar, f"{name}/{frame.number:06d}.{settings.kind}", encode_picture(frame.picture, settings.kind))
                 add_entry(tar, f"{name}/{frame.number:06d}.json", json.dumps(facts).encode())
-                kept += 1
+                count += 1
     except DVAError as error:  # one bad video must not end a night's work
-        problem, kept = str(error), 0
-    if not problem and kept < wanted.least_frames:
-        problem = f"only {kept} of {kept + dropped.total()} frames are usable, fewer than {wanted.least_frames}"
+        problem, count = str(error), 0
+    if not problem and count < settings.least_frames:
+        problem = f"only {count} of {count + drops.total()} frames are usable, fewer than {settings.least_frames}"
     if problem:
         part.unlink(missing_ok=True)
         log.warning("prepare: %s is left out: %s", name, problem)
-    record = {"source": str(source.resolve()), "stamp": stamp(source), "kept": 0 if problem else kept, "dropped": dict(dropped)}
+    record = {"source": str(source.resolve()), "stamp": stamp(source), "kept": 0 if problem else count, "dropped": dict(drops)}
     record["problem"] = problem
     write_text(out / "clips" / f"{name}.json", json.dumps(record))
     return record
@@ -222,12 +220,12 @@ def stamp(source: Path) -> list[int]:
 
 
 def pack(out: Path, shard_frames: int) -> list[Path]:
-    """Moves what is in the cache to new shards of whole clips; returns them. What a shard has already (after a crash) is only removed."""
+    """Moves what is in the cache to new shards of whole videos; returns them. What a shard has already (after a crash) is only removed."""
     shards = sorted(out.glob("shard-*.tar"))
-    packed = {clip for shard in shards for clip, _ in frame_entries(shard)}
-    parts, made, number = [], [], len(shards)
+    packed_names = {name for shard in shards for name, _ in frame_entries(shard)}
+    parts, new_shards, number = [], [], len(shards)
     for part in sorted((out / "cache").glob("*.tar")):
-        if part.stem in packed:
+        if part.stem in packed_names:
             part.unlink()
         else:
             parts.append((part, len(frame_entries(part))))
@@ -239,52 +237,52 @@ def pack(out: Path, shard_frames: int) -> list[Path]:
             frames += count
         while (shard := out / f"shard-{number:06d}.tar").exists():
             number += 1
-        with replaced(shard) as partial, tarfile.open(partial, "w") as tar:
+        with atomic_write(shard) as partial, tarfile.open(partial, "w") as tar:
             for part in batch:
                 with tarfile.open(part, "r:") as source:
                     for entry in source:
                         tar.addfile(entry, source.extractfile(entry))
-        made.append(shard)
+        new_shards.append(shard)
         for part in batch:
             part.unlink()
-    return made
+    return new_shards
 
 
-def prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> dict:
+def prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -> dict:
     """Prepares all videos into `out` and returns the report, also written to `report.json`. See the module's docstring.
 
     Raises DVAError where there are no videos, or `out` was begun with other options.
     """
-    find_videos(sources, wanted.aligned)  # told before a folder is made
+    find_videos(sources, settings.aligned)  # told before a folder is made
     for folder in (out / "cache", out / "clips"):
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)
     alone = Partial(out / "prepared.json", alone=True)
     try:
-        return _prepare(sources, out, model, wanted)
+        return _prepare(sources, out, model, settings)
     finally:
         alone.close()
 
 
-def _prepare(sources: Sequence[Path], out: Path, model, wanted: Preparation) -> dict:
-    kept = {file.stem: read_record(file) for file in sorted((out / "clips").glob("*.json"))}
-    kept = {name: record for name, record in kept.items() if {"source", "stamp", "kept"} <= record.keys()}
-    videos = find_videos(sources, wanted.aligned, {name: record["source"] for name, record in kept.items()})
-    begun = out / "prepared.json"
-    options = asdict(wanted) | {"model": model.fingerprint}
-    if begun.is_file() and read_record(begun) != options:
-        raise DVAError(f"{out} was prepared with other options; choose another folder, or the options in {begun}.")
-    write_text(begun, json.dumps(options, indent=1))
+def _prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -> dict:
+    earlier = {file.stem: read_record(file) for file in sorted((out / "clips").glob("*.json"))}
+    earlier = {name: record for name, record in earlier.items() if {"source", "stamp", "kept"} <= record.keys()}
+    videos = find_videos(sources, settings.aligned, {name: record["source"] for name, record in earlier.items()})
+    options_file = out / "prepared.json"
+    options = asdict(settings) | {"model": model.fingerprint}
+    if options_file.is_file() and read_record(options_file) != options:
+        raise DVAError(f"{out} was prepared with other options; choose another folder, or the options in {options_file}.")
+    write_text(options_file, json.dumps(options, indent=1))
     records = {}
     for number, (name, source) in enumerate(videos.items()):
-        record = kept.get(name)
+        record = earlier.get(name)
         if record is None or record["stamp"] != stamp(source):
             if record and record["kept"]:
                 raise DVAError(f"{source} has changed since it was prepared; prepare it into another folder.")
-            record = prepare_video(name, source, model, wanted, out)
+            record = prepare_video(name, source, model, settings, out)
             log.info("prepare: %d of %d: %s, %d frames, dropped %s", number + 1, len(videos), name, record["kept"], record["dropped"])
         records[name] = record
-    pack(out, wanted.shard_frames)
+    pack(out, settings.shard_frames)
     return report(records, out)
 
 
@@ -293,15 +291,15 @@ def report(records: dict[str, dict], out: Path) -> dict:
     frames = Counter()
     for record in records.values():
         frames.update(record["dropped"])
-    left_out = {name: record["problem"] for name, record in records.items() if record["problem"]}
+    problems = {name: record["problem"] for name, record in records.items() if record["problem"]}
     shards = Shards(out, 1)
     figures = {
         "videos": len(records),
-        "clips": len(records) - len(left_out),
+        "clips": len(records) - len(problems),
         "frames": sum(record["kept"] for record in records.values()),
         "shards": len(shards.maps),
         "frames_dropped": dict(frames),
-        "videos_left_out": left_out,
+        "videos_left_out": problems,
     }
     write_text(out / "report.json", json.dumps(figures | {"by_video": records}, indent=1))
     return figures

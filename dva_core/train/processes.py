@@ -44,7 +44,7 @@ def process_device(name: str | None = None) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """While it lasts, the processes that torchrun started are one group: NCCL for GPUs, gloo otherwise. Nothing in a single process."""
     if dist.is_initialized() or not check_environment(os.environ):
         yield
@@ -84,7 +84,7 @@ def from_first(tensors: list[Tensor]) -> None:
                 tensor.copy_(values)
 
 
-def agreed(value: float, device: torch.device) -> float:
+def broadcast(value: float, device: torch.device) -> float:
     """The first process's value, in every process: clocks differ, and all must stop at the same step."""
     if rank_and_world()[1] == 1:
         return value
@@ -93,7 +93,7 @@ def agreed(value: float, device: torch.device) -> float:
     return shared.item()
 
 
-def gathered(value: object) -> list:
+def gather(value: object) -> list:
     """Every process's value, by number, in every process."""
     _, world = rank_and_world()
     if world == 1:

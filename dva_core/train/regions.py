@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dva_core.faces.composite import blur
-from dva_core.faces.regions import MEAN_FACE, from_points
+from dva_core.faces.regions import MEAN_FACE, warp_map
 from dva_core.model.autoencoder import REGION_SIZE
 from dva_core.train.drawings import draw, style
 from dva_core.train.faces import FaceSet
@@ -25,20 +25,18 @@ WHOLE = 0.3  # of the place that is drawn on most often: what is drawn on so oft
 FINE, EDGE = 128, 0.012  # pixels of the canonical face while it is measured, and the blur of the edge in its widths
 
 
-def measured_regions(
-    faces: FaceSet, count: int = FACES, seed: int = 0, kinds: Mapping[str, Sequence[str]] = KINDS
-) -> dict[str, np.ndarray]:
+def measure_regions(faces: FaceSet, count: int = FACES, seed: int = 0, kinds: Mapping[str, Sequence[str]] = KINDS) -> dict[str, np.ndarray]:
     """Region -> [32, 32] float32 in 0..1 on MEAN_FACE, of `count` of the faces with a random look of each of its `kinds` drawn on them."""
     rows = np.random.default_rng(seed).permutation(len(faces))[:count]
-    return {name: np.max([measured(faces, rows, kind, seed) for kind in named], axis=0) for name, named in kinds.items()}
+    return {name: np.max([measure_region(faces, rows, kind, seed) for kind in parts], axis=0) for name, parts in kinds.items()}
 
 
-def measured(faces: FaceSet, rows: np.ndarray, kind: str, seed: int) -> np.ndarray:
+def measure_region(faces: FaceSet, rows: np.ndarray, kind: str, seed: int) -> np.ndarray:
     """[32, 32], the mean over faces of where one kind is drawn, against the place where it is drawn most."""
     total = np.zeros((FINE, FINE))
     for row in rows:
-        drawn = draw(kind, faces.pictures[row], faces.landmarks[row], style(kind, np.random.default_rng([seed, row])))
+        drawing = draw(kind, faces.pictures[row], faces.landmarks[row], style(kind, np.random.default_rng([seed, row])))
         size = faces.pictures.shape[1]
-        total += from_points(drawn.mask, faces.landmarks[row] / size, MEAN_FACE, FINE)
+        total += warp_map(drawing.mask, faces.landmarks[row] / size, MEAN_FACE, FINE)
     region = blur(np.clip(total / (WHOLE * total.max()), 0, 1), EDGE * FINE)
     return cv2.resize(region.astype(np.float32), (REGION_SIZE, REGION_SIZE), interpolation=cv2.INTER_AREA).clip(0, 1)

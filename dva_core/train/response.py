@@ -14,26 +14,28 @@ import torch
 from torch import Tensor
 
 from dva_core.edit.differentiable import Differentiable
-from dva_core.edit.gradients import SHARE, View, mean_gradients, mix_direction, paste_estimate, tone, verdicts
+from dva_core.edit.gradients import SHARE, View, classifier_outputs, mean_colour, mean_gradients, mix_direction, paste_estimate
 from dva_core.train.teacher_network import AgeAndSex
 
 TEACHERS_SHARE = {"Male": 0.3}  # where the verdict is the teacher's
-APART = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direction must not show besides
+EXCLUDED = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direction must not show besides
 
 
-def taught(judge: Callable[[View], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None) -> Callable[[View], Tensor]:
+def with_teacher(
+    judge: Callable[[View], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None
+) -> Callable[[View], Tensor]:
     """Verdicts [N, K] on the attributes `names` by `judge`, those that the teacher knows by the teacher, who sees `size` pixels."""
     if teacher is None:
         return judge
 
-    def both(seen: View) -> Tensor:
-        known = dict(zip(teacher.NAMES, teacher(paste_estimate(seen, size)).unbind(1)))
-        return torch.stack([known.get(name, value) for name, value in zip(names, judge(seen).unbind(1))], 1)
+    def both(views: View) -> Tensor:
+        by_teacher = dict(zip(teacher.NAMES, teacher(paste_estimate(views, size)).unbind(1)))
+        return torch.stack([by_teacher.get(name, value) for name, value in zip(names, judge(views).unbind(1))], 1)
 
     return both
 
 
-def shown_directions(
+def visible_directions(
     model, names: Sequence[str], weights: np.ndarray, std: np.ndarray, pictures: np.ndarray, teachers: Path | None = None
 ) -> np.ndarray:
     """Directions [K, D] in the standardised space of the attributes `names`, from their classifiers' weights [K, D] there.
@@ -42,12 +44,12 @@ def shown_directions(
     """
     teacher = None if teachers is None else AgeAndSex(teachers)
     with torch.enable_grad(), Differentiable(model) as networks:
-        judge = taught(verdicts(networks, weights / std), names, model.crop_size, teacher)
-        gradients = mean_gradients(networks, pictures, lambda seen: torch.cat([tone(seen), judge(seen)], 1)) * std
+        judge = with_teacher(classifier_outputs(networks, weights / std), names, model.crop_size, teacher)
+        gradients = mean_gradients(networks, pictures, lambda views: torch.cat([mean_colour(views), judge(views)], 1)) * std
     colours, earns = gradients[:3], gradients[3:]
     directions = []
     for name, weight, verdict in zip(names, weights, earns):
-        others = [earns[[names.index(other)]] for other in APART.get(name, ()) if other in names]
+        others = [earns[[names.index(other)]] for other in EXCLUDED.get(name, ()) if other in names]
         share = SHARE if teacher is None else TEACHERS_SHARE.get(name, SHARE)
         directions.append(mix_direction(weight, verdict, np.concatenate([colours, *others]), share))
     return np.stack(directions)

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError, MissingFileError, one_line
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 
-TRAINED = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run decides
+TRAINED_PARTS = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run decides
 
 
 class Ema:
@@ -63,9 +63,9 @@ def read_about(path: Path) -> dict[str, str]:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """One safetensors file, replaced whole."""
-    kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with replaced(path) as partial:
-        save_file(kept, partial, metadata)
+    contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with atomic_write(path) as partial:
+        save_file(contiguous, partial, metadata)
 
 
 def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
@@ -74,7 +74,7 @@ def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dic
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_tensors(path: Path) -> Iterator[Any]:
     """The state file, to read from. DVAError where there is none, or it is damaged."""
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: check --run, or begin a run there with `train diffusion` (without --resume).")
@@ -87,23 +87,23 @@ def opened(path: Path) -> Iterator[Any]:
 
 def read_facts(path: Path) -> dict:
     """Step, seconds, settings, figures and the like of a run, without its tensors. DVAError as of `opened`."""
-    with opened(path) as file:
+    with open_tensors(path) as file:
         return json.loads(file.metadata()["state"])
 
 
 def read_config(path: Path) -> dict:
     """The configuration of a run's model. DVAError as of `opened`."""
-    with opened(path) as file:
+    with open_tensors(path) as file:
         return json.loads(file.metadata()["config"])
 
 
 def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
     """State and tensors of a run, the latter in memory: Windows replaces no file that is still mapped. DVAError as of `opened`."""
-    with opened(path) as file:
+    with open_tensors(path) as file:
         return json.loads(file.metadata()["state"]), {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
     """Configuration and the averaged tensors (unet.*, fusion.*) of a run's state file, without its optimiser. DVAError as of `opened`."""
-    with opened(path) as file:
+    with open_tensors(path) as file:
         return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from dva_core.errors import DVAError, MissingFileError
-from dva_core.files import replaced
+from dva_core.files import atomic_write
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
 
@@ -50,8 +50,8 @@ def anchors(size: int) -> np.ndarray:
 
 def warp(picture: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """`picture` [S, S, 3] with its points `source` moved to `target`, the border held."""
-    fixed = anchors(len(picture))
-    backward = thin_plate_map(np.r_[source, fixed], np.r_[target, fixed], len(picture))
+    border = anchors(len(picture))
+    backward = thin_plate_map(np.r_[source, border], np.r_[target, border], len(picture))
     return cv2.remap(picture, backward[..., 0], backward[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
@@ -79,12 +79,12 @@ class ExpressionModel:
     def sample(self, landmarks: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
         """`landmarks` [68, 2] of one face with another expression; `strength` in standard deviations."""
         relative, scale, rotation, centre = normalise(landmarks)
-        moved = relative + np.tensordot(rng.normal(0, strength, len(self.components)), self.components, 1)
-        moved[36:48] += rng.uniform(0, 0.5) * (rng.random() < 0.3) * blink(moved)
+        points = relative + np.tensordot(rng.normal(0, strength, len(self.components)), self.components, 1)
+        points[36:48] += rng.uniform(0, 0.5) * (rng.random() < 0.3) * blink(points)
         opening = rng.exponential(0.12) * (rng.random() < 0.4)
-        moved[JAW, 1] += 0.6 * opening
-        moved[[55, 56, 57, 58, 59, 65, 66, 67], 1] += opening
-        return moved * scale @ rotation.T + centre
+        points[JAW, 1] += 0.6 * opening
+        points[[55, 56, 57, 58, 59, 65, 66, 67], 1] += opening
+        return points * scale @ rotation.T + centre
 
 
 def blink(relative: np.ndarray) -> np.ndarray:
@@ -119,11 +119,11 @@ class Variants:
     original: np.ndarray
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Those pictures, uint8 [k, S, S, 3] (see `clips.ClipFrames`)."""
+        """Those pictures, uint8 [k, S, S, 3] (see `frames.TrainingFrames`)."""
         return self.pictures[rows]
 
     def save(self, path: Path) -> None:
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             np.savez(partial, **vars(self))
 
     @classmethod
@@ -162,13 +162,15 @@ def make_variants(
     model = ExpressionModel.fit(faces.landmarks)
     pictures, landmarks, points5, group, original = [], [], [], [], []
     yaw = (faces.landmarks[:, 30, 0] - faces.landmarks[:, 36:48, 0].mean(1)) / np.ptp(faces.landmarks[:, 36:48, 0], axis=1)
-    trained = np.flatnonzero(~faces.held_out)
+    training_rows = np.flatnonzero(~faces.held_out)
     for index in range(len(faces) + morphs):
         if index < len(faces):
             base = faces.pictures[index], faces.landmarks[index], faces.points5[index]
         else:
-            first = rng.choice(trained)
-            near = trained[np.argsort(np.abs(yaw[trained] - yaw[first]))[1:60]]  # heads that look the same way blend without ghosts
+            first = rng.choice(training_rows)
+            near = training_rows[
+                np.argsort(np.abs(yaw[training_rows] - yaw[first]))[1:60]
+            ]  # heads that look the same way blend without ghosts
             second = rng.choice(near)
             pair = [(faces.pictures[i], faces.landmarks[i], faces.points5[i]) for i in (first, second)]
             base = morph(*pair, rng.uniform(0.3, 0.7))

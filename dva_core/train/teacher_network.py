@@ -43,7 +43,7 @@ def widths(pads: list[int]) -> list[int]:
     return [pads[axis + end] for axis in reversed(range(half)) for end in (0, half)]
 
 
-def sliced(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor) -> Tensor:
+def slice_tensor(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor) -> Tensor:
     for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist()):
         rows = range(x.shape[axis])[slice(start, end if end > -(1 << 62) else None, step)]
         x = x.index_select(axis, torch.tensor(list(rows)))
@@ -67,7 +67,7 @@ OPERATIONS = {
     "Concat": lambda a, *xs: torch.cat(xs, a["axis"]),
     "Reshape": lambda a, x, shape: x.reshape(shape.tolist()),
     "Gather": lambda a, x, i: x.select(a["axis"], int(i)),
-    "Slice": lambda a, *given: sliced(*given),
+    "Slice": lambda a, *args: slice_tensor(*args),
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "ConstantOfShape": lambda a, shape: torch.from_numpy(a["value"].copy()).expand(shape.tolist()),
     "Pad": lambda a, x, pads, value=None, *_: F.pad(x, widths(pads.tolist()), value=0.0 if value is None else float(value)),
@@ -98,7 +98,7 @@ class TeacherNetwork(nn.Module):
         return [values[name] for name in self.outputs]
 
 
-def looked_at(images: Tensor) -> Tensor:
+def crop_window(images: Tensor) -> Tensor:
     """What the teachers of age, sex and expression see of face squares [n, 3, H, W] in [-1, 1]: [n, 3, 112, 112] in 0..255."""
     left, top, side = EXPRESSION_WINDOW
     place = torch.tensor([[[side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]]], dtype=images.dtype)
@@ -123,5 +123,5 @@ class AgeAndSex(nn.Module):
         self.network = TeacherNetwork(folder, "age_gender")
 
     def forward(self, images: Tensor) -> Tensor:
-        age, male = self.network(looked_at(images))
+        age, male = self.network(crop_window(images))
         return torch.stack([log_odds(male), (40 - age) / 8], 1)

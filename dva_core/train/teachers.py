@@ -46,7 +46,7 @@ class Teachers:
         self.folder, self.threads = Path(folder), threads
         self._sessions = {}
 
-    def _run(self, name: str, inputs: np.ndarray) -> list[np.ndarray]:
+    def _run_session(self, name: str, inputs: np.ndarray) -> list[np.ndarray]:
         if name not in self._sessions:
             try:
                 import onnxruntime
@@ -67,21 +67,21 @@ class Teachers:
             crops.append(cv2.warpAffine(picture, matrix, (112, 112)))
         mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
         inputs = ((np.stack(crops).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
-        vectors = self._run("mobilefacenet", np.ascontiguousarray(inputs))[0]
+        vectors = self._run_session("mobilefacenet", np.ascontiguousarray(inputs))[0]
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def _mirrored(self, name: str, pictures: np.ndarray, box: tuple[float, float, float]):
+    def _run_both(self, name: str, pictures: np.ndarray, box: tuple[float, float, float]):
         crops = window(pictures, box).astype(np.float32).transpose(0, 3, 1, 2)
-        return zip(self._run(name, np.ascontiguousarray(crops)), self._run(name, np.ascontiguousarray(crops[..., ::-1])))
+        return zip(self._run_session(name, np.ascontiguousarray(crops)), self._run_session(name, np.ascontiguousarray(crops[..., ::-1])))
 
     def expression(self, pictures: np.ndarray) -> np.ndarray:
         """Probabilities [N, 7] in the order of EXPRESSIONS, mean over the picture and its mirror image."""
-        ((plain, mirrored),) = self._mirrored("expression", pictures, EXPRESSION_WINDOW)
-        return (plain + mirrored) / 2
+        ((plain, flipped),) = self._run_both("expression", pictures, EXPRESSION_WINDOW)
+        return (plain + flipped) / 2
 
     def age_male(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Age in years [N] and probability of being a man [N], mean over the picture and its mirror image."""
-        (age, age_mirrored), (male, male_mirrored) = self._mirrored("age_gender", pictures, EXPRESSION_WINDOW)
+        (age, age_mirrored), (male, male_mirrored) = self._run_both("age_gender", pictures, EXPRESSION_WINDOW)
         return ((age + age_mirrored) / 2).reshape(-1), ((male + male_mirrored) / 2).reshape(-1)
 
 

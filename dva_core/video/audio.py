@@ -1,4 +1,4 @@
-"""The sound of a clip carried over: packets copied where the container takes them, else encoded again."""
+"""Carry over the sound of a video: packets are copied where the container takes them, else encoded again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..errors import DVAError
 from .failures import of_ffmpeg
 from .resample import Resampler, encoder_layout, slice_samples
 from .seams import SoundSeams, leaps, may_leap_ahead
-from .source import joined, open_container, time_zero
+from .source import is_concatenated, open_container, time_zero
 
 log = logging.getLogger(__name__)
 
 SEAM_WAIT = Fraction(8)  # seconds the sound waits for the pictures to come to the seam of two joined files
 
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac"}
-_PLAYED_EVERYWHERE = ("aac", "mp3")
+_COMPATIBLE_CODECS = ("aac", "mp3")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
@@ -33,7 +33,7 @@ def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = F
     """
     name = codec_name(stream)
     if (container_format == "mp4" and name.startswith("pcm_")) or (
-        compatible and container_format != "matroska" and name not in _PLAYED_EVERYWHERE
+        compatible and container_format != "matroska" and name not in _COMPATIBLE_CODECS
     ):
         return False
     try:
@@ -55,8 +55,8 @@ class Soundtrack:
     """Feeds the audio stream number `index` of `source` into `output` alongside the video.
 
     Nothing that is odd about the sound raises: what cannot be carried over is left out, and how much that was is said at the end.
-    Add it before anything is muxed; then `begin` with the clip time (seconds) at which the video starts, `advance` with each
-    video frame's time in the output, `finish` with where the sound must end (None: keep all).
+    Add it before anything is muxed; then `begin` with the time (seconds of the source) at which the output starts, `advance`
+    with each frame's time in the output, `finish` with the time at which the sound must end (None: keep all).
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Soundtrack:
         self._stream = self._input.streams[index]
         self._zero = time_zero(self._input, source)
         self._seams, self._leaps_ahead = SoundSeams(), may_leap_ahead(self._input)
-        self._lost = self._kept = 0  # packets, or their decoded frames
+        self._lost_count = self._kept_count = 0  # packets, or their decoded frames
         self._reason = ""
         name = codec_name(self._stream)
         is_pcm = name.startswith("pcm_")
-        allowed = copy and can_copy(self._stream, container_format, compatible)
-        self.copied = allowed and not (is_pcm and sample_exact)
-        if self.copied:
+        copyable = copy and can_copy(self._stream, container_format, compatible)
+        self.is_copy = copyable and not (is_pcm and sample_exact)
+        if self.is_copy:
             self.codec = name
             self._out = output.add_stream_from_template(self._stream)
             self._trial = _Trial(self._stream, container_format)
         else:
             # cutting PCM at the sample means packing it anew: still the same samples
-            self.codec = name if is_pcm and allowed else _ENCODERS[container_format]
+            self.codec = name if is_pcm and copyable else _ENCODERS[container_format]
             self._out = _add_encoder(output, self.codec, self._stream)
             self._resampler = Resampler(self._out.codec_context)
             if is_pcm and self.codec == "aac":
@@ -107,9 +107,9 @@ class Soundtrack:
         self._next = None
 
     def begin(self, start: Fraction, cut: bool) -> None:
-        """`start`: clip time, seconds, that becomes 0 in the output. `cut`: sound before it is dropped (else it is encoder delay)."""
+        """`start`: time in the source, seconds, that becomes 0 in the output. `cut`: drop earlier sound (else it is encoder delay)."""
         self._begin, self._cut_start = self._zero + start, cut
-        if cut and start > 2 and not joined(Path(self._input.name)):
+        if cut and start > 2 and not is_concatenated(Path(self._input.name)):
             margin = self._begin - 1
             try:
                 self._input.seek(int(margin / self._stream.time_base), stream=self._stream, backward=True)
@@ -117,7 +117,7 @@ class Soundtrack:
                 self._input.close()
                 self._input = open_container(Path(self._input.name))
                 self._stream = self._input.streams[self._stream.index]
-        self._items = self._packets() if self.copied else self._frames()
+        self._items = self._packets() if self.is_copy else self._frames()
         self._next = next(self._items, None)
 
     def advance(self, until: Fraction | None, end: Fraction | None = None, shift: Fraction = Fraction(0)) -> None:
@@ -129,26 +129,26 @@ class Soundtrack:
             if not at_seam and ((until is not None and time >= until) or (end is not None and time >= end)):
                 return
             if item is not None:
-                self._put(time, item, end)
+                self._write(time, item, end)
             self._next = next(self._items, None)
 
     def finish(self, end: Fraction | None) -> None:
         """Mux what is left before `end`, flush, close the source, and say what is missing."""
         self.advance(None, end)
-        if not self.copied and self._kept:
+        if not self.is_copy and self._kept_count:
             self._mux(None)
-        if self._lost and not self._kept and self._next is None:
+        if self._lost_count and not self._kept_count and self._next is None:
             name = codec_name(self._stream)
             log.warning("the sound (%s) is left out: nothing of it can be decoded (%s); convert the sound first", name, self._reason)
-        elif self._lost:
-            log.warning("the sound is damaged: it has gaps, %d in all (%s)", self._lost, self._reason)
+        elif self._lost_count:
+            log.warning("the sound is damaged: it has gaps, %d in all (%s)", self._lost_count, self._reason)
         self.close()
 
     def close(self) -> None:
         self._input.close()
 
-    def _put(self, time: Fraction, item, end: Fraction | None) -> None:
-        if self.copied:
+    def _write(self, time: Fraction, item, end: Fraction | None) -> None:
+        if self.is_copy:
             try:
                 self._trial.mux(item)
             except (av.error.FFmpegError, ValueError) as error:
@@ -168,16 +168,16 @@ class Soundtrack:
     def _mux(self, item: av.Packet | av.AudioFrame | None) -> None:
         """Into the output; what its muxer or encoder will not have is damage of the sound, not of the whole."""
         try:
-            self._output.mux(item if self.copied else self._out.encode(item))
+            self._output.mux(item if self.is_copy else self._out.encode(item))
         except (av.error.FFmpegError, ValueError) as error:
             if not of_ffmpeg(error):
                 raise
             self._lose(error)
         else:
-            self._kept += 1
+            self._kept_count += 1
 
     def _lose(self, error: Exception | str) -> None:
-        self._lost += 1
+        self._lost_count += 1
         self._reason = self._reason or str(getattr(error, "strerror", None) or error)
 
     def _packets(self) -> Iterator[tuple[Fraction, av.Packet | None]]:
@@ -214,14 +214,14 @@ class Soundtrack:
     def _frames(self) -> Iterator[tuple[Fraction, av.AudioFrame | None]]:
         """(output time, frame as the encoder wants it) from output time 0 on; at a seam (time to wait until, None)."""
         expected, begin, seams = None, Fraction(0), self._seams
-        for frame in self._converted():
+        for frame in self._resample():
             time = frame.pts * frame.time_base - self._begin + seams.shift
             if expected is not None and leaps(expected, time, self._leaps_ahead):
-                unmoved = time - seams.shift
-                seams.leap(expected - unmoved)
+                raw_time = time - seams.shift
+                seams.leap(expected - raw_time)
                 yield expected + SEAM_WAIT, None
                 seams.settle()
-                time, begin = unmoved + seams.shift, max(expected, Fraction(0))
+                time, begin = raw_time + seams.shift, max(expected, Fraction(0))
             expected = time + Fraction(frame.samples, frame.sample_rate)
             if expected <= begin:
                 continue
@@ -231,11 +231,11 @@ class Soundtrack:
             if frame is not None:
                 yield time, frame
 
-    def _converted(self) -> Iterator[av.AudioFrame]:
+    def _resample(self) -> Iterator[av.AudioFrame]:
         """Decoded frames in the encoder's format, each with a time on the source's clock."""
         expected = self._begin
         for packet in _survive(self._input.demux(self._stream)):
-            for frame in self._decoded(packet):
+            for frame in self._decode(packet):
                 time = expected if frame.pts is None else frame.pts * frame.time_base
                 frame.time_base, frame.pts = Fraction(1, frame.sample_rate), round(time * frame.sample_rate)
                 expected = time + Fraction(frame.samples, frame.sample_rate)
@@ -245,7 +245,7 @@ class Soundtrack:
                     self._lose(error)
         yield from self._resampler(None)
 
-    def _decoded(self, packet: av.Packet) -> list[av.AudioFrame]:
+    def _decode(self, packet: av.Packet) -> list[av.AudioFrame]:
         try:
             return packet.decode()
         except av.error.EOFError:
@@ -259,7 +259,7 @@ class _Trial:
     """A muxer that writes to nowhere, with one stream: what it refuses would fail in the output at some later time."""
 
     def __init__(self, stream: av.AudioStream, container_format: str) -> None:
-        self._container = av.open(_Nowhere(), "w", format=container_format)
+        self._container = av.open(_NullFile(), "w", format=container_format)
         self._stream = self._container.add_stream_from_template(stream)
 
     def mux(self, packet: av.Packet) -> None:
@@ -269,7 +269,7 @@ class _Trial:
         self._container.mux(own)
 
 
-class _Nowhere(io.RawIOBase):
+class _NullFile(io.RawIOBase):
     """A file of which only the length is kept."""
 
     def __init__(self) -> None:

@@ -11,16 +11,16 @@ import av.logging
 from av.bitstream import BitStreamFilterContext
 
 UNSPECIFIED, LEFT, CENTRE, TOP_LEFT = 0, 1, 2, 3  # FFmpeg's numbers: those of H.273 and one
-_FIXED = {"mpeg1video": CENTRE, "mjpeg": CENTRE}
-_SAID = ("h264", "hevc")
+_BY_CODEC = {"mpeg1video": CENTRE, "mjpeg": CENTRE}
+_IN_STREAM = ("h264", "hevc")
 _TYPE = re.compile(r"chroma_sample_loc_type_top_field.*= (\d)")
 
 
 def chroma_location(container: av.container.InputContainer, stream: av.VideoStream) -> int:
     """FFmpeg's number of the position, 0 where the stream does not say. Reads the first packet of a container opened for it."""
     name = stream.codec_context.codec.canonical_name
-    if name not in _SAID:
-        return _FIXED.get(name, UNSPECIFIED)
+    if name not in _IN_STREAM:
+        return _BY_CODEC.get(name, UNSPECIFIED)
     level = av.logging.get_level()
     try:  # PyAV shows this number nowhere else; its log is the process's own, and gets its level back
         av.logging.set_level(av.logging.INFO)

@@ -1,4 +1,4 @@
-"""Colour tags of a clip and the RGB <-> YUV equations they stand for (ITU-T H.273, BT.601, BT.709, BT.2020)."""
+"""Colour tags of a video and the RGB <-> YUV equations they stand for (ITU-T H.273, BT.601, BT.709, BT.2020)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ColorTags:
     matrix: int = UNSPECIFIED
     range: int = RANGE_UNSPECIFIED
 
-    def resolved(self, width: int, height: int) -> ColorTags:
+    def resolve(self, width: int, height: int) -> ColorTags:
         """Tags with the matrix filled in where the file is silent: BT.709 from 1280 wide or 720 high, else BT.601."""
         if self.matrix in _KR_KB:
             return self

@@ -48,7 +48,7 @@ def to_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags) -> np.ndarray:
             out[..., i] = values if layout.bits == 8 and full else _to_8bit(layout.bits, full)[values]
         return out
     scale = Scale.of(layout.bits, full)
-    matrix = yuv_to_rgb_matrix(tags.resolved(width, height).matrix) * (255 / scale.chroma_gain)
+    matrix = yuv_to_rgb_matrix(tags.resolve(width, height).matrix) * (255 / scale.chroma_gain)
     luma = _luma_table(layout.bits, full)[samples(frame, layout, 0)]
     cb, cr = (samples(frame, layout, i).astype(np.float32) - np.float32(scale.chroma_offset) for i in (1, 2))
     block_w, block_h = layout.block
@@ -69,8 +69,8 @@ def block_reduce(values: np.ndarray, block: tuple[int, int], how) -> np.ndarray:
     if any(after for _, after in pad):
         values = np.pad(values, pad, mode="edge")
     height, width = values.shape[:2]
-    shaped = values.reshape(height // block_h, block_h, width // block_w, block_w, *values.shape[2:])
-    return how(shaped, (1, 3))
+    blocks = values.reshape(height // block_h, block_h, width // block_w, block_w, *values.shape[2:])
+    return how(blocks, (1, 3))
 
 
 def _codes(values: np.ndarray, layout: Layout) -> np.ndarray:
@@ -78,7 +78,7 @@ def _codes(values: np.ndarray, layout: Layout) -> np.ndarray:
     return codes << layout.shift if layout.shift else codes
 
 
-def _weighted(rgb: np.ndarray, weights: np.ndarray, offset: float) -> np.ndarray:
+def _weighted_sum(rgb: np.ndarray, weights: np.ndarray, offset: float) -> np.ndarray:
     """offset + weights . rgb, term by term: the same for a pixel wherever it lies (a matrix product may round otherwise)."""
     r, g, b = (rgb[..., i].astype(np.float32) * np.float32(weights[i]) for i in range(3))
     return r + g + b + np.float32(offset)
@@ -88,7 +88,7 @@ def luma_codes(rgb: np.ndarray, layout: Layout, tags: ColorTags, full: bool) -> 
     """Stored luma of uint8 [h, w, 3] RGB; `tags` resolved."""
     scale = Scale.of(layout.bits, full)
     weights = rgb_to_yuv_matrix(tags.matrix)[0] * scale.luma_gain / 255
-    return _codes(_weighted(rgb, weights, scale.luma_offset), layout)
+    return _codes(_weighted_sum(rgb, weights, scale.luma_offset), layout)
 
 
 def chroma_codes(rgb: np.ndarray, layout: Layout, tags: ColorTags, full: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ def chroma_codes(rgb: np.ndarray, layout: Layout, tags: ColorTags, full: bool) -
     scale = Scale.of(layout.bits, full)
     mean = block_reduce(rgb.astype(np.float32), layout.block, np.mean)
     weights = rgb_to_yuv_matrix(tags.matrix)[1:] * scale.chroma_gain / 255
-    return tuple(_codes(_weighted(mean, w, scale.chroma_offset), layout) for w in weights)
+    return tuple(_codes(_weighted_sum(mean, w, scale.chroma_offset), layout) for w in weights)
 
 
 def rgb_codes(values: np.ndarray, layout: Layout) -> np.ndarray:
@@ -110,7 +110,7 @@ def write_rgb(out: av.VideoFrame, layout: Layout, rgb: np.ndarray, tags: ColorTa
         for i in range(3):
             component_view(out, layout, i)[:] = rgb_codes(rgb[..., i], layout)
         return
-    full, tags = is_full_range(layout, tags), tags.resolved(out.width, out.height)
+    full, tags = is_full_range(layout, tags), tags.resolve(out.width, out.height)
     component_view(out, layout, 0)[:] = luma_codes(rgb, layout, tags, full)
     if layout.family == "yuv":
         for i, codes in enumerate(chroma_codes(rgb, layout, tags, full), start=1):
@@ -122,7 +122,7 @@ def convert_frame(frame: av.VideoFrame, layout: Layout, tags: ColorTags, name: s
     target = layout_of(name)
     size = frame.width, frame.height
     same_codes = is_full_range(layout, tags) == is_full_range(target, to_tags) and (
-        layout.family != "yuv" or tags.resolved(*size).matrix == to_tags.resolved(*size).matrix
+        layout.family != "yuv" or tags.resolve(*size).matrix == to_tags.resolve(*size).matrix
     )
     finer = target.log2_w <= layout.log2_w and target.log2_h <= layout.log2_h
     if same_codes and ((layout.family == target.family and finer) or (layout.family, target.family) == ("gray", "yuv")):

@@ -1,4 +1,4 @@
-"""What a file holds beside its pictures and its sound: titles and chapters are carried over, of the rest it is said that it is not."""
+"""What a file holds beside pictures and sound: tags and chapters are carried over, the rest is listed as lost."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "
 _HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
 
 
-def left_behind(container: av.container.InputContainer, film: av.VideoStream, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
-    """Names of what is not carried over from a file whose pictures are those of `film`, with the first frame `first`."""
+def find_losses(container: av.container.InputContainer, film: av.VideoStream, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
+    """List what is not carried over from a file; its pictures are the stream `film`, whose first frame is `first`."""
     streams, chapters = container.streams, container.chapters()
     pictures = [stream for stream in streams.video if stream.index != film.index]
     covers = [stream for stream in pictures if int(stream.disposition) & int(Disposition.attached_pic)]
@@ -34,7 +34,7 @@ def left_behind(container: av.container.InputContainer, film: av.VideoStream, fi
         "HDR mastering data": any(data.type.name in _HDR for data in first.side_data),
         "interlaced pictures (they are written as whole ones: deinterlace first)": first.interlaced_frame,
     }
-    return tuple(name for name, there in losses.items() if there)
+    return tuple(name for name, present in losses.items() if present)
 
 
 def lower(tags: dict[str, str]) -> dict[str, str]:
@@ -47,13 +47,13 @@ def has_alpha(frame: av.VideoFrame) -> bool:
     return any(component.is_alpha for component in frame.format.components)
 
 
-def listed(names: Sequence[str]) -> str:
+def join_words(names: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def carry_tags(source: av.container.InputContainer, output: av.container.OutputContainer, origin: Fraction, trimmed: bool) -> None:
-    """Title, artist and the like, and the chapters of a whole clip, whose time zero is `origin` seconds; before anything is muxed."""
+    """Copy the tags (title, artist, ...), and the chapters unless `trimmed`; time zero is at `origin` seconds. Call it before muxing."""
     output.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_FILE})
     if trimmed or not source.chapters():
         return

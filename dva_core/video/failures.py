@@ -1,4 +1,4 @@
-"""What is said of a file that could not be written or read: by whose fault, and what cures it."""
+"""Errors of FFmpeg and the system as DVAErrors: one sentence with the cause and the cure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_error(error: Exception, path: Path) -> DVAError:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return DVAError(f"The disk is full: {path} could not be written; free some space in {parent} and start again.")
     if number == errno.EFBIG:
-        return DVAError(f"{path} is larger than its disk or your limits let a file be; choose another disk, or write a shorter clip.")
+        return DVAError(f"{path} is larger than its disk or your limits let a file be; choose another disk, or write a shorter video.")
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DVAError(f"The folder {parent} may not be written to; choose another one or change its permissions.")
     if number == errno.ENOENT and not parent.is_dir():
@@ -33,8 +33,8 @@ def write_error(error: Exception, path: Path) -> DVAError:
         return DVAError(f"{path} could not be written: its frame rate or times are too fine or too large to count; choose another rate.")
     if of_ffmpeg(error):
         cure = "choose another codec (h264, ffv1 in .mkv, png), or convert the source first"
-        return DVAError(f"FFmpeg cannot encode these pictures or this sound as {path.name} ({said(error)}); {cure}.")
-    return DVAError(f"{path} could not be written ({said(error)}); check that its disk is still there and whole.")
+        return DVAError(f"FFmpeg cannot encode these pictures or this sound as {path.name} ({error_text(error)}); {cure}.")
+    return DVAError(f"{path} could not be written ({error_text(error)}); check that its disk is still there and whole.")
 
 
 def read_error(error: Exception, path: Path) -> DVAError:
@@ -45,18 +45,18 @@ def read_error(error: Exception, path: Path) -> DVAError:
     if number == errno.ENOENT:
         return MissingFileError(f"There is no file {path}; check the path.")
     if of_ffmpeg(error):
-        return DVAError(f"{path} is not a video that can be opened, or is cut short ({said(error)}); convert it anew.")
-    return DVAError(f"{path} cannot be read ({said(error)}); check that its disk is still there and whole.")
+        return DVAError(f"{path} is not a video that can be opened, or is cut short ({error_text(error)}); convert it anew.")
+    return DVAError(f"{path} cannot be read ({error_text(error)}); check that its disk is still there and whole.")
 
 
 def of_ffmpeg(error: Exception) -> bool:
-    """Whether an error is about what FFmpeg was given (its own numbers, EINVAL, PyAV's ValueError), not about the disk or memory."""
+    """Whether an error is about FFmpeg's input or settings (its own numbers, EINVAL, PyAV's ValueError), not the disk or memory."""
     if not isinstance(error, av.error.FFmpegError):
         return isinstance(error, ValueError | DVAError)
     return error.errno in (errno.EINVAL, errno.ENOSYS, errno.ERANGE) or error.errno > FFMPEG_NUMBERS
 
 
-def said(error: Exception) -> str:
-    """What an error says, in a line: FFmpeg's own words where it left any."""
+def error_text(error: Exception) -> str:
+    """The message of an error, in one line: FFmpeg's own log line where there is one."""
     words = getattr(error, "log", None)  # (level, who, what); None unless the program that uses PyAV has asked for logs
     return words[2].strip().rstrip(".") if words else getattr(error, "strerror", None) or one_line(error)

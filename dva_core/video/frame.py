@@ -1,4 +1,4 @@
-"""One picture of a clip: native samples, and RGB as a view of them that can be changed."""
+"""One picture of a video: native samples, and RGB as a view of them that can be changed."""
 
 from __future__ import annotations
 
@@ -80,26 +80,26 @@ class Frame:
         """Copies of the native sample values: (Y, U, V), (Y,) or (R, G, B), then alpha if there is one."""
         return [samples(self.native, self.layout, i).copy() for i in indices(self.layout)]
 
-    def with_rgb(self, rgb: np.ndarray, inside: np.ndarray | None = None) -> Frame:
+    def with_rgb(self, rgb: np.ndarray, mask: np.ndarray | None = None) -> Frame:
         """This frame with the pixels of `rgb` (uint8 [H, W, 3]) that differ from `self.rgb` put in; all else bit-exact.
 
         Luma is replaced where a pixel differs. A chroma sample is replaced where any pixel of its block differs and
-        all of them are `inside` (bool [H, W]; None = everywhere). RGB formats have no chroma: each pixel that differs
+        all of them are in `mask` (bool [H, W]; None = everywhere). RGB formats have no chroma: each pixel that differs
         is replaced. Alpha stays.
         """
         shape = (self.height, self.width)
         rgb = np.asarray(rgb)
         if rgb.dtype != np.uint8 or rgb.shape != (*shape, 3):
             raise ValueError(f"rgb must be uint8 {[*shape, 3]}, got {rgb.dtype} {list(rgb.shape)}")
-        if inside is not None and inside.shape != shape:
-            raise ValueError(f"inside must be {list(shape)}, got {list(inside.shape)}")
+        if mask is not None and mask.shape != shape:
+            raise ValueError(f"inside must be {list(shape)}, got {list(mask.shape)}")
         rect = _changed_rectangle(rgb, self.rgb, self.layout.block)
         if rect is None:
             return self
         native = copy_frame(self.native, self.layout)
         patch = rgb[rect]
         differs = (patch != self.rgb[rect]).any(axis=2)
-        _put(native, self.layout, self.color.resolved(self.width, self.height), rect, patch, differs, inside)
+        _write_pixels(native, self.layout, self.color.resolve(self.width, self.height), rect, patch, differs, mask)
         return Frame(native, self.layout, self.color, self.index, self.pts, self.time_base, self.duration, self.shift)
 
 
@@ -110,21 +110,21 @@ def _changed_rectangle(new: np.ndarray, old: np.ndarray, block: tuple[int, int])
     if not rows.size:
         return None
     columns = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=(0, 2)))
-    return _aligned(rows[0], rows[-1] + 1, block[1], new.shape[0]), _aligned(columns[0], columns[-1] + 1, block[0], new.shape[1])
+    return _align(rows[0], rows[-1] + 1, block[1], new.shape[0]), _align(columns[0], columns[-1] + 1, block[0], new.shape[1])
 
 
-def _aligned(start: int, stop: int, step: int, limit: int) -> slice:
+def _align(start: int, stop: int, step: int, limit: int) -> slice:
     return slice(int(start) // step * step, min(-(-int(stop) // step) * step, limit))
 
 
-def _put(
+def _write_pixels(
     native: av.VideoFrame,
     layout: Layout,
     tags: ColorTags,
     rect: tuple[slice, slice],
     patch: np.ndarray,
     differs: np.ndarray,
-    inside: np.ndarray | None,
+    mask: np.ndarray | None,
 ) -> None:
     """Write the pixels of `patch` that differ into `native`, luma by pixel and chroma by block."""
     if layout.family == "rgb":
@@ -136,8 +136,8 @@ def _put(
     if layout.family == "gray":
         return
     blocks = block_reduce(differs, layout.block, np.any)
-    if inside is not None:
-        blocks &= block_reduce(np.ascontiguousarray(inside[rect], bool), layout.block, np.all)
+    if mask is not None:
+        blocks &= block_reduce(np.ascontiguousarray(mask[rect], bool), layout.block, np.all)
     block_w, block_h = layout.block
     rows, columns = rect
     for i, codes in enumerate(chroma_codes(patch, layout, tags, full), start=1):

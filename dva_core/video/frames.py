@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DVAError
 from .reader import open_video
-from .threads import ahead
+from .threads import read_ahead
 
 
 class Frames:
@@ -46,7 +46,7 @@ class Frames:
         return min(self.info.frames or 0, self._max_frames or self.info.frames or 0)
 
     def __iter__(self) -> Iterator[Any]:
-        frames = ahead(up_to(iter(self._reader), self._max_frames))
+        frames = read_ahead(limit_frames(iter(self._reader), self._max_frames))
         self._running.add(frames)
         return frames
 
@@ -60,7 +60,7 @@ class Frames:
         self._reader.__exit__(*error)
 
 
-def up_to(frames: Iterator[Any], most: int | None) -> Iterator[Any]:
+def limit_frames(frames: Iterator[Any], most: int | None) -> Iterator[Any]:
     """The first `most` frames, or all; closes `frames` when closed itself."""
     with closing(frames):
         yield from islice(frames, most)

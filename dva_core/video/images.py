@@ -1,4 +1,4 @@
-"""A folder of images as a clip."""
+"""A folder of images as a video."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DVAError
-from ..files import replaced
+from ..files import atomic_write
 from .frame import Frame
 from .info import VideoInfo
 
@@ -75,8 +75,8 @@ def header(path: Path) -> Header:
             formats = [str(part) for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
             # Pillow reads colours of 16 bits as 8; the name of the form they are stored in gives them away
             deep = image.mode.startswith(("I", "F")) or any(";16" in part for part in formats)
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # may read the image, and forget how it was stored
-            return Header((height, width) if turned else (width, height), has_alpha(image), deep)
+            transposed = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # may read the image, and forget how it was stored
+            return Header((height, width) if transposed else (width, height), has_alpha(image), deep)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
 
@@ -128,7 +128,7 @@ class ImageFolder:
             seconds = float(len(files) / rate)
             raise DVAError(f"No image of {folder} lies in the part asked for: it lasts {seconds:g} s at {rate} images a second.")
         self._last = last
-        info = VideoInfo.for_images(*size, rate, alpha=any(found.alpha for found in headers))
+        info = VideoInfo.for_images(*size, rate, alpha=any(item.alpha for item in headers))
         self.info = replace(
             info,
             rate=rate / every,
@@ -137,7 +137,7 @@ class ImageFolder:
             start=start,
             length=length,
             every=every,
-            left_behind=("more than 8 bits a colour",) if any(found.deep for found in headers) else (),
+            losses=("more than 8 bits a colour",) if any(item.deep for item in headers) else (),
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -156,7 +156,7 @@ class ImageFolder:
 def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
     try:
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             Image.fromarray(picture).save(partial)
     except (OSError, ValueError) as error:
         raise DVAError(

@@ -1,4 +1,4 @@
-"""What is known of a clip before its frames are read."""
+"""The properties of a video, known before its frames are read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class VideoInfo:
     width, height: pixels, upright. rate: frames a second, exact, of the frames given out. time_base: seconds a tick of `Frame.pts`.
     frames: their number where the container says it, else None. rotation: clockwise degrees the stored picture was turned.
     duration: seconds, or None. variable_rate: the timestamps are uneven (judged by the first 300). origin: time zero of
-    the clip on the source's clock, seconds. trimmed: a `start` or `length` was asked for. left_behind: what else the file holds, and
-    no output will. chroma_location: of 4:2:0, FFmpeg's number, 0 unspecified (chroma.py).
+    the video on the source's clock, seconds. trimmed: a `start` or `length` was set. losses: what the file holds
+    that no output will. chroma_location: of 4:2:0, FFmpeg's number, 0 unspecified (chroma.py).
     """
 
     width: int
@@ -36,7 +36,7 @@ class VideoInfo:
     start: Fraction = Fraction(0)
     length: Fraction | None = None
     every: int = 1
-    left_behind: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     chroma_location: int = 0
 
     @property

@@ -176,18 +176,18 @@ def even_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
     return out
 
 
-def known_format(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
+def to_known_format(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     """The frame in a format `layout_of` knows; any other is converted to the nearest one that holds all its bits."""
     layout = layout_of(frame.format.name)
     if layout is not None:
         return frame, layout
-    name = _nearest_known(frame.format.name)
+    name = _nearest_format(frame.format.name)
     log.debug("pixel format %s is converted to %s", frame.format.name, name)
     return frame.reformat(format=name), layout_of(name)
 
 
 @cache
-def _nearest_known(name: str) -> str:
+def _nearest_format(name: str) -> str:
     fmt = av.VideoFormat(name)
     little = re.sub(r"be$", "le", name)
     if little != name and layout_of(little) is not None:
@@ -238,8 +238,8 @@ def turn_frame(frame: av.VideoFrame, layout: Layout, turn: Turn) -> tuple[av.Vid
         return frame, layout
     block_w, block_h = layout.block
     flips_w, flips_h = (turn.flip_y, turn.flip_x) if turn.transpose else (turn.flip_x, turn.flip_y)
-    broken = (flips_w and frame.width % block_w) or (flips_h and frame.height % block_h) or (turn.transpose and block_w != block_h)
-    if broken:
+    misaligned = (flips_w and frame.width % block_w) or (flips_h and frame.height % block_h) or (turn.transpose and block_w != block_h)
+    if misaligned:
         frame, layout = relayout(frame, layout, planar_yuv(layout.bits, 0, 0, layout.alpha is not None))
     size = (frame.height, frame.width) if turn.transpose else (frame.width, frame.height)
     out = new_frame(*size, layout)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 
 from ..errors import DVAError
-from ..files import MARKER, check_place, check_spares, named
+from ..files import MARKER, check_place, check_spares, to_path
 from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
 from .convert import is_full_range
 from .layout import Layout, layout_of, planar_yuv
@@ -34,7 +34,7 @@ def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.
 
     Call it before the work starts. `source`: the input, which must not be the output.
     """
-    path = named(path, "output")
+    path = to_path(path, "output")
     if codec not in CODECS:
         raise DVAError(f"The codec {codec!r} is not known; choose {', '.join(CODECS[:-1])} or {CODECS[-1]}.")
     if codec == "png":
@@ -130,7 +130,7 @@ def encoder_options(codec: str, quality: float, preset: str, variable_rate: bool
     """Options of a codec's encoder. Quality 0 is lossless at any depth, which a crf of 0 is not at 10 bits.
 
     variable_rate: pictures are stored in the order in which they are shown, without B-frames: mp4 adds up the steps of decoding time,
-    and only then these are the steps of time shown, of which the sum is the length of the clip.
+    and only without B-frames these equal the steps of presentation time, whose sum is the length of the video.
     """
     if codec == "ffv1":
         return {"level": "3", "slicecrc": "1", "g": "1"}

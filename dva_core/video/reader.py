@@ -1,4 +1,4 @@
-"""Reading a clip frame by frame: exact timing, upright native pixels, bounded memory."""
+"""Reading a video frame by frame: exact timing, upright native pixels, bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import DVAError
-from ..files import check_input
+from ..files import VIDEOS, check_input
 from .clock import snap_rate
 from .frame import Frame
 from .images import ImageFolder
@@ -20,14 +20,13 @@ from .webp import AnimatedWebP, is_animated_webp
 
 log = logging.getLogger(__name__)
 
-# what is taken for a video when a folder is looked through; a file that is named may be called anything
-VIDEO_SUFFIXES = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
+VIDEO_SUFFIXES = VIDEOS
 
 
 class VideoReader:
-    """Iterates over the frames of a clip, from its start each time; use as a context manager.
+    """Iterates over the frames of a video, from its start each time; use as a context manager.
 
-    `info` describes the frames to come. Memory holds the few frames the decoder needs, whatever the clip's length.
+    `info` describes the frames to come. Memory holds the few frames the decoder needs, whatever the video's length.
     """
 
     def __init__(self, source: VideoFile | ImageFolder | AnimatedWebP, path: Path) -> None:
@@ -66,8 +65,8 @@ def open_video(
 ) -> VideoReader:
     """A reader of a video file or a folder of images.
 
-    start, length: seconds from the clip's beginning; frames with start <= time < start + length are given, by timestamp.
-    every: give each `every`-th of those frames; the clip keeps its duration at rate / every.
+    start, length: seconds from the video's beginning; frames with start <= time < start + length are given, by timestamp.
+    every: give each `every`-th of those frames; the video keeps its duration at rate / every.
     rate: images a second, for a folder only.
     Raises DVAError, in one sentence, for what cannot be read.
     """
@@ -75,7 +74,7 @@ def open_video(
     start = _seconds("start", start)
     length = None if length is None else _seconds("length", length)
     if length is not None and length <= 0:
-        raise DVAError("length must be more than 0 seconds; leave it out for the whole clip.")
+        raise DVAError("length must be more than 0 seconds; leave it out for the whole video.")
     if int(every) != every or every < 1:
         raise DVAError(f"every must be a whole number from 1, not {every}.")
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Files joined end to end (`cat a.mpg b.mpg`): where the next one begins, the timestamps leap."""
+"""Concatenated files (`cat a.mpg b.mpg`): the timestamps jump where the next file begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def may_leap_ahead(container: av.container.InputContainer) -> bool:
 
 
 def leaps(before: Fraction, after: Fraction, ahead: bool) -> bool:
-    """Whether a timestamp cannot belong to the file of the one before it; seconds. `ahead`: leaps forward count too."""
+    """Whether a timestamp (seconds) belongs to another file than the one before it. `ahead`: jumps forward count too."""
     return after < before - BACK or (ahead and after > before + AHEAD)
 
 
@@ -40,7 +40,7 @@ def has_seams(container: av.container.InputContainer, stream: av.stream.Stream) 
 class SoundSeams:
     """How far the sound's clock is moved, seconds: at a leap by as much as the pictures were, so that both stay together.
 
-    The pictures may come to the seam a little later than the sound: `leap` notes one, `settled` says whether the pictures have passed
+    The pictures may come to the seam a little later than the sound: `leap` notes one, `is_settled` says whether the pictures have passed
     it too, and `settle` moves the clock; by the sound's own reckoning where the pictures know of no such leap.
     """
 
@@ -57,7 +57,7 @@ class SoundSeams:
         self._own = own
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         return self._nearest() is not None
 
     def settle(self) -> None:

@@ -20,11 +20,11 @@ from .chroma import chroma_location
 from .clock import Clock, frame_rate
 from .color import ColorTags
 from .convert import convert_frame
-from .extras import left_behind
+from .extras import find_losses
 from .failures import read_error
 from .frame import Frame
 from .info import VideoInfo
-from .layout import Turn, known_format, layout_of, turn_frame
+from .layout import Turn, layout_of, to_known_format, turn_frame
 from .seams import has_seams, leaps, may_leap_ahead
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ class VideoFile:
 
     def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
         self.path, self._start, self._length, self._every = path, start, length, every
-        self._told = False
+        self._has_warned = False
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             pts = head_timestamps(container, stream)
         with closing(open_container(path)) as container:
             chroma = chroma_location(container, video_stream(container, path))
-        self._seams = start > 2 * SEEK_MARGIN and joined(path)
+        self._seams = start > 2 * SEEK_MARGIN and is_concatenated(path)
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             origin = time_zero(container, path)
@@ -55,7 +55,7 @@ class VideoFile:
             if first is None:
                 raise DVAError(f"No frame of {path} can be decoded: the file is empty or broken; convert it anew.")
             self._turn = display_turn(first)
-            native, layout = turn_frame(*known_format(first), self._turn)
+            native, layout = turn_frame(*to_known_format(first), self._turn)
             self._tick = stream.time_base
             self._decode_times_only = container.format.name == "avi"  # it stores no presentation times
             self._leaps_ahead = may_leap_ahead(container)
@@ -74,7 +74,7 @@ class VideoFile:
                 rate=rate / every,
                 time_base=self._clock.time_base,
                 pix_fmt=layout.name,
-                frames=self._known_count(container, stream),
+                frames=self._container_count(container, stream),
                 duration=_selected_duration(whole, start, length),
                 color=_color_tags(stream, first),
                 rotation=self._turn.degrees,
@@ -85,7 +85,7 @@ class VideoFile:
                 start=start,
                 length=length,
                 every=every,
-                left_behind=left_behind(container, stream, first, start > 0 or length is not None),
+                losses=find_losses(container, stream, first, start > 0 or length is not None),
                 chroma_location=chroma if layout.block == (2, 2) and self._turn == Turn() else 0,
             )
 
@@ -96,7 +96,7 @@ class VideoFile:
         last_pts = end = group = None
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
-            for number, (pts, shift, native) in enumerate(self._selected(container, stream, problems)):
+            for number, (pts, shift, native) in enumerate(self._select(container, stream, problems)):
                 end = pts * self._tick - self.info.origin + self._step
                 if number % self._every == 0:
                     if group is not None:
@@ -110,20 +110,20 @@ class VideoFile:
             if group is not None:
                 yield group.frame(self._clock)
         if not count:
-            raise DVAError(self._nothing())
-        if not self._told:
-            self._told = self._tell(problems, count, end)
+            raise DVAError(self._empty_message())
+        if not self._has_warned:
+            self._has_warned = self._warn(problems, count, end)
 
-    def _tell(self, problems: list[str], given: int, end: Fraction) -> bool:
-        """A warning where the clip, read to its end, is damaged or shorter than it says; `end`: seconds of pictures."""
-        stated = None if self.info.duration is None else self._start + self.info.duration
+    def _warn(self, problems: list[str], decoded: int, end: Fraction) -> bool:
+        """A warning where the video, read to its end, is damaged or shorter than it says; `end`: seconds of pictures."""
+        stated_end = None if self.info.duration is None else self._start + self.info.duration
         if problems:
             count, reason = len(problems), problems[0]
-            log.warning("%s is damaged: %d places could not be decoded (%s); %d frames were", self.path, count, reason, given)
-        elif self.info.frames is not None and given < self.info.frames:
-            log.warning("%s ends early: %d of %d frames were decoded", self.path, given, self.info.frames)
-        elif stated is not None and end + self._slack < stated:
-            log.warning("%s ends early: it has pictures for %.2f of the %.2f seconds it states", self.path, end, stated)
+            log.warning("%s is damaged: %d places could not be decoded (%s); %d frames were", self.path, count, reason, decoded)
+        elif self.info.frames is not None and decoded < self.info.frames:
+            log.warning("%s ends early: %d of %d frames were decoded", self.path, decoded, self.info.frames)
+        elif stated_end is not None and end + self._slack < stated_end:
+            log.warning("%s ends early: it has pictures for %.2f of the %.2f seconds it states", self.path, end, stated_end)
         else:
             return False
         return True
@@ -138,41 +138,41 @@ class VideoFile:
                     return -(-sum(self._keeps(t) for t in times) // self._every)
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
-            return -(-sum(1 for _ in self._selected(container, stream, [])) // self._every)
+            return -(-sum(1 for _ in self._select(container, stream, [])) // self._every)
 
-    def _known_count(self, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+    def _container_count(self, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
         """The container's own count: exact for a whole mp4/mov, elsewhere not given or not to be trusted.
 
-        Its index also lists pictures that an edit list hides (a clip trimmed without encoding it anew): they are not shown.
+        Its index also lists pictures that an edit list hides (a video trimmed without encoding it anew): they are not shown.
         """
         if self._start or self._length is not None or not container.format.name.startswith("mov,mp4") or not stream.frames:
             return None
-        listed = len(stream.index_entries)
-        hidden = sum(entry.is_discard for entry in stream.index_entries)
-        return -(-(max(stream.frames, listed) - hidden) // self._every)
+        entries = len(stream.index_entries)
+        hidden_count = sum(entry.is_discard for entry in stream.index_entries)
+        return -(-(max(stream.frames, entries) - hidden_count) // self._every)
 
     def _keeps(self, pts: int) -> bool:
         seconds = pts * self._tick - self.info.origin
         return (seconds >= self._start or not self._start) and (self._length is None or seconds < self._start + self._length)
 
-    def _selected(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
+    def _select(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
         end = None if self._length is None else self._start + self._length
-        for pts, shift, frame in self._timed(container, stream, problems):
+        for pts, shift, frame in self._seek_with_pts(container, stream, problems):
             if self._keeps(pts):
                 yield pts, shift, frame
             elif end is not None and pts * self._tick - self.info.origin >= end:
                 return
 
-    def _timed(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
+    def _seek_with_pts(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(pts, shift, frame) from a keyframe before `start`, or from the beginning where seeking does not land before it."""
-        frames = self._sought(container, stream, problems)
+        frames = self._seek(container, stream, problems)
         if frames is None:
             with closing(open_container(self.path)) as fresh:
                 yield from self._with_pts(_decode(fresh, video_stream(fresh, self.path), problems))
             return
         yield from self._with_pts(frames)
 
-    def _sought(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
+    def _seek(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
         if self._start <= 2 * SEEK_MARGIN or self._decode_times_only or self._seams:
             return _decode(container, stream, problems)
         target = self._start + self.info.origin
@@ -205,7 +205,7 @@ class VideoFile:
             yield pts, shift, frame
 
     def _frame(self, native: av.VideoFrame, index: int, pts: int, shift: Fraction) -> Frame:
-        native, layout = turn_frame(*known_format(native), self._turn)
+        native, layout = turn_frame(*to_known_format(native), self._turn)
         if (native.width, native.height) != (self.info.width, self.info.height):
             raise DVAError(
                 f"{self.path} changes its size to {native.width}x{native.height} at frame {index}; "
@@ -216,9 +216,9 @@ class VideoFile:
             layout = layout_of(self.info.pix_fmt)
         return Frame(native, layout, self.info.color, index, pts, self._clock.time_base, shift=shift)
 
-    def _nothing(self) -> str:
+    def _empty_message(self) -> str:
         if self.info.trimmed:
-            return f"No frame of {self.path} lies in the part asked for (start {float(self._start):g} s); choose a start inside the clip."
+            return f"No frame of {self.path} lies in the part asked for (start {float(self._start):g} s); choose a start inside the video."
         return f"No frame of {self.path} can be decoded: the file is broken; convert it anew."
 
 
@@ -235,7 +235,7 @@ class _Group:
         self._count, self._end = self._count + 1, pts + ticks
 
     def frame(self, clock: Clock, until: int | None = None) -> Frame:
-        """The frame, now with its duration: to the pts of the next one, of the last one of a clip as the file says."""
+        """The frame, now with its duration: to the pts of the next one, of the last one of a video as the file says."""
         if self._step is None:
             seconds = ((self._end if until is None else until) - self._begin) * clock.tick
         else:
@@ -262,14 +262,14 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     streams = picture_streams(container)
     if not streams:
         raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
-    chosen = streams[0]
+    film = streams[0]
     if len(streams) > 1:
-        films = _moving(path, {stream.index for stream in streams})
+        films = _film_indices(path, {stream.index for stream in streams})
         best = container.streams.best("video")
         candidates = [stream for stream in streams if stream.index in films] or streams
-        chosen = next((stream for stream in candidates if best is not None and stream.index == best.index), candidates[0])
-    chosen.thread_type = "AUTO"
-    return chosen
+        film = next((stream for stream in candidates if best is not None and stream.index == best.index), candidates[0])
+    film.thread_type = "AUTO"
+    return film
 
 
 def picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
@@ -281,18 +281,18 @@ def picture_streams(container: av.container.InputContainer) -> list[av.VideoStre
     ]
 
 
-def _moving(path: Path, indices: set[int]) -> set[int]:
+def _film_indices(path: Path, indices: set[int]) -> set[int]:
     """Those of several streams that have more than one picture among the first packets of the file."""
-    seen: set[int] = set()
-    found: set[int] = set()
+    once: set[int] = set()
+    films: set[int] = set()
     with closing(open_container(path)) as container, contextlib.suppress(av.error.FFmpegError):
         streams = [container.streams[index] for index in sorted(indices)]
         for packet in islice(container.demux(streams), HEAD_PACKETS):
             if packet.size:
-                (found if packet.stream.index in seen else seen).add(packet.stream.index)
-            if found == indices:
+                (films if packet.stream.index in once else once).add(packet.stream.index)
+            if films == indices:
                 break
-    return found
+    return films
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
@@ -318,7 +318,7 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream, prob
 
 
 def time_zero(container: av.container.InputContainer, path: Path) -> Fraction:
-    """Where the clip begins on its own clock, seconds: the earliest stream's start, but not before 0 unless a picture lies there.
+    """Where the video begins on its own clock, seconds: the earliest stream's start, but not before 0 unless a picture lies there.
 
     Sound that starts a little before 0 is encoder delay, which players cut. Pictures lie before 0 in a recording over the wrap of the
     33-bit clock of a transport stream.
@@ -334,7 +334,7 @@ def _start(stream: av.stream.Stream) -> Fraction | None:
     return stream.start_time * stream.time_base if stream.start_time is not None and stream.time_base else None
 
 
-def joined(path: Path) -> bool:
+def is_concatenated(path: Path) -> bool:
     """Whether the file is of a kind that is joined end to end, and is: then its times cannot be sought."""
     with closing(open_container(path)) as container:
         return may_leap_ahead(container) and has_seams(container, video_stream(container, path))
@@ -381,10 +381,10 @@ def _own_duration(stream: av.VideoStream, origin: Fraction) -> Fraction | None:
     if stream.duration is not None and stream.time_base:
         begin = (stream.start_time or 0) * stream.time_base
         return begin - origin + stream.duration * stream.time_base
-    tagged = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if tagged is None:
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if match is None:
         return None
-    hours, minutes, seconds = tagged.groups()
+    hours, minutes, seconds = match.groups()
     return max(int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - origin, Fraction(0)) or None
 
 

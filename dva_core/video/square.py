@@ -1,4 +1,4 @@
-"""Pixels that are not square (PAL, HDV, anamorphic DVD): the picture as it is meant to be seen, and the way back."""
+"""Non-square pixels (PAL, HDV, anamorphic DVD): stretch the picture to square pixels, and map points back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .info import VideoInfo
 
 log = logging.getLogger(__name__)
 
-BELIEVED = Fraction(1, 4), Fraction(4)  # pixel shapes beyond these are a mistake in the file
+PLAUSIBLE = Fraction(1, 4), Fraction(4)  # pixel shapes beyond these are a mistake in the file
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class SquareFrame:
 def square_size(info: VideoInfo) -> tuple[int, int]:
     """(width, height) of the picture in square pixels: the shorter axis is stretched, nothing is shrunk."""
     aspect = info.sample_aspect or Fraction(1)
-    if not BELIEVED[0] <= aspect <= BELIEVED[1]:
+    if not PLAUSIBLE[0] <= aspect <= PLAUSIBLE[1]:
         log.warning("the file says its pixels are %s times as wide as high, which is not believed: they are taken for square", aspect)
         aspect = Fraction(1)
     return round(info.width * max(aspect, 1)), round(info.height / min(aspect, 1))
 
 
 def square_frames(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame | SquareFrame]:
-    """The frames as they are where their pixels are square, else what has their `rgb` stretched; one at a time."""
+    """Yield the frames, or where their pixels are not square SquareFrames with the stretched `rgb`."""
     size = square_size(info)
     for frame in frames:
         yield frame if size == (frame.width, frame.height) else SquareFrame(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_LINEAR))
 
 
-def to_stored(points: np.ndarray, info: VideoInfo) -> np.ndarray:
+def to_stored_pixels(points: np.ndarray, info: VideoInfo) -> np.ndarray:
     """Points [..., 2] of the stretched picture in stored pixels; both count from the outer corner."""
     width, height = square_size(info)
     return points * (info.width / width, info.height / height)

@@ -1,4 +1,4 @@
-"""Reading and writing beside the work: a few frames ahead, a few frames behind, each in a thread of its own."""
+"""Threads for reading a few frames ahead and writing a few frames behind."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Generic, TypeVar
 T, R = TypeVar("T"), TypeVar("R")
 
 DEPTH = 4  # frames that wait at the most, so that memory stays what it is
-PATIENCE = 0.1  # seconds between two looks at whether the other side is still there
+PATIENCE = 0.1  # seconds between two checks of whether the other side has stopped
 END = object()
 
 
-def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
-    """`items`, got by a thread up to `depth` ahead of whoever takes them; an error comes in its place.
+def read_ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
+    """Yield `items`, which a thread fetches up to `depth` ahead; an exception of theirs is raised here, in its place.
 
-    Closing this generator (or letting go of it) ends the thread and closes `items`, before it returns.
+    Closing this generator (or deleting it) ends the thread and closes `items` before it returns.
     """
     queue: Queue = Queue(depth)
-    abandoned = threading.Event()
+    stop = threading.Event()
 
     def give(item: object, error: BaseException | None = None) -> None:
-        while not abandoned.is_set():
+        while not stop.is_set():
             try:
                 return queue.put((item, error), timeout=PATIENCE)
             except Full:
@@ -35,7 +35,7 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
         try:
             for item in items:
                 give(item)
-                if abandoned.is_set():
+                if stop.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
             give(END, error)
@@ -57,26 +57,26 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
                 return
             yield item
     finally:
-        abandoned.set()
+        stop.set()
         thread.join()
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], workers: int, depth: int = DEPTH) -> Iterator[R]:
-    """work(item) of each item, in their order: on the spot, or by so many `workers` (threads), up to `depth` items ahead."""
+    """Yield work(item) for each item, in order: computed here (0 workers), or by `workers` threads up to `depth` items ahead."""
     if not workers:
         yield from map(work, items)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="dva_in_order") as pool:
-        begun: deque[Future] = deque()
+        pending: deque[Future] = deque()
         try:
             for item in items:
-                begun.append(pool.submit(work, item))
-                if len(begun) > depth:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                pending.append(pool.submit(work, item))
+                if len(pending) > depth:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for one in begun:
+            for one in pending:
                 one.cancel()
 
 
@@ -89,7 +89,7 @@ class Behind(Generic[T]):
 
     def __init__(self, work: Callable[[T], object], depth: int = DEPTH) -> None:
         self._work, self._queue = work, Queue(depth)
-        self._left = threading.Event()
+        self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._do_all, name="dva_video_behind", daemon=True)
 
@@ -107,7 +107,7 @@ class Behind(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._left.set()
+            self._stop.set()
         elif self._error is None:
             self.put(END)
         self._thread.join()
@@ -115,7 +115,7 @@ class Behind(Generic[T]):
             raise self._error
 
     def _do_all(self) -> None:
-        while not self._left.is_set():
+        while not self._stop.is_set():
             try:
                 item = self._queue.get(timeout=PATIENCE)
             except Empty:

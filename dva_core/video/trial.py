@@ -1,4 +1,4 @@
-"""An output tried out before the work starts."""
+"""Try an output before the work starts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .frame import Frame
 from .info import VideoInfo
 from .writer import VideoWriter
 
-ENDLESS = Fraction(10**6)  # seconds of a clip that does not say how long it is: its sound too is tried at its beginning only
+ENDLESS = Fraction(10**6)  # seconds of a video that does not say how long it is: its sound too is tried at its beginning only
 
 
 def try_output(out: str | os.PathLike, first: Frame, info: VideoInfo, codec: str = "h264", **settings) -> None:
-    """Writes the clip's first frame and the beginning of its sound as `out` will be written, to a temporary file.
+    """Write the video's first frame and the beginning of its sound, with the settings of `out`, to a temporary file.
 
-    What an encoder or the container will not take is so said before minutes of work: DVAError where nothing can be written, a warning
+    So an encoder or a container that does not take them fails before minutes of work: DVAError where nothing can be written, a warning
     where sound will be missing. settings: those of VideoWriter. A folder of PNGs is not tried.
     """
     if codec == "png":

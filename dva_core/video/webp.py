@@ -1,4 +1,4 @@
-"""An animated WebP as a clip: FFmpeg does not show its frames, Pillow does."""
+"""An animated WebP as a video: FFmpeg does not show its frames, Pillow does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .images import UNREADABLE, unreadable
 from .info import VideoInfo
 
 TICK = Fraction(1, 1000)  # WebP counts milliseconds
-AT_ONCE = 100  # milliseconds that browsers show a frame that asks for none
+DEFAULT_DURATION = 100  # milliseconds that browsers show a frame that asks for none
 _ANIMATION = 0x02
 
 
@@ -41,14 +41,14 @@ def durations(path: Path) -> list[int]:
             name, size = head[:4], int.from_bytes(head[4:], "little")
             if name == b"ANMF":
                 at = file.tell()
-                lengths.append(int.from_bytes(file.read(16)[12:15], "little") or AT_ONCE)
+                lengths.append(int.from_bytes(file.read(16)[12:15], "little") or DEFAULT_DURATION)
                 file.seek(at)
             file.seek(size + size % 2, 1)
     return lengths
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _TimedFrame:
     """A frame to be given out: its number in the file, its time and how long it is shown, milliseconds."""
 
     number: int
@@ -67,8 +67,8 @@ class AnimatedWebP:
         indices = [n for n in range(len(lengths)) if times[n] * TICK >= start and (end is None or times[n] * TICK < end)]
         if not indices:
             raise DVAError(f"No frame of {path} lies in the part asked for: it lasts {times[-1] / 1000:g} s; choose a start inside it.")
-        self._shown = [
-            _Shown(n, times[n], sum(lengths[m] for m in indices[i : i + every])) for i, n in enumerate(indices) if i % every == 0
+        self._entries = [
+            _TimedFrame(n, times[n], sum(lengths[m] for m in indices[i : i + every])) for i, n in enumerate(indices) if i % every == 0
         ]
         rate, variable = frame_rate([Fraction(1000, lengths[0])], Fraction(1000 * len(lengths), times[-1]), times[:-1], TICK)
         try:
@@ -81,8 +81,8 @@ class AnimatedWebP:
             rate=rate / every,
             time_base=TICK,
             pix_fmt="rgba" if alpha else "rgb24",
-            frames=len(self._shown),
-            duration=sum(frame.duration for frame in self._shown) * TICK,
+            frames=len(self._entries),
+            duration=sum(frame.duration for frame in self._entries) * TICK,
             variable_rate=variable,
             start=start,
             length=length,
@@ -91,7 +91,7 @@ class AnimatedWebP:
 
     def frames(self) -> Iterator[Frame]:
         with Image.open(self.path) as picture:
-            for index, entry in enumerate(self._shown):
+            for index, entry in enumerate(self._entries):
                 try:
                     picture.seek(entry.number)
                     array = np.asarray(picture.convert("RGBA" if self.info.pix_fmt == "rgba" else "RGB"))
@@ -102,4 +102,4 @@ class AnimatedWebP:
                 yield frame
 
     def count(self) -> int:
-        return len(self._shown)
+        return len(self._entries)

@@ -1,4 +1,4 @@
-"""Writing a clip: timestamps, colour and sound as in the source; the file appears whole or not at all."""
+"""Writing a video: timestamps, colour and sound as in the source; the file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import DVAError, one_line
 from ..files import MARKER, Partial
 from .audio import Soundtrack, sound_streams
 from .convert import convert_frame
-from .extras import carry_tags, listed
+from .extras import carry_tags, join_words
 from .failures import of_ffmpeg, write_error
 from .frame import Frame
 from .info import VideoInfo
@@ -74,8 +74,8 @@ class VideoWriter:
                 "%s cannot say that pixels are %s times as wide as high: set it in the player, or use h264", codec, info.sample_aspect
             )
         self.info, self.codec = info, codec
-        if info.left_behind:
-            log.warning("the source has %s, which %s will not have", listed(info.left_behind), self.path)
+        if info.losses:
+            log.warning("the source has %s, which %s will not have", join_words(info.losses), self.path)
         self.frames = 0
         sound = Path(audio_from) if audio_from is not None else None
         try:
@@ -148,8 +148,8 @@ class _FileSink:
             for index in [] if sound is None else sound_streams(sound):
                 self._add_sound(sound, index, form, copy_audio, compatible)
             if sound is not None and sound.is_file():
-                with open_container(sound) as tagged:
-                    carry_tags(tagged, self._container, info.origin, info.trimmed)
+                with open_container(sound) as sound_file:
+                    carry_tags(sound_file, self._container, info.origin, info.trimmed)
         except BaseException:
             self.abort()
             raise
@@ -209,7 +209,7 @@ class _FileSink:
             soundtrack.advance(time, shift=frame.shift)
 
     def _begin(self, frame: Frame) -> None:
-        """Time zero of the output: the clip's own, or the first frame where a part was asked for."""
+        """Time zero of the output: the video's own, or the first frame where a part was asked for."""
         info = self._info
         self._zero = frame.time if info.start > 0 else info.origin
         for soundtrack in self._soundtracks:
@@ -226,7 +226,7 @@ class _FileSink:
         packets = self._stream.encode(None)
         if (
             self._first is None and self._codec == "h265"
-        ):  # x265 leaves the times of a clip undefined that ends within its delay of B frames
+        ):  # x265 leaves the times of a video undefined that ends within its delay of B frames
             set_decoding_times(packets)
         if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length, as far as it does not end later
             last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
@@ -240,7 +240,7 @@ class _FileSink:
         self._partial.close()
 
     def _sound_end(self) -> Fraction | None:
-        """Where the sound is cut, output seconds: with the video where a part of the clip was written, else nowhere."""
+        """Where the sound is cut, output seconds: with the pictures where a part of the video was written, else nowhere."""
         info = self._info
         short = info.duration is not None and self._end < info.duration - 2 / info.rate
         return self._end if info.trimmed or short else None
@@ -255,11 +255,11 @@ class _FileSink:
 
 
 def set_decoding_times(packets: list[av.Packet]) -> None:
-    """A whole clip's packets get the latest `dts` there can be: in order, none after its packet's `pts`."""
-    ordered = sorted(packet.pts for packet in packets)
-    late = max((time - packet.pts for time, packet in zip(ordered, packets)), default=0)
-    for time, packet in zip(ordered, packets):
-        packet.dts = time - late
+    """Set the `dts` of all packets of a video: as late as possible, in order, none after its packet's `pts`."""
+    times = sorted(packet.pts for packet in packets)
+    delay = max((time - packet.pts for time, packet in zip(times, packets)), default=0)
+    for time, packet in zip(times, packets):
+        packet.dts = time - delay
 
 
 class _FolderSink:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dva_core.batch import load_plan, make_manifest, make_plan, read_manifest, schema
-from dva_core.batch.check import look_over
+from dva_core.batch.check import check_plan
 from dva_core.batch.manifest import check_pattern
 from dva_core.commands.batch import in_words
 from dva_core.errors import DVAError, MissingFileError
@@ -221,6 +221,6 @@ def test_the_schema_knows_what_the_classes_know(tmp_path):
 
 def test_what_will_fail_is_found_before_anything_runs(tmp_path):
     put(tmp_path, "clips/broken.mp4")
-    found = look_over(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
+    found = check_plan(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
     assert found.missing == 1 and found.done == 0 and len(found.problems) == 2
     assert "broken.mp4" in found.problems[0] and "did you mean Young" in found.problems[1]

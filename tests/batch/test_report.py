@@ -11,7 +11,7 @@ from PIL import Image
 from video_helpers import make_clip
 
 from dva_core.batch import make_manifest, make_plan, standings, write_report
-from dva_core.batch.journal import DiskError, Journal, held
+from dva_core.batch.journal import DiskError, Journal, lock_folder
 from dva_core.commands.main import main
 from dva_core.errors import DVAError
 
@@ -142,12 +142,12 @@ def test_a_journal_is_read_whatever_was_cut_off(tmp_path):
         assert set(again.records) <= {"a", "b"}
         again.note("failed", "c", error="x")
         assert Journal.read(tmp_path / "new").records["c"].error == "x"
-    assert journal.sent == {("s", "2"): ("b", "")} and not journal.records
+    assert journal.prompts == {("s", "2"): ("b", "")} and not journal.records
 
 
 def test_a_journal_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError, match="make room there"):
         Journal(tmp_path / "file").note("done", "a")
-    with pytest.raises(DVAError, match="cannot be made"), held(Path(tmp_path / "file" / "x")):
+    with pytest.raises(DVAError, match="cannot be made"), lock_folder(Path(tmp_path / "file" / "x")):
         pass

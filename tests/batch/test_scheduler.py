@@ -37,11 +37,11 @@ def test_all_edits_of_a_video_on_one_worker_the_longest_video_first():
     scheduler = Scheduler([Job("a1", "a", 1), Job("a2", "a", 1), Job("b1", "b", 9), Job("b2", "b", 9), Job("c1", "c", 5)])
     scheduler.join("x"), scheduler.join("y")
     assert names(scheduler.next("x"), scheduler.next("y")) == ["b1", "c1"]
-    scheduler.done("x", "b1", 27.0)
+    scheduler.finish("x", "b1", 27.0)
     assert names(scheduler.next("x")) == ["b2"]
-    scheduler.done("y", "c1", 15.0)
+    scheduler.finish("y", "c1", 15.0)
     assert names(scheduler.next("y")) == ["a1"]
-    scheduler.done("y", "a1", 3.0)
+    scheduler.finish("y", "a1", 3.0)
     assert names(scheduler.next("y")) == ["a2"]
 
 
@@ -60,7 +60,7 @@ def test_who_has_nothing_to_do_takes_over_what_pays():
     scheduler.rates.add("x", 10, True, 100.0), scheduler.rates.add("x", 10, False, 1.0)
     assert scheduler.next("y") is None  # to encode the video again takes longer than x does
     shared = Scheduler([Job(f"a{n}", "a") for n in range(4)], shared=True)
-    shared.join("x"), shared.next("x"), shared.done("x", "a0", 100.0), shared.join("y"), shared.next("x")
+    shared.join("x"), shared.next("x"), shared.finish("x", "a0", 100.0), shared.join("y"), shared.next("x")
     assert shared.next("y") is not None and not shared.workers["y"].running[next(iter(shared.workers["y"].running))]
 
 
@@ -69,7 +69,7 @@ def test_a_failure_is_tried_elsewhere_and_then_given_up():
     scheduler.join("x"), scheduler.join("y")
     assert names(scheduler.next("x")) == ["0.0"] and scheduler.fail("x", "0.0")
     assert names(scheduler.next("x")) == ["0.1"]
-    scheduler.done("x", "0.1")
+    scheduler.finish("x", "0.1")
     assert scheduler.next("x") is None  # there is another who may know better
     assert names(scheduler.next("y")) == ["0.0"] and not scheduler.fail("y", "0.0") and scheduler.left == 0
     alone = Scheduler(jobs(1, 1))
@@ -90,7 +90,7 @@ def test_what_is_found_on_a_worker_is_not_given_to_others():
     scheduler = Scheduler(jobs(1, 2))
     scheduler.join("x"), scheduler.join("y")
     assert scheduler.adopt("x", "0.0") and not scheduler.adopt("y", "0.0")
-    assert scheduler.next("y") is None and names(scheduler.ahead("x")) == ["0.1"]  # the video is encoded at x
+    assert scheduler.next("y") is None and names(scheduler.peek("x")) == ["0.1"]  # the video is encoded at x
     assert scheduler.leave("x") == [] and names(scheduler.next("y"), scheduler.next("y")) in (["0.0", "0.1"], ["0.1", "0.0"])
     scheduler.give_back("y", "0.1")
     assert scheduler.waits("0.1") and not scheduler.waits("0.0") and names(scheduler.next("y")) == ["0.1"]
@@ -108,10 +108,10 @@ def test_the_time_left():
     assert scheduler.seconds_left() is None
     scheduler.join("x")
     first = scheduler.next("x")
-    scheduler.done("x", first.name, 3.0)
+    scheduler.finish("x", first.name, 3.0)
     before = scheduler.seconds_left()
     second = scheduler.next("x")
-    scheduler.done("x", second.name, 1.0)
+    scheduler.finish("x", second.name, 1.0)
     assert 0 < scheduler.seconds_left() < before
 
 
@@ -133,11 +133,11 @@ def test_whatever_happens_every_job_ends_once(seed, videos, edits, workers, shar
                 assert job.name not in running.values() and not ended[job.name]
                 running[worker] = job.name
             if draw.random() < 0.3:
-                scheduler.ahead(worker)
+                scheduler.peek(worker)
         else:
             what, name = draw.random(), running.pop(worker)
             if what < 0.7:
-                scheduler.done(worker, name, draw.random())
+                scheduler.finish(worker, name, draw.random())
                 ended[name] += 1
             elif what < 0.8:
                 ended[name] += not scheduler.fail(worker, name)

@@ -166,15 +166,15 @@ def test_results_that_break_off_are_never_half_there(tmp_path):
 def test_a_full_disk(tmp_path, monkeypatch):
     """Nothing new is begun meanwhile; when there is room again it goes on, and where there is none the run ends and can be gone on with."""
     plan, until = plan_of(tmp_path), [0.0]
-    whole = client_module.replaced
+    whole = client_module.atomic_write
 
     def no_room(place):
         if time.monotonic() < until[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return whole(place)
 
-    monkeypatch.setattr(client_module, "replaced", no_room)
-    monkeypatch.setattr("dva_core.batch.post.DISK_POLL", 0.2)
+    monkeypatch.setattr(client_module, "atomic_write", no_room)
+    monkeypatch.setattr("dva_core.batch.server_worker.DISK_POLL", 0.2)
     with FakeComfy(0.05, 0.05) as one, FakeComfy(0.05, 0.05) as two:
         until[0] = time.monotonic() + 3600
         with pytest.raises(Stopped, match="make room there"):
@@ -267,7 +267,7 @@ def test_what_is_no_longer_wanted_is_taken_back(tmp_path):
             job.result.write_bytes(b"by hand")
         assert run_on_servers(plan, [one.url]).before == 3
         assert one.interrupted == [next(iter(one.history), one.running and one.running[0][1])]
-        assert not Journal.read(plan.state).sent and plan.jobs[0].result.read_bytes() == b"by hand"
+        assert not Journal.read(plan.state).prompts and plan.jobs[0].result.read_bytes() == b"by hand"
 
 
 def test_servers_that_cannot_be_used(tmp_path):

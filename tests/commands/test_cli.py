@@ -22,8 +22,9 @@ from standin import stand_in, write_clip
 from video_helpers import damaged as damaged_clip
 from video_helpers import make_clip
 
-from dva_core.commands import clips
+from dva_core.commands import edit as edit_command
 from dva_core.commands import main as cli
+from dva_core.commands import options
 from dva_core.decomposition import Decomposition
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
@@ -140,7 +141,7 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
 
 def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):
     assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
-    monkeypatch.setattr(clips, "encode", None)
+    monkeypatch.setattr(edit_command, "encode", None)
     for name, shape, count in (("narrow", (80, 20), 1), ("three", (80, 96), 3)):
         Path(name).mkdir()
         for i in range(count):
@@ -230,7 +231,7 @@ BAD_EDITS = {
     "an unknown device": ((*YOUNG, "--device", "abacus"), ("abacus",)),
     "batch size 0": ((*YOUNG, "--batch-size", "0"), ("0",)),
     "a sheet of no known kind": ((*YOUNG, "--sheet", "sheet.docx"), (".png",)),
-    "video without a clip": ((*YOUNG, "--video", "x.mp4"), ("--video",)),
+    "video without a video": ((*YOUNG, "--video", "x.mp4"), ("--video",)),
     "an unknown option": ((*YOUNG, "--colour", "red"), ("--colour",)),
 }
 
@@ -238,7 +239,7 @@ BAD_EDITS = {
 @pytest.mark.parametrize("case", BAD_EDITS)
 def test_a_mistake_in_the_options_is_one_sentence_before_any_work(call, video, tmp_path, monkeypatch, case):
     options, words = BAD_EDITS[case]
-    monkeypatch.setattr(clips, "encode", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(edit_command, "encode", lambda *_, **__: pytest.fail("work has begun"))
     refused(call("edit", video, "-o", "out.mp4", *options), *words)
     assert not list(tmp_path.iterdir())
 
@@ -252,7 +253,7 @@ def test_a_bad_input_is_one_sentence_and_leaves_nothing(call, video, tmp_path):
     (inputs / "empty.mp4").write_bytes(b"")
     (inputs / "folder").mkdir()
     write_clip(inputs / "faceless.mkv", 5, faceless=range(5))
-    (inputs / "text.safetensors").write_text("this is no clip")
+    (inputs / "text.safetensors").write_text("this is no video")
     for name in ("missing.mp4", "text.mp4", "truncated.mp4", "empty.mp4", "folder", "text.safetensors"):
         for command in (("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")):
             refused(call(command[0], inputs / name, *command[1:], *(() if "safetensors" in name else ("--steps", "1"))), name)
@@ -270,7 +271,7 @@ def test_a_bad_output_is_one_sentence(call, video, tmp_path, monkeypatch):
     refused(call("encode", video, "-o", "clip.mp4"), "clip.safetensors")
     refused(call(*edit, video), "would overwrite") if video.suffix == ".mp4" else None
     refused(call(*edit, "out.txt"), "out.txt")
-    monkeypatch.setattr(clips, "encode", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(edit_command, "encode", lambda *_, **__: pytest.fail("work has begun"))
     with monkeypatch.context() as patch:  # chmod does not bind root, so the answer of the system is put in
 
         def refuse(*_, **__):
@@ -354,7 +355,7 @@ def test_interrupted_it_leaves_nothing(call, video, tmp_path, monkeypatch, comma
                     os.kill(os.getpid(), number)
                     time.sleep(5)  # the signal comes first
 
-            monkeypatch.setattr(clips.Bars, "__call__", interrupt)
+            monkeypatch.setattr(edit_command.Bars, "__call__", interrupt)
             code, _, err = call(command[0], video, *command[1:], "--steps", 2)
             assert code == 130 and "Interrupted" in err and "Traceback" not in err
             assert not list(tmp_path.iterdir())
@@ -376,8 +377,8 @@ def test_options_that_have_no_say_are_refused(call, video, tmp_path):
 
 def test_compatible_output_and_a_scratch_folder(call, video, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(clips, "encode", lambda *args, **settings: asked.append(settings["scratch"]) or encode(*args, **settings))
-    monkeypatch.setattr(clips, "decode", lambda *args, **settings: asked.append(settings["compatible"]) or decode(*args, **settings))
+    monkeypatch.setattr(edit_command, "encode", lambda *args, **settings: asked.append(settings["scratch"]) or encode(*args, **settings))
+    monkeypatch.setattr(edit_command, "decode", lambda *args, **settings: asked.append(settings["compatible"]) or decode(*args, **settings))
     (tmp_path / "there").mkdir()
     code, _, err = call("edit", video, *YOUNG, "-o", "a.mp4", "--steps", 2, "--compatible", "--scratch", "there")
     assert code == 0 and asked == ["there", True], err
@@ -398,7 +399,7 @@ def test_a_clip_is_edited_undecoded_though_its_source_is_elsewhere(call, tmp_pat
 def test_under_nohup_a_closed_terminal_ends_nothing():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with cli.ended_as_interrupted():
+        with cli.signals_as_interrupt():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -460,7 +461,7 @@ def test_as_a_program(tmp_path):
 
 
 def folder_of(video, folder):
-    """The frames of a clip as a folder of PNGs that this program wrote."""
+    """The frames of a video as a folder of PNGs that this program wrote."""
     with open_video(video) as reader, VideoWriter(folder, reader.info, codec="png") as writer:
         for frame in reader:
             writer.write(frame)
@@ -576,7 +577,7 @@ def analysed(monkeypatch):
         begun.append(True)
         raise DVAError("Stopped here.")
 
-    monkeypatch.setattr(clips, "encode", stop)
+    monkeypatch.setattr(edit_command, "encode", stop)
     return begun
 
 
@@ -595,7 +596,7 @@ def test_sound_that_will_be_missing_is_said_before_the_analysis_and_once(call, t
     code, _, err = call("edit", bad, "-o", "out.mp4", "--compatible", *YOUNG)
     assert code == 2 and analysed and "Stopped here" in err
     assert [r.getMessage().split(":")[0] for r in caplog.records if "sound" in r.getMessage()] == ["the sound (flac) is left out"]
-    once = cli.Once()
+    once = cli.WarnOnce()
     assert [once.filter(record) for record in (caplog.records[-1], caplog.records[-1])] == [True, False]
 
 
@@ -607,5 +608,5 @@ def test_a_sound_encoder_that_does_not_open_is_said_before_the_analysis(call, tm
 
 
 def test_a_clip_kept_undecoded_tries_no_output(call, video, monkeypatch, analysed):
-    monkeypatch.setattr(clips, "try_output", lambda *_, **__: pytest.fail("nothing is encoded here"))
+    monkeypatch.setattr(options, "try_output", lambda *_, **__: pytest.fail("nothing is encoded here"))
     assert call("edit", video, "-o", "a.safetensors", *YOUNG)[0] == 2 and analysed

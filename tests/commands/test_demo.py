@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bundles import tiny_config, write_tiny
 
-from dva_core.commands import demo_clip as demo
+from dva_core.commands import demo_video as demo
 from dva_core.commands import main as cli
 from dva_core.errors import MissingDependencyError
 from dva_core.faces.finder import FaceFinder
@@ -53,7 +53,7 @@ def test_the_sound_is_as_long_as_the_clip(tmp_path):
 
 
 def test_the_clip_has_frames_and_sound(tmp_path):
-    path = demo.make_clip(tmp_path / "a.mp4", count=5)
+    path = demo.make_video(tmp_path / "a.mp4", count=5)
     with open_video(path) as reader:
         assert reader.info.has_audio and reader.info.rate == 25 and (reader.info.width, reader.info.height) == (512, 512)
         assert len(list(reader)) == 5
@@ -84,7 +84,7 @@ def test_the_command_writes_videos_and_a_sheet(tmp_path, monkeypatch, capsys):
     found = FaceFinder(KnowsThePortrait(), points68, FaceFinder.of(load_model(model, device="cpu")).embed)
     monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
     monkeypatch.setattr(demo, "FRAMES", 3)
-    monkeypatch.setattr(demo.make_clip, "__defaults__", (3, 25))
+    monkeypatch.setattr(demo.make_video, "__defaults__", (3, 25))
     folder = tmp_path / "shown"
     assert cli.main(["demo", "-o", str(folder), "--steps", "2", "--model", str(model), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -15,7 +15,7 @@ from dva_core.errors import DVAError
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
-from dva_core.train.assemble import assemble, chosen_network
+from dva_core.train.assemble import assemble, network_weights
 from dva_core.train.faces import read_faces
 from dva_core.train.settings import read_json
 from dva_core.train.state import write_network
@@ -108,10 +108,10 @@ def test_a_bundle_is_made_of_the_encoders_that_the_run_was_trained_with(tmp_path
     ours, theirs = ({"weight": torch.full((2,), value)} for value in (1.0, 2.0))
     file = tmp_path / "identity.safetensors"
     with pytest.raises(DVAError, match=r"identity\.safetensors is missing: run `train identity`"):
-        chosen_network(file, {}, None)
+        network_weights(file, {}, None)
     save_file(ours, str(file))
     for begun, known, expected in ((theirs, None, ours), (theirs, weights_digest(theirs), theirs), ({}, weights_digest(theirs), ours)):
-        assert torch.equal(chosen_network(file, begun, known)["weight"], expected["weight"])
+        assert torch.equal(network_weights(file, begun, known)["weight"], expected["weight"])
     with pytest.raises(DVAError, match="is not there: check --run"):
         assemble(tmp_path, None, tmp_path / "out.safetensors")
 

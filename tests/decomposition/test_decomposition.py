@@ -181,7 +181,7 @@ def test_a_file_with_frames_that_are_not_of_its_clip_is_refused(tmp_path, clip):
     for rows in ([0, 1, 1, 2], [0, 1, 2, 6], [-1, 0, 1, 2], [3, 2, 1, 0]):
         clip.store.write("frame_index", 0, rows)
         clip.save(tmp_path / "a.safetensors")
-        with pytest.raises(DVAError, match="not of its clip"):
+        with pytest.raises(DVAError, match="that its video does not have"):
             Decomposition.load(tmp_path / "a.safetensors")
 
 
@@ -207,7 +207,7 @@ def test_damaged_records_are_one_sentence(tmp_path, clip, key, value):
 
 
 def test_saving_spares_the_source(tmp_path, clip, video):
-    """It was asked to keep the clip where the video lies, or a link to it."""
+    """It was asked to keep the video where the video lies, or a link to it."""
     before = video.read_bytes()
     (tmp_path / "link.safetensors").symlink_to(video)
     for path in (video, tmp_path / "link.safetensors"):

@@ -1,4 +1,4 @@
-"""What a clip remembers of its source: a file, or the pictures of a folder and nothing else in it."""
+"""What a video remembers of its source: a file, or the pictures of a folder and nothing else in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 
 def as_once(folder: Path) -> str:
-    """The digest that clips kept at first: of every file, by name."""
+    """The digest that videos kept at first: of every file, by name."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -54,7 +54,7 @@ def test_any_number_of_steps_gives_even_timesteps(steps):
     assert steps == 1 or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
     assert [s.t for s in schedule.upwards(steps)] == timesteps[:-1].tolist()
     assert [s.t for s in schedule.downwards(steps)] == timesteps.tolist()[::-1]
-    assert schedule.downwards(steps)[-1].then == 1
+    assert schedule.downwards(steps)[-1].alpha_bar_next == 1
 
 
 @given(st.integers(1, 1000), st.floats(LEAST_POWER, LARGEST_POWER))

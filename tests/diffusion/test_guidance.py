@@ -41,7 +41,7 @@ class Affine:
         return 0.3 * x_t + z[:, :, None, None] * torch.cos(x_t.new_tensor(float(t[0])))
 
 
-@given(st.floats(1, 10), st.sampled_from(solvers.CLIP_SOLVERS), st.booleans(), st.booleans())
+@given(st.floats(1, 10), st.sampled_from(solvers.VIDEO_SOLVERS), st.booleans(), st.booleans())
 def test_guidance_of_an_affine_model_is_a_longer_step(weight, solver, clamp, conditions):
     x_T, edited, before = torch.randn(2, 3, 4, 4), torch.randn(2, 3), torch.randn(2, 3)
     both = torch.cat([edited, before])
@@ -119,7 +119,7 @@ def test_a_bundle_has_its_own_weight_and_interval(clip, models):
     config = models[1].config
     assert Guidance.from_config(config) == Guidance(3.0, 100, 900) and Guidance.from_config(config, 1.5) == Guidance(1.5, 100, 900)
     assert Guidance.from_config(models[0].config) == Guidance() and not Guidance().is_on
-    assert usual_batch(models[1], guided=True) == usual_batch(models[1]) // 2
+    assert usual_batch(models[1], guidance=True) == usual_batch(models[1]) // 2
     models[0].config["guidance"] = config["guidance"]
     try:
         edited = apply_attributes(clip, models[0], {"Young": 1.0})

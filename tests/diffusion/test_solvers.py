@@ -40,7 +40,7 @@ def errors(solver, steps, x_0, power=1.0):
     """Largest errors of inversion and of sampling, in float64."""
     model = Gaussian()
     path = model.schedule.downwards(steps, power)
-    low, high = path[-1].now, path[0].now
+    low, high = path[-1].alpha_bar, path[0].alpha_bar
     x_T = model.path(x_0, low, high)
     settings = {"steps": steps, "solver": solver, "clamp": False, "power": power, "dtype": torch.float64}
     inverted, sampled = solvers.invert(model, x_0, None, **settings), solvers.sample(model, x_T, None, **settings)
@@ -177,7 +177,7 @@ def test_the_reversible_solvers_follow_the_equation(x_0):
     """Exact reversal alone would hold for nonsense too: their noise map is nearer to that of the known path than DDIM's."""
     model, steps = Gaussian(), 30
     path = model.schedule.upwards(steps)
-    x_T = model.path(x_0, path[0].now, path[-1].then)
+    x_T = model.path(x_0, path[0].alpha_bar, path[-1].alpha_bar_next)
     found = {name: solvers.invert(model, x_0, None, steps, name, False, dtype=torch.float64)[:, :3] for name in ("o-belm", "bdia", "ddim")}
     error = {name: (x - x_T).abs().max() for name, x in found.items()}
     assert max(error["o-belm"], error["bdia"]) < error["ddim"] / 2
@@ -242,9 +242,9 @@ def test_an_unknown_solver_is_named(x_0):
 
 
 def test_clips_have_one_noise_map_a_frame():
-    assert all(solvers.SOLVERS[name].states == 1 for name in solvers.CLIP_SOLVERS)
+    assert all(solvers.SOLVERS[name].states == 1 for name in solvers.VIDEO_SOLVERS)
     with pytest.raises(DVAError, match="no solver 'bdia'"):
-        solvers.named("bdia", solvers.CLIP_SOLVERS)
+        solvers.find_solver("bdia", solvers.VIDEO_SOLVERS)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])

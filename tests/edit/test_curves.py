@@ -16,7 +16,7 @@ from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations, apply_switch, parse_scales
 from dva_core.edit.attributes import AttributeSet, identity_step
-from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sampled, with_envelope
+from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sample_scale, with_envelope
 from dva_core.errors import DVAError
 
 from .test_attributes import Model
@@ -178,12 +178,12 @@ def test_a_curve_is_kept_by_file_record_and_switch(tmp_path, clip, model):
     assert not any("_steps." in name for name in Decomposition.load(tmp_path / "b.safetensors").store.specs)
     assert Decomposition.load(tmp_path / "b.safetensors").store.metadata["version"] == "1"
     own = apply_switch(edited, model, make_clip(range(6), seed=3), motion=True)
-    assert not own.motion_steps and own.identity_steps  # what was added to the clip's own motion went with it
+    assert not own.motion_steps and own.identity_steps  # what was added to the video's own motion went with it
 
 
 def test_a_file_whose_steps_do_not_fit_is_refused(tmp_path, clip, model):
     edited = apply_attributes(clip, model, {"Young": {"0": 0, "9": 1}})
-    bad = edited.identity_steps[0].taken(np.arange(3))
+    bad = edited.identity_steps[0].select(np.arange(3))
     edited.with_edit({"name": "attributes"}, identity_steps=(bad,)).save(tmp_path / "a.safetensors")
     with pytest.raises(DVAError, match="do not fit"):
         Decomposition.load(tmp_path / "a.safetensors")
@@ -202,7 +202,7 @@ def test_out_of_bounds_at_any_key_is_refused(clip, model):
 
 def test_a_list_of_floats_is_an_envelope():
     curve = with_envelope(-0.8, [0, 0.5, 1])
-    np.testing.assert_allclose(sampled(curve, np.array([0, 1, 2, 7]), NTSC), [0, -0.4, -0.8, -0.8])
+    np.testing.assert_allclose(sample_scale(curve, np.array([0, 1, 2, 7]), NTSC), [0, -0.4, -0.8, -0.8])
     assert with_envelope(-0.8, 0.5) == -0.4 and with_envelope(curve, 0.5).keys[2] == ("2", -0.4)
     for scale, envelope in ((curve, [1, 2]), (0.3, []), (0.3, ["x"])):
         with pytest.raises(DVAError):

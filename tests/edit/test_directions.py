@@ -12,7 +12,15 @@ from dva_core.decomposition.arrays import array_specs
 from dva_core.decomposition.info import ClipInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_direction, apply_operations
-from dva_core.edit.directions import Direction, added, encoder_fingerprint, from_attribute, identity_std, orthogonal_to, scaled
+from dva_core.edit.directions import (
+    Direction,
+    add_directions,
+    encoder_fingerprint,
+    from_attribute,
+    identity_std,
+    orthogonal_to,
+    scale_direction,
+)
 from dva_core.edit.scores import logits, measure_direction, probability, table
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
@@ -140,21 +148,21 @@ def test_another_models_clip_is_refused(model, clip):
 
 def test_adding_and_scaling(model):
     a, b = random_direction(model, 1, "a"), random_direction(model, 2, "b")
-    total = added([a, b], [2, -0.5])
+    total = add_directions([a, b], [2, -0.5])
     np.testing.assert_allclose(total.vector, 2 * a.vector - 0.5 * b.vector, atol=1e-6)
-    np.testing.assert_allclose(scaled(a, -3).vector, -3 * a.vector, atol=1e-6)
+    np.testing.assert_allclose(scale_direction(a, -3).vector, -3 * a.vector, atol=1e-6)
     assert total.name == "2 a + -0.5 b" and total.made["factors"] == [2.0, -0.5] and total.made["of"] == ["a", "b"]
 
 
 def test_orthogonal_to_several_others_that_are_not_orthogonal_to_each_other(model):
     a, b, c = (random_direction(model, seed, str(seed)) for seed in (1, 2, 3))
-    c = added([b, c], [1.0, 0.2])
-    rest = orthogonal_to(a, [b, c, scaled(b, 2)])
+    c = add_directions([b, c], [1.0, 0.2])
+    rest = orthogonal_to(a, [b, c, scale_direction(b, 2)])
     assert abs(rest.vector @ b.vector) < 1e-4 and abs(rest.vector @ c.vector) < 1e-4
     assert rest.vector @ a.vector > 0.1
     assert orthogonal_to(a, []) is a
     with pytest.raises(DVAError, match="Nothing is left of"):
-        orthogonal_to(b, [c, added([c, b])])
+        orthogonal_to(b, [c, add_directions([c, b])])
 
 
 def test_one_attribute_without_changing_another_by_the_classifiers(model):
@@ -188,7 +196,7 @@ def test_scores_are_the_classifiers(model):
     from dva_core.edit.attributes import AttributeSet
 
     np.testing.assert_allclose(list(logits(AttributeSet.from_model(model), 7 * z).values()), expected, atol=1e-6)
-    (smiling,) = measure_direction(scaled(from_attribute(model, "Smiling"), 2), model, z, 0.5)
+    (smiling,) = measure_direction(scale_direction(from_attribute(model, "Smiling"), 2), model, z, 0.5)
     assert smiling.name == "Smiling" and smiling.change == pytest.approx(1.0, abs=1e-5)
     assert "Smiling  +1.00" in table([smiling]) and probability(0.0) == 0.5 and probability(1000.0) == 1.0
 
@@ -199,13 +207,13 @@ def test_scores_are_the_classifiers(model):
         (lambda m, c, d: apply_direction(c, m, d, 99), "The scale 99 of mine makes no sense; use a number from -1 to 1"),
         (lambda m, c, d: apply_direction(c, m, d, float("nan")), "makes no sense"),
         (lambda m, c, d: apply_direction(c, m, {"vector": "???"}, 1), "record of a direction is damaged"),
-        (lambda m, c, d: added([d], [1, 2]), "1 directions and 2 factors"),
-        (lambda m, c, d: scaled(d, float("inf")), "The factor inf of mine"),
+        (lambda m, c, d: add_directions([d], [1, 2]), "1 directions and 2 factors"),
+        (lambda m, c, d: scale_direction(d, float("inf")), "The factor inf of mine"),
         (
-            lambda m, c, d: added([d, made(m, np.ones(MOTION), "smile", "motion")]),
+            lambda m, c, d: add_directions([d, made(m, np.ones(MOTION), "smile", "motion")]),
             "identity and smile one of motion",
         ),
-        (lambda m, c, d: added([d, replace(d, encoder="other", name="theirs")]), "mine and theirs were made with different"),
+        (lambda m, c, d: add_directions([d, replace(d, encoder="other", name="theirs")]), "mine and theirs were made with different"),
         (lambda m, c, d: replace(d, vector=np.full(IDENTITY, np.nan)), "not finite"),
         (lambda m, c, d: replace(d, space="hair"), "not known"),
         (lambda m, c, d: d.save("x.pt"), "call it x.safetensors"),

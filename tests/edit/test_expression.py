@@ -21,7 +21,7 @@ from dva_core.edit.expression import (
     components_of,
     expression_direction,
     main_components,
-    projected,
+    project_shift,
     without_head_motion,
 )
 from dva_core.errors import DVAError
@@ -102,12 +102,12 @@ def test_an_expression_may_come_and_go(clip, model):
 def test_what_no_face_does_is_projected_away(clip, model):
     components = main_components(clip, model)
     np.testing.assert_allclose(components @ components.T, np.eye(len(components)), atol=1e-9)
-    assert np.linalg.norm(projected(SMILE.ravel(), components)) > 0.9 * np.linalg.norm(SMILE)
+    assert np.linalg.norm(project_shift(SMILE.ravel(), components)) > 0.9 * np.linalg.norm(SMILE)
     wild = np.zeros((51, 2))
     wild[14] = (0.2, 0)  # the nose's tip alone
-    assert np.linalg.norm(projected(wild.ravel(), components)) < 0.3 * np.linalg.norm(wild)
+    assert np.linalg.norm(project_shift(wild.ravel(), components)) < 0.3 * np.linalg.norm(wild)
     inside = components[0] * 0.1
-    np.testing.assert_allclose(projected(inside, components), inside, atol=1e-9)
+    np.testing.assert_allclose(project_shift(inside, components), inside, atol=1e-9)
 
 
 def test_a_bundle_may_bring_components(tmp_path, clip):
@@ -119,7 +119,7 @@ def test_a_bundle_may_bring_components(tmp_path, clip):
     path = write_tiny(tmp_path / "with.safetensors", config=config, **{"attributes.motion.components": torch.from_numpy(rows).float()})
     model = load_model(path, device="cpu")
     direction = expression_direction(None, model, "Smiling")
-    np.testing.assert_allclose(projected(direction.vector.astype(float), rows), direction.vector, atol=1e-5)
+    np.testing.assert_allclose(project_shift(direction.vector.astype(float), rows), direction.vector, atol=1e-5)
     plain = expression_direction(None, model, "Smiling", project=False)
     assert np.linalg.norm(direction.vector) < 0.7 * np.linalg.norm(plain.vector)
 
@@ -141,7 +141,7 @@ def test_components_are_those_that_vary_most_with_the_head_still():
         ({"expression": "Smiling", "frames": (1, 2)}, "one of the two"),
         ({"expression": "Young"}, "no expression but a trait"),
         ({"expression": "Yung"}, "'Yung' is no expression of this model; expressions are [^,]*\\.$"),
-        ({"frames": (0, 3)}, "Frame 3 of the clip has no face or does not exist; the nearest with one is"),
+        ({"frames": (0, 3)}, "Frame 3 of the video has no face or does not exist; the nearest with one is"),
         ({"frames": (2, 2)}, "Both frames are number 2"),
         ({"expression": "Smiling", "regions": ["ears"]}, "no region 'ears'"),
         ({"expression": "Smiling", "scale": 99}, "makes no sense"),
@@ -159,4 +159,4 @@ def test_the_command(tmp_path, model, capsys):
     direction = Direction.load(out)
     assert direction.space == "motion" and not direction.vector.reshape(51, 2)[:31].any() and direction.vector.any()
     assert cli.main([*call[:1], "--frames", "0", "5", *call[3:]]) == 2
-    assert "Frames belong to a clip" in capsys.readouterr().err
+    assert "Frames belong to a decomposition" in capsys.readouterr().err

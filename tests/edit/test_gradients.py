@@ -9,7 +9,15 @@ from bundles import IDENTITY, tiny_config, write_tiny
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.edit import gradients as shown
-from dva_core.edit.gradients import mean_gradients, mix_direction, spread, tone, verdicts, visible_direction, without
+from dva_core.edit.gradients import (
+    classifier_outputs,
+    mean_colour,
+    mean_gradients,
+    mix_direction,
+    remove_components,
+    spread,
+    visible_direction,
+)
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
 
@@ -17,9 +25,9 @@ from dva_core.model.loader import load_model
 def test_what_is_left_no_gradient_sees():
     rng = np.random.default_rng(0)
     steps, gradients = rng.standard_normal((5, 12)), rng.standard_normal((3, 12))
-    freed = without(steps, gradients)
+    freed = remove_components(steps, gradients)
     np.testing.assert_allclose(freed @ gradients.T, 0, atol=1e-9)
-    np.testing.assert_allclose(without(freed, gradients), freed, atol=1e-12)  # nothing but that is taken away
+    np.testing.assert_allclose(remove_components(freed, gradients), freed, atol=1e-12)  # nothing but that is taken away
     assert np.linalg.matrix_rank(steps - freed) == 3
 
 
@@ -28,7 +36,7 @@ def test_a_mixture_is_between_both_and_sees_no_colour(share):
     weight, earned, *colours = np.random.default_rng(1).standard_normal((5, 12))
     made = mix_direction(weight, earned, np.stack(colours), share)
     np.testing.assert_allclose(made @ np.stack(colours).T, 0, atol=1e-9)
-    own, slope = without(np.stack([weight, earned]), np.stack(colours))
+    own, slope = remove_components(np.stack([weight, earned]), np.stack(colours))
     np.testing.assert_allclose(made, (1 - share) * own / np.linalg.norm(own) + share * slope / np.linalg.norm(slope), atol=1e-9)
     np.testing.assert_allclose(
         mix_direction(weight, 0 * earned, 0 * np.stack(colours), 0.2), 0.8 * weight / np.linalg.norm(weight), atol=1e-9
@@ -67,13 +75,13 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.ui
 
 
 def test_the_gradient_is_that_of_the_faces_mean_colour():
-    np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, tone), np.eye(3, 5), atol=1e-4)
+    np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, mean_colour), np.eye(3, 5), atol=1e-4)
 
 
 def test_the_verdict_is_that_of_the_pasted_face():
     """z_id's first number is red: a step of 1 makes the face that much redder, and the picture by the face's share of it."""
     weights = np.array([[1.0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0], [0, 0, 0, 1.0, 0]])
-    found = mean_gradients(Painter(), PICTURES, verdicts(Painter(), weights))
+    found = mean_gradients(Painter(), PICTURES, classifier_outputs(Painter(), weights))
     share = found[0, 0] / 2
     assert 0.05 < share < 0.95
     np.testing.assert_allclose(found, share * np.array([[2.0, 0, 0, 0, 0], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0]]), atol=1e-4)
@@ -81,7 +89,7 @@ def test_the_verdict_is_that_of_the_pasted_face():
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkeypatch, batch):
-    monkeypatch.setattr(shown, "usual_batch", lambda model: batch * shown.KEPT_FOR_GRADIENT)
+    monkeypatch.setattr(shown, "usual_batch", lambda model: batch * shown.GRADIENT_MEMORY)
     sizes, told, weights = [], [], iter(torch.arange(1.0, 1000))
 
     def sees(seen):
@@ -95,12 +103,12 @@ def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkey
 
 
 def test_where_memory_runs_out_it_goes_on_with_fewer_at_a_time(monkeypatch):
-    monkeypatch.setattr(shown, "usual_batch", lambda model: 5 * shown.KEPT_FOR_GRADIENT)
+    monkeypatch.setattr(shown, "usual_batch", lambda model: 5 * shown.GRADIENT_MEMORY)
 
     def sees(seen):
         if len(seen.x_0) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return tone(seen)
+        return mean_colour(seen)
 
     np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, sees), np.eye(3, 5), atol=1e-4)
 

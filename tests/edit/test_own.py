@@ -16,10 +16,10 @@ from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import without_head_motion
 from dva_core.edit.gradients import visible_direction
 from dva_core.edit.own import (
-    cut_out,
+    crop_faces,
     encode_crops,
     from_vectors,
-    left_out_score,
+    leave_out_score,
     own_attribute,
     paired_score,
     read_folder,
@@ -77,12 +77,12 @@ def test_the_score_is_of_left_out_pictures():
         a, b = rng.standard_normal((2, 6, 100))
         w = a.mean(0) - b.mean(0)
         assert (a @ w).min() > (b @ w).max()  # what a score on the same pictures would call perfect
-        scores.append(left_out_score(a, b))
+        scores.append(leave_out_score(a, b))
         assert 0 <= paired_score(a, b) <= 1
     assert abs(np.mean(scores) - 0.5) < 0.1
     a, b = rng.standard_normal((2, 6, 100))
     a[:, 0] += 12
-    assert left_out_score(a, b) == 1 and paired_score(a, b) == 1 and left_out_score(b, a) == 1
+    assert leave_out_score(a, b) == 1 and paired_score(a, b) == 1 and leave_out_score(b, a) == 1
 
 
 def test_motion_is_freed_of_how_the_head_moved(model):
@@ -119,7 +119,7 @@ def test_as_shown_is_a_step_as_long_and_says_so(model, finder):
     std = statistics(model, "identity")[1]
     assert np.linalg.norm(shown.direction.vector / std) == pytest.approx(np.linalg.norm(plain.direction.vector / std), rel=1e-5)
     assert shown.score == plain.score and shown.direction.made["shown"] and "shown" not in plain.direction.made
-    crops = np.concatenate([cut_out(model, bright), cut_out(model, dark)])
+    crops = np.concatenate([crop_faces(model, bright), crop_faces(model, dark)])
     expected = visible_direction(model, plain.direction.vector / std, std, crops)
     np.testing.assert_allclose(shown.direction.vector / std / 4, expected / np.linalg.norm(expected), atol=1e-5)
     assert not np.allclose(shown.direction.vector, plain.direction.vector, rtol=0.01)
@@ -134,7 +134,7 @@ def test_a_face_that_fills_its_picture_is_found_with_a_margin(model, monkeypatch
 
     found = FaceFinder(Narrow(), landmarks_of, None)
     monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
-    crops = cut_out(model, [draw(0)])
+    crops = crop_faces(model, [draw(0)])
     assert crops.shape == (1, 32, 32, 3) and encode_crops(model, crops, "identity").shape == (1, 16)
 
 
@@ -201,7 +201,7 @@ def test_a_region_is_kept_with_the_direction(model):
 
     pictures = [np.zeros((8, 8, 3), np.uint8)] * 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own, "cut_out", lambda *_: np.zeros((5, 32, 32, 3), np.uint8))
+        patch.setattr(own, "crop_faces", lambda *_: np.zeros((5, 32, 32, 3), np.uint8))
         patch.setattr(own, "encode_crops", lambda *_: np.random.default_rng().normal(size=(5, model.identity_dim)))
         assert own_attribute(model, pictures, pictures, "Beard", shown=False, region="lower").direction.region == "lower"
         with pytest.raises(DVAError, match="no region 'knee'"):

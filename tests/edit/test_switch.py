@@ -1,4 +1,4 @@
-"""Switching features between two clips of unequal length, and random noise."""
+"""Switching features between two videos of unequal length, and random noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory, model):
-    """Two clips, of 5 and of 3 frames."""
+    """Two videos, of 5 and of 3 frames."""
     folder, found = tmp_path_factory.mktemp("clips"), stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
@@ -51,7 +51,7 @@ def test_each_feature_comes_from_the_other_clip_and_the_rest_stays(clips, model)
         assert switched.is_edited and not np.allclose(crops(switched, model), clip.rebuilt[:], atol=1e-3)
         np.testing.assert_array_equal(switched.rebuilt[:], clip.rebuilt[:])
         np.testing.assert_array_equal(switched.frame_index, clip.frame_index)
-    assert not clip.is_edited  # the clip itself is untouched
+    assert not clip.is_edited  # the video itself is untouched
 
 
 def test_rows_are_read_wherever_they_start(clips, model):
@@ -60,7 +60,7 @@ def test_rows_are_read_wherever_they_start(clips, model):
     np.testing.assert_array_equal(switched.x_T[2:5], other.x_T[[2, 0, 1]])
     np.testing.assert_array_equal(switched.x_T[4], other.x_T[1])
     assert switched.x_T[3:3].shape == (0, *clip.x_T.shape[1:])
-    cut = apply_switch(other, model, clip, motion=True)  # the longer clip is cut
+    cut = apply_switch(other, model, clip, motion=True)  # the longer video is cut
     np.testing.assert_array_equal(cut.current_z_motion(slice(None)), clip.z_motion[:3])
 
 
@@ -132,7 +132,7 @@ def test_saved_and_loaded(tmp_path, clips, model):
     np.testing.assert_array_equal(crops(loaded, model), crops(switched, model))
     with pytest.raises(DVAError, match="replaced its own"):
         loaded.without_edits()
-    with pytest.raises(DVAError, match=r"came from the clip .*3\.mkv"):
+    with pytest.raises(DVAError, match=r"came from the video .*3\.mkv"):
         apply_operations(clip, model, loaded.operations)
 
 
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused(tmp_path, clips, model):
     clip, other = clips
     with pytest.raises(DVAError, match="only one of them"):
         apply_switch(clip, model, other, background=True, noise_seed=1)
-    with pytest.raises(DVAError, match="another clip"):
+    with pytest.raises(DVAError, match="another video"):
         apply_switch(clip, model, motion=True)
     stranger = load_model(write_tiny(tmp_path / "stranger.safetensors", config=tiny_config(name="stranger")), device="cpu")
     with pytest.raises(DVAError, match="encoded with the model tiny"):

@@ -15,7 +15,7 @@ from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_switch, apply_text
 from dva_core.edit.text import find_text_direction, text_search
 from dva_core.edit.text_network import TextNetworks
-from dva_core.edit.text_search import TextSearch, TextSettings, chosen_rows, intermediate_images, settled
+from dva_core.edit.text_search import TextSearch, TextSettings, has_settled, intermediate_images, rows_of_frames
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 
@@ -173,7 +173,7 @@ def test_it_runs_in_inference_mode_and_leaves_the_model_alone(path, model, clip,
     for name, value in shared.state_dict().items():
         assert torch.equal(value, before[name]) and value.dtype == before[name].dtype
     assert not shared.training and all(weight.grad is None for weight in shared.parameters())
-    assert shared.host._moved.keys() <= {"noise_predictor", "fusion"}  # the copy is gone
+    assert shared.host._on_device.keys() <= {"noise_predictor", "fusion"}  # the copy is gone
     np.testing.assert_allclose(step, search(clip, model).run().step, atol=3e-5 if precision == "fp32" else 0.05)
 
 
@@ -217,15 +217,15 @@ def test_it_ends_when_the_loss_has_settled(model, clip):
 
 
 def test_settled():
-    assert not settled([1.0] * 59) and settled([1.0] * 60)
-    assert not settled(list(np.linspace(2, 1, 60))) and settled([*np.linspace(9, 1, 50), *[1.0] * 80])
+    assert not has_settled([1.0] * 59) and has_settled([1.0] * 60)
+    assert not has_settled(list(np.linspace(2, 1, 60))) and has_settled([*np.linspace(9, 1, 50), *[1.0] * 80])
 
 
 def test_several_frames_share_one_step(model, clip):
     found = search(clip, model, frames=[6, 0, 3, 0])
     assert found.rows == [0, 1, 3] and found.frames == [0, 1, 6]
     assert found.run().step.shape == (IDENTITY,)
-    assert chosen_rows(clip, 4) == [2]
+    assert rows_of_frames(clip, 4) == [2]
     for frames, message in (([8], "frames 0 to 7"), ([-1], "no frame -1"), ([], "No frame was chosen")):
         with pytest.raises(DVAError, match=message):
             search(clip, model, frames=frames)
@@ -295,7 +295,7 @@ def test_the_crops_are_inverted_with_their_own_motion_whatever_was_switched(clip
         with TextNetworks(model, Brightness()) as networks:
             frames = sought._prepare(networks)
         kept.append(frames.kept)
-        np.testing.assert_allclose(frames.motion.cpu(), motion, rtol=1e-6)  # the change is sought where the clip will be shown
+        np.testing.assert_allclose(frames.motion.cpu(), motion, rtol=1e-6)  # the change is sought where the video will be shown
     assert torch.equal(*kept)
 
 

@@ -164,7 +164,7 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["switch", "{a}", "--steps", "2"], "two clips"),
+        (["switch", "{a}", "--steps", "2"], "two videos"),
         (["consistency", "{a}"], "--attribute NAME --scale S"),
         (["consistency", "{a}", "--attribute", "Yuong", "--scale", "1"], "Young"),
         (["reconstruction", "{a}", "--steps", "0"], "0 is not a number of diffusion steps"),

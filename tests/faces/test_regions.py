@@ -15,12 +15,12 @@ from standin import stand_in, write_clip
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_direction, apply_operations, apply_switch
-from dva_core.edit.directions import Direction, added, from_attribute, scaled
+from dva_core.edit.directions import Direction, add_directions, from_attribute, scale_direction
 from dva_core.edit.scope import find_region, regions_of
 from dva_core.errors import DVAError
 from dva_core.faces.composite import soften
 from dva_core.faces.finder import FaceFinder
-from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, drawn, kept_to
+from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, kept_to
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle, write_bundle
 from dva_core.model.loader import load_model
@@ -87,7 +87,7 @@ def folder(tmp_path_factory):
 
 
 ENTRIES = [{**entry, "region": region} for entry, region in zip(tiny_config()["attributes"], ("eyes", None, "mouth"))]
-TOP = drawn()["forehead"].map
+TOP = draw_regions()["forehead"].map
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,9 @@ def test_the_edit_says_where_it_lives(clip, model):
 def test_a_direction_keeps_its_region(folder, clip, model):
     young = from_attribute(model, "Young")
     own = replace(young, region="lower", made={"how": "pictures"})
-    for same in (Direction.load(own.save(folder / "own.safetensors")), Direction.from_json(own.to_json()), scaled(own, 2.0)):
+    for same in (Direction.load(own.save(folder / "own.safetensors")), Direction.from_json(own.to_json()), scale_direction(own, 2.0)):
         assert same.region == "lower" and np.array_equal(same.vector, own.vector * (2 if same.name != own.name else 1))
-    assert young.region == "eyes" and added([own, own]).region == "lower" and added([own, young]).region is None
+    assert young.region == "eyes" and add_directions([own, own]).region == "lower" and add_directions([own, young]).region is None
     assert "region" not in replace(own, region=None).to_json()  # as before there were any
     edited = apply_direction(clip, model, own, 1.0)
     edited.save(folder / "edited.safetensors")

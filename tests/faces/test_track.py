@@ -1,4 +1,4 @@
-"""One face through a clip: gaps, cuts, jumps, two people; on painted frames with a stand-in detector, then on a real clip."""
+"""One face through a video: gaps, cuts, jumps, two people; on painted frames with a stand-in detector, then on a real video."""
 
 from __future__ import annotations
 
@@ -428,7 +428,7 @@ def test_first_frames_that_look_different_are_kept(first):
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_short_shots_are_kept(frames):
-    """A clip of which every 14th frame is taken has shots of one frame."""
+    """A video of which every 14th frame is taken has shots of one frame."""
     shots = [painted((ANNA, 60 + 20 * n, 90, 40), scene=n) for n in range(6) for _ in range(frames)] + [
         painted((ANNA, 60, 90, 40), scene=9)
     ] * 9
@@ -523,7 +523,7 @@ def test_a_head_that_leans_by_an_eighth_is_found_and_followed(shared, degrees):
     assert np.abs(np.degrees(np.arctan2(-down[:, 0], down[:, 1])) - degrees).max() < 5
 
 
-# ---- a real clip
+# ---- a real video
 
 
 class Yunet:

@@ -254,7 +254,7 @@ def a_saved_clip_keeps_a_source_that_would_be_thrown_away() -> None:
         kept.rename(Path(BASE.name) / "gone.mkv")
         refused(loaded.find_source, "is not there")
         _, said = executed(nodes.SaveDecomposition, clip, "kept/c")
-        assert "is not there; without it the clip cannot be decoded" in said[-1][0]
+        assert "is not there; without it the video cannot be decoded" in said[-1][0]
         # the name is another video's
         (TEMP / "video.mkv").write_bytes((Path(BASE.name) / "gone.mkv").read_bytes())
         (OUTPUT / "kept" / "video.mkv").write_bytes(b"another")
@@ -275,7 +275,9 @@ def the_same_frames_can_be_handed_over_again() -> None:
         clip, usual = encode(source, model, steps=STEPS), ("transfer", 0, 0, 0, False)
         source.unlink()
         refused(lambda: executed(nodes.DecodeDDIM, clip, model, *usual), "to source images and source audio")
-        refused(lambda: executed(nodes.DecodeDDIM, clip, model, *usual, images=images), "is not the video this clip was encoded from")
+        refused(
+            lambda: executed(nodes.DecodeDDIM, clip, model, *usual, images=images), "is not the video this decomposition was encoded from"
+        )
         result, _ = executed(nodes.DecodeDDIM, clip, model, *usual, images=images, audio=SOUND)
         with open_video(result.args[0].get_stream_source()) as reader:
             assert reader.info.has_audio and reader.count_frames() == 3

@@ -98,7 +98,7 @@ def edit_by_attribute() -> Graph:
 
 def several_attributes() -> Graph:
     graph = Graph(
-        "## Several attributes, side by side\n\nTwo edits of one clip, each of several attributes. The crops before and after are "
+        "## Several attributes, side by side\n\nTwo edits of one video, each of several attributes. The crops before and after are "
         "stitched together, for a look at what changed."
     )
     model = graph.model()
@@ -113,7 +113,7 @@ def several_attributes() -> Graph:
 
 def encode_once() -> Graph:
     graph = Graph(
-        "## Encode once, edit many\n\nThe clip is taken apart once, and kept in the output folder: **Load Decomposition** opens it in a "
+        "## Encode once, edit many\n\nThe video is taken apart once, and kept in the output folder: **Load Decomposition** opens it in a "
         "later session, without encoding anew. Each edit then costs only its decoding."
     )
     model = graph.model()
@@ -127,9 +127,9 @@ def encode_once() -> Graph:
 
 def switch() -> Graph:
     graph = Graph(
-        "## Switch identity and motion\n\nTwo clips, taken apart by the same model. Above, the first clip with the other person's "
-        "identity; below, the first person with the other's pose and expression. The shorter clip is repeated.\n\n"
-        "As it is opened, the other person is the first one edited, later in the clip: choose another clip in the second **Load Video**, "
+        "## Switch identity and motion\n\nTwo videos, taken apart by the same model. Above, the first video with the other person's "
+        "identity; below, the first person with the other's pose and expression. The shorter video is repeated.\n\n"
+        "As it is opened, the other person is the first one edited, later in the video: choose another video in the second **Load Video**, "
         "and bypass **The other person**."
     )
     model = graph.model()
@@ -185,7 +185,7 @@ def edit_over_time() -> Graph:
 def attribute_sheet() -> Graph:
     graph = Graph(
         "## Attribute sheet\n\nAll attributes of the model at five strengths, on one frame, before choosing. Then edit: **Preview Edit** "
-        "shows that frame with the edit, and **Decode DDIM** the whole clip."
+        "shows that frame with the edit, and **Decode DDIM** the whole video."
     )
     model = graph.model()
     clip = graph.clip(model)
@@ -201,7 +201,7 @@ def attribute_sheet() -> Graph:
 def own_attribute() -> Graph:
     graph = Graph(
         "## An attribute of your own\n\n**Own Attribute** learns from pictures of faces with something and without it, and its score tells "
-        "how well left-out pictures are told apart. As it is opened, the pictures are frames of the clip after another edit "
+        "how well left-out pictures are told apart. As it is opened, the pictures are frames of the video after another edit "
         "and before it.\n\n"
         "For something of your own, connect pictures of both kinds instead (five of each at least, better ten), or name two folders of "
         "them in ComfyUI's input folder; turn **pairs** off where they show different people."

@@ -79,7 +79,7 @@ def a_full_cache_lets_the_heavy_go() -> None:
 
 
 def what_is_let_go_is_gone() -> None:
-    """Its arrays, and the file without a name that a long clip has."""
+    """Its arrays, and the file without a name that a long video has."""
     with tiny() as model:
         clip_of(model)
         for limit in (64_000_000, 0):

@@ -59,7 +59,7 @@ def info(server) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def clips(server, tmp_path_factory) -> dict[str, Path]:
-    """Short clips in the input folder: two people (one with two frames fewer), and one with nobody."""
+    """Short videos in the input folder: two people (one with two frames fewer), and one with nobody."""
     made = {}
     for name, source, frames in (("face.mp4", "swiz3n.mpg", FRAMES), ("other.mp4", "brbk7n.mpg", FRAMES - 2)):
         made[name] = server.base / "input" / name

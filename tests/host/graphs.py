@@ -39,7 +39,7 @@ def example(name: str) -> dict[str, Any]:
 
 
 def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A copy with few steps, every frame of the short clips and video without loss; `changes` are put wherever an input has that name.
+    """A copy with few steps, every frame of the short videos and video without loss; `changes` are put wherever an input has that name.
 
     Links stay.
     """
@@ -52,7 +52,7 @@ def quick(prompt: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def with_another(prompt: dict[str, Any]) -> dict[str, Any]:
-    """Another person wherever a second video is loaded; the examples load another part of the one clip they have."""
+    """Another person wherever a second video is loaded; the examples load another part of the one video they have."""
     for key in of_class(prompt, "DVALoadVideo")[1:]:
         prompt[key]["inputs"]["file"] = "other.mp4"
     return prompt

@@ -39,7 +39,7 @@ from dva_core.edit.text import text_search
 from dva_core.faces.finder import FaceFinder
 from dva_core.hosts import comfy as bridge
 from dva_core.hosts.devices import AUTO
-from dva_core.model.evaluation import Compiled
+from dva_core.model.evaluation import CompiledEvaluation
 from dva_core.model.loader import load_model
 from dva_core.pipeline import decode_crops, encode
 
@@ -306,7 +306,7 @@ class OnAnyDevice(Brightness):
 
 def a_compiled_network_keeps_its_weights(way: Callable) -> None:
     model = hosted(compile=True)
-    assert isinstance(model.evaluate, Compiled)
+    assert isinstance(model.evaluate, CompiledEvaluation)
     model.evaluate._compiler = lambda network: network  # the compiler itself knows no such card
     torch.testing.assert_close(model.predict_noise(*arguments(model)).cpu(), plain().predict_noise(*arguments(model)))
     assert not bridge.is_dynamic(model.host._patchers["noise_predictor"])

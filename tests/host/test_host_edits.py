@@ -25,7 +25,7 @@ EDIT, DECODE, PREVIEW, ENCODE = "DVAEditIdentityClassifier", "DVADecodeDDIM", "D
 
 @pytest.fixture(scope="module")
 def prompt(clips):
-    """One clip, one edit, decoded; the edit is kept as a file by node 90."""
+    """One video, one edit, decoded; the edit is kept as a file by node 90."""
     made = quick(example("edit_by_attribute"))
     (edit,) = of_class(made, EDIT)
     made["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [edit, 0], "filename_prefix": "dva/edits"}}
@@ -33,7 +33,7 @@ def prompt(clips):
 
 
 def run(server, prompt, attributes: str):
-    """The result's frames, and the clip as it was edited."""
+    """The result's frames, and the video as it was edited."""
     prompt = json.loads(json.dumps(prompt))
     (edit,), (decode,) = of_class(prompt, EDIT), of_class(prompt, DECODE)
     prompt[edit]["inputs"].update(attributes=attributes)
@@ -175,7 +175,7 @@ def test_expressions_of_the_mouth_and_from_two_frames(server, prompt):
         direction = Direction.load(answer.outputs["91"]["text"][0])
         np.testing.assert_allclose(0.5 * direction.vector, clip.motion_shift, atol=1e-6)
     made[edit]["inputs"].update(expressive_frame=77)
-    assert "Frame 77 of the clip has no face" in server.run(made).error
+    assert "Frame 77 of the video has no face" in server.run(made).error
 
 
 def test_an_own_attribute_from_two_folders(server, clips):

@@ -62,7 +62,7 @@ def test_models_are_listed_from_all_folders(server):
 
 @pytest.mark.parametrize("folder", ["models/dva", "elsewhere"])
 def test_models_are_loaded_from_all_folders(server, clips, folder):
-    """The other model does come: the clip, which the starter encoded, is refused by it."""
+    """The other model does come: the video, which the starter encoded, is refused by it."""
     path = write_tiny(server.base / folder / "other.safetensors", config=tiny_config(name=folder))
     fingerprint = read_bundle(path).fingerprint
     prompt = quick(example("edit_by_attribute"))

@@ -87,7 +87,7 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
 
 
 def test_previews_follow_a_slider_once_one_was_run(panel):
-    """Not before: the first may take the clip apart."""
+    """Not before: the first may take the video apart."""
     target = add_preview(panel)
     ended = "id => app.api.dispatchEvent(new CustomEvent('executed', {detail: {node: id, prompt_id: 'caught-1', output: {}}}))"
     mouse, slider = panel.tab.mouse, f"{row('Male')} .dva-slider"
@@ -147,4 +147,4 @@ def test_the_examples_clip_is_put_in_place_when_one_is_opened(page, mode):
         assert place.read_bytes() == b"the user's own"
     finally:
         place.write_bytes(kept)
-        page.errors.clear()  # the page had asked for the clip before it was there
+        page.errors.clear()  # the page had asked for the video before it was there

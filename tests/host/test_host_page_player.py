@@ -97,7 +97,7 @@ def test_divider_time_and_release(player):
     tab.locator(".dva-mute").click()
     tab.locator(".dva-play").click()
     tab.wait_for_function(f"!({STATE})().paused")
-    tab.wait_for_timeout(700)  # longer than the clip: it has begun again
+    tab.wait_for_timeout(700)  # longer than the video: it has begun again
     tab.locator(".dva-play").click()
     state = player.do(STATE)
     assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25

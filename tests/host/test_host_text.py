@@ -1,4 +1,4 @@
-"""Editing by text inside a running ComfyUI: the example, what is said without weights, cancelling; directions from file to clip."""
+"""Editing by text inside a running ComfyUI: the example, what is said without weights, cancelling; directions from file to video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example graphs, and frozen copies of those that were shipped: they load, and they run on a clip of a person."""
+"""The example graphs, and frozen copies of those that were shipped: they load, and they run on a video of a person."""
 
 from __future__ import annotations
 

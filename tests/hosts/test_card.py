@@ -48,18 +48,18 @@ MEANT = {  # where the program waits for the card, and why
     "diffusion/schedule.py _table": "alpha_bar is brought once",
     "networks/resample.py to_size": "Apple's, as above",
     "model/checks.py weights_digest": "what a direction belongs to, once",
-    "faces/detector.py fetched": "where a face is decides where the next frame is looked at; once a look",
+    "faces/detector.py fetch_maps": "where a face is decides where the next frame is looked at; once a look",
     "faces/finder.py points": "the same of its landmarks",
     "faces/finder.py of": "the same of its landmarks",
-    "faces/finder.py embed": "who it is, a few times a clip",
+    "faces/finder.py embed": "who it is, a few times a video",
     "networks/hull.py hull_mask": "hulls are drawn by the processor",
     "model/autoencoder.py encode_crops": "the same, once a batch",
     "pipeline/encoding.py encode_crops": "what is stored, once a batch",
     "pipeline/encoding.py invert_crops": "the same",
     "pipeline/solving.py solve": "whether all is finite: once a batch of steps",
-    "pipeline/solving.py own_face": "a switched clip's own motion, once a batch",
+    "pipeline/solving.py own_face": "a switched video's own motion, once a batch",
     "pipeline/decoding.py _crops": "the pictures, once a batch",
-    "pipeline/decoding.py edit_sizes": "how far each frame is moved, once a clip's 64 frames",
+    "pipeline/decoding.py edit_sizes": "how far each frame is moved, once a video's 64 frames",
     "pipeline/preview.py stills": "the pictures, once a batch",
     "edit/text_search.py _prepare": "before a search",
     "edit/text_search.py _search": "before a search",
@@ -73,7 +73,7 @@ MEANT = {  # where the program waits for the card, and why
     "edit/differentiable.py fuse": "vectors of the frames, once",
     "edit/differentiable.py encode_identity": "pictures, once",
     "edit/gradients.py mean_gradients": "a batch of noises there, its gradients back",
-    "edit/gradients.py verdicts": "the classifiers' weights, once",
+    "edit/gradients.py classifier_outputs": "the classifiers' weights, once",
     "edit/own.py encode_crops": "vectors of all pictures, once",
     "evaluate/reconstruction.py compare": "figures",
     "evaluate/reconstruction.py pairs": "pictures",
@@ -82,11 +82,11 @@ IN_STEPS = {"diffusion/schedule.py _table", "hosts/plain.py use", "hosts/devices
 TRAINING = {
     "train/objective.py __init__": "networks are brought",
     "model/checks.py weights_digest": "what the run belongs to, once",
-    "train/diffusion.py pass_over": "a step without a gradient",
+    "train/diffusion.py skip_step": "a step without a gradient",
     "train/diffusion.py save": "what is saved",
     "train/diffusion.py resume": "what was saved",
     "train/diffusion.py take_scaling": "what was saved",
-    "train/diffusion.py _put": "what was saved",
+    "train/diffusion.py _load_parameters": "what was saved",
     "train/objective.py scaling": "before the first step",
     "train/encoders.py encode_faces": "before the first step",
     "train/diffusion.py gradient": "a step's figures, in one",
@@ -368,7 +368,7 @@ def test_a_norm_that_keeps_its_layout(dtype, conditioned):
     if conditioned:
         want = want * (1 + condition[:, :16, None, None].double()) + condition[:, 16:, None, None].double()
     with torch.no_grad():
-        found = unet.normalised_in_place(norm, x, condition)
+        found = unet.normalise_in_place(norm, x, condition)
     assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found.double(), want, rtol=4 * torch.finfo(dtype).eps, atol=1e-4 if dtype == torch.float32 else 0.05)
 

@@ -29,11 +29,11 @@ from dva_core.model.convert import (
     PARTS,
     UNUSED,
     convert,
+    drop_unused,
     model_tensors,
     published_config,
     read_pickle,
     read_tensors,
-    without_unused,
 )
 
 CONFIG = tiny_config(attributes=[], detector=None, landmarks=None)
@@ -92,7 +92,7 @@ def test_every_published_tensor_has_its_place(shared):
     tensors = model_tensors({f"{prefix}.{name}": tensor for prefix in ("model", "ema_model") for name, tensor in meta.items()})
     assert len(tensors) == len(meta)
     expected = build_empty(published_config()).state_dict()
-    kept = without_unused(tensors, expected)
+    kept = drop_unused(tensors, expected)
     assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {name: tuple(t.shape) for name, t in expected.items()}
     assert all(name.startswith(UNUSED) for name in tensors.keys() - kept.keys())
     landmarks = files["mobilenet_224_model_best_gdconv_external.pth.tar"]["state_dict"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
-from dva_core.model.evaluation import Compiled, Cores, pad_batch
+from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, pad_batch
 
 from .test_autoencoder import SMALL
 
@@ -50,7 +50,7 @@ def batch(size: int):
 
 
 def test_a_batch_is_shared_out_and_put_together_in_order(two_threads):
-    probe, cores, (x_t, t, z_face) = Probe(), Cores(), batch(9)
+    probe, cores, (x_t, t, z_face) = Probe(), ThreadedEvaluation(), batch(9)
     with torch.inference_mode():
         torch.testing.assert_close(cores(probe, x_t, t, z_face), x_t * 2 + z_face[0], rtol=0, atol=0)
     assert sorted(probe.calls) == [(4, 4, 4, False, 1, True), (5, 5, 5, False, 1, True)]
@@ -63,7 +63,7 @@ def test_a_batch_is_shared_out_and_put_together_in_order(two_threads):
 
 
 def test_few_images_and_gradients_are_not_shared_out(two_threads):
-    probe, cores = Probe(), Cores()
+    probe, cores = Probe(), ThreadedEvaluation()
     with torch.no_grad():
         cores(probe, *batch(7))
     with torch.enable_grad():
@@ -75,7 +75,7 @@ def test_few_images_and_gradients_are_not_shared_out(two_threads):
 
 
 def test_an_error_in_a_part_is_the_callers(two_threads):
-    probe, cores = Probe(), Cores()
+    probe, cores = Probe(), ThreadedEvaluation()
     probe.fails = KeyError("stopped")
     with torch.no_grad(), pytest.raises(KeyError, match="stopped"):
         cores(probe, *batch(8))
@@ -98,7 +98,7 @@ def test_noise_is_the_same_on_cores_and_with_conditions(two_threads, model):
 
 
 def test_a_compiled_network_sees_one_size_only():
-    probe, compiled = Probe(), Compiled(compiler=lambda network: lambda *inputs: network(*inputs))
+    probe, compiled = Probe(), CompiledEvaluation(compiler=lambda network: lambda *inputs: network(*inputs))
     for size in (6, 6, 2, 5):
         x_t, t, z_face = batch(size)
         torch.testing.assert_close(compiled(probe, x_t, t, z_face), x_t * 2 + z_face[0], rtol=0, atol=0)
@@ -124,7 +124,7 @@ def test_without_a_compiler_the_network_runs_as_it_is(caplog):
 
         return broken
 
-    probe, compiled = Probe(), Compiled(compiler)
+    probe, compiled = Probe(), CompiledEvaluation(compiler)
     for _ in range(2):
         x_t, t, z_face = batch(2)
         torch.testing.assert_close(compiled(probe, x_t, t, z_face), x_t * 2 + z_face[0], rtol=0, atol=0)

@@ -18,7 +18,7 @@ from dva_core.hosts.plain import PlainHost
 from dva_core.model import bundle as bundle_module
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 from dva_core.model.bundle import read_bundle
-from dva_core.model.evaluation import Compiled, Cores, usual_batch
+from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, usual_batch
 from dva_core.model.loader import face_tools
 
 
@@ -299,8 +299,8 @@ def test_the_batch_is_what_memory_and_cores_allow():
 
 
 def test_compiling_is_asked_for():
-    assert isinstance(load_model("starter", device="cpu").evaluate, Cores)
-    assert isinstance(load_model("starter", device="cpu", compile=True).evaluate, Compiled)
+    assert isinstance(load_model("starter", device="cpu").evaluate, ThreadedEvaluation)
+    assert isinstance(load_model("starter", device="cpu", compile=True).evaluate, CompiledEvaluation)
 
 
 # as any module

@@ -4,17 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dva_core.networks.resample import averaged
+from dva_core.networks.resample import average_pool
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(188, 112), (8, 4), (5, 5), (3, 7)])
 def test_averaging_is_adaptive_pooling(size_in, size_out):
     images = torch.randn(2, 3, size_in, size_in)
-    torch.testing.assert_close(averaged(images, size_out), F.adaptive_avg_pool2d(images, size_out), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(average_pool(images, size_out), F.adaptive_avg_pool2d(images, size_out), atol=1e-5, rtol=1e-5)
 
 
 def test_its_gradient_too():
     images = torch.randn(1, 1, 6, 6, requires_grad=True)
-    (ours,) = torch.autograd.grad(averaged(images, 4).square().sum(), images)
+    (ours,) = torch.autograd.grad(average_pool(images, 4).square().sum(), images)
     (torchs,) = torch.autograd.grad(F.adaptive_avg_pool2d(images, 4).square().sum(), images)
     torch.testing.assert_close(ours, torchs)

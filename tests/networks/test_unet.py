@@ -12,7 +12,7 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.networks import build_network
-from dva_core.networks.unet import UNet, is_spatial, normalised
+from dva_core.networks.unet import UNet, is_spatial, normalise
 
 TINY = {
     "image_size": 32,
@@ -96,7 +96,7 @@ def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol
         expected = expected * (1 + condition[:, :channels, None, None]) + condition[:, channels:, None, None]
     given = x.to(dtype, copy=True)
     with torch.no_grad():
-        got = normalised(norm.to(dtype), given, condition.to(dtype) if conditions else None)
+        got = normalise(norm.to(dtype), given, condition.to(dtype) if conditions else None)
     assert got.dtype == dtype
     torch.testing.assert_close(got.float(), expected, atol=(1 + bool(conditions)) * atol, rtol=rtol)
     assert torch.equal(given, x.to(dtype)), "the map is needed again, beside the block"

@@ -70,7 +70,7 @@ def test_what_is_encoded_is_what_the_model_says_of_the_crops(clip, model, video)
 
 
 def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
-    """Both belong to the clip: it is inverted, rebuilt and, with an edit, decoded by them."""
+    """Both belong to the video: it is inverted, rebuilt and, with an edit, decoded by them."""
     settings = {"solver": "ddim", "power": 2.0, "clamp": False}
     other = encode(video, model, steps=STEPS, **settings)
     assert (other.info.power, other.info.clamp, clip.info.power, clip.info.clamp) == (2.0, False, 1.7, True)

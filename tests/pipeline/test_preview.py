@@ -89,7 +89,7 @@ def test_fewer_steps_invert_only_that_frame(clip, model, evaluations):
     assert evaluations == [1, 2, 2] + [1] * STEPS
     assert not np.array_equal(shown.edited[0], shown.original) and not np.array_equal(shown.edited[0], fine.edited[0])
     evaluations.clear()
-    np.testing.assert_array_equal(stills([edited], model, 1, steps=STEPS).edited[0], fine.edited[0])  # the clip's own noise map
+    np.testing.assert_array_equal(stills([edited], model, 1, steps=STEPS).edited[0], fine.edited[0])  # the video's own noise map
     evaluations.clear()
     np.testing.assert_array_equal(stills([edited], model, 1, steps=3).edited[0], fine.edited[0])  # 2 up, 3 and 3 down: no gain
     assert evaluations == [1] * STEPS
@@ -147,7 +147,7 @@ def test_the_commands(tmp_path, clip, model, bundle, capsys):
         (["sheet", str(tmp_path / "clip.safetensors"), "--attribute", "Yung", *common], "did you mean Young"),
         (["sheet", str(tmp_path / "clip.safetensors"), *common[:-1], str(tmp_path / "x.txt")], "ends in .png or .jpg"),
         (["sheet", str(tmp_path / "clip.safetensors"), "--steps", "9", *common], "encoded already"),
-        (["preview", clip.info.source, *common], "no decomposed clip"),
+        (["preview", clip.info.source, *common], "no decomposition"),
     ):
         assert cli.main(words) == 2
         assert says in capsys.readouterr().err

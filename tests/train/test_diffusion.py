@@ -15,7 +15,7 @@ from dva_core.errors import DVAError, MissingDependencyError
 from dva_core.model.bundle import write_bundle
 from dva_core.model.loader import load_model
 from dva_core.networks import build_network
-from dva_core.train.conditioner import folded
+from dva_core.train.conditioner import fold_scaling
 from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, Draw, export
 from dva_core.train.settings import read_json
 from dva_core.train.synthesis import Variants
@@ -65,7 +65,7 @@ def test_only_training_runs_compiled(encoders, tmp_path, monkeypatch):
             calls.append(network.training)
             return network(*inputs)
 
-    monkeypatch.setattr("dva_core.train.objective.Compiled", Compiled)
+    monkeypatch.setattr("dva_core.train.objective.CompiledEvaluation", Compiled)
     plain, compiled = (training(encoders, tmp_path / name, 2, compile=name == "compiled") for name in ("plain", "compiled"))
     assert plain.run() == compiled.run() | {"minutes": plain.validate()["minutes"]}
     assert calls == [True, True]
@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_one_never_stopped(encoders, tmp_path, changes):
     whole.run()
 
     stopped = training(encoders, tmp_path / "stopped", 6, **changes)
-    stopped.used = lambda: 1.0 if stopped.step >= 3 else stopped.step / 6
+    stopped.progress = lambda: 1.0 if stopped.step >= 3 else stopped.step / 6
     stopped.run()
     resumed = training(encoders, tmp_path / "stopped", 6, **changes)
     resumed.resume()
@@ -175,7 +175,7 @@ def test_one_identity_for_all_frames_and_each_its_own_motion(encoders, tmp_path)
 def test_the_folded_fusion_layer_is_the_trained_one(encoders, tmp_path):
     conditioner = training(encoders, tmp_path / "run", 1).conditioner.double()  # untrained encoders hardly vary: the gains are large
     z_id, motion = torch.randn(5, 128).double(), torch.rand(5, 102).double()
-    weight, bias = folded(conditioner.fusion.weight, conditioner.fusion.bias, conditioner.centre, conditioner.gain)
+    weight, bias = fold_scaling(conditioner.fusion.weight, conditioner.fusion.bias, conditioner.centre, conditioner.gain)
     assert torch.allclose(torch.cat([z_id, motion], 1) @ weight.T + bias, conditioner.fuse(z_id, motion), rtol=1e-9, atol=1e-6)
 
 

@@ -96,5 +96,5 @@ def test_what_is_missing_is_told(frames, tmp_path):
         cli.main(["diffusion", "--data", str(frames), *run])
     with pytest.raises(DVAError, match="is not there: check --run"):
         cli.main(["diffusion", "--data", str(frames), "--start", str(write_tiny(tmp_path / "tiny.safetensors")), "--resume", *run])
-    with pytest.raises(DVAError, match="No clip has 3"):
+    with pytest.raises(DVAError, match="No group has 3"):
         cli.main(["diffusion", "--data", str(frames), "--start", str(tmp_path / "tiny.safetensors"), "--frames", "3", *run])

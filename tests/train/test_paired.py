@@ -128,22 +128,22 @@ def paired(encoders, out, steps=2, config=CONFIG, **changes):  # noqa: F811
 def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp_path):  # noqa: F811
     run = paired(encoders, tmp_path / "run" / "diffusion")
     figures = run.run()
-    assert set(figures["answers"]) == set(KINDS) and run.a_step == 3 * 2 + 4
+    assert set(figures["answers"]) == set(KINDS) and run.pictures_per_step == 3 * 2 + 4
     kept = load_steps(tmp_path / "run")
     assert kept.identity.shape == (sum(space == "identity" for space in SPACES.values()), 128)
 
 
 def test_levels_are_shares(encoders, tmp_path):  # noqa: F811
-    own, wanted = paired(encoders, tmp_path / "diffusion").paired.levels(4000, np.random.default_rng(0))
+    own, wanted = paired(encoders, tmp_path / "diffusion").pair_objective.levels(4000, np.random.default_rng(0))
     assert own.min() >= 0 and own.max() <= 1 and wanted.min() >= 0 and wanted.max() <= 1
     assert 0.4 < ((own == 0) & (wanted == 1)).float().mean() < 0.6  # most are the edit itself
     assert ((own == 1) & (wanted == 0)).any()
 
 
 def test_the_change_asked_for_is_the_pair(encoders, tmp_path):  # noqa: F811
-    objective = paired(encoders, tmp_path / "diffusion").paired
+    objective = paired(encoders, tmp_path / "diffusion").pair_objective
     rows = objective.held_out_rows[KINDS.index("Beard")]
-    batch = objective.crossed(rows)
+    batch = objective.cross_pairs(rows)
     place = batch.mask.expand_as(batch.change)
     assert batch.change[place == 0].abs().max() < 1e-6 and batch.change[place > 0.4].min() > 0.4
     assert not torch.equal(batch.z_own, batch.z_moved)
@@ -151,7 +151,7 @@ def test_the_change_asked_for_is_the_pair(encoders, tmp_path):  # noqa: F811
 
 def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):  # noqa: F811
     run = paired(encoders, tmp_path / "diffusion")
-    batch = run.paired.crossed(run.paired.held_out_rows[0])
+    batch = run.pair_objective.cross_pairs(run.pair_objective.held_out_rows[0])
     t, noise = torch.full((len(batch.x_0),), 300), torch.randn(batch.x_0.shape)
 
     def knows(x_t, t, z_face):
@@ -160,9 +160,9 @@ def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):  # noqa
         return torch.cat([noise, noise]) - changes * (a / (1 - a)).sqrt()
 
     run.predict_noise = knows
-    own, change, _ = run.paired.estimates(batch, t, noise)
+    own, change, _ = run.pair_objective.estimates(batch, t, noise)
     assert torch.allclose(own, noise) and torch.allclose(change, batch.change, atol=1e-5)
-    shares = run.paired.answers(timesteps=(300,), most=1)
+    shares = run.pair_objective.answers(timesteps=(300,), most=1)
     assert all(np.isfinite(value) for pair in shares.values() for value in pair)
 
 
@@ -170,15 +170,15 @@ def test_pairs_lower_the_answer_error(encoders, tmp_path):  # noqa: F811
     config = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}  # as the starter; by epsilon it takes much longer
     run = paired(encoders, tmp_path / "diffusion", config=config, steps=200, learning_rate=3e-3, pairs=16, pair_weight=50.0, people=1)
     run.conditioner.identity, run.conditioner.landmarks = Rows(128), Points()  # quicker than the real ones, and they see the stripes
-    run.paired.steps = PairedSteps.fit(run.conditioner.identity, run.conditioner.landmarks, run.paired.pairs).of_kinds()
+    run.pair_objective.steps = PairedSteps.fit(run.conditioner.identity, run.conditioner.landmarks, run.pair_objective.pairs).of_kinds()
     rng, generator = (lambda: np.random.default_rng(9)), (lambda: torch.Generator().manual_seed(9))
     with torch.no_grad():
-        before = run.paired.loss(64, rng(), generator())[2]
+        before = run.pair_objective.loss(64, rng(), generator())[2]
     while run.step < 200:
         run.gradient()
         run.update()
     with torch.no_grad():
-        after = run.paired.loss(64, rng(), generator())[2]
+        after = run.pair_objective.loss(64, rng(), generator())[2]
     assert after < 0.95 * before
 
 

@@ -14,7 +14,7 @@ from standin import stand_in, write_clip
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 from dva_core.train import prepare as preparing
-from dva_core.train.clips import FrameFolder, Shards, facts, held_out_frames, open_clips
+from dva_core.train.frames import FrameFolder, Shards, facts, held_out_frames, open_frames
 from dva_core.train.prepare import Preparation, find_videos, pack, prepare, sharpness
 
 WANTED = Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, kind="png")
@@ -44,8 +44,8 @@ def test_clips_with_faces_are_packed_and_the_others_told(footage, model, tmp_pat
     assert (figures["videos"], figures["clips"], figures["frames"], figures["shards"]) == (4, 2, 11, 1)
     assert set(figures["videos_left_out"]) == {"broken", "nobody"} and "No face" in figures["videos_left_out"]["nobody"]
     assert not list((out / "cache").iterdir())
-    clips = open_clips(out, 32)
-    assert clips.clips == ["more_two", "one"] and np.bincount(clips.group).tolist() == [5, 6]
+    clips = open_frames(out, 32)
+    assert clips.groups == ["more_two", "one"] and np.bincount(clips.group).tolist() == [5, 6]
     known = facts(out / "shard-000000.tar")["one/000002"]
     eyes = np.array(known["landmarks"])[36:48].mean(0)
     assert known["frame"] == 2 and abs(eyes[0] - 0.5) < 0.1 and 0.3 < eyes[1] < 0.6
@@ -80,13 +80,13 @@ def test_an_interrupted_run_goes_on_without_doing_anything_twice(footage, model,
             raise KeyboardInterrupt
         yield from found(source, *rest)
 
-    found = preparing.found_frames
+    found = preparing.video_frames
     monkeypatch.setattr(preparing, "prepare_video", counted)
-    monkeypatch.setattr(preparing, "found_frames", interrupted)
+    monkeypatch.setattr(preparing, "video_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare([footage], out, model, WANTED)
     assert sorted(path.name for path in (out / "cache").iterdir()) == ["more_two.tar"]
-    monkeypatch.setattr(preparing, "found_frames", found)
+    monkeypatch.setattr(preparing, "video_frames", found)
     figures = prepare([footage], out, model, WANTED)
     assert figures["frames"] == 11 and done.count("more_two") == 1 and done.count("one") == 2
     assert len(Shards(out, 8).group) == 11
@@ -132,15 +132,15 @@ def test_aligned_frames_are_read_as_they_are_or_packed_the_same(model, tmp_path)
     assert np.array_equal(plain.read(np.array([4, 1])), pictures[[1, 0], [1, 1]])
     ready = Preparation(size=16, least_size=10, least_sharpness=0, least_frames=2, kind="png", aligned=True)
     assert prepare([tmp_path / "aligned"], tmp_path / "out", model, ready)["clips"] == 2
-    packed = open_clips(tmp_path / "out", 16)
+    packed = open_frames(tmp_path / "out", 16)
     assert isinstance(packed, Shards) and np.array_equal(packed.read(np.arange(6)), plain.read(np.arange(6)))
-    assert open_clips(tmp_path / "out", 8).read(np.array([0])).shape == (1, 8, 8, 3)
+    assert open_frames(tmp_path / "out", 8).read(np.array([0])).shape == (1, 8, 8, 3)
 
 
 def test_whole_clips_are_held_out_and_stay_so():
     class Named:
         def __init__(self, count):
-            self.clips, self.group = [f"clip {i}" for i in range(count)], np.repeat(np.arange(count), 2)
+            self.groups, self.group = [f"video {i}" for i in range(count)], np.repeat(np.arange(count), 2)
 
     held = held_out_frames(Named(40))
     assert held.sum() == 4 and (held[::2] == held[1::2]).all()
@@ -149,19 +149,19 @@ def test_whole_clips_are_held_out_and_stay_so():
 
 def test_what_cannot_be_read_is_told(tmp_path):
     with pytest.raises(DVAError, match="no folder"):
-        open_clips(tmp_path / "none", 8)
+        open_frames(tmp_path / "none", 8)
     with pytest.raises(DVAError, match="neither shards"):
-        open_clips(tmp_path, 8)
+        open_frames(tmp_path, 8)
     with pytest.raises(DVAError, match="holds no videos"):
         find_videos([tmp_path])
     (tmp_path / "shard-000000.tar").write_bytes(b"x" * 2000)
     with pytest.raises(DVAError, match="no whole tar"):
-        open_clips(tmp_path, 8)
+        open_frames(tmp_path, 8)
     with tarfile.open(tmp_path / "shard-000000.tar", "w") as tar:
         preparing.add_entry(tar, "a/0.png", b"no picture")
         preparing.add_entry(tar, "a/0.json", json.dumps({}).encode())
     with pytest.raises(DVAError, match=r"frame of a in .* is damaged"):
-        open_clips(tmp_path, 8).read(np.array([0]))
+        open_frames(tmp_path, 8).read(np.array([0]))
 
 
 def test_names_stay_distinct(footage, model, tmp_path):
@@ -179,7 +179,7 @@ def test_names_stay_distinct(footage, model, tmp_path):
     names = [file.stem for file in (out / "clips").iterdir()]
     assert len({name.lower() for name in names}) == 10
     assert all((out / "clips" / f"{name}.json").read_bytes() == content for name, content in kept.items())
-    assert sorted(Shards(out, 8).clips) == sorted(names)
+    assert sorted(Shards(out, 8).groups) == sorted(names)
     assert sorted(find_videos([footage])) == sorted(find_videos([footage]))
 
 

@@ -29,7 +29,7 @@ WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_POR
 def test_one_process_alone_is_no_group():
     assert not processes.check_environment({})
     assert processes.check_environment(WHOLE)
-    with processes.joined(torch.device("cpu")):
+    with processes.process_group(torch.device("cpu")):
         assert processes.rank_and_world() == (0, 1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dva_core.faces.regions import MEAN_FACE
 from dva_core.train.faces import FaceSet
-from dva_core.train.regions import measured_regions
+from dva_core.train.regions import measure_regions
 
 
 def faces(scale: float, shift: float) -> FaceSet:
@@ -19,7 +19,7 @@ def faces(scale: float, shift: float) -> FaceSet:
 
 def test_a_region_is_where_its_kinds_are_drawn():
     kinds = {"moustache": ("Mustache",), "eyes": ("Eyeglasses", "Sunglasses")}
-    maps, moved = (measured_regions(faces(*place), count=3, kinds=kinds) for place in ((1.0, 0.0), (0.8, 0.05)))
+    maps, moved = (measure_regions(faces(*place), count=3, kinds=kinds) for place in ((1.0, 0.0), (0.8, 0.05)))
     for name, inside, outside in (("moustache", (33,), (8, 27, 57)), ("eyes", (37, 44, 27), (8, 33, 57))):
         at = [maps[name][tuple((MEAN_FACE[i] * 32).astype(int)[::-1])] for i in (*inside, *outside)]
         assert min(at[: len(inside)]) > 0.4 and max(at[len(inside) :]) < 0.05, name

@@ -10,9 +10,9 @@ import pytest
 import torch
 from edit.test_gradients import PICTURES, Painter
 
-from dva_core.edit.gradients import mean_gradients, verdicts, without
+from dva_core.edit.gradients import classifier_outputs, mean_gradients, remove_components
 from dva_core.train import response
-from dva_core.train.response import APART, shown_directions, taught
+from dva_core.train.response import EXCLUDED, visible_directions, with_teacher
 
 
 class Whiteness(torch.nn.Module):
@@ -25,8 +25,10 @@ class Whiteness(torch.nn.Module):
 
 
 def test_a_teacher_judges_what_it_knows_in_the_classifiers_place():
-    judge = verdicts(Painter(), np.eye(2, 5))
-    own, given = (mean_gradients(Painter(), PICTURES, taught(judge, ["Beard", "Male"], 16, teacher)) for teacher in (None, Whiteness()))
+    judge = classifier_outputs(Painter(), np.eye(2, 5))
+    own, given = (
+        mean_gradients(Painter(), PICTURES, with_teacher(judge, ["Beard", "Male"], 16, teacher)) for teacher in (None, Whiteness())
+    )
     np.testing.assert_allclose(given[0], own[0], atol=1e-6)
     share = own[0, 0] / 2
     np.testing.assert_allclose(given[1], [0, 0, 5 * share, 0, 0], atol=1e-4)
@@ -40,18 +42,18 @@ def test_directions_are_between_weight_and_verdict_and_show_neither_colour_nor_e
     colours, earns = gradients[:3] * std, gradients[3:] * std
     asked = {}
     monkeypatch.setattr(response, "Differentiable", contextlib.nullcontext)
-    monkeypatch.setattr(response, "verdicts", lambda networks, weights: asked.update(weights=weights))
-    monkeypatch.setattr(response, "taught", lambda judge, names, size, teacher: asked.update(teacher=teacher))
+    monkeypatch.setattr(response, "classifier_outputs", lambda networks, weights: asked.update(weights=weights))
+    monkeypatch.setattr(response, "with_teacher", lambda judge, names, size, teacher: asked.update(teacher=teacher))
     monkeypatch.setattr(response, "mean_gradients", lambda *_: gradients)
     monkeypatch.setattr(response, "AgeAndSex", lambda folder: folder)
     teachers = Path("teachers") if share == response.TEACHERS_SHARE["Male"] else None
-    found = shown_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
+    found = visible_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
     np.testing.assert_allclose(asked["weights"], weights / std)
     assert asked["teacher"] == teachers
     np.testing.assert_allclose(found @ colours.T, 0, atol=1e-9)
-    assert APART["Male"] == ("Young",) and abs(found[1] @ earns[2]) < 1e-9 and abs(found[2] @ earns[1]) < 1e-9
+    assert EXCLUDED["Male"] == ("Young",) and abs(found[1] @ earns[2]) < 1e-9 and abs(found[2] @ earns[1]) < 1e-9
     assert abs(found[0] @ earns[1]) > 1e-3  # a beard may show what it likes
     for row, seen, share_of in ((0, colours, 0.2), (1, np.concatenate([colours, earns[2:]]), share)):
-        weight, slope = without(np.stack([weights[row], earns[row]]), seen)
+        weight, slope = remove_components(np.stack([weights[row], earns[row]]), seen)
         expected = (1 - share_of) * weight / np.linalg.norm(weight) + share_of * slope / np.linalg.norm(slope)
         np.testing.assert_allclose(found[row], expected, atol=1e-9)

@@ -10,7 +10,7 @@ from conftest import need_shared
 from dva_core.errors import DVAError
 from dva_core.model.arrays import to_images
 from dva_core.train.faces import read_faces
-from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, looked_at
+from dva_core.train.teacher_network import AgeAndSex, TeacherNetwork, crop_window
 from dva_core.train.teachers import EXPRESSION_WINDOW, Teachers, window
 
 pytest.importorskip("onnx")
@@ -35,7 +35,7 @@ def test_the_same_numbers_as_onnxruntime(shared, name):
 
 def test_it_looks_where_the_teachers_look(pictures):
     wanted = window(pictures, EXPRESSION_WINDOW).astype(np.float32).transpose(0, 3, 1, 2)
-    found = looked_at(to_images(pictures)).numpy()
+    found = crop_window(to_images(pictures)).numpy()
     assert np.abs(found - wanted).mean() < 1.5
 
 

@@ -9,7 +9,7 @@ import pytest
 from video_helpers import audio_packets, make_clip, tone
 
 from dva_core.video import open_video
-from dva_core.video.extras import listed
+from dva_core.video.extras import join_words
 
 from .test_audio import copy
 
@@ -77,14 +77,14 @@ def test_what_is_not_carried_over_is_said_in_one_line(tmp_path, caplog):
     options = {"x264-params": MASTERING + ":tff=1", "preset": "ultrafast"}
     source = remux(make_clip(tmp_path / "a.mkv", 5, options=options), tmp_path / "b.mkv", lambda out: None, subtitles=True)
     with open_video(source) as reader:
-        assert len(reader.info.left_behind) == 3
+        assert len(reader.info.losses) == 3
     copy(source, tmp_path / "c.mp4")
     assert len(caplog.records) == 1
     assert "has subtitles, HDR mastering data and interlaced pictures" in caplog.text
 
 
 def test_lists():
-    assert [listed(x) for x in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [join_words(x) for x in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
 
 
 def test_transparency_timecode_and_a_second_film_are_said_to_be_left(tmp_path, caplog):
@@ -92,7 +92,7 @@ def test_transparency_timecode_and_a_second_film_are_said_to_be_left(tmp_path, c
         out.streams.video[0].metadata.update({"alpha_mode": "1", "timecode": "10:20:30:05"})
 
     first = remux(make_clip(tmp_path / "a.mkv", 5), tmp_path / "b.mkv", marked)
-    assert {"a timecode", "transparency (of a kind that is not read)"} <= {n for n in open_video(first).info.left_behind}
+    assert {"a timecode", "transparency (of a kind that is not read)"} <= {n for n in open_video(first).info.losses}
     two = joined_streams(tmp_path / "two.mp4", make_clip(tmp_path / "c.mp4", 5), make_clip(tmp_path / "d.mp4", 8))
     copy(two, tmp_path / "e.mp4")
     assert len(caplog.records) == 1 and "has another picture track, which" in caplog.text

@@ -55,9 +55,9 @@ def test_white_and_black_of_ten_bits():
 
 
 def test_untagged_matrix_follows_the_size():
-    assert ColorTags().resolved(640, 480).matrix == 6
-    assert ColorTags().resolved(1280, 720).matrix == 1
-    assert ColorTags(matrix=1).resolved(64, 64).matrix == 1
+    assert ColorTags().resolve(640, 480).matrix == 6
+    assert ColorTags().resolve(1280, 720).matrix == 1
+    assert ColorTags(matrix=1).resolve(64, 64).matrix == 1
 
 
 def test_rgb_agrees_with_swscale():

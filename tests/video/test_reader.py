@@ -268,7 +268,7 @@ def test_sound_longer_than_the_pictures_is_no_damage(tmp_path, caplog):
 
 
 def test_memory_stays_bounded(tmp_path):
-    """Frames handed out are not kept: at most a few are alive while a long clip is read."""
+    """Frames handed out are not kept: at most a few are alive while a long video is read."""
     import gc
     import weakref
 

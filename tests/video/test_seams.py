@@ -106,9 +106,9 @@ def test_what_is_a_leap():
 def test_the_sound_takes_the_pictures_shift_or_its_own():
     seams = SoundSeams()
     seams.leap(Fraction(29, 10))
-    assert not seams.settled
+    assert not seams.is_settled
     seams.pictures(Fraction(3))
-    assert seams.settled
+    assert seams.is_settled
     seams.settle()
     assert seams.shift == 3
     seams.leap(Fraction(6))  # the pictures know nothing of it

@@ -19,7 +19,7 @@ from dva_core.edit import apply_attributes
 from dva_core.faces import align, composite
 from dva_core.model.loader import load_model
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
-from dva_core.video.square import square_frames, square_size, to_stored
+from dva_core.video.square import square_frames, square_size, to_stored_pixels
 
 shapes = st.sampled_from([(0.5, 1.0), (0.75, 1.0), (45 / 48, 1.0), (1.0, 8 / 9)])
 quads = st.builds(
@@ -36,7 +36,7 @@ def test_the_shorter_axis_is_stretched():
     assert square_size(info(720, 480, Fraction(8, 9))) == (720, 540)
     assert square_size(info(36, 20, None)) == (36, 20)
     assert square_size(info(36, 20, Fraction(1, 900))) == (36, 20)  # a mistake in the file
-    np.testing.assert_allclose(to_stored(np.array([[360.0, 144]]), info(270, 288, Fraction(4, 3))), [[270, 144]])
+    np.testing.assert_allclose(to_stored_pixels(np.array([[360.0, 144]]), info(270, 288, Fraction(4, 3))), [[270, 144]])
 
 
 def test_frames_of_square_pixels_are_handed_on_as_they_are():
@@ -73,7 +73,7 @@ def test_a_crop_shrunk_by_half_in_one_direction_does_not_alias():
 
 
 def stored_at(clip, path, aspect, frames=6):
-    """The first frames of a clip with their width divided by `aspect`, as a player would show them at the same size."""
+    """The first frames of a video with their width divided by `aspect`, as a player would show them at the same size."""
     with open_video(clip) as reader:
         width = round(reader.info.width / aspect) if aspect > 1 else reader.info.width
         height = reader.info.height if aspect > 1 else round(reader.info.height * aspect)

@@ -13,7 +13,7 @@ from standin import write_clip
 
 from dva_core.video import open_video
 from dva_core.video.frames import Frames
-from dva_core.video.threads import Behind, ahead, in_order
+from dva_core.video.threads import Behind, in_order, read_ahead
 
 
 def helpers() -> list[str]:
@@ -39,7 +39,7 @@ class Numbers:
 
 def test_items_come_in_order_and_only_a_few_ahead():
     numbers = Numbers()
-    taken = ahead(iter(numbers), depth=3)
+    taken = read_ahead(iter(numbers), depth=3)
     assert [next(taken) for _ in range(5)] == [1, 2, 3, 4, 5]
     while numbers.given < 9:  # three wait, one is in hand
         time.sleep(0.01)
@@ -50,7 +50,7 @@ def test_items_come_in_order_and_only_a_few_ahead():
 
 def test_leaving_early_ends_the_thread_and_closes_the_source():
     numbers = Numbers()
-    taken = ahead(iter(numbers))
+    taken = read_ahead(iter(numbers))
     next(taken)
     assert helpers() == ["dva_video_ahead"]
     taken.close()
@@ -58,7 +58,7 @@ def test_leaving_early_ends_the_thread_and_closes_the_source():
 
 
 def test_an_error_comes_in_its_place():
-    taken = ahead(iter(Numbers(fail_at=3)))
+    taken = read_ahead(iter(Numbers(fail_at=3)))
     assert [next(taken) for _ in range(3)] == [1, 2, 3]
     with pytest.raises(OSError, match="broken"):
         next(taken)

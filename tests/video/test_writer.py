@@ -313,7 +313,7 @@ def test_bare_rgb_to_h264_is_tagged_bt709(tmp_path):
 
 
 def test_bare_rgb_into_a_yuv_clip(tmp_path):
-    """A host may hand RGB for a clip whose info is native."""
+    """A host may hand RGB for a video whose info is native."""
     info = open_video(make_clip(tmp_path / "a.mp4", 3, tags=(6, 6, 6, 1))).info
     with VideoWriter(tmp_path / "b.mkv", info, "ffv1") as writer:
         writer.write(Frame.from_rgb(picture(0, 64, 48), 0, 0, info.time_base))
@@ -529,7 +529,7 @@ def test_sound_is_not_taken_from_the_file_that_is_written(tmp_path):
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_short_h265_has_decoding_times_whatever_x265_says(tmp_path, frames):
-    """x265 leaves them undefined where the clip ends within its delay of B frames."""
+    """x265 leaves them undefined where the video ends within its delay of B frames."""
     source = make_clip(tmp_path / "a.mp4", frames, size=(64, 64))
     with open_video(source) as reader, VideoWriter(tmp_path / "b.mkv", reader.info, "h265") as writer:
         for frame in reader:

@@ -58,17 +58,17 @@ def region(kind: str, look: dict) -> Array:
     """Where hair grows, a sheet 0..1."""
     below = 0.03 + 0.3 * look["long"] ** 1.5
     if kind == "Mustache":
-        grown = np.maximum.reduce([polygon(half, 0.02) for half in moustache(look)])
+        area_map = np.maximum.reduce([polygon(half, 0.02) for half in moustache(look)])
     elif kind == "Goatee":
         w = 0.8 + 0.3 * look["wide"]
         chin = [(-0.34 * w, 1.45), (-0.14, 1.36), (0.14, 1.36), (0.34 * w, 1.45), (0.38 * w, 1.68), (0.24, 1.82 + below), (0, 1.86 + below)]
         chin += [(-0.24, 1.82 + below), (-0.38 * w, 1.68)]
-        grown = polygon(chin, 0.035)
+        area_map = polygon(chin, 0.035)
         if look["ring"]:
             for half in moustache({**look, "moustache": CHEVRON}):
-                grown = np.maximum(grown, polygon(half, 0.025))
+                area_map = np.maximum(area_map, polygon(half, 0.025))
             for half in both([(0.36, 0.95), (0.5 * w, 1.1), (0.52 * w, 1.3), (0.36 * w, 1.5), (0.26, 1.4), (0.4, 1.26), (0.42, 1.1)]):
-                grown = np.maximum(grown, polygon(half, 0.025))
+                area_map = np.maximum(area_map, polygon(half, 0.025))
     else:
         out = 1.0 + 0.03 * look["thick"]
         lift = 0.16 * (look["cheek"] - 0.5)
@@ -78,21 +78,21 @@ def region(kind: str, look: dict) -> Array:
         )
         half = np.r_[jaw, cheek]
         soft = look["soft"] if kind == "Beard" else 0.1
-        grown = np.maximum.reduce([polygon(side, soft) for side in both(half)])
+        area_map = np.maximum.reduce([polygon(side, soft) for side in both(half)])
         x, y = sheet_grid()
         # thinner at the sideburns, bare under the corners of the mouth
-        grown = grown * (0.45 + 0.55 * smoothstep(0.1, 0.75, y + 0 * x))
+        area_map = area_map * (0.45 + 0.55 * smoothstep(0.1, 0.75, y + 0 * x))
         bare = np.exp(-(((np.abs(x) - 0.3) / 0.12) ** 2) - ((y - 1.38) / 0.06) ** 2)
-        grown = grown * (1 - 0.45 * bare)
+        area_map = area_map * (1 - 0.45 * bare)
     reach = 1.03 if kind == "Mustache" or look["moustache"] == WALRUS else 1.06
     free = polygon((LIPS - LIPS.mean(0)) * (reach, 1.04) + LIPS.mean(0) + (0, 0.01), 0.012)
-    return grown * (1 - free)
+    return area_map * (1 - free)
 
 
-def hairs(kind: str, look: dict, rng: np.random.Generator, grown: Array) -> tuple[Array, Array]:
+def hairs(kind: str, look: dict, rng: np.random.Generator, area_map: Array) -> tuple[Array, Array]:
     """Hairs over the region: cover 0..1 and shade -1..1, sheets."""
-    area = float((grown > 0.3).mean())
-    starts = scatter(rng, np.clip(grown, 0, 1) ** 1.5, int(300 + 18000 * area))
+    area = float((area_map > 0.3).mean())
+    starts = scatter(rng, np.clip(area_map, 0, 1) ** 1.5, int(300 + 18000 * area))
     x, y = starts.T
     lip = np.exp(-(((y - 0.95) / 0.16) ** 2)) * (np.abs(x) < 0.6)
     angle = np.arctan2(1.0 - 0.45 * lip, lip * 1.5 * np.sign(x) * smoothstep(0, 0.15, np.abs(x)) - 0.35 * x * (1 - lip))
@@ -123,17 +123,17 @@ def on_face(head: Head, cover: Array) -> Array:
 
 def draw(kind: str, head: Head, look: dict) -> Drawing:
     rng = np.random.default_rng(look["seed"])
-    grown = region(kind, look)
+    area_map = region(kind, look)
     colour = hair_colour(head, look)
     if kind == "5_o_Clock_Shadow":
-        return stubble(head, look, rng, grown, colour)
-    cover, shade = hairs(kind, look, rng, grown)
-    ragged = smoothstep(0.25, 0.6, grown + 0.12 * noise_sheet(rng, 0.12) * smoothstep(0, 0.2, grown) * (grown < 0.9))
-    density = np.maximum(ragged * (0.62 + 0.38 * cover), cover * smoothstep(0.12, 0.4, grown)) * look["full"]
+        return stubble(head, look, rng, area_map, colour)
+    cover, shade = hairs(kind, look, rng, area_map)
+    edge = smoothstep(0.25, 0.6, area_map + 0.12 * noise_sheet(rng, 0.12) * smoothstep(0, 0.2, area_map) * (area_map < 0.9))
+    density = np.maximum(edge * (0.62 + 0.38 * cover), cover * smoothstep(0.12, 0.4, area_map)) * look["full"]
     tone = np.exp((1.0 if look["tone"] < 4 else 0.6) * look["contrast"] * (shade + 0.35 * noise_sheet(rng, 0.15)))
-    laid = head.carry(np.float32(np.dstack([density, density * tone])))
-    alpha = on_face(head, laid[..., 0])
-    shine = laid[..., 1] / np.maximum(laid[..., 0], 1e-3)
+    layers = head.carry(np.float32(np.dstack([density, density * tone])))
+    alpha = on_face(head, layers[..., 0])
+    shine = layers[..., 1] / np.maximum(layers[..., 0], 1e-3)
     light = head.light**0.9
     rgb = head.rgb
     under = np.clip(blur(alpha, 0.06 * head.unit) - alpha, 0, 1) * 0.25 * head.contour  # it throws a little shadow
@@ -143,13 +143,13 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     return head.finish(rgb, np.maximum(alpha, under))
 
 
-def stubble(head: Head, look: dict, rng: np.random.Generator, grown: Array, colour: Array) -> Drawing:
+def stubble(head: Head, look: dict, rng: np.random.Generator, area_map: Array, colour: Array) -> Drawing:
     """Short dark hairs: a shade of the skin and fine specks, never bluer than the skin."""
-    starts = scatter(rng, np.clip(grown, 0, 1), 5200)
+    starts = scatter(rng, np.clip(area_map, 0, 1), 5200)
     angle = rng.normal(np.pi / 2, 0.5, len(starts))
     specks, _ = strokes(rng, starts, np.c_[np.cos(angle), np.sin(angle)], np.full(len(starts), 0.028))
     depth = 0.22 + 0.3 * look["long"] ** 0.5 * look["full"]
-    cover = grown * (depth * (0.8 + 0.15 * noise_sheet(rng, 0.3)) + 0.42 * blur(specks, 0.6))
+    cover = area_map * (depth * (0.8 + 0.15 * noise_sheet(rng, 0.3)) + 0.42 * blur(specks, 0.6))
     alpha = on_face(head, head.carry(np.float32(np.clip(cover, 0, 0.85))))
     skin = head.skin_colour
     dark = 0.6 * colour + 0.4 * skin * np.float32([0.3, 0.29, 0.28])

@@ -77,7 +77,7 @@ def band(path: Array, half: float) -> Array:
 def temples(head: Head, look: dict, reach: float) -> tuple[Array, Array]:
     """Sides of the frame that can be seen, float32 [S, S], and how far along them a pixel lies 0..1 is in their fade."""
     tall = 0.035 * look["temple"] if look["material"] in (METAL, GOLD) else 0.06 * look["temple"]
-    shown = np.zeros((head.size, head.size), np.float32)
+    visible = np.zeros((head.size, head.size), np.float32)
     across = head.project(np.array([(0.1, 0, 0)]))[0] - head.project(np.array([(-0.1, 0, 0)]))[0]
     across /= np.linalg.norm(across)
     for side in (-1, 1):
@@ -89,11 +89,11 @@ def temples(head: Head, look: dict, reach: float) -> tuple[Array, Array]:
         out = float((line[-1] - line[0]) @ across) * side / head.unit
         if out < 0.02:
             continue  # behind the face
-        seen = head.fill([band(line, tall * head.unit * min(1.0, 0.5 + out))])
-        along = np.clip(((np.indices(seen.shape)[::-1].transpose(1, 2, 0) - line[0]) @ across) * side / (out * head.unit), 0, 1)
+        temple = head.fill([band(line, tall * head.unit * min(1.0, 0.5 + out))])
+        along = np.clip(((np.indices(temple.shape)[::-1].transpose(1, 2, 0) - line[0]) @ across) * side / (out * head.unit), 0, 1)
         under = np.maximum(head.skin, 1 - smoothstep(0.02, 0.15, along * out))  # hair lies over it
-        shown = np.maximum(shown, seen * (1 - smoothstep(0.75, 1.0, along)) * under)
-    return shown
+        visible = np.maximum(visible, temple * (1 - smoothstep(0.75, 1.0, along)) * under)
+    return visible
 
 
 def draw(kind: str, head: Head, look: dict) -> Drawing:
@@ -127,19 +127,19 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     middle = head.project(np.array([(0, look["drop"], 0.2)]))[0]
     u, v = (columns - middle[0]) / head.unit, (rows - middle[1]) / head.unit
     tint = lens * look["tint"] * (1 - look["fade"] * smoothstep(-0.25, 0.4, v))
-    rgb = blend(rgb, head.lit(look["lens"], 0.5), np.float32(tint))
+    rgb = blend(rgb, head.lighting_of(look["lens"], 0.5), np.float32(tint))
     local = np.abs(u) - 0.5 if look["shine_tilt"] > 0 else u - np.sign(u) * 0.5
     beam = np.exp(-(((local + look["shine_tilt"] * v - 0.4 * look["shine_at"]) / look["shine_wide"]) ** 2)) * smoothstep(0.45, -0.35, v)
     shine = np.float32(lens * look["shine"] * beam)
-    rgb = blend(rgb, head.lit((0.95, 0.97, 1.0), 0.3), shine)
+    rgb = blend(rgb, head.lighting_of((0.95, 0.97, 1.0), 0.3), shine)
 
     # frame: its colour, spots of tortoise shell, an edge that catches the light
-    colour = head.lit(look["colour"], 0.7)
+    colour = head.lighting_of(look["colour"], 0.7)
     if look["material"] == TORTOISE:
         spots = head.carry(noise_sheet(np.random.default_rng(look["seed"]), 0.09))
         colour = colour * (0.35 + 1.5 * smoothstep(0.1, 0.9, spots))[..., None]
     above = cv2.warpAffine(frame, np.float32([[1, 0, 0], [0, 1, 0.03 * head.unit]]), (head.size, head.size))
     gloss = np.clip(frame - above, 0, 1) * (0.3 if look["material"] in (METAL, GOLD) else 0.2)
-    rgb = blend(rgb, colour + gloss[..., None] * head.lit((1, 1, 1), 0.5), frame * 0.97)
+    rgb = blend(rgb, colour + gloss[..., None] * head.lighting_of((1, 1, 1), 0.5), frame * 0.97)
     mask = np.maximum.reduce([frame, np.maximum(tint, shine), shadow])
     return head.finish(rgb, mask)

@@ -69,12 +69,12 @@ class Head:
 
     def _fit(self) -> None:
         """Scaled orthographic pose from the points that hardly move, then moved so that the eyes meet the measured ones."""
-        measured = self.points[_RIGID]
+        rigid = self.points[_RIGID]
         weight = _WEIGHT / _WEIGHT.sum()
-        centre2, centre3 = weight @ measured, weight @ _RIGID_3D
-        model, seen = _RIGID_3D - centre3, measured - centre2
+        centre2, centre3 = weight @ rigid, weight @ _RIGID_3D
+        model, offsets = _RIGID_3D - centre3, rigid - centre2
         normal = (model * weight[:, None]).T @ model + 1e-3 * np.eye(3)
-        affine = np.linalg.solve(normal, (model * weight[:, None]).T @ seen).T  # [2, 3]
+        affine = np.linalg.solve(normal, (model * weight[:, None]).T @ offsets).T  # [2, 3]
         u, values, v = np.linalg.svd(affine, full_matrices=False)
         if values.mean() < 1e-3 * self.size:
             raise DVAError("These landmarks lie in one place: find the face's landmarks first.")
@@ -83,8 +83,8 @@ class Head:
         self.unit = float(values.mean())  # pixels a face unit
         self._move, self._origin = np.eye(2), centre2 - self.unit * rows @ centre3
         eyes = np.array([self.points[36:42].mean(0), self.points[42:48].mean(0)])
-        found = self.project(np.array([(-0.5, 0, 0), (0.5, 0, 0)]))
-        a, b = complex(*(found[1] - found[0])), complex(*(eyes[1] - eyes[0]))
+        ends = self.project(np.array([(-0.5, 0, 0), (0.5, 0, 0)]))
+        a, b = complex(*(ends[1] - ends[0])), complex(*(eyes[1] - eyes[0]))
         turn = b / a
         turn *= np.clip(abs(turn), 0.85, 1.15) / abs(turn)
         self._move = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
@@ -92,12 +92,12 @@ class Head:
 
     def _turn_jaw(self) -> None:
         """Landmarkers place the jaw of a turned head as if it looked ahead: too far out on the far side, short of the ear."""
-        turned = float(self.rotation[0, 2])
-        trust = smoothstep(0.1, 0.3, abs(turned)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
+        yaw = float(self.rotation[0, 2])
+        trust = smoothstep(0.1, 0.3, abs(yaw)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
         model = self.project(np.c_[FRONTAL[:17], np.r_[_JAW_DEPTH, _JAW_DEPTH[-2::-1]]])
         for side, index in ((-1, np.arange(9)), (1, np.arange(16, 7, -1))):
             out = (model[index] - self.points[index]) @ self.axes[:, 0] * side
-            out = np.minimum(out, 0) if side * turned > 0 else np.maximum(out, 0)
+            out = np.minimum(out, 0) if side * yaw > 0 else np.maximum(out, 0)
             self.points[index] += (side * trust * out)[:, None] * self.axes[:, 0]
 
     @property
@@ -109,9 +109,9 @@ class Head:
 
     def project(self, points: Array) -> Array:
         """Face units [n, 3] -> pixels [n, 2]."""
-        turned = np.asarray(points, np.float64) @ self.rotation.T
-        near = _CAMERA / (_CAMERA - turned[:, 2:])
-        return self.unit * (turned[:, :2] * near) @ self._move.T + self._origin
+        rotated = np.asarray(points, np.float64) @ self.rotation.T
+        near = _CAMERA / (_CAMERA - rotated[:, 2:])
+        return self.unit * (rotated[:, :2] * near) @ self._move.T + self._origin
 
     @cached_property
     def map(self) -> Array:
@@ -124,7 +124,7 @@ class Head:
         return thin_plate_map(source, target, size)
 
     @cached_property
-    def seen(self) -> Array:
+    def visible(self) -> Array:
         """What of a laid sheet can be seen, float32 [S, S]: not the far side of a turned head, nor what folds over far from it."""
         x = SHEET_LEFT + self.map[..., 0] * (SHEET_SPAN / SHEET)
         facing = np.cos(np.arcsin(np.clip(x / 1.18, -1, 1)) + np.arcsin(np.clip(self.rotation[0, 2], -1, 1)))
@@ -136,9 +136,9 @@ class Head:
 
     def carry(self, sheet: Array) -> Array:
         """A sheet [T, T] or [T, T, C] as it lies on the face, [S, S] or [S, S, C]; 0 where none can be seen."""
-        laid = cv2.remap(sheet, self.map[..., 0], self.map[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        laid = cv2.resize(laid, (self.size, self.size), interpolation=cv2.INTER_AREA) if len(laid) != self.size else laid
-        return laid * (self.seen if laid.ndim == 2 else self.seen[..., None])
+        layer = cv2.remap(sheet, self.map[..., 0], self.map[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        layer = cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_AREA) if len(layer) != self.size else layer
+        return layer * (self.visible if layer.ndim == 2 else self.visible[..., None])
 
     def fill(self, shapes: list[Array], holes: list[Array] = ()) -> Array:
         """Polygons [n, 2] in pixels, less the holes, anti-aliased: float32 [S, S] 0..1."""
@@ -149,7 +149,7 @@ class Head:
                 cv2.fillPoly(layer, [np.int32(np.round((np.asarray(shape) * fine + (fine - 1) / 2) * 16))], value, cv2.LINE_AA, 4)
         return cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
-    def inside(self, low: int, high: int) -> Array:
+    def mask_of(self, low: int, high: int) -> Array:
         """The polygon of landmarks low..high-1, float32 [S, S]."""
         return self.fill([self.points[low:high]])
 
@@ -186,13 +186,13 @@ class Head:
     def skin_distance(self) -> Array:
         """Squared distance of each pixel's colour from this face's skin, in deviations of it, float32 [S, S]."""
         lab = cv2.cvtColor(blur(self.rgb, 0.02 * self.unit), cv2.COLOR_RGB2LAB)
-        seen = lab[self.core]
-        mean, spread = np.median(seen, axis=0), np.diag([400.0, 50.0, 50.0])
+        colours = lab[self.core]
+        mean, spread = np.median(colours, axis=0), np.diag([400.0, 50.0, 50.0])
         for _ in range(2):  # the second time without brows, shadows and what else is no skin
             inverse = np.linalg.inv(spread + np.diag([30.0, 6.0, 6.0])).astype(np.float32)
-            off = seen - mean
+            off = colours - mean
             distance = ((off @ inverse) * off).sum(1)
-            near = seen[distance <= np.quantile(distance, 0.8)]
+            near = colours[distance <= np.quantile(distance, 0.8)]
             mean, spread = near.mean(0), 1.5 * np.cov(near.T)
         inverse = np.linalg.inv(spread + np.diag([30.0, 6.0, 6.0])).astype(np.float32)
         off = np.float32(lab - mean)
@@ -223,7 +223,7 @@ class Head:
         limit = 0.5 * float(luminance(self.skin_colour))
         return dark * min(1.0, limit / max(float(luminance(dark)), 1e-3))
 
-    def lit(self, colour, share: float = 1.0) -> Array:
+    def lighting_of(self, colour, share: float = 1.0) -> Array:
         """A colour [3] as this picture's light shows it, [S, S, 3]: dimmer in dark pictures, tinted like them, shaded like the face."""
         typical = np.array([1.25, 0.95, 0.8])  # skin under white light
         cast = self.skin_colour / max(float(self.skin_colour.mean()), 1e-3) / typical

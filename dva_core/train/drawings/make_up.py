@@ -37,9 +37,9 @@ def lips(head: Head) -> tuple[Array, Array]:
     outer, inner = head.points[48:60], head.points[60:68]
     middle = outer.mean(0)
     mouth = head.fill([inner])
-    closed = np.linalg.norm(inner[[1, 2, 3]] - inner[[7, 6, 5]], axis=1).mean() < 0.09 * head.unit
+    is_closed = np.linalg.norm(inner[[1, 2, 3]] - inner[[7, 6, 5]], axis=1).mean() < 0.09 * head.unit
     whole = head.fill([middle + (outer - middle) * 1.04])
-    return blur(whole, 0.02 * head.unit), np.zeros_like(mouth) if closed else mouth
+    return blur(whole, 0.02 * head.unit), np.zeros_like(mouth) if is_closed else mouth
 
 
 def lipstick(head: Head, rgb: Array, look: dict) -> tuple[Array, Array]:
@@ -51,12 +51,12 @@ def lipstick(head: Head, rgb: Array, look: dict) -> tuple[Array, Array]:
     usual = float(np.median(grey[weight])) if weight.any() else 0.4
     shade = np.clip(grey / max(usual, 0.03), 0.3, 2.2) ** 0.85
     skin = float(luminance(head.skin_colour))
-    paint = head.lit(look["lip"], 0.0) * np.clip(usual / max(0.62 * skin, 0.03), 0.2, 1.4) ** 0.8
+    paint = head.lighting_of(look["lip"], 0.0) * np.clip(usual / max(0.62 * skin, 0.03), 0.2, 1.4) ** 0.8
     limit = 0.62 * float(luminance(head.skin_colour)) * float(np.median(head.light[weight]) if weight.any() else 1.0)
     paint = paint * min(1.0, limit / max(float(luminance(paint).mean()), 1e-3))  # never a lamp in a dark face
     paint = paint * shade[..., None]
     gloss = alpha * look["gloss"] * smoothstep(1.15, 1.7, shade)
-    return blend(blend(rgb, paint, alpha), head.lit((1, 0.92, 0.92)), gloss), alpha
+    return blend(blend(rgb, paint, alpha), head.lighting_of((1, 0.92, 0.92)), gloss), alpha
 
 
 def eye_sheets(look: dict) -> tuple[Array, Array]:
@@ -77,21 +77,21 @@ def draw(kind: str, head: Head, look: dict) -> Drawing:
     if kind == "Wearing_Lipstick":
         return head.finish(*lipstick(head, rgb, look))
     shadow, blush = eye_sheets(look)
-    laid = head.carry(np.dstack([shadow, blush])) * head.skin[..., None]
-    eyes = np.maximum(head.inside(36, 42), head.inside(42, 48))
+    layers = head.carry(np.dstack([shadow, blush])) * head.skin[..., None]
+    eyes = np.maximum(head.mask_of(36, 42), head.mask_of(42, 48))
     # a smooth ground: fine differences of the skin go
-    face = head.contour * head.skin * (1 - lips(head)[0]) * (1 - blur(eyes, 0.05 * head.unit)) * (1 - laid[..., 0])
+    face = head.contour * head.skin * (1 - lips(head)[0]) * (1 - blur(eyes, 0.05 * head.unit)) * (1 - layers[..., 0])
     ground = blur(face, 0.1 * head.unit) * look["smooth"] * face
     rgb = blend(rgb, blur(rgb, 0.05 * head.unit) * np.float32([1.03, 1.0, 0.98]), ground)
     # blush and shadow multiply, so the skin's shading shows through
     pink = np.float32([1.06, 0.6 + 0.12 * look["blush_hue"], 0.66 + 0.02 * look["blush_hue"]])
-    rose = laid[..., 1] * look["blush"]
+    rose = layers[..., 1] * look["blush"]
     rgb = rgb * (1 - rose[..., None] * (1 - pink))
-    alpha = laid[..., 0] * look["eye_cover"] * (1 - eyes)
-    rgb = blend(rgb, head.lit(look["eye"]), alpha)
+    alpha = layers[..., 0] * look["eye_cover"] * (1 - eyes)
+    rgb = blend(rgb, head.lighting_of(look["eye"]), alpha)
     # liner and lashes along the upper lid, thicker outside, and a thin one below
     line = liner(head, look)
-    rgb = blend(rgb, head.lit((0.03, 0.025, 0.025)), line)
+    rgb = blend(rgb, head.lighting_of((0.03, 0.025, 0.025)), line)
     rgb, lip = lipstick(head, rgb, look)
     return head.finish(rgb, np.maximum.reduce([lip, line, alpha, rose, 0.5 * ground]))
 

@@ -43,11 +43,11 @@ def curve(points, count: int = 24) -> Array:
     points = np.asarray(points, np.float64)
     if len(points) == 2:
         return points[0] + np.linspace(0, 1, count)[:, None] * (points[1] - points[0])
-    padded = np.r_[[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]]
+    extended_points = np.r_[[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]]
     at = np.linspace(0, len(points) - 1 - 1e-9, count)
     i = at.astype(int)
     t = (at - i)[:, None]
-    a, b, c, d = (padded[i + k] for k in range(4))
+    a, b, c, d = (extended_points[i + k] for k in range(4))
     return 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
 
 
@@ -72,9 +72,9 @@ def strokes(rng: np.random.Generator, starts: Array, direction: Array, length: A
     order = rng.permutation(shades * 2)
     for group, rank in zip(groups, order):
         tone = int(255 * (rank // 2 + 0.5) / shades)
-        chosen = list(lines[group])
-        cv2.polylines(cover, chosen, False, 255, 1, cv2.LINE_AA, 4)
-        cv2.polylines(shade, chosen, False, tone, 1, cv2.LINE_AA, 4)
+        group_lines = list(lines[group])
+        cv2.polylines(cover, group_lines, False, 255, 1, cv2.LINE_AA, 4)
+        cv2.polylines(shade, group_lines, False, tone, 1, cv2.LINE_AA, 4)
     return np.float32(cover) / 255, np.float32(shade) / 127.5 - 1
 
 

@@ -24,7 +24,7 @@ def style(kind: str, rng: np.random.Generator) -> dict:
 
 def eyes_and_mouth(head: Head) -> Array:
     """What is no skin in the face, float32 [S, S]."""
-    parts = np.maximum.reduce([head.inside(36, 42), head.inside(42, 48), head.inside(48, 60)])
+    parts = np.maximum.reduce([head.mask_of(36, 42), head.mask_of(42, 48), head.mask_of(48, 60)])
     return blur(parts, 0.03 * head.unit)
 
 
@@ -43,9 +43,9 @@ def freckles(head: Head, look: dict) -> Drawing:
         cv2.circle(spots, tuple(int(v) for v in place), max(int(radius * 16), 8), depth, -1, cv2.LINE_AA, 4)
     tan = smoothstep(0.1, 0.9, density)
     sheet = np.dstack([blur(np.float32(spots) / 255, 0.9), tan])
-    laid = head.carry(np.float32(sheet)) * (head.skin * (1 - eyes_and_mouth(head)))[..., None]
-    deep = np.clip(laid[..., 0] * 1.15 * look["strength"], 0, 1)
-    warm = laid[..., 1] * 0.12
+    layers = head.carry(np.float32(sheet)) * (head.skin * (1 - eyes_and_mouth(head)))[..., None]
+    deep = np.clip(layers[..., 0] * 1.15 * look["strength"], 0, 1)
+    warm = layers[..., 1] * 0.12
     fade = np.float32([0.34, 0.5, 0.6]) * (1 if luminance(head.skin_colour) > 0.3 else 1.25)
     rgb = head.rgb * (1 - deep[..., None] * fade) * (1 - warm[..., None] * np.float32([0.1, 0.35, 0.5]))
     return head.finish(rgb, np.maximum(deep, warm))
@@ -112,17 +112,17 @@ def older(head: Head, look: dict) -> Drawing:
     red = np.float32(look["mottle"] * 0.018 * np.clip(noise_sheet(rng, 0.3), 0, 2) + 0.04 * cheeks)
     spots = np.float32(smoothstep(1.9, 2.4, noise_sheet(rng, 0.09))) * 0.25 * look["mottle"]
     where = np.exp(-((x / 1.05) ** 6) - np.abs((y - 0.5) / 1.5) ** 6)
-    laid = head.carry(np.dstack([np.float32(shade), red, spots, np.float32(where)]))
-    skin = head.skin * (1 - eyes_and_mouth(head)) * laid[..., 3]
-    brows = blur(np.maximum(head.inside(17, 22), head.inside(22, 27)), 0.04 * head.unit)
+    layers = head.carry(np.dstack([np.float32(shade), red, spots, np.float32(where)]))
+    skin = head.skin * (1 - eyes_and_mouth(head)) * layers[..., 3]
+    brows = blur(np.maximum(head.mask_of(17, 22), head.mask_of(22, 27)), 0.04 * head.unit)
     skin = skin * (1 - 0.7 * brows)
     s = look["strength"]
-    factor = np.exp(np.clip(s * laid[..., 0], -0.9, 0.35))
-    warm = np.stack([1 + s * laid[..., 1] * 0.6, 1 - s * laid[..., 1], 1 - s * laid[..., 1]], -1)
+    factor = np.exp(np.clip(s * layers[..., 0], -0.9, 0.35))
+    warm = np.stack([1 + s * layers[..., 1] * 0.6, 1 - s * layers[..., 1], 1 - s * layers[..., 1]], -1)
     sallow = np.float32([0.985, 0.965, 0.94])
-    spot = 1 - laid[..., 2:3] * np.float32([0.3, 0.45, 0.55])
-    aged = head.rgb * factor[..., None] * warm * spot * (1 - 0.7 * s * (1 - sallow))
-    rgb = head.rgb + (aged - head.rgb) * skin[..., None]
+    spot = 1 - layers[..., 2:3] * np.float32([0.3, 0.45, 0.55])
+    old = head.rgb * factor[..., None] * warm * spot * (1 - 0.7 * s * (1 - sallow))
+    rgb = head.rgb + (old - head.rgb) * skin[..., None]
     return head.finish(rgb, skin * np.clip(0.25 + 1.5 * np.abs(factor - 1), 0, 1))
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.networks.hull import extended
+from dva_core.networks.hull import extend_hull
 from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes import mouth
 from dva_core.train.prototypes.donors import Donors, bare, collect, light_side, old_faces, smiling_faces
@@ -76,8 +76,8 @@ class Prototypes:
         effects = fit_effects(faces, space, ((i, space.read(faces.pictures[i], faces.landmarks[i])) for i in frontal))
         old = collect(faces, np.flatnonzero(old_faces(faces)), space, effects.mean, donors)
         smiles = collect(faces, np.flatnonzero(smiling_faces(faces)), space, effects.mean, donors, smile=True)
-        for name, found in (("old faces without glasses and beard", old), ("open smiles with teeth", smiles)):
-            if not len(found):
+        for name, faces_of in (("old faces without glasses and beard", old), ("open smiles with teeth", smiles)):
+            if not len(faces_of):
                 raise DVAError(f"These faces hold no frontal, evenly lit {name}: give more of them.")
         return cls(space, effects, old, smiles)
 
@@ -104,20 +104,20 @@ class Prototypes:
         check_face(picture, landmarks)
         size, landmarks = len(picture), np.asarray(landmarks, np.float64)
         does = recipe(kind, look)
-        aside = abs(float(turn(landmarks[None])[0]))
-        does = does._replace(texture=does.texture * float(np.clip(1.25 - 2 * aside, 0.4, 1)))  # donors look ahead
+        yaw = abs(float(turn(landmarks[None])[0]))
+        does = does._replace(texture=does.texture * float(np.clip(1.25 - 2 * yaw, 0.4, 1)))  # donors look ahead
         light = self.space.read(picture, landmarks)
         skin, side = tone(light, self.space.regions["cheeks"]), light_side(light, self.space)
         donors = {"Older": self.old, "Smiling": self.smiles}.get(kind)
         donor = donors.pick(skin, side, look["donor"]) if donors else None
-        target = self.moved(landmarks, does)
+        target = self.move_landmarks(landmarks, does)
         if kind == "Smiling":
-            target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"] * float(np.clip(1.2 - 3 * aside, 0.2, 1)))
+            target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"] * float(np.clip(1.2 - 3 * yaw, 0.2, 1)))
         delta = self.delta(light, does, donors.textures[donor] if donors else None)
         mask = fading(landmarks, target, size)
-        face = warped(picture, landmarks, target, mask)
+        face = warp(picture, landmarks, target, mask)
         delta = cv2.remap(delta, self.space.map_to(target, size), None, cv2.INTER_LINEAR)
-        delta *= 1 - mouth.inside(target, size, 0.004 * size)[..., None]  # teeth and tongue have no age and no lipstick
+        delta *= 1 - mouth.mouth_mask(target, size, 0.004 * size)[..., None]  # teeth and tongue have no age and no lipstick
         light = to_log(face)
         room = np.clip((WHITE - light @ LUMA) / 0.35, 0, 1)[..., None]
         face = from_log(light + np.where(delta > 0, delta * room, delta))  # what is white already must not burn
@@ -127,7 +127,7 @@ class Prototypes:
         face = picture + mask[..., None] * (face - picture)
         return Pair(np.clip(face + 0.5, 0, 255).astype(np.uint8), target.astype(np.float32), mask)
 
-    def moved(self, landmarks: np.ndarray, does: Recipe) -> np.ndarray:
+    def move_landmarks(self, landmarks: np.ndarray, does: Recipe) -> np.ndarray:
         relative, scale, rotation, centre = normalise(landmarks)
         step = sum(times * self.effects.shape[name] for name, times in does.shape.items())
         return (relative + step) * scale @ rotation.T + centre
@@ -191,13 +191,13 @@ def check_face(picture: np.ndarray, landmarks: np.ndarray) -> None:
 
 def fading(landmarks: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
     """float32 [size, size]: 1 over the faces before and after, falling to exactly 0 outside the grown hull."""
-    points = np.concatenate([extended(landmarks), extended(target)])
+    points = np.concatenate([extend_hull(landmarks), extend_hull(target)])
     inner, outer = (polygon(points, size, growth) for growth in (INNER_GROWTH, OUTER_GROWTH))
     soft = cv2.GaussianBlur(inner, (0, 0), 0.02 * size)
     return np.where(outer > 0, np.maximum(inner, np.clip(2 * soft, 0, 1)), 0).astype(np.float32)
 
 
-def warped(picture: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def warp(picture: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """`picture` with its landmarks moved, float32; the movement fades with the mask so that no edge is doubled."""
     size = len(picture)
     pixel = np.arange(size, dtype=np.float32)

@@ -48,9 +48,9 @@ def light_side(light: np.ndarray, space: MeanSpace) -> float:
     return float(np.median(luma[:, :half][cheeks[:, :half]]) - np.median(luma[:, half:][cheeks[:, half:]]))
 
 
-def bare(faces: FaceSet, covered: tuple[str, ...] = COVERED + HAIRY) -> np.ndarray:
+def bare(faces: FaceSet, covers: tuple[str, ...] = COVERED + HAIRY) -> np.ndarray:
     """Faces [n] bool that nothing named covers, known or unknown."""
-    return ~np.any([label(faces, name) > 0.5 for name in covered], 0)
+    return ~np.any([label(faces, name) > 0.5 for name in covers], 0)
 
 
 def old_faces(faces: FaceSet) -> np.ndarray:
@@ -74,7 +74,7 @@ def teeth(light: np.ndarray, space: MeanSpace) -> float:
 def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray, most: int, smile: bool = False) -> Donors:
     """The best `most` of the faces `rows`: evenly lit, clean skin, and for smiles bright teeth."""
     common = band(mean, space.regions["skin"])
-    kept, scores = [], []
+    donors, scores = [], []
     for row in rows:
         light = space.read(faces.pictures[row], faces.landmarks[row])
         side, like = light_side(light, space), likeness(light, space)
@@ -84,12 +84,12 @@ def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray
             continue
         weight = space.regions["skin"] * like
         texture = (band(light, weight) - common) * weight
-        kept.append((texture, skin, side, row))
+        donors.append((texture, skin, side, row))
         scores.append(abs(side) + 2 * (1 - clean))
-    if not kept:
+    if not donors:
         return Donors(np.zeros((0, SIZE, SIZE)), np.zeros((0, 3)), np.zeros(0), faces.pictures[:0], faces.landmarks[:0], np.zeros(0, int))
     best = np.argsort(scores, kind="stable")[:most]
-    textures, tones, sides, rows = (np.array(column) for column in zip(*(kept[i] for i in best)))
+    textures, tones, sides, rows = (np.array(column) for column in zip(*(donors[i] for i in best)))
     spread = textures.std((1, 2))
     # hard light makes any skin look furrowed: all donors come near the same strength
     textures *= np.clip(np.median(spread) / (spread + 1e-6), 0.5, 1.8)[:, None, None]

@@ -28,7 +28,7 @@ def shape_of(target: np.ndarray, donor: np.ndarray, share: float) -> np.ndarray:
     return result
 
 
-def inside(target: np.ndarray, size: int, soft: float) -> np.ndarray:
+def mouth_mask(target: np.ndarray, size: int, soft: float) -> np.ndarray:
     """float32 [size, size] 0..1: between the lips."""
     mask = np.zeros((size * FINE, size * FINE), np.uint8)
     cv2.fillPoly(mask, [np.round((target[INNER] * FINE - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
@@ -43,9 +43,9 @@ def fill(face: np.ndarray, target: np.ndarray, donor: np.ndarray, points: np.nda
     """
     size = len(face)
     where = thin_plate_map(points[MOUTH], target[MOUTH], size)
-    lent = cv2.remap(donor, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    alpha = inside(target, size, 0.006 * size)[..., None]
-    return face * (1 - alpha) + from_log(relit(to_log(lent), *skins)) * alpha
+    donor_mouth = cv2.remap(donor, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    alpha = mouth_mask(target, size, 0.006 * size)[..., None]
+    return face * (1 - alpha) + from_log(relit(to_log(donor_mouth), *skins)) * alpha
 
 
 def relit(light: np.ndarray, skin: np.ndarray, donor_skin: np.ndarray) -> np.ndarray:

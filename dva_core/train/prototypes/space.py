@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dva_core.faces.align import MIRROR68
-from dva_core.networks.hull import extended
+from dva_core.networks.hull import extend_hull
 from dva_core.train.synthesis import normalise, thin_plate_map
 
 SIZE = 192  # of the mean space; the face fills it, so that nothing of a 128 px picture is lost
@@ -63,17 +63,17 @@ class MeanSpace:
         """From landmarks [n, 68, 2] of about frontal faces; made symmetric."""
         mean = np.mean([normalise(points)[0] for points in landmarks], 0)
         mean = (mean + mean[MIRROR68] * [-1, 1]) / 2
-        points = extended(mean) * EYE_DISTANCE + EYES_AT
+        points = extend_hull(mean) * EYE_DISTANCE + EYES_AT
         return cls(points, mean, make_regions(points))
 
     def read(self, picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """A face uint8 [S, S, 3] as logarithms in the mean space, float32 [SIZE, SIZE, 3]."""
-        where = thin_plate_map(extended(landmarks), self.points, SIZE)
+        where = thin_plate_map(extend_hull(landmarks), self.points, SIZE)
         return to_log(cv2.remap(picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT))
 
     def map_to(self, landmarks: np.ndarray, size: int) -> np.ndarray:
         """Backward map [size, size, 2]: where in the mean space each pixel of a picture with these landmarks lies."""
-        return thin_plate_map(self.points, extended(landmarks), size)
+        return thin_plate_map(self.points, extend_hull(landmarks), size)
 
 
 def make_regions(points: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,8 +93,8 @@ def make_regions(points: np.ndarray) -> dict[str, np.ndarray]:
     beard = face * (1 - lips) * np.clip((rows - points[33, 1]) / 8, 0, 1).astype(np.float32)
     glabella = polygon(points[[20, 21, 22, 23, 28]], SIZE, 1.3, 3)
     eyeballs = np.max([polygon(points[part], SIZE, 1.0, 1.5) for part in PARTS["eyes"]], 0)
-    named = {"eyeballs": eyeballs, "beard": beard, "glabella": glabella, "crown": crown}
-    return named | {"face": face * hairless, "skin": skin, "eyes": eyes, "brows": brows, "lips": lips, "cheeks": cheeks}
+    regions = {"eyeballs": eyeballs, "beard": beard, "glabella": glabella, "crown": crown}
+    return regions | {"face": face * hairless, "skin": skin, "eyes": eyes, "brows": brows, "lips": lips, "cheeks": cheeks}
 
 
 def tone(light: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -43,17 +43,17 @@ def years(faces: FaceSet) -> np.ndarray:
 def design(faces: FaceSet) -> dict[str, np.ndarray]:
     """Variables of the regression by name, each [n]."""
     relative = np.stack([normalise(points)[0] for points in faces.landmarks])
-    smiling, opened = label(faces, "Smiling"), label(faces, "Mouth_Slightly_Open")
-    aside = turn(faces.landmarks)
+    smiling, open_mouth = label(faces, "Smiling"), label(faces, "Mouth_Slightly_Open")
+    yaw = turn(faces.landmarks)
     variables = {
         "one": np.ones(len(faces)),
         "Old": np.clip((years(faces) - YOUNG_AT) / (OLD_AT - YOUNG_AT), 0, 1),
         "Male": label(faces, "Male", 0.5),
-        "closed smile": smiling * (1 - opened),
-        "open smile": smiling * opened,
-        "open": (1 - smiling) * opened,
-        "turn": aside,
-        "turn squared": aside**2,
+        "closed smile": smiling * (1 - open_mouth),
+        "open smile": smiling * open_mouth,
+        "open": (1 - smiling) * open_mouth,
+        "turn": yaw,
+        "turn squared": yaw**2,
         "nod": relative[:, 30, 1] - relative[:, 27, 1],
         "nose": relative[:, 33, 1] - relative[:, 30, 1],
     }

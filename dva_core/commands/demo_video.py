@@ -1,4 +1,4 @@
-"""A demonstration that needs no file: a still portrait comes alive, and is then edited like any other clip.
+"""A demonstration that needs no file: a still portrait comes alive, and is then edited like any other video.
 
 The picture is NASA's portrait of Eileen Collins, in the public domain, which scikit-image ships. It is warped
 smoothly: the head nods, turns (near parts of the face move further than far ones) and comes closer, the mouth
@@ -88,7 +88,7 @@ def bump(at: np.ndarray, centre: np.ndarray, sigma: tuple[float, float]) -> np.n
 
 
 def write_sound(path: Path, seconds: float) -> None:
-    """A hummed tune, mono 16 bit, as long as the clip; louder where the mouth is open."""
+    """A hummed tune, mono 16 bit, as long as the video; louder where the mouth is open."""
     t = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
     notes = np.array([220.0, 246.94, 277.18, 246.94])[(t / 0.64).astype(int) % 4]
     phase = 2 * np.pi * np.cumsum(notes) / SOUND_RATE
@@ -101,7 +101,7 @@ def write_sound(path: Path, seconds: float) -> None:
         file.writeframes((sound * 32767).astype("<i2").tobytes())
 
 
-def make_clip(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
+def make_video(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
     """Writes the living portrait with its sound as a video file."""
     info = VideoInfo.for_images(512, 512, rate, count)
     with temporary_folder() as folder:

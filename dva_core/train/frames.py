@@ -1,10 +1,10 @@
-"""Where the training's pictures come from: `ClipFrames`, aligned frames by number, each known to be of one clip (one person).
+"""The pictures of the training: `TrainingFrames`, aligned frames by number, in groups of one person (one video).
 
-`synthesis.Variants` holds them in memory; `FrameFolder` and `Shards` read them as they are asked for.
+`synthesis.Variants` holds them in memory; `FrameFolder` and `Shards` read them from disk on access.
 
-A shard is a tar file in WebDataset's layout: per frame `<clip>/<number>.jpg` (or .png) and `<clip>/<number>.json`, which other tools
-read in a stream. Being plain tars they are memory-mapped here: any frame is found at once, so that batches are drawn from all clips
-alike and a resumed run draws what it would have drawn.
+A shard is a tar file in WebDataset's layout: per frame `<group>/<number>.jpg` (or .png) and `<group>/<number>.json`, which other tools
+read in a stream. Plain tars are memory-mapped here: every frame is accessible, so that batches are drawn from all groups
+alike and a resumed run draws the same batches.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.video.images import SUFFIXES, header, natural_key, read_rgb
 
-HELD_OUT = 0.05  # share of the clips that only validate
+HELD_OUT = 0.05  # share of the groups used for validation only
 
 
-class ClipFrames(Protocol):
-    """Aligned frames 0..n-1. group int [n]: the clip each is of, frames of a clip side by side."""
+class TrainingFrames(Protocol):
+    """Aligned frames 0..n-1. group int [n]: the group of each frame; the frames of a group are contiguous."""
 
     group: np.ndarray
 
@@ -42,19 +42,19 @@ def square(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 class FrameFolder:
-    """A folder of aligned frames, `<clip>/<frame>.jpg` or .png (or one folder more: `train/<clip>/<frame>`), as `size` pixel squares.
+    """A folder of aligned frames, `<group>/<frame>.jpg` or .png (or one folder more: `train/<group>/<frame>`), as `size` pixel squares.
 
-    `clips` names some of its clips' folders instead.
+    `groups`: the folders of some groups instead.
     """
 
-    def __init__(self, folder: Path, size: int, clips: Sequence[Path] | None = None):
+    def __init__(self, folder: Path, size: int, groups: Sequence[Path] | None = None):
         self.size = size
         inner = folder / "train"
-        clips = clips or [path for path in sorted((inner if inner.is_dir() else folder).iterdir()) if path.is_dir()]
-        files = [sorted((p for p in clip.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_key) for clip in clips]
-        self.clips = [clip.name for clip, frames in zip(clips, files) if frames]
+        groups = groups or [path for path in sorted((inner if inner.is_dir() else folder).iterdir()) if path.is_dir()]
+        files = [sorted((p for p in group_name.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_key) for group_name in groups]
+        self.groups = [group_name.name for group_name, frames in zip(groups, files) if frames]
         self.files = [file for frames in files for file in frames]
-        self.group = np.repeat(np.arange(len(self.clips)), [len(frames) for frames in files if frames])
+        self.group = np.repeat(np.arange(len(self.groups)), [len(frames) for frames in files if frames])
 
     def side(self, row: int) -> int:
         """Pixels of the frame's shorter side, as it is stored."""
@@ -76,17 +76,17 @@ class Shards:
 
     def __init__(self, folder: Path, size: int, files: Sequence[Path] | None = None):
         self.size, self.maps = size, []
-        self.clips: list[str] = []
+        self.groups: list[str] = []
         self.places: list[tuple[int, int, int]] = []  # shard, first byte, length
         group = []
         for path in sorted(folder.glob("*.tar")) if files is None else files:
             if not path.stat().st_size:
                 continue
             self.maps.append(np.memmap(path, np.uint8, "r"))
-            for clip, entry in frame_entries(path):
-                if not self.clips or clip != self.clips[-1]:
-                    self.clips.append(clip)
-                group.append(len(self.clips) - 1)
+            for group_name, entry in frame_entries(path):
+                if not self.groups or group_name != self.groups[-1]:
+                    self.groups.append(group_name)
+                group.append(len(self.groups) - 1)
                 self.places.append((len(self.maps) - 1, entry.offset_data, entry.size))
         self.group = np.array(group, int)
 
@@ -97,13 +97,13 @@ class Shards:
             shard, start, length = self.places[row]
             picture = cv2.imdecode(np.asarray(self.maps[shard][start : start + length]), cv2.IMREAD_COLOR)
             if picture is None:
-                raise DVAError(f"A frame of {self.clips[self.group[row]]} in {self.maps[shard].filename} is damaged: prepare it again.")
+                raise DVAError(f"A frame of {self.groups[self.group[row]]} in {self.maps[shard].filename} is damaged: prepare it again.")
             pictures.append(square(picture[..., ::-1], self.size))
         return np.stack(pictures)
 
 
 def frame_entries(path: Path) -> list[tuple[str, tarfile.TarInfo]]:
-    """Clip and tar entry of each picture in a shard. Raises DVAError where it is none."""
+    """Group and tar entry of each picture in a shard. Raises DVAError where it is none."""
     try:
         with tarfile.open(path, "r:") as tar:
             return [(entry.name.rpartition("/")[0], entry) for entry in tar if Path(entry.name).suffix in SUFFIXES]
@@ -117,21 +117,21 @@ def facts(path: Path) -> dict[str, dict]:
         return {entry.name[:-5]: json.load(tar.extractfile(entry)) for entry in tar if entry.name.endswith(".json")}
 
 
-def open_clips(folder: Path, size: int) -> Shards | FrameFolder:
+def open_frames(folder: Path, size: int) -> Shards | FrameFolder:
     """The shards of a folder, or its aligned frames where there are no shards. Raises DVAError where it has neither."""
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder}: make one with `python -m dva_core train prepare VIDEOS -o {folder}`.")
-    clips = Shards(folder, size) if any(folder.glob("*.tar")) else FrameFolder(folder, size)
-    if not len(clips.group):
+    frames = Shards(folder, size) if any(folder.glob("*.tar")) else FrameFolder(folder, size)
+    if not len(frames.group):
         raise DVAError(f"{folder} holds neither shards nor folders of aligned frames: fill it with `python -m dva_core train prepare`.")
-    return clips
+    return frames
 
 
-def held_out_frames(clips: Shards | FrameFolder) -> np.ndarray:
-    """bool [n]: the frames of the clips that only validate, HELD_OUT of them and at least one where there are two or more.
+def held_out_frames(frames: Shards | FrameFolder) -> np.ndarray:
+    """bool [n]: the frames of the groups used for validation only, HELD_OUT of them and at least one where there are two or more.
 
-    By a hash of the clips' names, so that a clip that comes to many others changes little.
+    Chosen by a hash of the groups' names, so that adding a group changes little.
     """
-    count = min(max(1, round(HELD_OUT * len(clips.clips))), len(clips.clips) - 1)
-    order = sorted(range(len(clips.clips)), key=lambda i: hashlib.sha256(clips.clips[i].encode()).hexdigest())
-    return np.isin(clips.group, order[:count])
+    count = min(max(1, round(HELD_OUT * len(frames.groups))), len(frames.groups) - 1)
+    order = sorted(range(len(frames.groups)), key=lambda i: hashlib.sha256(frames.groups[i].encode()).hexdigest())
+    return np.isin(frames.group, order[:count])

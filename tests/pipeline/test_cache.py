@@ -11,12 +11,13 @@ import torch
 from bundles import write_tiny
 from standin import stand_in, write_clip
 
-import dva_core.pipeline.kept as kept
+import dva_core.pipeline.cache as cache
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model
-from dva_core.pipeline import decode, encode
-from dva_core.pipeline.kept import encode_kept
+from dva_core.pipeline import decode
+from dva_core.pipeline.cache import encode_cached
+from dva_core.pipeline.encoding import encode_video
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +29,21 @@ def model(tmp_path_factory):
 @pytest.fixture
 def encodes(monkeypatch, model):
     """How often something was encoded."""
-    found, count = stand_in(model), []
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
-    monkeypatch.setattr(kept, "encode", lambda *args, **settings: count.append(1) or encode(*args, **settings))
+    finder, count = stand_in(model), []
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: finder))
+    monkeypatch.setattr(cache, "encode_video", lambda *args, **settings: count.append(1) or encode_video(*args, **settings))
     return count
 
 
 def test_the_same_video_is_encoded_once(model, encodes, tmp_path):
     video, copy = write_clip(tmp_path / "clip.mkv", 3), tmp_path / "elsewhere.mkv"
     shutil.copyfile(video, copy)
-    first = encode_kept(video, model, tmp_path / "kept", steps=2)
-    again = encode_kept(copy, model, tmp_path / "kept", steps=2, batch_size=1, scratch=tmp_path)
-    assert len(encodes) == 1 and again.info.source == str(copy) and first.info.source == str(video)
-    np.testing.assert_array_equal(first.x_T[:], again.x_T[:])
+    first = encode_cached(video, model, tmp_path / "cache", steps=2)
+    second = encode_cached(copy, model, tmp_path / "cache", steps=2, batch_size=1, scratch=tmp_path)
+    assert len(encodes) == 1 and second.info.source == str(copy) and first.info.source == str(video)
+    np.testing.assert_array_equal(first.x_T[:], second.x_T[:])
     video.unlink()
-    assert decode(again, model, tmp_path / "out.mkv", codec="ffv1").frames == 3  # from its own source
+    assert decode(second, model, tmp_path / "out.mkv", codec="ffv1").frames == 3  # from its own source
 
 
 def test_what_makes_a_difference(model, encodes, tmp_path):
@@ -50,30 +51,30 @@ def test_what_makes_a_difference(model, encodes, tmp_path):
     for number, (source, settings) in enumerate(
         [(video, {}), (video, {"steps": 3}), (video, {"max_frames": 2}), (video, {"face": ("position", 0.5, 0.5)}), (other, {})], 1
     ):
-        encode_kept(source, model, tmp_path / "kept", **{"steps": 2, **settings})
-        assert len(encodes) == number == len(list((tmp_path / "kept").glob("*.safetensors")))
-    encode_kept(video, model, tmp_path / "kept", steps=2, face="largest", clamp=True, max_frames=None)  # as usual
+        encode_cached(source, model, tmp_path / "cache", **{"steps": 2, **settings})
+        assert len(encodes) == number == len(list((tmp_path / "cache").glob("*.safetensors")))
+    encode_cached(video, model, tmp_path / "cache", steps=2, face="largest", clamp=True, max_frames=None)  # as usual
     assert len(encodes) == 5
 
 
 def test_a_damaged_file_is_made_again(model, encodes, tmp_path):
     video = write_clip(tmp_path / "clip.mkv", 3)
-    path = encode_kept(video, model, tmp_path / "kept", steps=2).store.path
+    path = encode_cached(video, model, tmp_path / "cache", steps=2).store.path
     path.write_bytes(path.read_bytes()[:100])
-    assert encode_kept(video, model, tmp_path / "kept", steps=2).faces == 3 and len(encodes) == 2
+    assert encode_cached(video, model, tmp_path / "cache", steps=2).faces == 3 and len(encodes) == 2
 
 
 def test_two_at_a_time(model, encodes, tmp_path):
-    video, clips = write_clip(tmp_path / "clip.mkv", 3), []
-    threads = [threading.Thread(target=lambda: clips.append(encode_kept(video, model, tmp_path / "kept", steps=2))) for _ in range(2)]
+    video, results = write_clip(tmp_path / "clip.mkv", 3), []
+    threads = [threading.Thread(target=lambda: results.append(encode_cached(video, model, tmp_path / "cache", steps=2))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(clips) == 2 and len(encodes) == 1
+    assert len(results) == 2 and len(encodes) == 1
 
 
 def test_a_folder_that_cannot_be_made(model, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DVAError, match="cannot be made"):
-        encode_kept(write_clip(tmp_path / "clip.mkv", 3), model, tmp_path / "file" / "x", steps=2)
+        encode_cached(write_clip(tmp_path / "clip.mkv", 3), model, tmp_path / "file" / "x", steps=2)

@@ -1,0 +1,237 @@
+"""`edit`, `encode` and `decode`: from video to decomposition to video."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..decomposition import Decomposition, check_model
+from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
+from ..edit.curves import Scale, parse_text
+from ..edit.directions import check_encoder, check_scale_of
+from ..errors import DVAError
+from ..files import check_input, check_place, check_spares
+from ..pipeline import decode, encode
+from ..pipeline.report import describe_model, describe_track, time_per_frame
+from ..progress import Stopwatch
+from ..video import check_encoding, check_output
+from ..video.output import WITH_QUALITY
+from .options import (
+    LOOK,
+    add_common,
+    add_encoding,
+    add_output,
+    check_masks,
+    encoding_settings,
+    inputs_of,
+    is_decomposition,
+    is_direction,
+    open_model,
+    output_settings,
+    refuse_encoding_settings,
+)
+from .paths import check_picture, check_tensors
+from .sheets import SheetMaker
+from .terminal import Bars, answer, say
+
+
+def add_commands(commands) -> None:
+    edit = commands.add_parser("edit", help="change attributes of the face in a video", description=EDIT)
+    edit.add_argument("input", metavar="INPUT", help="a video, a folder of pictures, or a DECOMPOSITION.safetensors that `encode` wrote")
+    edit.add_argument("--attribute", action="append", default=[], metavar="NAME", help="what to change; repeat with --scale for several")
+    edit.add_argument(
+        "--direction",
+        action="append",
+        dest="attribute",
+        metavar="FILE",
+        help="the same with a direction's file, that `text`, `own-attribute`, `expression` or `direction` wrote",
+    )
+    edit.add_argument(
+        "--scale",
+        action="append",
+        default=[],
+        metavar="S",
+        help="how much, of either sign; usually 0.2 to 1. Over time: 0s:0,1.5s:-0.8,smooth (frames without the s), or a .json file",
+    )
+    edit.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, default=True, help="step in the standardised identity space (default yes)"
+    )
+    add_encoding(edit)
+    add_output(edit, ", or a DECOMPOSITION.safetensors to save the edit without decoding it")
+    add_common(edit)
+    edit.set_defaults(run=run_edit)
+
+    encode_ = commands.add_parser("encode", help="encode a video into a decomposition, for any number of edits")
+    encode_.add_argument("input", metavar="INPUT", help="a video or a folder of pictures")
+    encode_.add_argument("-o", "--output", required=True, metavar="DECOMPOSITION.safetensors")
+    add_encoding(encode_)
+    add_common(encode_)
+    encode_.set_defaults(run=run_encode)
+
+    decode_ = commands.add_parser("decode", help="decode a decomposition with its edits to a video")
+    decode_.add_argument("input", metavar="DECOMPOSITION.safetensors")
+    add_output(decode_)
+    add_common(decode_)
+    decode_.set_defaults(run=run_decode)
+
+
+EDIT = "Encodes a video, changes attributes of the face, and decodes it: same frames, rate, size and sound."
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    scales = scales_by_name(args.attribute, args.scale)
+    source = check_input(args.input)
+    decomposition = Decomposition.load(source) if is_decomposition(source) else None
+    check_target_options(args, decomposition)
+    settings = None
+    if decomposition is None:
+        settings = encoding_settings(args, None if keeps_decomposition(args) else output_settings(args))
+    else:
+        refuse_encoding_settings(args)
+        if not keeps_decomposition(args):
+            decomposition.find_source(args.video)
+    model = open_model(args)
+    directions = {name: Direction.load(name) for name in scales if is_direction(name)}
+    for name, direction in directions.items():
+        check_encoder(direction, model)
+        check_scale_of(direction.name, scales[name], direction.range)
+    attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
+    if decomposition is not None:
+        check_model(decomposition, model)
+    check_masks(args, model, decomposition, settings)
+    say(describe_model(model))
+    clock = Stopwatch()
+    with Bars() as bars:
+        if decomposition is None:
+            decomposition = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
+        result = apply_attributes(decomposition, model, attributes, normalize=args.normalize) if attributes else decomposition
+        for name, direction in directions.items():
+            result = apply_direction(result, model, direction, scales[name])
+        if keeps_decomposition(args):
+            result.save(args.output)
+            bars.close()
+            answer(
+                {"output": args.output, "operations": result.operations}, args.json, f"Wrote {args.output}; `decode` makes a video of it."
+            )
+        else:
+            decode_to_video(result, model, args, bars, clock)
+
+
+def run_decode(args: argparse.Namespace) -> None:
+    decomposition = Decomposition.load(check_input(args.input))
+    check_target_options(args, decomposition)
+    decomposition.find_source(args.video)
+    model = open_model(args)
+    check_model(decomposition, model)
+    check_masks(args, model, decomposition)
+    say(describe_model(model))
+    with Bars() as bars:
+        decode_to_video(decomposition, model, args, bars, Stopwatch())
+
+
+def run_encode(args: argparse.Namespace) -> None:
+    source, out = check_input(args.input), check_tensors(args.output, "decomposition")
+    if is_decomposition(source):
+        raise DVAError(f"{source} is decomposed already; give a video.")
+    check_spares(out, "output", inputs_of(args))
+    settings = encoding_settings(args)
+    model = open_model(args)
+    say(describe_model(model))
+    clock = Stopwatch()
+    with Bars() as bars:
+        decomposition = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
+    size = out.stat().st_size
+    result = {"output": str(out), "bytes": size, "track": decomposition.info.track, **costs(decomposition, model, clock)}
+    answer(
+        result,
+        args.json,
+        f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, decomposition.info.frames)}.\n"
+        f"Wrote {out} ({size / 1e6:.1f} MB).",
+    )
+
+
+def decode_to_video(decomposition: Decomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
+    """Decode, write the video and the contact sheet, and print the outcome."""
+    sheet = SheetMaker(decomposition) if args.sheet else None
+    report = decode(
+        decomposition,
+        model,
+        args.output,
+        **output_settings(args),
+        video=args.video,
+        batch_size=args.batch_size,
+        progress=bars,
+        clock=clock,
+        watch=sheet,
+    )
+    if sheet is not None:
+        sheet.save(args.sheet)
+    bars.close()
+    result = {
+        "output": str(report.path),
+        "sheet": args.sheet,
+        "faces": report.faces,
+        "track": decomposition.info.track,
+        "operations": decomposition.operations,
+        **costs(decomposition, model, clock),
+    }
+    wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
+    answer(result, args.json, f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, report.frames)}.\n{wrote}.")
+
+
+def costs(decomposition: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
+    """Settings and seconds, for --json."""
+    return {
+        "frames": decomposition.info.frames,
+        "steps": decomposition.info.steps,
+        "solver": decomposition.info.solver,
+        "power": decomposition.info.power,
+        "clamp": decomposition.info.clamp,
+        "model": decomposition.info.model_name,
+        "device": str(model.host.device),
+        "precision": str(model.host.dtype).removeprefix("torch."),
+        "seconds": {phase: round(seconds, 3) for phase, seconds in clock.seconds.items()},
+        "seconds_per_frame": round(clock.total / decomposition.info.frames, 4),
+    }
+
+
+def scales_by_name(names: list[str], scales: list[str]) -> dict[str, Scale]:
+    """Attribute -> scale, in the order of the options; DVAError unless there is one scale for each."""
+    if not names:
+        raise DVAError("Nothing to change was named; give --attribute NAME --scale S.")
+    if len(names) != len(scales):
+        options = "--attribute and --direction" if any(map(is_direction, names)) else "--attribute"
+        raise DVAError(f"There are {len(names)} {options} and {len(scales)} --scale; give one scale for each attribute.")
+    if len({name.lower() for name in names}) < len(names):
+        raise DVAError("An attribute is named twice; give each once.")
+    return {name: parse_text(scale, f"--scale of {name}") for name, scale in zip(names, scales)}
+
+
+def keeps_decomposition(args: argparse.Namespace) -> bool:
+    """Whether `edit` shall write the edited decomposition instead of a video."""
+    return args.command == "edit" and Path(args.output).suffix == ".safetensors"
+
+
+def check_target_options(args: argparse.Namespace, decomposition: Decomposition | None) -> None:
+    """Check the output and its options before any work; `decomposition` is the input, where it is one."""
+    read = inputs_of(args, decomposition)
+    settings = output_settings(args)
+    if keeps_decomposition(args):
+        if options := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
+            raise DVAError(f"{args.output} keeps the edited video undecoded, so {', '.join(options)} have no say; give them to `decode`.")
+        check_place(args.output)
+        check_spares(args.output, "output", read[1:])  # the input itself may be replaced: nothing of it is lost
+        if args.sheet:
+            raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")
+        return
+    if args.quality is not None and settings["codec"] not in WITH_QUALITY:
+        raise DVAError(f"{settings['codec']} is lossless and has no quality; leave out --quality, or use --codec h264.")
+    check_encoding(settings["codec"], settings["quality"], compatible=args.compatible)
+    check_output(args.output, settings["codec"], args.input)
+    check_spares(args.output, "output", read)
+    if args.sheet:
+        check_picture(args.sheet, "contact sheet")
+        check_spares(args.sheet, "contact sheet", read)
+        if Path(args.output).resolve() in (place := Path(args.sheet).resolve(), place.parent):
+            raise DVAError(f"The contact sheet {args.sheet} and the output {args.output} are in each other's place; choose another name.")

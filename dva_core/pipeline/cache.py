@@ -1,0 +1,89 @@
+"""A cache of decompositions by content: a video that anybody sharing the folder has encoded before is opened instead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..decomposition import Decomposition
+from ..decomposition.info import source_hash
+from ..errors import DVAError
+from ..progress import Progress, Stopwatch, silent
+from .encoding import EncodeSettings, encode_video
+
+KEY_DIGITS = 32
+
+
+def encode_cached(
+    source: str | Path,
+    model,
+    folder: str | Path,
+    *,
+    batch_size: int | None = None,
+    scratch: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Stopwatch | None = None,
+    **settings: Any,
+) -> Decomposition:
+    """As `encode`, cached in `folder` under a hash of the video's content, the settings and the model.
+
+    While one process encodes a video, others that need the same decomposition wait and then open it. The `info.source` of the result is
+    `source` in any case. A damaged file in the cache is replaced. Raises DVAError as `encode`, and where the folder cannot be made or
+    written to.
+    """
+    folder, progress = Path(folder), progress or silent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DVAError(f"The folder of decompositions {folder} cannot be made ({error.strerror}); choose another.") from error
+    resolved, sha256 = EncodeSettings(**settings).resolve(model), source_hash(source)
+    path = folder / f"{cache_key(sha256, model, resolved)}.safetensors"
+    with only_one(path.with_suffix(".lock"), progress):
+        decomposition = open_cached(path)
+        if decomposition is None:
+            speed = {"batch_size": batch_size, "scratch": scratch, "progress": progress, "clock": clock}
+            decomposition = encode_video(source, model, resolved, sha256=sha256, path=path, **speed)
+    return replace(decomposition, info=replace(decomposition.info, source=str(Path(source).resolve())))
+
+
+def open_cached(path: Path) -> Decomposition | None:
+    """Open a cached decomposition; None where there is none, or none that can be read."""
+    try:
+        return Decomposition.load(path) if path.is_file() else None
+    except DVAError:
+        return None
+
+
+def cache_key(sha256: str, model, settings: EncodeSettings) -> str:
+    """Hash everything that a decomposition depends on, as hex digits: the source's `sha256`, the resolved settings and the model."""
+    values = {name: value for name, value in asdict(settings).items() if value is not None}
+    face = (settings.face,) if isinstance(settings.face, str) else tuple(settings.face)
+    if face[0] == "reference":
+        face = ("reference", source_hash(face[1]))  # the picture's content, whatever its name
+    values |= {"face": list(face), "model": model.fingerprint, "precision": str(model.host.dtype), "source": sha256}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:KEY_DIGITS]
+
+
+@contextmanager
+def only_one(place: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock file `place` during the block; the user may cancel while waiting. Without effect on disks that have no locks."""
+    lock = FileLock(place, thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=1.0)
+            break
+        except Timeout:
+            progress("encode", 0, 1)
+        except (OSError, NotImplementedError):
+            break
+    try:
+        yield
+    finally:
+        lock.release()
