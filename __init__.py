@@ -7,7 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 WEB_DIRECTORY = "./web"
-REQUIRED = ("torch", "numpy", "safetensors", "av", "PIL", "scipy", "tqdm", "cv2", "filelock")  # as requirements.txt, as modules
+REQUIRED = ("torch", "numpy", "einops", "safetensors", "av", "PIL", "scipy", "tqdm", "cv2", "filelock")  # as requirements.txt, as modules
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 
 

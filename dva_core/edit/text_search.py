@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -305,7 +306,7 @@ def intermediate_images(networks: TextNetworks, x_0: Tensor, z_face: Tensor, ima
     """Invert x_0 [f, 3, H, W] with `images` steps and return all states: [f * images, 3, H, W], from image to noise."""
     noisy = [x_0.to(z_face.device)]
     ddim.invert(networks, noisy[0], z_face, images, callback=lambda done, total, x: noisy.append(x))
-    return torch.stack(noisy, 1).flatten(0, 1)
+    return rearrange(noisy, "s f c h w -> (f s) c h w")
 
 
 def has_settled(history: Sequence[float]) -> bool:
@@ -318,4 +319,4 @@ def has_settled(history: Sequence[float]) -> bool:
 
 def strip(images: np.ndarray) -> np.ndarray:
     """[n, 3, H, W] in [-1, 1] side by side, uint8 [H, n W, 3]."""
-    return np.concatenate([as_picture(image) for image in images], 1)
+    return rearrange([as_picture(image) for image in images], "n h w c -> h (n w) c")

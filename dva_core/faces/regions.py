@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from einops import reduce
 
 from dva_core.faces.composite import blur, faded_border
 from dva_core.model.autoencoder import JAW, REGION_SIZE
@@ -107,8 +108,7 @@ def draw_regions(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
 
 def soft_map(mask: np.ndarray) -> np.ndarray:
     """A mask bool [FINE, FINE] as a map [32, 32] with a blurred edge."""
-    step = FINE // REGION_SIZE
-    return blur(mask.astype(np.float32), EDGE * FINE).reshape(REGION_SIZE, step, REGION_SIZE, step).mean((1, 3))
+    return reduce(blur(mask.astype(np.float32), EDGE * FINE), "(y h) (x w) -> y x", "mean", y=REGION_SIZE, x=REGION_SIZE)
 
 
 REGIONS: Mapping[str, Region] = draw_regions()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
@@ -43,9 +44,9 @@ class Conditioner(nn.Module):
     @torch.no_grad()
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """[P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
-        flat = images.flatten(0, 1)
-        z_id = self.identity(flat).unflatten(0, images.shape[:2]).mean(1)
-        return z_id, self.landmarks(flat).clamp(0, 1).unflatten(0, images.shape[:2])
+        flat, people = rearrange(images, "p f c h w -> (p f) c h w"), len(images)
+        z_id = reduce(self.identity(flat), "(p f) d -> p d", "mean", p=people)
+        return z_id, rearrange(self.landmarks(flat).clamp(0, 1), "(p f) n xy -> p f n xy", p=people)
 
     @torch.no_grad()
     def face_mask(self, images: Tensor, points: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from dva_core.faces.detector import POINT_UNIT, FaceDetector
@@ -44,10 +45,10 @@ def scene(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
         tile = int(rng.choice([12, 16, 24]))
         picture = pictures[rng.integers(len(pictures))][: 128 // tile * tile, : 128 // tile * tile]
         n = len(picture) // tile
-        tiles = picture.reshape(n, tile, n, tile, 3).swapaxes(1, 2).reshape(n * n, tile, tile, 3)
+        tiles = rearrange(picture, "(y h) (x w) c -> (y x) h w c", y=n, x=n)
         border = [i for i in range(n * n) if i // n in (0, n - 1) or i % n in (0, n - 1)]
         order = rng.permutation(n * n) if kind < 0.75 else rng.choice(border, n * n)
-        shuffled = tiles[order].reshape(n, n, tile, tile, 3).swapaxes(1, 2).reshape(n * tile, n * tile, 3)
+        shuffled = rearrange(tiles[order], "(y x) h w c -> (y h) (x w) c", y=n, x=n)
         canvas = cv2.resize(shuffled, (size, size), interpolation=cv2.INTER_LINEAR)
     for _ in range(rng.integers(0, 6)):
         a, b = (tuple(int(v) for v in rng.integers(0, size, 2)) for _ in range(2))

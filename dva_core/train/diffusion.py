@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from dva_core.errors import DVAError
@@ -112,8 +113,8 @@ class DiffusionTraining(Objective):
         nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the changed picture, none need to move along
         images, _ = reframe(images, nowhere, self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
         # one light a person, as in a video: frames side by side are lit as one picture
-        wide = images.unflatten(0, (s.people, s.frames)).transpose(1, 2).flatten(2, 3)
-        images = relight(wide, self.generator, s.light).unflatten(2, (s.frames, -1)).transpose(1, 2)
+        wide = rearrange(images, "(people frames) c h w -> people c (frames h) w", people=s.people)
+        images = rearrange(relight(wide, self.generator, s.light), "people c (frames h) w -> people frames c h w", frames=s.frames)
         return self.condition(images)
 
     def start_from(self, bundle: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from einops import rearrange
 
 from dva_core.errors import MissingDependencyError, MissingFileError
 
@@ -66,12 +67,12 @@ class Teachers:
             matrix, _ = cv2.estimateAffinePartial2D(np.float32(points), ARCFACE_TEMPLATE, method=cv2.LMEDS)
             crops.append(cv2.warpAffine(picture, matrix, (112, 112)))
         mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-        inputs = ((np.stack(crops).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
+        inputs = rearrange((np.stack(crops).astype(np.float32) / 255 - mean) / std, "n h w c -> n c h w")
         vectors = self._run_session("mobilefacenet", np.ascontiguousarray(inputs))[0]
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def _run_both(self, name: str, pictures: np.ndarray, box: tuple[float, float, float]):
-        crops = window(pictures, box).astype(np.float32).transpose(0, 3, 1, 2)
+        crops = rearrange(window(pictures, box).astype(np.float32), "n h w c -> n c h w")
         return zip(self._run_session(name, np.ascontiguousarray(crops)), self._run_session(name, np.ascontiguousarray(crops[..., ::-1])))
 
     def expression(self, pictures: np.ndarray) -> np.ndarray:
