@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundles import write_tiny
 from host.comfy_server import comfy_version, find_hosts
 from hypothesis import HealthCheck, settings
 
 from dva_core.decomposition.tensorfile import TensorFile
+from dva_core.model.loader import load_model
 
 # the same examples every time, and no clock: the machines that run this are shared
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +50,18 @@ def usual_log():
     level = log.level
     yield
     log.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """The file of the tiny model."""
+    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def model(bundle):
+    """The tiny model on the CPU, one for all tests of a file."""
+    return load_model(bundle, device="cpu")
 
 
 @pytest.fixture

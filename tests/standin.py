@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.types import Face
@@ -59,3 +60,10 @@ def landmarks_of(rgb: np.ndarray, face: Face) -> np.ndarray:
 def stand_in(model) -> FaceFinder:
     """In the place of FaceFinder.of."""
     return FaceFinder(BrightDetector(), landmarks_of, FaceFinder.of(model).embed)
+
+
+def use_stand_in(patch: pytest.MonkeyPatch, model) -> FaceFinder:
+    """Have `FaceFinder.of` return the stand-in finder of `model`."""
+    finder = stand_in(model)
+    patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_, **__: finder))
+    return finder

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from brightness import Brightness
 from bundles import IDENTITY, tiny_tensors, write_tiny
-from standin import stand_in, write_clip
+from standin import use_stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
 from dva_core.edit import text as text_edit
 from dva_core.edit.attributes import AttributeSet
 from dva_core.edit.directions import Direction, encoder_fingerprint, from_attribute
-from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model
 
 
@@ -34,8 +33,7 @@ def model(tiny):
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch, model):
-    found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    use_stand_in(monkeypatch, model)
     monkeypatch.setattr("dva_core.commands.directions.import_open_clip", lambda: None)
     monkeypatch.setattr("dva_core.commands.directions.find_weights", lambda name: None)
     monkeypatch.setattr(text_edit, "load_clip", lambda *args: Brightness())

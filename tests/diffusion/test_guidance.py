@@ -8,7 +8,7 @@ import torch
 from bundles import tiny_config, write_tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import stand_in, write_clip
+from standin import use_stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.diffusion import solvers
@@ -16,7 +16,6 @@ from dva_core.diffusion.guidance import Guidance, Guided
 from dva_core.diffusion.schedule import Schedule
 from dva_core.edit import apply_attributes, apply_switch
 from dva_core.errors import DVAError
-from dva_core.faces.finder import FaceFinder
 from dva_core.model.bundle import read_bundle
 from dva_core.model.evaluation import usual_batch
 from dva_core.model.loader import load_model
@@ -77,9 +76,8 @@ def models(folder):
 
 @pytest.fixture(scope="module")
 def clip(folder, models):
-    found = stand_in(models[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+        use_stand_in(patch, models[0])
         return encode(write_clip(folder / "a.mkv", 5), models[0], steps=STEPS)
 
 

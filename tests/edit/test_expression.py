@@ -34,11 +34,6 @@ BLINK = np.zeros((51, 2))
 BLINK[[20, 21, 26, 27]] = [0, 0.01]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
 @pytest.fixture
 def clip(model):
     """Eight frames (number 3 has no face): the head wanders, turns and nears; from frame 5 on it smiles; it blinks at times."""

@@ -33,11 +33,6 @@ from dva_core.train.classifiers import encode_folder
 from dva_core.train.labels import read_labels, roc_auc
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
 @pytest.fixture
 def finder(monkeypatch):
     found = FaceFinder(BrightDetector(), landmarks_of, None)

@@ -20,11 +20,6 @@ STEPS = 2
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def clips(tmp_path_factory, model):
     """Two videos, of 5 and of 3 frames."""
     folder, found = tmp_path_factory.mktemp("clips"), stand_in(model)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import write_tiny
-from standin import stand_in, write_clip
+from standin import use_stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
@@ -20,7 +20,6 @@ from dva_core.evaluate.consistency import FIGURES, edit_table, evaluate_consiste
 from dva_core.evaluate.judges import own_judge
 from dva_core.evaluate.reconstruction import evaluate_reconstruction
 from dva_core.evaluate.switching import SWITCHES, evaluate_switch
-from dva_core.faces.finder import FaceFinder
 from dva_core.model.bundle import read_bundle
 from dva_core.model.loader import load_model
 from dva_core.pipeline import decode, encode
@@ -28,20 +27,9 @@ from dva_core.train.state import read_facts
 from dva_core.video import VideoWriter, open_video
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def model(bundle):
-    return load_model(bundle, device="cpu")
-
-
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, model):
-    found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")

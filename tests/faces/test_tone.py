@@ -7,18 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bundles import write_tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import stand_in, write_clip
+from standin import use_stand_in, write_clip
 
 from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import from_attribute
 from dva_core.edit.scope import keeps_tone
 from dva_core.errors import DVAError
-from dva_core.faces.finder import FaceFinder
 from dva_core.faces.tone import REACH, smoothed, tone_of, without_tone
-from dva_core.model.loader import load_model
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.preview import stills
 
@@ -73,15 +70,9 @@ def test_frames_come_in_order_with_few_ahead_and_nothing_crosses_a_cut():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory, model):
-    found = stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+        use_stand_in(patch, model)
         encode_crops, mask = model.encode_crops, torch.from_numpy(disc(32)).float()
         patch.setattr(model, "encode_crops", lambda images: (*encode_crops(images)[:2], mask.expand(len(images), 1, -1, -1)))
         return encode(write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", 4), model, steps=4, clamp=False)

@@ -7,23 +7,14 @@ import threading
 
 import numpy as np
 import pytest
-import torch
-from bundles import write_tiny
 from standin import stand_in, write_clip
 
 import dva_core.pipeline.cache as cache
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
-from dva_core.model.loader import load_model
 from dva_core.pipeline import decode
 from dva_core.pipeline.cache import encode_cached
 from dva_core.pipeline.encoding import encode_video
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
 
 
 @pytest.fixture

@@ -6,13 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bundles import write_tiny
-from standin import HEIGHT, WIDTH, stand_in, write_clip
+from standin import HEIGHT, WIDTH, use_stand_in, write_clip
 
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
-from dva_core.faces.finder import FaceFinder
-from dva_core.model.loader import load_model
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.front import FrontMasks, check_keep, numbers, opened
 from dva_core.pipeline.preview import attribute_stills, stills
@@ -21,15 +18,9 @@ from dva_core.video import Frame, VideoInfo, VideoReader, VideoWriter, open_vide
 FRAMES = 9
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, model):
-    found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")

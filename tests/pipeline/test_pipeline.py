@@ -7,7 +7,7 @@ import pytest
 import torch
 from bundles import tiny_config, write_tiny
 from safetensors import safe_open
-from standin import WIDTH, draw, stand_in, write_clip
+from standin import WIDTH, draw, stand_in, use_stand_in, write_clip
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import ClipInfo
@@ -26,16 +26,9 @@ from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), device="cpu")
-
-
 @pytest.fixture(autouse=True)
 def finder(monkeypatch, model):
-    found = stand_in(model)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")

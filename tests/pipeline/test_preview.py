@@ -5,14 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from bundles import write_tiny
-from standin import stand_in, write_clip
+from standin import use_stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.edit import apply_attributes, apply_switch
 from dva_core.errors import DVAError
-from dva_core.faces.finder import FaceFinder
-from dva_core.model.loader import load_model
 from dva_core.pipeline import decode, encode, preview
 from dva_core.pipeline.preview import attribute_stills, nearest_row, stills
 from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
@@ -21,20 +18,9 @@ STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def model(bundle):
-    return load_model(bundle, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory, model):
-    found = stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+        use_stand_in(patch, model)
         return encode(write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", 5), model, steps=STEPS)
 
 

@@ -61,7 +61,7 @@ def bushy(head: Head, look: dict) -> Drawing:
         cover = np.maximum(cover, np.maximum(0.88 * smoothstep(0.15, 0.75, hair_area), 0.85 * hair * smoothstep(0.05, 0.3, hair_area)))
         shade = shade + tone * (hair > 0)
     layers = head.carry(np.dstack([cover, cover * np.exp(0.22 * np.float32(shade))]))
-    eyes = np.maximum(head.in_mask(36, 42), head.in_mask(42, 48))
+    eyes = np.maximum(head.mask_of(36, 42), head.mask_of(42, 48))
     alpha = layers[..., 0] * look["dark"] ** 0.4 * head.skin * (1 - eyes)
     shine = layers[..., 1] / np.maximum(layers[..., 0], 1e-3)
     colour = head.hair_colour * (1.15 - 0.6 * look["dark"])
