@@ -125,7 +125,7 @@ class Soundtrack:
         self._seams.pictures(shift)
         while self._next is not None:
             time, item = self._next
-            at_seam = item is None and self._seams.settled
+            at_seam = item is None and self._seams.is_settled
             if not at_seam and ((until is not None and time >= until) or (end is not None and time >= end)):
                 return
             if item is not None:

@@ -92,8 +92,8 @@ def test_a_step_is_the_solvers_own(model, clip):
     found = search(clip, model)
     with TextNetworks(model, found.text_model) as networks:
         frames = found._prepare(networks)
-        kept = intermediate_images(networks, frames.kept[:1], networks.fuse(torch.from_numpy(clip.z_id_frames[[0]]), frames.motion), 3)
-    torch.testing.assert_close(kept, frames.kept)
+        kept = intermediate_images(networks, frames.noisy[:1], networks.fuse(torch.from_numpy(clip.z_id_frames[[0]]), frames.motion), 3)
+    torch.testing.assert_close(kept, frames.noisy)
     torch.testing.assert_close(frames.source, images_with(model, clip, clip.z_id_frames[0]), atol=1e-4, rtol=1e-3)
     assert frames.masks.shape == (3, 1, SIZE, SIZE) and frames.masks.mean() == pytest.approx(0.25)
 
@@ -238,14 +238,14 @@ def test_it_starts_from_the_identity_as_it_was_edited(model, clip):
         frames = found._prepare(networks)
     moved = clip.z_id_frames[0] + clip.z_id[::-1] - clip.z_id
     np.testing.assert_allclose(frames.z_0[0], moved / np.linalg.norm(moved), atol=1e-6)
-    torch.testing.assert_close(frames.kept, search_kept(clip, model))
+    torch.testing.assert_close(frames.noisy, search_kept(clip, model))
 
 
 def search_kept(clip, model):
     """What the frame itself is inverted to has nothing to do with edits."""
     found = search(clip, model)
     with TextNetworks(model, found.text_model) as networks:
-        return found._prepare(networks).kept
+        return found._prepare(networks).noisy
 
 
 def test_the_edit_is_recorded_as_a_direction_and_repeated_without_a_search(model, clip, tmp_path):
@@ -294,7 +294,7 @@ def test_the_crops_are_inverted_with_their_own_motion_whatever_was_switched(clip
         sought = search(switched, model)
         with TextNetworks(model, Brightness()) as networks:
             frames = sought._prepare(networks)
-        kept.append(frames.kept)
+        kept.append(frames.noisy)
         np.testing.assert_allclose(frames.motion.cpu(), motion, rtol=1e-6)  # the change is sought where the video will be shown
     assert torch.equal(*kept)
 
