@@ -1,8 +1,8 @@
-"""Paths and files: what a path names, that nothing that is read is written over, and writing all or nothing.
+"""Paths and files: checks of inputs and outputs, and atomic writing.
 
-What is half-finished lies in a folder of its own beside its place, `.dva-<place>-<random>.partial`, whose name is short however long
-that of the output is. A lock in it is held as long as its maker lives: where that was killed, the next writer in the same folder finds
-the lock free and removes what was left.
+An unfinished output lies in a folder of its own beside its place, `.dva-<hash of the name>-<random>.partial`, so that the name is short
+however long the output's is. A lock file in it is held while the writing process lives: if it was killed, the next writer in the same
+folder finds the lock free and removes the leftover.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PICTURES = (".png", ".jpg", ".jpeg")  # suffixes that pictures are written with
 VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
 PREFIX, SUFFIX = ".dva-", ".partial"
 LOCK, OLD, GONE = "lock", "old", "gone"
-MARKER = ".dva_frames"  # lies in every folder of frames written here: only such a folder is ever replaced
+MARKER = ".dva_frames"  # a file in every folder of frames written here: only such a folder is ever replaced
 TRIES = 20
 DAY = 86_400  # seconds
 
@@ -39,7 +39,7 @@ DAY = 86_400  # seconds
 
 
 def to_path(path: str | os.PathLike, what: str = "file") -> Path:
-    """`path` as a Path. DVAError where it is empty, which would stand for the current folder, or no name at all."""
+    """Convert to a Path. DVAError for an empty one, which would mean the current folder, or one with a null character."""
     text = os.fspath(path)
     if not text:
         raise DVAError(f"The path of the {what} is empty; give the name of a file or a folder.")
@@ -49,7 +49,7 @@ def to_path(path: str | os.PathLike, what: str = "file") -> Path:
 
 
 def resolve_link(path: str | Path) -> Path:
-    """The place a link leads to, so that what takes its place leaves the link; any other path as it is. DVAError for a link to itself."""
+    """Resolve a link, so that replacing its target leaves the link; any other path is returned as it is. DVAError for a circular link."""
     path = Path(path)
     joined = getattr(os.path, "isjunction", lambda _: False)  # Windows' links to folders; Python 3.12
     try:
@@ -67,7 +67,7 @@ def resolve_link(path: str | Path) -> Path:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is something at `path`; DVAError where the system does not let one look."""
+    """Whether there is something at `path`; DVAError where the system does not allow the check."""
     try:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -82,7 +82,7 @@ def exists(path: str | Path) -> bool:
 
 
 def check_input(path: str | os.PathLike) -> Path:
-    """`path`, when there is a file or a folder; DVAError where there is nothing, or a pipe or device: what is read is read twice."""
+    """Return `path` as a Path; DVAError where there is no file or folder. Pipes and devices are refused: inputs are read twice."""
     path = to_path(path)
     if not exists(path):
         raise MissingFileError(f"There is no file {path}; check the path.")
@@ -93,9 +93,9 @@ def check_input(path: str | os.PathLike) -> Path:
 
 
 def check_spares(path: str | os.PathLike, what: str, inputs: Iterable[str | os.PathLike | None]) -> None:
-    """DVAError where writing the file or folder `path` (`what`: "contact sheet") would destroy or change one of the `inputs`.
+    """DVAError where writing the file or folder `path` (`what`: "contact sheet") would overwrite or change one of the `inputs`.
 
-    That is where it is one of them, a picture put into a folder of pictures, or a folder one of them lies in. None is no input.
+    That is where it is one of them, a picture in a folder of input pictures, or a folder that contains one. None is ignored.
     """
     for read in filter(None, inputs):
         if not exists(read):
@@ -110,7 +110,7 @@ def check_spares(path: str | os.PathLike, what: str, inputs: Iterable[str | os.P
 
 
 def file_names(names: Sequence[str], suffix: str) -> list[str]:
-    """A file name for each of the names, which any file system takes and of which no two are one, whatever the case of letters."""
+    """Make a file name for each of the names: valid on every file system, and unique even where letter case is ignored."""
     lower_names: set[str] = set()
     files = []
     for name in names:
@@ -127,7 +127,7 @@ def file_names(names: Sequence[str], suffix: str) -> list[str]:
 
 
 def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
-    """Whether both paths lead to one file or folder, whatever links, hard links and the case of letters lie between; False for none."""
+    """Whether both paths are the same file or folder, through links, hard links and letter case; False where one does not exist."""
     try:
         return Path(one).samefile(other)
     except OSError:
@@ -138,9 +138,9 @@ def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
 
 
 class Partial:
-    """What will take the `place` of a file or a folder: write it to `path`, then `put` and `close`.
+    """An unfinished file or folder for `place`: write it to `path`, then call `put` and `close`.
 
-    alone: DVAError where another one is being made for the same place. A link at `place` is followed. Raises OSError where the folder
+    alone: DVAError where another process is writing the same place. A link at `place` is resolved. Raises OSError where the folder
     may not be written to.
     """
 
@@ -157,7 +157,7 @@ class Partial:
             raise DVAError(f"{place} is being written by another run just now; wait for that, or choose another name.")
 
     def put(self) -> None:
-        """Gives what was written to `path` its place; what was there before goes. OSErrors go through."""
+        """Move `path` to `place`, replacing what was there. Raises OSError."""
         if not self.path.is_dir() or not self.place.exists():
             self.path.replace(self.place)
             return
@@ -171,15 +171,15 @@ class Partial:
         (self.folder / OLD).rename(self.folder / GONE)
 
     def close(self) -> None:
-        """Removes what has not been put."""
+        """Remove what was not put in place."""
         self._close()
 
 
 def check_place(path: str | os.PathLike, what: str = "output", folder: bool = False) -> Path:
-    """Where the file (or the `folder`) `path` will be written: itself, or what a link leads to.
+    """Check that the file (or the `folder`) `path` can be written, and return it with links resolved. Call it before the work starts.
 
     DVAError where it has no name, its folder is missing or may not be written to, something else is there, or another run is
-    writing it. Call it before the work starts.
+    writing it.
     """
     place = resolve_link(to_path(path, what))
     parent = place.absolute().parent
@@ -206,9 +206,9 @@ def check_place(path: str | os.PathLike, what: str = "output", folder: bool = Fa
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A place to write to, which takes the name `path` when the block succeeds and is removed when it does not.
+    """Context: a temporary path to write to, which is renamed to `path` when the block succeeds and removed when it fails.
 
-    With the permissions that a new file usually gets: safetensors makes files that nobody else may read. OSErrors go through.
+    The file gets the permissions of a new file: safetensors itself makes files that nobody else may read. Raises OSError.
     """
     partial = Partial(path)
     try:
@@ -222,14 +222,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """A text file, UTF-8, replaced whole."""
+    """Write a text file, UTF-8, atomically."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder among the system's temporary ones, removed after the block, or, where the program was killed, by the next one made."""
+    """Context: a temporary folder, removed after the block or, where the program was killed, by the next one that is made."""
     partial = Partial(Path(tempfile.gettempdir()) / "scratch")
     try:
         yield partial.folder
@@ -238,17 +238,17 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def clear(folder: Path) -> None:
-    """Removes what killed programs have left in `folder`."""
+    """Remove the leftovers of killed programs from `folder`."""
     with contextlib.suppress(OSError):
         for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
             _held(leftover)
 
 
 def clear_older(place: Path) -> None:
-    """Removes what a killed program of an older version has left of `place`, unless somebody wrote to it in the last day.
+    """Remove the leftovers of a killed program of an older version for `place`, unless they were written to in the last day.
 
-    Only what has that version's name and is plainly its work: files `.<name>.<number>.partial` and `.part`, a decomposition or a state
-    of training `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` is there.
+    Only files with that version's names and content: `.<name>.<number>.partial` and `.part`, a decomposition or a training state
+    `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` exists.
     """
     number = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|[0-9]+)\.(partial|part|old)")
     plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
@@ -272,7 +272,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
-    """A new folder and the lock in it. Somebody may clear it in the moment between: then another one is made."""
+    """Make a new folder with a lock in it. Another process may clear it in between: then the next one is made."""
     for _ in range(TRIES):
         folder = parent / f"{PREFIX}{key}-{secrets.token_hex(4)}{SUFFIX}"
         folder.mkdir()
@@ -293,7 +293,7 @@ def _lock(folder: Path) -> FileLock | None:
 
 
 def _held(folder: Path) -> bool:
-    """Whether somebody is at work in it; what nobody holds any more is removed, after what had to give way to it has gone back."""
+    """Whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
     lock = _lock(folder)
     if lock is not None:
         for old in (folder / OLD).glob("*"):

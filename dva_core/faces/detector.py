@@ -33,7 +33,7 @@ def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
 
 
 def fetch_maps(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """The maps on the CPU, by one copy: every question asked of a device has it waited for."""
+    """Copy the maps to the CPU in one transfer: each transfer synchronises with the device."""
     parts = [part for level in maps for part in level]
     if all(part.device.type == "cpu" for part in parts):
         return maps

@@ -1,4 +1,4 @@
-"""The model's own networks, put behind the plain functions on pictures that the face track asks for."""
+"""The model's own networks as the detector, landmarker and identity encoder of the face tracker."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class FaceFinder:
 
 
 def embed(model, crops: np.ndarray) -> np.ndarray:
-    """Identity vectors [B, D] of crops uint8 [B, S, S, 3], for comparing people: the mean person, where the model knows it, taken off.
+    """Identity vectors [B, D] of crops uint8 [B, S, S, 3] for comparing people, centred on the model's mean person where it has one.
 
-    The vectors of a small identity network share a large part, which would make all people alike.
+    The vectors of a small identity network share a large common part, which would make all people similar.
     """
     z_id = model.encode_identity(to_images(crops, model.host.device)).float().cpu()
     statistics = getattr(model.attributes, "identity", None)
@@ -69,7 +69,7 @@ def embed(model, crops: np.ndarray) -> np.ndarray:
 
 
 def parse_face(text: str) -> tuple[str, ...]:
-    """The command line's way to say which face, checked: "largest", "position:x,y" or "reference:FILE"; DVAError for anything else."""
+    """Parse a face choice of the command line: "largest", "position:x,y" or "reference:FILE"; DVAError for anything else."""
     kind, _, rest = text.partition(":")
     if kind == "largest" and not rest:
         return ("largest",)
@@ -89,7 +89,7 @@ def parse_face(text: str) -> tuple[str, ...]:
 
 
 def resolve_face(face: str | FaceChoice, finder: FaceFinder) -> FaceChoice:
-    """A selection the tracker takes; a reference picture named by ("reference", FILE) becomes its identity vector."""
+    """Convert to a choice for the tracker: ("reference", FILE) becomes the identity vector of the picture's face."""
     if isinstance(face, str):
         face = parse_face(face)
     if face[0] == "reference" and len(face) == 2:

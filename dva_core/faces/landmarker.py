@@ -1,4 +1,4 @@
-"""68 landmarks from a network that sees square crops: a first look finds the square, a second one the points."""
+"""68 landmarks from a network on square crops: a first pass finds the square, a second one the points."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CropLandmarker:
         return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
 
     def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
-        """As a call, for a face whose points in the frame before are known: while it hardly moves their square does for a first look."""
+        """As a call, with the points of the previous frame: while the face hardly moves, their square replaces the first pass."""
         quad = quad_from_landmarks(before)
         points = self.in_square(rgb, quad)
         distance = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()

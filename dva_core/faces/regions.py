@@ -1,7 +1,7 @@
-"""Regions of the face: soft maps in the face's own coordinates, laid on a frame's crop by its landmarks.
+"""Regions of the face: soft maps in the coordinates of a mean face, warped to a crop by its landmarks.
 
-An attribute may live in one: glasses in a band around the eyes, a beard below the nose. A bundle may bring maps of its own; those here are
-drawn from the landmarks of a mean face.
+An attribute may belong to one: glasses to a band around the eyes, a beard to the area below the nose. A bundle may have maps of its own;
+those here are drawn from the landmarks of a mean face.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much one picture differs from the last: scene cuts, and a face that becomes another one."""
+"""Differences between consecutive pictures: scene cuts, and changes of the face."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class SceneCuts:
         return change
 
     def change(self, current: np.ndarray) -> float:
-        """How strongly a thumbnail differs from the one kept last; 0 where there is none."""
+        """How strongly a thumbnail differs from the last one; 0 where there is none."""
         return 0.0 if self.previous is None else self._difference(current) / max(self.CUT, 4 * self.mean_change)
 
     def keep(self, current: np.ndarray) -> None:
-        """The thumbnail that the next one is held against."""
+        """Set the thumbnail with which the next one is compared."""
         if self.previous is not None:
             self.mean_change += 0.2 * (min(self._difference(current), self.CUT) - self.mean_change)
         self.previous = current

@@ -1,4 +1,4 @@
-"""Where a detector looks: the whole frame, around the last place, and both turned for a head that lies, leans far or hangs."""
+"""Where the detector searches: the whole frame or around the last place, both also rotated for a head that lies or hangs."""
 
 from __future__ import annotations
 

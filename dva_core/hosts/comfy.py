@@ -18,10 +18,10 @@ STREAMED = "noise_predictor"  # the network made of the host's own layers, whose
 
 
 class ComfyHost(PlainHost):
-    """Networks run where ComfyUI puts them, and give way when other nodes need the room; `dtype` is the noise predictor's.
+    """Runs networks on the device that ComfyUI chooses, which unloads them when other nodes need memory; `dtype` is the noise predictor's.
 
-    `compiled`: the noise predictor will be compiled, so that none of its weights may come and go. ComfyUI's dynamic VRAM ("dynamic"
-    here) brings a layer's weights along when it is used; it moves the networks made of plain layers as a whole.
+    `compiled`: the noise predictor will be compiled, so its weights must stay loaded. With ComfyUI's dynamic VRAM ("dynamic" here) a
+    layer's weights are loaded when it is used; networks made of plain layers are moved as a whole.
     """
 
     def __init__(self, dtype: torch.dtype, compiled: bool = False) -> None:
@@ -33,7 +33,7 @@ class ComfyHost(PlainHost):
         self._room: dict[str, int] = {}  # bytes that were free beside a network when it was loaded last
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
-        """Has ComfyUI load `module` (the part called `name`) with that much room beside it; raises where the user has cancelled."""
+        """Have ComfyUI load `module` (the part called `name`) and keep `activation_bytes` free; raises where the user has cancelled."""
         management.throw_exception_if_processing_interrupted()
         patcher = self._patchers.get(name)
         if patcher is None or patcher.model is not module:
@@ -49,7 +49,7 @@ class ComfyHost(PlainHost):
         return self.device
 
     def _patcher(self, name: str, module: nn.Module) -> Any:
-        """ComfyUI's manager of one network: the kind that is its own choice, unless the weights have to stay where they are."""
+        """Make ComfyUI's patcher of one network: the class that ComfyUI prefers, unless the weights have to stay loaded."""
         patchers = comfy.model_patcher  # main.py chooses when it starts; older hosts have one kind
         kind = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
         if name == STREAMED and name not in self._streamed:
@@ -57,7 +57,7 @@ class ComfyHost(PlainHost):
         return kind(module, load_device=self.device, offload_device=self.offload_device)
 
     def _is_in_place(self, name: str, module: nn.Module) -> bool:
-        """Whether nothing took the network's weights or its room since it was loaded: later than it only small ones of ours were."""
+        """Whether the network's weights and free memory are unchanged since it was loaded: only small networks of ours came later."""
         loaded = management.loaded_models()
         if self._patchers[name] not in loaded:
             return False
@@ -70,11 +70,11 @@ class ComfyHost(PlainHost):
         return all(same_device(weight.device, self.device) for weight in module.parameters())
 
     def forget(self, name: str) -> None:
-        """As PlainHost's; ComfyUI, which holds it weakly, then has the room again."""
+        """As PlainHost's; ComfyUI holds the patcher weakly and gets the memory back."""
         self._patchers.pop(name, None)
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
-        """As PlainHost's; ComfyUI's books are kept right."""
+        """As PlainHost's, with ComfyUI's bookkeeping updated."""
         patcher = self._patchers[name]
         self._room.pop(name, None)
         if is_dynamic(patcher):  # every layer casts its weights to what comes in; their places are of the size they were loaded in
@@ -86,7 +86,7 @@ class ComfyHost(PlainHost):
         patcher.model_size()
 
     def free_bytes(self) -> int | None:
-        """As PlainHost's: what is free, and what ComfyUI would free of other models."""
+        """As PlainHost's: free memory, and what ComfyUI would free by unloading other models."""
         if self.device.type in ("cpu", "mps"):
             return None
         loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_device(entry.device, self.device)]
@@ -101,13 +101,13 @@ class ComfyHost(PlainHost):
         return PlainHost.is_out_of_memory(error) or (exception is not Exception and is_oom(error))
 
     def free_memory(self) -> None:
-        """Everything goes, whoever it belongs to; the next use loads as much as then fits."""
+        """Unload all models, whoever they belong to; the next use loads as much as fits."""
         management.unload_all_models()
         management.soft_empty_cache()
 
     @property
     def operations(self) -> type | None:
-        """The layers whose weights ComfyUI brings along one by one; None on a processor, to which nothing is streamed."""
+        """The layer classes whose weights ComfyUI loads one by one; None on a CPU."""
         return None if self.device.type == "cpu" else comfy.ops.disable_weight_init
 
     def sibling(self) -> ComfyHost:
@@ -120,14 +120,15 @@ class ComfyHost(PlainHost):
 
 
 def is_dynamic(patcher: Any) -> bool:
-    """Whether a network's weights come and go as its layers are used (dynamic VRAM)."""
+    """Whether a network's weights are loaded layer by layer as they are used (dynamic VRAM)."""
     return getattr(patcher, "is_dynamic", bool)()
 
 
 def choose_precision(precision: str = AUTO) -> torch.dtype:
-    """The noise predictor's type: as asked for, or what ComfyUI (its flags, the device) would run a diffusion network in.
+    """Choose the noise predictor's dtype: `precision`, or the one in which ComfyUI (by flags and device) would run a diffusion network.
 
-    ComfyUI runs everything in float32 on processors; on those that multiply bfloat16 we take that, unless its flags ask for float32.
+    ComfyUI runs everything in float32 on CPUs; on those that multiply bfloat16 in hardware bfloat16 is used, unless its flags ask for
+    float32.
     """
     if precision != AUTO:
         return choose_dtype(precision)

@@ -43,7 +43,7 @@ def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 @contextmanager
 def exactly(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """While it lasts float32 means float32: CUDA's convolutions else round what they multiply to the 10 bits of TF32."""
+    """Context: compute float32 convolutions exactly; CUDA otherwise rounds their factors to the 10 bits of TF32."""
     if device.type != "cuda" or dtype != torch.float32:
         yield
         return
@@ -69,7 +69,7 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = 
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """The type `device` computes fastest in."""
+    """The dtype in which `device` computes fastest."""
     if device.type == "cuda":
         return torch.float16  # what overflows in it is computed again in float32 (pipeline.solving)
     if device.type == "cpu":
@@ -80,5 +80,5 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
 
 
 def same_device(one: torch.device, other: torch.device) -> bool:
-    """Whether two names mean one device; a name without a number means the first of its kind, as of tensors on mps."""
+    """Whether two names mean one device; without a number the first of its kind is meant, as with tensors on mps."""
     return one.type == other.type and (one.index or 0) == (other.index or 0)

@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 class PlainHost:
-    """Where networks run without a host program. `dtype` is the noise predictor's; the small encoders stay float32.
+    """Runs networks without a host program. `dtype` is the noise predictor's; the small encoders stay float32.
 
-    `operations` supplies the noise predictor's layers (None: torch.nn). `companion` is a place for another model that this one borrows
-    networks from, which then lives as long as the host.
+    `operations` supplies the noise predictor's layers (None: torch.nn). `companion` keeps another model alive whose networks this one
+    borrows.
     """
 
     operations: Any = None
@@ -42,9 +42,9 @@ class PlainHost:
         self._on_device: dict[str, nn.Module] = {}
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
-        """Makes `module` (the part called `name`) ready on the device, moving it the first time only; answers the device.
+        """Move `module` (the part called `name`) to the device, on first use only, and return the device.
 
-        `activation_bytes`, what its evaluation will need beside the weights, is for hosts that share the device; not used here.
+        `activation_bytes`, the memory its evaluation needs beside the weights, is for hosts that share the device; not used here.
         """
         if self._on_device.get(name) is not module:
             module.to(self.device)
@@ -56,13 +56,13 @@ class PlainHost:
         return PlainHost(self.device)
 
     def __deepcopy__(self, memo: dict) -> PlainHost:
-        """Of the copy of a model: the same device and precision, and nothing moved yet."""
+        """The host for a copy of a model: the same device and precision, with nothing moved yet."""
         copy = self.sibling()
         copy.dtype = self.dtype
         return copy
 
     def place(self, predictor: nn.Module, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Another device for all networks, another precision for the noise predictor; None leaves either as it is.
+        """Change the device of all networks and the precision of the noise predictor; None leaves either as it is.
 
         Raises DVAError for a device that is not there.
         """
@@ -73,7 +73,7 @@ class PlainHost:
             self.convert("noise_predictor", predictor, dtype)
 
     def forget(self, name: str) -> None:
-        """Lets go of the part called `name`; for networks that are needed for a while only."""
+        """Release the part called `name`; for networks that are needed only for a while."""
         self._on_device.pop(name, None)
 
     @contextmanager
@@ -101,14 +101,14 @@ class PlainHost:
         return isinstance(error, NO_MEMORY) or (isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY))
 
     def free_bytes(self) -> int | None:
-        """Memory of the device that a batch may take, bytes; None where it is not to be known or, on a CPU, not what limits it."""
+        """Free memory of the device for a batch, bytes; None where it is unknown or, on a CPU, not the limit."""
         if self.device.type != "cuda":
             return None
         cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + cached
 
     def free_memory(self) -> None:
-        """Gives cached device memory back before another try."""
+        """Release cached device memory before another try."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
@@ -117,8 +117,8 @@ class PlainHost:
     def run_batched(self, fn: Callable[[Any], Any], items: Any, batch: int) -> Iterator[Any]:
         """Yield fn(items[0:batch]), fn(items[batch:2 batch]), ...; `items` is anything with a length and slices.
 
-        A call that runs out of memory is repeated with half as many items, which then stays the batch; what was answered before
-        is not computed again. DVAError where a single item does not fit.
+        A call that runs out of memory is repeated with half as many items, which stays the batch size; earlier results are not computed
+        again. DVAError where a single item does not fit.
         """
         start, batch = 0, max(1, batch)
         while start < len(items):

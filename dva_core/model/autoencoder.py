@@ -103,18 +103,18 @@ class DiffusionVideoAutoencoder(nn.Module):
         return getattr(self.motion_encoder, "window", (0.0, 1.0))
 
     def frozen(self) -> list[nn.Module]:
-        """The parts that are never trained here."""
+        """The parts that are never trained."""
         return [part for name in FROZEN if (part := getattr(self, name)) is not None]
 
     def train(self, mode: bool = True) -> DiffusionVideoAutoencoder:
-        """As of any module; but the frozen parts stay in evaluation mode."""
+        """As `nn.Module.train`, but the frozen parts stay in evaluation mode."""
         super().train(mode)
         for part in self.frozen():
             part.eval()
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> DiffusionVideoAutoencoder:
-        """As of any module, by way of the host: `device` for all networks, `dtype` for the noise predictor (the others stay float32).
+        """As `nn.Module.to`, through the host: `device` for all networks, `dtype` for the noise predictor (the others stay float32).
 
         Raises DVAError for a device that is not there, a precision other than float32, float16 and bfloat16, and where a host program
         decides both.
@@ -150,7 +150,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         return self.to(torch.float64)
 
     def run(self, name: str, *inputs: Tensor, dtype: torch.dtype = torch.float32) -> Any:
-        """Evaluates the part called `name` on `inputs`, on the device that the host gives it, in `dtype` (whole numbers stay).
+        """Evaluate the part called `name` on `inputs`, on the host's device, in `dtype` (integers keep theirs).
 
         Raises DVAError where this model has no such part.
         """
@@ -201,7 +201,7 @@ class DiffusionVideoAutoencoder(nn.Module):
         return self.run("fusion", torch.cat([z_id.to(z_motion).expand(len(z_motion), -1), z_motion], dim=1))
 
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
-        """Precompute what the noise predictor makes of z_face [B, face_dim] at every timestep; `predict_noise` takes it in its place."""
+        """Precompute the noise predictor's conditioning on z_face [B, face_dim], the same at every timestep; see `predict_noise`."""
         network, dtype = self.noise_predictor, self.host.dtype
         room = activation_bytes(network, z_face, dtype, self.host.device)  # the batch's: it comes next
         device = self.host.use("noise_predictor", network, room)
@@ -210,7 +210,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Predict the noise eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
 
-        In the place of z_face its `face_conditions` will do, which need not be computed again for every step.
+        Instead of z_face it also takes its `face_conditions`, which are then not computed again for every step.
         """
         network, dtype = self.noise_predictor, self.host.dtype
         device = self.host.use("noise_predictor", network, activation_bytes(network, x_t, dtype, self.host.device))

@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a model file says of itself. `problem` is empty, or the sentence that tells why it cannot be used."""
+    """The description in a model file. `problem` is empty, or a sentence about why the file cannot be used."""
 
     name: str
     path: Path
@@ -92,8 +92,8 @@ def fingerprint(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def to_storage(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor` as a bundle of that precision keeps it: weights of two and more dimensions (not the attributes' few) in `dtype`,
-    the rest (biases, norms, running statistics: small, and sensitive) in float32, and float32 too where `dtype` would overflow."""
+    """Convert a tensor for storage: weights of two and more dimensions to `dtype`, or float32 where that would overflow; the rest
+    (biases, norms, running statistics: small, and sensitive) to float32."""
     tensor = tensor.detach().cpu().contiguous()
     if not tensor.is_floating_point():
         return tensor
@@ -112,7 +112,7 @@ def write_bundle(
     model_card: str = "",
     precision: str = "fp16",
 ) -> BundleInfo:
-    """Writes a model file, all or nothing (a temporary file beside it, then a rename), and answers what it says of itself.
+    """Write a model file atomically, and return its description.
 
     `tensors` are the state dict of DiffusionVideoAutoencoder(config), any float type; `precision` (fp32, fp16, bf16) is how the
     weights are stored. Raises DVAError for tensors that do not fit the configuration, values that are not finite, or a full disk.
@@ -147,7 +147,7 @@ def write_bundle(
 
 @contextlib.contextmanager
 def open_bundle(path: Path) -> Iterator[Any]:
-    """The safetensors file at `path`; whatever the library has against it becomes a DVAError."""
+    """Open the safetensors file at `path`; the library's errors become DVAErrors."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -193,7 +193,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """The whole file, its content held against the fingerprint. DVAError for a damaged or foreign one."""
+    """Read the whole file and check its fingerprint. DVAError for a damaged or foreign file."""
     path = Path(path)
     with open_bundle(path) as file:
         config, metadata = _header(file, path)
@@ -204,14 +204,14 @@ def read_bundle(path: str | Path) -> Bundle:
 
 
 def check_bundle(path: str | Path) -> BundleInfo:
-    """Reads everything and holds every tensor against the configuration. DVAError, one sentence, for what does not fit."""
+    """Read the whole file and check every tensor against the configuration. DVAError for the first that does not fit."""
     bundle = read_bundle(path)
     check_tensors(bundle.tensors, expected_tensors(bundle.config, bundle.path), bundle.path)
     return bundle_info(path)
 
 
 def bundle_info(path: str | Path) -> BundleInfo:
-    """What the file at `path` says of itself, from its header. DVAError unless it is a bundle."""
+    """Read the description of a bundle from its header. DVAError unless it is one."""
     path, header = Path(path), read_header(path)
     text = header.metadata.get
     return BundleInfo(

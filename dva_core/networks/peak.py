@@ -1,4 +1,4 @@
-"""How much memory evaluating a network takes at the most, counted on tensors without data."""
+"""The peak memory of a network's evaluation, counted on meta tensors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Living(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make and that are still there; `peak`: the most at a time.
+    """Counts the bytes of live tensors made by operations; `peak`: the largest sum.
 
-    As on CUDA, group norms of maps whose channels lie together, and convolutions of those whose channels lie apart, take a copy beside.
+    As on CUDA, group norms of channels-last maps, and convolutions of contiguous ones, take an extra copy.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Living(TorchDispatchMode):
 
 @torch.no_grad()
 def peak_bytes(network: nn.Module, *inputs: Tensor) -> int:
-    """The most bytes that network(*inputs), all of them on `meta`, has at a time beside its weights and inputs."""
+    """Peak bytes of network(*inputs), all on the meta device, beside its weights and inputs."""
     with Living() as living:
         network(*inputs)
     return living.peak

@@ -34,13 +34,13 @@ def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -
 
 
 def one_for_all(t: Tensor) -> Tensor:
-    """t [B], or [1] where all its elements are one and the same in memory (`expand`), which asks no device for values."""
+    """t [B], or t[:1] where it is one expanded number (stride 0), which is known without reading the device."""
     return t[:1] if t.stride(0) == 0 else t
 
 
 def prefers_channels_last(device: torch.device) -> bool:
-    """Whether convolutions of half precision are quickest with the channels of a pixel together: NVIDIA's. On AMD's, whose library for
-    convolutions ComfyUI leaves off, they would be copied to and fro.
+    """Whether half-precision convolutions are fastest in channels-last layout: on NVIDIA GPUs. On AMD GPUs, where ComfyUI disables
+    MIOpen, the maps would be copied to the other layout and back.
     """
     return device.type == "cuda" and torch.version.hip is None
 
