@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dva_core.model.bundle import read_bundle, resolve_model
 from dva_core.model.convert import published_config
-from dva_core.networks import unet
+from dva_core.networks import normalisation
+from dva_core.networks.unet import UNet
 
 BATCH = 64
 HALF = torch.float16
@@ -111,17 +112,17 @@ def as_on_cuda(in_place: bool) -> Iterator[None]:
     """Norms choose as on CUDA; or, without `in_place`, all of them are ATen's."""
 
     def stays(norm: nn.Module, x: Tensor, condition: object = None) -> bool:
-        return in_place and x.numel() >= unet.LARGE_BATCH and x.is_contiguous(memory_format=torch.channels_last)
+        return in_place and x.numel() >= normalisation.LARGE_BATCH and x.is_contiguous(memory_format=torch.channels_last)
 
-    with patch.object(unet, "stays_in_place", stays), patch.object(unet, "prefers_channels_last", lambda device: True):
+    with patch.object(normalisation, "stays_in_place", stays), patch.object(normalisation, "prefers_channels_last", lambda device: True):
         yield
 
 
-def count(config: dict, in_place: bool = True, batch: int = BATCH) -> tuple[Ledger, int, unet.UNet]:
+def count(config: dict, in_place: bool = True, batch: int = BATCH) -> tuple[Ledger, int, UNet]:
     """Launches and bytes of one evaluation of a batch, its FLOP, and the network."""
     settings = {k: v for k, v in config["noise_predictor"].items() if k != "type"}
     with torch.device("meta"), torch.no_grad():
-        network = unet.UNet(**settings).eval().to(HALF, memory_format=torch.channels_last)
+        network = UNet(**settings).eval().to(HALF, memory_format=torch.channels_last)
         x = torch.empty(batch, 3, network.image_size, network.image_size, dtype=HALF)
         t, conditions = (
             torch.zeros(1, dtype=torch.int64).expand(batch),

@@ -6,7 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import models
 from .decode import DecodeDDIM
-from .directions import ApplyDirection, CombineDirections, LoadDirection, SaveDirection
+from .direction_files import LoadDirection, SaveDirection
+from .directions import ApplyDirection, CombineDirections
 from .edit_classifier import EditIdentityClassifier
 from .edit_clip import EditIdentityCLIP
 from .encode import EncodeDecomposed

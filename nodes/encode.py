@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +10,16 @@ from comfy_api.latest import io
 
 from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import SOLVER, STEPS, VIDEO_SOLVERS, evaluations
-from dva_core.errors import DVAError
 from dva_core.faces.finder import DETECTORS
 from dva_core.pipeline.report import describe_model, describe_track
-from dva_core.video import open_video
 
 from . import folders, status
 from .cache import CachedDecomposition
-from .frames import as_uint8
+from .face import FACES, face_box_inputs, face_choice, middle_of
 from .image import to_image, to_mask
-from .schema import has_type, schema
+from .schema import schema
 from .types import CATEGORY, DecompositionType, Model
 from .video import as_file
-
-FACES = ("largest", "position", "reference")
 
 
 class EncodeDecomposed(io.ComfyNode):
@@ -249,54 +242,3 @@ class EncodeDecomposed(io.ComfyNode):
         status.tell(cls.hidden.unique_id, f"{describe_track(decomposition.info.track)}. {describe_model(model)}{unused}")
         rows = moments(decomposition.faces, max_images or decomposition.faces)
         return io.NodeOutput(CachedDecomposition.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
-
-
-def face_box_inputs() -> list[io.Input]:
-    """The input for a box around the face; none where the host has no boxes."""
-    if not has_type("BoundingBox"):
-        return []
-    return [
-        io.BoundingBox.Input(
-            "face_box",
-            optional=True,
-            socketless=False,
-            force_input=True,
-            display_name="face box",
-            tooltip="A box around the face to follow, in pixels of the frames, from ComfyUI's box nodes: instead of face, face x and face "
-            "y.",
-        )
-    ]
-
-
-def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, float]:
-    """The centre of the (first) box {"x", "y", "width", "height"}, in fractions of the frame. DVAError where it lies outside."""
-    while isinstance(box, (list, tuple)):
-        if not box:
-            raise DVAError("The face box is empty; draw one around the face, or disconnect it.")
-        box = box[0]
-    with open_video(source, **part) as reader:
-        x = (box["x"] + box["width"] / 2) / reader.info.width
-        y = (box["y"] + box["height"] / 2) / reader.info.height
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise DVAError("The middle of the face box lies outside the frames; draw it on a frame of this video.")
-    return x, y
-
-
-@contextmanager
-def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
-    """The argument `face` of `encode`; a reference picture lies in a temporary file during the block."""
-    if face not in FACES:
-        raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
-    if face != "reference":
-        yield ("position", x, y) if face == "position" else (face,)
-        return
-    if reference is None:
-        raise DVAError("To follow the face of a reference picture, connect the picture to reference face.")
-    from dva_core.video.images import save_picture
-
-    path = folders.temp_path(".png")
-    try:
-        save_picture(path, as_uint8(reference[0]))
-        yield ("reference", path)
-    finally:
-        path.unlink(missing_ok=True)

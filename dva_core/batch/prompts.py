@@ -151,7 +151,7 @@ def encode_inputs(plan: Plan) -> dict[str, Any]:
 def text_inputs(text: Any) -> dict[str, Any]:
     """Of Edit Identity (CLIP); what the manifest does not name is as the library has it."""
     from ..edit.text_model import DEFAULT
-    from ..edit.text_search import TextSettings
+    from ..edit.text_settings import TextSettings
 
     names = ("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory")
     return {

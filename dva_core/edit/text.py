@@ -13,7 +13,8 @@ from .curves import Scale
 from .directions import Direction, apply_direction, check_scale_of
 from .scope import find_region
 from .text_model import DEFAULT, ImageTextModel, load_clip
-from .text_search import TextSearch, TextSettings
+from .text_search import TextSearch
+from .text_settings import TextSettings
 
 TextModel = str | ImageTextModel | None
 OLDER = {"clip": "clip_model", "steps": "iterations", "checkpoint": "save_memory"}  # names of settings as they once were
@@ -34,7 +35,7 @@ def text_search(
 
     clip_model   the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
     weights      its .safetensors file; None: from `folders`, see text_model.load_clip
-    settings     of text_search.TextSettings: frames, images, iterations, settle, seed, clip_weight, ...
+    settings     of text_settings.TextSettings: frames, images, iterations, settle, seed, clip_weight, ...
 
     Raises DVAError for settings that make no sense, weights that are missing, or a decomposition of another model.
     """

@@ -12,7 +12,7 @@ import torch
 from ..errors import DVAError
 from ..hosts.devices import choose_device, choose_dtype, same_device
 from ..hosts.plain import PlainHost
-from ..networks.unet import prefers_channels_last
+from ..networks.normalisation import prefers_channels_last
 from .build import build_empty, expected_tensors
 from .bundle import read_bundle, resolve_model
 from .checks import check_tensors

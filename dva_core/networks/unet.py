@@ -18,11 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
+from dva_core.networks.normalisation import (
+    group_norm,
+    normalise,
+    prefers_channels_last,
+    reusable,
+    silu,
+)
 from dva_core.networks.peak import peak_bytes
-
-SMALL_MAP = 32 * 32  # pixels
-LARGE_BATCH = 2**22  # values; from about there on a GPU reads and writes longer than it takes to launch some more kernels
-SUMMED = (torch.float32, torch.bfloat16)
 
 
 def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
@@ -38,108 +41,12 @@ def one_for_all(t: Tensor) -> Tensor:
     return t[:1] if t.stride(0) == 0 else t
 
 
-def prefers_channels_last(device: torch.device) -> bool:
-    """Whether half-precision convolutions are fastest in channels-last layout: on NVIDIA GPUs. On AMD GPUs, where ComfyUI disables
-    MIOpen, the maps would be copied to the other layout and back.
-    """
-    return device.type == "cuda" and torch.version.hip is None
-
-
-def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
-    """Group norm with 32 groups, or the largest divisor of 32 that divides `channels`."""
-    return operations.GroupNorm(math.gcd(32, channels), channels)
-
-
-def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
-    """norm(x) of x [B, C, H, W]; with a condition [B or 1, 2C] = [scale | shift], norm(x) (1 + scale) + shift.
-
-    On a CPU torch's group norm of small maps whose channels lie together in memory takes two to five times as long as the means here,
-    in bfloat16 five to twelve times; and the condition costs nothing, for it goes into the norm's own weight and bias. CUDA's group norm
-    lays its result out channel after channel, which the next convolution has to undo: see `normalise_in_place`.
-    """
-    if stays_in_place(norm, x):
-        return normalise_in_place(norm, x, condition)
-    small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
-    plain = type(norm) is nn.GroupNorm and x.device.type == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
-    if not (small and plain and may_overwrite()):
-        return norm(x) if condition is None else scale_shift(norm(x), condition)
-    centred = x - group_mean(x, norm.num_groups)
-    gain, bias = torch.rsqrt(group_mean(centred.square(), norm.num_groups) + norm.eps) * per_channel(norm.weight), per_channel(norm.bias)
-    if condition is not None:
-        scale, shift = per_channel(condition).chunk(2, dim=1)
-        gain, bias = gain * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
-    return torch.addcmul(bias, centred, gain, out=centred)
-
-
-def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
-    """Whether x is a large batch of maps on CUDA whose channels lie together, and the norm's weights are where they are used."""
-    if x.device.type != "cuda" or x.numel() < LARGE_BATCH or not x.is_contiguous(memory_format=torch.channels_last) or not may_overwrite():
-        return False
-    weight, streams = norm.weight, getattr(norm, "comfy_cast_weights", False)
-    return weight is not None and not streams and weight.device == x.device and weight.dtype == x.dtype
-
-
-def normalise_in_place(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
-    """As `normalise`, with x's layout kept: it is read three times and written once, where ATen's way with two layout copies takes
-    six and five. Sums, gain and bias are float32, whatever x is.
-    """
-    batch, channels = x.shape[:2]
-    groups = x.permute(0, 2, 3, 1).reshape(batch, -1, norm.num_groups, channels // norm.num_groups)  # a view
-    count = groups.shape[1] * groups.shape[3]
-    mean = groups.mean((1, 3), dtype=torch.float32)
-    square = torch.linalg.vector_norm(groups, 2, (1, 3), dtype=torch.float32).square() / count
-    spread = torch.rsqrt((square - mean.square()).clamp(min=0) + norm.eps)
-    weight, bias = (values.float().view(norm.num_groups, -1) for values in (norm.weight, norm.bias))
-    gain = spread[..., None] * weight
-    bias = torch.addcmul(bias, mean[..., None], gain, value=-1)
-    gain, bias = (values.reshape(batch, channels, 1, 1) for values in (gain, bias))
-    if condition is not None:
-        scale, shift = per_channel(condition.float()).chunk(2, dim=1)
-        gain, bias = gain * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
-    return torch.addcmul(bias, x, gain, out=torch.empty_like(x))
-
-
-def group_mean(x: Tensor, groups: int) -> Tensor:
-    """[B, C, H, W] -> [B, C, 1, 1]: the mean over all pixels and the channel's group."""
-    means = F.avg_pool2d(x, x.shape[2:]).unflatten(1, (groups, -1))  # a third of the time of x.mean((2, 3))
-    return means.mean(2, keepdim=True).expand_as(means).flatten(1, 2)
-
-
-def per_channel(values: Tensor) -> Tensor:
-    """[C] or [B, C] -> [1 or B, C, 1, 1], to be spread over a map."""
-    return values.reshape(-1, values.shape[-1], 1, 1)
-
-
 def zero_weights(layer: nn.Module) -> nn.Module:
     """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
     for values in (layer.weight, layer.bias):
         if values is not None:  # a host's layer may have none before it is given those of a file
             nn.init.zeros_(values)
     return layer
-
-
-def scale_shift(h: Tensor, condition: Tensor) -> Tensor:
-    """h (1 + scale) + shift with [scale | shift] = condition [B, 2C], the same at every pixel of h [B, C, H, W]."""
-    scale, shift = per_channel(condition).chunk(2, dim=1)
-    return torch.addcmul(shift, h, 1 + scale, out=reusable(h))
-
-
-def may_overwrite() -> bool:
-    """Whether a map that nobody else needs may hold what is made of it: new memory costs a CPU a twentieth of an evaluation.
-
-    Not where a gradient may ask for it; and a compiler sees to it itself.
-    """
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-
-
-def reusable(h: Tensor) -> Tensor | None:
-    """The tensor h as an output buffer, or None where autograd needs it."""
-    return h if may_overwrite() else None
-
-
-def silu(h: Tensor) -> Tensor:
-    """SiLU of a map that nobody else needs."""
-    return F.silu(h, inplace=may_overwrite())
 
 
 class TimeEmbedding(nn.Module):

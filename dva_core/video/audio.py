@@ -12,10 +12,10 @@ import av
 import av.error
 
 from ..errors import DVAError
+from .container import is_concatenated, open_container, time_zero
 from .failures import of_ffmpeg
 from .resample import Resampler, encoder_layout, slice_samples
 from .seams import SoundSeams, leaps, may_leap_ahead
-from .source import is_concatenated, open_container, time_zero
 
 log = logging.getLogger(__name__)
 

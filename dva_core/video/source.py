@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import av
 import av.error
-import numpy as np
 
 from ..errors import DVAError
 from .chroma import chroma_location
 from .clock import Clock, frame_rate
-from .color import ColorTags
+from .container import (
+    color_tags,
+    decode_frames,
+    display_turn,
+    head_timestamps,
+    is_concatenated,
+    open_container,
+    own_duration,
+    sample_aspect,
+    time_zero,
+    video_stream,
+)
 from .convert import convert_frame
 from .extras import find_losses
-from .failures import read_error
 from .frame import Frame
 from .info import VideoInfo
 from .layout import Turn, layout_of, to_known_format, turn_frame
-from .seams import has_seams, leaps, may_leap_ahead
+from .seams import leaps, may_leap_ahead
 
 log = logging.getLogger(__name__)
 
-HEAD_PACKETS = 300  # timestamps looked at to judge the frame rate
 SEEK_MARGIN = Fraction(1)  # seconds before `start` to look for a keyframe: open groups of pictures lose their first frames
 OWN_SLACK = Fraction(1, 2)  # seconds that may be missing at the end without a word, where the pictures' own duration is known
 WHOLE_SLACK = Fraction(1)  # where only that of the whole file is: its sound may be longer
@@ -51,7 +56,7 @@ class VideoFile:
         with closing(open_container(path)) as container:
             stream = video_stream(container, path)
             origin = time_zero(container, path)
-            first = next(_decode(container, stream, []), None)
+            first = next(decode_frames(container, stream, []), None)
             if first is None:
                 raise DVAError(f"No frame of {path} can be decoded: the file is empty or broken; convert it anew.")
             self._turn = display_turn(first)
@@ -65,7 +70,7 @@ class VideoFile:
             self._clock = Clock.of(self._tick, rate, variable, pts[0] if pts else 0)
             self._frame_ticks = max(1, round(1 / (rate * self._tick)))
             self._step = Fraction(1) / rate
-            own = _own_duration(stream, origin)
+            own = own_duration(stream, origin)
             whole = own or (Fraction(container.duration, av.time_base) if container.duration else None)
             self._slack = OWN_SLACK if own else whole and max(WHOLE_SLACK, whole / 10)
             self.info = VideoInfo(
@@ -76,9 +81,9 @@ class VideoFile:
                 pix_fmt=layout.name,
                 frames=self._container_count(container, stream),
                 duration=_selected_duration(whole, start, length),
-                color=_color_tags(stream, first),
+                color=color_tags(stream, first),
                 rotation=self._turn.degrees,
-                sample_aspect=_aspect(stream, self._turn),
+                sample_aspect=sample_aspect(stream, self._turn),
                 has_audio=container.streams.best("audio") is not None,
                 variable_rate=variable,
                 origin=origin,
@@ -168,19 +173,19 @@ class VideoFile:
         frames = self._seek(container, stream, problems)
         if frames is None:
             with closing(open_container(self.path)) as fresh:
-                yield from self._with_pts(_decode(fresh, video_stream(fresh, self.path), problems))
+                yield from self._with_pts(decode_frames(fresh, video_stream(fresh, self.path), problems))
             return
         yield from self._with_pts(frames)
 
     def _seek(self, container, stream, problems: list[str]) -> Iterator[av.VideoFrame] | None:
         if self._start <= 2 * SEEK_MARGIN or self._decode_times_only or self._seams:
-            return _decode(container, stream, problems)
+            return decode_frames(container, stream, problems)
         target = self._start + self.info.origin
         try:
             container.seek(int((target - SEEK_MARGIN) / self._tick), stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
-        frames = _decode(container, stream, problems)
+        frames = decode_frames(container, stream, problems)
         first = next(frames, None)
         if first is None or first.pts is None or first.pts * self._tick > target or not first.key_frame:
             problems.clear()
@@ -247,145 +252,6 @@ class _Group:
 def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     yield first
     yield from rest
-
-
-def open_container(path: Path) -> av.container.InputContainer:
-    """The file opened for reading; DVAError where that fails."""
-    try:
-        return av.open(str(path.absolute()), metadata_errors="replace")  # absolute: a bare "talk:final.mp4" would name a protocol
-    except (av.error.FFmpegError, OSError) as error:
-        raise read_error(error, path) from error
-
-
-def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream of the film, decoding with threads: not a cover image, not a thumbnail that lies before it."""
-    streams = picture_streams(container)
-    if not streams:
-        raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
-    film = streams[0]
-    if len(streams) > 1:
-        films = _film_indices(path, {stream.index for stream in streams})
-        best = container.streams.best("video")
-        candidates = [stream for stream in streams if stream.index in films] or streams
-        film = next((stream for stream in candidates if best is not None and stream.index == best.index), candidates[0])
-    film.thread_type = "AUTO"
-    return film
-
-
-def picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """Streams of pictures that can be decoded, cover images left out."""
-    return [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context is not None and not int(stream.disposition) & int(av.stream.Disposition.attached_pic)
-    ]
-
-
-def _film_indices(path: Path, indices: set[int]) -> set[int]:
-    """Those of several streams that have more than one picture among the first packets of the file."""
-    once: set[int] = set()
-    films: set[int] = set()
-    with closing(open_container(path)) as container, contextlib.suppress(av.error.FFmpegError):
-        streams = [container.streams[index] for index in sorted(indices)]
-        for packet in islice(container.demux(streams), HEAD_PACKETS):
-            if packet.size:
-                (films if packet.stream.index in once else once).add(packet.stream.index)
-            if films == indices:
-                break
-    return films
-
-
-def _decode(container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; what fails is noted in `problems` and passed over."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            frames = stream.decode(None) if packet is None else packet.decode()
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError as error:
-            problems.append(str(error.strerror))
-            if packet is None:
-                return
-            continue
-        for frame in frames:
-            if frame.is_corrupt:
-                problems.append("corrupt frame")
-            yield frame
-        if packet is None:
-            return
-
-
-def time_zero(container: av.container.InputContainer, path: Path) -> Fraction:
-    """Where the video begins on its own clock, seconds: the earliest stream's start, but not before 0 unless a picture lies there.
-
-    Sound that starts a little before 0 is encoder delay, which players cut. Pictures lie before 0 in a recording over the wrap of the
-    33-bit clock of a transport stream.
-    """
-    pictures = _start(video_stream(container, path)) if picture_streams(container) else None
-    sound = container.streams.best("audio")
-    starts = [start for start in (pictures, None if sound is None else _start(sound)) if start is not None]
-    zero = max(Fraction(0), min(starts, default=Fraction(0)))
-    return zero if pictures is None else min(zero, pictures)
-
-
-def _start(stream: av.stream.Stream) -> Fraction | None:
-    return stream.start_time * stream.time_base if stream.start_time is not None and stream.time_base else None
-
-
-def is_concatenated(path: Path) -> bool:
-    """Whether the file is of a kind that is joined end to end, and is: then its times cannot be sought."""
-    with closing(open_container(path)) as container:
-        return may_leap_ahead(container) and has_seams(container, video_stream(container, path))
-
-
-def head_timestamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
-    """Sorted pts of the first packets, of the first file where several are joined."""
-    pts, before = [], None
-    try:
-        for packet in islice(container.demux(stream), HEAD_PACKETS):
-            if packet.dts is not None:
-                if before is not None and leaps(before, packet.dts * stream.time_base, may_leap_ahead(container)):
-                    break
-                before = packet.dts * stream.time_base
-            if packet.pts is not None:
-                pts.append(packet.pts)
-    except av.error.FFmpegError:
-        return []
-    return sorted(pts)
-
-
-def display_turn(frame: av.VideoFrame) -> Turn:
-    """The turn asked for by the frame's display matrix."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return Turn.of_matrix(np.frombuffer(data, np.int32))
-    return Turn()
-
-
-def _aspect(stream: av.VideoStream, turn: Turn) -> Fraction | None:
-    aspect = stream.sample_aspect_ratio
-    if not aspect or aspect == 1:
-        return None
-    return 1 / aspect if turn.transpose else aspect
-
-
-def _color_tags(stream: av.VideoStream, frame: av.VideoFrame) -> ColorTags:
-    context = stream.codec_context
-    return ColorTags(int(context.color_primaries), int(context.color_trc), int(frame.colorspace), int(frame.color_range))
-
-
-def _own_duration(stream: av.VideoStream, origin: Fraction) -> Fraction | None:
-    """Seconds from the origin to the end of the pictures as the stream states it; Matroska does in a tag. None: it does not."""
-    if stream.duration is not None and stream.time_base:
-        begin = (stream.start_time or 0) * stream.time_base
-        return begin - origin + stream.duration * stream.time_base
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if match is None:
-        return None
-    hours, minutes, seconds = match.groups()
-    return max(int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - origin, Fraction(0)) or None
 
 
 def _selected_duration(whole: Fraction | None, start: Fraction, length: Fraction | None) -> Fraction | None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import DVAError, one_line
 from ..files import MARKER, Partial
 from .audio import Soundtrack, sound_streams
+from .container import open_container
 from .convert import convert_frame
 from .extras import carry_tags, join_words
 from .failures import of_ffmpeg, write_error
@@ -36,7 +37,6 @@ from .output import (
     warn_of_bits,
     warn_of_players,
 )
-from .source import open_container
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_switch, apply_text
 from dva_core.edit.text import find_text_direction, text_search
 from dva_core.edit.text_network import TextNetworks
-from dva_core.edit.text_search import TextSearch, TextSettings, has_settled, intermediate_images, rows_of_frames
+from dva_core.edit.text_search import TextSearch, has_settled, intermediate_images, rows_of_frames
+from dva_core.edit.text_settings import TextSettings
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 

@@ -30,7 +30,7 @@ from dva_core.faces.finder import FaceFinder
 from dva_core.hosts.devices import PRECISIONS, choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
-from dva_core.networks import unet
+from dva_core.networks import normalisation
 from dva_core.networks.resample import triangle_matrix
 from dva_core.pipeline import decode, decode_crops, encode
 from dva_core.pipeline.preview import attribute_stills, stills
@@ -368,24 +368,26 @@ def test_a_norm_that_keeps_its_layout(dtype, conditioned):
     if conditioned:
         want = want * (1 + condition[:, :16, None, None].double()) + condition[:, 16:, None, None].double()
     with torch.no_grad():
-        found = unet.normalise_in_place(norm, x, condition)
+        found = normalisation.normalise_in_place(norm, x, condition)
     assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found.double(), want, rtol=4 * torch.finfo(dtype).eps, atol=1e-4 if dtype == torch.float32 else 0.05)
 
 
 def test_which_norms_keep_their_layout(monkeypatch):
-    monkeypatch.setattr(unet, "LARGE_BATCH", 100)
+    monkeypatch.setattr(normalisation, "LARGE_BATCH", 100)
     with card(), torch.no_grad():
         norm, x = torch.nn.GroupNorm(4, 16).cuda(), torch.zeros(2, 16, 6, 6).cuda()
-        assert not unet.stays_in_place(norm, x)
+        assert not normalisation.stays_in_place(norm, x)
         x = x.contiguous(memory_format=torch.channels_last)
-        assert unet.stays_in_place(norm, x) and not unet.stays_in_place(norm, x[:1, :, :2, :1])
-        assert not unet.stays_in_place(norm, x.half())
+        assert normalisation.stays_in_place(norm, x) and not normalisation.stays_in_place(norm, x[:1, :, :2, :1])
+        assert not normalisation.stays_in_place(norm, x.half())
         norm.comfy_cast_weights = True  # then they come as they are used
-        assert not unet.stays_in_place(norm, x)
+        assert not normalisation.stays_in_place(norm, x)
         with torch.enable_grad():
-            assert not unet.stays_in_place(torch.nn.GroupNorm(4, 16).cuda(), x)
-    assert not unet.stays_in_place(torch.nn.GroupNorm(4, 16), torch.zeros(2, 16, 6, 6).contiguous(memory_format=torch.channels_last))
+            assert not normalisation.stays_in_place(torch.nn.GroupNorm(4, 16).cuda(), x)
+    assert not normalisation.stays_in_place(
+        torch.nn.GroupNorm(4, 16), torch.zeros(2, 16, 6, 6).contiguous(memory_format=torch.channels_last)
+    )
 
 
 @pytest.mark.parametrize(("kind", "lies_so"), [("nvidia", True), ("amd", False), ("apple", False)])

@@ -12,7 +12,8 @@ import torch
 
 from dva_core.errors import DVAError
 from dva_core.networks import build_network
-from dva_core.networks.unet import UNet, is_spatial, normalise
+from dva_core.networks.normalisation import normalise
+from dva_core.networks.unet import UNet, is_spatial
 
 TINY = {
     "image_size": 32,
