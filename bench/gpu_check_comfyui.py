@@ -63,7 +63,7 @@ def widened_and_back() -> float:
     model = load_model("starter", host=ComfyHost(torch.bfloat16))
     x, t, z = torch.zeros(2, 3, model.image_size, model.image_size), torch.full((2,), 500), torch.ones(2, model.face_dim)
     before = model.predict_noise(x, t, z).cpu()
-    with model.host.widened("noise_predictor", model.noise_predictor):
+    with model.host.in_float32("noise_predictor", model.noise_predictor):
         model.predict_noise(x, t, z)
     return float((model.predict_noise(x, t, z).cpu() - before).abs().max())
 

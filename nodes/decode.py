@@ -10,7 +10,7 @@ import torch
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.pipeline.report import describe_model
 
 from . import folders, status
@@ -27,27 +27,27 @@ class DecodeDDIM(io.ComfyNode):
             node_id="DVADecodeDDIM",
             display_name="Decode DDIM",
             category=CATEGORY,
-            description="Puts the clip together with its edits: every frame of the source, its own sound, rate and size; only the face "
-            "changes. Streamed to a temporary file, so the length costs no memory.",
+            description="Decodes the edited decomposition to a video with the frames, sound, frame rate and size of the source; only the "
+            "face changes. The video is streamed to a temporary file, so long ones need no more memory.",
             search_aliases=["face", "render", "decode video", "before after", "compare"],
             advanced=("detail", "batch_size", "max_images", "tone", "region"),
             has_intermediate_output=True,
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip taken apart, edited or not."),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 io.Video.Input(
                     "video",
                     optional=True,
                     display_name="source video",
-                    tooltip="The clip's source, for a loaded decomposition whose video is no longer where it was.",
+                    tooltip="The source video; only needed for a loaded decomposition whose source has moved.",
                 ),
                 io.Combo.Input(
                     "detail",
                     options=["transfer", "model"],
                     default="transfer",
                     display_name="detail",
-                    tooltip="transfer adds what the edit changes to the original, so its fine detail stays. model pastes the decoded "
-                    "face itself, as in the paper.",
+                    tooltip="transfer adds the change of the edit to the original frame, which keeps its fine detail; model pastes the "
+                    "decoded face itself, as in the paper.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -55,8 +55,8 @@ class DecodeDDIM(io.ComfyNode):
                     min=0,
                     max=51,
                     display_name="quality",
-                    tooltip="Of the h264 video: its constant rate factor. 18 looks like the source, lower is better and larger, 0 loses "
-                    "nothing.",
+                    tooltip="Constant rate factor of the H.264 video: 18 looks like the source; lower values look better and make larger "
+                    "files; 0 is lossless.",
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -64,7 +64,7 @@ class DecodeDDIM(io.ComfyNode):
                     min=0,
                     max=1024,
                     display_name="batch size",
-                    tooltip="Frames computed together; 0 chooses. Changes the speed, not the result, and is halved where memory runs out.",
+                    tooltip="Frames decoded together; 0 chooses. Changes the speed, not the result; halved if memory runs out.",
                 ),
                 io.Int.Input(
                     "max_images",
@@ -72,13 +72,13 @@ class DecodeDDIM(io.ComfyNode):
                     min=0,
                     max=10**6,
                     display_name="most images",
-                    tooltip="How many crops to give out, evenly over the clip, so that a long one does not fill the memory; 0 gives all.",
+                    tooltip="Number of crops in the two image outputs, spread evenly over the video, to save memory; 0: all.",
                 ),
                 io.Boolean.Input(
                     "compare",
                     default=True,
                     display_name="compare",
-                    tooltip="Also writes a plain copy of the source for the player on this node, which shows before and after.",
+                    tooltip="Also write a copy of the source for the player on this node, which shows before and after.",
                 ),
                 *source_inputs(),
                 *look_inputs(),
@@ -86,10 +86,10 @@ class DecodeDDIM(io.ComfyNode):
             ],
             outputs=[
                 io.Video.Output(
-                    "result", display_name="video", tooltip="The edited clip with its sound, for Save Video or any node that takes one."
+                    "result", display_name="video", tooltip="The edited video with its sound, for Save Video or any other video node."
                 ),
-                io.Image.Output("before", display_name="crops before", tooltip="Face squares as the model rebuilds them without the edit."),
-                io.Image.Output("after", display_name="crops after", tooltip="The same squares as the model decodes them with the edit."),
+                io.Image.Output("before", display_name="crops before", tooltip="Face crops as the model decodes them without the edits."),
+                io.Image.Output("after", display_name="crops after", tooltip="The same crops as the model decodes them with the edits."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -147,7 +147,7 @@ class DecodeDDIM(io.ComfyNode):
         return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(after), ui=page)
 
 
-def plain_copy(source: Path, info: ClipInfo) -> Path:
+def plain_copy(source: Path, info: DecompositionInfo) -> Path:
     """The untouched frames of a decomposition as a video that the page can play, without sound; made once for all its edits."""
     from dva_core.decomposition.info import source_frames
     from dva_core.video import VideoWriter

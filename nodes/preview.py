@@ -22,14 +22,14 @@ class PreviewEdit(io.ComfyNode):
             node_id="DVAPreviewEdit",
             display_name="Preview Edit",
             category=CATEGORY,
-            description="Shows one frame with the edits, in a second or two: for trying strengths before the whole clip is decoded. Only "
-            "that frame is computed; encoding is not repeated.",
+            description="Shows one frame with the edits in a second or two, to try strengths before the whole video is decoded. Only "
+            "that frame is computed; the video is not encoded again.",
             search_aliases=["preview", "compare", "before after", "single frame"],
             advanced=("detail", "tone", "region"),
             has_intermediate_output=True,
             inputs=[
-                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The clip with its edits."),
-                Model.Input("model", display_name="model", tooltip="The model the clip was encoded with."),
+                DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
+                Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 frame_input(),
                 io.Int.Input(
                     "steps",
@@ -37,8 +37,8 @@ class PreviewEdit(io.ComfyNode):
                     min=0,
                     max=1000,
                     display_name="steps",
-                    tooltip="Diffusion steps for the preview, used where they are less work than the clip's own, and coarser; 0, or as "
-                    "many as the clip was encoded with, is what Decode DDIM will make.",
+                    tooltip="Diffusion steps of the preview, used where they are less work than the stored noise map's; fewer are coarser. "
+                    "0, or the number the video was encoded with, shows what Decode DDIM will make.",
                 ),
                 io.Combo.Input(
                     "detail",

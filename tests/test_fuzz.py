@@ -20,7 +20,7 @@ from dva_core.batch import load_plan, read_manifest
 from dva_core.batch.prompts import fill_in, read_workflow, saver_of
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.edit import Direction, apply_operations, apply_switch, parse_scales
 from dva_core.edit.curves import parse_scale, parse_text, sample_scale
@@ -65,7 +65,7 @@ def clip(folder, model) -> Decomposition:
     store = TensorMemory(array_specs(3, model.image_size, model.crop_size, model.identity_dim, model.motion_dim), {})
     store.write("frame_index", 0, [0, 1, 2])
     store.write("z_id", 0, np.eye(model.identity_dim)[0])
-    info = ClipInfo("nowhere.mp4", "0" * 64, 64, 48, 25, 3, model_fingerprint=model.fingerprint, steps=2, solver="ddim")
+    info = DecompositionInfo("nowhere.mp4", "0" * 64, 64, 48, 25, 3, model_fingerprint=model.fingerprint, steps=2, solver="ddim")
     other = Decomposition(store, info)
     edited = apply_switch(
         apply_operations(other, model, [{"name": "attributes", "scales": {"Young": {"0": 0, "2": 1}}}]), model, noise_seed=3

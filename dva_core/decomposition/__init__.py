@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .decomposition import Decomposition, check_model, close_on_error, has_switched_arrays, switches_arrays
-from .info import ClipInfo
+from .info import DecompositionInfo
 
-__all__ = ["ClipInfo", "Decomposition", "check_model", "close_on_error", "has_switched_arrays", "switches_arrays"]
+ClipInfo = DecompositionInfo  # its former name, for what is written against it
+
+__all__ = ["ClipInfo", "Decomposition", "DecompositionInfo", "check_model", "close_on_error", "has_switched_arrays", "switches_arrays"]

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DVAError, MissingFileError
 from ..files import check_spares
 from .arrays import Rows, Steps, array_specs, read_steps
-from .info import FORMAT, VERSION, ClipInfo, is_source
+from .info import FORMAT, VERSION, DecompositionInfo, is_source
 from .tensorfile import TensorFile, TensorStore
 
 VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
@@ -39,7 +39,7 @@ class Decomposition:
     """
 
     store: TensorStore
-    info: ClipInfo
+    info: DecompositionInfo
     operations: tuple[dict[str, Any], ...] = ()
     z_id_edited: np.ndarray | None = None
     motion_shift: np.ndarray | None = None
@@ -254,7 +254,7 @@ class Decomposition:
                 f"{path} has version {version} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
             )
         try:
-            info = ClipInfo.from_metadata(store.metadata)
+            info = DecompositionInfo.from_metadata(store.metadata)
             operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
             faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
             expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])

@@ -20,8 +20,8 @@ FORMAT, VERSION = "dva-decomposition", 1
 
 
 @dataclass(frozen=True)
-class ClipInfo:
-    """The source and the encoding settings of a decomposition: everything needed to find and read its frames again.
+class DecompositionInfo:
+    """Source and encoding settings of a decomposition: all that is needed to find and read its frames again.
 
     `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
     seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model. `power` and `clamp` belong to
@@ -66,7 +66,7 @@ class ClipInfo:
         return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> ClipInfo:
+    def from_metadata(cls, metadata: Mapping[str, str]) -> DecompositionInfo:
         """The record in a file's metadata; ValueError, TypeError or KeyError where it is not what `to_metadata` wrote."""
         values = {key: json.loads(metadata[key]) for key in cls.__dataclass_fields__ if key in metadata}
         if not isinstance(values["rate"], str) or "/0" in values["rate"]:
@@ -92,7 +92,7 @@ class ClipInfo:
             raise ValueError("a value makes no sense")
 
 
-def source_frames(source: Path, info: ClipInfo) -> Frames:
+def source_frames(source: Path, info: DecompositionInfo) -> Frames:
     """The frames a decomposition was made of."""
     rate = info.rate * info.every if source.is_dir() else None
     return Frames(source, info.start, info.length, info.every, info.max_frames, rate)

@@ -61,7 +61,7 @@ class Guidance:
         return sum(1 + self.acts_at(step.t) for step in path)
 
 
-class Guided:
+class GuidedModel:
     """A noise model with guided `predict_noise`, for the solvers, which clamp its estimates as usual.
 
     Its z_face [2 B, F] (or its `face_conditions`) holds the B rows of the edited face, then the B rows of the face before the edit.

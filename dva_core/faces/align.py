@@ -116,8 +116,8 @@ def crop_to_frame(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
     return quad[0] + points[..., :1] * (quad[3] - quad[0]) + points[..., 1:] * (quad[1] - quad[0])
 
 
-def centred(affine: np.ndarray) -> np.ndarray:
-    """The same map between pixel indices, as OpenCV counts them (0 is the first pixel's centre)."""
+def to_pixel_indices(affine: np.ndarray) -> np.ndarray:
+    """Convert a map [2, 3] of points to one of pixel indices, in which OpenCV counts from the first pixel's centre."""
     shift = affine[:, :2] @ [0.5, 0.5] - 0.5
     return np.concatenate([affine[:, :2], (affine[:, 2] + shift)[:, None]], axis=1)
 
@@ -129,7 +129,7 @@ def crop_face(frame: np.ndarray, quad: np.ndarray, size: int, border: int = cv2.
     Outside the frame its mirror image continues, or what OpenCV's `border` says.
     """
     factor = max(1, int(np.ceil(side(quad) / size - 1e-6)))
-    affine = centred(frame_to_crop(quad, size * factor))
+    affine = to_pixel_indices(frame_to_crop(quad, size * factor))
     fine = cv2.warpAffine(frame, affine, (size * factor, size * factor), flags=cv2.INTER_LINEAR, borderMode=border)
     return fine if factor == 1 else cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
 

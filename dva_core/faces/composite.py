@@ -1,4 +1,4 @@
-"""Paste-back: a decoded crop into the untouched frame, with the frame's own detail wherever nothing was edited.
+"""Paste-back of a decoded crop into its frame, which keeps its own detail wherever nothing was edited.
 
 Crops here are float32 [3, S, S] in [-1, 1], masks float32 [S, S] in 0..1, frames uint8 [H, W, 3] RGB, quads as in align.py.
 Only pixels inside the square change; all work is done on the square's bounding rectangle.
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.align import centred, frame_to_crop, side, sides
+from dva_core.faces.align import frame_to_crop, side, sides, to_pixel_indices
 
 if TYPE_CHECKING:
     from dva_core.faces.front import FrontMask
@@ -23,11 +23,11 @@ MITCHELL = {"detail": (0.0, 0.5), "smooth": (1.0, 0.0)}  # (B, C): Catmull-Rom; 
 
 
 def soften(masks: np.ndarray, centre: int | None = None, *, sigma_frames: float = 2.0, edge: float = 0.03, grow: float = 0.0) -> np.ndarray:
-    """The soft mask [S, S] float32 of one frame from its own and its neighbours' hard masks [n, S, S], 0..1, in order.
+    """Compute the soft mask [S, S] float32 of one frame from the hard masks [n, S, S], 0..1, of it and its neighbours in order.
 
-    centre: which of the n is the frame (default the middle one); near a segment's ends hand over fewer on that side.
-    Weights over frames are Gaussian with sigma_frames. edge and grow are fractions of S: the blur's sigma, and how far
-    the mask is spread first. It reaches 0 before the border of the crop, over twice `edge`.
+    centre: index of the frame among the n (default the middle one); near a segment's ends pass fewer neighbours on that side.
+    Weights over frames are Gaussian with sigma_frames. edge and grow are fractions of S: the sigma of the blur, and the radius of a
+    dilation before it. The mask falls to 0 at the border of the crop, over twice `edge`.
     """
     masks = np.asarray(masks, np.float32)
     count, size = masks.shape[:2]
@@ -38,11 +38,11 @@ def soften(masks: np.ndarray, centre: int | None = None, *, sigma_frames: float 
     if reach > 0:
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
     mask = blur(mask, edge * size)
-    return np.clip(mask * faded_border(size, edge), 0, 1)
+    return np.clip(mask * border_fade(size, edge), 0, 1)
 
 
-def faded_border(size: int, edge: float = 0.03) -> np.ndarray:
-    """[size, size], 0 at the border of a crop and 1 from twice `edge` of its size inwards."""
+def border_fade(size: int, edge: float = 0.03) -> np.ndarray:
+    """Compute weights [size, size] that rise from 0 at the border of a crop to 1 at twice `edge` of its size inwards."""
     fade = smoothstep(0.0, max(2 * edge * size, 1.0), np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32))
     return fade * fade[:, None]
 
@@ -56,7 +56,7 @@ def paste(
     detail: str = "transfer",
     front: FrontMask | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The frame with the edited crop in its square, uint8 [H, W, 3], and where it could change, bool [H, W].
+    """Paste the edited crop into its square: (frame uint8 [H, W, 3], bool [H, W] of the pixels that could change).
 
     edited, rebuilt: the decoded crop after and before the edit, float32 [3, S, S]; mask: soft, float32, square, of any size.
     detail "transfer": up(edited) + w (frame - up(rebuilt)), where w keeps the frame's own detail, 1 where the edit left the
@@ -83,7 +83,7 @@ def paste(
     else:
         # up(edited) + w (here - up(rebuilt)) - here, arranged so that no edit is exactly nothing
         change = warp_to_frame(edited - rebuilt, local, shape, "detail")
-        lost = warp_to_frame(1 - kept_detail(edited, rebuilt)[None], local, shape, "smooth")
+        lost = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
         if lost.any():
             change = change - lost * (here - warp_to_frame(rebuilt, local, shape, "detail"))
     covered = (soft[..., 0] > 0) & within(local, shape)
@@ -98,23 +98,23 @@ def paste(
 
 
 def colourfulness(pixels: np.ndarray, grey: float = 2.0, coloured: float = 6.0) -> float:
-    """0 for pixels [n, 3] in [-1, 1] that are grey, 1 for a coloured picture; between, so that nothing jumps from frame to frame.
+    """Rate pixels [n, 3] in [-1, 1] from 0 (grey) to 1 (coloured), smoothly, so that nothing jumps from frame to frame.
 
-    By how far red, green and blue lie apart, in 8-bit codes, in all but the most colourful tenth of the pixels.
+    Measures the 90th percentile over pixels of max(R, G, B) - min(R, G, B), in 8-bit codes.
     """
     if not len(pixels):
         return 1.0
-    some = pixels[:: max(1, len(pixels) // 10_000)]
-    apart = float(np.percentile(some.max(1) - some.min(1), 90)) * 127.5
-    return float(smoothstep(grey, coloured, np.float32(apart)))
+    sample = pixels[:: max(1, len(pixels) // 10_000)]
+    chroma = float(np.percentile(sample.max(1) - sample.min(1), 90)) * 127.5
+    return float(smoothstep(grey, coloured, np.float32(chroma)))
 
 
-def kept_detail(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high: float = 0.6, floor: float = 0.03) -> np.ndarray:
-    """w [S, S]: how much of the frame's detail below the crop's resolution still belongs to the edited crop, 1 all, 0 none.
+def detail_weights(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high: float = 0.6, floor: float = 0.03) -> np.ndarray:
+    """Compute w [S, S], the weight of the frame's fine detail in the edited crop: 1 keeps all of it, 0 none.
 
-    Detail must go where the structure it belongs to went (the rim of removed glasses, a mouth that moved, a shaved beard), and stay
-    where only the tone shifted or something was added to bare skin. So: of the local luma structure r of the rebuilt crop, the share
-    that e of the edited one keeps, <e r> / <r r>; structure fainter than `floor` counts as kept.
+    Detail is dropped where the structure it belongs to is gone (the rim of removed glasses, a mouth that moved, a shaved beard) and kept
+    where only the tone shifted or something was added to bare skin: w rises with <e r> / <r r>, the share of the local luma structure r
+    of the rebuilt crop that the edited one, e, still has. Structure fainter than `floor` counts as kept.
     """
     size = edited.shape[-1]
     r, e = (plane - blur(plane, size / 10) for plane in (np.tensordot(LUMA, image, axes=1) for image in (rebuilt, edited)))
@@ -123,16 +123,16 @@ def kept_detail(edited: np.ndarray, rebuilt: np.ndarray, low: float = 0.2, high:
 
 
 def warp_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], kernel: str) -> np.ndarray:
-    """A crop [C, S, S] seen in a window of the frame, float32 [H, W, C]; quad in the window's coordinates.
+    """Warp a crop [C, S, S] to a window of the frame, float32 [H, W, C]; quad is in the window's coordinates.
 
-    First resampled to the square's size by a smooth kernel (which averages where it shrinks), then laid in place.
+    The crop is first resampled to the square's size by a smooth kernel, which averages if it shrinks, then rotated into place.
     """
     size, width = image.shape[-1], side(quad)
-    fine = max(1, int(np.ceil(width)) * (2 if width < 2 * size else 1))  # the laying is bilinear: finer when there is detail to lose
+    fine = max(1, int(np.ceil(width)) * (2 if width < 2 * size else 1))  # the rotation is bilinear: twice as fine if it could blur
     across, down = (resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(length, 1))) for length in sides(quad))
     resized = np.ascontiguousarray(np.moveaxis(down @ image.astype(np.float32) @ across.T, 0, -1))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map given is the one from window to crop
-    warped = cv2.warpAffine(resized, centred(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpAffine(resized, to_pixel_indices(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped.reshape(*shape, -1)
 
 
@@ -157,14 +157,14 @@ def resample_matrix(size: int, fine: int, mitchell: tuple[float, float], band: f
 
 
 def rectangle(quad: np.ndarray, frame_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the pixels a square touches, within the frame."""
+    """Compute the bounding rectangle (x0, y0, x1, y1) of a square, in pixels, clipped to the frame."""
     x0, y0 = np.floor(quad.min(0)).astype(int)
     x1, y1 = np.ceil(quad.max(0)).astype(int)
     return max(0, int(x0)), max(0, int(y0)), min(frame_shape[1], int(x1)), min(frame_shape[0], int(y1))
 
 
 def within(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Which pixels [H, W] have their centre inside the square."""
+    """Mark the pixels, bool [H, W], whose centre lies inside the square."""
     affine = frame_to_crop(quad, 1)
     x, y = np.arange(shape[1]) + 0.5, (np.arange(shape[0]) + 0.5)[:, None]
     u, v = (row[0] * x + row[1] * y + row[2] for row in affine)
@@ -177,6 +177,6 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
-    """0 at low, 1 at high, either of which may be the smaller, and held beyond them; 3t^2 - 2t^3 between."""
+    """Interpolate by 3t^2 - 2t^3 from 0 at `low` to 1 at `high`, constant beyond them; `low` may be greater than `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

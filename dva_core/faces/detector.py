@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dva_core.faces.types import Face
-from dva_core.hosts.devices import sent
+from dva_core.hosts.devices import to_device
 from dva_core.networks.compact import STRIDES
 
 POINT_UNIT = 4.0  # strides a unit of the point offsets
@@ -97,7 +97,7 @@ class FaceDetector:
         rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])
         padded = np.full((rows, columns, 3), 127, np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
-        image = sent(torch.from_numpy(padded), self.device()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        image = to_device(torch.from_numpy(padded), self.device()).permute(2, 0, 1)[None].float() / 127.5 - 1
         back = np.array([width / small.shape[1], height / small.shape[0]])
         return [
             Face(tuple((np.reshape(f.box, (2, 2)) * back).reshape(4).tolist()), f.score, f.points5 * back)

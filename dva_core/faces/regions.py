@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from einops import reduce
 
-from dva_core.faces.composite import blur, faded_border
+from dva_core.faces.composite import blur, border_fade
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
 
@@ -117,7 +117,7 @@ REGIONS: Mapping[str, Region] = draw_regions()
 BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
 
 
-def kept_to(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A soft face mask [C, C] where any of the regions is, with room for them below the chin; `points` as of `Region.on`."""
     here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
     return here * with_room(mask, points)
@@ -127,5 +127,5 @@ def with_room(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The soft mask [C, C] pulled down by ROOM below the chin, with its own edge; it still reaches 0 before the border."""
     reach = round(ROOM * len(mask))
     column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # looks at what lies above
-    below = BELOW.on(points, len(mask)) * faded_border(len(mask))
+    below = BELOW.on(points, len(mask)) * border_fade(len(mask))
     return np.maximum(mask, cv2.dilate(mask, column) * below)

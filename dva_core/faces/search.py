@@ -8,7 +8,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from dva_core.faces.align import centred, quad_from_landmarks
+from dva_core.faces.align import quad_from_landmarks, to_pixel_indices
 from dva_core.faces.types import Box, Face, extent
 
 
@@ -89,7 +89,7 @@ def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: 
     size, angle = max(16, round(2 * reach)), np.radians(turned)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     to_frame = np.column_stack([linear, np.array(centre) - linear @ [size / 2, size / 2]])
-    window = cv2.warpAffine(rgb, centred(to_frame), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    window = cv2.warpAffine(rgb, to_pixel_indices(to_frame), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return [transform_face(face, to_frame) for face in find(window)]
 
 

@@ -1,7 +1,7 @@
-"""The tone: what an edit changes in the whole face alike, per channel the median over the face mask of (edited - rebuilt).
+"""The tone of an edit: the change common to the whole face, per channel the median of (edited - rebuilt) over the face mask.
 
-Directions carry skin colour and light along, and a decoder answers a step of the vector by colour first. Taken away before pasting, what
-is left is what the edit changes in places. Nothing may pump: the tone of a frame is smoothed over its neighbours in time.
+Directions also change skin colour and lighting, and a decoder responds to a step of the vector with colour first. Subtracting the tone
+before pasting leaves the local changes of the edit. The tone is smoothed over time so that it does not flicker.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 TONES = ("keep", "change")
-REACH, SIGMA = 12, 6.0  # frames: how far on each side the smoothing looks, and its Gaussian's deviation
+REACH, SIGMA = 12, 6.0  # frames: radius of the smoothing window and standard deviation of its Gaussian
 
 
 def tone_of(edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """[3] float32, the tone of one frame: crops float [3, S, S], its face mask [C, C] in 0..1; 0 where the mask is empty."""
+    """Compute the tone [3] float32 of one frame from crops float [3, S, S] and the face mask [C, C] in 0..1; zeros for an empty mask."""
     size = edited.shape[-1]
     face = cv2.resize(np.asarray(mask, np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.5
     if not face.any():
@@ -25,36 +25,36 @@ def tone_of(edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray) -> np.nda
     return np.median(edited[:, face].astype(np.float32) - rebuilt[:, face], axis=1)
 
 
-def smoothed(tones: np.ndarray, strengths: np.ndarray, centre: int) -> np.ndarray:
-    """[3], the tone of frame `centre` by all of tones [n, 3], whose edits have the strengths [n].
+def smooth_tone(tones: np.ndarray, strengths: np.ndarray, centre: int) -> np.ndarray:
+    """Smooth tones [n, 3] over time and return the tone [3] of frame `centre`; strengths [n] are those of the edit in each frame.
 
-    Least squares, weighted by a Gaussian over time, of tone = k strength: a plain mean for an edit that is the same in all frames, and
-    for one that changes over time no tone where there is no edit.
+    A least-squares fit of tone = k strength, weighted by a Gaussian over time: the plain weighted mean for an edit of constant strength,
+    and zero in frames without an edit.
     """
     weights = np.exp(-0.5 * ((np.arange(len(tones)) - centre) / SIGMA) ** 2) * strengths
     total = float(weights @ strengths)
     return np.zeros(3, np.float32) if total == 0 else (strengths[centre] / total * (weights @ tones)).astype(np.float32)
 
 
-def without_tone(
+def remove_tone(
     crops: Iterable[np.ndarray], rebuilt: Sequence[np.ndarray], masks: Sequence[np.ndarray], segment: np.ndarray, strengths: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Each of `crops` [3, S, S], edited frames in order, as float32 without its tone; REACH of them are taken ahead.
+    """Yield each of `crops` [3, S, S], the edited frames in order, as float32 with its tone subtracted; REACH of them are read ahead.
 
-    rebuilt, masks   of the same frames: [F, 3, S, S] and [F, C, C], indexed one at a time
-    segment          [F], the unbroken stretch each lies in; nothing is smoothed across stretches
-    strengths        [F], how far each frame's face is moved by the edit
+    rebuilt, masks   [F, 3, S, S] and [F, C, C] of the same frames, indexed one at a time
+    segment          [F] segment number of each frame; smoothing does not cross segments
+    strengths        [F] distance by which the edit moves each frame's face code
     """
-    coming, waiting = enumerate(crops), deque()
+    numbered, pending = enumerate(crops), deque()
     tones: dict[int, np.ndarray] = {}
     for row in range(len(segment)):
         first, last = (int(np.searchsorted(segment, segment[row], side)) for side in ("left", "right"))
-        near = range(max(first, row - REACH), min(last, row + REACH + 1))
-        while near[-1] not in tones:
-            index, crop = next(coming)
-            waiting.append(crop)
+        window = range(max(first, row - REACH), min(last, row + REACH + 1))
+        while window[-1] not in tones:
+            index, crop = next(numbered)
+            pending.append(crop)
             tones[index] = tone_of(crop, rebuilt[index], masks[index])
-        for past in [row_number for row_number in tones if row_number < near.start]:
-            del tones[past]
-        tone = smoothed(np.stack([tones[i] for i in near]), strengths[near], row - near.start)
-        yield waiting.popleft().astype(np.float32) - tone[:, None, None]
+        for index in [i for i in tones if i < window.start]:
+            del tones[index]
+        tone = smooth_tone(np.stack([tones[i] for i in window]), strengths[window], row - window.start)
+        yield pending.popleft().astype(np.float32) - tone[:, None, None]

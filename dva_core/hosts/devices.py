@@ -29,14 +29,14 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return result
 
 
-def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """`tensor` on `device`; CUDA's fetches one from the CPU by itself, out of memory that stays in place, and is not waited for."""
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Move `tensor` to `device`; from the CPU to CUDA through pinned memory, without waiting for the copy."""
     device = torch.device(device)
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     try:
         tensor = tensor.pin_memory()
-    except RuntimeError:  # the system may give out only so much of it
+    except RuntimeError:  # pinned memory is limited by the system
         return tensor.to(device)
     return tensor.to(device, non_blocking=True)
 

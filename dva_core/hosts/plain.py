@@ -77,17 +77,17 @@ class PlainHost:
         self._on_device.pop(name, None)
 
     @contextmanager
-    def widened(self, name: str, module: nn.Module) -> Iterator[None]:
-        """The noise predictor, the part called `name`, in float32 while this lasts; for a batch where half precision overflows.
+    def in_float32(self, name: str, module: nn.Module) -> Iterator[None]:
+        """Convert the noise predictor, the part called `name`, to float32 inside the context; for a batch that overflows half precision.
 
-        Afterwards it is as before, to the bit: float32 holds every number of the half precisions.
+        On exit the weights are the same as before, to the bit: float32 holds every number of the half precisions.
         """
-        narrow = self.dtype
+        dtype = self.dtype
         try:
             self.convert(name, module, torch.float32)
             yield
         finally:
-            self.convert(name, module, narrow)
+            self.convert(name, module, dtype)
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
         """Gives the noise predictor, the part called `name`, another precision."""

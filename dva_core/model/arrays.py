@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..hosts.devices import sent
+from ..hosts.devices import to_device
 from ..networks.resample import average_pool
 
 
 def to_images(crops: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Convert pictures uint8 [B, S, S, 3] to the networks' images float32 [B, 3, S, S] in [-1, 1] on `device`, where they go as bytes."""
-    return sent(torch.from_numpy(np.ascontiguousarray(crops)), device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return to_device(torch.from_numpy(np.ascontiguousarray(crops)), device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def as_picture(crop: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
-from dva_core.hosts.devices import choose_dtype, exactly, sent
+from dva_core.hosts.devices import choose_dtype, exactly, to_device
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.evaluation import ThreadedEvaluation, activation_bytes
 from dva_core.networks import build_network
@@ -239,5 +239,5 @@ def move_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Ten
     """`tensor` on `device`, in `dtype` where it is of real numbers."""
     dtype = dtype if tensor.is_floating_point() else tensor.dtype
     if tensor.device.type == "cpu" and device.type != "cpu":
-        return sent(tensor.to(dtype), device)
+        return to_device(tensor.to(dtype), device)
     return tensor.to(device, dtype)

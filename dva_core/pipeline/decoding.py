@@ -1,4 +1,4 @@
-"""A decomposed clip put back together (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
+"""Decoding of a decomposition to a video (Kim et al. 2023, sec. 3), streamed: the frames are never all in memory.
 
 x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> video with its own sound and rate.
 """
@@ -24,27 +24,27 @@ from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
-from ..faces.tone import without_tone
+from ..faces.tone import remove_tone
 from ..files import check_spares
-from ..hosts.devices import sent
+from ..hosts.devices import to_device
 from ..model.arrays import as_picture
 from ..model.evaluation import usual_batch
 from ..progress import Progress, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import VideoWriter, check_encoding, check_output
-from ..video.threads import Behind, in_order
+from ..video.threads import WriteBehind, in_order
 from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
-PASTERS = 3  # threads that paste while a graphics card decodes; a processor has no core to spare for them
-ROWS = 64  # looked at together where all frames are
+PASTE_THREADS = 3  # beside a graphics card; on a CPU decoding needs all cores
+ROWS = 64  # rows a batch for the sizes of the edits
 DETAILS = ("transfer", "model")
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What `decode` wrote: `frames` in all, of which `faces` were changed and the others passed through."""
+    """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face."""
 
     path: Path
     frames: int
@@ -60,10 +60,10 @@ def decode_crops(
     progress: Progress | None = None,
     guidance: float | None = None,
 ) -> Iterator[np.ndarray]:
-    """The edited crops, one after another: float16 [3, S, S] in [-1, 1], of the rows `indices` (all by default), in their order.
+    """Yield the edited crops, float16 [3, S, S] in [-1, 1], of the rows `indices` (all by default) in that order.
 
-    `guidance` as of `decode`. Where nothing was edited these are the rebuilt crops themselves and nothing is evaluated.
-    Raises DVAError for a clip of another model, or a guidance that makes no sense.
+    `guidance` is that of `decode`. Without edits the stored rebuilt crops are returned and the model is not run.
+    Raises DVAError for a decomposition of another model, or guidance out of range.
     """
     check_model(decomposition, model)
     guided = Guidance.from_config(model.config, guidance)
@@ -82,14 +82,14 @@ def _crops(
 
     def decode_some(rows: Sequence[int]) -> np.ndarray:
         z_face = edited_face(decomposition, model, rows)
-        x_T = sent(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
+        x_T = to_device(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
 
-        def tell(i: int, steps: int, x: Tensor) -> None:
+        def report(i: int, steps: int, x: Tensor) -> None:
             picture = picture_for(progress, lambda: as_picture(x[0].cpu().numpy()))
             progress("decode", done + len(rows) * i / steps, len(indices), picture)
 
         before = own_face(decomposition, model, rows) if guided.is_on else None
-        return solve(solvers.sample, model, x_T, z_face, info, tell, guided, before).half().cpu().numpy()
+        return solve(solvers.sample, model, x_T, z_face, info, report, guided, before).half().cpu().numpy()
 
     for crops in model.host.run_batched(decode_some, indices, batch):
         yield from crops
@@ -121,21 +121,21 @@ def decode(
                 an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
     codec       "h264", "h265", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is the constant rate factor of the first two, 0..51,
                 lower is better, 0 lossless
-    video       where the source lies now, if not where it was
-    compatible  h264 that every player shows: 8 bits of 4:2:0, an odd size made even (the last column or row repeated), AAC or MP3 sound
+    video       path of the source, if it has moved
+    compatible  h264 that every player shows: 8 bits, 4:2:0, even sizes (the last column or row is repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
     guidance    strength of the edit's guidance (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
-    tone        "keep": what the edit changes in the whole face alike is taken away (see faces.tone); "change": it stays, as in the paper;
-                None: as the edit means it (see edit.scope)
-    region      where the edit may be seen: a region of the face (see faces.regions), "off": all of it, None: those of the edit
-    keep        what stays in front, such as a hand: masks [h, w] for all frames, or [n, h, w] one for each, of numbers in 0..1, or the
-                path of a picture, a folder of pictures or a video in which white is kept. Inside of a mask no pixel changes, and its
-                edge is softened outwards. A mask with the frame's shape is of the frame, a square one of the face crop, either at any
-                resolution; n is that of the clip's frames, of those of its source, or, for masks of crops, of its rows
+    tone        "keep": subtract the change that is common to the whole face (see faces.tone); "change": leave it, as in the paper;
+                None: what the edits ask for (see edit.scope)
+    region      the region of the face that may change (see faces.regions), "off": all of it, None: the regions of the edits
+    keep        what stays in front, such as a hand: one mask [h, w] for all frames, or [n, h, w] one for each, in 0..1, or the path of a
+                picture, a folder of pictures or a video in which white is kept. No pixel inside of a mask changes; its edge is softened
+                outwards. A mask with the aspect ratio of the frame covers the frame, a square one the face crop, at any resolution; n is
+                the number of frames, of frames of the source, or, for masks of crops, of rows
 
-    Frames without a face pass through untouched. Raises DVAError when the source is not there or has changed, for a clip of
-    another model, or an output that cannot be written or is the source itself; then no output is left behind.
+    Frames without a face are copied. Raises DVAError if the source is missing or has changed, for a decomposition of another model, or
+    for an output that cannot be written or is the source itself; then no output is left behind.
     """
     check_model(decomposition, model)
     check_detail(detail)
@@ -153,16 +153,16 @@ def decode(
     rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     crops = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
-        crops = without_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
+        crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
     crops = clock.each("decode", crops)
     quads, rebuilt, masks = decomposition.quads, decomposition.rebuilt, SoftMasks(decomposition, regions, model.motion_window)
     count = 0
-    pasters = 0 if model.host.device.type == "cpu" else PASTERS
+    threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     with (
         frames,
         front as in_front,
         VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
-        Behind(writer.write) as queue,
+        WriteBehind(writer.write) as queue,
     ):
 
         def read() -> Iterator[tuple]:
@@ -177,10 +177,10 @@ def decode(
 
         def result_of(item: tuple) -> tuple:
             index, row, frame, crop, place = item
-            with nullcontext() if pasters else clock("paste"):
+            with nullcontext() if threads else clock("paste"):
                 return index, row, frame, frame if place is None else frame.with_rgb(*paste(frame.rgb, *place)), crop
 
-        for index, row, frame, result, crop in in_order(result_of, read(), pasters):
+        for index, row, frame, result, crop in in_order(result_of, read(), threads):
             with clock("video"):
                 queue.put(result)
             if watch is not None:
@@ -200,7 +200,7 @@ def check_detail(detail: str) -> None:
 
 
 def edit_sizes(decomposition: Decomposition, model) -> np.ndarray:
-    """Distance [F] that the edits move each frame's z_face; 1 in all frames where other noise maps are decoded."""
+    """Compute the distance [F] by which the edits move each frame's z_face; 1 in all frames if they replace noise maps."""
     if any(is_background(operation) for operation in decomposition.operations):
         return np.ones(decomposition.faces)
     parts = [range(decomposition.faces)[start : start + ROWS] for start in range(0, decomposition.faces, ROWS)]

@@ -16,7 +16,7 @@ import torch
 
 from ..decomposition import Decomposition, close_on_error
 from ..decomposition.arrays import array_specs
-from ..decomposition.info import ClipInfo, source_hash
+from ..decomposition.info import DecompositionInfo, source_hash
 from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
 from ..diffusion import solvers
 from ..errors import DVAError
@@ -166,9 +166,9 @@ def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: S
         check_scratch(scratch)
 
 
-def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, settings: EncodeSettings) -> ClipInfo:
+def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, settings: EncodeSettings) -> DecompositionInfo:
     """Make the record of the source and the settings."""
-    return ClipInfo(
+    return DecompositionInfo(
         source=str(source.resolve()),
         sha256=sha256,
         width=frames.info.width,
@@ -253,7 +253,7 @@ def face_crops(frames: Frames, store: TensorStore, size: int, batch: int, clock:
         yield np.stack(crops)
 
 
-def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
+def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
     """Crops -> noise maps -> crops as the stored (half precision) noise maps give them back."""
     z_id, total = store.read("z_id"), len(store.read("frame_index"))
     evaluations = sum(solvers.evaluations(info.solver, info.steps))
@@ -280,7 +280,7 @@ def invert_crops(model, store: TensorStore, info: ClipInfo, batch: int, progress
             pass
 
 
-def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: ClipInfo) -> TensorStore:
+def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: DecompositionInfo) -> TensorStore:
     """Make the store of the arrays: a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`."""
     specs = array_specs(faces, model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
     metadata = {**info.to_metadata(), "operations": "[]"}

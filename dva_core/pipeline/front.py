@@ -1,6 +1,6 @@
-"""Masks of what stays in front of the face, one for a clip or one a frame: arrays, a picture, a folder of pictures, a video.
+"""Masks of what stays in front of the face, one for a video or one a frame, from arrays, a picture, a folder of pictures or a video.
 
-They are taken one at a time, in the order of the frames: those of a long clip are never all at hand.
+They are read one at a time, in the order of the frames, so those of a long video are never all in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..decomposition import Decomposition
-from ..decomposition.info import ClipInfo
+from ..decomposition.info import DecompositionInfo
 from ..errors import DVAError
 from ..faces.front import FrontMask, is_of_square
 from ..files import check_input
@@ -27,23 +27,23 @@ from ..video.threads import read_ahead
 from ..video.webp import is_animated_webp
 
 Keep = str | PathLike | np.ndarray | torch.Tensor | Sequence
-SLACK = 1e-3  # above 1, as rounding makes it
+SLACK = 1e-3  # tolerance for values below 0 and above 1, from rounding
 
 
 class FrontMasks:
-    """The masks of a clip's frames; a context manager, which closes the file they come from.
+    """The masks of the frames of a decomposition; a context manager that closes their file.
 
-    keep    masks [h, w] or [n, h, w] (or [n, 1, h, w]) of numbers in 0..1 or bool, or the path of a picture, a folder of pictures or a
-            video, in which white is kept
-    source  where the clip's source lies; asked only where the masks are as many as all its frames
+    keep    masks [h, w] or [n, h, w] (or [n, 1, h, w]) in 0..1 or bool, or the path of a picture, a folder of pictures or a video, in
+            which white is kept
+    source  returns the path of the source; called only if it has to be counted, where the masks match none of the other counts
     """
 
-    def __init__(self, keep: Keep, clip: Decomposition, source: Callable[[], Path]) -> None:
-        self._masks = opened(keep)
-        info, square = clip.info, clip.crops.shape[1]
+    def __init__(self, keep: Keep, decomposition: Decomposition, source: Callable[[], Path]) -> None:
+        self._masks = open_masks(keep)
+        info, square = decomposition.info, decomposition.crops.shape[1]
         try:
             self.of_square = is_of_square(self._masks.size, (info.width, info.height), square)
-            faces = clip.faces if self.of_square else None
+            faces = decomposition.faces if self.of_square else None
             part = None if is_whole(info) else lambda: part_of_source(source(), info)
             self._number = numbers(self._masks.count, info.frames, faces, part, info.every)
         except BaseException:
@@ -51,7 +51,7 @@ class FrontMasks:
             raise
 
     def at(self, index: int, row: int) -> FrontMask:
-        """The mask of the frame `index`, which is the `row`-th of those with a face. Rising indices are quickest."""
+        """Read the mask of the frame `index`, whose row is `row`. Rising indices are quickest."""
         return FrontMask(self._masks[self._number(index, row)], self.of_square)
 
     def __enter__(self) -> FrontMasks:
@@ -62,13 +62,13 @@ class FrontMasks:
 
 
 def check_keep(path: str | PathLike, source: str | PathLike, square: int, **part: Any) -> None:
-    """DVAError where the file or folder `path` cannot be the masks of a video that is not taken apart yet.
+    """Check that the file or folder `path` can be the masks of a video before it is encoded; DVAError if not.
 
-    square: how wide the model's face crops are; part: `start`, `length`, `every`, `max_frames` and `rate`, as of `encode`.
+    square: width of the model's face crops; part: `start`, `length`, `every`, `max_frames` and `rate`, as of `encode`.
     """
     most, rate = part.pop("max_frames", None), {} if part.get("rate") is None else {"rate": part["rate"]}
     part.pop("rate", None)
-    with closing(opened(path)) as masks:
+    with closing(open_masks(path)) as masks:
         with open_video(source, **part, **rate) as reader:
             is_of_square(masks.size, (reader.info.width, reader.info.height), square)
             frames = 1 if masks.count == 1 else min(reader.count_frames(), most or 1 << 40)
@@ -82,10 +82,10 @@ def check_keep(path: str | PathLike, source: str | PathLike, square: int, **part
 def numbers(
     count: int, frames: int, faces: int | None, part: Callable[[], tuple[int, int]] | None, every: int
 ) -> Callable[[int, int], int]:
-    """(frame, row) -> which of `count` masks is meant: the one there is, one a frame, one a face, or those of the frames of the source.
+    """Make the function (frame, row) -> number of its mask, for one mask, one a frame, one a row, or one a frame of the source.
 
-    faces: how many rows there are, where masks may be one a row; part: (number of the first frame in the source, frames of the source),
-    None where the clip is all of it. DVAError where the count is none of these.
+    faces: number of rows, or None if masks cannot be one a row; part: returns (number of the first frame in the source, frames of the
+    source), or None if the whole source was encoded. DVAError if `count` is none of these numbers.
     """
     if count == 1:
         return lambda index, row: 0
@@ -98,18 +98,18 @@ def numbers(
         return lambda index, row: first + every * index
     others = [f"its {faces} with the face"] * (faces not in (None, frames)) + [f"the {whole} of its source"] * (whole != frames)
     raise DVAError(
-        f"There are {count} masks of what stays in front, and the clip has {frames} frames; give one mask, or one for each of "
+        f"There are {count} masks of what stays in front, and the video has {frames} frames; give one mask, or one for each of "
         f"{' or '.join([f'the {frames} frames', *others])}."
     )
 
 
-def is_whole(info: ClipInfo) -> bool:
-    """Whether the clip is all of its source."""
+def is_whole(info: DecompositionInfo) -> bool:
+    """Tell whether the whole source was encoded."""
     return not info.start and info.length is None and info.every == 1 and info.max_frames is None
 
 
-def part_of_source(source: Path, info: ClipInfo) -> tuple[int, int]:
-    """(number of the clip's first frame among those of its source, how many these are)."""
+def part_of_source(source: Path, info: DecompositionInfo) -> tuple[int, int]:
+    """Count in the source: (number of the first frame encoded, number of frames)."""
     rate = {"rate": info.rate * info.every} if source.is_dir() else {}
     return count_of(source, length=info.start, **rate) if info.start else 0, count_of(source, **rate)
 
@@ -122,8 +122,8 @@ def count_of(source: str | PathLike, **part: Any) -> int:
 # -- where masks come from -----------------------------------------------------------------------------------
 
 
-def opened(keep: Keep) -> _Stack | _Film:
-    """What `keep` of FrontMasks is: `count` masks of `size` (width, height), by number. DVAError where it is none."""
+def open_masks(keep: Keep) -> _Stack | _Film:
+    """Open `keep` of FrontMasks: `count` masks of `size` (width, height), indexed by number. DVAError if it is not masks."""
     if not isinstance(keep, (str, PathLike)):
         return _Stack(keep)
     path = check_input(keep)
@@ -134,7 +134,7 @@ def opened(keep: Keep) -> _Stack | _Film:
 
 
 class _Stack:
-    """Masks in memory, or in whatever gives them one at a time; each is made float32 as it is asked for."""
+    """Masks in memory or in any sequence; each is converted to float32 on access."""
 
     def __init__(self, masks: Any) -> None:
         shape = tuple(getattr(masks, "shape", ())) or _shape(masks)
@@ -151,7 +151,7 @@ class _Stack:
         if self._last is None or self._last[0] != number:
             mask = self._masks[number]
             mask = mask.detach().float().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
-            self._last = number, _checked(np.asarray(mask, np.float32).reshape(self.size[::-1]), number)
+            self._last = number, _check_values(np.asarray(mask, np.float32).reshape(self.size[::-1]), number)
         return self._last[1]
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class _Stack:
 
 
 class _Film:
-    """A video or a folder of pictures, read forwards, a few frames ahead."""
+    """Masks of a video or a folder of pictures, read in order, a few frames ahead."""
 
     def __init__(self, path: Path) -> None:
         self._reader = open_video(path)
@@ -188,7 +188,7 @@ class _Film:
 
 
 def grey(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """A mask [H, W] float32 in 0..1 of uint8 [H, W, 3]: white is 1, black or transparent 0."""
+    """Convert a picture uint8 [H, W, 3] to a mask [H, W] float32 in 0..1: white is 1, black or transparent 0."""
     mask = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     return mask if alpha is None else mask * (alpha.astype(np.float32) / 255)
 
@@ -200,8 +200,8 @@ def _shape(masks: Any) -> tuple[int, ...]:
         raise DVAError("The masks of what stays in front differ in size; make them all of one.") from error
 
 
-def _checked(mask: np.ndarray, number: int) -> np.ndarray:
-    """The mask, clipped to 0..1; DVAError where its values are none."""
+def _check_values(mask: np.ndarray, number: int) -> np.ndarray:
+    """Clip the mask to 0..1; DVAError for values outside."""
     low, high = float(mask.min()), float(mask.max())
     if not (low >= -SLACK and high <= 1 + SLACK):
         raise DVAError(f"Mask {number} of what stays in front has values from {low:g} to {high:g}; give 0 for nothing to 1 for all.")

@@ -1,4 +1,4 @@
-"""The soft masks that edited crops are pasted by."""
+"""Soft masks for pasting edited crops."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 
 from ..decomposition import Decomposition
 from ..faces.composite import SOFTEN_FRAMES, soften
-from ..faces.regions import Region, kept_to
+from ..faces.regions import Region, limit_to_regions
 
 
 class SoftMasks:
-    """The stored masks, softened over their neighbours in time as they are asked for; nothing mixes across a cut or a gap.
+    """Stored masks, softened over neighbouring frames on access; frames of different segments are never mixed.
 
-    With `regions` each is kept to where these lie on the frame's face. `window` is what the motion encoder sees of a crop, from and to.
+    `regions` limits each mask to these regions of the frame's face. `window` (start, end) is the part of the crop, in 0..1, that the
+    motion encoder sees.
     """
 
     def __init__(self, decomposition: Decomposition, regions: Sequence[Region] = (), window: tuple[float, float] = (0.0, 1.0)):
@@ -24,10 +25,10 @@ class SoftMasks:
 
     def __getitem__(self, row: int) -> np.ndarray:
         first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
-        near = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
-        self._cache = {i: self._cache[i] if i in self._cache else self._masks[i] for i in near}
-        mask = soften(np.stack([self._cache[i] for i in near]), centre=row - near.start)
+        window = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
+        self._cache = {i: self._cache[i] if i in self._cache else self._masks[i] for i in window}
+        mask = soften(np.stack([self._cache[i] for i in window]), centre=row - window.start)
         if not self._regions:
             return mask
         start, end = self._window
-        return kept_to(self._regions, start + (end - start) * self._motion[row].reshape(-1, 2), mask)
+        return limit_to_regions(self._regions, start + (end - start) * self._motion[row].reshape(-1, 2), mask)

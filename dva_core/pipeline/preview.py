@@ -1,11 +1,11 @@
-"""One frame of a clip, edited many ways at once: what a preview and a sheet of attributes are made of. Encoding is never repeated.
+"""Decoding of one frame with several edits at once, for previews and sheets of attributes, without encoding the video again.
 
-The noise map of a clip belongs to its number of steps. With fewer steps the frame's own crop is inverted anew,
+A stored noise map is valid for its number of steps. With fewer steps the crop of the frame is inverted again,
 
     x_T' = invert(crop, z_face),   rebuilt' = sample(x_T', z_face),   edited' = sample(x_T', z_face'),
 
-which never looks at another frame. It pays for many edits, and for one where the clip was encoded with many steps; else the clip's own
-noise map and rebuilt crop, which are there already, are the quicker way.
+which needs no other frame. This is quicker for many edits, and for one if the video was encoded with many steps; otherwise the stored
+noise map and rebuilt crop are used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..decomposition import Decomposition, check_model
-from ..decomposition.info import ClipInfo
+from ..decomposition.info import DecompositionInfo
 from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..diffusion.schedule import Schedule
@@ -28,7 +28,7 @@ from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.front import FrontMask
 from ..faces.tone import tone_of
-from ..hosts.devices import sent
+from ..hosts.devices import to_device
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
@@ -42,7 +42,7 @@ PREVIEW_STEPS = 6
 
 @dataclass(frozen=True)
 class Still:
-    """One frame: `row` among those with a face, `original` uint8 [C, C, 3] as cut out, `edited` uint8 [C, C, 3], one for each edit."""
+    """One frame: its `row`, the `original` crop uint8 [C, C, 3], and `edited` crops uint8 [C, C, 3], one for each edit."""
 
     row: int
     original: np.ndarray
@@ -50,7 +50,7 @@ class Still:
 
 
 def nearest_row(decomposition: Decomposition, frame: int) -> int:
-    """The row of the frame numbered `frame` (counted over the frames read), or of the nearest one that has a face."""
+    """Find the row of the frame numbered `frame` (counted over the frames read), or of the nearest frame with a face."""
     return int(np.abs(decomposition.frame_index - frame).argmin())
 
 
@@ -68,17 +68,17 @@ def stills(
     region: str | None = None,
     keep: Keep | None = None,
 ) -> Still:
-    """One frame with each of `edits`, which are edits of one clip, decoded together and pasted into the face square.
+    """Decode one frame with each of `edits` of one video, in batches, and paste them into the face square.
 
-    row     which of the frames with a face (see `nearest_row`)
-    steps   diffusion steps; the clip's own noise map is used with None, and where fewer steps would be more work (see above)
-    detail, guidance, tone, region, keep   as of `pipeline.decode`; a tone is this frame's own, not smoothed over its neighbours
+    row     row of the frame (see `nearest_row`)
+    steps   diffusion steps; None, or a number that would be more work (see above): the stored noise map
+    detail, guidance, tone, region, keep   as of `pipeline.decode`, except that the tone is not smoothed over time
 
-    Raises DVAError for edits of different clips, a clip of another model, or settings that make no sense.
+    Raises DVAError for edits of different videos, a decomposition of another model, or settings out of range.
     """
     base, progress = edits[0], progress or silent
     if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
-        raise DVAError("The edits to show together are of different clips; choose edits of one clip.")
+        raise DVAError("The edits to show together are of different videos; choose edits of one video.")
     if not 0 <= row < base.faces:
         raise DVAError(f"There is no frame {row} among the {base.faces} that have a face; choose 0 to {base.faces - 1}.")
     check_detail(detail)
@@ -86,28 +86,28 @@ def stills(
     check_model(base, model)
     regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
-    changed = [i for i, edit in enumerate(edits) if edit.is_edited]
-    anew = steps is not None and not any(edit.is_switched for edit in edits)
-    anew = anew and pays(model.schedule, base.info, steps, len(changed), guided)
-    info = replace(base.info, steps=steps) if anew else base.info
+    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
+    reinvert = steps is not None and not any(edit.is_switched for edit in edits)
+    reinvert = reinvert and is_cheaper(model.schedule, base.info, steps, len(edited_indices), guided)
+    info = replace(base.info, steps=steps) if reinvert else base.info
     model.schedule.timesteps(info.steps)
-    front = None if keep is None else front_of(base, row, keep)
+    front = None if keep is None else front_mask(base, row, keep)
     batch = batch_size or usual_batch(model, guided.is_on)
     z_plain = fuse(model, base.z_id, base.z_motion[[row]])
-    callback = evaluation_counter(progress, (2 if anew else 1) * info.steps)
-    x_T = invert_frame(base, model, row, z_plain, info, callback) if anew else None
+    callback = evaluation_counter(progress, (2 if reinvert else 1) * info.steps)
+    x_T = invert_frame(base, model, row, z_plain, info, callback) if reinvert else None
 
     def decode_some(batch_edits: Sequence[Decomposition]) -> np.ndarray:
-        """Crops of the frame by each of the decompositions; by the plain one too, where its noise map is a new one."""
+        """Decode the frame with each of the edits; with none of them too, if it was inverted again."""
         z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
-        noise = x_T.expand(len(batch_edits), -1, -1, -1) if anew else noise_maps(batch_edits, row, z_face)
+        noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
         before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
         return solve(solvers.sample, model, noise, z_face, info, callback, guided, before).half().cpu().numpy()
 
-    plain = [base.without_edits()] if anew else []
-    crops = [crop for part in model.host.run_batched(decode_some, plain + [edits[i] for i in changed], batch) for crop in part]
-    rebuilt = np.asarray(crops[0] if anew else base.rebuilt[row], np.float32)
-    crop_of = dict(zip(changed, crops[len(plain) :]))
+    plain = [base.without_edits()] if reinvert else []
+    crops = [crop for part in model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch) for crop in part]
+    rebuilt = np.asarray(crops[0] if reinvert else base.rebuilt[row], np.float32)
+    crop_of = dict(zip(edited_indices, crops[len(plain) :]))
     original = base.crops[row]
 
     def picture(i: int) -> np.ndarray:
@@ -122,40 +122,40 @@ def stills(
     return Still(row, original, [picture(i) for i in range(len(edits))])
 
 
-def front_of(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:
-    """What stays in front of the face in one row's crop."""
+def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:
+    """Load the mask of what stays in front of the face, cropped to the face square of one row."""
     with FrontMasks(keep, decomposition, decomposition.find_source) as masks:
         mask = masks.at(int(decomposition.frame_index[row]), row)
     info = decomposition.info
     return mask.in_square(decomposition.quads[row], decomposition.crops.shape[1], (info.height, info.width))
 
 
-def pays(schedule: Schedule, info: ClipInfo, steps: int, edits: int, guidance: Guidance) -> bool:
-    """Whether to invert a frame anew with `steps` and decode it, rebuilt and edited, takes fewer evaluations than the clip's own steps."""
-    up = solvers.evaluations(info.solver, steps)[0]
+def is_cheaper(schedule: Schedule, info: DecompositionInfo, steps: int, edits: int, guidance: Guidance) -> bool:
+    """Tell whether inverting a frame with `steps` and decoding it, rebuilt and edited, takes fewer evaluations than the stored steps."""
+    inversion = solvers.evaluations(info.solver, steps)[0]
     few, own = (guidance.evaluations(schedule.downwards(count, info.power)) for count in (steps, info.steps))
-    return up + few * (1 + edits) < own * edits
+    return inversion + few * (1 + edits) < own * edits
 
 
-def invert_frame(decomposition: Decomposition, model, row: int, z_face: Tensor, info: ClipInfo, callback: Callable) -> Tensor:
-    """[1, 3, S, S], the noise map of one frame by the steps of `info`, rounded as a stored one is."""
+def invert_frame(decomposition: Decomposition, model, row: int, z_face: Tensor, info: DecompositionInfo, callback: Callable) -> Tensor:
+    """Compute the noise map [1, 3, S, S] of one frame with the steps of `info`, rounded as stored ones are."""
     x_0 = shrink(to_images(decomposition.crops[row][None], z_face.device), model.image_size)
     return solve(solvers.invert, model, x_0, z_face, info, callback).half().float()
 
 
 def noise_maps(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
-    """[B, 3, S, S], the noise maps of one row of each edit: the clip's own, or what a switch has put there."""
-    return sent(torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])), like.device).float()
+    """Read the noise maps [B, 3, S, S] of one row of each edit; a switch replaces the stored ones."""
+    return to_device(torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])), like.device).float()
 
 
 def whole_square(crop: np.ndarray) -> np.ndarray:
-    """The quad of a picture as its own face square."""
+    """Make the quad that covers a whole picture."""
     h, w = crop.shape[:2]
     return np.array([[0, 0], [0, h], [w, h], [w, 0]], np.float64)
 
 
 def evaluation_counter(progress: Progress, total: int) -> Callable:
-    """A solver's callback that counts evaluations of one frame."""
+    """Make a solver callback that reports progress by the evaluations of one frame."""
     done = 0
 
     def callback(i: int, steps: int, x: Tensor) -> None:
@@ -169,9 +169,9 @@ def evaluation_counter(progress: Progress, total: int) -> Callable:
 def attribute_stills(
     decomposition: Decomposition, model, names: Sequence[str], scales: Sequence[float], row: int, **settings
 ) -> Mapping[str, list[np.ndarray]]:
-    """Pictures uint8 [C, C, 3] of one frame: for each attribute one at each of `scales`, on top of the clip's own edits.
+    """Decode one frame with each attribute at each of `scales`, on top of existing edits: name -> pictures uint8 [C, C, 3].
 
-    All are decoded in one batch (of `batch_size`). Settings and errors as of `stills`; DVAError for an unknown attribute.
+    Settings and errors as of `stills`; DVAError for an unknown attribute.
     """
     attributes = AttributeSet.from_model(model)
     names = list(dict.fromkeys(attributes[name].name for name in names)) or attributes.names

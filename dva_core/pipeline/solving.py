@@ -1,4 +1,4 @@
-"""The two directions of the diffusion with a decomposition's settings, and the face codes they are conditioned on."""
+"""Inversion and sampling with a decomposition's settings, and the face codes that condition them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..decomposition import Decomposition
-from ..decomposition.info import ClipInfo
-from ..diffusion.guidance import Guidance, Guided
+from ..decomposition.info import DecompositionInfo
+from ..diffusion.guidance import Guidance, GuidedModel
 from ..diffusion.schedule import Schedule
 from ..errors import DVAError
 from ..model.arrays import fuse, to_images
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
-    """Return `steps`; DVAError where a schedule with train_steps has no so many. For checks before a model is loaded."""
+    """Return `steps`; DVAError unless a schedule of train_steps can be divided into that many. For checks before a model is loaded."""
     Schedule(train_steps).timesteps(steps, power)
     return steps
 
@@ -29,16 +29,16 @@ def solve(
     model,
     x: Tensor,
     z_face: Tensor,
-    info: ClipInfo,
+    info: DecompositionInfo,
     callback,
     guidance: Guidance | None = None,
     before: Tensor | None = None,
 ) -> Tensor:
-    """Run `solvers.invert` or `solvers.sample` with the decomposition's settings; where half precision overflows, again in float32.
+    """Run `direction`, `solvers.invert` or `solvers.sample`, with the decomposition's settings; if half precision overflows, in float32.
 
     `before` [B, F]: z_face before the edit, for guidance; None: no guidance.
     """
-    network = model if before is None else Guided(model, guidance)
+    network = model if before is None else GuidedModel(model, guidance)
     conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
     result = direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
     if torch.isfinite(result).all():
@@ -46,7 +46,7 @@ def solve(
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
     logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(x))
-    with model.host.widened("noise_predictor", model.noise_predictor):
+    with model.host.in_float32("noise_predictor", model.noise_predictor):
         return solve(direction, model, x, z_face, info, callback, guidance, before)
 
 
@@ -58,9 +58,8 @@ def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Ten
 def own_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
     """Compute z_face [B, F] of these rows before all edits, a switch included."""
     if any(operation.get("name") == "switch" and operation.get("motion") for operation in decomposition.operations):
-        motion = (
-            model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()
-        )  # the stored motion is that of another video
+        # a switch stores the motion of another video
+        motion = model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()
     else:
         motion = decomposition.z_motion[rows]
     return fuse(model, decomposition.z_id, motion)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
-from dva_core.hosts.devices import sent
+from dva_core.hosts.devices import to_device
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
@@ -85,7 +85,7 @@ class Objective:
 
     def decompose(self, images: Tensor) -> Parts:
         """[P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
-        images = sent(images, self.device)
+        images = to_device(images, self.device)
         z_id, points = self.conditioner.encode(images)
         flat, points, size = images.flatten(0, 1), points.flatten(0, 1), self.config["image_size"]
         x_0 = F.interpolate(flat, (size, size), mode="area").contiguous(memory_format=torch.channels_last)
@@ -144,8 +144,8 @@ class Objective:
         if focus:
             chosen = torch.rand(len(t), generator=generator) < focus
             t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
-        noises = sent(torch.randn((2, *x_0.shape), generator=generator), self.device)
-        return Draw(sent(t, self.device), noises[0], noises[1])
+        noises = to_device(torch.randn((2, *x_0.shape), generator=generator), self.device)
+        return Draw(to_device(t, self.device), noises[0], noises[1])
 
     def simple_weight(self, noisiness: Tensor) -> Tensor:
         """How much L_simple weighs at sigma / alpha [B], by settings.simple_cap."""

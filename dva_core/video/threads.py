@@ -11,20 +11,20 @@ from typing import Generic, TypeVar
 
 T, R = TypeVar("T"), TypeVar("R")
 
-DEPTH = 4  # frames that wait at the most, so that memory stays what it is
-PATIENCE = 0.1  # seconds between two checks of whether the other side has stopped
+DEPTH = 4  # frames in the queue at most, which bounds memory
+PATIENCE = 0.1  # seconds between checks whether the other side has stopped
 END = object()
 
 
 def read_ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
-    """Yield `items`, which a thread fetches up to `depth` ahead; an exception of theirs is raised here, in its place.
+    """Yield `items` in order while a thread fetches up to `depth` of them ahead; an exception from `items` is raised in its place.
 
-    Closing this generator (or deleting it) ends the thread and closes `items` before it returns.
+    Closing or deleting the generator stops the thread and closes `items` first.
     """
     queue: Queue = Queue(depth)
     stop = threading.Event()
 
-    def give(item: object, error: BaseException | None = None) -> None:
+    def put(item: object, error: BaseException | None = None) -> None:
         while not stop.is_set():
             try:
                 return queue.put((item, error), timeout=PATIENCE)
@@ -34,13 +34,13 @@ def read_ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
     def get_all() -> None:
         try:
             for item in items:
-                give(item)
+                put(item)
                 if stop.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
-            give(END, error)
+            put(END, error)
         else:
-            give(END)
+            put(END)
         finally:
             close = getattr(items, "close", None)
             if close is not None:
@@ -80,11 +80,11 @@ def in_order(work: Callable[[T], R], items: Iterable[T], workers: int, depth: in
                 one.cancel()
 
 
-class Behind(Generic[T]):
-    """Context manager: `put(item)` has `work(item)` done by a thread, in order, at most `depth` items behind.
+class WriteBehind(Generic[T]):
+    """Context manager whose thread calls `work(item)` for each `put(item)`, in order, at most `depth` items behind.
 
-    An error of `work` is raised by the next `put` or on leaving; after it, or where the block fails, nothing more is done. On leaving
-    the thread has ended.
+    An error of `work` is raised by the next `put` or on exit. After an error of `work` or of the block, pending items are dropped. The
+    thread has ended on exit.
     """
 
     def __init__(self, work: Callable[[T], object], depth: int = DEPTH) -> None:
@@ -93,7 +93,7 @@ class Behind(Generic[T]):
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._do_all, name="dva_video_behind", daemon=True)
 
-    def __enter__(self) -> Behind[T]:
+    def __enter__(self) -> WriteBehind[T]:
         self._thread.start()
         return self
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import Rows, array_specs
-from dva_core.decomposition.info import ClipInfo, source_hash
+from dva_core.decomposition.info import DecompositionInfo, source_hash
 from dva_core.decomposition.tensorfile import Spec, TensorFile, TensorMemory
 from dva_core.errors import DVAError
 
@@ -30,7 +30,7 @@ def clip(video):
         store.write(name, 0, (np.random.default_rng(seed).random(spec.shape) * 100))
     store.write("frame_index", 0, [0, 1, 3, 5])
     rate, track = Fraction(30000, 1001), {"found": 4}
-    info = ClipInfo(str(video), source_hash(video), 64, 48, rate, 6, start=0.5, track=track, steps=20, solver="order2")
+    info = DecompositionInfo(str(video), source_hash(video), 64, 48, rate, 6, start=0.5, track=track, steps=20, solver="order2")
     return Decomposition(store, info)
 
 
@@ -55,7 +55,7 @@ def test_settings_of_the_solver_survive_and_older_files_have_the_papers(tmp_path
     changed.save(tmp_path / "a.safetensors")
     assert Decomposition.load(tmp_path / "a.safetensors").info == changed.info
     metadata = {key: value for key, value in clip.info.to_metadata().items() if key not in ("power", "clamp")}
-    assert ClipInfo.from_metadata(metadata) == clip.info and (clip.info.power, clip.info.clamp) == (1.0, True)
+    assert DecompositionInfo.from_metadata(metadata) == clip.info and (clip.info.power, clip.info.clamp) == (1.0, True)
     assert clip.info.solving == "20 steps of order2"
 
 

@@ -12,7 +12,7 @@ from standin import use_stand_in, write_clip
 
 from dva_core.commands import main as cli
 from dva_core.diffusion import solvers
-from dva_core.diffusion.guidance import Guidance, Guided
+from dva_core.diffusion.guidance import Guidance, GuidedModel
 from dva_core.diffusion.schedule import Schedule
 from dva_core.edit import apply_attributes, apply_switch
 from dva_core.errors import DVAError
@@ -45,7 +45,7 @@ def test_guidance_of_an_affine_model_is_a_longer_step(weight, solver, clamp, con
     x_T, edited, before = torch.randn(2, 3, 4, 4), torch.randn(2, 3), torch.randn(2, 3)
     both = torch.cat([edited, before])
     made = solvers.sample(
-        Guided(Affine(), Guidance(weight)), x_T, (both,) if conditions else both, STEPS, solver, clamp, dtype=torch.float64
+        GuidedModel(Affine(), Guidance(weight)), x_T, (both,) if conditions else both, STEPS, solver, clamp, dtype=torch.float64
     )
     expected = solvers.sample(Affine(), x_T, before + weight * (edited - before), STEPS, solver, clamp, dtype=torch.float64)
     torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
@@ -54,7 +54,7 @@ def test_guidance_of_an_affine_model_is_a_longer_step(weight, solver, clamp, con
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(1, 30))
 def test_both_are_evaluated_in_the_interval_only(a, b, steps):
     model, guidance = Affine(), Guidance(2.0, min(a, b), max(a, b))
-    solvers.sample(Guided(model, guidance), torch.zeros(2, 3, 4, 4), torch.zeros(4, 3), steps, "order2")
+    solvers.sample(GuidedModel(model, guidance), torch.zeros(2, 3, 4, 4), torch.zeros(4, 3), steps, "order2")
     path = model.schedule.downwards(steps)
     assert model.rows == [(step.t, 4 if guidance.low <= step.t <= guidance.high else 2) for step in path]
     assert guidance.evaluations(path) == sum(rows for _, rows in model.rows) / 2

@@ -6,7 +6,7 @@ import torch
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.attributes import Attribute, AttributeSet, identity_step
@@ -49,7 +49,7 @@ def clip():
     store.write("z_id_frames", 0, frames)
     store.write("z_id", 0, frames.mean(0))
     store.write("z_motion", 0, rng.random((3, 6)))
-    return Decomposition(store, ClipInfo("a.mp4", "", 4, 4, 25, 3, model_fingerprint="f00d", model_name="tiny"))
+    return Decomposition(store, DecompositionInfo("a.mp4", "", 4, 4, 25, 3, model_fingerprint="f00d", model_name="tiny"))
 
 
 @pytest.mark.parametrize("scale", [-0.5, 0.25, 1.0])
@@ -60,7 +60,7 @@ def test_agrees_with_the_reference(shared, scale, normalize):
     attributes = AttributeSet((Attribute("a", "identity", int(golden["attribute_index"])),), tensors)
     store = TensorMemory(array_specs(1, 8, 16, golden["z_id_frames"].shape[1], 6), {})
     store.write("z_id", 0, golden["z_id_frames"].mean(0))
-    plain = Decomposition(store, ClipInfo("a.mp4", "", 4, 4, 25, 1))
+    plain = Decomposition(store, DecompositionInfo("a.mp4", "", 4, 4, 25, 1))
     edited = plain.with_identity_step(None, identity_step(attributes, "a", normalize)[None], np.array([scale])).current_z_id
     np.testing.assert_allclose(edited, golden[f"{'normalized' if normalize else 'raw'}_{scale}"][0], atol=1e-6)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations, apply_switch, parse_scales
 from dva_core.edit.attributes import AttributeSet, identity_step
@@ -39,7 +39,9 @@ def make_clip(frames=FRAMES, rate: Fraction = NTSC, seed: int = 0) -> Decomposit
     for name, value in {"z_id_frames": vectors, "z_id": vectors.mean(0), "z_motion": rng.random((len(frames), 6))}.items():
         store.write(name, 0, value)
     store.write("frame_index", 0, np.array(frames))
-    return Decomposition(store, ClipInfo("a.mp4", "", 4, 4, rate, max(frames) + 1, model_fingerprint="f00d", steps=4, solver="ddim"))
+    return Decomposition(
+        store, DecompositionInfo("a.mp4", "", 4, 4, rate, max(frames) + 1, model_fingerprint="f00d", steps=4, solver="ddim")
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_direction, apply_operations
 from dva_core.edit.directions import (
@@ -37,7 +37,7 @@ def make_clip(model) -> Decomposition:
     store.write("z_id", 0, vectors.mean(0))
     store.write("z_motion", 0, rng.random((FRAMES, MOTION)))
     store.write("frame_index", 0, np.arange(FRAMES))
-    return Decomposition(store, ClipInfo("a.mp4", "", 4, 4, 25, FRAMES, model_fingerprint=model.fingerprint, model_name="tiny"))
+    return Decomposition(store, DecompositionInfo("a.mp4", "", 4, 4, 25, FRAMES, model_fingerprint=model.fingerprint, model_name="tiny"))
 
 
 @pytest.fixture(scope="module")

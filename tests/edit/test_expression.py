@@ -9,7 +9,7 @@ from bundles import tiny_config, write_tiny
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.directions import Direction
@@ -48,7 +48,7 @@ def clip(model):
     store = TensorMemory(array_specs(len(frames), 16, 32, 16, 102), {})
     for name, value in {"z_motion": np.stack(motion), "frame_index": np.array(frames), "z_id": np.eye(16)[0]}.items():
         store.write(name, 0, value)
-    info = ClipInfo("a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny")
+    info = DecompositionInfo("a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny")
     return Decomposition(store, info)
 
 

@@ -9,7 +9,7 @@ from bundles import IDENTITY, tiny_config, write_tiny
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.diffusion import ddim
 from dva_core.edit import apply_operations, apply_switch, apply_text
@@ -42,7 +42,7 @@ def make_clip(model) -> Decomposition:
     store.write("frame_index", 0, [0, 1, 5, 6])  # frames 2 to 4 have no face
     store.write("crops", 0, rng.integers(0, 256, (FRAMES, CROP, CROP, 3)))
     store.write("masks", 0, masks)
-    return Decomposition(store, ClipInfo("/films/a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny"))
+    return Decomposition(store, DecompositionInfo("/films/a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny"))
 
 
 @pytest.fixture(scope="module", params=["epsilon", "v"])

@@ -101,11 +101,11 @@ def test_removed_structure_leaves_no_ghost():
 def test_detail_stays_where_structure_is_added_or_too_faint_to_tell():
     rng = np.random.default_rng(0)
     bare, other = rng.normal(0, 0.005, (2, 3, SIZE, SIZE)).astype(np.float32)
-    assert composite.kept_detail(other, bare).min() > 0.99
+    assert composite.detail_weights(other, bare).min() > 0.99
     bar = bare.copy()
     bar[:, 20:23, 10:38] -= 0.8
-    assert composite.kept_detail(bar, bare).min() > 0.9
-    assert composite.kept_detail(bare, bar)[21, 24] == 0
+    assert composite.detail_weights(bar, bare).min() > 0.9
+    assert composite.detail_weights(bare, bar)[21, 24] == 0
 
 
 def test_enlarging_a_small_difference_is_smooth():

@@ -20,7 +20,7 @@ from dva_core.edit.scope import find_region, regions_of
 from dva_core.errors import DVAError
 from dva_core.faces.composite import soften
 from dva_core.faces.finder import FaceFinder
-from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, kept_to
+from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, limit_to_regions
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle, write_bundle
 from dva_core.model.loader import load_model
@@ -71,13 +71,13 @@ def test_a_beard_has_room_below_the_chin_and_nothing_else_has():
     mask = soften(hull_mask(torch.from_numpy(MEAN_FACE)[None], SIZE)[0].numpy())
     chin = MEAN_FACE[8]
     below = np.array([chin + (0, 0.4 * ROOM)])
-    grown = {name: kept_to([region], INNER, mask) for name, region in REGIONS.items()}
+    grown = {name: limit_to_regions([region], INNER, mask) for name, region in REGIONS.items()}
     assert at(grown["lower"], below) > 2 * at(mask, below) > 0
     for name, here in grown.items():
         assert here.max() <= 1 and not here[[0, -1]].any() and not here[:, [0, -1]].any()
         outside = (here > mask + 0.02).sum()
         assert (outside > 0) == (name == "lower"), name
-    both = kept_to([REGIONS["eyes"], REGIONS["mouth"]], INNER, mask)
+    both = limit_to_regions([REGIONS["eyes"], REGIONS["mouth"]], INNER, mask)
     np.testing.assert_allclose(both, np.maximum(grown["eyes"], grown["mouth"]), atol=1e-6)
 
 

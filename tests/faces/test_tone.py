@@ -15,7 +15,7 @@ from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import from_attribute
 from dva_core.edit.scope import keeps_tone
 from dva_core.errors import DVAError
-from dva_core.faces.tone import REACH, smoothed, tone_of, without_tone
+from dva_core.faces.tone import REACH, remove_tone, smooth_tone, tone_of
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.preview import stills
 
@@ -42,13 +42,13 @@ def test_the_tone_is_the_change_of_the_whole_face_and_not_of_a_part(shift, share
 
 def test_smoothing_is_steady_and_follows_the_strength():
     noisy = np.float32([0.2, -0.1, 0]) + 0.02 * RNG.standard_normal((25, 3)).astype(np.float32)
-    middle = [smoothed(noisy, np.ones(25), i) for i in range(8, 17)]
+    middle = [smooth_tone(noisy, np.ones(25), i) for i in range(8, 17)]
     assert np.abs(np.diff(middle, axis=0)).max() < 0.1 * np.abs(np.diff(noisy, axis=0)).max()
     np.testing.assert_allclose(middle, np.broadcast_to(noisy.mean(0), (9, 3)), atol=0.01)
     strengths = np.r_[np.zeros(10), np.linspace(0, 3, 15)]
     ramp = strengths[:, None] * np.float32([0.2, -0.1, 0])
-    np.testing.assert_allclose([smoothed(ramp, strengths, i) for i in range(25)], ramp, atol=1e-6)
-    assert not smoothed(ramp, np.zeros(25), 3).any()
+    np.testing.assert_allclose([smooth_tone(ramp, strengths, i) for i in range(25)], ramp, atol=1e-6)
+    assert not smooth_tone(ramp, np.zeros(25), 3).any()
 
 
 def test_frames_come_in_order_with_few_ahead_and_nothing_crosses_a_cut():
@@ -63,7 +63,7 @@ def test_frames_come_in_order_with_few_ahead_and_nothing_crosses_a_cut():
             taken.append(i)
             yield (rebuilt[i].astype(np.float32) + shift[i]).astype(np.float16)
 
-    for row, crop in enumerate(without_tone(crops(), rebuilt, masks, segment, np.ones(count))):
+    for row, crop in enumerate(remove_tone(crops(), rebuilt, masks, segment, np.ones(count))):
         assert len(taken) <= row + REACH + 1
         np.testing.assert_allclose(crop, rebuilt[row], atol=1e-3)
     assert row == count - 1 and taken == list(range(count))

@@ -126,7 +126,7 @@ def half_precision_that_overflows_is_widened_for_a_while() -> None:
     rough = hosted.predict_noise(*arguments(hosted))
     patcher = hosted.host._patchers["noise_predictor"]
     size = patcher.model_size()
-    with hosted.host.widened("noise_predictor", hosted.noise_predictor):
+    with hosted.host.in_float32("noise_predictor", hosted.noise_predictor):
         exact = hosted.predict_noise(*arguments(hosted))
         assert hosted.host.dtype == torch.float32 and next(hosted.noise_predictor.parameters()).dtype == torch.float32
         assert patcher.model_size() > 1.9 * size

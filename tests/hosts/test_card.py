@@ -44,7 +44,7 @@ STEPS, FRAMES = 3, 4
 KINDS = {"nvidia": NVIDIA, "amd": AMD, "apple": APPLE, "old apple": OLD_APPLE}
 MEANT = {  # where the program waits for the card, and why
     "hosts/plain.py use": "weights are brought when they are first used",
-    "hosts/devices.py sent": "Apple's GPUs share the memory of the processor; NVIDIA's are not waited for here",
+    "hosts/devices.py to_device": "Apple's GPUs share the memory of the processor; NVIDIA's are not waited for here",
     "diffusion/schedule.py _table": "alpha_bar is brought once",
     "networks/resample.py to_size": "Apple's, as above",
     "model/checks.py weights_digest": "what a direction belongs to, once",
@@ -78,7 +78,7 @@ MEANT = {  # where the program waits for the card, and why
     "evaluate/reconstruction.py compare": "figures",
     "evaluate/reconstruction.py pairs": "pictures",
 }
-IN_STEPS = {"diffusion/schedule.py _table", "hosts/plain.py use", "hosts/devices.py sent"}  # of those above, once and no more
+IN_STEPS = {"diffusion/schedule.py _table", "hosts/plain.py use", "hosts/devices.py to_device"}  # of those above, once and no more
 TRAINING = {
     "train/objective.py __init__": "networks are brought",
     "model/checks.py weights_digest": "what the run belongs to, once",
@@ -97,7 +97,7 @@ TRAINING = {
     "train/state.py write_state": "what is saved",
     "networks/hull.py hull_mask": "hulls are drawn by the processor, once a batch",
     "diffusion/schedule.py _table": "alpha_bar is brought once",
-    "hosts/devices.py sent": "see above",
+    "hosts/devices.py to_device": "see above",
 }
 
 

@@ -11,7 +11,7 @@ from standin import HEIGHT, WIDTH, use_stand_in, write_clip
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.front import FrontMasks, check_keep, numbers, opened
+from dva_core.pipeline.front import FrontMasks, check_keep, numbers, open_masks
 from dva_core.pipeline.preview import attribute_stills, stills
 from dva_core.video import Frame, VideoInfo, VideoReader, VideoWriter, open_video
 
@@ -147,7 +147,7 @@ def test_files_are_read_forwards_and_a_few_frames_at_a_time(tmp_path, clip, monk
     masks = as_video(np.zeros((60, HEIGHT, WIDTH), np.float32), tmp_path / "masks.mkv")
     given, iterate = [], VideoReader.__iter__
     monkeypatch.setattr(VideoReader, "__iter__", lambda self: (given.append(frame) or frame for frame in iterate(self)))
-    film = opened(masks)
+    film = open_masks(masks)
     film[3], film[3], film[9]
     assert 10 <= len(given) <= 10 + 6
     film[2]  # and from the beginning again, where somebody goes back

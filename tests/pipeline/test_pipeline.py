@@ -10,7 +10,7 @@ from safetensors import safe_open
 from standin import WIDTH, draw, stand_in, use_stand_in, write_clip
 
 from dva_core.decomposition import Decomposition
-from dva_core.decomposition.info import ClipInfo
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.tensorfile import TensorFile
 from dva_core.diffusion import solvers
 from dva_core.edit import apply_attributes
@@ -93,7 +93,7 @@ def test_a_file_without_a_power_is_decoded_by_even_timesteps(tmp_path, model, vi
     """Whatever solver it names: the power that suits this one now is not what it was made with."""
     made = encode(video, model, steps=STEPS, solver="angle2", power=1.0, max_frames=2)
     before = {key: value for key, value in made.info.to_metadata().items() if key not in ("power", "clamp")}
-    old = replace(made, info=ClipInfo.from_metadata(before))
+    old = replace(made, info=DecompositionInfo.from_metadata(before))
     assert old.info == made.info
     crops, others = (
         np.stack(list(decode_crops(apply_attributes(clip, model, {"Young": 1}), model)))

@@ -13,7 +13,7 @@ from standin import write_clip
 
 from dva_core.video import open_video
 from dva_core.video.frames import Frames
-from dva_core.video.threads import Behind, in_order, read_ahead
+from dva_core.video.threads import WriteBehind, in_order, read_ahead
 
 
 def helpers() -> list[str]:
@@ -67,7 +67,7 @@ def test_an_error_comes_in_its_place():
 
 def test_everything_is_done_in_order_before_leaving():
     done = []
-    with Behind(done.append, depth=2) as behind:
+    with WriteBehind(done.append, depth=2) as behind:
         for i in range(20):
             behind.put(i)
     assert done == list(range(20)) and not helpers()
@@ -82,7 +82,7 @@ def test_an_error_of_the_work_is_raised_where_the_items_come_from(more):
             raise OSError("disk full")
         done.append(item)
 
-    with pytest.raises(OSError, match="disk full"), Behind(work, depth=2) as behind:
+    with pytest.raises(OSError, match="disk full"), WriteBehind(work, depth=2) as behind:
         for i in range(4 + more):
             behind.put(i)
     assert done == [0, 1, 2] and not helpers()
@@ -95,7 +95,7 @@ def test_after_a_failed_block_nothing_more_is_done():
         gate.wait(10)
         done.append(item)
 
-    with pytest.raises(KeyboardInterrupt), Behind(work) as behind:
+    with pytest.raises(KeyboardInterrupt), WriteBehind(work) as behind:
         for i in range(4):
             behind.put(i)
         threading.Timer(0.1, gate.set).start()
