@@ -68,7 +68,7 @@ __all__ = [
 
 
 def load_plan(path: str | Path, results: str | Path | None = None) -> Plan:
-    """The jobs of a manifest's file; `results` takes the place of where it puts them. DVAError for whatever is wrong with it."""
+    """Read the manifest at `path` and make its plan; `results` overrides its folder of results. DVAError for an invalid manifest."""
     from .jobs import make_plan
     from .manifest_file import read_manifest
 

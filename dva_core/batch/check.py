@@ -13,7 +13,7 @@ from .jobs import Plan
 
 @dataclass
 class Findings:
-    """Of a plan: its videos with their size, what is done and missing, and sentences about what will fail."""
+    """Result of `check_plan`: videos with their sizes, jobs done and missing, and sentences about what will fail."""
 
     videos: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
@@ -22,7 +22,7 @@ class Findings:
 
 
 def check_plan(plan: Plan) -> Findings:
-    """Opens every video (its header), and holds the attributes against the model's where that model is on this machine."""
+    """Open the header of every video, and compare the attributes with the model's if the model is on this machine."""
     from ..video import open_video
 
     findings = Findings()
@@ -48,7 +48,7 @@ def check_plan(plan: Plan) -> Findings:
 
 
 def unknown_attributes(plan: Plan) -> list[str]:
-    """Attributes that the model does not have, one sentence each; nothing where the model is not on this machine."""
+    """List attributes that the model does not have, one sentence each; empty if the model is not on this machine."""
     from ..model.bundle import find_models
 
     model = next((info for info in find_models() if info.name == plan.settings.model), None)

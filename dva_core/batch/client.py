@@ -31,19 +31,19 @@ NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 
 
 class ServerLost(Exception):
-    """A server does not answer, or has forgotten what it was given; it may come back."""
+    """The server does not answer or has lost its state; it may come back."""
 
 
 class UnusableServer(DVAError):
-    """A server answers, but cannot be worked with: the pack is not there, or it asks for a password."""
+    """The server answers but cannot be used: the pack is not installed, or a password is required."""
 
 
 class JobFailed(DVAError):
-    """A server did not take a job, or did not finish it; the message is its own."""
+    """The server refused a job or failed to finish it; the message is the server's."""
 
 
 class Client:
-    """Talks to one server. `timeout`: seconds without a sign of life after which it is lost. Use with `async with`."""
+    """HTTP and websocket client of one server, an async context manager. `timeout`: seconds without an answer until it counts as lost."""
 
     def __init__(self, server: Server, timeout: float = 60.0, ca: str | Path | None = None) -> None:
         self.url = server.url.rstrip("/")
@@ -63,25 +63,25 @@ class Client:
         await self._session.close()
 
     def forget(self) -> None:
-        """The server may have been replaced: what was uploaded is looked for again."""
+        """Forget which files were uploaded, as the server may have been replaced."""
         self._names.clear()
 
     # -- questions -------------------------------------------------------------------------------------------
 
     async def check(self, kinds: Iterable[str]) -> None:
-        """That the server answers and has these nodes. ServerLost, UnusableServer."""
+        """Check that the server answers and has the nodes. Raises ServerLost or UnusableServer."""
         await self._json("GET", "/system_stats")
         lacking = [kind for kind in sorted(set(kinds)) if not await self._json("GET", f"/object_info/{kind}")]
         if lacking:
             raise UnusableServer(f"{self.url} lacks {', '.join(lacking)}; install the pack there, or update ComfyUI.")
 
     async def queue_contents(self) -> tuple[set[str], set[str]]:
-        """The prompts that run and that wait, of anybody."""
+        """Fetch the running and the pending prompts of all clients."""
         queue = await self._json("GET", "/queue")
         return tuple({entry[1] for entry in queue[name]} for name in ("queue_running", "queue_pending"))
 
     async def outcome(self, prompt_id: str) -> dict[str, Any] | None:
-        """The outputs of a prompt that has ended; None where it has not. JobFailed with the server's sentence."""
+        """Fetch the outputs of a finished prompt; None if it is not finished. JobFailed with the server's message."""
         entry = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
         if entry is None:
             return None
@@ -96,7 +96,7 @@ class Client:
     # -- work ------------------------------------------------------------------------------------------------
 
     async def upload(self, path: Path) -> str:
-        """What the server calls a file, which goes there once; its name there is made of its content. DVAError where it cannot be read."""
+        """Upload a file once, under a name made of its hash, and return that name. DVAError if the file cannot be read."""
         try:
             stat = path.stat()
         except OSError as error:
@@ -123,7 +123,7 @@ class Client:
             raise DVAError(f"{path} cannot be read ({error.strerror}).") from error
 
     async def _has(self, name: str, size: int) -> bool:
-        """Whether the server has a file of that name and size; one that was cut off is shorter."""
+        """Tell whether the server has a file of that name and size; a partial upload is shorter."""
         query = {"filename": name, "subfolder": FOLDER, "type": "input"}
         try:
             async with self._session.head(self._at("/view"), params=query) as answer:
@@ -132,7 +132,7 @@ class Client:
             raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
 
     async def _watch(self, request, stream: TimedReader) -> Any:
-        """The answer to an upload; ServerLost where the server takes nothing of it any more."""
+        """Await the response to an upload; ServerLost if the server stops reading."""
         task = asyncio.ensure_future(request)
         try:
             while not (await asyncio.wait({task}, timeout=1.0))[0]:
@@ -143,7 +143,7 @@ class Client:
             task.cancel()
 
     async def queue(self, prompt: dict[str, Any], prompt_id: str) -> None:
-        """Queues a prompt under an id of ours. JobFailed where the server refuses it."""
+        """Queue a prompt under an id chosen here. JobFailed if the server refuses it."""
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self.id}
         answer = await self._json("POST", "/prompt", json=body)
         if answer.get("node_errors") or answer.get("prompt_id") != prompt_id:
@@ -151,7 +151,7 @@ class Client:
             raise JobFailed(reasons(answer) or "The server gave the job an id of its own; update ComfyUI there.")
 
     async def cancel(self, prompts: Iterable[str]) -> None:
-        """Ends prompts of ours, whether they run or wait; those of others go on."""
+        """Cancel prompts of this client, running or pending."""
         prompts = list(prompts)
         await self._json("POST", "/queue", json={"delete": prompts})
         running, _ = await self.queue_contents()
@@ -159,7 +159,7 @@ class Client:
             await self._json("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     async def fetch(self, output: dict[str, str], place: Path) -> int:
-        """Copies an output of the server to `place`, all or nothing; its bytes. DiskError where it cannot be written here."""
+        """Download an output to `place` atomically and return its size in bytes. DiskError if it cannot be written."""
         query = {name: output[name] for name in ("filename", "subfolder", "type")}
         try:
             async with self._session.get(self._at("/view"), params=query) as answer:
@@ -185,7 +185,7 @@ class Client:
         return size
 
     async def listen(self, hear: Callable[[str, dict[str, Any]], None]) -> None:
-        """Calls hear(kind, data) for each message of the server, for ever; the connection is made anew whenever it ends."""
+        """Call hear(kind, data) for every message of the server, reconnecting whenever the connection ends; never returns."""
         while True:
             with contextlib.suppress(*NETWORK):
                 query = {"clientId": self.id}
@@ -220,7 +220,7 @@ class Client:
 
 
 class TimedReader(io.BufferedReader):
-    """A file that remembers when it was last read from."""
+    """File object that records the time of its last read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -232,7 +232,7 @@ class TimedReader(io.BufferedReader):
 
 
 async def blocks(answer: aiohttp.ClientResponse, url: str):
-    """The body of an answer; a connection that ends early is the server's, not the disk's."""
+    """Yield the body of a response in blocks; a connection that ends early raises an error of the server, not of the disk."""
     try:
         async for block in answer.content.iter_chunked(BLOCK):
             yield block
@@ -241,7 +241,7 @@ async def blocks(answer: aiohttp.ClientResponse, url: str):
 
 
 def parse_answer(status: int, body: bytes, where: str) -> Any:
-    """The JSON of an answer; {} where there is none. JobFailed for a refusal, UnusableServer for something that is no ComfyUI."""
+    """Parse the JSON of a response; {} if there is none. JobFailed for a refusal, UnusableServer for anything but ComfyUI."""
     try:
         content = json.loads(body) if body.strip() else {}
     except ValueError:
@@ -256,7 +256,7 @@ def parse_answer(status: int, body: bytes, where: str) -> Any:
 
 
 def reasons(answer: dict[str, Any]) -> str:
-    """Why a prompt was refused, in the server's words."""
+    """Extract from a response why a prompt was refused."""
     details = [
         error.get("details") or error.get("message", "") for node in (answer.get("node_errors") or {}).values() for error in node["errors"]
     ]

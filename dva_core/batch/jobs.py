@@ -20,7 +20,7 @@ STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for i
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One edit of one video. `name` is the result's path in the folder of results, without suffix; no other job has it.
+    """One edit of one video. `name` is the unique path of the result in the folder of results, without suffix.
 
     `group`: jobs with the same one share the decomposition. `size`: of the video, bytes. `face` as `--face` has it.
     """
@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a manifest, those of a video in a row; `base` is what its paths are relative to, `results` the folder of results."""
+    """All jobs of a manifest, grouped by video; `base` is the folder of relative paths, `results` the folder of results."""
 
     manifest: Manifest
     base: Path
@@ -50,31 +50,31 @@ class Plan:
 
     @property
     def state(self) -> Path:
-        """Where a run keeps its journal."""
+        """Folder of the journal of a run."""
         return self.results / STATE
 
     def missing(self) -> Iterator[Job]:
-        """The jobs whose result is not there."""
+        """List the jobs that have no result yet."""
         return (job for job in self.jobs if not job.result.exists())
 
     def place(self, path: str) -> Path:
-        """A file that the manifest names."""
+        """Resolve a path of the manifest."""
         return self.base / Path(path).expanduser()
 
     def look(self, job: Job) -> dict[str, Any]:
-        """How a job's edit is shown: guidance, tone and region, its own or those of the settings."""
+        """Choose guidance, tone and region of a job: its own or those of the settings."""
         own, usual = job.spec, self.settings
         return {name: getattr(usual, name) if getattr(own, name) is None else getattr(own, name) for name in ("guidance", "tone", "region")}
 
     def fingerprint(self, job: Job) -> str:
-        """What the result hangs on, as far as the manifest says: another one means that the result would be another."""
+        """Hash all that determines the result of a job, as far as the manifest says."""
         parts = [job.spec.model_dump(mode="json"), job.face, str(job.video), job.size]
         parts += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | None = None) -> Plan:
-    """The jobs of a manifest; `base`: the folder its paths are relative to, `results` takes the place of the manifest's.
+    """Make the jobs of a manifest; `base` is the folder of its relative paths, `results` overrides its folder of results.
 
     DVAError where a video or another file is missing, or two results would have one name.
     """
@@ -111,14 +111,14 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
 
 
 def edits_of(entry: Entry, manifest: Manifest) -> list[tuple[str, Edit]]:
-    """The edits that an entry asks for: its own, those it names, or all."""
+    """List the edits of an entry: its own, those it names, or all."""
     if isinstance(entry.edits, dict):
         return list(entry.edits.items())
     return [(name, manifest.edits[name]) for name in (manifest.edits if entry.edits is None else entry.edits)]
 
 
 def face_of(manifest: Manifest, person: str | None, base: Path) -> str:
-    """The face of a person, a reference picture with its whole path; DVAError where that is missing."""
+    """Resolve the face of a person, a reference picture to its full path; DVAError if that is missing."""
     face = manifest.people[person] if person else LARGEST
     kind, _, rest = face.partition(":")
     return f"reference:{need_file(base / Path(rest).expanduser(), f'picture of {person}')}" if kind == "reference" else face
@@ -131,7 +131,7 @@ def need_file(path: Path, what: str) -> Path:
 
 
 def videos_of(entry: Entry, base: Path, results: Path) -> list[tuple[Path, str]]:
-    """The files that an entry means, each with what `{video}` stands for: its path below the fixed part of the pattern, no suffix.
+    """List the files of an entry, each with its `{video}`: its path below the fixed part of the pattern, without suffix.
 
     Results are never taken for videos. DVAError where a named file is missing.
     """
@@ -159,7 +159,7 @@ def is_video(path: Path) -> bool:
 
 
 def distinct_names(videos: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
-    """What each video is called in results: its name, and where several would share that (x.mp4, x.mov) with its suffix, x-mov.
+    """Name each video in the results: its own name, with the suffix appended if several would share it (x.mp4, x.mov -> x-mov).
 
     All that share one get the suffix, so that no video ever takes the name under which another's results were made.
     """

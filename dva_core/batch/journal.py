@@ -21,7 +21,7 @@ from ..errors import DVAError
 
 
 class DiskError(DVAError):
-    """Results, or what is noted of them, cannot be written: the disk is full or away. Nothing is wrong with the work itself."""
+    """Results or the journal cannot be written, because the disk is full or gone; the job itself did not fail."""
 
 
 FILE, LOCK = "journal.jsonl", "lock"
@@ -29,7 +29,7 @@ FILE, LOCK = "journal.jsonl", "lock"
 
 @dataclass
 class Record:
-    """What is known of a job: its last state ("done" or "failed"), where it was, seconds it took, what was said of it."""
+    """Last entry of a job: state ("done" or "failed"), worker, seconds, message."""
 
     state: str
     where: str = ""
@@ -51,7 +51,7 @@ class Journal:
 
     @classmethod
     def read(cls, folder: Path) -> Journal:
-        """What earlier runs wrote; an empty one where there were none."""
+        """Read the journal of earlier runs; empty if there is none."""
         journal = cls(folder)
         for entry in journal._lines():
             journal._follow(entry)
@@ -83,7 +83,7 @@ class Journal:
             self.prompts.pop(key, None)
 
     def note(self, event: str, job: str, **about: Any) -> None:
-        """Writes an event down, onto the disk. DVAError where that is not possible."""
+        """Append an event and flush it to disk. DVAError if that fails."""
         entry = {"event": event, "job": job, "time": round(time.time(), 3), **about}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Journal:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """The folder of a run is this one's alone while the block lasts; DVAError where another run has it."""
+    """Context manager that locks the folder of a run; DVAError if another run holds it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -29,7 +29,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r
 
 
 def as_strength(value: Any) -> Any:
-    """A strength in the form in which it is kept: a number, or the keys of a curve; text as a command line gives it is read.
+    """Validate a strength: a number, or the keys of a curve; text is parsed as on the command line.
 
     DVAError for anything else.
     """
@@ -49,7 +49,7 @@ def off_is_a_word(value: Any) -> Any:
 
 
 def as_face(value: Any) -> Any:
-    """Which face, as `--face` has it; DVAError for what is none."""
+    """Validate a choice of face, as `--face` takes it; DVAError for anything else."""
     if isinstance(value, str) and value != LARGEST and not re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
         raise ValueError(f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, or reference:FILE")
     return value
@@ -66,13 +66,13 @@ Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
 
 
 class Part(BaseModel):
-    """A part of the description: unknown names are refused, nothing changes once it is made."""
+    """Base of the manifest's models: unknown names are refused, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TextEdit(Part):
-    """An edit that two texts describe; `clip_model` is open_clip's name of the image-text model (the usual one where it is left out)."""
+    """An edit described by two texts; `clip_model` is the name of an image-text model in open_clip (None: the default)."""
 
     source: Text = "face"
     target: Text
@@ -83,7 +83,7 @@ class TextEdit(Part):
 
 
 class Edit(Part):
-    """What is done to a video: attributes, directions (files) and a text, each with its strength or curve; `person` names whom.
+    """Attributes, directions (files) and a text, each with its strength or curve; `person` selects the face.
 
     `inputs` are put into a workflow wherever an input has that name. A mapping of nothing but attributes may stand for an Edit.
     """
@@ -113,7 +113,7 @@ class Edit(Part):
 
 
 class Video(Part):
-    """A video, a folder of videos or a pattern such as clips/**/*.mp4; which edits (all where they are left out), and whose face."""
+    """A video, a folder of videos or a pattern such as clips/**/*.mp4, with its edits (None: all) and its face."""
 
     file: Text
     name: Name | None = None
@@ -122,7 +122,7 @@ class Video(Part):
 
 
 class Settings(Part):
-    """How videos are taken apart and put together; what is left out is as the library has it (`encode`, `decode`)."""
+    """Settings of encoding and decoding; None is the default of the library (`encode`, `decode`)."""
 
     model: Text = "starter"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
@@ -146,12 +146,12 @@ class Settings(Part):
 
     @property
     def suffix(self) -> str:
-        """What the name of a result ends in."""
+        """File suffix of the results."""
         return ".mkv" if self.codec == "ffv1" else ".mp4"
 
 
 class Server(Part):
-    """A ComfyUI server; `headers` (such as Authorization) go with every request, $NAME in them is taken from the environment."""
+    """A ComfyUI server; `headers` (such as Authorization) are sent with every request, $NAME in them is read from the environment."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
     headers: dict[Text, Text] = {}
@@ -163,7 +163,7 @@ class Server(Part):
 
 
 class Manifest(Part):
-    """A whole batch. Paths are relative to the file that it was read from."""
+    """A whole batch. Paths are relative to the file it was read from."""
 
     version: Literal[1] = 1
     videos: list[Video] = Field(min_length=1)
@@ -217,13 +217,13 @@ class Manifest(Part):
         return self
 
     def all_edits(self) -> list[tuple[str, Edit]]:
-        """The named edits and those that stand beside a video."""
+        """List the named edits and those defined beside a video."""
         own = [edit for video in self.videos if isinstance(video.edits, dict) for edit in video.edits.items()]
         return [*self.edits.items(), *own]
 
 
 def check_pattern(pattern: str) -> None:
-    """ValueError where `pattern` cannot name results: it needs {video} and {edit}, may have {person}, and stays in its folder."""
+    """Check the name pattern of results: {video} and {edit} are needed, {person} is allowed, no path outside. ValueError if not."""
     rest = re.sub("|".join(f"{{{name}}}" for name in PLACEHOLDERS), "", pattern)
     if "{video}" not in pattern or "{edit}" not in pattern or "{" in rest or "}" in rest:
         raise ValueError(f"results cannot be named {pattern!r}; use {{video}} and {{edit}}, such as {USUAL_NAME}")
@@ -232,7 +232,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a manifest, short forms included; editors complete and check with it."""
+    """Make the JSON schema of a manifest, short forms included, for completion and checks in editors."""
     result = Manifest.model_json_schema()
     path = {"type": "string", "description": "A video, a folder or a pattern."}
     alone = {**result["$defs"]["Edit"]["properties"]["attributes"], "description": "Attributes and their strengths.", "minProperties": 1}

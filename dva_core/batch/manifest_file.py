@@ -23,7 +23,7 @@ TEXT = {"text_source": "source", "text_target": "target", "text_scale": "scale"}
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """The batch that a file describes; by its suffix YAML, JSON or CSV. DVAError where it cannot be read or makes no sense."""
+    """Read a manifest, by its suffix YAML, JSON or CSV. DVAError if it cannot be read or is invalid."""
     path = to_path(path, "batch")
     if path.suffix.lower() not in SUFFIXES:
         raise DVAError(f"The batch {path} is described in no way known here; use a .yaml, .json or .csv file.")
@@ -43,7 +43,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def make_manifest(content: Any, where: str | Path = "the batch") -> Manifest:
-    """The batch of plain dicts and lists; DVAError with the first thing that is wrong, and where in `where` it stands."""
+    """Validate a manifest of plain dicts and lists; DVAError with the first error and its position in `where`."""
     if not isinstance(content, Mapping):
         raise DVAError(f"{where} is no batch; it starts with names such as videos, edits and results.")
     try:
@@ -55,7 +55,7 @@ def make_manifest(content: Any, where: str | Path = "the batch") -> Manifest:
 
 
 def in_words(error: ValidationError) -> str:
-    """The first complaint as a sentence, and how many more there are."""
+    """Format the first validation error as a sentence, with the number of others."""
     first = error.errors(include_url=False)[0]
     place = ".".join(
         str(part) for part in first["loc"] if not str(part).startswith(("dict[", "list[", "function-", "float", "constrained"))
@@ -98,7 +98,7 @@ def from_yaml(text: str, path: Path) -> Any:
         raise MissingDependencyError("Reading YAML needs PyYAML: pip install pyyaml; or write the batch as .json or .csv.") from error
 
     class Loader(yaml.SafeLoader):
-        """Names are given once, and nothing is repeated by reference: a few lines of that can stand for gigabytes."""
+        """YAML loader that refuses duplicate keys and aliases, a few lines of which can expand to gigabytes."""
 
         def compose_node(self, parent, index):
             if self.check_event(yaml.events.AliasEvent):
@@ -173,12 +173,12 @@ def from_csv(text: str, path: Path) -> dict[str, Any]:
 
 
 def as_cell(value: str, delimiter: str) -> str:
-    """A cell's text; a decimal comma becomes a point where commas are not what divides cells."""
+    """Text of a cell; a decimal comma becomes a point unless commas separate the cells."""
     return value.replace(",", ".") if delimiter != "," and re.fullmatch(r"[+-]?\d+,\d+", value) else value
 
 
 def as_setting(value: str) -> Any:
-    """A cell of a setting as JSON would have it."""
+    """Convert the cell of a setting to its JSON value."""
     try:
         return json.loads(value.lower() if value.lower() in ("true", "false") else value)
     except (ValueError, RecursionError):
@@ -186,5 +186,5 @@ def as_setting(value: str) -> Any:
 
 
 def usual_name(attributes: Mapping[str, str]) -> str:
-    """What an edit of a row without a name is called: "Young_-0.8"."""
+    """Default name of the edit of a row: "Young_-0.8"."""
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", "_".join(f"{name}_{scale}" for name, scale in attributes.items()))[:80] or "edit"

@@ -17,7 +17,7 @@ Prompt = dict[str, dict[str, Any]]
 
 
 def read_workflow(path: Path) -> Prompt:
-    """A workflow in API format that saves one video. DVAError for a missing file or another kind."""
+    """Read a workflow in API format that saves one video. DVAError for a missing file or another format."""
     try:
         workflow = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -40,7 +40,7 @@ def read_workflow(path: Path) -> Prompt:
 
 
 def fill_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
-    """The workflow with these values wherever an input has that name (linked inputs stay)."""
+    """Set these values in all inputs of those names; linked inputs are left alone."""
     workflow = copy.deepcopy(workflow)
     for node in workflow.values():
         for name in inputs.keys() & node["inputs"].keys():
@@ -50,18 +50,18 @@ def fill_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
 
 
 def files_of(plan: Plan, job: Job) -> list[Path]:
-    """What a server needs for a job: the video, a reference picture, directions."""
+    """List the files that a server needs for a job: the video, a reference picture, directions."""
     kind, _, picture = job.face.partition(":")
     return [job.video, *([Path(picture)] if kind == "reference" else []), *(plan.place(name) for name in job.spec.directions)]
 
 
 def saver_of(workflow: Prompt | None) -> str:
-    """The node whose video is the result."""
+    """Find the node whose video is the result."""
     return "save" if workflow is None else next(key for key, node in workflow.items() if node["class_type"] == SAVER)
 
 
 def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
-    """The graph of a job. `file_names`: what the server calls the files of `files_of`."""
+    """Make the graph of a job. `file_names`: names on the server of the files of `files_of`."""
     if workflow is not None:
         inputs = {"attributes": json.dumps(job.spec.attributes), **plan.manifest.inputs, **job.spec.inputs}
         inputs |= {"file": file_names[job.video], "filename_prefix": prefix}
@@ -72,7 +72,7 @@ def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, file_names: Mappi
 
 
 def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
-    """Load, encode, edit, decode and save, as the plan's settings say."""
+    """Make the graph that loads, encodes, edits, decodes and saves with the settings of the plan."""
     settings, spec = plan.settings, job.spec
     prompt: Prompt = {}
 
@@ -132,7 +132,7 @@ def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> 
 
 
 def encode_inputs(plan: Plan) -> dict[str, Any]:
-    """The inputs of Encode Decomposed that say how; what is left out is as the library has it."""
+    """Settings as inputs of Encode Decomposed; missing ones take the defaults of `encode`."""
     from ..diffusion.solvers import SOLVER, STEPS
 
     settings = plan.settings
@@ -149,7 +149,7 @@ def encode_inputs(plan: Plan) -> dict[str, Any]:
 
 
 def text_inputs(text: Any) -> dict[str, Any]:
-    """Of Edit Identity (CLIP); what the manifest does not name is as the library has it."""
+    """Inputs of Edit Identity (CLIP); missing ones take the defaults of the library."""
     from ..edit.text_model import DEFAULT
     from ..edit.text_settings import TextSettings
 
@@ -167,7 +167,7 @@ def text_inputs(text: Any) -> dict[str, Any]:
 
 
 def check_for_servers(plan: Plan) -> None:
-    """DVAError for what a graph of nodes cannot do though the library can. Call it before the waiting begins: it imports the library."""
+    """DVAError for edits that the nodes cannot do. Imports the library, so call it before the event loop starts."""
     settings = plan.settings
     encode_inputs(plan)
     if settings.codec != "h264" or settings.compatible:

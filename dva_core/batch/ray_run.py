@@ -34,7 +34,7 @@ def run_on_ray(
     redo: bool = False,
     watch: Watch | None = None,
 ) -> Summary:
-    """Does the missing jobs of a plan with Ray: on this machine, or on the cluster at `address` ("auto", "ray://host:10001", ...).
+    """Run the missing jobs of a plan with Ray, on this machine or on the cluster at `address` ("auto", "ray://host:10001", ...).
 
     workers   how many models at a time; as many as the GPUs (or, without any, the CPUs) hold when None
     gpus      the share of a GPU that each takes, such as 0.5; 1 when None and there are GPUs
@@ -66,7 +66,7 @@ def run_on_ray(
 
 
 def start(ray: Any, address: str | None) -> bool:
-    """Connects to a cluster, or starts one of this machine; whether that was not so before. DVAError where it does not answer."""
+    """Connect to a cluster or start a local one; True if there was no connection before. DVAError if it does not answer."""
     if ray.is_initialized():
         return False
     # workers import this very package, from its folder here or sent to where they are
@@ -82,7 +82,7 @@ def start(ray: Any, address: str | None) -> bool:
 
 
 class Cluster:
-    """One run: the scheduler says which actor does which job, Ray does the rest."""
+    """One run on Ray actors, which the scheduler gives their jobs."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Cluster:
         self.actors = {f"actor {n}": actor.remote(settings, device, max(1, int(cpus))) for n in range(1, count + 1)}
 
     def work(self) -> None:
-        """Until every job is done or given up."""
+        """Run until every job is done or has failed."""
         ready = {handle.progress.remote(): name for name, handle in self.actors.items()}  # answers when its model is loaded
         began = last_report = time.monotonic()
         while self.scheduler.left:
@@ -136,7 +136,7 @@ class Cluster:
                 self.tell()
 
     def _join_ready(self, ready: dict[Any, str]) -> None:
-        """Actors whose model is loaded join; one that cannot load it is told."""
+        """Let actors join once their model is loaded, and report those that cannot load it."""
         if not ready:
             return
         for ref in self.ray.wait(list(ready), num_returns=len(ready), timeout=0)[0]:
@@ -152,7 +152,7 @@ class Cluster:
             self.run_log.tell("server", worker=name, state="up", taken_up=[])
 
     def begin(self, name: str) -> None:
-        """Hands an actor its next job; the video's decomposition is what that hangs on."""
+        """Start the next job of an actor; the decomposition of its video is passed as a dependency."""
         job = self.scheduler.next(name)
         if job is None:
             return
@@ -173,7 +173,7 @@ class Cluster:
         self.run_log.tell("begun", job=job.name, worker=name, encodes=encodes)
 
     def _video_content(self, job: Job) -> list:
-        """What brings the video to a machine that does not see it."""
+        """Arguments that carry the video to workers which do not see its file; empty if they do."""
         if not self.sends:
             return []
         if job.group not in self.videos:
@@ -205,7 +205,7 @@ class Cluster:
         self.forget(job)
 
     def store(self, job: Job, content: np.ndarray) -> None:
-        """Writes a result, all or nothing; waits where the disk is full."""
+        """Write a result atomically; wait if the disk is full."""
         until = time.monotonic() + self.patience
         while True:
             try:
@@ -230,14 +230,14 @@ class Cluster:
         self.forget(job)
 
     def forget(self, job: Job) -> None:
-        """The object store need not keep a video, or its decomposition, longer than its jobs last."""
+        """Drop the video and its decomposition from the object store after its last job."""
         self.jobs_left[job.group] -= 1
         if not self.jobs_left[job.group]:
             self.decompositions.pop(job.group, None)
             self.videos.pop(job.group, None)
 
     def tell(self) -> None:
-        """How far everybody is."""
+        """Report the progress of all workers."""
         at = {name: self.actors[name].progress.remote() for name, *_ in self.running.values()}
         jobs = {name: job.name for name, job, *_ in self.running.values()}
         done = self.ray.wait(list(at.values()), num_returns=len(at), timeout=0.2)[0] if at else []
@@ -252,7 +252,7 @@ class Cluster:
 
 
 class ObjectReader:
-    """Brings a video out of the object store, where it is asked for."""
+    """Callable that reads a video from the object store on the worker."""
 
     def __init__(self, ref: Any) -> None:
         self.ref = ref
@@ -264,6 +264,6 @@ class ObjectReader:
 
 
 def cause(error: Exception) -> str:
-    """What went wrong on a worker, in a line: of a long report the last one."""
+    """Shorten the error of a worker to one line, the last of a long report."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return flatten(lines[-1] if lines else type(error).__name__)

@@ -19,7 +19,7 @@ EncodedVideo = dict[str, Any]
 
 
 class Worker:
-    """One model. What is handed over and answered are plain values and arrays, for an object store."""
+    """Ray actor with one model. Arguments and results are plain values and arrays, for the object store."""
 
     def __init__(self, settings: Mapping[str, Any], device: str | None = None, threads: int | None = None) -> None:
         import torch
@@ -35,11 +35,11 @@ class Worker:
         self._cache: tuple[str, Any] | None = None
 
     def progress(self) -> dict[str, Any]:
-        """What it is at: {"phase", "done", "total"}."""
+        """Current progress: {"phase", "done", "total"}."""
         return dict(self.state)
 
     def encode(self, video: str, size: int, content: list, face: str, folder: str | None) -> EncodedVideo:
-        """Takes a video apart, or finds that done in `folder`. `content`: a thunk that brings the video where it is not seen here."""
+        """Encode a video, or find its decomposition in `folder`. `content` returns the video's bytes if it is not visible here."""
         try:
             source = self.place(video, size, content)
             return self._encode(source, face, folder)
@@ -56,7 +56,7 @@ class Worker:
         return {"key": path.stem, "path": str(path)} if folder else {"key": path.stem, "content": np.fromfile(path, np.uint8)}
 
     def edit(self, encoded: EncodedVideo, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
-        """Edits a video and decodes it: {"content": the video's file, uint8 [n], "seconds", "frames"}, or {"error": sentence}."""
+        """Edit and decode a video: {"content": the file, uint8 [n], "seconds", "frames"}, or {"error": message}."""
         began = time.monotonic()
         if "error" in encoded:
             return dict(encoded)
@@ -87,7 +87,7 @@ class Worker:
         return decode(result, self.model, out, video=source, progress=self._tell, **output, **look).frames
 
     def _open(self, encoded: EncodedVideo) -> Any:
-        """The decomposition, kept open until another one is asked for."""
+        """Open a decomposition and keep it open until another one is needed."""
         from ..decomposition import Decomposition
 
         if self._cache is None or self._cache[0] != encoded["key"]:
@@ -103,7 +103,7 @@ class Worker:
         return self._cache[1]
 
     def place(self, video: str, size: int, content: list) -> Path:
-        """Where the video lies here: where it lies for whoever asks, or a copy of what was sent along."""
+        """Path of the video here: the original if it is visible, otherwise a local copy of its content."""
         path = Path(video)
         if path.is_file() and path.stat().st_size == size:
             return path
@@ -121,6 +121,6 @@ class Worker:
 
 
 def encode_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a manifest as `encode` takes them; what is left out is the library's own."""
+    """Settings of a manifest as arguments of `encode`; missing ones take its defaults."""
     names = ("steps", "solver", "power", "clamp", "start", "length", "every", "max_frames", "detector", "batch_size")
     return {name: settings[name] for name in names if settings[name] is not None}

@@ -32,7 +32,7 @@ class Standing:
 
 
 def standings(plan: Plan) -> Iterator[Standing]:
-    """How each job of a plan stands, going by its result and the journal."""
+    """List the state of each job of a plan from its result and the journal."""
     journal = Journal.read(plan.state)
     queued = {job for job, _ in journal.prompts.values()}
     for job in plan.jobs:
@@ -49,7 +49,7 @@ def standings(plan: Plan) -> Iterator[Standing]:
 
 
 def write_report(plan: Plan, folder: str | Path | None = None, pictures: bool = True) -> Path:
-    """Writes index.html and its thumbnails into `folder` (report/ among the results when None); the page.
+    """Write index.html and its thumbnails to `folder` (None: report/ in the results) and return the path of the page.
 
     Thumbnails that are there already and newer than their video are kept. DVAError where the folder cannot be written to.
     """
@@ -66,7 +66,7 @@ def write_report(plan: Plan, folder: str | Path | None = None, pictures: bool = 
 
 
 def page_of(plan: Plan, folder: Path, pictures: bool) -> Iterator[str]:
-    """The page, part after part: however many jobs there are, few are held at a time."""
+    """Yield the page in parts, so that memory does not grow with the number of jobs."""
     counts: dict[str, int] = {}
     seconds = 0.0
     for standing in standings(plan):
@@ -93,7 +93,7 @@ def page_of(plan: Plan, folder: Path, pictures: bool) -> Iterator[str]:
 
 
 def card(standing: Standing, folder: Path, pictures: bool) -> str:
-    """A job on the page."""
+    """HTML of one job."""
     job, record = standing.job, standing.record
     lines = [f"<h3>{html.escape(job.edit)} <b>{standing.state}</b></h3>"]
     if standing.state == DONE and pictures:
@@ -115,7 +115,7 @@ def card(standing: Standing, folder: Path, pictures: bool) -> str:
 
 
 def address(path: Path, folder: Path) -> str:
-    """The address of a file as the page in `folder` has it: relative where that goes."""
+    """URL of a file as seen from the page in `folder`, relative if possible."""
     try:
         return quote(Path(os.path.relpath(path, folder)).as_posix())
     except ValueError:  # another drive
@@ -123,7 +123,7 @@ def address(path: Path, folder: Path) -> str:
 
 
 def thumbnail(video: Path, folder: Path) -> Path:
-    """A picture of the middle of a video, or of a frame before where it is long. DVAError where it cannot be read."""
+    """Save a thumbnail of the middle of a video (an earlier frame if it is long) and return its path. DVAError if it has no frames."""
     from PIL import Image
 
     from ..video import open_video

@@ -17,12 +17,12 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 def ignore_event(event: dict[str, Any]) -> None:
-    """The events of a run that nobody watches."""
+    """Event handler that does nothing."""
 
 
 @dataclass
 class Tally:
-    """What a worker did: jobs, how many of them encoded their video, seconds at work, how often it was lost."""
+    """Statistics of a worker: jobs, encodes, busy seconds, and how often it was lost."""
 
     jobs: int = 0
     encodes: int = 0
@@ -32,7 +32,7 @@ class Tally:
 
 @dataclass
 class Summary:
-    """What came of a run: jobs done now and before, the sentence of each that failed, seconds, and what each worker did.
+    """Result of a run: jobs done now and before, message of each failed one, seconds, statistics of each worker.
 
     `stale`: results that are there but were made as an earlier manifest said.
     """
@@ -47,12 +47,12 @@ class Summary:
 
     @property
     def missing(self) -> int:
-        """Neither done nor failed: the run was stopped."""
+        """Jobs that are neither done nor failed, because the run was stopped."""
         return self.jobs - self.done - self.before - len(self.failed)
 
 
 class Run:
-    """The books of a run: the journal, the jobs to do, the events. `journal` is held for this run alone."""
+    """State of a run: journal (locked for this run), missing jobs, events."""
 
     def __init__(self, plan: Plan, journal: Journal, watch: Watch | None = None, redo: bool = False) -> None:
         self.plan, self.journal = plan, journal
@@ -74,7 +74,7 @@ class Run:
     @classmethod
     @contextmanager
     def of(cls, plan: Plan, watch: Watch | None = None, redo: bool = False) -> Iterator[Run]:
-        """A run that has the folder of results for itself. DVAError where another one has it, or it cannot be written to."""
+        """Start a run and lock its folder of results. DVAError if another run holds it, or it cannot be written to."""
         with lock_folder(plan.state):
             run = cls(plan, Journal.read(plan.state), watch, redo)
             try:
@@ -92,7 +92,7 @@ class Run:
         return self.summary.workers.setdefault(worker, Tally())
 
     def record_done(self, job: Job, worker: str, seconds: float, encoded: bool, **about: Any) -> None:
-        """A result is in its place."""
+        """Record that the result of a job is in place."""
         self.journal.note("done", job.name, where=worker, seconds=round(seconds, 3), fingerprint=self.plan.fingerprint(job), **about)
         self.summary.done += 1
         tally = self.tally(worker)
@@ -100,15 +100,15 @@ class Run:
         self.tell("done", job=job.name, worker=worker, seconds=round(seconds, 3), result=str(job.result))
 
     def record_failure(self, job: Job, worker: str, error: str, **about: Any) -> None:
-        """A job is given up."""
+        """Record that a job has failed for good."""
         self.summary.failed[job.name] = error
         self.journal.note("failed", job.name, where=worker, error=error, **about)
         self.tell("failed", job=job.name, worker=worker, error=error, result=str(job.result))
 
     def record_retry(self, job: Job, worker: str, error: str) -> None:
-        """A job failed and will be tried once more."""
+        """Record that a job failed and will be tried once more."""
         self.tell("again", job=job.name, worker=worker, error=error, result=str(job.result))
 
 
 class Stopped(DVAError):
-    """A run that cannot go on; what is done is kept, and the same command goes on from there."""
+    """The run cannot go on; finished results are kept, and the same command resumes it."""

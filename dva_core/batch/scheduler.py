@@ -18,7 +18,7 @@ TRIES = 2
 
 
 class Work(Protocol):
-    """What is to be done: a name of its own, what it shares an encode with, and how large that is, in any unit."""
+    """A job for the scheduler: unique name, the video it shares an encode with, and the size of that in any unit."""
 
     name: str
     group: str
@@ -26,7 +26,7 @@ class Work(Protocol):
 
 
 class Chunk:
-    """Jobs of one video that wait together, in order."""
+    """Waiting jobs of one video, in order."""
 
     __slots__ = ("group", "names", "size")
 
@@ -35,7 +35,7 @@ class Chunk:
 
 
 class Rates:
-    """Seconds that encoding and decoding take for each unit of size: of every worker, or of all where it has done none."""
+    """Seconds per unit of size for encoding and decoding, of one worker or, before it has done any, of all."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str | None, bool], list[float]] = {}
@@ -63,7 +63,7 @@ class Rates:
 
 
 class Worker:
-    """`queue`: what it will do; `running`: what it does, with whether that encodes the video first; `encoded`: the video it has."""
+    """`queue`: jobs assigned; `running`: current job, with whether it encodes its video first; `encoded`: the video it holds."""
 
     __slots__ = ("encoded", "queue", "running")
 
@@ -74,7 +74,7 @@ class Worker:
 
 
 class Scheduler:
-    """The state of all jobs. `shared`: a video that one worker has encoded need not be encoded again by others."""
+    """State of all jobs. `shared`: a video encoded by one worker is available to all."""
 
     def __init__(self, jobs: Iterable[Work], shared: bool = False, tries: int = TRIES, losses: int = LOSSES) -> None:
         self.jobs: dict[str, Work] = {}
@@ -101,11 +101,11 @@ class Scheduler:
     # -- workers come and go ---------------------------------------------------------------------------------
 
     def join(self, worker: str) -> None:
-        """A worker that is ready; nothing is encoded there."""
+        """Add a worker that is ready; nothing is encoded there yet."""
         self.workers[worker] = Worker()
 
     def leave(self, worker: str, lost: bool = True) -> list[str]:
-        """A worker is gone, and what it had goes to others. Jobs given up for having lost too many (`lost`) are answered."""
+        """Remove a worker and release its jobs. Returns the jobs given up because too many workers were lost on them (`lost`)."""
         state, failures = self.workers.pop(worker), []
         for chunk in state.queue:
             self._release(chunk)
@@ -121,7 +121,7 @@ class Scheduler:
     # -- what happened ---------------------------------------------------------------------------------------
 
     def finish(self, worker: str, name: str, seconds: float | None = None) -> None:
-        """A job has its result. `seconds` it took, where that is known."""
+        """Mark a job done. `seconds` it took, if known."""
         job, first = self.jobs[name], self._ran(worker, name)
         if seconds is not None:
             self.rates.add(worker, job.size, first, seconds)
@@ -129,7 +129,7 @@ class Scheduler:
         self._end(name)
 
     def fail(self, worker: str, name: str, retry: bool = True) -> bool:
-        """A job failed; whether it will be tried once more (elsewhere, if there is an elsewhere)."""
+        """Mark a job failed; True if it will be retried, on another worker if there is one."""
         self._ran(worker, name)
         self._failures.setdefault(name, []).append(worker)
         if retry and len(self._failures[name]) < self._tries:
@@ -139,19 +139,19 @@ class Scheduler:
         return False
 
     def give_back(self, worker: str, name: str) -> None:
-        """A job that was handed out was not begun."""
+        """Return a job that was assigned but not started."""
         self._ran(worker, name)
         self._requeue(name)
 
     def drop(self, name: str) -> None:
-        """A job that waits is no longer to be done: its result has come from elsewhere, or it cannot be done at all."""
+        """Remove a waiting job, because its result came from elsewhere or it cannot be done."""
         self._take(name)
         self._end(name)
 
     # -- what is next ----------------------------------------------------------------------------------------
 
     def next(self, worker: str) -> Work | None:
-        """The job that `worker` shall begin now; None where there is none for it, which may change with anything that happens."""
+        """Choose the next job for `worker`; None if there is none now, which may change with any event."""
         state = self.workers[worker]
         if not state.queue:
             name = self._retry_for(worker)
@@ -162,14 +162,14 @@ class Scheduler:
         return self._begin(worker, next(iter(state.queue[0].names))) if state.queue else None
 
     def peek(self, worker: str) -> Work | None:
-        """The job that `worker` will probably do after the one it does; others may still take it."""
+        """Predict the job that `worker` will do after the current one; other workers may still take it."""
         state = self.workers[worker]
         if not state.queue:
             self._claim(worker)
         return self.jobs[next(iter(state.queue[0].names))] if state.queue else None
 
     def adopt(self, worker: str, name: str) -> bool:
-        """`worker` turns out to be at work on `name` already; whether that is still wanted of it."""
+        """Record that `worker` is already running `name`; True if that job is still wanted from it."""
         if name not in self._where and name not in self._retries:
             return False
         rest = self._free_of.get(self._begin(worker, name).group)
@@ -180,16 +180,16 @@ class Scheduler:
         return True
 
     def waits(self, name: str) -> bool:
-        """Whether nobody has begun a job that is to be done."""
+        """Tell whether a job has not been started."""
         return name in self._where or name in self._retries
 
     @property
     def waiting(self) -> int:
-        """How many jobs nobody has begun."""
+        """Number of jobs not started."""
         return len(self._where) + len(self._retries)
 
     def seconds_left(self) -> float | None:
-        """How long the rest will take, going by what has been done; None before anything is, or where there is no worker."""
+        """Estimate the remaining seconds; None before any job is done or without workers."""
         if not self.workers or not self.rates.has_data:
             return None
         encode, decode = self.rates.of("")
@@ -210,7 +210,7 @@ class Scheduler:
         return job
 
     def _ran(self, worker: str, name: str) -> bool:
-        """Whether the job, which no longer runs, encoded its video."""
+        """Tell whether the job that has just ended encoded its video."""
         return self.workers[worker].running.pop(name) if worker in self.workers else False
 
     def _end(self, name: str) -> None:
@@ -226,7 +226,7 @@ class Scheduler:
             self._release(Chunk(job.group, job.size, [name]))
 
     def _release(self, chunk: Chunk) -> None:
-        """Jobs that anybody may begin; those of one video together."""
+        """Make jobs available to all workers, those of one video together."""
         other = self._free_of.get(chunk.group)
         if other is not None:
             chunk.names, other.names = {**chunk.names, **other.names}, {}
@@ -237,7 +237,7 @@ class Scheduler:
         heapq.heappush(self._free, (-work, next(self._order), chunk))
 
     def _take(self, name: str) -> None:
-        """Out of wherever it waits."""
+        """Remove a job from wherever it waits."""
         if name in self._retries:
             self._retries.remove(name)
             return
@@ -254,7 +254,7 @@ class Scheduler:
         self.workers[worker].queue.append(chunk)
 
     def _retry_for(self, worker: str) -> str | None:
-        """A job that failed on another worker, or here where there is no other to try it."""
+        """Choose a job that failed on another worker, or on this one if there is no other."""
         others = self.workers.keys() - {worker}
         return next((n for n in self._retries if worker not in self._failures[n] or not others - set(self._failures[n])), None)
 
@@ -268,7 +268,7 @@ class Scheduler:
         return False
 
     def _steal(self, worker: str) -> None:
-        """Takes edits over from the worker that has longest to go, if both then end earlier."""
+        """Take edits over from the worker with the most work left, if both then finish earlier."""
         longest = max(
             ((self._to_go(other), other) for other in self.workers if other != worker and self.workers[other].queue), default=None
         )
@@ -290,7 +290,7 @@ class Scheduler:
         self._give(worker, chunk)
 
     def _to_go(self, worker: str) -> float:
-        """Seconds until a worker has done all that it has; what runs is taken to be half done."""
+        """Estimate the seconds until a worker has finished its jobs; the running one counts half."""
         state, (encode, decode) = self.workers[worker], self.rates.of(worker)
         seconds = sum(self.jobs[name].size * (encode * first + decode) / 2 for name, first in state.running.items())
         for chunk in state.queue:

@@ -23,7 +23,7 @@ END_EVENTS = ("execution_error", "execution_interrupted", "execution_success")
 
 @dataclass
 class ServerJob:
-    """A job that is on a server. `ours`: this run sent it; `ended`: all that is left is to fetch its result."""
+    """A job on a server. `ours`: sent by this run; `ended`: only its result is left to fetch."""
 
     job: Job
     prompt: str
@@ -33,7 +33,7 @@ class ServerJob:
     file_names: dict[Path, str] = field(default_factory=dict)  # what the server calls its files
 
     def in_words(self, error: DVAError) -> str:
-        """What the server said, with files called as they are here."""
+        """Format a message of the server, with local file names."""
         text = str(error)
         for path, name in self.file_names.items():
             text = re.sub(rf"\S*{re.escape(Path(name).name)}", lambda _, path=path: str(path), text)
@@ -41,7 +41,7 @@ class ServerJob:
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    """Waits for an event, so long at most. (`asyncio.wait_for` loses a cancellation that comes at the same moment, up to Python 3.11.)"""
+    """Wait for an event with a timeout. (`asyncio.wait_for` can lose a simultaneous cancellation, up to Python 3.11.)"""
     waiting = asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({waiting}, timeout=seconds)
@@ -50,7 +50,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
 
 
 class ServerWorker:
-    """Works on one server for `executor`, a servers.Executor, which has the scheduler and the books."""
+    """Worker for one server; `executor`, a servers.Executor, holds scheduler and journal."""
 
     def __init__(self, executor: Any, client: Client) -> None:
         self.executor, self.client, self.name = executor, client, client.url
@@ -59,7 +59,7 @@ class ServerWorker:
         self._last_message: dict[str, float] = {}
 
     async def rejoin(self) -> list[ServerJob]:
-        """Joins the run. What an earlier one left here is taken up again where it is still wanted, and taken back where not."""
+        """Join the run: resume jobs that an earlier run left on the server, or cancel them if they are no longer wanted."""
         scheduler, run_log = self.executor.scheduler, self.executor.run_log
         running, pending = await self.client.queue_contents()
         self.prompts.clear()
@@ -85,7 +85,7 @@ class ServerWorker:
         return False
 
     async def work(self, adopted: list[ServerJob]) -> None:
-        """Gives the server its jobs for as long as it is there. ServerLost when it is not."""
+        """Send jobs until there are none. ServerLost if the server is gone."""
         listener = asyncio.ensure_future(self.client.listen(self.on_message))
         fetch_task: asyncio.Task | None = None
         try:
@@ -108,7 +108,7 @@ class ServerWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send_next(self) -> ServerJob | None:
-        """Sends the next job, if there is one; else waits a little for something to change."""
+        """Send the next job, or wait briefly for a change if there is none."""
         job = None if self.executor.disk_is_full else self.executor.scheduler.next(self.name)
         if job is None:
             await self.executor.wait_for_change()
@@ -117,7 +117,7 @@ class ServerWorker:
         return await self.send(job)
 
     async def send(self, job: Job) -> ServerJob | None:
-        """Puts a job on the server; None where that did not succeed, which is then seen to."""
+        """Queue a job on the server; None if that failed, which is handled here."""
         executor, scheduler = self.executor, self.executor.scheduler
         server_job = ServerJob(job, str(uuid.uuid4()), scheduler.workers[self.name].running[job.name])
         try:
@@ -149,7 +149,7 @@ class ServerWorker:
         return server_job
 
     def on_message(self, kind: str, data: dict[str, Any]) -> None:
-        """A message of the server."""
+        """Handle a websocket message of the server."""
         server_job = self.prompts.get(data.get("prompt_id"))
         if server_job is None:
             return
@@ -161,7 +161,7 @@ class ServerWorker:
             self._poke.set()
 
     async def wait_for_end(self, server_job: ServerJob) -> tuple[dict[str, Any], float] | None:
-        """Waits for the end of a job: its outputs and seconds, None where it failed. ServerLost where the server has forgotten it."""
+        """Wait for a job: its outputs and seconds, None if it failed. ServerLost if the server has lost it."""
         began, absent = time.monotonic(), 0
         try:
             while (outputs := await self.client.outcome(server_job.prompt)) is None:
@@ -181,7 +181,7 @@ class ServerWorker:
         return outputs, time.monotonic() - began
 
     async def fetch_result(self, server_job: ServerJob, outputs: dict[str, Any], seconds: float) -> None:
-        """Fetches a result and books it; waits where the disk is full."""
+        """Fetch a result and record it; wait if the disk is full."""
         executor, job, there = self.executor, server_job.job, False
         lists = [entries for entries in outputs.get(saver_of(executor.workflow), {}).values() if isinstance(entries, list)]
         shown = next((entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry), None)
@@ -206,7 +206,7 @@ class ServerWorker:
         executor.has_room()
 
     def report_failure(self, server_job: ServerJob, error: DVAError) -> None:
-        """A job did not succeed here: it is tried once more, or reported."""
+        """Record a failure of a job here: it is retried or reported."""
         executor, job = self.executor, server_job.job
         self.prompts.pop(server_job.prompt, None)
         executor.note("dropped", job.name, where=self.name, prompt=server_job.prompt)
@@ -217,7 +217,7 @@ class ServerWorker:
         executor.change()
 
     async def take_back(self) -> None:
-        """Cancels what is still on the server; results that wait to be fetched are left for the next run."""
+        """Cancel the jobs on the server, except finished ones whose results wait for the next run."""
         unfinished = [server_job for server_job in self.prompts.values() if not server_job.ended]
         if not unfinished:
             return

@@ -38,7 +38,7 @@ def run_on_servers(
     ca: str | Path | None = None,
     watch: Watch | None = None,
 ) -> Summary:
-    """Does the missing jobs of a plan on ComfyUI servers, those of the manifest where `servers` names none.
+    """Run the missing jobs of a plan on ComfyUI servers, `servers` or those of the manifest.
 
     timeout   seconds without a sign of life after which a server's jobs are given to others
     patience  seconds without any server, or with a full disk, after which the run ends
@@ -75,7 +75,7 @@ async def _all(run: Run, workflow: Any, servers: Sequence[Server], timeout: floa
 
 
 class Executor:
-    """One run over the servers. All state is in the scheduler and the journal; a task for each server does the waiting."""
+    """One run on several servers: scheduler and journal hold the state, one task a server does the work."""
 
     def __init__(self, run: Run, workflow: Any, clients: Sequence[Client], patience: float) -> None:
         self.run_log, self.plan, self.workflow, self.patience = run, run.plan, workflow, patience
@@ -93,7 +93,7 @@ class Executor:
         self._held = False  # whether a result waits for room
 
     async def run(self) -> None:
-        """Until every job is done or given up; Stopped where that cannot be."""
+        """Run until every job is done or has failed; Stopped if it cannot go on."""
         tasks = [asyncio.ensure_future(self.serve(server)) for server in self.servers] + [asyncio.ensure_future(self.look_after())]
         first_error = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
         try:
@@ -110,7 +110,7 @@ class Executor:
             raise errors[0]
 
     async def tidy(self) -> None:
-        """There is nothing to do; what an earlier run left on the servers is taken back."""
+        """Cancel what an earlier run left on the servers, when there is nothing to do."""
 
         async def settle(server: ServerWorker) -> None:
             with suppress(ServerLost, DVAError, asyncio.TimeoutError):
@@ -119,7 +119,7 @@ class Executor:
         await asyncio.gather(*map(settle, self.servers))
 
     async def serve(self, server: ServerWorker) -> None:
-        """Comes back to a server for as long as the run lasts."""
+        """Work with one server, reconnecting until the run ends."""
         pause = FIRST_PAUSE
         while True:
             try:
@@ -144,7 +144,7 @@ class Executor:
             pause = min(LONGEST_PAUSE, 2 * pause)
 
     def leave(self, server: ServerWorker, lost: bool = True) -> None:
-        """A server is gone; what it had goes to others."""
+        """Release the jobs of a lost server."""
         if server.name not in self.scheduler.workers:
             return
         self.run_log.tally(server.name).lost += lost
@@ -155,7 +155,7 @@ class Executor:
         self.change()
 
     async def look_after(self) -> None:
-        """Ends the run when nobody can go on with it, and sees whether a full disk has room again; the time left is told."""
+        """Monitor the run: end it if no server is left, check a full disk for room, report the time left."""
         while True:
             now = time.monotonic()
             none = len(self.unusable) if self._ever else len(self.unusable.keys() | self.silent)
@@ -174,7 +174,7 @@ class Executor:
     # -- what servers tell -------------------------------------------------------------------------------------
 
     def change(self) -> None:
-        """Whoever waits for something to happen looks again."""
+        """Wake all tasks that wait for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
         if not self.scheduler.left and not self._over.done():
@@ -188,7 +188,7 @@ class Executor:
             self._over.set_exception(Stopped(why))
 
     def note(self, event: str, job: str, **about: Any) -> None:
-        """As the journal's; where it cannot be written the run waits for room."""
+        """Write to the journal; if it cannot be written, pause the run until there is room."""
         try:
             self.run_log.journal.note(event, job, **about)
         except DiskError as error:
@@ -205,19 +205,19 @@ class Executor:
         return self._full_since is not None
 
     def full(self, error: DiskError, holds: bool = False) -> None:
-        """Nothing new is begun until there is room again. `holds`: a result waits, and will be the first to see."""
+        """Pause new jobs until there is room on the disk. `holds`: a result waits to be written and will test for room."""
         self._held = self._held or holds
         if self._full_since is None:
             self._full_since = time.monotonic()
             self.run_log.tell("disk", error=str(error))
 
     def has_room(self) -> None:
-        """Something could be written."""
+        """Resume after a successful write."""
         self._full_since, self._held = None, False
         self.change()
 
     def try_disk(self) -> None:
-        """Whether there is room again, where no result waits that would tell."""
+        """Test a full disk for room, if no result waits that would."""
         probe = self.plan.state / "probe"
         with suppress(OSError):
             probe.write_bytes(bytes(1 << 16))

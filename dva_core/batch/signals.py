@@ -12,7 +12,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 async def run_until_signal(work: Awaitable[T]) -> T:
-    """The outcome of `work`, which a signal cancels; KeyboardInterrupt after it has ended then. A second signal ends at once."""
+    """Await `work`; a first signal cancels it and raises KeyboardInterrupt after its cleanup, a second ends the process."""
     loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), []
     handlers = []
 

@@ -11,12 +11,12 @@ EXTRAS = {"pydantic": "batch", "aiohttp": "batch", "yaml": "batch", "ray": "ray"
 
 
 def flatten(text: Any) -> str:
-    """Any text in one line of at most LONGEST characters; "" for None."""
+    """Join any text into one line of at most LONGEST characters; "" for None."""
     return " ".join(str(text or "").split())[:LONGEST]
 
 
 def missing_package(error: ModuleNotFoundError) -> Exception:
-    """What to say where a package of ours is not there: how to get it; the absence of others goes through."""
+    """Make the error that says how to install a missing optional package; other import errors are returned unchanged."""
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return error
