@@ -48,10 +48,10 @@ REPLACEMENTS: list[dict] = []  # arguments of io.NodeReplace, for every node who
 
 
 class DVAExtension(ComfyExtension):
-    """All nodes of the pack."""
+    """The pack's extension, which lists its nodes."""
 
     async def on_load(self) -> None:
-        """Which nodes stand for older ones, where the host takes that; older hosts do not call it."""
+        """Register replacements of old nodes; older hosts do not call this."""
         await register_replacements(REPLACEMENTS)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -28,5 +28,5 @@ class CachedDecomposition(Decomposition, tuple):
         return cls(**{field.name: getattr(decomposition, field.name) for field in fields(decomposition)})
 
     def get_ram_usage(self) -> int:
-        """The same in bytes, which older hosts ask for."""
+        """The same size in bytes, for older hosts."""
         return sum(tensor.nbytes for tensor in self)

@@ -148,7 +148,7 @@ class DecodeDDIM(io.ComfyNode):
 
 
 def plain_copy(source: Path, info: DecompositionInfo) -> Path:
-    """The untouched frames of a decomposition as a video that the page can play, without sound; made once for all its edits."""
+    """Write the source frames of a decomposition as a video without sound that browsers can play; shared by all its edits."""
     from dva_core.decomposition.info import source_frames
     from dva_core.video import VideoWriter
 

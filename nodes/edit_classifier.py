@@ -29,7 +29,7 @@ def over_time_input() -> io.MultiType.Input:
 
 
 def factors(over_time, decomposition: Decomposition):
-    """What `over_time_input` gives, as a number or one number a frame of the video."""
+    """Convert the value of `over_time_input` to a number or to one number a frame."""
     if not hasattr(over_time, "interp_array"):
         return over_time
     return over_time.interp_array(np.linspace(0, 1, decomposition.info.frames)).tolist()

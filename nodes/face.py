@@ -21,7 +21,7 @@ FACES = ("largest", "position", "reference")
 
 
 def face_box_inputs() -> list[io.Input]:
-    """The input for a box around the face; none where the host has no boxes."""
+    """Make the input for a box around the face; empty if the host has no such type."""
     if not has_type("BoundingBox"):
         return []
     return [
@@ -38,7 +38,7 @@ def face_box_inputs() -> list[io.Input]:
 
 
 def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, float]:
-    """The centre of the (first) box {"x", "y", "width", "height"}, in fractions of the frame. DVAError where it lies outside."""
+    """Compute the centre of the (first) box {"x", "y", "width", "height"}, in fractions of the frame. DVAError if it is outside."""
     while isinstance(box, (list, tuple)):
         if not box:
             raise DVAError("The face box is empty; draw one around the face, or disconnect it.")
@@ -53,7 +53,7 @@ def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, floa
 
 @contextmanager
 def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
-    """The argument `face` of `encode`; a reference picture lies in a temporary file during the block."""
+    """Context manager that yields the argument `face` of `encode`; a reference picture is a temporary file meanwhile."""
     if face not in FACES:
         raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
     if face != "reference":

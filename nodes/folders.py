@@ -22,30 +22,30 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_examp
 
 
 def temp_path(suffix: str, content: str = "") -> Path:
-    """An unused name in ComfyUI's temporary folder, which it empties when it starts and ends; or the one of a `content`, a hash."""
+    """Make a path in ComfyUI's temporary folder: an unused one, or the one that belongs to `content`, a hash."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"dva_{content[:NAME_DIGITS] or secrets.token_hex(8)}{suffix}"
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether ComfyUI will throw the file away."""
+    """Tell whether ComfyUI will delete the file."""
     return path.is_relative_to(Path(folder_paths.get_temp_directory()).resolve())
 
 
 def scratch_folder() -> Path:
-    """Where temporary files without a name go."""
+    """Folder for temporary files without a name."""
     return temp_path("").parent
 
 
 def decompositions_folder() -> Path:
-    """Where decompositions are kept: `dva_clips` of extra_model_paths.yaml, which servers may share, else in the output folder."""
+    """Folder of decompositions: `dva_clips` of extra_model_paths.yaml, which servers may share, or one in the output folder."""
     registered = folder_paths.folder_names_and_paths.get(DECOMPOSITIONS)
     return Path(registered[0][0]) if registered and registered[0] else Path(folder_paths.get_output_directory()) / DECOMPOSITIONS
 
 
 def file_size(path: Path) -> int | None:
-    """Bytes of a file, links followed; None for what is none, or cannot be looked at, such as a link to nothing."""
+    """Size in bytes of a file, links followed; None if it is no file or cannot be read."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ def file_size(path: Path) -> int | None:
 
 
 def input_videos() -> list[str]:
-    """The videos in ComfyUI's input folder, and the one of the examples, which is put there when it is asked for."""
+    """List the videos in ComfyUI's input folder and the example video, which is copied there on use."""
     folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
     names = [name for name in names if file_size(Path(folder, name)) is not None]
     videos = set(folder_paths.filter_files_content_types(names, ["video"]))
@@ -62,7 +62,7 @@ def input_videos() -> list[str]:
 
 
 def provide_example() -> Path:
-    """The video of the examples in ComfyUI's input folder; copied there unless a file of that name is there already."""
+    """Copy the example video to ComfyUI's input folder, unless a file of that name exists, and return its path."""
     place = Path(folder_paths.get_input_directory()) / EXAMPLE.name
     if file_size(place) is None and EXAMPLE.is_file():
         try:
@@ -74,7 +74,7 @@ def provide_example() -> Path:
 
 
 def saved_files(smaller_than: float = math.inf) -> list[str]:
-    """The .safetensors of fewer bytes in the input and output folders, the latter marked as ComfyUI marks them.
+    """List the .safetensors files of fewer bytes in the input and output folders, annotated as ComfyUI does.
 
     ComfyUI asks for lists while it loads the pack: what cannot be looked at is left out, and nothing is raised.
     """
@@ -89,14 +89,14 @@ def saved_files(smaller_than: float = math.inf) -> list[str]:
 
 
 def path_inside(folder: str, name: str) -> Path | None:
-    """`name` below `folder`, or None where it leads out. A link in there may point anywhere: the name does not lead out by it."""
+    """Resolve `name` below `folder`; None if it leads outside. Symbolic links inside the folder may point anywhere."""
     root = Path(os.path.normpath(Path(folder).absolute()))
     path = Path(os.path.normpath(root / name))
     return path if path != root and path.is_relative_to(root) else None
 
 
 def listed_file(name: str, kind: str) -> Path:
-    """The file that a list of the page names: in the input folder, or where its mark says. DVAError where there is none."""
+    """Resolve an entry of `saved_files`. DVAError if the file is missing."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
     path = provide_example() if name == EXAMPLE.name else path_inside(folder, name[: mark.start()] if mark else name)
@@ -106,12 +106,12 @@ def listed_file(name: str, kind: str) -> Path:
 
 
 def modified_at(name: str | None, kind: str) -> float:
-    """When the file of a list last changed, for ComfyUI's cache; 0 where another node gives the name, which is not known yet."""
+    """Time of the last change of a listed file, for ComfyUI's cache; 0 if the name comes from another node."""
     return 0.0 if name is None else listed_file(name, kind).stat().st_mtime
 
 
 def input_folder(name: str) -> Path:
-    """A folder inside ComfyUI's input folder; DVAError where there is none of that name."""
+    """Resolve a folder inside ComfyUI's input folder; DVAError if it is missing."""
     root = folder_paths.get_input_directory()
     path = path_inside(root, name)
     if not name.strip() or path is None or not path.is_dir():
@@ -120,7 +120,7 @@ def input_folder(name: str) -> Path:
 
 
 def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
-    """An unused, numbered name in ComfyUI's output folder; `prefix` may name folders and hold %date%-like marks.
+    """Make an unused, numbered path in ComfyUI's output folder; `prefix` may contain folders and %date%-like marks.
 
     Where it names nothing, the `usual` one is taken: the file would be a hidden one.
     """
@@ -135,7 +135,7 @@ def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
 
 
 def served_as(path: Path) -> dict[str, str]:
-    """How the page asks for a file in the temporary or the output folder."""
+    """Describe a file in the temporary or output folder as the page requests it."""
     for kind in ("temp", "output"):
         folder = Path(folder_paths.get_directory_by_type(kind))
         if path.is_relative_to(folder):

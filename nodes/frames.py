@@ -25,7 +25,7 @@ EXACT = {"flags": "+bitexact"}  # neither random numbers nor the encoder's name 
 
 
 def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None, bits: int = BITS) -> Path:
-    """IMAGE [B, H, W, C] with AUDIO as a temporary video, without loss at 8 bits a channel, or at 10 where more are asked for.
+    """Write IMAGE [B, H, W, C] with AUDIO to a temporary lossless video of 8 bits a channel, or 10 if more are asked for.
 
     A video knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
     same name, so that they are written once.
@@ -49,7 +49,7 @@ def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, 
 
 
 def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool = False) -> str:
-    """A hash of what `write_frames` writes."""
+    """Hash what `write_frames` would write."""
     digest = hashlib.sha256(f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}".encode())
     for image in images:
         status.check_cancelled()
@@ -83,7 +83,7 @@ def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.nda
 
 
 class _Sound:
-    """The sound, [T, C] of 32 bits, written beside the frames bit by bit: the container would hold them all back for it."""
+    """Sound [T, C] of 32 bits, written in step with the frames; the container would buffer frames otherwise."""
 
     def __init__(self, container: av.container.OutputContainer, samples: np.ndarray, rate: int) -> None:
         self._container, self._samples, self._rate, self._position = container, samples, rate, 0
@@ -91,11 +91,11 @@ class _Sound:
         self._stream = container.add_stream("pcm_f32le", rate=rate, layout=layout, options=EXACT)
 
     def write(self, end: Fraction) -> None:
-        """What sounds before `end`, in seconds."""
+        """Write the sound before `end`, in seconds."""
         self._write(int(end * self._rate))
 
     def finish(self) -> None:
-        """What is left."""
+        """Write the remaining sound."""
         self._write(len(self._samples))
         self._container.mux(self._stream.encode(None))
 
@@ -109,5 +109,5 @@ class _Sound:
 
 
 def samples_of(waveform: torch.Tensor) -> np.ndarray:
-    """AUDIO's [1, C, T] as [T, C] float32, interleaved; of more than two channels the first two."""
+    """Convert AUDIO's [1, C, T] to [T, C] float32, interleaved; only the first two channels are kept."""
     return np.ascontiguousarray(waveform[0, :2].float().cpu().numpy().T)

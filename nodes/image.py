@@ -8,7 +8,7 @@ import torch
 
 
 def to_image(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 [B, H, W, 3], or float [B, 3, H, W] in [-1, 1], as ComfyUI's IMAGE: float32 [B, H, W, 3] in [0, 1]."""
+    """Convert uint8 [B, H, W, 3], or float [B, 3, H, W] in [-1, 1], to ComfyUI's IMAGE: float32 [B, H, W, 3] in [0, 1]."""
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(management.intermediate_device())
     if images.dtype == torch.uint8:
         return images.float().div_(255)
@@ -16,16 +16,16 @@ def to_image(pictures: np.ndarray) -> torch.Tensor:
 
 
 def to_mask(masks: np.ndarray) -> torch.Tensor:
-    """uint8 [B, H, W] in {0, 1} as ComfyUI's MASK: float32 [B, H, W]."""
+    """Convert uint8 [B, H, W] in {0, 1} to ComfyUI's MASK: float32 [B, H, W]."""
     return torch.from_numpy(np.ascontiguousarray(masks)).to(management.intermediate_device()).float()
 
 
 def as_uint8(image: torch.Tensor) -> np.ndarray:
-    """One picture of an IMAGE, [H, W, C] in [0, 1], as uint8 [H, W, 3]; transparency is left out, grey is spread over the colours."""
+    """Convert a picture of an IMAGE, [H, W, C] in [0, 1], to uint8 [H, W, 3]; alpha is dropped, grey is repeated."""
     return as_whole(image, 8).astype(np.uint8)
 
 
 def as_whole(image: torch.Tensor, bits: int) -> np.ndarray:
-    """As `as_uint8`, as whole numbers of so many bits: uint16 [H, W, 3]."""
+    """Like `as_uint8`, to integers of that many bits: uint16 [H, W, 3]."""
     colours = image[..., :3].float().expand(*image.shape[:2], 3).clamp(0, 1)
     return np.ascontiguousarray(colours.mul(2**bits - 1).round().to(torch.int32).cpu().numpy().astype(np.uint16))

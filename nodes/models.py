@@ -26,7 +26,7 @@ SUFFIX = ".safetensors"
 
 
 def register_models_folder() -> None:
-    """Adds models/dva to ComfyUI's folders, behind whatever extra_model_paths.yaml has put there."""
+    """Add models/dva to ComfyUI's model folders, after those of extra_model_paths.yaml."""
     folder = Path(folder_paths.models_dir) / MODELS
     folder_paths.add_model_folder_path(MODELS, str(folder))
     folder_paths.folder_names_and_paths[MODELS][1].add(SUFFIX)
@@ -37,18 +37,18 @@ def register_models_folder() -> None:
 
 
 def model_names() -> list[str]:
-    """What can be loaded: the starter that comes with the pack, and the files in the models folders."""
+    """List the models: the starter of the pack and the files in the models folders."""
     others = f"{CLIP_FOLDER}{os.sep}", f"{CLIP_FOLDER}/"  # image-text models, for editing by text
     return [STARTER, *(name for name in folder_paths.get_filename_list(MODELS) if not name.startswith(others))]
 
 
 def text_model_folders() -> list[str]:
-    """The models folders, ComfyUI's own last: there people are told to put image-text models (edit.text_model)."""
+    """Folders of image-text models (edit.text_model), ComfyUI's own last."""
     return folder_paths.get_folder_paths(MODELS)
 
 
 def model_path(name: str) -> Path:
-    """The file of a listed model; DVAError, with what there is and where a file belongs, for another name."""
+    """Find the file of a listed model; DVAError, with the list and the folder for models, for another name."""
     if name == STARTER:
         return resolve_model(STARTER)
     path = folder_paths.get_full_path(MODELS, name)
@@ -73,5 +73,5 @@ def check_scales(scales: Mapping[str, Any]) -> None:
 
 
 def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
-    """The model called `name` in the host's list, run by the host. DVAError for a name or a file that is no model."""
+    """Load the listed model `name` on the host. DVAError for an unknown name or an invalid file."""
     return load_model(model_path(name), host=ComfyHost(choose_precision(precision), compile), compile=compile)

@@ -80,7 +80,7 @@ class PreviewEdit(io.ComfyNode):
 
 
 def for_page(picture: np.ndarray) -> dict[str, str]:
-    """A picture as a temporary file, and how the page asks for it."""
+    """Save a picture as a temporary file and describe it as the page requests it."""
     path = folders.temp_path(".png")
     save_picture(path, picture)
     return folders.served_as(path)

@@ -13,7 +13,7 @@ from .models import model_path
 
 
 async def register_replacements(replacements: list[dict[str, Any]]) -> None:
-    """Has ComfyUI read nodes of saved graphs as others: each the arguments of its NodeReplace. Nothing where it has none."""
+    """Register node replacements, each the arguments of a NodeReplace; does nothing on hosts without them."""
     from comfy_api.latest import ComfyAPI, io
 
     registry = getattr(ComfyAPI(), "node_replacement", None)
@@ -23,7 +23,7 @@ async def register_replacements(replacements: list[dict[str, Any]]) -> None:
 
 
 def add_routes() -> None:
-    """GET /dva/attributes?model=NAME: the model's attributes for the page's sliders. POST /dva/example: puts the examples' video in place.
+    """GET /dva/attributes?model=NAME: the model's attributes for the sliders. POST /dva/example: copy the example video.
     Nothing where there is no server."""
     try:
         from server import PromptServer

@@ -15,7 +15,7 @@ NEWER = {"search_aliases", "has_intermediate_output"}  # than the oldest host
 
 
 def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
-    """io.Schema of the same arguments; `advanced`: ids of the inputs that few people touch, folded away on the node."""
+    """Make an io.Schema of these arguments; `advanced` lists the ids of inputs that are folded away on the node."""
     settings = {name: value for name, value in about.items() if name in SCHEMA_FIELDS or name not in NEWER}
     inputs = {field.id: field for field in settings["inputs"]}
     for name in advanced:
@@ -28,12 +28,12 @@ def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
 
 
 def need_text(*values: Any) -> None:
-    """DVAError where a value that a prompt brings for a text is none: a node's check gets it before ComfyUI has made it one."""
+    """DVAError unless a value is text. For checks that run before ComfyUI converts the values of a prompt."""
     for value in values:
         if value is not None and not isinstance(value, str):
             raise DVAError(f"{str(value)[:40]} is no text; write a text here.")
 
 
 def has_type(name: str) -> bool:
-    """Whether the host has a type of input of that name, such as Curve or BoundingBox."""
+    """Tell whether the host has an input type of that name, such as Curve or BoundingBox."""
     return hasattr(io, name)

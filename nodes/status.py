@@ -16,7 +16,7 @@ PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
 
 
 class NodeProgress:
-    """A Progress on the running node: its bar counts frames x steps, with the face being worked on as a picture.
+    """Progress on the running node: its bar counts frames x steps and shows the current face.
 
     `evaluations` are the noise predictor's for one frame. Raises ComfyUI's own exception where the user has cancelled.
     """
@@ -35,7 +35,7 @@ class NodeProgress:
         self._bar.update_absolute(round(self._position[1] * scale), max(1, round(total * scale)), self._picture(preview))
 
     def looks(self) -> bool:
-        """Whether a picture would be shown now."""
+        """Tell whether a picture would be shown now."""
         return time.monotonic() - self._last_preview >= PREVIEW_SECONDS
 
     def _picture(self, preview: np.ndarray | None) -> tuple[str, Image.Image, int] | None:
@@ -46,12 +46,12 @@ class NodeProgress:
 
 
 def check_cancelled() -> None:
-    """Raises ComfyUI's own exception where the user has cancelled."""
+    """Raise ComfyUI's exception if the user has cancelled."""
     management.throw_exception_if_processing_interrupted()
 
 
 def tell(node_id: str | None, text: str, level: int = logging.INFO) -> None:
-    """A line of text on the node, instead of the one before, and in the log."""
+    """Show a line of text on the node, replacing the previous one, and log it."""
     logger.log(level, text)
     try:
         from server import PromptServer

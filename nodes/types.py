@@ -19,7 +19,7 @@ Direction = io.Custom("DVA_DIRECTION")  # dva_core.edit.directions.Direction; ne
 
 
 def frame_input() -> io.Int.Input:
-    """Which frame of a video to show."""
+    """Make the input for the frame of a video to show."""
     return io.Int.Input(
         "frame",
         default=0,
@@ -34,7 +34,7 @@ AUTO = "auto"  # of a tone or a region: as the edit means it
 
 
 def look_inputs() -> list[io.Input]:
-    """Inputs of how an edit is decoded and shown, appended to the nodes that show one."""
+    """Make the inputs for how an edit is decoded, appended to the nodes that show one."""
     return [
         io.Float.Input(
             "guidance",
@@ -68,7 +68,7 @@ def look_inputs() -> list[io.Input]:
 
 
 def keep_input() -> io.Mask.Input:
-    """What stays in front of the face; came after `look_inputs`."""
+    """Make the input for masks of what stays in front of the face; it follows `look_inputs`."""
     return io.Mask.Input(
         "keep",
         optional=True,
@@ -79,7 +79,7 @@ def keep_input() -> io.Mask.Input:
 
 
 def look_of(guidance: float, tone: str, region: str) -> dict[str, Any]:
-    """What `look_inputs` give, for decode and stills."""
+    """Convert the values of `look_inputs` to arguments of `decode` and `stills`."""
     return {
         "guidance": guidance or None,
         "tone": None if tone == AUTO else tone,
@@ -88,7 +88,7 @@ def look_of(guidance: float, tone: str, region: str) -> dict[str, Any]:
 
 
 def region_input() -> io.Combo.Input:
-    """The input for the region of a direction."""
+    """Make the input for the region of a direction."""
     return io.Combo.Input(
         "region",
         options=[OFF, *REGIONS],
@@ -100,5 +100,5 @@ def region_input() -> io.Combo.Input:
 
 
 def region_or_none(region: str) -> str | None:
-    """What `region_input` gives, for a direction."""
+    """Convert the value of `region_input` for a direction."""
     return None if region == OFF else region

@@ -26,7 +26,7 @@ LOSSLESS, USUAL = 0, 18  # h264's quality
 
 
 class VideoPart(VideoFromFile):
-    """A part of a video file. Our own nodes read that part from the file; for others it is written out when they ask."""
+    """A part of a video file, read directly by the pack's nodes; other nodes get it as a file of its own."""
 
     def __init__(self, path: Path, start: float = 0.0, length: float | None = None, every: int = 1) -> None:
         super().__init__(str(path))
@@ -79,7 +79,7 @@ class VideoPart(VideoFromFile):
 def as_file(
     video: Any = None, images: torch.Tensor | None = None, rate: Fraction | float = 25.0, audio: dict[str, Any] | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    """The file behind a VIDEO, or an IMAGE batch with AUDIO, and which part of it is meant (`start`, `length`, `every`).
+    """Find the file of a VIDEO, or write that of an IMAGE batch with AUDIO: (path, arguments `start`, `length`, `every`).
 
     What is no file is written to a temporary one: frames that lie in memory without loss at their depth; all else (several videos
     joined, a part of the picture) by ComfyUI, which goes through it frame by frame. DVAError unless just one is given.
@@ -104,7 +104,7 @@ def as_file(
 
 
 def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
-    """Which part of its file a VIDEO means, once ComfyUI can cut one (its node Video Slice); {} for all of it."""
+    """Part of its file that a VIDEO stands for, if ComfyUI can cut one (its node Video Slice); {} for all of it."""
     window = getattr(video, "get_active_trim_window", None)
     start, length = window() if window else (getattr(video, f"_VideoFromFile__{name}", 0) for name in ("start_time", "duration"))
     if (start or 0) < 0:  # counted from the end
@@ -115,7 +115,7 @@ def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
 
 
 def write_video(video: Any) -> Path:
-    """A VIDEO that is no file as a temporary one, the same content under the same name; ComfyUI encodes it, without loss."""
+    """Write a VIDEO without a file to a temporary one named by its content; ComfyUI encodes it losslessly."""
     path = folders.temp_path(".mp4")
     try:
         video.save_to(str(path), crf=LOSSLESS)
@@ -129,7 +129,7 @@ def write_video(video: Any) -> Path:
 
 
 def write_bytes(content: memoryview) -> Path:
-    """A video file that lies in memory, as a temporary one; the same content under the same name."""
+    """Write a video file held in memory to a temporary one named by its content."""
     path = folders.temp_path(".video", hashlib.sha256(content).hexdigest())
     if not path.is_file():
         with atomic_write(path) as partial:
@@ -140,7 +140,7 @@ def write_bytes(content: memoryview) -> Path:
 def source_of(
     decomposition: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
 ) -> Path:
-    """The source of a decomposition: the connected one, else the recorded file. DVAError where it is another video."""
+    """Find the source of a decomposition: the connected video or the recorded file. DVAError if it is another video."""
     has_input = any(value is not None for value in (video, images, audio))
     place = as_file(video, images, decomposition.info.rate * decomposition.info.every, audio)[0] if has_input else None
     return decomposition.find_source(
@@ -149,7 +149,7 @@ def source_of(
 
 
 def source_inputs() -> list[io.Input]:
-    """Inputs for the source's frames and sound, for nodes that need the source of a decomposition."""
+    """Make the inputs for the frames and sound of the source of a decomposition."""
     return [
         io.Image.Input(
             "images",
