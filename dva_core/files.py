@@ -265,14 +265,14 @@ def clear_older(place: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file, perhaps cut short, begins as a decomposition or a state of training."""
+    """Tell whether a file, perhaps truncated, begins like a decomposition or a training state."""
     with open(path, "rb") as file:
         head = file.read(1 << 20)
     return head[8:9] == b"{" and (b'"dva-decomposition"' in head or b'"optimiser.' in head)
 
 
 def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
-    """Make a new folder with a lock in it. Another process may clear it in between: then the next one is made."""
+    """Make a new folder with a lock in it; tries again if another process clears it in between."""
     for _ in range(TRIES):
         folder = parent / f"{PREFIX}{key}-{secrets.token_hex(4)}{SUFFIX}"
         folder.mkdir()
@@ -283,7 +283,7 @@ def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
 
 
 def _lock(folder: Path) -> FileLock | None:
-    """The lock of `folder`, or None where somebody else holds it."""
+    """Lock `folder`; None if another process holds the lock."""
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -293,7 +293,7 @@ def _lock(folder: Path) -> FileLock | None:
 
 
 def _held(folder: Path) -> bool:
-    """Whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
+    """Tell whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
     lock = _lock(folder)
     if lock is not None:
         for old in (folder / OLD).glob("*"):

@@ -24,17 +24,17 @@ class Progress(Protocol):
 
 
 def silent(phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
-    """The progress of a run that nobody watches."""
+    """Progress that does nothing."""
 
 
 def picture_for(progress: Progress, make: Callable[[], np.ndarray]) -> np.ndarray | None:
-    """What `make` gives, where `progress` looks at pictures now."""
+    """Call `make` if `progress` wants a picture now, else None."""
     looks = getattr(progress, "looks", None)
     return make() if progress is not silent and (looks is None or looks()) else None
 
 
 class Stopwatch:
-    """Seconds by phase. Phases nest; a second counts for the innermost only, so the parts add up to the whole."""
+    """Seconds by phase. Nested time counts for the innermost phase only, so the phases sum to the total."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -52,7 +52,7 @@ class Stopwatch:
             self._running.pop()
 
     def each(self, phase: str, items: Iterable[T]) -> Iterator[T]:
-        """`items`, with the time it takes to get each booked under `phase`."""
+        """Yield `items`, booking the time to get each under `phase`."""
         iterator = iter(items)
         end = object()
         while True:

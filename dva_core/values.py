@@ -10,7 +10,7 @@ from .errors import DVAError
 
 
 def whole(value: SupportsIndex | float | None, name: str, least: int | None = None) -> int | None:
-    """`value` as an int: a whole number of any kind, numpy's and 3.0 too; None goes through. DVAError for others, or below `least`."""
+    """Convert a whole number of any type (numpy's, 3.0) to int; None is returned as None. DVAError for others, or below `least`."""
     if value is None:
         return None
     try:
@@ -23,7 +23,7 @@ def whole(value: SupportsIndex | float | None, name: str, least: int | None = No
 
 
 def real(value: Any, name: str) -> float | None:
-    """`value` as a float: a finite number of any kind, a Fraction and numpy's too; None goes through. DVAError for others."""
+    """Convert a finite number of any type (Fraction, numpy's) to float; None is returned as None. DVAError for others."""
     if value is None:
         return None
     if not _is_real(value) or not math.isfinite(value):

@@ -54,7 +54,7 @@ class Plan:
         return self.results / STATE
 
     def missing(self) -> Iterator[Job]:
-        """List the jobs that have no result yet."""
+        """Yield the jobs that have no result yet."""
         return (job for job in self.jobs if not job.result.exists())
 
     def place(self, path: str) -> Path:

@@ -62,7 +62,7 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_of(args: argparse.Namespace):
-    """The plan that a command is about; a missing package is told in a sentence."""
+    """Make the plan of a command's manifest; a missing package is reported as a user error."""
     from .. import batch
 
     try:
@@ -119,7 +119,7 @@ def run_run(args: argparse.Namespace) -> None:
 
 
 def batch_servers(plan, urls: list[str], headers: dict[str, str]) -> list:
-    """The servers of the command line or of the batch, with more headers; DVAError for an address that is none."""
+    """List the servers of the command line, or those of the batch, with extra headers; DVAError for an invalid address."""
     from pydantic import ValidationError
 
     from ..batch import Server
@@ -140,13 +140,13 @@ def header(text: str) -> tuple[str, str]:
 
 
 def print_event(event: dict[str, Any]) -> None:
-    """An event as a line of JSON on stdout, at once."""
+    """Print an event as a line of JSON on stdout, flushed."""
     show(json.dumps(event))
     sys.stdout.flush()
 
 
 def about(plan, job) -> dict[str, Any]:
-    """A job for a script."""
+    """Describe a job for --json."""
     return {
         "name": job.name,
         "video": str(job.video),
@@ -158,7 +158,7 @@ def about(plan, job) -> dict[str, Any]:
 
 
 def lines_of(plan, found, most: int | None) -> list[str]:
-    """A batch for a person: videos, jobs, what is wrong."""
+    """Summarise a batch as text: videos, jobs, problems."""
     lines = [f"{len(found.videos)} videos, {len(plan.jobs)} jobs, {found.done} done; results in {plan.results}", ""]
     for video in found.videos[:most]:
         size = f"{video['width']}x{video['height']}, {video['frames'] or '?'} frames" if "width" in video else "CANNOT BE READ"
@@ -173,7 +173,7 @@ def lines_of(plan, found, most: int | None) -> list[str]:
 
 
 def in_words(job) -> str:
-    """What an edit does: "Young +0.8, Smiling 0 to 0.5"."""
+    """Describe an edit: "Young +0.8, Smiling 0 to 0.5"."""
     edit = job.spec
     parts = [f"{name} {strength(scale)}" for name, scale in {**edit.attributes, **edit.directions}.items()]
     parts += [f'"{edit.text.source}" to "{edit.text.target}" {strength(edit.text.scale)}'] if edit.text else []

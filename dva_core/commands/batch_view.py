@@ -16,7 +16,7 @@ ROWS = 50  # failures that are listed
 
 
 class BatchBars:
-    """Draws the events of a run (see batch.run.Watch) where stderr is a terminal; elsewhere failures and workers are told in lines."""
+    """Progress bars for the events of a run (see batch.run.Watch); without a terminal on stderr only failures and workers are printed."""
 
     def __init__(self, jobs: int, before: int = 0) -> None:
         self.began = time.monotonic()
@@ -93,19 +93,19 @@ class BatchBars:
 
 
 def result_of(event: dict[str, Any]) -> str:
-    """The result that an event is about, as it lies in the folder of results."""
+    """Path of the result of an event, relative to the folder of results."""
     return event["job"] + Path(event["result"]).suffix
 
 
 def span(seconds: float) -> str:
-    """ "45 s", "12 min", "3.2 h"."""
+    """Format seconds: "45 s", "12 min", "3.2 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def table(summary: Any) -> list[str]:
-    """What came of a run, for a person."""
+    """Format the summary of a run as text."""
     lines = []
     width = max([len(name) for name in summary.workers] + [6])
     if summary.workers:

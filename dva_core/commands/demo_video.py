@@ -26,7 +26,7 @@ EYES = np.array([[202.5, 100.5], [248.0, 103.0]])
 
 
 def portrait() -> np.ndarray:
-    """The still picture, RGB uint8 [512, 512, 3]."""
+    """Load the still picture, RGB uint8 [512, 512, 3]."""
     try:
         from skimage.data import astronaut
     except ImportError as error:
@@ -35,7 +35,7 @@ def portrait() -> np.ndarray:
 
 
 def motion(seconds: float) -> dict[str, float]:
-    """What the head does at a time: angles in radians, sizes as factors, shifts in pixels; everything periodic and smooth."""
+    """Pose of the head at a time: angles in radians, scale factors, shifts in pixels; all periodic and smooth."""
     wave_at = lambda period, phase=0.0: float(np.sin(2 * np.pi * (seconds / period + phase)))  # noqa: E731
     return {
         "roll": 0.09 * wave_at(1.92),
@@ -48,14 +48,14 @@ def motion(seconds: float) -> dict[str, float]:
 
 
 def frames(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
-    """`count` frames of the living portrait, RGB uint8 [512, 512, 3]."""
+    """Yield `count` frames of the animated portrait, RGB uint8 [512, 512, 3]."""
     picture = portrait()
     for i in range(count):
         yield warp(picture, **motion(i / rate))
 
 
 def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, open: float, blink: float) -> np.ndarray:
-    """The picture with the head moved. Every pixel of the result looks up where it comes from, so displacements are inverse."""
+    """Warp the picture by a pose; a backward map, so displacements are inverted."""
     rows, columns = slice(0, 276), slice(70, 386)  # nothing moves outside
     at = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1).astype(np.float32)
 
@@ -83,12 +83,12 @@ def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, 
 
 
 def bump(at: np.ndarray, centre: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
-    """A Gaussian hill of height 1 around `centre`."""
+    """Gaussian of height 1 around `centre`."""
     return np.exp(-0.5 * (((at - centre) / sigma) ** 2).sum(-1))
 
 
 def write_sound(path: Path, seconds: float) -> None:
-    """A hummed tune, mono 16 bit, as long as the video; louder where the mouth is open."""
+    """Write a hummed tune as long as the video, mono, 16 bits; louder while the mouth is open."""
     t = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
     notes = np.array([220.0, 246.94, 277.18, 246.94])[(t / 0.64).astype(int) % 4]
     phase = 2 * np.pi * np.cumsum(notes) / SOUND_RATE
@@ -102,7 +102,7 @@ def write_sound(path: Path, seconds: float) -> None:
 
 
 def make_video(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
-    """Writes the living portrait with its sound as a video file."""
+    """Write the animated portrait with its sound to a video file."""
     info = VideoInfo.for_images(512, 512, rate, count)
     with temporary_folder() as folder:
         sound = folder / "sound.wav"

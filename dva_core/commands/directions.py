@@ -158,12 +158,12 @@ def run_direction(args: argparse.Namespace) -> None:
 
 
 def find_direction(entry: str, model) -> Direction:
-    """The direction in the file `entry`, or the model's attribute of that name. DVAError where it is neither."""
+    """Load the direction file `entry`, or the model's attribute of that name. DVAError if neither exists."""
     return Direction.load(entry) if is_direction(entry) else from_attribute(model, entry)
 
 
 def identity_to_measure(args: argparse.Namespace, model):
-    """z_id [D] of the decomposition, else the mean person of the attributes' training, else a vector of ones."""
+    """Choose an identity z_id [D]: of the decomposition, else the mean person of the training, else a vector of ones."""
     if args.on:
         decomposition = Decomposition.load(check_input(args.on))
         check_model(decomposition, model)

@@ -187,12 +187,12 @@ def run_ablation(args: argparse.Namespace) -> None:
 
 
 def encode_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Settings of `encode` beside steps and solver."""
+    """Settings of `encode` other than steps and solver."""
     return {key: getattr(args, key) for key in ("every", "max_frames", "power", "clamp")}
 
 
 def special(args: argparse.Namespace, solvers: Sequence[str], model) -> list[str]:
-    """A note where the timesteps or the clamp are not the paper's."""
+    """Note of timesteps or clamp that differ from the paper's."""
     powers = {name: power_of(name, args.power, model) for name in solvers}
     if args.clamp and set(powers.values()) == {1.0}:
         return []
@@ -201,7 +201,7 @@ def special(args: argparse.Namespace, solvers: Sequence[str], model) -> list[str
 
 
 def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[str]):
-    """The videos and the model, settings checked, the output folder made."""
+    """Load videos and model, check the settings and make the output folder."""
     for name in solvers:
         find_solver(name, VIDEO_SOLVERS)
         for count in steps:
@@ -214,7 +214,7 @@ def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[st
 
 
 def find_videos(names: Sequence[str]) -> list[Path]:
-    """Videos as named, folders replaced by the videos in them; DVAError where there is none."""
+    """List the videos, replacing folders by the videos in them; DVAError if there is none."""
     videos: list[Path] = []
     for path in map(Path, names):
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
@@ -239,7 +239,7 @@ def judge(args: argparse.Namespace, model):
 
 
 def finish(table, folder: Path, name: str) -> None:
-    """Writes the table and shows it."""
+    """Write the table and print it."""
     paths = table.save(folder, name)
     show(table.markdown())
     say(f"Wrote {', '.join(path.name for path in paths)} and pictures to {folder}.")

@@ -87,7 +87,7 @@ def run_preview(args: argparse.Namespace) -> None:
 
 
 def open_input(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
-    """The decomposition, or None where the input is a video, and the model; all inputs are checked here."""
+    """Check all inputs; return the decomposition, or None for a video, and the model."""
     source = check_input(args.input)
     check_picture(args.output, "picture")
     decomposition = Decomposition.load(source) if is_decomposition(source) else None

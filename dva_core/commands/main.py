@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> None:
 
 @contextmanager
 def signals_as_interrupt() -> Iterator[None]:
-    """While it lasts, the signals to end, or that the terminal was closed, are taken as Ctrl-C is: what is half-finished is removed."""
+    """Context manager that turns SIGTERM and SIGHUP into KeyboardInterrupt, so that partial outputs are removed."""
 
     def interrupt(*_) -> NoReturn:
         raise KeyboardInterrupt
@@ -63,7 +63,7 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 class WarnOnce(logging.Filter):
-    """Lets each warning through once: an output is tried before the work, and what is odd about it found then and again in the end."""
+    """Log filter that passes each warning once; an output is tried before the work, which would repeat its warnings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class WarnOnce(logging.Filter):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; answers the exit code."""
+    """Run one command and return its exit code."""
     handler = logging.StreamHandler()
     handler.addFilter(WarnOnce())
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])

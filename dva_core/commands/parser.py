@@ -12,7 +12,7 @@ SIGNED = ("--scale", "--scales", "--factor", "--frame", "--start", "--length", "
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence, like all others; parsers of its commands are of the same kind."""
+    """ArgumentParser that reports errors as one sentence, also for subcommands."""
 
     def error(self, message: str) -> NoReturn:
         raise DVAError(f"{message[:1].upper()}{message[1:].rstrip('.')}; `{self.prog} --help` explains.")
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def join_signed(argv: Sequence[str]) -> list[str]:
-    """`--scale -1e9` as `--scale=-1e9`: argparse takes what looks like neither a word nor a plain number for an option."""
+    """Rewrite `--scale -1e9` as `--scale=-1e9`, which argparse would take for an option."""
     joined: list[str] = []
     for word in argv:
         if joined and joined[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):

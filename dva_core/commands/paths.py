@@ -9,7 +9,7 @@ from ..files import PICTURES, check_place
 
 
 def check_picture(path: str | Path, what: str) -> Path:
-    """The path, checked as by `check_place`, for a picture: its name must end in what Pillow is asked to write."""
+    """Check an output path as `check_place` does, and that its suffix is an image format of Pillow."""
     check_place(path, what)
     if Path(path).suffix.lower() not in PICTURES:
         raise DVAError(f"The {what} {path} needs a name that ends in .png or .jpg.")
@@ -17,7 +17,7 @@ def check_picture(path: str | Path, what: str) -> Path:
 
 
 def check_tensors(path: str | Path, what: str) -> Path:
-    """The path, checked as by `check_place`, for `what` ("direction", "decomposition") is kept in a .safetensors file."""
+    """Check an output path as `check_place` does, and that `what` ("direction", "decomposition") ends in .safetensors."""
     check_place(path)
     path = Path(path)
     if path.suffix != ".safetensors":

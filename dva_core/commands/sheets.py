@@ -20,7 +20,7 @@ TILE = 160
 
 
 class SheetMaker:
-    """Watches `decode` and keeps a few moments: the original face square, as rebuilt, as edited, and from the finished frame."""
+    """Callback of `decode` that keeps a few moments: original crop, rebuilt, edited, and from the finished frame."""
 
     def __init__(self, decomposition: Decomposition, columns: int = 6, tile: int = TILE):
         self.decomposition, self.tile = decomposition, tile
@@ -40,20 +40,20 @@ class SheetMaker:
         save_picture(path, contact_sheet(self.rows, self.captions, self.tile, title=self.title()))
 
     def title(self) -> str:
-        """The edits, in words."""
+        """Describe the edits in words."""
         scales = [f"{name} {in_words(scale)}" for op in self.decomposition.operations for name, scale in edits_of(op).items()]
         return f"{', '.join(scales) or 'no edit'}  ({self.decomposition.info.solving})"
 
 
 def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> scale of what an operation changes: attributes, or a direction."""
+    """Map the names that an operation changes to their scales: attributes, or a direction."""
     if operation.get("name") == "direction":
         return {operation["direction"]["name"]: operation["scale"]}
     return operation.get("scales", {})
 
 
 def in_words(scale: Any) -> str:
-    """A scale of an operation: "+0.5", or "+0 to -0.8" for a curve."""
+    """Format a scale: "+0.5", or "+0 to -0.8" for a curve."""
     parsed = parse_scale(scale)
     ends = strengths(parsed)
     return f"{ends[0]:+g}" if len(set(ends)) == 1 else f"{ends[0]:+g} to {ends[-1]:+g}"

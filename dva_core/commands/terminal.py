@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 class Bars:
-    """A Progress that draws one bar a phase, where stderr is a terminal."""
+    """Progress as one bar a phase, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._phase, self._bar = "", None
@@ -38,18 +38,18 @@ class Bars:
 
 
 def say(text: str) -> None:
-    """One line for a person, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def show(text: str) -> None:
-    """Text that was asked for, on stdout."""
+    """Print requested text on stdout."""
     sys.stdout.write(text + "\n")
 
 
 def answer(result: dict[str, Any], as_json: bool, text: str) -> None:
-    """The outcome: an object on stdout for a script, or a line for a person."""
+    """Print the result on stdout: an object for --json, a line of text otherwise."""
     if as_json:
         show(json.dumps(result, default=str))
     else:

@@ -89,7 +89,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one step, or all. Raises DVAError for what the user can mend."""
+    """Run one step or all. DVAError for errors of the user."""
     args = parser().parse_args(argv)
     logging.getLogger("dva_core").setLevel(logging.INFO)
     if args.step == "attributes":
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def steps_of_starter(args: argparse.Namespace) -> list[str]:
-    """Those still to do: with --resume not what an earlier run has made whole, with --start not the networks that the bundle brings."""
+    """List the steps to run: without those finished by an earlier run (--resume) or given by the bundle (--start)."""
     done = {"landmarks", "identity", "detector"} if args.start else set()
     if args.resume:
         done |= {step for step in ("variants", "pairs", *MINUTES) if step not in done and is_made(step, args.run)}
@@ -133,7 +133,7 @@ def steps_of_starter(args: argparse.Namespace) -> list[str]:
 
 
 def is_made(step: str, run: Path) -> bool:
-    """Whether `run` holds what a step makes, whole; a warning where it is there and is not."""
+    """Tell whether `run` holds the complete output of a step; warns if it is incomplete."""
     from dva_core.train.paired import load_steps
     from dva_core.train.pairs import load_pairs
     from dva_core.train.state import read_network
@@ -153,7 +153,7 @@ def is_made(step: str, run: Path) -> bool:
 
 
 def shared_minutes(total: float, steps: Sequence[str]) -> dict[str, float]:
-    """How long each of the steps that train may take, by SHARES; what is not done leaves its time to the others."""
+    """Divide the remaining time among the training steps by SHARES."""
     shares = {step: SHARES[step] for step in steps if step in SHARES}
     minutes = {step: round(total * share / sum(shares.values()), 2) for step, share in shares.items()}
     log.info("starter: %g minutes of training: %s", total, ", ".join(f"{step} {value:g}" for step, value in minutes.items()))
@@ -161,7 +161,7 @@ def shared_minutes(total: float, steps: Sequence[str]) -> dict[str, float]:
 
 
 def run_step(step: str, args: argparse.Namespace) -> dict:
-    """One step of the training; its figures."""
+    """Run one training step and return its figures."""
     from dva_core.train.faces import read_faces
     from dva_core.train.synthesis import load_variants, make_variants
     from dva_core.train.teachers import Teachers
@@ -194,7 +194,7 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
 
 
 def learn_steps(args: argparse.Namespace, faces) -> dict:
-    """The attributes' steps by the pairs, and the identity encoder taught to see them."""
+    """Learn the attributes' steps from the pairs, and train the identity encoder to see them."""
     from dva_core.model.bundle import resolve_model
     from dva_core.train.conditioner import load_encoders
     from dva_core.train.pair_identity import train_pair_identity

@@ -12,7 +12,7 @@ from .tensorfile import Spec, TensorStore
 
 
 def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, motion_dim: int) -> dict[str, Spec]:
-    """Names, types and shapes of the arrays of a decomposition with `faces` frames that have a face."""
+    """Make the names, types and shapes of the arrays of a decomposition with `faces` rows."""
     return {
         "quads": Spec.of("f8", faces, 4, 2),  # corners of the face square in the frame, pixels
         "frame_index": Spec.of("i8", faces),  # which frame each row belongs to
@@ -30,7 +30,7 @@ def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, 
 
 
 def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequence[int]:
-    """Which of `count` rows numpy takes for `index`: a slice, whole numbers (negative ones from the end) or a mask [count] of bool.
+    """Convert an index with numpy's meaning, a slice, integers or a bool mask [count], to row numbers.
 
     IndexError for anything else, and for rows that are not there.
     """
@@ -47,7 +47,7 @@ def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequen
 
 
 class Rows:
-    """One array of a store, read from it as it is indexed along its first axis, with numpy's meaning.
+    """One array of a store, read on indexing along its first axis, with numpy's meaning.
 
     `rows[3]`, `rows[-1]`, `rows[2:8]`, `rows[[0, 5, 9]]`, `rows[mask]`; IndexError for several indices at once (write rows[2][1]).
     """
@@ -89,11 +89,11 @@ class Steps:
     vectors: np.ndarray
 
     def at(self, rows: np.ndarray) -> np.ndarray:
-        """[n, D] float64 at the row numbers `rows` [n]."""
+        """Step [n, D] float64 at the row numbers `rows` [n]."""
         return self.weights[rows] @ self.vectors
 
     def select(self, rows: np.ndarray) -> Steps:
-        """The same step for a decomposition made of these `rows`."""
+        """Make the step of a decomposition reduced to these `rows`."""
         return Steps(self.weights[rows], self.vectors)
 
 

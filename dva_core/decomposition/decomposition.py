@@ -47,7 +47,7 @@ class Decomposition:
     motion_steps: tuple[Steps, ...] = ()
 
     def close(self) -> None:
-        """Lets go of the file that the arrays are read from; edits of this decomposition share it, and none can be read any more."""
+        """Close the file of the arrays. Edits of this decomposition share it and cannot be read afterwards."""
         self.store.close()
 
     def __enter__(self) -> Decomposition:
@@ -60,7 +60,7 @@ class Decomposition:
 
     @property
     def faces(self) -> int:
-        """How many frames have a face; the first axis of the arrays."""
+        """Number of rows, that is of frames with a face."""
         return self.store.specs["frame_index"].shape[0]
 
     @property
@@ -175,7 +175,7 @@ class Decomposition:
         )
 
     def with_identity_step(self, operation: Mapping[str, Any] | None, vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
-        """One more operation that adds sum_k weights[k] vectors[k] to the identity and normalises it.
+        """Add an operation that adds sum_k weights[k] vectors[k] to the identity and normalises it.
 
         vectors [K, D]; weights [K], the same in all frames, or [F, K], a row for each frame with a face.
         """
@@ -187,7 +187,7 @@ class Decomposition:
         return self.with_edit(operation, identity_steps=(*self.identity_steps, steps))
 
     def with_motion_step(self, operation: Mapping[str, Any] | None, vectors: np.ndarray, weights: np.ndarray) -> Decomposition:
-        """One more operation that adds sum_k weights[k] vectors[k] to every frame's motion; shapes as in `with_identity_step`."""
+        """Add an operation that adds sum_k weights[k] vectors[k] to every frame's motion; shapes as in `with_identity_step`."""
         vectors, weights = np.asarray(vectors, np.float64), np.asarray(weights, np.float64)
         if weights.ndim == 1:
             before = 0.0 if self.motion_shift is None else self.motion_shift
@@ -206,7 +206,7 @@ class Decomposition:
     # -- the file --------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Writes the decomposition with its edits to one .safetensors file, a few rows at a time; its own file may be replaced.
+        """Write the decomposition with its edits to a .safetensors file, in blocks of rows; it may replace its own file.
 
         DVAError where it cannot be written, or would overwrite a source video or a decomposition that features came from.
         """
@@ -232,7 +232,7 @@ class Decomposition:
 
     @classmethod
     def load(cls, path: str | Path) -> Decomposition:
-        """Opens a file that `save` or `encode` wrote; its arrays stay on disk until asked for.
+        """Open a file written by `save` or `encode`; arrays stay on disk until read.
 
         Raises DVAError when it is missing, truncated, something else, or of a version this one does not know.
         """
@@ -245,7 +245,7 @@ class Decomposition:
 
     @classmethod
     def from_store(cls, store: TensorStore, path: Path) -> Decomposition:
-        """A decomposition around an opened store; `path` is for messages."""
+        """Make a decomposition from an open store; `path` is for messages."""
         if store.metadata.get("format") != FORMAT:
             raise DVAError(f"{path} is not a decomposition; give one that `encode` wrote.")
         if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
@@ -292,7 +292,7 @@ class Decomposition:
 
 
 def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether one of the operations replaces motion or noise maps by those of another video."""
+    """Tell whether one of the operations replaces motion or noise maps by those of another video."""
     return any(
         operation.get("name") == "switch"
         and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)
@@ -301,12 +301,12 @@ def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def has_switched_arrays(store: TensorStore) -> bool:
-    """Whether the motion or the noise maps in a file are those of another video: it was saved after a switch."""
+    """Tell whether the motion or noise maps in a file are those of another video, because it was saved after a switch."""
     return switches_arrays(json.loads(store.metadata.get("operations", "[]")))
 
 
 def check_model(decomposition: Decomposition, model) -> None:
-    """DVAError where the decomposition was encoded with another model than `model`: its vectors would mean nothing there."""
+    """DVAError if the decomposition was encoded with another model, whose vectors mean something else."""
     theirs, ours = decomposition.info.model_fingerprint, getattr(model, "fingerprint", "")
     if theirs != ours:
         name = decomposition.info.model_name or "another model"
@@ -318,7 +318,7 @@ def check_model(decomposition: Decomposition, model) -> None:
 
 @contextlib.contextmanager
 def close_on_error(store: TensorStore):
-    """Closes the store, and so removes its partial file, when the block fails or is cancelled."""
+    """Context manager that closes the store, which removes its partial file, if the block fails or is cancelled."""
     try:
         yield store
     except BaseException:

@@ -51,7 +51,7 @@ class DecompositionInfo:
 
     @property
     def solving(self) -> str:
-        """How it was inverted and is decoded, for a person: "20 steps of order2, power 1.5, no clamp"."""
+        """Describe steps and solver: "20 steps of order2, power 1.5, no clamp"."""
         power = "" if self.power == 1 else f", power {self.power:g}"
         return f"{self.steps} steps of {self.solver}{power}{'' if self.clamp else ', no clamp'}"
 
@@ -61,13 +61,13 @@ class DecompositionInfo:
         return (PurePosixPath if self.source.startswith("/") else PureWindowsPath)(self.source).name
 
     def to_metadata(self) -> dict[str, str]:
-        """Strings for a safetensors header; each value is JSON."""
+        """Convert to strings for a safetensors header; each value is JSON."""
         values = {**self.__dict__, "rate": str(self.rate)}
         return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> DecompositionInfo:
-        """The record in a file's metadata; ValueError, TypeError or KeyError where it is not what `to_metadata` wrote."""
+        """Read the record from a file's metadata; ValueError, TypeError or KeyError if invalid."""
         values = {key: json.loads(metadata[key]) for key in cls.__dataclass_fields__ if key in metadata}
         if not isinstance(values["rate"], str) or "/0" in values["rate"]:
             raise ValueError("no frame rate")
@@ -76,7 +76,7 @@ class DecompositionInfo:
         return info
 
     def check(self) -> None:
-        """ValueError where a value is of another kind than it says, or out of range."""
+        """ValueError for a value of the wrong type or out of range."""
         texts = (self.source, self.sha256, self.model_name, self.model_fingerprint, self.solver, self.precision, self.dva_version)
         counts = (self.width, self.height, self.frames, self.every, *([] if self.max_frames is None else [self.max_frames]))
         numbers = (self.start, self.power, *([] if self.length is None else [self.length]))
@@ -93,13 +93,13 @@ class DecompositionInfo:
 
 
 def source_frames(source: Path, info: DecompositionInfo) -> Frames:
-    """The frames a decomposition was made of."""
+    """Open the frames that were encoded."""
     rate = info.rate * info.every if source.is_dir() else None
     return Frames(source, info.start, info.length, info.every, info.max_frames, rate)
 
 
 def source_hash(path: str | Path) -> str:
-    """SHA-256 of a file, read in blocks, or of a folder: over the names and contents of its pictures in the order they are shown.
+    """SHA-256 of a file, read in blocks, or of a folder: of the names and contents of its pictures in display order.
 
     Other files in the folder do not count. DVAError where something cannot be read, or a folder holds no pictures.
     """
@@ -108,7 +108,7 @@ def source_hash(path: str | Path) -> str:
 
 
 def is_source(path: str | Path, sha256: str) -> bool:
-    """Whether `path` has this `source_hash`, or for a folder the hash that older versions recorded."""
+    """Tell whether `path` has this `source_hash`, or for a folder the hash that older versions recorded."""
     path = Path(path)
     if source_hash(path) == sha256:
         return True
@@ -124,7 +124,7 @@ def _list_files(folder: Path, files: Callable[[Path], list[Path]]) -> list[Path]
 
 
 def _digest(path: Path, files: list[Path] | None) -> str:
-    """Over the contents of the file `path`, or over names and contents of `files`."""
+    """Hash the contents of the file `path`, or names and contents of `files`."""
     digest = hashlib.sha256()
     for file in [path] if files is None else files:
         if files is not None:

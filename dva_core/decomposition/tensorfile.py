@@ -36,7 +36,7 @@ OTHER_FOLDER, OTHER_SCRATCH = "choose another folder", "choose another folder fo
 
 @dataclass(frozen=True)
 class Spec:
-    """What one array is: its numpy dtype and its shape. Rows run along the first axis."""
+    """Dtype and shape of an array; rows run along the first axis."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -62,22 +62,22 @@ class TensorStore:
     files: tuple[Path, ...] = ()  # what is read
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows start..stop (all without `stop`) of array `name`, as a new array."""
+        """Read rows start..stop (all without `stop`) of array `name` into a new array."""
         raise NotImplementedError
 
     def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        """Puts `rows` [n, ...] at row `start` of array `name`, converted to its dtype."""
+        """Write `rows` [n, ...] at row `start` of array `name`, converted to its dtype."""
         raise NotImplementedError
 
     def in_memory(self) -> list[np.ndarray]:
-        """The arrays that take main memory as long as the store lives; those of a file take none."""
+        """Arrays that occupy main memory as long as the store exists; none for a file."""
         return []
 
     def commit(self) -> None:
-        """Makes what was written final."""
+        """Finish the store: nothing can be written afterwards."""
 
     def close(self) -> None:
-        """Lets go of the file; anything not committed is removed."""
+        """Close the file; anything not committed is removed."""
 
     def save(
         self,
@@ -86,7 +86,7 @@ class TensorStore:
         replace: Mapping[str, np.ndarray] | None = None,
         drop: Iterable[str] = (),
     ) -> None:
-        """Copies the store into a new file a few rows at a time, with other metadata, some arrays replaced or added, and without `drop`."""
+        """Copy the store to a new file in blocks of rows, with other metadata, some arrays replaced or added, and without `drop`."""
         replace, dropped_names = replace or {}, set(drop)
         specs = {name: self.specs.get(name, Spec.of(rows.dtype, *rows.shape)) for name, rows in replace.items()}
         specs = {name: spec for name, spec in {**self.specs, **specs}.items() if name not in dropped_names}
@@ -121,7 +121,7 @@ class TensorStore:
 
 
 class TensorMemory(TensorStore):
-    """The in-memory counterpart of TensorFile, for short videos."""
+    """In-memory counterpart of TensorFile, for short videos."""
 
     def __init__(self, specs: Mapping[str, Spec], metadata: Mapping[str, str]):
         self.specs, self.metadata = dict(specs), dict(metadata)
@@ -154,7 +154,7 @@ class TensorFile(TensorStore):
 
     @classmethod
     def create(cls, path: str | Path, specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> TensorFile:
-        """Starts a file of arrays that are all zero until written.
+        """Start a file of arrays that are zero until written.
 
         Raises DVAError when the folder is missing or cannot be written, another run is writing the same file, or the disk has too
         little room.
@@ -186,7 +186,7 @@ class TensorFile(TensorStore):
 
     @classmethod
     def scratch(cls, specs: Mapping[str, Spec], metadata: Mapping[str, str], folder: str | Path | None = None) -> TensorFile:
-        """A nameless file in `folder` (the system's temporary one by default) that vanishes with the object, even on a crash."""
+        """Make a nameless file in `folder` (default: the system's temporary one) that vanishes with the object, even on a crash."""
         folder = check_scratch(folder or tempfile.gettempdir())
         total = sum(spec.bytes for spec in specs.values())
         _need_room(folder, total, OTHER_SCRATCH)
@@ -201,7 +201,7 @@ class TensorFile(TensorStore):
 
     @classmethod
     def open(cls, path: str | Path) -> TensorFile:
-        """Opens a finished file for reading; DVAError when it is missing, truncated or not a safetensors file."""
+        """Open a finished file for reading; DVAError if it is missing, truncated or not a safetensors file."""
         path = check_input(path)
         try:
             file = open(path, "rb", buffering=0)
@@ -239,7 +239,7 @@ class TensorFile(TensorStore):
             raise self._disk_error(error) from error
 
     def commit(self) -> None:
-        """Writes the metadata as it stands now, flushes, and gives the file its name."""
+        """Write the current metadata, flush, and rename the file to its final name."""
         if self._partial is None:
             return
         try:
@@ -276,7 +276,7 @@ class TensorFile(TensorStore):
 
 
 def check_scratch(folder: str | Path) -> Path:
-    """The folder for temporary files, where it is one."""
+    """Return the folder for temporary files, if it exists."""
     folder = to_path(folder, "folder for temporary files")
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder} for the temporary file; {OTHER_SCRATCH}.")
@@ -284,7 +284,7 @@ def check_scratch(folder: str | Path) -> Path:
 
 
 def row_blocks(spec: Spec) -> Iterator[tuple[int, int]]:
-    """Ranges of rows, each of at most about COPY_BYTES, that cover the array."""
+    """Split the rows of an array into ranges of at most about COPY_BYTES."""
     step = max(1, COPY_BYTES // max(1, spec.row_bytes))
     for start in range(0, spec.shape[0], step):
         yield start, min(start + step, spec.shape[0])
@@ -299,7 +299,7 @@ def _offsets(specs: Mapping[str, Spec]) -> dict[str, int]:
 
 
 def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: int = 0, length: int | None = None) -> bytes:
-    """Length prefix and JSON, padded with spaces to a multiple of 8 or to `length` bytes in all."""
+    """Build the length prefix and JSON header, padded with spaces to a multiple of 8 or to `length` bytes in all."""
     offsets = _offsets(specs)
     entries: dict = {"__metadata__": dict(metadata)}
     for name, spec in specs.items():
@@ -346,7 +346,7 @@ def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int
 
 
 def _numbers(values) -> list[int]:
-    """A list of whole numbers from 0 up, as it must stand in a header; ValueError for anything else."""
+    """Check a list of non-negative integers of a header; ValueError for anything else."""
     if not isinstance(values, list) or len(values) > MOST_AXES or not all(type(n) is int and 0 <= n < 1 << 48 for n in values):
         raise ValueError("no list of sizes")
     return values

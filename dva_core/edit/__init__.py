@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """apply_text, imported when it is first asked for: it needs the whole pipeline, and ComfyUI starts with all packs."""
+    """Import apply_text on first use: it needs the whole pipeline, and ComfyUI imports all packs at startup."""
     if name == "apply_text":
         from .text import apply_text
 
@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
 
 
 def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:
-    """Repeats operations read back from a decomposition (`decomposition.operations`), in order, on this one.
+    """Apply operations recorded by a decomposition (`decomposition.operations`), in order, to this one.
 
     Raises DVAError for an operation this version does not know.
     """

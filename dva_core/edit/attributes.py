@@ -57,7 +57,7 @@ class AttributeSet:
 
     @classmethod
     def from_model(cls, model) -> AttributeSet:
-        """Reads `model.config["attributes"]` and the model's `attributes.*` tensors."""
+        """Read `model.config["attributes"]` and the model's `attributes.*` tensors."""
         prefix = "attributes."
         buffers = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
         tensors = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in buffers.items()}
@@ -68,7 +68,7 @@ class AttributeSet:
         return [entry.name for entry in self.entries]
 
     def __getitem__(self, name: str) -> Attribute:
-        """The attribute called `name`, whatever its case; DVAError with the nearest names when there is none."""
+        """Look up an attribute by name, ignoring case; DVAError with the nearest names if there is none."""
         entries = {entry.name.lower(): entry for entry in self.entries}
         if name.lower() in entries:
             return entries[name.lower()]
@@ -84,24 +84,24 @@ class AttributeSet:
         raise DVAError(f"This model has no attribute {name[:100]}; {advice}")
 
     def check(self, scales: Mapping[str, Any]) -> dict[str, Scale]:
-        """`scales` under the attributes' proper names; DVAError for an unknown name or a scale that makes no sense."""
+        """Return `scales` under the attributes' proper names; DVAError for an unknown name or an invalid scale."""
         if not isinstance(scales, Mapping) or not all(isinstance(name, str) for name in scales):
             raise DVAError('The attributes to change are no names with numbers; give for example {"Young": -0.6}.')
         return {self[name].name: check_scale(self[name], parse_scale(scale, name)) for name, scale in scales.items()}
 
     def step(self, name: str) -> np.ndarray:
-        """[D], the step of the standardised identity at scale 1: the pairs' own, else sqrt(D) w / |w| with w the direction."""
+        """Step [D] of the standardised identity at scale 1: learned from pairs, else sqrt(D) w / |w| with w the direction."""
         if "identity.step" in self.tensors:
             return self.tensors["identity.step"][self[name].index] / self.tensors["identity.std"].reshape(-1)
         w = self.direction(name)
         return math.sqrt(len(w)) * w / np.linalg.norm(w)
 
     def direction(self, name: str) -> np.ndarray:
-        """[D], where an edit goes: the model's own direction where it has one, else the classifier's weight, as in the paper."""
+        """Direction [D] of an edit: the model's own, else the classifier's weight, as in the paper."""
         return self.tensors.get("identity.direction", self.tensors["identity.weight"])[self[name].index]
 
     def weight(self, name: str) -> np.ndarray:
-        """[D], the classifier's weight on the standardised identity."""
+        """Weight [D] of the classifier on the standardised identity."""
         return self.tensors["identity.weight"][self[name].index]
 
     def shift(self, name: str) -> np.ndarray:
@@ -110,7 +110,7 @@ class AttributeSet:
 
 
 def entries_of(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
-    """The attributes that a bundle's configuration lists."""
+    """List the attributes of a bundle's configuration."""
     return tuple(
         Attribute(
             entry["name"],
@@ -137,7 +137,7 @@ def check_scale(attribute: Attribute, scale: Scale) -> Scale:
 
 
 def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -> np.ndarray:
-    """[D], what scale 1 adds to the identity before it is normalised: std sqrt(D) w / |w|, or sqrt(D) w without `normalize`.
+    """Step [D] of the identity at scale 1, before normalisation: std sqrt(D) w / |w|, or sqrt(D) w without `normalize`.
 
     The paper's edit is denorm(norm(z) + s) = z + std s, so z' = l2norm(z + scale * identity_step(name)). Without `normalize` the raw
     weight is added to the vector itself, as in the authors' code.
@@ -149,7 +149,7 @@ def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -
 
 
 def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, Any], normalize: bool = True) -> Decomposition:
-    """`decomposition` with the attributes in `scales` changed, each in the space it lives in; no frame is touched.
+    """Change the attributes in `scales`, each in its space, and return the new decomposition; no frame is read.
 
     scales     name -> signed strength, e.g. {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way. 0 changes nothing.
                Instead of a number a curve over time: a `Curve`, or as it is written in JSON, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
@@ -180,6 +180,6 @@ def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, A
 
 
 def weights_of(values: Mapping[str, Any], faces: int) -> np.ndarray:
-    """[K] of numbers, or [F, K] where some of the values are strengths [F] over time."""
+    """Stack to [K] numbers, or to [F, K] if some values are strengths [F] over time."""
     shape = (faces,) if any(np.ndim(value) for value in values.values()) else ()
     return np.stack([np.broadcast_to(np.asarray(value, np.float64), shape) for value in values.values()], axis=-1)

@@ -52,7 +52,7 @@ def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
 
 
 class FaceDetector:
-    """Finds faces in frames with a CompactDetector.
+    """Face detection in frames with a CompactDetector.
 
     Args:
         network: [1, 3, H, W] in [-1, 1] -> maps; any callable with CompactDetector's interface, on any device.
@@ -71,7 +71,7 @@ class FaceDetector:
         self.network, self.sides, self.threshold, self.device = network, sides, threshold, device
 
     def detect(self, frame: np.ndarray) -> list[Face]:
-        """Faces in a uint8 [H, W, 3] RGB frame, best score first; an empty list when there is none."""
+        """Detect faces in a frame uint8 [H, W, 3] RGB, best score first."""
         faces: list[Face] = []
         for side in self.sides:
             faces = self._detect_at(frame, side) or faces
@@ -83,7 +83,7 @@ class FaceDetector:
         return faces
 
     def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
-        """As `detect`, for a face whose longer side is about `extent` pixels: no larger a picture is looked at than that takes."""
+        """Detect faces whose longer side is about `extent` pixels, at no higher resolution than that takes."""
         side = max(frame.shape[:2])
         return self._detect_at(frame, int(np.clip(side * KNOWN_SIZE / extent, 2 * KNOWN_SIZE, self.sides[-1])))
 

@@ -25,7 +25,7 @@ DETECTORS = ("own", "insightface")
 
 @dataclass(frozen=True)
 class FaceFinder:
-    """What tracking needs: `detector.detect(rgb) -> list[Face]`, `landmarker(rgb, face) -> [68, 2]`, `embed(crops) -> [B, D]`."""
+    """Networks for tracking: `detector.detect(rgb) -> list[Face]`, `landmarker(rgb, face) -> [68, 2]`, `embed(crops) -> [B, D]`."""
 
     detector: Any
     landmarker: Callable
@@ -34,7 +34,7 @@ class FaceFinder:
 
     @classmethod
     def of(cls, model, detector: str = "own") -> FaceFinder:
-        """The finder made of the model's networks, or of the starter's where the model has none for it.
+        """Make the finder from the model's networks, or the starter's for those that the model lacks.
 
         detector: "insightface" takes the faces and landmarks of that package instead (see faces/insightface.py). DVAError for another,
         MissingDependencyError where it or its weights are not there.
@@ -57,7 +57,7 @@ class FaceFinder:
 
 
 def embed(model, crops: np.ndarray) -> np.ndarray:
-    """Identity vectors [B, D] of crops uint8 [B, S, S, 3] for comparing people, centred on the model's mean person where it has one.
+    """Compute identity vectors [B, D] of crops uint8 [B, S, S, 3], centred on the model's mean person if it has one.
 
     The vectors of a small identity network share a large common part, which would make all people similar.
     """

@@ -46,7 +46,7 @@ class InsightFace:
         self._detector, self._landmarks = app.models["detection"], app.models["landmark_3d_68"]
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
-        """All faces of a frame, best score first."""
+        """Detect all faces of a frame, best score first."""
         boxes, points = self._detector.detect(np.ascontiguousarray(rgb[..., ::-1]), max_num=0)
         faces = [
             Face(tuple(float(v) for v in box[:4]), float(box[4]), None if points is None else np.asarray(points[i], np.float32))

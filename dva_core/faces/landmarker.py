@@ -15,7 +15,7 @@ LARGEST_MOVE = 0.05  # of its side: a square that moves by less on a look was lo
 
 
 class CropLandmarker:
-    """68 points of one face from a network that sees aligned square crops.
+    """68-point landmarks by a network for aligned square crops.
 
     points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first look gives a
     better square, in which the points are found again: plain and mirrored, of which the mean is taken.
@@ -25,24 +25,24 @@ class CropLandmarker:
         self.points_fn, self.size = points_fn, size
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
-        """Points [68, 2] float32, frame pixels, of the face in a frame uint8 [H, W, 3]."""
+        """Find the points [68, 2] float32, in frame pixels, of the face in a frame uint8 [H, W, 3]."""
         quad = quad_from_face(face)
         (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size, BORDER)[None]), np.float64)
         return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
 
     def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
-        """As a call, with the points of the previous frame: while the face hardly moves, their square replaces the first pass."""
+        """Find the points given those of the previous frame; while the face hardly moves, their square replaces the first pass."""
         quad = quad_from_landmarks(before)
         points = self.in_square(rgb, quad)
         distance = np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()
         return points.astype(np.float32) if distance < LARGEST_MOVE * side(quad) else self(rgb, face)
 
     def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """Points [68, 2], frame pixels, found in one square of the frame; the mean over the square and its mirror image."""
+        """Find the points [68, 2], in frame pixels, in one square of the frame; the mean over the square and its mirror image."""
         return crop_to_frame(self._both(rgb, quad).mean(0), quad)
 
     def doubt(self, rgb: np.ndarray, landmarks: np.ndarray) -> float:
-        """How far, in sides of their square, points found in these landmarks' square lie from those found in its mirror image.
+        """Distance, in sides of the square, between the points found in the landmarks' square and in its mirror image.
 
         About 0.006 for a face, 0.03 for one upside down or on its side, in which the network sees an upright one that is not there.
         """
@@ -50,14 +50,14 @@ class CropLandmarker:
         return float(np.linalg.norm(plain - mirrored, axis=-1).mean())
 
     def _both(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """Points [2, 68, 2] in 0..1 of a square, as found in it and in its mirror image."""
+        """Find the points [2, 68, 2], in 0..1 of a square, in it and in its mirror image."""
         crop = crop_face(rgb, quad, self.size, BORDER)
         plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
         return np.stack([plain, mirrored[MIRROR68] * [-1, 1] + [1, 0]])
 
 
 def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> bool:
-    """Whether 68 points fit the box they were found in: finite, square about as large, centre inside."""
+    """Tell whether 68 points fit the box of their face: finite, about as large, centre inside."""
     if not np.isfinite(landmarks).all():
         return False
     quad = quad_from_landmarks(landmarks)
@@ -67,7 +67,7 @@ def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> 
 
 
 def quad_from_face(face: Face) -> np.ndarray:
-    """A first square [4, 2]: from the five points, or upright around the box where there are none."""
+    """Estimate the face square [4, 2] from the five points, or upright around the box without them."""
     if face.points5 is not None:
         return quad_from_points5(face.points5)
     (cx, cy), half = face.centre, 0.67 * extent(face.box)

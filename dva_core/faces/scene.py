@@ -12,7 +12,7 @@ RIM = 10  # pixels around the thumbnail of a face that are hair and background a
 
 
 class SceneCuts:
-    """How strongly a frame differs from the one before: 1 or more is a scene cut.
+    """Measure of how strongly a frame differs from the previous one: 1 or more is a scene cut.
 
     The mean difference of 32x32 thumbnails against CUT grey levels or, where everything moves, four times its running mean.
     """
@@ -30,7 +30,7 @@ class SceneCuts:
         return change
 
     def change(self, current: np.ndarray) -> float:
-        """How strongly a thumbnail differs from the last one; 0 where there is none."""
+        """Difference of a thumbnail from the last one; 0 if there is none."""
         return 0.0 if self.previous is None else self._difference(current) / max(self.CUT, 4 * self.mean_change)
 
     def keep(self, current: np.ndarray) -> None:
@@ -44,11 +44,11 @@ class SceneCuts:
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """A picture as float32 [32, 32, 3]."""
+    """Shrink a picture to float32 [32, 32, 3]."""
     return cv2.resize(rgb, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def face_thumbnail(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The face with these landmarks as float32 [32, 32, 3], upright and in its place whichever box it was found in."""
+    """Crop the face with these landmarks, upright, to float32 [32, 32, 3]; independent of the box it was detected in."""
     crop = crop_face(rgb, quad_from_landmarks(landmarks), THUMBNAIL + 2 * RIM)
     return crop[RIM:-RIM, RIM:-RIM].astype(np.float32)

@@ -13,7 +13,7 @@ from dva_core.faces.types import Box, Face, extent
 
 
 def distance(a: Face, b: Face) -> float:
-    """Pixels between the centres of two faces."""
+    """Distance in pixels between the centres of two faces."""
     return float(np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]))
 
 
@@ -26,20 +26,20 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def continues(last: Face, face: Face, gap: int) -> bool:
-    """Whether `face` can be `last`, gap frames later: within 0.6 to 1.2 of its size, and 0.6 to 1.67 as large."""
+    """Tell whether `face` can be `last`, `gap` frames later: within 0.6 to 1.2 of its size, and 0.6 to 1.67 as large."""
     reach = min(0.6 + 0.1 * gap, 1.2) * extent(last.box)
     return distance(face, last) < reach and 0.6 < extent(face.box) / max(extent(last.box), 1e-6) < 1 / 0.6
 
 
 def roll(landmarks: np.ndarray) -> float:
-    """Degrees, -180..180, by which the face with these landmarks is turned clockwise as the picture shows it; 0: the chin is below."""
+    """Clockwise rotation of a face in the picture, in degrees -180..180; 0: the chin is below."""
     quad = quad_from_landmarks(landmarks)
     x, y = quad[1] - quad[0]
     return float(np.degrees(np.arctan2(-x, y)))
 
 
 def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: float) -> list[Face]:
-    """What `find` sees in the frame turned counter-clockwise by so many quarters, whole or not, in pixels of the frame as it is.
+    """Run `find` on the frame rotated counter-clockwise by `turns` quarter turns, whole or not; faces are in pixels of the frame itself.
 
     The five points keep the face's own order: its left eye as it sees itself upright comes first.
     """
@@ -62,7 +62,7 @@ def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, tur
 
 
 def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> list[Face]:
-    """Faces in a window three times as large as the box, in pixels of the whole frame.
+    """Detect faces in a window three times as large as the box, in pixels of the whole frame.
 
     turned: degrees by which the face is turned clockwise; the window is turned back before it is looked at.
     A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known.
@@ -85,7 +85,7 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
 
 
 def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: float, turned: float) -> list[Face]:
-    """Faces in a square window around a point, which lies in the frame turned clockwise by so many degrees."""
+    """Detect faces in a square window around a point, rotated clockwise by that many degrees."""
     size, angle = max(16, round(2 * reach)), np.radians(turned)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     to_frame = np.column_stack([linear, np.array(centre) - linear @ [size / 2, size / 2]])
@@ -94,7 +94,7 @@ def _detect_at_angle(find, rgb: np.ndarray, centre: tuple[float, float], reach: 
 
 
 def transform_face(face: Face, affine: np.ndarray) -> Face:
-    """A face under an affine map [2, 3] that keeps lengths; its box is as large as before, around the centre's new place."""
+    """Apply a length-preserving affine map [2, 3] to a face; its box keeps its size around the new centre."""
     cx, cy = affine[:, :2] @ face.centre + affine[:, 2]
     x0, y0, x1, y1 = face.box
     half_w, half_h = (x1 - x0) / 2, (y1 - y0) / 2

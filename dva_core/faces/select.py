@@ -17,7 +17,7 @@ FaceChoice = str | tuple  # "largest" | ("position", x, y) | ("reference", embed
 
 
 def check_choice(choice: FaceChoice) -> FaceChoice:
-    """The rule itself, or a DVAError that says what a rule looks like. x and y are fractions 0..1 of the frame's width and height."""
+    """Return the rule, or raise a DVAError that explains the format. x and y are fractions 0..1 of the frame."""
     if choice == "largest":
         return choice
     if isinstance(choice, Sequence) and not isinstance(choice, str) and len(choice) == 3:
@@ -32,12 +32,12 @@ def check_choice(choice: FaceChoice) -> FaceChoice:
 
 
 def largest(faces: Sequence[Face]) -> Face:
-    """The face with the largest box."""
+    """Choose the face with the largest box."""
     return max(faces, key=lambda face: face.area)
 
 
 def at_position(faces: Sequence[Face], x: float, y: float, frame_shape: tuple[int, ...]) -> Face:
-    """The face whose box holds the point (x, y), in fractions of the frame; among several or none, the nearest centre."""
+    """Choose the face whose box contains the point (x, y), in fractions of the frame; with several or none, the nearest centre."""
     px, py = x * frame_shape[1], y * frame_shape[0]
 
     def rank(face: Face) -> tuple[bool, float]:
@@ -49,30 +49,30 @@ def at_position(faces: Sequence[Face], x: float, y: float, frame_shape: tuple[in
 
 
 def is_at(face: Face, x: float, y: float, frame_shape: tuple[int, ...], wider: float = 1.5) -> bool:
-    """Whether the point (x, y), in fractions of the frame, lies in the face's box, made `wider` times as large."""
+    """Tell whether the point (x, y), in fractions of the frame, lies in the face's box scaled by `wider`."""
     (x0, y0, x1, y1), (cx, cy) = face.box, face.centre
     return abs(x * frame_shape[1] - cx) <= wider * (x1 - x0) / 2 and abs(y * frame_shape[0] - cy) <= wider * (y1 - y0) / 2
 
 
 def similarities(rgb: np.ndarray, faces: Sequence[Face], reference: np.ndarray, landmarker: Callable, embed_fn: Callable) -> np.ndarray:
-    """Cosine [len(faces)] of every face with the identity vector `reference` [D]."""
+    """Cosine similarity [len(faces)] of every face to the identity vector `reference` [D]."""
     vectors = embed_faces(rgb, faces, landmarker, embed_fn)
     return vectors @ unit(np.asarray(reference, np.float64))
 
 
 def embed_faces(rgb: np.ndarray, faces: Sequence[Face], landmarker: Callable, embed_fn: Callable) -> np.ndarray:
-    """Identity vectors [len(faces), D], unit length. embed_fn takes aligned crops uint8 [B, 256, 256, 3] and gives [B, D]."""
+    """Compute identity vectors [len(faces), D], unit length; embed_fn maps aligned crops uint8 [B, 256, 256, 3] to [B, D]."""
     crops = [crop_face(rgb, quad_from_landmarks(landmarker(rgb, face)), EMBED_SIZE) for face in faces]
     return unit(np.asarray(embed_fn(np.stack(crops)), np.float64))
 
 
 def unit(v: np.ndarray) -> np.ndarray:
-    """Vectors [..., D] divided by their length."""
+    """Normalise vectors [..., D] to unit length."""
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
 
 
 def reference_embedding(picture: np.ndarray, detector, landmarker: Callable, embed_fn: Callable) -> np.ndarray:
-    """Identity vector [D] of the largest face in a reference picture uint8 [H, W, 3]; DVAError where it shows none."""
+    """Compute the identity vector [D] of the largest face in a picture uint8 [H, W, 3]; DVAError if there is none."""
     faces = detector.detect(picture)
     if not faces:
         raise DVAError("The reference picture shows no face that can be detected: use a picture with one clear frontal face.")

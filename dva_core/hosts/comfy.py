@@ -70,7 +70,7 @@ class ComfyHost(PlainHost):
         return all(same_device(weight.device, self.device) for weight in module.parameters())
 
     def forget(self, name: str) -> None:
-        """As PlainHost's; ComfyUI holds the patcher weakly and gets the memory back."""
+        """As PlainHost's; ComfyUI holds the patcher weakly, so its memory is freed."""
         self._patchers.pop(name, None)
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
@@ -86,7 +86,7 @@ class ComfyHost(PlainHost):
         patcher.model_size()
 
     def free_bytes(self) -> int | None:
-        """As PlainHost's: free memory, and what ComfyUI would free by unloading other models."""
+        """As PlainHost's, plus the memory of other models that ComfyUI would unload."""
         if self.device.type in ("cpu", "mps"):
             return None
         loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_device(entry.device, self.device)]

@@ -14,7 +14,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """`device`, or the best there is: cuda, mps, cpu. DVAError for one that this machine lacks."""
+    """Convert to a torch.device; None: cuda, mps or cpu, the first available. DVAError for one that this machine lacks."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device is None or device == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
@@ -56,7 +56,7 @@ def exactly(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = None) -> torch.dtype:
-    """ "fp32", "fp16", "bf16", the like from torch, or None for float32 (what the reference numbers were computed in).
+    """Convert "fp32", "fp16", "bf16" or a torch dtype; None: float32, in which the reference numbers were computed.
 
     "auto": fp16 on CUDA devices, whose mean error is a sixth of bf16's; bf16 where a CPU multiplies it in hardware; else float32.
     """
@@ -80,5 +80,5 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
 
 
 def same_device(one: torch.device, other: torch.device) -> bool:
-    """Whether two names mean one device; without a number the first of its kind is meant, as with tensors on mps."""
+    """Tell whether two names mean one device; without an index, the first of its kind."""
     return one.type == other.type and (one.index or 0) == (other.index or 0)

@@ -90,13 +90,13 @@ class PlainHost:
             self.convert(name, module, dtype)
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
-        """Gives the noise predictor, the part called `name`, another precision."""
+        """Convert the noise predictor, the part called `name`, to another precision."""
         module.to(dtype)
         self.dtype = dtype
 
     @staticmethod
     def is_out_of_memory(error: BaseException) -> bool:
-        """Whether `error` is how CUDA, MPS or the CPU's allocator say that a tensor does not fit."""
+        """Tell whether `error` is an out-of-memory error of CUDA, MPS or the CPU allocator."""
         message = str(error).lower()
         return isinstance(error, NO_MEMORY) or (isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY))
 
