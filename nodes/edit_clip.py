@@ -27,8 +27,8 @@ class EditIdentityCLIP(io.ComfyNode):
             display_name="Edit Identity (CLIP)",
             category=CATEGORY,
             description="Changes the face as two texts say: searches for a step of the video's identity on one frame, then takes it in all "
-            "frames. The search takes minutes and is not repeated until something here changes; for other strengths, connect the direction "
-            "to Apply Direction. Cancelling keeps the best so far as a file.",
+            "frames. The search takes minutes and is only repeated if an input changes; for other strengths, connect the direction "
+            "to Apply Direction. Cancelling saves the best step so far to a file.",
             search_aliases=["text edit", "prompt", "beard", "glasses", "hair", "face edit", "StyleCLIP"],
             advanced=("images", "settle", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "save_memory"),
             inputs=[
@@ -37,10 +37,16 @@ class EditIdentityCLIP(io.ComfyNode):
                 ),
                 Model.Input("model", display_name="model", tooltip="The model the video was encoded with."),
                 io.String.Input(
-                    "source", default="face", display_name="source text", tooltip="What is to be seen now. Only what differs counts."
+                    "source",
+                    default="face",
+                    display_name="source text",
+                    tooltip="Describes the face as it is now. Only the difference between both texts counts.",
                 ),
                 io.String.Input(
-                    "target", default="face with beard", display_name="target text", tooltip="What shall be seen, said like the source."
+                    "target",
+                    default="face with beard",
+                    display_name="target text",
+                    tooltip="Describes the face as it should be, worded like the source.",
                 ),
                 io.Float.Input(
                     "scale",
@@ -49,22 +55,22 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     display_name="strength",
-                    tooltip="How much of the step to take; 1 is the whole step, usually 0.3 to 1.5. To try several, use Apply Direction "
+                    tooltip="Fraction of the step to take, usually 0.3 to 1.5; 1 is the whole step. To try several, use Apply Direction "
                     "instead.",
                 ),
                 io.Combo.Input(
                     "clip_model",
                     options=clip_names(models.text_model_folders()),
                     display_name="CLIP model",
-                    tooltip="open_clip's name of the image-text model, whose weights lie in models/dva/open_clip. The paper uses ViT-B-16 "
-                    "with OpenAI's weights. ComfyUI's clip_vision files do not fit.",
+                    tooltip="Name of the image-text model in open_clip; its weights belong in models/dva/open_clip. The paper uses "
+                    "ViT-B-16 with OpenAI's weights. ComfyUI's clip_vision files do not fit.",
                 ),
                 io.String.Input(
                     "frames",
                     default="0",
                     display_name="frames",
-                    tooltip="Which frames to look at, counted from 0, such as 0 or 0, 20, 40. One is usually enough; best is a frontal, "
-                    "sharp one.",
+                    tooltip="Numbers of the frames to search on, counted from 0, such as 0 or 0, 20, 40. One sharp frontal frame is "
+                    "usually enough.",
                 ),
                 io.Int.Input(
                     "images",
@@ -72,7 +78,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     min=1,
                     max=50,
                     display_name="images a frame",
-                    tooltip="S of the paper: how many images between the frame and its noise are compared. The time grows with it.",
+                    tooltip="S of the paper: number of images between the frame and its noise that are compared. The time grows with it.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -80,13 +86,13 @@ class EditIdentityCLIP(io.ComfyNode):
                     min=1,
                     max=100_000,
                     display_name="iterations",
-                    tooltip="How many the search takes at the most; the paper always takes 2000.",
+                    tooltip="Largest number of iterations; the paper always takes 2000.",
                 ),
                 io.Boolean.Input(
                     "settle",
                     default=True,
                     display_name="stop when settled",
-                    tooltip="End as soon as the loss no longer falls, usually after 100 to 300 iterations. Off: all, as in the paper.",
+                    tooltip="End when the loss no longer falls, usually after 100 to 300 iterations. Off: take all, as in the paper.",
                 ),
                 io.Float.Input(
                     "clip_weight",
@@ -95,7 +101,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     display_name="text weight",
-                    tooltip="How much it counts that the images change as the text says.",
+                    tooltip="Weight of the change that the texts describe.",
                 ),
                 io.Float.Input(
                     "identity_weight",
@@ -104,7 +110,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     display_name="identity weight",
-                    tooltip="How much it counts that the person stays recognisable. Lower it, down to 1, for stronger edits.",
+                    tooltip="Weight of the person staying recognisable. Lower it, down to 1, for stronger edits.",
                 ),
                 io.Float.Input(
                     "l1_weight",
@@ -113,7 +119,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     display_name="face weight",
-                    tooltip="How much it counts that the face's pixels stay as they are.",
+                    tooltip="Weight of the face's pixels staying as they are.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -122,7 +128,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=0.1,
                     step=1e-5,
                     display_name="learning rate",
-                    tooltip="How far each step goes; the paper's is 0.002.",
+                    tooltip="Learning rate of the search; the paper's is 0.002.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -130,14 +136,14 @@ class EditIdentityCLIP(io.ComfyNode):
                     min=0,
                     max=2**63 - 1,
                     display_name="seed",
-                    tooltip="Where the search begins. The same seed always finds the same; another may find another way.",
+                    tooltip="Random seed. The same seed gives the same result; another may find a different one.",
                 ),
                 io.Boolean.Input(
                     "save_memory",
                     default=False,
                     display_name="save memory",
-                    tooltip="Computes one image at a time and some things twice: slower, a fraction of the memory. Turned on by itself "
-                    "where memory runs out.",
+                    tooltip="Compute one image at a time, and parts of it twice: slower, with a fraction of the memory. Turned on "
+                    "automatically if memory runs out.",
                 ),
                 region_input(),
             ],
