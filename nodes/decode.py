@@ -11,7 +11,7 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from dva_core.decomposition.info import DecompositionInfo
-from dva_core.pipeline.report import describe_model
+from dva_core.pipeline.report import describe_decode, describe_model
 
 from . import folders, status
 from .image import to_image
@@ -138,7 +138,7 @@ class DecodeDDIM(io.ComfyNode):
             **look_of(guidance, tone, region),
             keep=keep,
         )
-        status.tell(cls.hidden.unique_id, f"{report.faces} of {report.frames} frames changed. {describe_model(model)}")
+        status.tell(cls.hidden.unique_id, f"{describe_decode(report)}. {describe_model(model)}")
         page = {"images": [folders.served_as(out)], "animated": (True,)}
         if compare:
             player = folders.served_as(plain_copy(source, decomposition.info))

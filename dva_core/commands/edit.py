@@ -13,7 +13,7 @@ from ..edit.directions import check_encoder, check_scale_of
 from ..errors import DVAError
 from ..files import check_input, check_place, check_spares
 from ..pipeline import decode, encode
-from ..pipeline.report import describe_model, describe_track, time_per_frame
+from ..pipeline.report import describe_decode, describe_model, describe_track, time_per_frame
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output
 from ..video.output import WITH_QUALITY
@@ -172,12 +172,15 @@ def decode_to_video(decomposition: Decomposition, model, args: argparse.Namespac
         "output": str(report.path),
         "sheet": args.sheet,
         "faces": report.faces,
+        "edited": report.edited,
+        "hidden": report.hidden,
         "track": decomposition.info.track,
         "operations": decomposition.operations,
         **costs(decomposition, model, clock),
     }
     wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
-    answer(result, args.json, f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, report.frames)}.\n{wrote}.")
+    lines = describe_track(decomposition.info.track), describe_decode(report), time_per_frame(clock, report.frames), wrote
+    answer(result, args.json, "\n".join(f"{line}." for line in lines))
 
 
 def costs(decomposition: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class State(Enum):
 class Sight(NamedTuple):
     """What one frame shows of the face: None where it is missing. `begins`: a segment begins here; `mistaken`: the face of all frames
     before was the wrong one; `taken`: others are there, and what is in the place of the missing face is not that face; `wrong`: how many
-    frames before this one are not of that face either."""
+    frames before this one are not of that face either; `others`: how many other faces were seen."""
 
     face: Face | None = None
     landmarks: np.ndarray | None = None  # [68, 2], frame pixels
@@ -53,6 +53,7 @@ class Sight(NamedTuple):
     mistaken: bool = False
     taken: bool = False
     wrong: int = 0
+    others: int = 0
 
 
 class Follower:
@@ -92,11 +93,12 @@ class Follower:
         self.since_close = CLOSE  # frames since another face was close to this one
         self.unsure = 0  # frames followed since it was last told from the others
         self.elsewhere = False  # a face was seen elsewhere since this one was lost
+        self.there = 0  # other faces in this frame
         self.present: list[Face] = []  # the faces of the frame, where all of it was searched
 
     def step(self, rgb: np.ndarray, change: float, look_around: bool) -> Sight:
         """The face in the next frame uint8 [H, W, 3], which differs from the one before by `change` (1: a cut)."""
-        self.mistaken, self.number, self.present = False, self.number + 1, []
+        self.mistaken, self.number, self.present, self.there = False, self.number + 1, [], 0
         self.since_close += 1
         if change >= 1:
             self._cut()
@@ -114,10 +116,10 @@ class Follower:
         if face is None:
             taken = taken or self._is_taken(rgb)
             self._unseen()
-            return Sight(mistaken=self.mistaken, taken=taken, wrong=wrong)
+            return Sight(mistaken=self.mistaken, taken=taken, wrong=wrong, others=self.there)
         self.appearance.keep(thumbnail)
         self._seen(rgb, face, landmarks, begins)
-        return Sight(face, landmarks, begins, self.mistaken)
+        return Sight(face, landmarks, begins, self.mistaken, others=self.there)
 
     # -- the transitions -------------------------------------------------------------------------------------
 
@@ -308,7 +310,8 @@ class Follower:
     def _note_others(self, rgb: np.ndarray, faces: list[Face], face: Face | None) -> None:
         others = faces if face is None else [other for other in faces if overlap(other.box, face.box) < 0.3]
         self.alone &= not others or face is None
-        self.most_others = max(self.most_others, len(others))
+        self.there = len(others)
+        self.most_others = max(self.most_others, self.there)
         if face is None or self.state is State.SEARCHING:
             return
         if any(distance(other, face) < 2 * extent(face.box) for other in others):

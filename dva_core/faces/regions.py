@@ -116,6 +116,20 @@ REGIONS: Mapping[str, Region] = draw_regions()
 
 BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
 
+INNER = 0.85  # scale of the mean face's hull, so that it lies within wide and narrow faces alike
+_HULL = extend_hull(MEAN_FACE)
+WITHIN = Region(soft_map(hull(_HULL.mean(0) + INNER * (_HULL - _HULL.mean(0)))), MEAN_FACE)
+
+
+def hidden_share(mask: np.ndarray, points: np.ndarray, kept: np.ndarray | None = None) -> float:
+    """Which part of a face, 0..1, its mask [C, C] leaves out, or `kept` [C, C] keeps as it is in the source, both in 0..1.
+
+    The face is the hull of a mean one, a little smaller, laid on the inner landmarks `points` [51, 2], in 0..1 of the crop.
+    """
+    face = WITHIN.on(points, len(mask))
+    shown = mask if kept is None else mask * (1 - kept)
+    return float(1 - (face * shown).sum() / max(face.sum(), 1e-6))
+
 
 def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A soft face mask [C, C] where any of the regions is, with room for them below the chin; `points` as of `Region.on`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +31,7 @@ class FaceTrack:
     starts: np.ndarray
     scene_cuts: tuple[int, ...] = ()
     other_faces_seen: int = 0
+    others: tuple[int, ...] = ()  # the frames in which other faces were seen; they are looked for now and then, and where one is near
 
     def segments(self) -> list[tuple[int, int]]:
         """Unbroken stretches [start, stop) with the face; a cut, a jump or a long gap ends one. Nothing is smoothed across them."""
@@ -48,6 +49,24 @@ class FaceTrack:
             "scene_cuts": len(self.scene_cuts),
             "other_faces_seen": self.other_faces_seen,
         }
+
+    def seen(self, looks: int = 1) -> dict[str, list[list[int]]]:
+        """When who was seen, as `spans` of frames: "seen" the face that is followed, found or interpolated, "others" other faces.
+
+        looks: frames between two looks at the whole frame; others seen in both are taken to have been there between.
+        """
+        return {"seen": spans(np.flatnonzero(self.state != MISSING)), "others": spans(self.others, looks)}
+
+
+def spans(frames: Iterable[int], gap: int = 1) -> list[list[int]]:
+    """Rising frame numbers as [first, last] of each stretch in which no step is larger than `gap`."""
+    found: list[list[int]] = []
+    for frame in map(int, frames):
+        if found and frame - found[-1][1] <= gap:
+            found[-1][1] = frame
+        else:
+            found.append([frame, frame])
+    return found
 
 
 def segments(state: np.ndarray, starts: np.ndarray) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def track_faces(
     check_choice(choice)
     follower = Follower(detector, landmarker, choice, max_gap, embed_fn, same_person)
     scene = SceneCuts()
-    points, scores, starts, taken, cuts, vectors = [], [], [], [], [], {}
+    points, scores, starts, taken, others, cuts, vectors = [], [], [], [], [], [], {}
     for n, frame in enumerate(frames):
         change = scene(frame.rgb)
         if change >= 1:
@@ -63,12 +64,15 @@ def track_faces(
         scores.append(0.0 if sight.face is None else sight.face.score)
         starts.append(sight.begins)
         taken.append(sight.taken)
+        if sight.others:
+            others.append(n)
         if sight.begins and follower.vector is not None:
             vectors[n] = follower.vector
         if progress is not None:
             progress(n + 1)
     is_person = {} if follower.identity is None else {n: bool(v @ follower.identity >= same_person) for n, v in vectors.items()}
     track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, is_person, taken)
+    track = replace(track, others=tuple(others))
     report = track.report()
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:

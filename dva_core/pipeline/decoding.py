@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
+from ..faces.segments import spans
 from ..faces.tone import remove_tone
 from ..files import check_spares
 from ..hosts.devices import to_device
@@ -38,17 +39,24 @@ from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
 PASTE_THREADS = 3  # beside a graphics card; on a CPU decoding needs all cores
+HIDDEN = 0.05  # share of the face from which on it counts as partly hidden: the masks of unhidden faces leave out less
 ROWS = 64  # rows a batch for the sizes of the edits
 DETAILS = ("transfer", "model")
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face."""
+    """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face.
+
+    edited   frames in which a pixel changed, as [first, last] of each stretch
+    hidden   frame -> share of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN or more
+    """
 
     path: Path
     frames: int
     faces: int
+    edited: list[list[int]] = field(default_factory=list)
+    hidden: dict[int, float] = field(default_factory=dict)
 
 
 def decode_crops(
@@ -156,7 +164,7 @@ def decode(
         crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
     crops = clock.each("decode", crops)
     quads, rebuilt, masks = decomposition.quads, decomposition.rebuilt, SoftMasks(decomposition, regions, model.motion_window)
-    count = 0
+    count, edited, hidden = 0, [], {}
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     with (
         frames,
@@ -171,8 +179,13 @@ def decode(
                 crop = None if row is None else next(crops).astype(np.float32)
                 with clock("paste"):
                     place = None if row is None else (quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
-                    if place is not None and in_front is not None:
-                        place = (*place, in_front.at(index, row))
+                    if place is not None:
+                        mask = None if in_front is None else in_front.at(index, row)
+                        place = (*place, mask)
+                        size = decomposition.crops.shape[1], frame.rgb.shape
+                        share = masks.hidden(row, None if mask is None else mask.in_square(quads[row], *size).values)
+                        if share >= HIDDEN:
+                            hidden[index] = round(share, 3)
                 yield index, row, frame, crop, place
 
         def result_of(item: tuple) -> tuple:
@@ -183,6 +196,8 @@ def decode(
         for index, row, frame, result, crop in in_order(result_of, read(), threads):
             with clock("video"):
                 queue.put(result)
+            if result is not frame:
+                edited.append(index)
             if watch is not None:
                 watch(index, row, frame, result, crop)
             count += 1
@@ -190,7 +205,7 @@ def decode(
                 progress("decode", row + 1, len(rows), picture_for(progress, partial(as_picture, crop)))
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
-    return DecodeReport(Path(out), count, len(rows))
+    return DecodeReport(Path(out), count, len(rows), spans(edited), hidden)
 
 
 def check_detail(detail: str) -> None:

@@ -22,6 +22,7 @@ from ..diffusion import solvers
 from ..errors import DVAError
 from ..faces.align import crop_face
 from ..faces.finder import DETECTORS, FaceFinder, resolve_face
+from ..faces.follower import LOOK_AROUND
 from ..faces.track import FaceTrack, track_faces
 from ..files import check_input, check_place, check_spares
 from ..model.arrays import fuse, shrink, to_images
@@ -179,7 +180,7 @@ def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, s
         length=settings.length,
         every=settings.every,
         max_frames=settings.max_frames,
-        track=track.report(),
+        track=track.report() | track.seen(LOOK_AROUND),
         model_name=model.config.get("name", ""),
         model_fingerprint=model.fingerprint,
         image_size=model.image_size,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from ..decomposition import Decomposition
 from ..faces.composite import SOFTEN_FRAMES, soften
-from ..faces.regions import Region, limit_to_regions
+from ..faces.regions import Region, hidden_share, limit_to_regions
 
 
 class SoftMasks:
@@ -30,5 +31,16 @@ class SoftMasks:
         mask = soften(np.stack([self._cache[i] for i in window]), centre=row - window.start)
         if not self._regions:
             return mask
+        return limit_to_regions(self._regions, self._points(row), mask)
+
+    def hidden(self, row: int, front: np.ndarray | None = None) -> float:
+        """Which part of the face in a row's crop is hidden, 0..1: left out by its own mask, or behind `front` [n, n] in 0..1."""
+        mask = self._cache[row] if row in self._cache else self._masks[row]
+        if front is not None and front.shape != mask.shape:
+            front = cv2.resize(front, mask.shape[::-1], interpolation=cv2.INTER_AREA)
+        return hidden_share(mask, self._points(row), front)
+
+    def _points(self, row: int) -> np.ndarray:
+        """The inner landmarks [51, 2] in 0..1 of the crop."""
         start, end = self._window
-        return limit_to_regions(self._regions, start + (end - start) * self._motion[row].reshape(-1, 2), mask)
+        return start + (end - start) * self._motion[row].reshape(-1, 2)

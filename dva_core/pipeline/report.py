@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..faces.segments import spans
 from ..progress import Stopwatch
 
 
@@ -19,6 +20,23 @@ def time_per_frame(clock: Stopwatch, frames: int) -> str:
     return f"{clock.total / frames:.3f} s a frame ({parts}), {clock.total:.1f} s in all"
 
 
+SHOWN = 6  # stretches that are named
+
+
+def in_words(stretches: list[list[int]]) -> str:
+    """Stretches [first, last] of frames, counted from 0: "0-19, 50-74"; of many the first."""
+    named = [f"{first}-{last}" if last > first else f"{first}" for first, last in stretches[:SHOWN]]
+    return ", ".join(named) + (f" and {len(stretches) - SHOWN} more stretches" if len(stretches) > SHOWN else "")
+
+
+def describe_decode(report) -> str:
+    """Which frames `decode` changed, and in which the face is partly hidden; for a person."""
+    text = f"Changed: frames {in_words(report.edited)} of {report.frames}" if report.edited else f"{report.frames} frames, no pixel changed"
+    if report.hidden:
+        text += f"; partly hidden (up to {max(report.hidden.values()):.0%}) in {in_words(spans(report.hidden))}"
+    return text
+
+
 def describe_track(track: dict[str, Any]) -> str:
     """What the face track found: "70 of 75 frames have the face, 3 of them interpolated; 5 passed through untouched"."""
     count = track.get("found", 0) + track.get("interpolated", 0)
@@ -27,4 +45,15 @@ def describe_track(track: dict[str, Any]) -> str:
         text += f", {track['interpolated']} of them interpolated"
     if track.get("missing"):
         text += f"; {track['missing']} without it pass through untouched"
-    return text
+        seen = stretches_of(track, "seen")
+        text += f", it is there in frames {in_words(seen)}" if seen else ""
+    others = stretches_of(track, "others")
+    return text + (f"; other faces in frames {in_words(others)}" if others else "")
+
+
+def stretches_of(track: dict[str, Any], name: str) -> list[list[int]]:
+    """Of a face track's report, which may come from a file: stretches [first, last] by name; none where there are none."""
+    try:
+        return [[int(first), int(last)] for first, last in track.get(name) or []]
+    except (TypeError, ValueError):
+        return []

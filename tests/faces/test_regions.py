@@ -20,7 +20,7 @@ from dva_core.edit.scope import find_region, regions_of
 from dva_core.errors import DVAError
 from dva_core.faces.composite import soften
 from dva_core.faces.finder import FaceFinder
-from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, limit_to_regions
+from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, hidden_share, limit_to_regions
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle, write_bundle
 from dva_core.model.loader import load_model
@@ -37,6 +37,17 @@ def at(points: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The values of a map [S, S] at (x, y) in 0..1."""
     x, y = (np.clip(places * len(points), 0, len(points) - 1)).astype(int).T
     return points[y, x]
+
+
+def test_how_much_of_a_face_is_hidden():
+    """None of one that its whole mask shows, whatever the face; about half of one whose half is left out or kept."""
+    narrow = (MEAN_FACE - 0.5) * (0.9, 1.0) + 0.5
+    for face in (MEAN_FACE, narrow, (MEAN_FACE - 0.5) * (1.08, 0.97) + 0.5):
+        mask = hull_mask(torch.from_numpy(face[None]), SIZE)[0, 0].numpy()
+        left = mask * (np.arange(SIZE) < SIZE / 2)
+        assert hidden_share(mask, face[JAW:]) < 0.03
+        assert 0.4 < hidden_share(left, face[JAW:]) < 0.6 and 0.4 < hidden_share(mask, face[JAW:], left) < 0.6
+        assert hidden_share(mask, face[JAW:], np.ones_like(mask)) == 1
 
 
 def test_each_region_is_where_its_landmarks_are():

@@ -13,6 +13,7 @@ from dva_core.faces import align
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.landmarker import CropLandmarker
 from dva_core.faces.search import detect_around, detect_turned
+from dva_core.faces.segments import spans
 from dva_core.faces.track import FOUND, INTERPOLATED, MISSING, SceneCuts, track_faces
 from dva_core.faces.types import Face
 from dva_core.model.loader import load_model
@@ -184,6 +185,24 @@ def test_the_same_person_after_a_cut():
     track = follow(pictures, embed_fn=embed_fn)
     assert track.segments() == [(0, 15), (30, 45)] and centres(track)[35, 0] > 180
     assert follow(pictures).report()["found"] == 45
+
+
+def test_the_track_says_who_was_seen_when():
+    def picture(n):
+        anna, bert = [(ANNA, 70, 90, 60)] * (not 20 <= n < 40), [(BERT, 240, 90, 40)] * (12 <= n < 50)
+        return painted(*anna, *bert)
+
+    track = follow([picture(n) for n in range(60)], embed_fn=embed_fn)
+    assert track.seen(12) == {
+        "seen": [[0, 19], [40, 59]],
+        "others": [[12, 48]],
+    }  # those are looked for now and then
+    assert follow([painted()] * 3).seen() == {"seen": [], "others": []}
+
+
+def test_spans():
+    assert spans([]) == [] and spans([3]) == [[3, 3]]
+    assert spans([0, 1, 2, 5, 6, 9]) == [[0, 2], [5, 6], [9, 9]] and spans([0, 1, 2, 5, 6, 9], 3) == [[0, 9]]
 
 
 def test_two_faces_that_meet_are_told_apart():

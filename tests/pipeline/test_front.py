@@ -10,9 +10,13 @@ from standin import HEIGHT, WIDTH, use_stand_in, write_clip
 
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
+from dva_core.faces.regions import MEAN_FACE
+from dva_core.model.autoencoder import JAW
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.front import FrontMasks, check_keep, numbers, open_masks
+from dva_core.pipeline.masks import SoftMasks
 from dva_core.pipeline.preview import attribute_stills, stills
+from dva_core.pipeline.report import describe_decode, describe_track, in_words
 from dva_core.video import Frame, VideoInfo, VideoReader, VideoWriter, open_video
 
 FRAMES = 9
@@ -179,6 +183,35 @@ def test_which_mask_is_meant():
     ):
         with pytest.raises(DVAError, match=says):
             numbers(count, 5, faces, source, 3)
+
+
+def test_the_report_says_which_frames_were_edited_and_in_which_the_face_is_hidden(tmp_path, video, model, monkeypatch):
+    monkeypatch.setattr(SoftMasks, "_points", lambda *_: MEAN_FACE[JAW:])  # the tiny model does not know where a face is
+    clip = encode(video, model, steps=2)
+    assert clip.info.track["seen"] == [[0, FRAMES - 1]] and clip.info.track["others"] == []  # frame 2 is filled
+    masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.float32)
+    masks[4:6, :, :54] = 1
+    masks[7] = 1
+    plain = decode(clip, model, tmp_path / "plain.mkv", codec="ffv1")
+    assert plain.edited == [] and "no pixel changed" in describe_decode(plain)
+    edited = apply_attributes(clip, model, {"Young": 3.0})
+    without, report = (decode(edited, model, tmp_path / "out.mkv", codec="ffv1", keep=keep) for keep in (None, masks))
+    assert without.edited == [[0, FRAMES - 1]]
+    changed = (pictures(video) != pictures(tmp_path / "out.mkv")).any((1, 2, 3))
+    assert report.edited == [[0, 6], [8, 8]] and np.array_equal(np.flatnonzero(changed), [0, 1, 2, 3, 4, 5, 6, 8])
+    more = {n: share - without.hidden.get(n, 0) for n, share in report.hidden.items() if share != without.hidden.get(n)}
+    assert set(more) == {4, 5, 7} and min(more.values()) > 0.02 and report.hidden[7] == 1
+    assert "Changed: frames 0-6, 8 of 9; partly hidden (up to 100%) in" in describe_decode(report)
+
+
+def test_what_a_track_says_in_words():
+    track = {"frames": 60, "found": 39, "interpolated": 1, "missing": 20, "seen": [[0, 19], [40, 59]], "others": [[12, 12]]}
+    assert describe_track(track) == (
+        "40 of 60 frames have the face, 1 of them interpolated; 20 without it pass through untouched, it is there in frames 0-19, 40-59; "
+        "other faces in frames 12"
+    )
+    assert describe_track({"frames": 2, "found": 2, "seen": "?", "others": [[1]]}) == "2 of 2 frames have the face"  # a damaged file
+    assert in_words([[n, n] for n in range(0, 40, 2)]) == "0, 2, 4, 6, 8, 10 and 14 more stretches"
 
 
 @pytest.mark.parametrize(
