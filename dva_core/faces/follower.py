@@ -114,6 +114,7 @@ class Follower:
         self.first_choice &= not (begins and self.followed)
         self.followed += bool(self.followed or face)
         if face is None:
+            self.there += landmarks is not None and not self.alone  # a face that was there, and turned out to be somebody else's
             taken = taken or self._is_taken(rgb)
             self._unseen()
             return Sight(mistaken=self.mistaken, taken=taken, wrong=wrong, others=self.there)

@@ -336,6 +336,7 @@ def test_two_people_who_cross_are_not_taken_for_each_other(front):
     track = follow(crossing(front), choice=("position", 40 / WIDTH, 0.5), embed_fn=alike)
     there = track.state != MISSING
     np.testing.assert_allclose(centres(track)[there, 0], (40 + 6.0 * np.arange(40))[there], atol=4)
+    assert track.seen(12)["others"] == [[0, 36]]  # Bert, in front too; the last look at the whole frame was that of frame 36
     assert there[:14].all() and there[-10:].all() and (there.all() or front == BERT)
 
 
@@ -389,6 +390,7 @@ def test_what_was_painted_of_the_wrong_person_is_taken_back():
 
     track = follow([picture(n) for n in range(60)], Detector(), choice=("position", 100 / WIDTH, 0.5), embed_fn=embedded)
     assert (track.state[:24] == FOUND).all() and (track.state[30:] == MISSING).all()
+    assert track.seen(12)["others"] == [[0, 59]]
 
 
 def test_a_mirror_is_not_somebody_else():
