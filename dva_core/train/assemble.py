@@ -111,7 +111,7 @@ def assemble(
 
 
 def network_weights(file: Path, fallback: dict[str, Tensor], digest: str | None) -> dict[str, Tensor]:
-    """The weights in a run's file, or `fallback` where there is no file or the run was trained with those (of digest `digest`)."""
+    """Read the weights of a network of the run; `fallback` if there are none or the run was trained with those (digest `digest`)."""
     if fallback and (not file.is_file() or weights_digest(fallback) == digest):
         return fallback
     if not file.is_file():
@@ -149,7 +149,7 @@ def assemble_finetuned(run: Path, start: Path, out: Path, *, name: str, precisio
 
 
 def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
-    """Scales the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+    """Scale the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
     model = build_empty(config)
     model.load_state_dict(tensors)
     model = model.float().requires_grad_(False).eval()
@@ -160,7 +160,7 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
-    """Adds to `tensors` the identity attributes' directions as the finished model shows them (see response)."""
+    """Add to `tensors` the directions of the identity attributes as the finished model shows them (see response)."""
     if "attributes.identity.weight" not in tensors:
         return
     model = build_empty(config)
@@ -174,7 +174,7 @@ def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: n
 
 
 def read_figures(run: Path) -> dict:
-    """What the parts' trainings reported, name -> figures; not what an earlier bundle of the run did."""
+    """Read the figures reported by each part's training: name -> figures; those of an earlier bundle of the run are left out."""
     files = [path for path in sorted(Path(run).glob("*.json")) if path.stem != "bundle"]
     figures = {}
     for path in files:

@@ -34,7 +34,7 @@ LEAST_HELD_OUT = 4  # pictures with and without, among people that no network ha
 
 @dataclass
 class Directions:
-    """What goes into a bundle: `tensors` under `attributes.*`, and the list for the configuration."""
+    """Attributes of a bundle: `tensors` under `attributes.*`, and `entries` for the configuration."""
 
     tensors: dict[str, Tensor]
     entries: list[dict]
@@ -43,7 +43,7 @@ class Directions:
 def probe(
     inputs: np.ndarray, labels: np.ndarray, people: np.ndarray, regularisation: float, held_out: np.ndarray | None = None
 ) -> tuple[np.ndarray, float, float]:
-    """Weight [D], bias and AUC of a balanced logistic probe.
+    """Fit a balanced logistic probe: weight [D], bias and AUC.
 
     The AUC is measured on people the probe did not see; on the rows `held_out` (bool [n]) alone where given and they show enough.
     """
@@ -66,7 +66,7 @@ def probe(
 
 
 def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, components: int = 12) -> np.ndarray:
-    """Shift [102] of the inner landmarks from faces without to faces with an expression.
+    """Compute the shift [102] of the inner landmarks from faces without an expression to faces with it.
 
     The difference of the means inside each set of pictures (so that a set's own look drops out), freed of moving and scaling the
     whole face, projected on the main components of how faces differ, and made symmetric. It is the mouth's alone, and level: the square
@@ -94,7 +94,7 @@ def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, c
 def fit_directions(
     faces: FaceSet, z_id: np.ndarray, motion: np.ndarray, regularisation: float = 0.02, expression_gain: float = EXPRESSION_GAIN
 ) -> Directions:
-    """Every attribute of the label file that a probe tells with AUC >= LEAST_AUC on unseen people, in the space that knows it.
+    """Fit every labelled attribute that a probe predicts with AUC >= LEAST_AUC on unseen people, in the space that encodes it.
 
     z_id [n, D] and motion [n, 102] belong to the rows of `faces`. AUCs are of the people held out from the networks too.
     """

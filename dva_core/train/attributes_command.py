@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encodes, fits, writes what was asked for, and tells each class's held-out figures. DVAError for what the user can mend."""
+    """Encode, fit, write the outputs and print each class's held-out figures. DVAError for errors of the user."""
     from dva_core.edit.directions import SUFFIX, encoder_fingerprint
     from dva_core.model.loader import load_model, resolve_model
     from dva_core.train import classifiers as fitting
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made where it is not there; DVAError where that cannot be."""
+    """Return the folder, creating it if needed; DVAError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def as_table(figures: list[dict]) -> str:
-    """Figures of the classes as lines for a person."""
+    """Format the figures of the classes as text."""
     width = max(len(figure["name"]) for figure in figures)
     lines = [f"{'attribute':<{width}}  accuracy    AUC    yes     no   (accuracy and AUC on held-out people)"]
     for f in figures:

@@ -16,7 +16,7 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator) -> 
 
 
 def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn: float, zoom: float, shift: float) -> tuple[Tensor, Tensor]:
-    """Random similarity and mirror image.
+    """Apply a random similarity transform and mirror image.
 
     Args:
         images: [B, 3, S, S]; points: [B, 68, 2] in fractions of the picture.
@@ -41,7 +41,7 @@ def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn:
 
 
 def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Brightness, contrast, saturation and colour cast, one draw a picture; images in [-1, 1]."""
+    """Change brightness, contrast, saturation and colour cast, drawn per picture; images in [-1, 1]."""
     count = len(images)
 
     def draw(width: float) -> Tensor:
@@ -56,7 +56,7 @@ def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -
 
 
 def soften(images: Tensor, generator: torch.Generator, share: float = 0.4) -> Tensor:
-    """Some of the pictures as a small or noisy video would show them: shrunk and enlarged again, with noise."""
+    """Degrade some of the pictures as small or noisy videos do: downscaled and upscaled, with noise."""
     size = images.shape[-1]
     mask = torch.rand(len(images), generator=generator) < share
     if not mask.any():

@@ -18,7 +18,10 @@ TILE = 96
 
 
 class Board:
-    """Writes to `folder` from `step` on; later steps of an earlier run are hidden. MissingDependencyError without tensorboard."""
+    """TensorBoard writer to `folder` from `step` on; later steps of an earlier run are hidden.
+
+    MissingDependencyError without tensorboard.
+    """
 
     def __init__(self, folder: Path, step: int = 0):
         try:
@@ -28,7 +31,7 @@ class Board:
         self.writer = SummaryWriter(str(folder), purge_step=step or None)
 
     def figures(self, step: int, **values: float) -> None:
-        """Keyword name_of_group__name -> the curve `name_of_group/name`."""
+        """Log keyword name_of_group__name as the curve `name_of_group/name`."""
         for name, value in values.items():
             self.writer.add_scalar(name.replace("__", "/"), value, step)
 

@@ -56,14 +56,14 @@ class Classifiers:
         return [figure["name"] for figure in self.figures]
 
     def save(self, path: Path, encoder: str) -> None:
-        """All of it as a .safetensors file, with the fingerprint of the identity encoder."""
+        """Write to a .safetensors file, with the fingerprint of the identity encoder."""
         tensors = {name: getattr(self, name).float() for name in ("weight", "bias", "raw_weight", "raw_bias", "mean", "std")}
         metadata = {"format": "dva-classifiers", "version": "1", "encoder": encoder, "figures": json.dumps(self.figures)}
         write_tensors(path, tensors, metadata)
 
 
 def encode_folder(model, folder: Path, files: Sequence[str], batch: int = 32) -> np.ndarray:
-    """z_id [n, D] of aligned pictures (any square size), a batch at a time."""
+    """Encode aligned pictures (any square size) to z_id [n, D], in batches."""
     vectors = []
     for pictures in batches(Path(folder), files, batch):
         size = model.crop_size
@@ -83,7 +83,7 @@ def fit_classifiers(
     held_out: float = HELD_OUT,
     seed: int = 0,
 ) -> Classifiers:
-    """Classifiers of every attribute of `table` with FEWEST pictures of both kinds, from z_id [n, D] of its pictures.
+    """Fit every attribute of `table` with at least FEWEST pictures of both kinds, from z_id [n, D] of its pictures.
 
     `samples` pictures are drawn from those not held out. The statistics are of these too. DVAError where no class has enough pictures.
     """
@@ -114,7 +114,7 @@ def fit_classifiers(
 def descend(
     inputs: Tensor, targets: Tensor, weights: Tensor, balance: Tensor, samples: int, batch: int, learning_rate: float, ema: float, seed: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """(weight, bias) as the last step left them, and their moving average: mean of known, balanced binary cross-entropies, by Adam."""
+    """Minimise the mean balanced binary cross-entropy of known labels by Adam: final (weight, bias), and their moving average."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.zeros(targets.shape[1], inputs.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
@@ -133,7 +133,7 @@ def descend(
 
 
 def held_out_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """Accuracy (the mean of both sides, so that 0.5 is chance) and AUC of logits [n]; None where one side is missing."""
+    """Compute balanced accuracy (0.5 is chance) and AUC of logits [n]; None if one class is missing."""
     yes, no = scores[labels == 1], scores[labels == 0]
     if not len(yes) or not len(no):
         return {"accuracy": None, "auc": None}
@@ -145,7 +145,7 @@ def held_out_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float 
 
 
 def to_directions(classifiers: Classifiers, model) -> list[Direction]:
-    """Each as a Direction file's content: std sqrt(D) w / |w|."""
+    """Convert to the contents of Direction files: std sqrt(D) w / |w|."""
     encoder, name = encoder_fingerprint(model, "identity"), model.config.get("name", "")
     dim = classifiers.weight.shape[1]
     directions = []
@@ -157,7 +157,7 @@ def to_directions(classifiers: Classifiers, model) -> list[Direction]:
 
 
 def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence[str] = (), least_auc: float = 0.0) -> BundleInfo:
-    """A new bundle: the one at `base` with these identity attributes in place of its own; its motion attributes stay.
+    """Write a new bundle: `base` with these identity attributes instead of its own; its motion attributes stay.
 
     Classes below `least_auc` are left out, and so are names that the bundle has as motion attributes: expressions live there.
     """
@@ -189,7 +189,7 @@ def into_bundle(classifiers: Classifiers, base: Path, out: Path, names: Sequence
 
 
 def select_columns(table: LabelTable, names: Sequence[str]) -> LabelTable:
-    """The columns called `names` (all where none is named). DVAError for one the table does not have, or two of nearly one name."""
+    """Find the columns called `names` (None: all). DVAError for an unknown name, or two that differ only slightly."""
     names, by_name = list(dict.fromkeys(names)), {}
     for name in names or table.names:
         if (other := by_name.setdefault(name.casefold(), name)) != name or list(table.names).count(name) > 1:

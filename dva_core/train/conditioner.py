@@ -43,14 +43,14 @@ class Conditioner(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
+        """Encode [P, F, 3, S, S] in [-1, 1] -> z_id [P, D], the mean over the F frames, and landmarks [P, F, 68, 2] in 0..1."""
         flat, people = rearrange(images, "p f c h w -> (p f) c h w"), len(images)
         z_id = reduce(self.identity(flat), "(p f) d -> p d", "mean", p=people)
         return z_id, rearrange(self.landmarks(flat).clamp(0, 1), "(p f) n xy -> p f n xy", p=people)
 
     @torch.no_grad()
     def face_mask(self, images: Tensor, points: Tensor, size: int) -> Tensor:
-        """The face with hair and ears: images [B, 3, S, S], their landmarks [B, 68, 2] from `encode` -> [B, 1, size, size] in {0, 1}."""
+        """Segment the face with hair and ears: images [B, 3, S, S], landmarks [B, 68, 2] of `encode` -> [B, 1, size, size] in {0, 1}."""
         if self.parser is not None:
             return face_area(self.parser(images), size, for_video=False)
         start, end = getattr(self.landmarks, "window", (0.0, 1.0))
@@ -61,25 +61,25 @@ class Conditioner(nn.Module):
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one part of a bundle, by their names within it."""
+    """Select the tensors of one part of a bundle, by their names within it."""
     return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
 
 def check_encoders(known: Mapping[str, str], tensors: Mapping[str, Tensor], what: str, cure: str) -> None:
-    """DVAError where the encoders in a bundle's tensors are not those with the digests `known`, by part."""
+    """DVAError unless the encoders among a bundle's tensors have the digests `known`, by part."""
     for part in ENCODERS:
         if part in known and weights_digest(part_of(tensors, part)) != known[part]:
             raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, so that its vectors mean nothing here; {cure}.")
 
 
 def fold_scaling(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of v -> weight ((v - centre) gain) + bias as a plain linear layer."""
+    """Fold centre and gain into a linear layer: weight and bias of v -> weight ((v - centre) gain) + bias."""
     weight = weight * gain
     return weight, bias - weight @ centre
 
 
 def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
-    """The frozen networks of `config` by part: identity_encoder, motion_encoder and, where it has one, face_parser.
+    """Build the frozen networks of `config` by part: identity_encoder, motion_encoder and, if it has one, face_parser.
 
     `source` is a bundle, such as published weights, or a folder of the distillation (identity, landmarks [, face_parser] .safetensors).
     Raises DVAError where one is missing or of another shape.

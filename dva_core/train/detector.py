@@ -28,14 +28,14 @@ CENTRAL = 0.3  # cells in this share of the box, around its centre, must find th
 
 
 def face_box(landmarks: np.ndarray) -> np.ndarray:
-    """(x0, y0, x1, y1) from 68 landmarks: the jaw's width, from the chin to a forehead as high as 0.35 of brow to chin."""
+    """Compute the box (x0, y0, x1, y1) of 68 landmarks: as wide as the jaw, from the chin to 0.35 of its height above the brows."""
     x0, y0 = landmarks.min(0)
     x1, y1 = landmarks.max(0)
     return np.array([x0, y0 - 0.35 * (y1 - y0), x1, y1])
 
 
 def scene(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A size x size picture without a face: coloured noise of some scale, shuffled tiles of pictures, stripes and blots."""
+    """Draw a size x size picture without a face: coloured noise, shuffled tiles of pictures, stripes and blots."""
     kind = rng.random()
     if kind < 0.45:
         cells = int(rng.integers(2, 24))
@@ -61,7 +61,7 @@ def scene(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def paste_mask(size: int, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How a face picture enters the scene [size, size] 0..1: whole, as an oval with the hair, or along its outline, softened."""
+    """Draw the mask [size, size], 0..1, by which a face enters a scene: whole, an oval with the hair, or its outline, softened."""
     kind = rng.random()
     if kind < 0.35:
         return np.ones((size, size), np.float32)
@@ -77,7 +77,7 @@ def paste_mask(size: int, landmarks: np.ndarray, rng: np.random.Generator) -> np
 
 
 def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """A frame with 0 to 3 of the given faces and, for each, (box [4], points [5, 2]) in its pixels."""
+    """Compose a frame with 0 to 3 of the given faces, and (box [4], points [5, 2]) of each in its pixels."""
     frame = scene(pictures, size, rng)
     labels: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(rng.choice(4, p=[0.1, 0.6, 0.2, 0.1])):
@@ -111,7 +111,7 @@ def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -
 
 
 def targets(labels: list[tuple[np.ndarray, np.ndarray]], size: int) -> list[tuple[Tensor, Tensor]]:
-    """Score [h, w] and geometry [h, w, 14] of each level for one frame; geometry matters where the score is 1."""
+    """Make score [h, w] and geometry [h, w, 14] of each level for one frame; geometry only counts where the score is 1."""
     levels = []
     for stride, low, high in zip(STRIDES, SIZE_LIMITS, SIZE_LIMITS[1:]):
         n = size // stride
@@ -148,7 +148,7 @@ def detector_loss(maps, target_maps) -> Tensor:
 def train_detector(
     faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 15, batch: int = 16, size: int = 256, seed: int = 0
 ) -> dict:
-    """Fit CompactDetector; writes `out` and returns recall and false alarms on scenes with held-out people."""
+    """Fit CompactDetector, write `out`, and return recall and false alarms on scenes with held-out people."""
     torch.manual_seed(seed)
     network = CompactDetector().to(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def train_detector(
 
 
 def measure(network: CompactDetector, faces: FaceSet, size: int, scenes: int = 200) -> dict:
-    """Recall (overlap at least 0.5), false alarms a scene, and the mean point error in fractions of the eye distance."""
+    """Measure recall (IoU at least 0.5), false alarms a scene, and the mean point error in eye distances."""
     rng, detector = np.random.default_rng(1), FaceDetector(network, sides=(size,))
     hits = total = alarms = 0
     errors = []

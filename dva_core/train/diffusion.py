@@ -90,7 +90,7 @@ class DiffusionTraining(Objective):
         self.validation = candidates[:: max(1, len(candidates) // VALIDATION)][:VALIDATION]
 
     def make_pair_objective(self, pairs: Pairs) -> PairObjective:
-        """The objective on pairs, by the steps that the run's folder holds, or those of its encoders."""
+        """Make the objective on pairs from the steps in the run's folder, or in that of its encoders."""
         path = self.out.parent / "steps.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class DiffusionTraining(Objective):
             torch.manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of fresh people; with few groups a person may come twice."""
+        """Draw x_0 [B, 3, S, S], z_face [B, F] and face masks [B, 1, S, S] of new people; with few groups a person may be drawn twice."""
         s, count = self.settings, len(self.groups)
         rows = [
             self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
@@ -123,21 +123,21 @@ class DiffusionTraining(Objective):
 
     @property
     def pictures_per_step(self) -> int:
-        """Pictures that all processes together see in one step."""
+        """Number of pictures per step over all processes."""
         return (self.settings.people * self.settings.frames + self.settings.pairs) * self.settings.accumulate * self.world
 
     def progress(self) -> float:
-        """Share of the run that is done, 0..1."""
+        """Fraction of the run that is done, 0..1."""
         return self.step / self.settings.steps if self.settings.steps else self.seconds / (60 * self.settings.minutes)
 
     def learning_rate(self, progress: float) -> float:
-        """Rises for warm_up steps, stays, and falls to 0 over the last cool_down of the run."""
+        """Rise linearly for warm_up steps, stay constant, and fall to 0 over the last cool_down of the run."""
         s = self.settings
         fall = (1 - progress) / s.cool_down if s.cool_down else 1
         return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
 
     def gradient(self) -> tuple[float, float]:
-        """Puts the mean gradient of `accumulate` fresh batches of every process in place; means of L_simple, L_reg and the answer."""
+        """Accumulate the mean gradient of `accumulate` new batches; returns the means of L_simple, L_reg and the answer."""
         self.optimiser.zero_grad()
         figures = []
         for _ in range(self.settings.accumulate):
@@ -148,7 +148,7 @@ class DiffusionTraining(Objective):
         return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # one synchronisation
 
     def pair_gradient(self) -> Tensor:
-        """Adds the gradient of a batch of pairs; the mean error of their answers, 0 where there are none."""
+        """Add the gradient of a batch of pairs; returns the mean error of their answers, 0 without pairs."""
         if self.pair_objective is None:
             return torch.zeros((), device=self.device)
         loss, _, answer = self.pair_objective.loss(self.settings.pairs, self.rng, self.generator)
@@ -156,7 +156,7 @@ class DiffusionTraining(Objective):
         return answer.detach()
 
     def update(self) -> float:
-        """One step by the gradient in place, shared with the other processes and clipped; returns its norm before."""
+        """Average the gradient over the processes, clip it and take one step; returns its norm before clipping."""
         processes.average([p.grad for p in self.parameters.values()])
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip).item()
@@ -232,7 +232,7 @@ class DiffusionTraining(Objective):
 
     @torch.no_grad()
     def validate(self) -> dict:
-        """L_simple and L_reg of the averaged weights on held-out people, with the same noises every time; and grids for the board."""
+        """Measure L_simple and L_reg of the averaged weights on held-out people with fixed noises, and log grids to the board."""
         current = {k: v.detach().clone() for k, v in self.parameters.items()}
         self._load_parameters(self.ema.values)
         self.unet.eval()
@@ -260,14 +260,14 @@ class DiffusionTraining(Objective):
         return figures
 
     def grid_rows(self) -> np.ndarray:
-        """Frames for the grids, each of another person: held-out ones, then, where those are few, people trained on."""
+        """Choose frames of different people for the grids: held-out ones first."""
         _, first = np.unique(self.frames.group[self.validation], return_index=True)
         unseen, trained = self.validation[np.sort(first)], np.array([group[0] for group in self.groups[:GRID_PEOPLE]])
         return np.concatenate([unseen, trained[~np.isin(self.frames.group[trained], self.frames.group[unseen])]])[:GRID_PEOPLE]
 
     @torch.no_grad()
     def take_scaling(self) -> None:
-        """Load the run's own scaling: the pictures may have changed since. Raises DVAError where it is missing or damaged."""
+        """Load the scaling stored by the run, as the pictures may have changed. DVAError if it is missing or damaged."""
         path = self.out / "scaling.safetensors"
         with open_tensors(path) as file:
             for name in ("centre", "gain"):
@@ -279,7 +279,7 @@ class DiffusionTraining(Objective):
             parameter.copy_(values[key])
 
     def save(self) -> None:
-        """Everything a resumed run needs, in one safetensors file; the first process writes what all of them draw from."""
+        """Write everything a resumed run needs to one safetensors file; the first process writes the random states of all."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         draws = processes.gather((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
         if self.rank:
@@ -310,7 +310,7 @@ class DiffusionTraining(Objective):
         write_state(self.out / "state.safetensors", tensors, state, self.config)
 
     def resume(self) -> None:
-        """Take up the run that `out` holds. Raises DVAError where there is none, or it is of another configuration or other encoders."""
+        """Load the run in `out`. DVAError if there is none, or it has another configuration or other encoders."""
         path = self.out / "state.safetensors"
         state, tensors = read_state(path)
         if state.get("encoders", self.encoders) != self.encoders:

@@ -34,7 +34,7 @@ CHANGES = {  # settings that have an option of their own: kind and help
 
 
 def add_start(sub: argparse.ArgumentParser) -> None:
-    """Options of `diffusion` and of `starter`."""
+    """Add the options shared by `diffusion` and `starter`."""
     sub.add_argument(
         "--config",
         metavar="FILE",
@@ -71,7 +71,7 @@ def add_parser(commands) -> None:
 
 
 def resolve_settings(args: argparse.Namespace) -> DiffusionSettings:
-    """Those of the run that is resumed, or of --settings, or the defaults; options on top. DVAError for what makes no sense."""
+    """Choose the settings of the resumed run, --settings, or the defaults, and apply options. DVAError if invalid."""
     values = {"minutes": MINUTES}
     if args.settings:
         values = read_json(args.settings)
@@ -84,12 +84,12 @@ def resolve_settings(args: argparse.Namespace) -> DiffusionSettings:
 
 
 def state_of(args: argparse.Namespace) -> Path:
-    """The run's file to go on from."""
+    """Path of the state to resume from."""
     return args.run / "diffusion" / "state.safetensors"
 
 
 def resolve_config(args: argparse.Namespace) -> dict:
-    """The model's configuration: the resumed run's, --config's, with --data that of the bundle to start from, or the starter's.
+    """Choose the configuration: of the resumed run, --config, with --data of the bundle to start from, or the starter's.
 
     DVAError for a --config that is not the resumed run's.
     """
@@ -106,7 +106,7 @@ def resolve_config(args: argparse.Namespace) -> dict:
 
 
 def resolve_encoders(args: argparse.Namespace) -> Path:
-    """--encoders, or the run's own after `train steps`, those of the bundle to start from, those a resumed run had, or the run's own.
+    """Choose the encoders: --encoders, the run's own after `train steps`, the start bundle's, the resumed run's, or the run's own.
 
     DVAError where there are none.
     """
@@ -124,7 +124,7 @@ def resolve_encoders(args: argparse.Namespace) -> Path:
 
 
 def load_frames(args: argparse.Namespace, size: int):
-    """The pictures and which of them only validate: of --data, else the variants of --run."""
+    """Load the pictures of --data, else the variants of --run, and which of them are for validation."""
     if getattr(args, "data", None):
         from dva_core.train.frames import held_out_frames, open_frames
 
@@ -140,7 +140,7 @@ def load_frames(args: argparse.Namespace, size: int):
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Trains, alone or as one of torchrun's processes; the figures of the last validation."""
+    """Train, alone or as one of torchrun's processes; returns the figures of the last validation."""
     from dva_core.train.diffusion import DiffusionTraining
     from dva_core.train.pairs import load_pairs
 
@@ -163,7 +163,7 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def export(args: argparse.Namespace) -> dict:
-    """Writes the bundle; its figures."""
+    """Write the bundle and return its figures."""
     from dva_core.train.assemble import assemble_finetuned
 
     info = assemble_finetuned(args.run, resolve_model(args.start), args.out, name=args.name or args.out.stem, precision=args.precision)

@@ -31,7 +31,7 @@ CHANCE = 0.55  # AUC below which nothing is told
 def encode_faces(
     identity: nn.Module, landmarks: nn.Module, pictures: np.ndarray, batch: int = 64, device: torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """z_id [n, D], unit, and the 51 inner landmarks [n, 102] in 0..1 of uint8 pictures [n, S, S, 3]."""
+    """Encode uint8 pictures [n, S, S, 3]: z_id [n, D], unit, and the 51 inner landmarks [n, 102] in 0..1."""
     z_id, motion = [], []
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
@@ -42,7 +42,7 @@ def encode_faces(
 
 
 class Batches:
-    """Endless random batches of the variants whose people are not held out; `minutes` bounds the training."""
+    """Endless random batches of variants of training people; `minutes` limits the training."""
 
     def __init__(self, faces: FaceSet, variants: Variants, batch: int, minutes: float, seed: int):
         held_out = np.isin(variants.original, np.flatnonzero(faces.held_out))
@@ -58,12 +58,12 @@ class Batches:
 
 
 def one_cycle(progress: float, peak: float) -> float:
-    """Learning rate after `progress` of the run: a short rise, then a cosine to 0."""
+    """Learning-rate factor after `progress` of the run: a short rise, then a cosine to 0."""
     return peak * min(1.0, progress / 0.03) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
 def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: float = 20, batch: int = 48, seed: int = 0) -> dict:
-    """Fit CompactLandmarks; writes `out` and returns the mean error on held-out people in pixels of a 256 picture."""
+    """Fit CompactLandmarks, write `out`, and return the mean error on held-out people in pixels of a 256-pixel picture."""
     torch.manual_seed(seed)
     network = CompactLandmarks().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
@@ -94,7 +94,7 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
 
 @torch.no_grad()
 def forget_expression(network: CompactIdentity, faces: FaceSet, rounds: int = 5) -> None:
-    """Takes out of the identity vector, in place, the directions that tell an expression: that is the motion vector's part.
+    """Project out of the identity vector, in place, the directions that predict expressions; these belong to the motion vector.
 
     Null-space projection (Ravfogel et al. 2020): fit a linear probe, project its direction out of the last layer, and again.
     """
@@ -132,7 +132,7 @@ def train_identity(
     label_weight: float = 0.3,
     start: Path | None = None,
 ) -> dict:
-    """Fit CompactIdentity, from `start` where given; writes `out`, returns the mean cosine to the teacher on held-out people."""
+    """Fit CompactIdentity, from `start` if given, write `out`, and return the mean cosine to the teacher on held-out people."""
     torch.manual_seed(seed)
     network = CompactIdentity().to(memory_format=torch.channels_last)
     if start:

@@ -26,7 +26,7 @@ HELD_OUT_EVERY = 8  # one cluster of people in eight never trains
 
 @dataclass
 class FaceSet:
-    """Aligned pictures and what is known of them; rows of all arrays belong together.
+    """Aligned pictures with labels, people and landmarks; rows of all arrays correspond.
 
     pictures uint8 [n, S, S, 3]; landmarks float32 [n, 68, 2] and points5 [n, 5, 2] in pixels; embedding [n, 128] unit;
     labels float32 [n, K] of 1, 0 or nan; names of the K labels; person: cluster of each row; source: the set it comes from;
@@ -48,7 +48,7 @@ class FaceSet:
         return len(self.pictures)
 
     def take(self, rows: np.ndarray) -> FaceSet:
-        """The rows given by an index or boolean array."""
+        """Select rows by an index or boolean array."""
         arrays = (getattr(self, key)[rows] for key in ("pictures", "landmarks", "points5", "embedding", "labels"))
         age = None if self.age is None else self.age[rows]
         return FaceSet(*arrays, self.names, self.person[rows], self.source[rows], self.held_out[rows], age)
@@ -59,7 +59,7 @@ def cell(row: dict, name: str) -> float:
 
 
 def row_labels(row: dict) -> list[float]:
-    """Attribute labels of one row of labels.csv: those given by eye, then Male and Young from the teacher where it is sure."""
+    """Attribute labels of one row of labels.csv: manual ones, then Male and Young of the teacher if it is confident."""
     male, age = cell(row, "male_probability"), cell(row, "age")
     return [cell(row, name) for name in EYE_LABELS] + [
         np.nan if np.isnan(male) or 0.2 < male < 0.8 else float(male > 0.5),
@@ -68,7 +68,7 @@ def row_labels(row: dict) -> list[float]:
 
 
 def read_faces(folder: Path | str, sets: tuple[str, ...] = SYNTHETIC_SETS) -> FaceSet:
-    """Faces of the named sets. A cluster of people is held out whole, so that nobody is on both sides."""
+    """Read the faces of the named sets. A cluster of people is held out as a whole, so that nobody is on both sides."""
     folder = Path(folder)
     if not (folder / "labels.csv").is_file():
         raise MissingFileError(f"{folder} holds no labels.csv: point --faces at a folder laid out like faces128.")

@@ -35,7 +35,7 @@ class TrainingFrames(Protocol):
 
 
 def square(picture: np.ndarray, size: int) -> np.ndarray:
-    """A picture [S, S, 3] in another size, averaged over areas where it shrinks."""
+    """Resize a picture [S, S, 3], averaging over areas if it shrinks."""
     if len(picture) == size:
         return picture
     return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR)
@@ -103,7 +103,7 @@ class Shards:
 
 
 def frame_entries(path: Path) -> list[tuple[str, tarfile.TarInfo]]:
-    """Group and tar entry of each picture in a shard. Raises DVAError where it is none."""
+    """Group and tar entry of each picture in a shard. DVAError if it is not a shard."""
     try:
         with tarfile.open(path, "r:") as tar:
             return [(entry.name.rpartition("/")[0], entry) for entry in tar if Path(entry.name).suffix in SUFFIXES]
@@ -112,13 +112,13 @@ def frame_entries(path: Path) -> list[tuple[str, tarfile.TarInfo]]:
 
 
 def facts(path: Path) -> dict[str, dict]:
-    """What a shard says of each frame, name -> {"frame", "sharpness", "landmarks" [68][2] in 0..1 of the crop}."""
+    """Read a shard's metadata of each frame: name -> {"frame", "sharpness", "landmarks" [68][2] in 0..1 of the crop}."""
     with tarfile.open(path, "r:") as tar:
         return {entry.name[:-5]: json.load(tar.extractfile(entry)) for entry in tar if entry.name.endswith(".json")}
 
 
 def open_frames(folder: Path, size: int) -> Shards | FrameFolder:
-    """The shards of a folder, or its aligned frames where there are no shards. Raises DVAError where it has neither."""
+    """Open the shards of a folder, or else its aligned frames. DVAError if it has neither."""
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder}: make one with `python -m dva_core train prepare VIDEOS -o {folder}`.")
     frames = Shards(folder, size) if any(folder.glob("*.tar")) else FrameFolder(folder, size)
@@ -128,7 +128,7 @@ def open_frames(folder: Path, size: int) -> Shards | FrameFolder:
 
 
 def held_out_frames(frames: Shards | FrameFolder) -> np.ndarray:
-    """bool [n]: the frames of the groups used for validation only, HELD_OUT of them and at least one where there are two or more.
+    """Mark the frames, bool [n], of the groups for validation: HELD_OUT of them, and at least one if there are two or more.
 
     Chosen by a hash of the groups' names, so that adding a group changes little.
     """

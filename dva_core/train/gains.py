@@ -1,7 +1,7 @@
-"""How much of its trained step each attribute takes at scale 1: so much that a whole decode brings the change of the pair.
+"""Scale of each attribute's trained step at which a whole decode brings the change of its pairs.
 
-Training asks one evaluation for the change (pair_objective). Over the steps of a decode the answers add up, for each begins from a picture
-that already shows some of it, so that the whole step brings up to 1.7 times what was drawn: lips glow and beards turn black.
+Training matches the change in one evaluation (pair_objective). Over the steps of a decode the changes add up, as each starts from a picture
+that already shows some of it: the whole step brings up to 1.7 times the change of the pairs, so lips glow and beards turn black.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FACES = 8  # held-out people a kind
 
 @torch.no_grad()
 def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int = FACES) -> dict[str, list[float]]:
-    """Share of each kind's change that a decode brings at each of SCALES, on `most` people held out.
+    """Measure the share of each kind's change that a decode brings at each of SCALES, on `most` held-out people.
 
     The share is the projection of edited - rebuilt onto after - before, in parts of that: 1 where the edit is as strong as the pair.
     steps: [K, D] and [K, D_motion] as of PairedSteps.of_kinds.
@@ -32,33 +32,33 @@ def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int 
     shares = {}
     for kind, id_step, motion_step in zip(KINDS, *steps, strict=True):
         rows = pairs.rows(kind, held_out=True)[:most]
-        before, after = (resized(to_images(pictures[rows]), model.image_size) for pictures in (pairs.before, pairs.after))
+        before, after = (resize(to_images(pictures[rows]), model.image_size) for pictures in (pairs.before, pairs.after))
         crops = to_images(pairs.before[rows])
         z_id, z_motion = model.encode_identity(crops), model.encode_motion(crops)
         own = model.fuse(z_id, z_motion)
         x_T = invert(model, before, own)
-        rebuilt, drawn = sample(model, x_T, own), after - before
+        rebuilt, target = sample(model, x_T, own), after - before
         shares[kind] = []
         for scale in SCALES:
             moved = F.normalize(z_id + scale * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
             edited = sample(model, x_T, model.fuse(moved, z_motion + scale * motion_step))
-            shares[kind].append(float(((edited - rebuilt) * drawn).sum() / drawn.square().sum()))
+            shares[kind].append(float(((edited - rebuilt) * target).sum() / target.square().sum()))
     return shares
 
 
-def resized(images: Tensor, size: int) -> Tensor:
+def resize(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="area")
 
 
 def gains(shares: Mapping[str, Sequence[float]], most: Mapping[str, float]) -> dict[str, float]:
-    """Attribute -> the scale at which the mean share of its kinds reaches 1; no more than `most` has for it, else 1.
+    """Compute for each attribute the scale at which the mean share of its kinds reaches 1, at most its entry in `most` or 1.
 
     Of an attribute with two kinds, such as older and younger, the stronger one decides.
     """
-    reached: dict[str, float] = {}
+    scales: dict[str, float] = {}
     for kind, values in shares.items():
         name = ATTRIBUTE[kind][0]
-        rising = np.maximum.accumulate([0.0, *values])
-        scale = float(np.interp(1.0, rising, [0.0, *SCALES])) if rising[-1] >= 1 else SCALES[-1]
-        reached[name] = min(reached.get(name, SCALES[-1]), scale)
-    return {name: round(min(scale, most.get(name, 1.0)), 2) for name, scale in reached.items()}
+        envelope = np.maximum.accumulate([0.0, *values])
+        scale = float(np.interp(1.0, envelope, [0.0, *SCALES])) if envelope[-1] >= 1 else SCALES[-1]
+        scales[name] = min(scales.get(name, SCALES[-1]), scale)
+    return {name: round(min(scale, most.get(name, 1.0)), 2) for name, scale in scales.items()}

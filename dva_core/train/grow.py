@@ -13,7 +13,7 @@ FIRST, LAST = "input_blocks.0.0.", "out.2."  # where patches are folded into cha
 
 
 def spread_patches(state: Mapping[str, Tensor], small: int, large: int) -> dict[str, Tensor]:
-    """The weights of a UNet with patches of `small` pixels as those of one with patches of `large`; all maps keep their size.
+    """Convert the weights of a UNet with patches of `small` pixels to patches of `large`; all feature maps keep their size.
 
     What was read from and written to one pixel is read from and written to k x k, k = large / small. The mean of k x k pixels has noise
     k times weaker: the network first takes a picture for one at an earlier timestep, and training must teach it that.

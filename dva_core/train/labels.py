@@ -31,7 +31,7 @@ class LabelTable:
 
 
 def read_labels(path: Path | str) -> LabelTable:
-    """The table at `path`, in either form. DVAError, with the line, for what is neither."""
+    """Read the table at `path`, CelebA's format or CSV. DVAError, with the line, if it is neither."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -47,7 +47,7 @@ def read_labels(path: Path | str) -> LabelTable:
 
 
 def read_celeba(lines: Sequence[str], path: Path) -> LabelTable:
-    """Count, names, then one line a picture of its file and a 1 or -1 for each name."""
+    """Read CelebA's format: count, names, then one line a picture with its file and 1 or -1 for each name."""
     names = lines[1].split() if len(lines) > 1 else []
     files, labels = [], []
     for number, line in enumerate(lines[2:], 3):
@@ -62,7 +62,7 @@ def read_celeba(lines: Sequence[str], path: Path) -> LabelTable:
 
 
 def read_csv(lines: Sequence[str], path: Path) -> LabelTable:
-    """A header, then one row a picture."""
+    """Read a header, then one row a picture."""
     reader = csv.DictReader(lines)
     columns = reader.fieldnames or []
     rows = list(reader)
@@ -75,13 +75,13 @@ def read_csv(lines: Sequence[str], path: Path) -> LabelTable:
 
 
 def is_attribute(values: Sequence[str | None]) -> bool:
-    """Whether a column holds only yes, no and not known, and both of the first two."""
+    """Tell whether a column holds only yes, no and unknown, and both yes and no."""
     kinds = {VALUES.get(value.strip(), "other") if value is not None else "other" for value in values}
     return "other" not in kinds and {0.0, 1.0} <= {kind for kind in kinds if kind == kind}
 
 
 def split(count: int, person: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """bool [n]: who is held out, about `share` of all; the same person is always on one side."""
+    """Choose held-out rows, bool [n], about `share` of all; all pictures of a person are on one side."""
     groups = np.arange(count) if person is None else np.unique(person, return_inverse=True)[1]
     number = int(groups.max()) + 1
     chosen = np.random.default_rng(seed).permutation(number)[: max(1, round(share * number))]
@@ -89,7 +89,7 @@ def split(count: int, person: np.ndarray | None, share: float, seed: int) -> np.
 
 
 def batches(folder: Path, files: Sequence[str], size: int) -> Iterator[list[np.ndarray]]:
-    """The pictures in lists of up to `size`, uint8 [H, W, 3]. DVAError where one is missing."""
+    """Yield the pictures in lists of up to `size`, uint8 [H, W, 3]. DVAError if one is missing."""
     from dva_core.video.images import read_rgb
 
     for start in range(0, len(files), size):
@@ -97,7 +97,7 @@ def batches(folder: Path, files: Sequence[str], size: int) -> Iterator[list[np.n
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve of scores [N] for labels [N] of 0 and 1. MissingDependencyError without scikit-learn."""
+    """Compute the area under the ROC curve of scores [N] for labels [N] of 0 and 1. MissingDependencyError without scikit-learn."""
     try:
         from sklearn.metrics import roc_auc_score
     except ImportError as error:

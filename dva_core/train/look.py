@@ -42,7 +42,7 @@ def add_look(
     maps: Mapping[str, np.ndarray] | None = None,
     landmarks: np.ndarray = MEAN_FACE,
 ) -> None:
-    """Adds to a bundle's tensors and configuration what the others leave to it.
+    """Add guidance, tone and regions to a bundle's tensors and configuration.
 
     weight, interval   of guidance, as of diffusion.guidance; None: as the bundle has it
     tone_attributes    attributes that change the tone of the whole face, where the bundle has them
@@ -76,7 +76,7 @@ def with_region(entry: Mapping[str, Any], region: str | None) -> dict[str, Any]:
 
 
 def with_look(start: Path, out: Path, **look: Any) -> BundleInfo:
-    """Write `out`: the bundle `start` with what `add_look` adds; its weights are those it had."""
+    """Write `out`: the bundle `start` with the additions of `add_look` and unchanged weights."""
     bundle = read_bundle(start)
     tensors, config = dict(bundle.tensors), dict(bundle.config)
     add_look(tensors, config, **look)
@@ -85,7 +85,7 @@ def with_look(start: Path, out: Path, **look: Any) -> BundleInfo:
 
 
 def read_maps(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Regions from an .npz: `landmarks` [68, 2], and every other array a map [32, 32] under its name. DVAError for anything else."""
+    """Read regions from an .npz: `landmarks` [68, 2], and maps [32, 32] by name. DVAError for anything else."""
     try:
         with np.load(path) as file:
             maps = {name: file[name] for name in file.files if name != "landmarks"}
@@ -96,7 +96,7 @@ def read_maps(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def parse_regions(pairs: Sequence[str]) -> dict[str, str | None]:
-    """["Beard=lower", "Smiling="] -> {"Beard": "lower", "Smiling": None}, on top of ATTRIBUTE_REGIONS."""
+    """Parse ["Beard=lower", "Smiling="] to {"Beard": "lower", "Smiling": None}, on top of ATTRIBUTE_REGIONS."""
     regions: dict[str, str | None] = dict(ATTRIBUTE_REGIONS)
     for pair in pairs:
         name, equals, region = pair.partition("=")

@@ -28,7 +28,7 @@ def training_losses(
     mask: Tensor,
     schedule: Schedule,
 ) -> Losses:
-    """The losses of x_0 [B, 3, H, W] in [-1, 1] under z_face [B, F] at t [B], for two independent noises [B, 3, H, W].
+    """Compute the losses of x_0 [B, 3, H, W] in [-1, 1] given z_face [B, F] at t [B], for two noises [B, 3, H, W].
 
     simple: | eps_theta(x_t, t, z_face) - eps |_1, the mean over all values of the image, summed over the two noises (eq. 5).
     reg: | (x0_hat_1 - x0_hat_2) * mask |_1, the mean over all values, inside the mask or not (eq. 6), x0_hat unclamped; mask

@@ -34,7 +34,7 @@ SCALING_PICTURES = 512  # pictures
 
 
 class Draw(NamedTuple):
-    """What is random in the losses of B pictures: timesteps [B] and two noises [B, 3, H, W]."""
+    """Random variables of the losses of B pictures: timesteps [B] and two noises [B, 3, H, W]."""
 
     t: Tensor
     noise_1: Tensor
@@ -42,7 +42,7 @@ class Draw(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Pictures taken apart: z_id [B, D] (one a person), z_motion [B, M], x_0 [B, 3, S, S] and the face mask [B, 1, S, S]."""
+    """Encoded pictures: z_id [B, D] (one a person), z_motion [B, M], x_0 [B, 3, S, S] and the face mask [B, 1, S, S]."""
 
     z_id: Tensor
     z_motion: Tensor
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
 
 
 class Objective:
-    """Frozen encoders, fusion layer and noise predictor of a configuration, and what is minimised.
+    """Frozen encoders, fusion layer and noise predictor of a configuration, with the training losses.
 
     Args: see diffusion.DiffusionTraining; `frames` gives the pictures that the inputs of the fusion layer are scaled by.
     """
@@ -70,7 +70,7 @@ class Objective:
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:
-        """Mean of [z_id ; z_motion] over some of the pictures, and one gain a space that gives each unit variance on average.
+        """Compute the mean of [z_id ; z_motion] over some pictures, and one gain a space for unit variance on average.
 
         With settings.scaled_inputs off 0 and 1, which is the method's plain linear layer.
         """
@@ -84,7 +84,7 @@ class Objective:
         return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
 
     def decompose(self, images: Tensor) -> Parts:
-        """[P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
+        """Encode [P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
         images = to_device(images, self.device)
         z_id, points = self.conditioner.encode(images)
         flat, points, size = images.flatten(0, 1), points.flatten(0, 1), self.config["image_size"]
@@ -93,12 +93,12 @@ class Objective:
         return Parts(z_id.repeat_interleave(images.shape[1], 0), points[:, JAW:].flatten(1), x_0, mask)
 
     def condition(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of pictures [P, F, 3, C, C], B = P F."""
+        """Compute x_0 [B, 3, S, S], z_face [B, F] and face mask [B, 1, S, S] of pictures [P, F, 3, C, C], B = P F."""
         z_id, z_motion, x_0, mask = self.decompose(images)
         return x_0, self.conditioner.fuse(z_id, z_motion), mask
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
-        """eps_theta, whichever way the configuration predicts it; the network in settings.precision, the rest in float32."""
+        """Predict eps for either parametrisation; the network runs in settings.precision, the rest in float32."""
         dtype = AUTOCAST.get(self.settings.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             if self.compiled_network and self.unet.training:  # validation would cost a second compilation
@@ -109,7 +109,7 @@ class Objective:
 
     @torch.no_grad()
     def start_from(self, bundle: Path) -> None:
-        """Begin with the fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
+        """Load fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
 
         One that predicts something else (epsilon, v) starts with its last layer at zero; one of smaller images and patches has them
         spread (`grow`). Raises DVAError where the networks differ, or the encoders, whose vectors its fusion layer knows.
@@ -138,7 +138,7 @@ class Objective:
         self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
 
     def draw(self, x_0: Tensor, generator: torch.Generator) -> Draw:
-        """Timesteps and noises for pictures x_0; on the CPU, so that they are the same on any device."""
+        """Draw timesteps and noises for pictures x_0 on the CPU, so that they are the same for any device."""
         focus = self.settings.focus if self.unet.training else 0
         t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
         if focus:
@@ -148,12 +148,12 @@ class Objective:
         return Draw(to_device(t, self.device), noises[0], noises[1])
 
     def simple_weight(self, noisiness: Tensor) -> Tensor:
-        """How much L_simple weighs at sigma / alpha [B], by settings.simple_cap."""
+        """Weight of L_simple at sigma / alpha [B], by settings.simple_cap."""
         cap = self.settings.simple_cap
         return noisiness.clamp(1, cap) if cap else torch.ones_like(noisiness)
 
     def losses(self, x_0: Tensor, z_face: Tensor, mask: Tensor, sample: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one batch: what is minimised, and the plain means of L_simple (of one noise) and L_reg."""
+        """Compute the losses of one batch: the objective, and the plain means of L_simple (of one noise) and L_reg."""
         s = self.settings
         simple, reg = training_losses(self.predict_noise, x_0, z_face, sample.t, sample.noise_1, sample.noise_2, mask, self.schedule)
         a = self.schedule.at(sample.t, x_0).flatten()

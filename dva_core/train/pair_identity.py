@@ -25,7 +25,7 @@ RATE = 1e-3
 
 
 def targets_of(vectors: Tensor, kinds: Tensor, steps: Tensor) -> Tensor:
-    """Unit vectors [B, D] moved by the steps [K, D] of their kinds."""
+    """Move unit vectors [B, D] by the steps [K, D] of their kinds."""
     return F.normalize(vectors + steps[kinds], dim=1)
 
 
@@ -40,7 +40,7 @@ def train_pair_identity(
     batch: int = 64,
     seed: int = 0,
 ) -> dict:
-    """Goes on training `network`, in place; its figures on held-out people.
+    """Continue the training of `network` in place; returns its figures on held-out people.
 
     A face keeps the vector that the network gave it before (`held_out` bool [n] over the variants never trains); a changed one gets that of
     the face before the change, moved by the step.

@@ -28,7 +28,7 @@ SPACES = {name: "motion" if kind in MOTION else "identity" for kind, (name, _) i
 
 @dataclass(frozen=True)
 class PairedSteps:
-    """identity [A, D] and motion [M, D_motion]: what scale 1 of each attribute adds to the vector; names of both."""
+    """Steps at scale 1 of each attribute, identity [A, D] and motion [M, D_motion], and their names."""
 
     identity: np.ndarray
     motion: np.ndarray
@@ -37,7 +37,7 @@ class PairedSteps:
 
     @classmethod
     def fit(cls, identity: nn.Module, landmarks: nn.Module, pairs: Pairs, length: float = LENGTH) -> PairedSteps:
-        """From the pairs of people who train."""
+        """Fit to the pairs of training people."""
         names = {space: tuple(name for name in SPACES if SPACES[name] == space) for space in ("identity", "motion")}
         sums: dict[str, list[np.ndarray]] = {name: [] for name in SPACES}
         for kind, (name, sign) in ATTRIBUTE.items():
@@ -52,7 +52,7 @@ class PairedSteps:
         return cls(length * orthonormal(steps["identity"]), steps["motion"], names["identity"], names["motion"])
 
     def of_kinds(self) -> tuple[Tensor, Tensor]:
-        """[K, D] and [K, D_motion]: what each kind of pair adds to both vectors, in the order of pairs.KINDS."""
+        """Steps [K, D] and [K, D_motion] of each kind of pair, in the order of pairs.KINDS."""
         identity = np.zeros((len(KINDS), self.identity.shape[1]), np.float32)
         motion = np.zeros((len(KINDS), self.motion.shape[1]), np.float32)
         for row, kind in enumerate(KINDS):
@@ -69,7 +69,7 @@ class PairedSteps:
 
 
 def load_steps(run: Path) -> PairedSteps:
-    """The steps of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
+    """Load the steps of a run's folder. DVAError if they are missing or damaged."""
     path = run / "steps.safetensors"
     tensors, about = read_tensors(path), read_about(path)
     try:
@@ -80,14 +80,14 @@ def load_steps(run: Path) -> PairedSteps:
 
 
 def orthonormal(rows: np.ndarray) -> np.ndarray:
-    """[A, D] -> the nearest set of orthonormal rows to the rows of unit length."""
+    """Compute the orthonormal rows nearest to the rows of unit length [A, D]."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     u, _, v = np.linalg.svd(unit, full_matrices=False)
     return u @ v
 
 
 def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, directions: Directions) -> Directions:
-    """The attributes of a bundle by their pairs' steps; `directions` gives classifiers where there are labels, and the motion's attributes.
+    """Make a bundle's attributes from the pairs' steps; `directions` gives classifiers fitted to labels, and the motion attributes.
 
     AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute of the identity
     without pairs is left out: its direction would be of strangers, and carry along what else they have in common.
@@ -128,7 +128,7 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, dir
 
 
 def labelled_vectors(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """z_id [m, D], labels [m] of 1 with the attribute and 0 without, held_out [m] and the face of each, of the pairs of some kinds."""
+    """Encode the pairs of some kinds: z_id [m, D], labels [m] (1 with the attribute), held_out [m] and the face of each."""
     parts = []
     for kind in kinds:
         rows = pairs.rows(kind)
@@ -140,5 +140,5 @@ def labelled_vectors(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tup
 
 
 def no_points(images: Tensor) -> Tensor:
-    """In the place of a landmark network, where only identities are asked for."""
+    """Stand-in for a landmark network where only identities are needed."""
     return torch.zeros(len(images), 68, 2)

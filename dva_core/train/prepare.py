@@ -42,7 +42,7 @@ SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is kept, and how. `size` pixels of the stored squares; `every` n-th frame; `max_frames` of a video (0: all).
+    """Settings. `size`: pixels of the stored squares; `every`: n-th frames only; `max_frames` of a video (0: all).
 
     A frame goes where the face's square is smaller than `least_size` frame pixels, or its `sharpness` below `least_sharpness`; a video
     with fewer than `least_frames` left goes too. `shard_frames`: about how many frames a shard holds. `kind`: jpg (quality 95) or png.
@@ -66,7 +66,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class AlignedFrame:
-    """A kept frame: its number in the video, the square uint8 [S, S, 3], its sharpness, landmarks [68, 2] in 0..1 of it or None."""
+    """A stored frame: number in the video, square uint8 [S, S, 3], sharpness, landmarks [68, 2] in 0..1 of it or None."""
 
     number: int
     picture: np.ndarray
@@ -81,7 +81,7 @@ def sharpness(picture: np.ndarray) -> float:
 
 
 def find_videos(sources: Sequence[Path], aligned: bool = False, earlier: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Name of each video -> video file, folder of pictures (as a video's frames) or, with `aligned`, folder of aligned frames.
+    """Map names to video files, folders of pictures (as frames of a video) or, with `aligned`, folders of aligned frames.
 
     A folder is looked through for them. No two names are the same, also where the case of letters does not count. `earlier`: the names
     that an earlier run gave and the paths it gave them to, which keep them. DVAError where there are none, or a path is not there.
@@ -103,7 +103,7 @@ def find_videos(sources: Sequence[Path], aligned: bool = False, earlier: Mapping
 
 
 def plain_name(where: Path) -> str:
-    """The name of the video at `where`, short enough for the files named after it."""
+    """Make a name for the video at `where`, short enough for file names."""
     name = "_".join(where.parts).replace(".", "_").replace(" ", "_")
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
@@ -112,7 +112,7 @@ def plain_name(where: Path) -> str:
 
 
 def assign_names(places: Mapping[Path, str], earlier: Mapping[str, str]) -> dict[str, Path]:
-    """Name -> path of paths with plain names: those `earlier` keep theirs, of others that would share one the later have more added."""
+    """Map unique names to paths with plain names: names in `earlier` are kept, later duplicates are extended."""
     names_before = {source: name for name, source in earlier.items()}
     used = {fold_case(name) for name, source in earlier.items() if Path(source).exists()}
     names: dict[str, Path] = {}
@@ -128,12 +128,12 @@ def assign_names(places: Mapping[Path, str], earlier: Mapping[str, str]) -> dict
 
 
 def fold_case(name: str) -> str:
-    """The same for names that are one file where the case of letters does not count, or how accents are written."""
+    """Normalise names that are one file on systems that ignore case or normalise accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
-    """The frames of one video to keep; counts in `dropped` what goes and why. Raises DVAError for a video that cannot be used."""
+    """Yield the usable frames of a video; counts dropped ones by reason in `dropped`. DVAError for an unusable video."""
     for frame in (ready_frames if settings.aligned else video_frames)(source, model, settings, dropped):
         if frame.sharpness < settings.least_sharpness:
             dropped["blurred"] += 1
@@ -142,7 +142,7 @@ def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) 
 
 
 def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
-    """Frames of a video whose face was found, large enough, as aligned squares; two passes, as when encoding."""
+    """Yield aligned squares of the frames with a large enough face; two passes, as for encoding."""
     with Frames(source, every=settings.every, max_frames=settings.max_frames or None) as frames:
         track = find_face(frames, model, source, "largest", silent, Stopwatch())
         for n, frame in enumerate(frames):
@@ -156,7 +156,7 @@ def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -
 
 
 def ready_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
-    """Every `every`-th picture of a folder of aligned frames."""
+    """Yield every `every`-th picture of a folder of aligned frames."""
     folder = FrameFolder(source.parent, settings.size, [source])
     for n in range(0, len(folder.files), settings.every)[: settings.max_frames or None]:
         if folder.side(n) < settings.least_size:
@@ -178,7 +178,7 @@ def encode_picture(picture: np.ndarray, kind: str) -> bytes:
 
 
 def prepare_video(name: str, source: Path, model, settings: Preparation, out: Path) -> dict:
-    """Writes `cache/<name>.tar` and, last, `clips/<name>.json`; returns the record: frames, drops by reason, problem."""
+    """Write `cache/<name>.tar` and then `clips/<name>.json`; returns the record: frames, drops by reason, problem."""
     drops, count, problem = Counter(), 0, ""
     part = out / "cache" / f"{name}.tar"
     try:
@@ -204,7 +204,7 @@ def prepare_video(name: str, source: Path, model, settings: Preparation, out: Pa
 
 
 def read_record(file: Path) -> dict:
-    """The JSON object in a file; an empty one where it is damaged, so that what it told of is done again."""
+    """Read a JSON object; {} if the file is damaged, so that its video is prepared again."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -213,14 +213,14 @@ def read_record(file: Path) -> dict:
 
 
 def stamp(source: Path) -> list[int]:
-    """Changes when the video does: size and time of change, of all pictures of a folder."""
+    """Size and modification time of a video, of all pictures of a folder; changes when the video does."""
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES]
     facts = [path.stat() for path in files]
     return [len(files), sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)]
 
 
 def pack(out: Path, shard_frames: int) -> list[Path]:
-    """Moves what is in the cache to new shards of whole videos; returns them. What a shard has already (after a crash) is only removed."""
+    """Move cached videos to new shards and return these. What a shard already has (after a crash) is only removed."""
     shards = sorted(out.glob("shard-*.tar"))
     packed_names = {name for shard in shards for name, _ in frame_entries(shard)}
     parts, new_shards, number = [], [], len(shards)
@@ -249,7 +249,7 @@ def pack(out: Path, shard_frames: int) -> list[Path]:
 
 
 def prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -> dict:
-    """Prepares all videos into `out` and returns the report, also written to `report.json`. See the module's docstring.
+    """Prepare all videos in `out` and return the report, also written to `report.json`. See the module's docstring.
 
     Raises DVAError where there are no videos, or `out` was begun with other options.
     """
@@ -287,7 +287,7 @@ def _prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -
 
 
 def report(records: dict[str, dict], out: Path) -> dict:
-    """What was kept, what was dropped and why; written to `report.json`."""
+    """Summarise what was kept and dropped, by reason; written to `report.json`."""
     frames = Counter()
     for record in records.values():
         frames.update(record["dropped"])

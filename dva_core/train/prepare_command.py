@@ -26,7 +26,7 @@ def add_parser(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares and tells what was dropped and why. DVAError for what the user can mend."""
+    """Prepare the videos and print what was dropped and why. DVAError for errors of the user."""
     from dva_core.model.loader import load_model
     from dva_core.train.prepare import Preparation, prepare
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_text(figures: dict, out: Path) -> str:
-    """The report as lines for a person."""
+    """Format the report as text."""
     lines = [f"{figures['clips']} of {figures['videos']} videos, {figures['frames']} frames, {figures['shards']} shards in {out}"]
     lines += [f"  {count} frames dropped: {reason}" for reason, count in figures["frames_dropped"].items()]
     lines += [f"  {name} left out: {problem}" for name, problem in figures["videos_left_out"].items()]

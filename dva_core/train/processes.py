@@ -17,7 +17,7 @@ NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT")
 
 
 def check_environment(environment: Mapping[str, str]) -> bool:
-    """Whether this is one of several processes. DVAError where the environment says so but not all of it."""
+    """Tell whether this is one of several processes. DVAError for an incomplete environment of torchrun."""
     if "RANK" not in environment and "WORLD_SIZE" not in environment:
         return False
     cure = "start the processes with torchrun, or unset RANK and WORLD_SIZE to train in one process"
@@ -32,7 +32,7 @@ def check_environment(environment: Mapping[str, str]) -> bool:
 
 
 def process_device(name: str | None = None) -> torch.device:
-    """`name`, or the GPU of this process where there is one, or the CPU. DVAError for one that is not there."""
+    """Choose the device `name`, the GPU of this process, or the CPU. DVAError if it is not available."""
     local = os.environ.get("LOCAL_RANK", "0")
     device = choose_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE") or 1) > 1:
@@ -45,7 +45,7 @@ def process_device(name: str | None = None) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """While it lasts, the processes that torchrun started are one group: NCCL for GPUs, gloo otherwise. Nothing in a single process."""
+    """Context manager for the process group of torchrun's processes, NCCL for GPUs, else gloo; does nothing in a single process."""
     if dist.is_initialized() or not check_environment(os.environ):
         yield
         return
@@ -60,12 +60,12 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Number of this process and how many there are: (0, 1) for one alone."""
+    """Rank of this process and number of processes: (0, 1) for a single one."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def average(tensors: list[Tensor]) -> None:
-    """Each tensor becomes its mean over all processes, in every process; one message for all of them."""
+    """Average each tensor over all processes, in place, in one message."""
     if rank_and_world()[1] == 1:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])
@@ -75,7 +75,7 @@ def average(tensors: list[Tensor]) -> None:
 
 
 def from_first(tensors: list[Tensor]) -> None:
-    """Each tensor becomes the first process's, in every process: sums differ in the last bit between kinds of machines."""
+    """Copy each tensor from the first process to all; sums differ in the last bit between kinds of machines."""
     if rank_and_world()[1] > 1:
         for tensor in tensors:
             values = tensor.detach().contiguous()
@@ -85,7 +85,7 @@ def from_first(tensors: list[Tensor]) -> None:
 
 
 def broadcast(value: float, device: torch.device) -> float:
-    """The first process's value, in every process: clocks differ, and all must stop at the same step."""
+    """Return the value of the first process in all processes: clocks differ, and all must stop at the same step."""
     if rank_and_world()[1] == 1:
         return value
     shared = torch.tensor([value], dtype=torch.float64, device=device)
@@ -94,7 +94,7 @@ def broadcast(value: float, device: torch.device) -> float:
 
 
 def gather(value: object) -> list:
-    """Every process's value, by number, in every process."""
+    """Return the values of all processes, by rank, in all processes."""
     _, world = rank_and_world()
     if world == 1:
         return [value]

@@ -26,13 +26,13 @@ FINE, EDGE = 128, 0.012  # pixels of the canonical face while it is measured, an
 
 
 def measure_regions(faces: FaceSet, count: int = FACES, seed: int = 0, kinds: Mapping[str, Sequence[str]] = KINDS) -> dict[str, np.ndarray]:
-    """Region -> [32, 32] float32 in 0..1 on MEAN_FACE, of `count` of the faces with a random look of each of its `kinds` drawn on them."""
+    """Measure regions [32, 32] float32 in 0..1 on MEAN_FACE: drawn looks of the `kinds` of each on `count` faces."""
     rows = np.random.default_rng(seed).permutation(len(faces))[:count]
     return {name: np.max([measure_region(faces, rows, kind, seed) for kind in parts], axis=0) for name, parts in kinds.items()}
 
 
 def measure_region(faces: FaceSet, rows: np.ndarray, kind: str, seed: int) -> np.ndarray:
-    """[32, 32], the mean over faces of where one kind is drawn, against the place where it is drawn most."""
+    """Average over faces where one kind is drawn, [32, 32], relative to its maximum."""
     total = np.zeros((FINE, FINE))
     for row in rows:
         drawing = draw(kind, faces.pictures[row], faces.landmarks[row], style(kind, np.random.default_rng([seed, row])))

@@ -24,7 +24,7 @@ EXCLUDED = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direc
 def with_teacher(
     judge: Callable[[View], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None
 ) -> Callable[[View], Tensor]:
-    """Verdicts [N, K] on the attributes `names` by `judge`, those that the teacher knows by the teacher, who sees `size` pixels."""
+    """Make a judge, views -> verdicts [N, K] on `names`: `judge`, or for the attributes it knows the teacher, who sees `size` pixels."""
     if teacher is None:
         return judge
 
@@ -38,7 +38,7 @@ def with_teacher(
 def visible_directions(
     model, names: Sequence[str], weights: np.ndarray, std: np.ndarray, pictures: np.ndarray, teachers: Path | None = None
 ) -> np.ndarray:
-    """Directions [K, D] in the standardised space of the attributes `names`, from their classifiers' weights [K, D] there.
+    """Compute directions [K, D] in the standardised space from the classifiers' weights [K, D] of the attributes `names`.
 
     std [D] of the identities; pictures uint8 [N, C, C, 3] of faces; teachers: the folder with age_gender.onnx, for Male and Young.
     """

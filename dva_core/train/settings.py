@@ -31,7 +31,7 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """What a run is made of. Its length is `minutes`, or, where it must be repeatable to the bit, `steps` (0: by the clock).
+    """Settings of a run. Its length is `minutes`, or `steps` if it must be repeatable to the bit (0: by the clock).
 
     people x frames x accumulate pictures a step and process, each with two noises. reg_weight scales L_reg. The paper adds L_simple and
     L_reg as they are (simple_cap = reg_cap = 0). A short run learns what z_face is for much sooner when errors of the noise count as
@@ -99,7 +99,7 @@ class DiffusionSettings:
 
     @classmethod
     def of(cls, values: Mapping, where: str = "the settings") -> DiffusionSettings:
-        """From names and values, defaults for the rest. DVAError, naming `where`, for unknown names and values of another kind."""
+        """Make settings from names and values. DVAError, naming `where`, for unknown names and values of the wrong type."""
         kinds = {field.name: type(field.default) for field in fields(cls)}
         for name, value in values.items():
             if name not in kinds:
@@ -111,7 +111,7 @@ class DiffusionSettings:
 
 
 def read_json(path: Path | str) -> dict:
-    """The object in a JSON file, or in one that comes with the package, by its name without `.json`; DVAError where there is none."""
+    """Read the object of a JSON file, or of a packaged one by its name without `.json`; DVAError if there is none."""
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.json"))}
     path = shipped.get(str(path), Path(path))
     try:

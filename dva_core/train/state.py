@@ -32,12 +32,12 @@ class Ema:
 
 
 def write_network(path: Path, network: nn.Module) -> None:
-    """The weights of a network as one safetensors file, replaced whole."""
+    """Write the weights of a network to a safetensors file, atomically."""
     write_tensors(path, network.state_dict())
 
 
 def read_network(path: Path, network: nn.Module) -> nn.Module:
-    """`network` with the weights in a file that `write_network` wrote. DVAError where there is none, or it is damaged or of another."""
+    """Load weights written by `write_network` into `network`. DVAError if they are missing, damaged or of another network."""
     try:
         network.load_state_dict(read_tensors(path))
     except RuntimeError as error:
@@ -46,7 +46,7 @@ def read_network(path: Path, network: nn.Module) -> nn.Module:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file that a step of the training wrote. DVAError where there is none, or it is damaged."""
+    """Read the tensors written by a training step. DVAError if they are missing or damaged."""
     if not path.is_file():
         raise MissingFileError(f"{path} is missing: run `train {path.stem}` first.")
     try:
@@ -56,26 +56,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """The metadata of a file that `write_tensors` wrote and `read_tensors` has read."""
+    """Read the metadata of a file written by `write_tensors`."""
     with safe_open(str(path), "pt") as file:
         return file.metadata() or {}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """One safetensors file, replaced whole."""
+    """Write a safetensors file atomically."""
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_write(path) as partial:
         save_file(contiguous, partial, metadata)
 
 
 def write_state(path: Path, tensors: dict[str, Tensor], state: dict, config: dict) -> None:
-    """All that a run keeps, in one safetensors file, replaced whole."""
+    """Write the whole state of a run to one safetensors file, atomically."""
     write_tensors(path, tensors, {"state": json.dumps(state), "config": json.dumps(config)})
 
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """The state file, to read from. DVAError where there is none, or it is damaged."""
+    """Open the state file for reading. DVAError if it is missing or damaged."""
     if not path.is_file():
         raise MissingFileError(f"{path} is not there: check --run, or begin a run there with `train diffusion` (without --resume).")
     try:
@@ -86,24 +86,24 @@ def open_tensors(path: Path) -> Iterator[Any]:
 
 
 def read_facts(path: Path) -> dict:
-    """Step, seconds, settings, figures and the like of a run, without its tensors. DVAError as of `opened`."""
+    """Read step, seconds, settings, figures and the like of a run, without its tensors. DVAError as of `open_tensors`."""
     with open_tensors(path) as file:
         return json.loads(file.metadata()["state"])
 
 
 def read_config(path: Path) -> dict:
-    """The configuration of a run's model. DVAError as of `opened`."""
+    """Read the configuration of a run's model. DVAError as of `open_tensors`."""
     with open_tensors(path) as file:
         return json.loads(file.metadata()["config"])
 
 
 def read_state(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """State and tensors of a run, the latter in memory: Windows replaces no file that is still mapped. DVAError as of `opened`."""
+    """Read state and tensors of a run into memory: Windows cannot replace a mapped file. DVAError as of `open_tensors`."""
     with open_tensors(path) as file:
         return json.loads(file.metadata()["state"]), {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def export(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Configuration and the averaged tensors (unet.*, fusion.*) of a run's state file, without its optimiser. DVAError as of `opened`."""
+    """Read configuration and averaged tensors (unet.*, fusion.*) of a run's state, without its optimiser. DVAError as of `open_tensors`."""
     with open_tensors(path) as file:
         return json.loads(file.metadata()["config"]), {k[4:]: file.get_tensor(k) for k in file.keys() if k.startswith("ema.")}  # noqa: SIM118

@@ -29,7 +29,7 @@ JAW = np.r_[4:13]  # follows the mouth when it opens
 
 
 def thin_plate_map(source: np.ndarray, target: np.ndarray, size: int, coarse: int = 32) -> np.ndarray:
-    """Backward map [size, size, 2] float32 for cv2.remap that carries `source` points [n, 2] onto `target` points.
+    """Make the backward map [size, size, 2] float32, for cv2.remap, that moves `source` points [n, 2] to `target` points.
 
     Thin-plate spline (Bookstein 1989), evaluated on a coarse grid and resized: smooth enough, and quick.
     """
@@ -43,13 +43,13 @@ def thin_plate_map(source: np.ndarray, target: np.ndarray, size: int, coarse: in
 
 
 def anchors(size: int) -> np.ndarray:
-    """Points on the border that a warp leaves in place [12, 2]."""
+    """Points [12, 2] on the border, which warps leave in place."""
     side = np.linspace(0, size, 4)
     return np.array([(x, y) for x in side for y in side if x in (0, size) or y in (0, size)])
 
 
 def warp(picture: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`picture` [S, S, 3] with its points `source` moved to `target`, the border held."""
+    """Warp `picture` [S, S, 3] so that its points `source` move to `target` and the border stays."""
     border = anchors(len(picture))
     backward = thin_plate_map(np.r_[source, border], np.r_[target, border], len(picture))
     return cv2.remap(picture, backward[..., 0], backward[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
@@ -77,7 +77,7 @@ class ExpressionModel:
         return cls((rows[:keep] * (values[:keep, None] / np.sqrt(len(moving)))).reshape(keep, 68, 2))
 
     def sample(self, landmarks: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-        """`landmarks` [68, 2] of one face with another expression; `strength` in standard deviations."""
+        """Give `landmarks` [68, 2] of one face another expression; `strength` in standard deviations."""
         relative, scale, rotation, centre = normalise(landmarks)
         points = relative + np.tensordot(rng.normal(0, strength, len(self.components)), self.components, 1)
         points[36:48] += rng.uniform(0, 0.5) * (rng.random() < 0.3) * blink(points)
@@ -88,7 +88,7 @@ class ExpressionModel:
 
 
 def blink(relative: np.ndarray) -> np.ndarray:
-    """The step [12, 2] that closes both eyes of a normalised face entirely."""
+    """Step [12, 2] that closes both eyes of a normalised face."""
     step = np.zeros((12, 2))
     for start in (0, 6):
         eye = relative[36 + start : 42 + start]
@@ -98,7 +98,7 @@ def blink(relative: np.ndarray) -> np.ndarray:
 
 
 def normalise(landmarks: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """Landmarks with the eyes' midpoint at 0, level, one eye distance long; and (scale, rotation, centre) to undo it."""
+    """Move landmarks to the eyes' midpoint, level, one eye distance long; returns them and (scale, rotation, centre) to undo it."""
     left, right = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
     axis = right - left
     scale = float(np.hypot(*axis))
@@ -133,7 +133,7 @@ class Variants:
 
 
 def load_variants(run: Path) -> Variants:
-    """The variants of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
+    """Load the variants of a run's folder. DVAError if they are missing or damaged."""
     if not (run / "variants.npz").is_file():
         raise MissingFileError(f"{run} holds no variants.npz: run `python -m dva_core train variants` first.")
     try:
@@ -144,7 +144,7 @@ def load_variants(run: Path) -> Variants:
 
 
 def morph(first, second, share: float):
-    """Blend of two (picture, landmarks, points5) along their landmarks; `share` of the first in 0..1."""
+    """Blend two faces (picture, landmarks, points5) along their landmarks; `share` of the first in 0..1."""
     points = share * first[1] + (1 - share) * second[1]
     a, b = (warp(picture, landmarks, points).astype(np.float32) for picture, landmarks, _ in (first, second))
     picture = np.clip(share * a + (1 - share) * b + 0.5, 0, 255).astype(np.uint8)
@@ -154,7 +154,7 @@ def morph(first, second, share: float):
 def make_variants(
     faces: FaceSet, teachers: Teachers, *, frames: int = 4, morphs: int = 2600, strength: float = 0.6, seed: int = 0
 ) -> Variants:
-    """`frames` expressions of every face and of `morphs` blends of two, with the teacher's identity vector of each picture.
+    """Make `frames` expressions of every face and of `morphs` blends, with the teacher's identity vector of each picture.
 
     Held-out people are in no blend: nothing of them trains.
     """

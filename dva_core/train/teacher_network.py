@@ -19,7 +19,7 @@ Node = tuple[str, list[str], list[str], dict[str, Any]]  # operation, names of t
 
 
 def read_graph(path: Path) -> tuple[list[Node], dict[str, np.ndarray], list[str]]:
-    """The nodes in order, the weights, the names of the outputs. Raises MissingDependencyError without the package onnx."""
+    """Read the nodes in order, the weights, and the names of the outputs. MissingDependencyError without onnx."""
     try:
         import onnx
     except ImportError as error:
@@ -38,7 +38,7 @@ def read_graph(path: Path) -> tuple[list[Node], dict[str, np.ndarray], list[str]
 
 
 def widths(pads: list[int]) -> list[int]:
-    """ONNX's [begin of each axis, end of each axis] as torch wants it: last axis first, (begin, end)."""
+    """Convert ONNX padding [begin of each axis, end of each axis] to torch's: last axis first, (begin, end)."""
     half = len(pads) // 2
     return [pads[axis + end] for axis in reversed(range(half)) for end in (0, half)]
 
@@ -78,7 +78,7 @@ OPERATIONS = {
 
 
 class TeacherNetwork(nn.Module):
-    """The teacher called `name` of a folder: images float [n, 3, 112, 112] RGB in 0..255 -> its outputs.
+    """The teacher `name` of a folder: images float [n, 3, 112, 112] RGB in 0..255 -> its outputs.
 
     Raises DVAError where the file is missing, MissingDependencyError without onnx.
     """
@@ -99,7 +99,7 @@ class TeacherNetwork(nn.Module):
 
 
 def crop_window(images: Tensor) -> Tensor:
-    """What the teachers of age, sex and expression see of face squares [n, 3, H, W] in [-1, 1]: [n, 3, 112, 112] in 0..255."""
+    """Crop face squares [n, 3, H, W] in [-1, 1] for the teachers of age, sex and expression: [n, 3, 112, 112] in 0..255."""
     left, top, side = EXPRESSION_WINDOW
     place = torch.tensor([[[side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]]], dtype=images.dtype)
     grid = F.affine_grid(place.expand(len(images), -1, -1), (len(images), 3, SIZE, SIZE), align_corners=False)
@@ -111,7 +111,7 @@ def log_odds(p: Tensor) -> Tensor:
 
 
 class AgeAndSex(nn.Module):
-    """What the teacher makes of face squares, with gradients: images [n, 3, H, W] in [-1, 1] -> [n, 2], as in NAMES.
+    """Differentiable age and sex of face squares: images [n, 3, H, W] in [-1, 1] -> [n, 2], as in NAMES.
 
     Male is the log-odds of a man, Young the years below 40, in eights so that both are of like size.
     """

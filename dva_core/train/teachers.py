@@ -29,7 +29,7 @@ def window(pictures: np.ndarray, box: tuple[float, float, float], size: int = 11
 
 
 def teacher_file(folder: Path, name: str) -> Path:
-    """Where the network called `name` lies; DVAError where it does not."""
+    """Find the network called `name`; DVAError if it is missing."""
     path = folder / f"{name}.onnx"
     if not path.is_file():
         raise MissingFileError(f"Teacher network {path} is missing: point --teachers at the folder that holds {name}.onnx.")
@@ -61,7 +61,7 @@ class Teachers:
         return session.run(None, {session.get_inputs()[0].name: inputs})
 
     def embed(self, pictures: np.ndarray, points5: np.ndarray) -> np.ndarray:
-        """Identity embeddings [N, 128], unit length, of uint8 pictures with their five points [N, 5, 2] in pixels."""
+        """Compute identity embeddings [N, 128], unit length, of uint8 pictures with five points [N, 5, 2] in pixels."""
         crops = []
         for picture, points in zip(pictures, points5):
             matrix, _ = cv2.estimateAffinePartial2D(np.float32(points), ARCFACE_TEMPLATE, method=cv2.LMEDS)
@@ -76,17 +76,17 @@ class Teachers:
         return zip(self._run_session(name, np.ascontiguousarray(crops)), self._run_session(name, np.ascontiguousarray(crops[..., ::-1])))
 
     def expression(self, pictures: np.ndarray) -> np.ndarray:
-        """Probabilities [N, 7] in the order of EXPRESSIONS, mean over the picture and its mirror image."""
+        """Compute probabilities [N, 7] in the order of EXPRESSIONS, mean over the picture and its mirror image."""
         ((plain, flipped),) = self._run_both("expression", pictures, EXPRESSION_WINDOW)
         return (plain + flipped) / 2
 
     def age_male(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Age in years [N] and probability of being a man [N], mean over the picture and its mirror image."""
+        """Estimate age in years [N] and probability of being male [N], mean over the picture and its mirror image."""
         (age, age_mirrored), (male, male_mirrored) = self._run_both("age_gender", pictures, EXPRESSION_WINDOW)
         return ((age + age_mirrored) / 2).reshape(-1), ((male + male_mirrored) / 2).reshape(-1)
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """68 landmarks [n, 68, 2] -> the five points that `Teachers.embed` aligns by [n, 5, 2]: eyes, nose tip, corners of the mouth."""
+    """Reduce 68 landmarks [n, 68, 2] to the five points [n, 5, 2] for `Teachers.embed`: eyes, nose tip, corners of the mouth."""
     groups = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
     return np.stack([landmarks[:, group].mean(1) for group in groups], 1)

@@ -30,12 +30,12 @@ def _module(kind: str):
 
 
 def style(kind: str, rng: np.random.Generator) -> dict:
-    """A random look of a kind: plain numbers and lists of them, to be kept and given to `draw`. DVAError for an unknown kind."""
+    """Draw a random style of a kind: plain numbers and lists, to be stored and passed to `draw`. DVAError for an unknown kind."""
     return _module(kind).style(kind, rng)
 
 
 def draw(kind: str, picture: np.ndarray, landmarks: np.ndarray, look: dict) -> Drawing:
-    """`picture` uint8 [S, S, 3] RGB of an aligned face with the look drawn along its landmarks [68, 2] (iBUG order, pixels).
+    """Draw the look on `picture` uint8 [S, S, 3] RGB of an aligned face, along its landmarks [68, 2] (iBUG order, pixels).
 
     Returns picture and mask (see `Drawing`). The same arguments give the same drawing. Raises DVAError for an unknown kind,
     another shape of the arrays or landmarks of no face.
