@@ -149,10 +149,10 @@ class Partial:
         parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
         clear(parent)
         clear_older(self.place)
-        self.folder, lock = _locked(parent, key)
+        self.folder, lock = _make_locked(parent, key)
         self.path = self.folder / f"_{self.place.suffix}"
         self._close = weakref.finalize(self, _remove, self.folder, lock)
-        if alone and any(map(_held, (entry for entry in parent.glob(f"{PREFIX}{key}-*{SUFFIX}") if entry != self.folder))):
+        if alone and any(map(_clear_unless_used, (entry for entry in parent.glob(f"{PREFIX}{key}-*{SUFFIX}") if entry != self.folder))):
             self.close()
             raise DVAError(f"{place} is being written by another run just now; wait for that, or choose another name.")
 
@@ -241,7 +241,7 @@ def clear(folder: Path) -> None:
     """Remove the leftovers of killed programs from `folder`."""
     with contextlib.suppress(OSError):
         for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
-            _held(leftover)
+            _clear_unless_used(leftover)
 
 
 def clear_older(place: Path) -> None:
@@ -271,7 +271,7 @@ def _is_ours(path: Path) -> bool:
     return head[8:9] == b"{" and (b'"dva-decomposition"' in head or b'"optimiser.' in head)
 
 
-def _locked(parent: Path, key: str) -> tuple[Path, FileLock]:
+def _make_locked(parent: Path, key: str) -> tuple[Path, FileLock]:
     """Make a new folder with a lock in it; tries again if another process clears it in between."""
     for _ in range(TRIES):
         folder = parent / f"{PREFIX}{key}-{secrets.token_hex(4)}{SUFFIX}"
@@ -292,7 +292,7 @@ def _lock(folder: Path) -> FileLock | None:
     return lock
 
 
-def _held(folder: Path) -> bool:
+def _clear_unless_used(folder: Path) -> bool:
     """Tell whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
     lock = _lock(folder)
     if lock is not None:

@@ -139,9 +139,9 @@ class DecodeDDIM(io.ComfyNode):
             keep=keep,
         )
         status.tell(cls.hidden.unique_id, f"{describe_decode(report)}. {describe_model(model)}")
-        page = {"images": [folders.served_as(out)], "animated": (True,)}
+        page = {"images": [folders.file_reference(out)], "animated": (True,)}
         if compare:
-            player = folders.served_as(plain_copy(source, decomposition.info))
+            player = folders.file_reference(plain_copy(source, decomposition.info))
             page["dva_before"] = [{**player, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
         before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
         return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(after), ui=page)

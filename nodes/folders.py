@@ -134,7 +134,7 @@ def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
     return Path(folder) / f"{stem}_{count:05}_{suffix}"
 
 
-def served_as(path: Path) -> dict[str, str]:
+def file_reference(path: Path) -> dict[str, str]:
     """Describe a file in the temporary or output folder as the page requests it."""
     for kind in ("temp", "output"):
         folder = Path(folder_paths.get_directory_by_type(kind))

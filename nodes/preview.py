@@ -83,4 +83,4 @@ def for_page(picture: np.ndarray) -> dict[str, str]:
     """Save a picture as a temporary file and describe it as the page requests it."""
     path = folders.temp_path(".png")
     save_picture(path, picture)
-    return folders.served_as(path)
+    return folders.file_reference(path)

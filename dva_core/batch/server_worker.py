@@ -64,16 +64,16 @@ class ServerWorker:
         running, pending = await self.client.queue_contents()
         self.prompts.clear()
         scheduler.join(self.name)
-        left = {prompt: entry for (where, prompt), entry in run_log.journal.prompts.items() if where == self.name}
+        previous = {prompt: entry for (where, prompt), entry in run_log.journal.prompts.items() if where == self.name}
         obsolete, adopted = [], []
-        for prompt, (name, fingerprint) in left.items():
-            job, there = self.executor.jobs.get(name), prompt in running or prompt in pending
+        for prompt, (name, fingerprint) in previous.items():
+            job, is_queued = self.executor.jobs.get(name), prompt in running or prompt in pending
             is_needed = job is not None and scheduler.waits(name) and fingerprint == run_log.plan.fingerprint(job)
-            if is_needed and (there or await self.has_succeeded(prompt)) and scheduler.adopt(self.name, name):
-                self.prompts[prompt] = ServerJob(job, prompt, ours=False, ended=not there)
+            if is_needed and (is_queued or await self.has_succeeded(prompt)) and scheduler.adopt(self.name, name):
+                self.prompts[prompt] = ServerJob(job, prompt, ours=False, ended=not is_queued)
                 adopted.append(self.prompts[prompt])
             else:
-                obsolete += [prompt] if there else []
+                obsolete += [prompt] if is_queued else []
                 self.executor.note("dropped", name, where=self.name, prompt=prompt)
         if obsolete:
             await self.client.cancel(obsolete)
@@ -182,17 +182,17 @@ class ServerWorker:
 
     async def fetch_result(self, server_job: ServerJob, outputs: dict[str, Any], seconds: float) -> None:
         """Fetch a result and record it; wait if the disk is full."""
-        executor, job, there = self.executor, server_job.job, False
+        executor, job, arrived = self.executor, server_job.job, False
         lists = [entries for entries in outputs.get(saver_of(executor.workflow), {}).values() if isinstance(entries, list)]
-        shown = next((entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry), None)
-        if shown is None:
+        video = next((entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry), None)
+        if video is None:
             self.report_failure(server_job, JobFailed("The server says that it is done, but names no video."))
             return
         while True:
             try:
-                if not there:
-                    await self.client.fetch(shown, job.result)
-                there = True
+                if not arrived:
+                    await self.client.fetch(video, job.result)
+                arrived = True
                 executor.run_log.record_done(job, self.name, seconds, server_job.encodes, prompt=server_job.prompt)
                 break
             except DiskError as error:

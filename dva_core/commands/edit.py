@@ -218,13 +218,13 @@ def keeps_decomposition(args: argparse.Namespace) -> bool:
 
 def check_target_options(args: argparse.Namespace, decomposition: Decomposition | None) -> None:
     """Check the output and its options before any work; `decomposition` is the input, where it is one."""
-    read = inputs_of(args, decomposition)
+    inputs = inputs_of(args, decomposition)
     settings = output_settings(args)
     if keeps_decomposition(args):
         if options := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
             raise DVAError(f"{args.output} keeps the edited video undecoded, so {', '.join(options)} have no say; give them to `decode`.")
         check_place(args.output)
-        check_spares(args.output, "output", read[1:])  # the input itself may be replaced: nothing of it is lost
+        check_spares(args.output, "output", inputs[1:])  # the input itself may be replaced: nothing of it is lost
         if args.sheet:
             raise DVAError("A contact sheet is made along with a video; leave --sheet out or give a video as the output.")
         return
@@ -232,9 +232,9 @@ def check_target_options(args: argparse.Namespace, decomposition: Decomposition 
         raise DVAError(f"{settings['codec']} is lossless and has no quality; leave out --quality, or use --codec h264.")
     check_encoding(settings["codec"], settings["quality"], compatible=args.compatible)
     check_output(args.output, settings["codec"], args.input)
-    check_spares(args.output, "output", read)
+    check_spares(args.output, "output", inputs)
     if args.sheet:
         check_picture(args.sheet, "contact sheet")
-        check_spares(args.sheet, "contact sheet", read)
+        check_spares(args.sheet, "contact sheet", inputs)
         if Path(args.output).resolve() in (place := Path(args.sheet).resolve(), place.parent):
             raise DVAError(f"The contact sheet {args.sheet} and the output {args.output} are in each other's place; choose another name.")

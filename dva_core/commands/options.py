@@ -184,13 +184,13 @@ def refuse_encoding_settings(args: argparse.Namespace) -> None:
 
 def inputs_of(args: argparse.Namespace, decomposition: Decomposition | None = None) -> list[str | Path]:
     """The files that a command reads and may not overwrite, the decomposition's source at both places it may lie included."""
-    read = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
+    inputs = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
     if Path(args.model).is_file():  # else it is a known name
-        read.append(args.model)
+        inputs.append(args.model)
     if (getattr(args, "face", None) or "").startswith("reference:"):
-        read.append(args.face.partition(":")[2])
+        inputs.append(args.face.partition(":")[2])
     if getattr(args, "keep", None):
-        read.append(args.keep)
+        inputs.append(args.keep)
     if decomposition is not None:
-        read += [decomposition.info.source, Path(args.input).parent / decomposition.info.source_name]
-    return [*read, getattr(args, "video", None) or args.input]
+        inputs += [decomposition.info.source, Path(args.input).parent / decomposition.info.source_name]
+    return [*inputs, getattr(args, "video", None) or args.input]

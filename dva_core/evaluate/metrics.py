@@ -163,9 +163,9 @@ class Flicker:
             grey_before, *pictures = self._last
             flow = self._flow.calc(grey, grey_before, None)
             y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
-            for series, last, now in zip((self.before, self.after), pictures, (original, edited)):
+            for series, last, current in zip((self.before, self.after), pictures, (original, edited)):
                 previous = cv2.remap(last, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                series.append(float(np.abs(previous.astype(np.float32) - now)[mask].mean()))
+                series.append(float(np.abs(previous.astype(np.float32) - current)[mask].mean()))
         self._last = grey, original, edited
 
     @property

@@ -152,7 +152,7 @@ def reference_paste(frame: np.ndarray, quad: np.ndarray, crop: np.ndarray) -> np
     from PIL import Image
 
     result = Image.fromarray(frame).convert("RGBA")
-    pasted = Image.fromarray(crop).convert("RGBA")
-    pasted = pasted.transform(result.size, Image.Transform.PERSPECTIVE, paste_coefficients(quad, crop.shape[0]), Image.Resampling.BILINEAR)
-    result.paste(pasted, (0, 0), mask=pasted)
+    image = Image.fromarray(crop).convert("RGBA")
+    image = image.transform(result.size, Image.Transform.PERSPECTIVE, paste_coefficients(quad, crop.shape[0]), Image.Resampling.BILINEAR)
+    result.paste(image, (0, 0), mask=image)
     return np.asarray(result.convert("RGB"))

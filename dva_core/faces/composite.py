@@ -1,6 +1,6 @@
 """Paste-back of a decoded crop into its frame, which keeps its own detail wherever nothing was edited.
 
-Crops here are float32 [3, S, S] in [-1, 1], masks float32 [S, S] in 0..1, frames uint8 [H, W, 3] RGB, quads as in align.py.
+Crops are float32 [3, S, S] in [-1, 1], masks float32 [S, S] in 0..1, frames uint8 [H, W, 3] RGB, quads as in align.py.
 Only pixels inside the square change; all work is done on the square's bounding rectangle.
 """
 
@@ -72,27 +72,27 @@ def paste(
     if x1 <= x0 or y1 <= y0:
         return frame.copy(), inside
     window = (slice(y0, y1), slice(x0, x1))
-    here = frame[window].astype(np.float32) / 127.5 - 1
+    source = frame[window].astype(np.float32) / 127.5 - 1
     local = quad - [x0, y0]
-    shape = here.shape[:2]
+    shape = source.shape[:2]
     soft = np.clip(warp_to_frame(mask[None], local, shape, "smooth"), 0, 1)
     if front is not None:
         soft = soft * (1 - front.weights(quad, (x0, y0, x1, y1), frame.shape))[..., None]
     if detail == "model":
-        change = warp_to_frame(edited, local, shape, "detail") - here
+        change = warp_to_frame(edited, local, shape, "detail") - source
     else:
-        # up(edited) + w (here - up(rebuilt)) - here, arranged so that no edit is exactly nothing
+        # up(edited) + w (source - up(rebuilt)) - source, arranged so that no edit is exactly nothing
         change = warp_to_frame(edited - rebuilt, local, shape, "detail")
-        lost = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
-        if lost.any():
-            change = change - lost * (here - warp_to_frame(rebuilt, local, shape, "detail"))
+        lost_detail = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
+        if lost_detail.any():
+            change = change - lost_detail * (source - warp_to_frame(rebuilt, local, shape, "detail"))
     covered = (soft[..., 0] > 0) & within(local, shape)
-    colour = colourfulness(here[covered])
+    colour = colourfulness(source[covered])
     if colour < 1:  # black-and-white footage stays so: of the change only the luma
         change = colour * change + (1 - colour) * (change @ LUMA)[..., None]
     inside[window] = covered
     result = frame.copy()
-    pasted = np.clip(np.rint((here + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
+    pasted = np.clip(np.rint((source + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
     result[window][covered] = pasted[covered]
     return result, inside
 

@@ -39,12 +39,12 @@ class FrontMask:
         else:
             mask = self._resize_to_frame(frame_shape)[top:bottom, left:right]
         hard = mask >= INSIDE
-        kept = smoothstep(NOISE, INSIDE, mask)
+        weights = smoothstep(NOISE, INSIDE, mask)
         if hard.any():
-            away = cv2.distanceTransform((~hard).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            kept = np.maximum(kept, smoothstep(reach, 0.0, away))
-        kept[hard] = 1.0
-        return kept[y0 - top : y1 - top, x0 - left : x1 - left]
+            distance = cv2.distanceTransform((~hard).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            weights = np.maximum(weights, smoothstep(reach, 0.0, distance))
+        weights[hard] = 1.0
+        return weights[y0 - top : y1 - top, x0 - left : x1 - left]
 
     def in_square(self, quad: np.ndarray, size: int, frame_shape: tuple[int, ...]) -> FrontMask:
         """Crop the mask to the square `quad` of the frame, `size` pixels wide."""

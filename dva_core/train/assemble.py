@@ -155,8 +155,8 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
     model = model.float().requires_grad_(False).eval()
     scales = gains(decoded_shares(model, pairs, steps.of_kinds()), MOST)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
-    taken = torch.tensor([scales[name] for name in steps.identity_names])
-    tensors["attributes.identity.step"] = taken[:, None] * tensors["attributes.identity.step"]
+    scale_values = torch.tensor([scales[name] for name in steps.identity_names])
+    tensors["attributes.identity.step"] = scale_values[:, None] * tensors["attributes.identity.step"]
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:

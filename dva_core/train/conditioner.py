@@ -65,10 +65,10 @@ def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
 
-def check_encoders(known: Mapping[str, str], tensors: Mapping[str, Tensor], what: str, cure: str) -> None:
-    """DVAError unless the encoders among a bundle's tensors have the digests `known`, by part."""
+def check_encoders(digests: Mapping[str, str], tensors: Mapping[str, Tensor], what: str, cure: str) -> None:
+    """DVAError unless the encoders among a bundle's tensors have these digests, by part."""
     for part in ENCODERS:
-        if part in known and weights_digest(part_of(tensors, part)) != known[part]:
+        if part in digests and weights_digest(part_of(tensors, part)) != digests[part]:
             raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, so that its vectors mean nothing here; {cure}.")
 
 

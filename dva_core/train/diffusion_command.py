@@ -116,8 +116,8 @@ def resolve_encoders(args: argparse.Namespace) -> Path:
         return args.run  # the run has taught the encoder of its start
     if args.start:
         return args.start
-    if args.resume and (kept := read_facts(state_of(args)).get("encoders_from")) and Path(kept).exists():
-        return Path(kept)
+    if args.resume and (encoders := read_facts(state_of(args)).get("encoders_from")) and Path(encoders).exists():
+        return Path(encoders)
     if (args.run / "identity.safetensors").is_file():
         return args.run
     raise MissingFileError(f"{args.run} holds no encoders: name a bundle that has them with --start or --encoders, or distil them first.")

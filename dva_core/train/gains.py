@@ -40,8 +40,8 @@ def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int 
         rebuilt, target = sample(model, x_T, own), after - before
         shares[kind] = []
         for scale in SCALES:
-            moved = F.normalize(z_id + scale * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
-            edited = sample(model, x_T, model.fuse(moved, z_motion + scale * motion_step))
+            edited_id = F.normalize(z_id + scale * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
+            edited = sample(model, x_T, model.fuse(edited_id, z_motion + scale * motion_step))
             shares[kind].append(float(((edited - rebuilt) * target).sum() / target.square().sum()))
     return shares
 

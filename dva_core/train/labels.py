@@ -84,8 +84,8 @@ def split(count: int, person: np.ndarray | None, share: float, seed: int) -> np.
     """Choose held-out rows, bool [n], about `share` of all; all pictures of a person are on one side."""
     groups = np.arange(count) if person is None else np.unique(person, return_inverse=True)[1]
     number = int(groups.max()) + 1
-    chosen = np.random.default_rng(seed).permutation(number)[: max(1, round(share * number))]
-    return np.isin(groups, chosen)
+    held_out_groups = np.random.default_rng(seed).permutation(number)[: max(1, round(share * number))]
+    return np.isin(groups, held_out_groups)
 
 
 def batches(folder: Path, files: Sequence[str], size: int) -> Iterator[list[np.ndarray]]:

@@ -142,8 +142,8 @@ class Objective:
         focus = self.settings.focus if self.unet.training else 0
         t = torch.randint(0, self.schedule.train_steps, (len(x_0),), generator=generator)
         if focus:
-            chosen = torch.rand(len(t), generator=generator) < focus
-            t = torch.where(chosen, torch.randint(*FOCUS, t.shape, generator=generator), t)
+            is_focused = torch.rand(len(t), generator=generator) < focus
+            t = torch.where(is_focused, torch.randint(*FOCUS, t.shape, generator=generator), t)
         noises = to_device(torch.randn((2, *x_0.shape), generator=generator), self.device)
         return Draw(to_device(t, self.device), noises[0], noises[1])
 
