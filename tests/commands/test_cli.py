@@ -1,3 +1,5 @@
+"""The commands edit, encode, decode and what is common to all."""
+
 import errno
 import json
 import os
@@ -9,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
-import av.error
 import cv2
 import numpy as np
 import pytest
@@ -18,71 +18,21 @@ import torch
 from bundles import tiny_tensors, write_tiny
 from safetensors import safe_open
 from safetensors.torch import save_file
-from standin import stand_in, write_clip
-from video_helpers import damaged as damaged_clip
-from video_helpers import make_clip
+from standin import write_clip
 
 from dva_core.commands import edit as edit_command
 from dva_core.commands import main as cli
-from dva_core.commands import options
 from dva_core.decomposition import Decomposition
-from dva_core.errors import DVAError
-from dva_core.faces.finder import FaceFinder
 from dva_core.hosts.devices import fastest_dtype
-from dva_core.model.loader import load_model
 from dva_core.pipeline import decode, encode
-from dva_core.video import VideoWriter, open_video
+from dva_core.video import open_video
+
+from .answers import YOUNG, pictures, refused
 
 FASTEST = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")  # the default
 ROOT = Path(cli.__file__).resolve().parents[2]
 
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def finder(monkeypatch, tiny):
-    found = stand_in(load_model(tiny, device="cpu"))
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", 4)
-
-
-@pytest.fixture
-def call(capsys, tiny, monkeypatch, tmp_path):
-    """`call("edit", ...)` -> (exit code, stdout, stderr), with the tiny model, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv, model=tiny):
-        with_model = argv[0] in ("edit", "encode", "decode", "sheet", "preview", "expression")
-        own = ["--model", str(model), "--device", "cpu"] if with_model else []
-        code = cli.main([str(word) for word in (argv[0], *own, *argv[1:])])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def refused(result, *words):
-    """One sentence on stderr, exit code 2."""
-    code, out, err = result
-    assert (code, out) == (2, ""), err
-    lines = err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].endswith((".", "?")) and "Traceback" not in err, err
-    assert all(word in err for word in words), err
-
-
-def pictures(path):
-    with open_video(path) as reader:
-        return [frame.rgb for frame in reader]
-
-
-YOUNG = ("--attribute", "Young", "--scale", "-0.8")
+pytestmark = pytest.mark.usefixtures("finder")
 
 
 def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path):
@@ -457,88 +407,6 @@ def test_as_a_program(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ---- what is read is never written over
-
-
-def folder_of(video, folder):
-    """The frames of a video as a folder of PNGs that this program wrote."""
-    with open_video(video) as reader, VideoWriter(folder, reader.info, codec="png") as writer:
-        for frame in reader:
-            writer.write(frame)
-    return folder
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
-
-
-def test_the_source_of_a_clip_is_not_overwritten(call, video, tmp_path):
-    (tmp_path / "src.mkv").write_bytes(video.read_bytes())
-    os.link("src.mkv", "other_name.mkv")
-    assert call("encode", "src.mkv", "-o", "c.safetensors", "--steps", 1)[0] == 0
-    before = contents(tmp_path)
-    for out in ("src.mkv", "./src.mkv", "other_name.mkv"):
-        for command in (("decode", "c.safetensors"), ("edit", "c.safetensors", *YOUNG)):
-            refused(call(*command, "-o", out, "--codec", "ffv1"), out, "would overwrite", "src.mkv")
-    Path("src.mkv").rename("moved.mkv")
-    refused(call("decode", "c.safetensors", "-o", "moved.mkv", "--codec", "ffv1", "--video", "moved.mkv"), "would overwrite")
-    Path("moved.mkv").rename("src.mkv")
-    assert contents(tmp_path) == before
-
-
-def test_a_source_folder_is_neither_replaced_nor_added_to(call, video, tmp_path):
-    folder_of(video, tmp_path / "frames")
-    assert call("encode", "frames", "-o", "c.safetensors", "--steps", 1)[0] == 0
-    before = contents(tmp_path)
-    for command in (("decode", "c.safetensors"), ("edit", "c.safetensors", *YOUNG)):
-        refused(call(*command, "-o", "frames", "--codec", "png"), "would overwrite", "frames")
-        refused(call(*command, "-o", "out", "--codec", "png", "--sheet", "frames/s.png"), "one of the pictures of")
-    refused(call("edit", "frames", *YOUNG, "--steps", 1, "-o", "out.mp4", "--sheet", "frames/s.png"), "one of the pictures of")
-    refused(call("sheet", "c.safetensors", "-o", "frames/s.png"), "one of the pictures of")
-    refused(call("sheet", "frames", "-o", "frames/frame_000001.png"), "one of the pictures of")
-    refused(call("edit", "frames/frame_000001.png", *YOUNG, "-o", "frames", "--codec", "png"), "folder that", "lies in")
-    assert contents(tmp_path) == before
-
-
-def test_a_picture_is_not_written_over_what_is_read(call, video, tmp_path):
-    (tmp_path / "me.png").write_bytes(cv2.imencode(".png", pictures(video)[0])[1].tobytes())
-    before = contents(tmp_path)
-    refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--face", "reference:me.png", "--sheet", "me.png"), "me.png", "is read")
-    refused(call("sheet", video, "-o", "me.png", "--face", "reference:me.png"), "me.png", "is read")
-    refused(call("sheet", "me.png", "-o", "me.png"), "me.png", "is read")
-    refused(call("edit", video, *YOUNG, "-o", "x.jpg", "--codec", "png", "--sheet", "x.jpg"), "x.jpg", "each other's place")
-    (tmp_path / "out").mkdir()
-    refused(call("edit", video, *YOUNG, "-o", "out", "--codec", "png", "--sheet", "out/s.png"), "each other's place")
-    assert contents(tmp_path) == before
-
-
-def test_a_model_a_direction_and_a_clip_are_not_overwritten_by_another(call, tiny, video, tmp_path):
-    own = tmp_path / "own.safetensors"
-    own.write_bytes(tiny.read_bytes())
-    assert call("encode", video, "-o", "c.safetensors", "--steps", 1, model=own)[0] == 0
-    before = contents(tmp_path)
-    refused(call("encode", video, "-o", "own.safetensors", model=own), "own.safetensors", "is read")
-    refused(call("edit", video, *YOUNG, "-o", "own.safetensors", model=own), "own.safetensors", "is read")
-    refused(call("edit", video, "--direction", "c.safetensors", "--scale", "1", "-o", "c.safetensors"), "c.safetensors", "is read")
-    refused(call("expression", "c.safetensors", "--frames", 0, 1, "-o", "c.safetensors"), "c.safetensors", "is read")
-    refused(call("convert", "own.safetensors", "-o", "own.safetensors"), "own.safetensors", "is read")
-    assert contents(tmp_path) == before
-
-
-def test_a_folder_without_access_is_one_sentence(call, video, tmp_path, monkeypatch):
-    stat = Path.stat  # chmod does not bind root, so the answer of the system is put in
-
-    def denied(self, **options):
-        if "locked" in self.parts:
-            raise PermissionError(errno.EACCES, "Permission denied", str(self))
-        return stat(self, **options)
-
-    monkeypatch.setattr(Path, "stat", denied)
-    refused(call("edit", "locked/clip.mp4", *YOUNG, "-o", "out.mp4"), "locked/clip.mp4", "Permission denied")
-    refused(call("encode", video, "-o", "locked/c.safetensors"), "locked", "Permission denied")
-    refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--sheet", "locked/s.png"), "locked", "Permission denied")
-
-
 def test_training_complains_in_one_sentence_too(capsys):
     for words in (["train"], ["train", "diffusion", "--people", "x"], ["train", "nothing"], ["train", "prepare", "a.mp4", "--no-such"]):
         assert cli.main(words) == 2
@@ -550,63 +418,3 @@ def test_an_empty_path_is_not_the_current_folder(call, tmp_path, capsys):
     for words in ("encode | -o a.safetensors", "train prepare | -o out", "edit a.mp4 --output=", "evaluate switch a b -o |"):
         assert cli.main(["" if word == "|" else word for word in words.split()]) == 2
         assert "is empty" in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-def test_a_direction_that_is_read_is_not_written_over(call, tiny, tmp_path):
-    from dva_core.edit.directions import Direction, encoder_fingerprint
-
-    model = load_model(tiny, device="cpu")
-    for name in "ab":
-        Direction(np.ones(model.identity_dim), "identity", name, encoder_fingerprint(model, "identity")).save(f"{name}.safetensors")
-    before = (tmp_path / "a.safetensors").read_bytes()
-    for words in (["a.safetensors", "b.safetensors"], ["b.safetensors", "--without", "a.safetensors"]):
-        refused(call("direction", *words, "--model", tiny, "-o", "a.safetensors"), "would overwrite")
-    refused(call("expression", "--attribute", "Smiling", "-o", tiny), "would overwrite")
-    assert (tmp_path / "a.safetensors").read_bytes() == before
-
-
-# ---- the output tried before the work
-
-
-@pytest.fixture
-def analysed(monkeypatch):
-    """Whether the video was taken apart: none of these tests waits for that."""
-    begun = []
-
-    def stop(*_, **__):
-        begun.append(True)
-        raise DVAError("Stopped here.")
-
-    monkeypatch.setattr(edit_command, "encode", stop)
-    return begun
-
-
-def test_pictures_that_ffmpeg_will_not_encode_are_refused_before_the_analysis(call, video, tmp_path, monkeypatch, analysed):
-    def refuse(self, packets):
-        raise av.error.ExternalError(542398533, "Generic error in an external library")
-
-    monkeypatch.setattr("dva_core.video.writer._FileSink._mux", refuse)
-    refused(call("edit", video, "-o", "a.mp4", *YOUNG), "FFmpeg cannot encode", "(Generic error in an external library)", "another codec")
-    assert not analysed and not list(tmp_path.iterdir())
-
-
-def test_sound_that_will_be_missing_is_said_before_the_analysis_and_once(call, tmp_path, caplog, analysed):
-    source = make_clip(tmp_path / "a.mkv", 10, sound="flac")
-    bad = damaged_clip(source, tmp_path / "bad.mkv", "audio")
-    code, _, err = call("edit", bad, "-o", "out.mp4", "--compatible", *YOUNG)
-    assert code == 2 and analysed and "Stopped here" in err
-    assert [r.getMessage().split(":")[0] for r in caplog.records if "sound" in r.getMessage()] == ["the sound (flac) is left out"]
-    once = cli.WarnOnce()
-    assert [once.filter(record) for record in (caplog.records[-1], caplog.records[-1])] == [True, False]
-
-
-def test_a_sound_encoder_that_does_not_open_is_said_before_the_analysis(call, tmp_path, caplog, monkeypatch, analysed):
-    monkeypatch.setattr("dva_core.video.audio._add_encoder", lambda *_: av.CodecContext.create("no_such_encoder", "w"))
-    source = make_clip(tmp_path / "a.mkv", 4, sound="flac")
-    assert call("edit", source, "-o", "out.mp4", "--compatible", *YOUNG)[0] == 2 and analysed
-    assert "track 1, sound, is left out" in caplog.text and "name the output .mkv, or convert the sound first" in caplog.text
-
-
-def test_a_clip_kept_undecoded_tries_no_output(call, video, monkeypatch, analysed):
-    monkeypatch.setattr(options, "try_output", lambda *_, **__: pytest.fail("nothing is encoded here"))
-    assert call("edit", video, "-o", "a.safetensors", *YOUNG)[0] == 2 and analysed

@@ -1,0 +1,19 @@
+"""What commands answer, and the options of a usual edit."""
+
+from dva_core.video import open_video
+
+YOUNG = ("--attribute", "Young", "--scale", "-0.8")
+
+
+def refused(result, *words):
+    """One sentence on stderr, exit code 2."""
+    code, out, err = result
+    assert (code, out) == (2, ""), err
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].endswith((".", "?")) and "Traceback" not in err, err
+    assert all(word in err for word in words), err
+
+
+def pictures(path):
+    with open_video(path) as reader:
+        return [frame.rgb for frame in reader]
