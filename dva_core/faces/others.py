@@ -23,17 +23,17 @@ class Others:
         self.looked_at: list[tuple[Face, int]] = []  # and in which frame
 
     def unknown(self, faces: Sequence[Face], frame: int) -> list[Face]:
-        """Those of the faces in the frame of that number that were not looked at just now."""
+        """List the faces of a frame that were not examined within the last AGAIN frames."""
         self.looked_at = [(face, n) for face, n in self.looked_at if frame - n < AGAIN]
         return [face for face in faces if not any(_is_near(face, seen) for seen, _ in self.looked_at)]
 
     def keep(self, faces: Sequence[Face], vectors: np.ndarray, frame: int) -> None:
-        """Remembers faces with their identity vectors [n, D]."""
+        """Store faces with their identity vectors [n, D]."""
         self.looked_at += [(face, frame) for face in faces]
         self.vectors = [*self.vectors, *vectors][-MOST:]
 
     def claim(self, vectors: np.ndarray, identity: np.ndarray) -> np.ndarray:
-        """Which of the faces with these vectors [n, D] are somebody else's, and not nearer to `identity` [D]: bool [n]."""
+        """Mark the faces, bool [n], whose vectors [n, D] match somebody else better than `identity` [D]."""
         known = [vector for vector in self.vectors if vector @ identity < self.limit]
         if not known:
             return np.zeros(len(vectors), bool)

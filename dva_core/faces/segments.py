@@ -34,7 +34,7 @@ class FaceTrack:
     others: tuple[int, ...] = ()  # the frames in which other faces were seen; they are looked for now and then, and where one is near
 
     def segments(self) -> list[tuple[int, int]]:
-        """Unbroken stretches [start, stop) with the face; a cut, a jump or a long gap ends one. Nothing is smoothed across them."""
+        """Stretches [start, stop) of frames with the face, ended by a cut, a jump or a long gap. Smoothing does not cross them."""
         return segments(self.state, self.starts)
 
     def report(self) -> dict[str, int]:
@@ -87,7 +87,7 @@ def assemble(
     known: Mapping[int, bool] | None = None,
     taken: Sequence[bool] | None = None,
 ) -> FaceTrack:
-    """The track from what was seen frame by frame: points [68, 2], nan where there is no face; score; whether a segment begins.
+    """Build the track from the sights of all frames: points [68, 2], nan without a face; score; whether a segment begins.
 
     cuts: the first frames of new scenes. known: for frames at which a segment begins, whether it is the person who is followed,
     where that can be told. taken: whether something else is in the face's place, so that the frame is not interpolated.
@@ -126,10 +126,10 @@ def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tu
 
 
 def _is_whole_shot(start: int, stop: int, cuts: tuple[int, ...], frames: int) -> bool:
-    """Whether a segment lasts from one cut (or end of the clip) to the next: then its shot is short, not its face a false alarm."""
+    """Tell whether a segment spans a whole shot, from cut to cut or to the end of the video; a short one is then no false alarm."""
     return start in (0, *cuts) and stop in (*cuts, frames)
 
 
 def _bounds(landmarks: np.ndarray) -> Face:
-    """The landmarks' own box."""
+    """Compute the bounding box of the landmarks."""
     return Face((*landmarks.min(0).tolist(), *landmarks.max(0).tolist()), 1.0)

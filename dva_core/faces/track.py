@@ -1,4 +1,4 @@
-"""One face followed through a clip: detection, association, short gaps filled, long ones left alone; one pass, bounded memory."""
+"""One face followed through a video: detection, association, short gaps filled, long ones left alone; one pass, bounded memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def track_faces(
     choice: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
     embed_fn: aligned crops uint8 [B, 256, 256, 3] -> identity vectors [B, D]. With it a face that comes back after a cut or a long
     absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `choice`
-    decides anew. Early in the clip the rule is held against every face that appears: where one is far larger than the one followed, or is
+    decides anew. Early in the video the rule is held against every face that appears: where one is far larger than the one followed, or is
     at the position that the one followed is not at, it is followed instead, and what was found before is dropped.
     Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between. Where others are there,
     only those in which its place still looks as before: nothing is said to be the face that is somebody else's, or the back of a head.
@@ -77,7 +77,7 @@ def track_faces(
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:
         raise DVAError(
-            f"No face in the clip matches the reference picture (best similarity {follower.best_similarity:.2f}, "
+            f"No face in the video matches the reference picture (best similarity {follower.best_similarity:.2f}, "
             f"{same_person:.2f} needed): use a clearer picture of the person, or select the face by position."
         )
     if report["missing"] > report["found"] and report["other_faces_seen"]:
