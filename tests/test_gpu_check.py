@@ -27,8 +27,8 @@ def test_all_sections_run_without_a_card(tmp_path):
 
 
 def test_wrong_numbers_fail(tmp_path, monkeypatch):
-    evaluate = gpu_check.Cores.__call__
-    monkeypatch.setattr(gpu_check.Cores, "__call__", lambda self, network, *inputs: evaluate(self, network, *inputs) * 1.1)
+    evaluate = gpu_check.ThreadedEvaluation.__call__
+    monkeypatch.setattr(gpu_check.ThreadedEvaluation, "__call__", lambda self, network, *inputs: evaluate(self, network, *inputs) * 1.1)
     assert gpu_check.main(["-o", str(tmp_path), *COMMON, "--only", "evaluation"]) == 1
     assert "OUT OF BOUNDS" in (tmp_path / "report.md").read_text(encoding="utf-8")
 

@@ -106,7 +106,7 @@ def encode(
     """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
 
     source      a video file, or a folder of pictures
-    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.CLIP_SOLVERS
+    steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.VIDEO_SOLVERS
     max_frames, start, length (seconds), every (take each n-th frame): which part of the video
     rate        pictures a second, of a folder of pictures (25)
     face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)

@@ -58,11 +58,11 @@ def links_are_followed_and_dead_ones_left_out() -> None:
         assert folders.saved_files() == ["large.safetensors [output]", "small.safetensors"]
         assert folders.saved_files(smaller_than=100) == ["small.safetensors"]
         assert all(node.define_schema() for node in nodes.NODES)
-        assert folders.chosen_file("clip.mp4", "video") == INPUT / "clip.mp4"
+        assert folders.listed_file("clip.mp4", "video") == INPUT / "clip.mp4"
         assert nodes.LoadVideo.validate_inputs("clip.mp4") is True
         assert folders.input_folder("pictures") == INPUT / "pictures"
         for name in ("dead.mp4", "../clip.mp4", "pictures/../../input/../x", str(theirs / "clip.mp4"), "a\0b", "", "."):
-            refused(lambda name=name: folders.chosen_file(name, "video"), "There is no video")
+            refused(lambda name=name: folders.listed_file(name, "video"), "There is no video")
         for name in ("..", "pictures/../..", str(theirs), ".", " ", "none", "clip.mp4"):
             refused(lambda name=name: folders.input_folder(name), "There is no folder")
         for path in (*INPUT.iterdir(), *OUTPUT.iterdir()):

@@ -188,7 +188,7 @@ def depth_and_colour_are_kept() -> None:
         source, part = video.as_file(VideoFromFile(str(path)))
         clip = encode(source, model, steps=1, **part)
         result = executed(nodes.DecodeDDIM, clip, model, "transfer", 18, 0, 0, False)[0].args[0]
-        for made in (result, video.ClipVideo(path, 0.04)):
+        for made in (result, video.VideoPart(path, 0.04)):
             out = TEMP / "saved.mp4"
             made.save_to(str(out))
             for one in (made, VideoFromFile(str(out))):

@@ -23,7 +23,7 @@ GB, OPEN = 1 << 30, Path("/proc/self/fd")
 
 
 def clip_of(model, frames: int = 3):
-    return cache.WeighedClip.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
+    return cache.CachedDecomposition.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
 
 
 def weight(output) -> int:

@@ -122,7 +122,7 @@ def test_a_target_is_the_face_moved_by_the_step():
 def paired(encoders, out, steps=2, config=CONFIG, **changes):  # noqa: F811
     made = training(encoders, out, steps)  # for its variants
     settings = DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1, "pairs": 4} | changes)
-    return DiffusionTraining(config, encoders, made.clips, np.zeros(len(made.clips.group), bool), out, settings, pairs=stripes())
+    return DiffusionTraining(config, encoders, made.frames, np.zeros(len(made.frames.group), bool), out, settings, pairs=stripes())
 
 
 def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp_path):  # noqa: F811
