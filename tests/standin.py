@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pytest
 
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.types import Face
 from dva_core.video import Frame, VideoInfo, VideoWriter
+
+if TYPE_CHECKING:
+    import pytest
 
 WIDTH, HEIGHT, RADIUS = 96, 80, 14
 

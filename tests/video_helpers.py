@@ -6,10 +6,13 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-import pytest
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
