@@ -19,6 +19,7 @@ LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of
 CONFIRMED = 5  # found frames in a row after which a face is trusted to be the one
 EARLY = 120  # frames of the first scene in which the choice of a face may still turn out wrong
 FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
+OFTEN = 3  # every so many frames a face is told from another one that is close
 CLOSE = 12  # frames for which a face is told from another one that was close to it
 UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
 DOUBT = 0.01  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
@@ -276,7 +277,8 @@ class Follower:
             return False
         if self.elsewhere:  # then there is a gap
             return not self._is_known(rgb, face, landmarks)
-        if not self.others.vectors or not (look_around or self.gap or self.since_close < CLOSE):
+        close = self.since_close < CLOSE and self.number % OFTEN == 0
+        if not self.others.vectors or not (look_around or self.gap or close):
             return False
         other = bool(self.others.claim(self._embedding(rgb, face, landmarks)[None], self.identity)[0])
         self.unsure = self.unsure if other else -1  # this frame comes on top
