@@ -254,7 +254,7 @@ def a_saved_clip_keeps_a_source_that_would_be_thrown_away() -> None:
         kept.rename(Path(BASE.name) / "gone.mkv")
         refused(loaded.find_source, "is not there")
         _, said = executed(nodes.SaveDecomposition, clip, "kept/c")
-        assert "is not there; without it the video cannot be decoded" in said[-1][0]
+        assert "is not there; without it the decomposition cannot be decoded" in said[-1][0]
         # the name is another video's
         (TEMP / "video.mkv").write_bytes((Path(BASE.name) / "gone.mkv").read_bytes())
         (OUTPUT / "kept" / "video.mkv").write_bytes(b"another")
