@@ -20,7 +20,7 @@ from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, fold_scaling, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
-from dva_core.train.gains import MOST, decoded_shares, gains
+from dva_core.train.gains import LIMITS, decoded_shares, gains
 from dva_core.train.look import add_look
 from dva_core.train.paired import PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import Pairs, load_pairs
@@ -153,7 +153,7 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
     model = build_empty(config)
     model.load_state_dict(tensors)
     model = model.float().requires_grad_(False).eval()
-    scales = gains(decoded_shares(model, pairs, steps.of_kinds()), MOST)
+    scales = gains(decoded_shares(model, pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
     scale_values = torch.tensor([scales[name] for name in steps.identity_names])
     tensors["attributes.identity.step"] = scale_values[:, None] * tensors["attributes.identity.step"]

@@ -18,7 +18,10 @@ from dva_core.model.arrays import to_images
 from dva_core.train.pairs import ATTRIBUTE, KINDS, Pairs
 
 SCALES = (0.4, 0.6, 0.8, 1.0)
-MOST = {"Young": 0.7, "Male": 0.65}  # of the step: a change of the whole face looks wrong before it is as strong as its pairs
+LIMITS = {  # of the step, by eye: hair and rims show on all skins, and a change of the whole face looks wrong at full strength
+    "Eyeglasses": (0.85, 1.0), "Sunglasses": (0.9, 1.0), "Beard": (0.92, 1.0), "Goatee": (0.88, 1.0), "Freckles": (0.8, 1.0),
+    "Young": (0.0, 0.7), "Male": (0.0, 0.65),
+}  # fmt: skip
 FACES = 8  # held-out people a kind
 
 
@@ -50,8 +53,8 @@ def resize(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="area")
 
 
-def gains(shares: Mapping[str, Sequence[float]], most: Mapping[str, float]) -> dict[str, float]:
-    """Compute for each attribute the scale at which the mean share of its kinds reaches 1, at most its entry in `most` or 1.
+def gains(shares: Mapping[str, Sequence[float]], limits: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Compute for each attribute the scale at which the share of its kinds reaches 1, within its `limits` (least, most), else at most 1.
 
     Of an attribute with two kinds, such as older and younger, the stronger one decides.
     """
@@ -61,4 +64,4 @@ def gains(shares: Mapping[str, Sequence[float]], most: Mapping[str, float]) -> d
         envelope = np.maximum.accumulate([0.0, *values])
         scale = float(np.interp(1.0, envelope, [0.0, *SCALES])) if envelope[-1] >= 1 else SCALES[-1]
         scales[name] = min(scales.get(name, SCALES[-1]), scale)
-    return {name: round(min(scale, most.get(name, 1.0)), 2) for name, scale in scales.items()}
+    return {name: round(float(np.clip(scale, *limits.get(name, (0.0, 1.0)))), 2) for name, scale in scales.items()}
