@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from batch_server import result_of
 from conftest import need_shared
 
@@ -114,8 +115,17 @@ def test_what_ray_cannot_do(tmp_path):
         run_on_ray(plan_of(tmp_path, "video", clips="nowhere"))
 
 
+@pytest.fixture
+def one_thread():
+    """As an actor has: with another number of them sums are of another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.timeout(900)
-def test_with_the_starter(cluster, tmp_path):
+def test_with_the_starter(cluster, tmp_path, one_thread):
     """The results are those of the library; a folder of decompositions holds one for each video."""
     import dva_core
 
@@ -144,4 +154,4 @@ def test_with_the_starter(cluster, tmp_path):
             assert got.info.has_audio and got.count_frames() == 3
             for one, other in zip(got, wanted):
                 difference = np.abs(one.rgb.astype(int) - other.rgb)
-                assert difference.max() <= 8 and difference.mean() < 0.1  # the actor counts on another number of threads
+                assert difference.max() <= 2 and difference.mean() < 0.01
