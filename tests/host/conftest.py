@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def comfy() -> Path:
     """The ComfyUI to test in."""
     found = find_comfy()
@@ -38,7 +38,7 @@ def comfy() -> Path:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(comfy, tmp_path_factory):
     running = Server(tmp_path_factory.mktemp("comfy"), comfy, comfy_python(comfy))
     try:
@@ -51,13 +51,13 @@ def server(comfy, tmp_path_factory):
         running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def info(server) -> dict[str, Any]:
     """What the server says of its nodes."""
     return server.get("/object_info")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clips(server, tmp_path_factory) -> dict[str, Path]:
     """Short videos in the input folder: two people (one with two frames fewer), and one with nobody."""
     made = {}

@@ -163,7 +163,7 @@ class Page:
         return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """A headless Chromium; skipped, with the reason, where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the page tests need Playwright: pip install playwright")
@@ -177,7 +177,7 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page(browser, server, clips) -> Iterator[Page]:
     """The page of the one server, in English, with nodes drawn on the canvas."""
     for name, value in SETTINGS.items():

@@ -14,7 +14,7 @@ from .graphs import FRAMES, example, of_class, quick
 EDIT, ENCODE = "DVAEditIdentityClassifier", "DVAEncodeDecomposed"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def newer(comfy) -> bool:
     """Whether the host is of the year in which it got curves, boxes and the like."""
     return tuple(int(part) for part in comfy_version(comfy).split(".")[:2]) >= (0, 18)
