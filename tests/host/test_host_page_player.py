@@ -131,7 +131,7 @@ def test_full_screen_and_saving(player):
     full, is_full = tab.locator(".dva-full"), "document.fullscreenElement?.classList.contains('dva-player')"
     full.click()
     tab.wait_for_function(is_full)
-    assert full.get_attribute("aria-pressed") == "true"
+    tab.wait_for_selector('.dva-full[aria-pressed="true"]')  # the button follows the page a moment later
     tab.wait_for_timeout(500)
     box = tab.locator(".dva-stage").bounding_box()
     assert box["width"] > 1000 and tab.locator(".dva-play").is_visible()
@@ -143,7 +143,7 @@ def test_full_screen_and_saving(player):
     assert player.do("() => app.canvas.ds.scale") == scale, "the canvas behind it was zoomed"
     tab.keyboard.press("f")
     tab.wait_for_function("!document.fullscreenElement")
-    assert full.get_attribute("aria-pressed") == "false"
+    tab.wait_for_selector('.dva-full[aria-pressed="false"]')
     full.press("Enter")
     tab.wait_for_function(is_full)
     full.press("f")
