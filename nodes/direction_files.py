@@ -11,7 +11,7 @@ from dva_core.edit.directions import (
 from dva_core.errors import DVAError
 
 from . import folders, status
-from .schema import need_text, schema
+from .schema import file_name_input, need_text, schema
 from .types import CATEGORY
 from .types import Direction as DirectionType
 
@@ -30,12 +30,7 @@ class SaveDirection(io.ComfyNode):
             search_aliases=["slider", "share", "export"],
             inputs=[
                 DirectionType.Input("direction", display_name="direction", tooltip="The direction to keep."),
-                io.String.Input(
-                    "filename_prefix",
-                    default=USUAL_NAME,
-                    display_name="file name",
-                    tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
-                ),
+                file_name_input(USUAL_NAME),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
             hidden=[io.Hidden.unique_id],

@@ -15,7 +15,7 @@ from dva_core.files import atomic_write
 
 from . import folders, status
 from .cache import CachedDecomposition
-from .schema import need_text, schema
+from .schema import file_name_input, need_text, schema
 from .types import CATEGORY, DecompositionType
 
 USUAL_NAME = "dva/clip"
@@ -33,12 +33,7 @@ class SaveDecomposition(io.ComfyNode):
             search_aliases=["cache", "save latent", "keep"],
             inputs=[
                 DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition to save."),
-                io.String.Input(
-                    "filename_prefix",
-                    default=USUAL_NAME,
-                    display_name="file name",
-                    tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
-                ),
+                file_name_input(USUAL_NAME),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
             hidden=[io.Hidden.unique_id],

@@ -27,6 +27,16 @@ def schema(*, advanced: Sequence[str] = (), **about: Any) -> io.Schema:
     return io.Schema(**settings)
 
 
+def file_name_input(usual: str) -> io.String.Input:
+    """Make the input of a node that saves a file in the output folder (see folders.output_path)."""
+    return io.String.Input(
+        "filename_prefix",
+        default=usual,
+        display_name="file name",
+        tooltip="Name in the output folder, folders included; a number is added. May hold %year%, %month%, %day% and the like.",
+    )
+
+
 def need_text(*values: Any) -> None:
     """DVAError unless a value is text. For checks that run before ComfyUI converts the values of a prompt."""
     for value in values:

@@ -66,8 +66,8 @@ def check_keep(path: str | PathLike, source: str | PathLike, square: int, **part
 
     square: width of the model's face crops; part: `start`, `length`, `every`, `max_frames` and `rate`, as of `encode`.
     """
-    most, rate = part.pop("max_frames", None), {} if part.get("rate") is None else {"rate": part["rate"]}
-    part.pop("rate", None)
+    most, rate = part.pop("max_frames", None), part.pop("rate", None)
+    rate = {} if rate is None else {"rate": rate}
     with closing(open_masks(path)) as masks:
         with open_video(source, **part, **rate) as reader:
             is_of_square(masks.size, (reader.info.width, reader.info.height), square)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dva_core.errors import MissingFileError
 from dva_core.files import check_spares
+from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 from dva_core.model.build import build_empty
 from dva_core.model.bundle import BundleInfo, read_bundle, write_bundle
 from dva_core.model.checks import weights_digest
@@ -148,12 +149,16 @@ def assemble_finetuned(run: Path, start: Path, out: Path, *, name: str, precisio
     )
 
 
-def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
-    """Scale the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+def frozen_model(tensors: dict[str, Tensor], config: dict) -> DiffusionVideoAutoencoder:
+    """Build the model of these parts on the CPU, in float32, for measuring."""
     model = build_empty(config)
     model.load_state_dict(tensors)
-    model = model.float().requires_grad_(False).eval()
-    scales = gains(decoded_shares(model, pairs, steps.of_kinds()), LIMITS)
+    return model.float().requires_grad_(False).eval()
+
+
+def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
+    """Scale the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+    scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
     scale_values = torch.tensor([scales[name] for name in steps.identity_names])
     tensors["attributes.identity.step"] = scale_values[:, None] * tensors["attributes.identity.step"]
@@ -163,11 +168,9 @@ def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: n
     """Add to `tensors` the directions of the identity attributes as the finished model shows them (see response)."""
     if "attributes.identity.weight" not in tensors:
         return
-    model = build_empty(config)
-    model.load_state_dict(tensors)
     entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])
     weight, std = (tensors[f"attributes.identity.{name}"].double().numpy() for name in ("weight", "std"))
-    model = model.float().requires_grad_(False).eval()
+    model = frozen_model(tensors, config)
     directions = visible_directions(model, [entry["name"] for entry in entries], weight, std, pictures, teachers)
     config["identity_directions"] = True
     tensors["attributes.identity.direction"] = torch.from_numpy(np.float32(directions))

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.diffusion.solvers import invert, sample
-from dva_core.model.arrays import to_images
+from dva_core.model.arrays import shrink, to_images
+from dva_core.train.pair_objective import move_identity
 from dva_core.train.pairs import ATTRIBUTE, KINDS, Pairs
 
 SCALES = (0.4, 0.6, 0.8, 1.0)
@@ -35,22 +35,16 @@ def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int 
     shares = {}
     for kind, id_step, motion_step in zip(KINDS, *steps, strict=True):
         rows = pairs.rows(kind, held_out=True)[:most]
-        before, after = (resize(to_images(pictures[rows]), model.image_size) for pictures in (pairs.before, pairs.after))
-        crops = to_images(pairs.before[rows])
-        z_id, z_motion = model.encode_identity(crops), model.encode_motion(crops)
+        before, after = (to_images(pictures[rows]) for pictures in (pairs.before, pairs.after))
+        z_id, z_motion = model.encode_identity(before), model.encode_motion(before)
         own = model.fuse(z_id, z_motion)
-        x_T = invert(model, before, own)
-        rebuilt, target = sample(model, x_T, own), after - before
+        x_T = invert(model, shrink(before, model.image_size), own)
+        rebuilt, target = sample(model, x_T, own), shrink(after - before, model.image_size)
         shares[kind] = []
         for scale in SCALES:
-            edited_id = F.normalize(z_id + scale * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
-            edited = sample(model, x_T, model.fuse(edited_id, z_motion + scale * motion_step))
+            edited = sample(model, x_T, model.fuse(move_identity(z_id, scale * id_step), z_motion + scale * motion_step))
             shares[kind].append(float(((edited - rebuilt) * target).sum() / target.square().sum()))
     return shares
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    return F.interpolate(images, (size, size), mode="area")
 
 
 def gains(shares: Mapping[str, Sequence[float]], limits: Mapping[str, tuple[float, float]]) -> dict[str, float]:

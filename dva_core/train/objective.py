@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import to_device
+from dva_core.model.arrays import shrink
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
@@ -88,7 +88,7 @@ class Objective:
         images = to_device(images, self.device)
         z_id, points = self.conditioner.encode(images)
         flat, points, size = images.flatten(0, 1), points.flatten(0, 1), self.config["image_size"]
-        x_0 = F.interpolate(flat, (size, size), mode="area").contiguous(memory_format=torch.channels_last)
+        x_0 = shrink(flat, size).contiguous(memory_format=torch.channels_last)
         mask = self.conditioner.face_mask(flat, points, size)
         return Parts(z_id.repeat_interleave(images.shape[1], 0), points[:, JAW:].flatten(1), x_0, mask)
 

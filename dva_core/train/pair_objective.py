@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dva_core.model.arrays import to_images
+from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
 from dva_core.train.augment import reframe, relight
 from dva_core.train.pairs import KINDS, MOTION, Pairs
@@ -48,6 +48,11 @@ class CrossedPairs(NamedTuple):
 def motion_of(points: Tensor) -> Tensor:
     """z_motion [B, M] of landmarks [B, 1, 68, 2]."""
     return points.flatten(0, 1)[:, JAW:].flatten(1)
+
+
+def move_identity(z_id: Tensor, step: Tensor) -> Tensor:
+    """Add `step` to identities [B, D], which keep their length."""
+    return F.normalize(z_id + step, dim=1) * z_id.norm(dim=1, keepdim=True)
 
 
 class PairObjective:
@@ -104,11 +109,10 @@ class PairObjective:
 
         def z_face(level: Tensor) -> Tensor:
             by = (level - base.float())[:, None].to(motion)
-            moved = F.normalize(z_id + by * id_step, dim=1) * z_id.norm(dim=1, keepdim=True)
-            return objective.conditioner.fuse(moved, motion + by * motion_step)
+            return objective.conditioner.fuse(move_identity(z_id, by * id_step), motion + by * motion_step)
 
         size = objective.config["image_size"]
-        x_before, x_after, place = (F.interpolate(v, (size, size), mode="area") for v in (before, after, mask))
+        x_before, x_after, place = (shrink(v, size) for v in (before, after, mask))
         level, by = (v[:, None, None, None].to(x_before) for v in (own, wanted - own))
         difference = x_after - x_before
         x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from batch_server import result_of
-from conftest import need_shared
+from conftest import need_shared, torch_threads
 
 from dva_core.batch import make_manifest, make_plan, ray_run, run_on_ray
 from dva_core.errors import DVAError
@@ -118,10 +117,8 @@ def test_what_ray_cannot_do(tmp_path):
 @pytest.fixture
 def one_thread():
     """As an actor has: with another number of them sums are of another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 @pytest.mark.timeout(900)

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from conftest import torch_threads
 
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, pad_batch
@@ -15,10 +16,8 @@ from .test_autoencoder import SMALL
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 @pytest.fixture(scope="module", params=[0, 4], ids=["published form", "spatial condition"])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from bundles import tiny_config, tiny_tensors, write_tiny
+from conftest import torch_threads
 from torch import nn
 
 from dva_core import load_model
@@ -286,13 +287,9 @@ def test_the_fastest_type_is_what_the_device_multiplies(monkeypatch):
 def test_the_batch_is_what_memory_and_cores_allow():
     model = load_model("starter", device="cpu")
     model.image_size, need = 64, model.noise_predictor.peak_values() * 4
-    threads = torch.get_num_threads()
-    try:
-        for cores, frames in ((1, 16), (2, 32), (8, 64)):
-            torch.set_num_threads(cores)
+    for cores, frames in ((1, 16), (2, 32), (8, 64)):
+        with torch_threads(cores):
             assert usual_batch(model) == frames
-    finally:
-        torch.set_num_threads(threads)
     for free, frames in ((None, 64), (14 * need, 10), (0, 1), (10**15, 64)):
         model.host = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, free_bytes=lambda free=free: free)
         assert usual_batch(model) == frames
