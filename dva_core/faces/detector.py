@@ -51,6 +51,12 @@ def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
     return [faces[i] for i in np.asarray(survivors).reshape(-1)]
 
 
+def _cover(face: Face, other: Face) -> bool:
+    """Tell whether the centre of one face lies in the box of the other."""
+    pairs = (face.centre, other.box), (other.centre, face.box)
+    return any(x0 <= x <= x1 and y0 <= y <= y1 for (x, y), (x0, y0, x1, y1) in pairs)
+
+
 class FaceDetector:
     """Face detection in frames with a CompactDetector.
 
@@ -80,6 +86,16 @@ class FaceDetector:
                 break
             if side >= max(frame.shape[:2]):
                 break  # enlarging further shows nothing new
+        return faces
+
+    def detect_every_size(self, frame: np.ndarray) -> list[Face]:
+        """Detect faces as `detect`, small ones beside large ones too, at the cost of a pass at every resolution."""
+        faces: list[Face] = []
+        for side in self.sides:
+            # a large face is found less well, and off its place, at a high resolution: there only what else there is counts
+            faces += [face for face in self._detect_at(frame, side) if not any(_cover(face, known) for known in faces)]
+            if side >= max(frame.shape[:2]):
+                break
         return faces
 
     def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
