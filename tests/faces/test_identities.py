@@ -36,6 +36,9 @@ def test_identity_decides_who_goes_on_and_place_between_twins():
     link(twins, later, SAME)
     assert [one.sights[-1].face.box[0] for one in twins] == [102, 198]
     assert not any(one.sights for one in later)
+    sisters = [group(0, AXES[0], x=100), group(0, like(AXES[0], 0.9), x=200)]  # either could be the other
+    link(sisters, [group(1, like(AXES[0], 0.9), x=100), group(1, AXES[0], x=200)], SAME)
+    assert [one.sights[-1].face.box[0] for one in sisters] == [200, 100]
 
 
 def test_who_is_seen_together_is_never_one():

@@ -1,0 +1,185 @@
+"""Who of a survey's people is meant: a small JSON object, as the node Choose Faces writes it and scripts may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dva_core.errors import DVAError
+from dva_core.faces.people import Person, Survey
+
+EVERYONE = "all"
+MOST_SEEN = (1,)  # the choice where nothing is said
+LONGEST_NAME = 60
+LONGEST = 100_000  # characters of a choice
+KEYS = ("people", "names", "shots", "clip")
+EXAMPLE = 'write for example {"people": [1, 3], "names": {"1": "Anna"}}'
+
+
+@dataclass(frozen=True)
+class PeopleChoice:
+    """A choice among the people of a survey.
+
+    people: their numbers, None for everyone. names: number -> name. shots: number of a shot -> who is meant there instead, perhaps
+    nobody. clip: key of the survey that the numbers are of (`pipeline.people.survey_key`), "" if any will do.
+    """
+
+    people: tuple[int, ...] | None = MOST_SEEN
+    names: Mapping[int, str] = field(default_factory=dict)
+    shots: Mapping[int, tuple[int, ...] | None] = field(default_factory=dict)
+    clip: str = ""
+
+    def to_json(self) -> str:
+        """Write the choice as `parse_choice` reads it."""
+        value: dict[str, Any] = {"people": _listed(self.people)}
+        if self.names:
+            value["names"] = {str(number): name for number, name in self.names.items()}
+        if self.shots:
+            value["shots"] = {str(shot): _listed(people) for shot, people in self.shots.items()}
+        if self.clip:
+            value["clip"] = self.clip
+        return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class ChosenPerson:
+    """One person to be followed. spans: [first, last] frame of the stretches in which the person is meant; None: wherever they are."""
+
+    person: Person
+    name: str = ""
+    spans: list[list[int]] | None = None
+
+    @property
+    def number(self) -> int:
+        return self.person.number
+
+    def is_meant(self, frame: int) -> bool:
+        """Tell whether the person is meant in a frame."""
+        return self.spans is None or any(first <= frame <= last for first, last in self.spans)
+
+
+def parse_choice(text: str) -> PeopleChoice:
+    """Read a choice; an empty text is the default: the person seen most. DVAError, in one sentence, for anything that is none.
+
+    {"people": [1, 3] or "all", "names": {"1": "Anna"}, "shots": {"2": [3], "4": []}, "clip": "..."}: all optional.
+    """
+    if not text.strip():
+        return PeopleChoice()
+    if len(text) > LONGEST:
+        raise DVAError(f"The choice of faces has {len(text)} characters, more than {LONGEST}; choose again.")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+        raise DVAError(f"The choice of faces {_short(text)} is no JSON ({reason}); {EXAMPLE}, or leave it empty.") from error
+    if not isinstance(value, dict):
+        _refuse(f"The choice of faces {_short(text)} is no JSON object")
+    if unknown := [key for key in value if key not in KEYS]:
+        _refuse(f"The choice of faces holds {_short(unknown[0])}, which is none of {', '.join(KEYS)}")
+    names, shots, clip = value.get("names", {}), value.get("shots", {}), value.get("clip", "")
+    for what, given, kind in (("names", names, dict), ("shots", shots, dict), ("clip", clip, str)):
+        if not isinstance(given, kind):
+            _refuse(f"The {what} of the choice of faces cannot be {_short(given)}")
+    choice = PeopleChoice(
+        _numbers(value.get("people", list(MOST_SEEN))),
+        _names(names),
+        {_number(shot, "shot"): _numbers(people) for shot, people in shots.items()},
+        clip,
+    )
+    if choice.people == () and not any(people is None or people for people in choice.shots.values()):
+        raise DVAError("Nobody is chosen; click at least one face, or leave the choice empty for the person seen most.")
+    return choice
+
+
+def choose_people(choice: PeopleChoice, survey: Survey, clip: str = "") -> list[ChosenPerson]:
+    """Find the chosen people in a survey, by number. clip: the survey's key, held against that of the choice.
+
+    DVAError where nobody was found, a number or a shot is not there, nobody is chosen, or the choice was made for another video.
+    """
+    if choice.clip and clip and choice.clip != clip:
+        raise DVAError(
+            "The faces were chosen in another video, part of a video or model, where the numbers mean others; choose them again here, or "
+            "clear the choice."
+        )
+    if not survey.people:
+        raise DVAError("No face was found in the video; use one that shows faces large and bright enough, or another part of it.")
+    known = {person.number: person for person in survey.people}
+    named = [*choice.names, *(choice.people or ()), *(number for people in choice.shots.values() for number in people or ())]
+    for number in named:
+        if number not in known:
+            there = "only person 1 was" if len(known) == 1 else f"people 1 to {len(known)} were"
+            raise DVAError(f"There is no person {number} in this video, in which {there} found; choose among these.")
+    for shot in choice.shots:
+        if shot > len(survey.shots):
+            there = "only one" if len(survey.shots) == 1 else f"{len(survey.shots)}"
+            raise DVAError(f"There is no shot {shot} in this video, which has {there}; leave it out of the choice.")
+    chosen = []
+    for number, person in known.items():
+        meant = [choice.shots.get(shot, choice.people) for shot in range(1, len(survey.shots) + 1)]
+        there = [people is None or number in people for people in meant]
+        if any(there):
+            spans = [list(shot) for shot, is_there in zip(survey.shots, there) if is_there]
+            chosen.append(ChosenPerson(person, choice.names.get(number, ""), None if all(there) else spans))
+    if not chosen:
+        raise DVAError("Nobody is chosen in any shot of this video; click at least one face, or leave the choice empty.")
+    return chosen
+
+
+def references(chosen: Iterable[ChosenPerson]) -> np.ndarray:
+    """Stack the identity vectors [n, D] of the chosen people."""
+    return np.stack([one.person.embedding for one in chosen])
+
+
+def check_name(name: Any) -> str:
+    """Return a person's name without blanks around it, if it can be told from a number and from a list; else DVAError."""
+    text = name.strip() if isinstance(name, str) else ""
+    if (
+        not text
+        or len(text) > LONGEST_NAME
+        or "," in text
+        or text.isdecimal()
+        or not text.isprintable()
+        or text.lower() in ("all", "everyone")
+    ):
+        raise DVAError(f"A person cannot be called {_short(name)}; use a short name without commas that is no number.")
+    return text
+
+
+def _names(names: Mapping[str, Any]) -> dict[int, str]:
+    read = {_number(number, "person"): check_name(name) for number, name in names.items()}
+    known = [name.lower() for name in read.values()]
+    if twice := next((name for name in known if known.count(name) > 1), None):
+        raise DVAError(f"Two people are called {_short(twice)}; give each a name of their own.")
+    return read
+
+
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    if value == EVERYONE:
+        return None
+    if not isinstance(value, list):
+        _refuse(f"The chosen people cannot be {_short(value)}")
+    return tuple(sorted({_number(number, "person") for number in value}))
+
+
+def _number(value: Any, what: str) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 10**9:
+        _refuse(f"The number of a {what} cannot be {_short(value)}")
+    return value
+
+
+def _listed(people: tuple[int, ...] | None) -> list[int] | str:
+    return EVERYONE if people is None else list(people)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:60]
+
+
+def _refuse(why: str) -> NoReturn:
+    raise DVAError(f"{why}; {EXAMPLE}, or leave it empty.")
