@@ -241,4 +241,6 @@ class EncodeDecomposed(io.ComfyNode):
             )
         status.tell(cls.hidden.unique_id, f"{describe_track(decomposition.info.track)}. {describe_model(model)}{unused}")
         rows = moments(decomposition.faces, max_images or decomposition.faces)
-        return io.NodeOutput(CachedDecomposition.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.masks[rows]))
+        return io.NodeOutput(
+            CachedDecomposition.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.visible_face(rows))
+        )

@@ -16,7 +16,7 @@ def to_image(pictures: np.ndarray) -> torch.Tensor:
 
 
 def to_mask(masks: np.ndarray) -> torch.Tensor:
-    """Convert uint8 [B, H, W] in {0, 1} to ComfyUI's MASK: float32 [B, H, W]."""
+    """Convert masks [B, H, W] in 0..1 to ComfyUI's MASK: float32 [B, H, W]."""
     return torch.from_numpy(np.ascontiguousarray(masks)).to(management.intermediate_device()).float()
 
 

@@ -9,8 +9,10 @@ train variants    people and expressions made from aligned faces
 train pairs       the same face without and with each attribute
 train landmarks | identity | detector      distil the small networks
 train steps       one step of the identity vector an attribute, which the identity encoder is taught to see
+train mask        a face parser: what of the crop is visible face, what is in front of it
 train bundle      attribute directions and the model file
 train look        how its edits are decoded and shown: guidance, tone, regions
+train set-mask    a bundle with the face parser of `train mask`, or with the hull of the landmarks
 train attributes  classifiers of your own labels (CelebA-HQ's, or a CSV), for a bundle or as direction files
 train starter     all of it, in order
 """
@@ -32,16 +34,25 @@ from dva_core.commands.parser import Parser
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.files import write_text
 from dva_core.networks.compact import CompactDetector, CompactIdentity, CompactLandmarks
+from dva_core.networks.parser import CompactParser
 from dva_core.train import attributes_command, diffusion_command, look, prepare_command, processes
+from dva_core.train.mask import command as mask_command
 from dva_core.train.state import write_network
 
 log = logging.getLogger(__name__)
 
-STEPS = ("variants", "pairs", "landmarks", "identity", "steps", "detector", "diffusion", "bundle")
-MINUTES = {"landmarks": 20.0, "identity": 30.0, "steps": 13.0, "detector": 15.0}
-SHARES = {"landmarks": 10, "identity": 15, "steps": 8, "detector": 8, "diffusion": 59}  # of the minutes that `train starter` is given
+STEPS = ("variants", "pairs", "landmarks", "identity", "steps", "detector", "mask", "diffusion", "bundle")
+MINUTES = {"landmarks": 20.0, "identity": 30.0, "steps": 13.0, "detector": 15.0, "mask": 25.0}
+SHARES = {
+    "landmarks": 10,
+    "identity": 15,
+    "steps": 8,
+    "detector": 8,
+    "mask": 8,
+    "diffusion": 51,
+}  # of the time of `train starter`
 SIZES = {64: "starter_64", 128: "starter"}  # configurations, by the size of the pictures
-NETWORKS = {"landmarks": CompactLandmarks, "identity": CompactIdentity, "detector": CompactDetector}
+NETWORKS = {"landmarks": CompactLandmarks, "identity": CompactIdentity, "detector": CompactDetector, "mask": CompactParser}
 
 
 def parser() -> Parser:
@@ -51,6 +62,7 @@ def parser() -> Parser:
     diffusion_command.add_parser(commands)
     attributes_command.add_parser(commands)
     look.add_parser(commands)
+    mask_command.add_parser(commands)
     for name in (*(step for step in STEPS if step != "diffusion"), "starter"):
         sub = commands.add_parser(name, help=f"run the step {name}" if name != "starter" else "run all steps of the starter")
         sub.add_argument("--faces", type=Path, required=True, help="folder of aligned faces with labels.csv and annotations.npz")
@@ -75,6 +87,8 @@ def parser() -> Parser:
             )
             sub.set_defaults(settings="starter_training")
             sub.add_argument("--device", help="of the diffusion part: cpu, cuda or cuda:N (default: cuda where there is one)")
+        if name == "mask":
+            sub.add_argument("--resume", action="store_true", help="go on with the training that RUN holds")
         if name == "steps":
             sub.add_argument("--start", metavar="BUNDLE", help="bundle or known name, whose encoders to begin with where RUN has none")
         if name == "bundle":
@@ -96,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return attributes_command.run(args)
     if args.step == "look":
         return look.run(args)
+    if args.step == "set-mask":
+        return mask_command.run(args)
     if args.step == "prepare":
         return prepare_command.run(args)
     first = int(os.environ["RANK"]) == 0 if processes.check_environment(os.environ) else True
@@ -125,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def steps_of_starter(args: argparse.Namespace) -> list[str]:
     """List the steps to run: without those finished by an earlier run (--resume) or given by the bundle (--start)."""
-    done = {"landmarks", "identity", "detector"} if args.start else set()
+    done = {"landmarks", "identity", "detector", "mask"} if args.start else set()
     if args.resume:
         done |= {step for step in ("variants", "pairs", *MINUTES) if step not in done and is_made(step, args.run)}
         args.resume = (args.run / "diffusion" / "state.safetensors").is_file()
@@ -185,11 +201,16 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         return write_starter(args, faces)
     if step == "steps":
         return learn_steps(args, faces)
+    minutes = getattr(args, "minutes", None) or MINUTES[step]
+    if step == "mask":
+        from dva_core.train.mask.training import train_mask
+
+        resume = bool(args.resume) and args.step == "mask"
+        return train_mask(faces, args.run / "mask.safetensors", minutes=minutes, seed=args.seed, resume=resume)
     from dva_core.train.detector import train_detector
     from dva_core.train.encoders import train_identity, train_landmarks
 
     train = {"landmarks": train_landmarks, "identity": train_identity, "detector": train_detector}[step]
-    minutes = getattr(args, "minutes", None) or MINUTES[step]
     return train(faces, load_variants(args.run), args.run / f"{step}.safetensors", minutes=minutes, seed=args.seed)
 
 

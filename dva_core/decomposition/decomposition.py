@@ -19,10 +19,11 @@ import numpy as np
 
 from ..errors import DVAError, MissingFileError
 from ..files import check_spares
-from .arrays import Rows, Steps, array_specs, read_steps
+from .arrays import Rows, Steps, array_specs, read_steps, soft_mask_spec
 from .info import FORMAT, VERSION, DecompositionInfo, is_source
 from .tensorfile import TensorFile, TensorStore
 
+SOFT_MASKS = "soft_masks"  # an array that not every decomposition has
 VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
 
 
@@ -97,6 +98,16 @@ class Decomposition:
     def masks(self) -> Rows:
         """[F, C, C] uint8, 1 where the face is."""
         return Rows(self.store, "masks")
+
+    @property
+    def soft_masks(self) -> Rows | None:
+        """[F, 2, C, C] uint8 in 0..255, visible face and what is in front of it; None where the model's masks do not tell."""
+        return Rows(self.store, SOFT_MASKS) if SOFT_MASKS in self.store.specs else None
+
+    def visible_face(self, rows: slice | Sequence[int]) -> np.ndarray:
+        """[n, C, C] float32, the share of each pixel that is visible face: 0 or 1 where there are no soft masks."""
+        soft = self.soft_masks
+        return self.masks[rows].astype(np.float32) if soft is None else soft[rows][:, 0].astype(np.float32) / 255
 
     @property
     def quads(self) -> np.ndarray:
@@ -260,6 +271,8 @@ class Decomposition:
             expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
         except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise DVAError(f"{path} lacks part of what a decomposition holds; encode the video again.") from error
+        if SOFT_MASKS in store.specs:
+            expected[SOFT_MASKS] = soft_mask_spec(faces, crop)
         if any(store.specs.get(name) != spec for name, spec in expected.items()):
             raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
         index, quads = store.read("frame_index"), store.read("quads")

@@ -17,11 +17,13 @@ from dva_core.model.evaluation import ThreadedEvaluation, activation_bytes
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import face_area
 from dva_core.networks.hull import hull_mask
+from dva_core.networks.parser import parts_of
 
 JAW, POINTS = 17, 51  # of the 68 landmarks the first 17, which the motion vector leaves out, and the rest
 REGION_SIZE = 32  # of a region's map
 FROZEN = ("identity_encoder", "motion_encoder", "face_parser", "detector", "landmarks")
 SAME_AS_MOTION, HULL = "motion_encoder", "landmark_hull"  # types of `landmarks` and `face_parser` that need no network of their own
+PARTS_PARSER = "compact_parser"  # the type of `face_parser` that also tells what is in front of the face
 HULL_GROWTH = 1.15  # in training, where hair and ears belong to the face too
 
 
@@ -188,7 +190,12 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode_crops(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z_id, z_lnd and face mask of images [B, 3, S, S] in [-1, 1], as by `encode_identity`, `encode_motion` and `face_mask`."""
+        """z_id, z_lnd and face mask of images [B, 3, S, S] in [-1, 1], as by `encode_identity`, `encode_motion` and `face_mask`.
+
+        The masks of a model whose `tells_front` is true have a second channel: [B, 2, S, S], as of `face_parts`.
+        """
+        if self.tells_front:
+            return self.encode_identity(images), self.encode_motion(images), self.face_parts(images)
         if self.face_parser is not None:
             return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
         z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
@@ -218,14 +225,29 @@ class DiffusionVideoAutoencoder(nn.Module):
             output = self.evaluate(network, *move_inputs((x_t, t, z_face), device, dtype))
         return self.schedule.as_noise(output, x_t.to(output.device), t)
 
+    @property
+    def tells_front(self) -> bool:
+        """Whether the face parser tells what is in front of the face, and how much of each pixel."""
+        return (self.config.get("face_parser") or {}).get("type") == PARTS_PARSER
+
+    @torch.no_grad()
+    def face_parts(self, images: Tensor) -> Tensor:
+        """Which share of each pixel is visible face, and which is in front of it: images [B, 3, S, S] in [-1, 1] -> float32 [B, 2, S, S].
+
+        Only for a model whose `tells_front` is true.
+        """
+        return parts_of(self.run("face_parser", images), images.shape[-1])
+
     @torch.no_grad()
     def face_mask(self, images: Tensor, for_video: bool = True) -> Tensor:
-        """Segment the face: images [B, 3, S, S] in [-1, 1] -> float32 [B, 1, S, S] in {0, 1}.
+        """Segment the face: images [B, 3, S, S] in [-1, 1] -> float32 [B, 1, S, S] in {0, 1}, or in 0..1 where `tells_front` is true.
 
         `for_video` leaves out hair, ears and neck too, which pasting should not touch (Kim et al. 2023, appendix).
         """
         size = images.shape[-1]
-        if self.face_parser is None:
+        if self.tells_front and for_video:
+            return self.face_parts(images)[:, :1]
+        if self.face_parser is None or self.tells_front:
             return hull_mask(self.encode_landmarks(images), size, 1.0 if for_video else HULL_GROWTH)
         return face_area(self.run("face_parser", images), size, for_video)
 

@@ -18,6 +18,7 @@ NETWORKS = {
     "compact_identity": ("compact", "CompactIdentity"),
     "compact_landmarks": ("compact", "CompactLandmarks"),
     "compact_detector": ("compact", "CompactDetector"),
+    "compact_parser": ("parser", "CompactParser"),
 }
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..decomposition import Decomposition, close_on_error
-from ..decomposition.arrays import array_specs
+from ..decomposition import SOFT_MASKS, Decomposition, close_on_error
+from ..decomposition.arrays import array_specs, soft_mask_spec
 from ..decomposition.info import DecompositionInfo, source_hash
 from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
 from ..diffusion import solvers
@@ -224,7 +224,7 @@ def encode_crops(frames: Frames, model, store: TensorStore, batch: int, clock: S
 
     def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
         z_id, z_motion, mask = model.encode_crops(to_images(crops, model.host.device))
-        return tuple(output.float().cpu().numpy() for output in (z_id, z_motion, mask[:, 0]))
+        return tuple(output.float().cpu().numpy() for output in (z_id, z_motion, mask))
 
     with clock("encode"):
         for crops in face_crops(frames, store, model.crop_size, batch, clock):
@@ -232,7 +232,9 @@ def encode_crops(frames: Frames, model, store: TensorStore, batch: int, clock: S
             for z_id, z_motion, mask in model.host.run_batched(evaluate, crops, batch):
                 store.write("z_id_frames", row, z_id)
                 store.write("z_motion", row, z_motion)
-                store.write("masks", row, mask)
+                if model.tells_front:
+                    store.write(SOFT_MASKS, row, np.rint(mask * 255))
+                store.write("masks", row, mask[:, 0] >= 0.5)
                 row += len(z_id)
         if row != faces:
             raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
@@ -284,6 +286,8 @@ def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int,
 def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: DecompositionInfo) -> TensorStore:
     """Make the store of the arrays: a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`."""
     specs = array_specs(faces, model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
+    if model.tells_front:
+        specs[SOFT_MASKS] = soft_mask_spec(faces, model.crop_size)
     metadata = {**info.to_metadata(), "operations": "[]"}
     if path is not None:
         return TensorFile.create(path, specs, metadata)

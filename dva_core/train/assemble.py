@@ -23,6 +23,7 @@ from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
 from dva_core.train.gains import LIMITS, decoded_shares, gains
 from dva_core.train.look import add_look
+from dva_core.train.mask.bundle import add_mask, tells_front
 from dva_core.train.paired import PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import Pairs, load_pairs
 from dva_core.train.regions import measure_regions
@@ -62,13 +63,15 @@ def assemble(
     """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
     With pairs.npz and steps.safetensors in the folder, attributes go by their pairs (see paired); else by classifiers of the labels.
-    Networks that the folder lacks are those of the bundle `start`. guidance, interval: see look.add_look.
+    Networks that the folder lacks are those of the bundle `start`; where neither has a face parser (mask.safetensors) the mask is the
+    hull of the landmarks. guidance, interval: see look.add_look.
     `teachers`: whose verdicts the directions of sex and age go by too.
     Raises DVAError where there is no run, or its encoders are neither the folder's nor the bundle's.
     """
     run = Path(run)
     check_spares(out, "model file", [start])
-    start_bundle = read_bundle(start).tensors if start else {}
+    bundle = read_bundle(start) if start else None
+    start_bundle = bundle.tensors if bundle else {}
     config, ema = export(run / "diffusion" / "state.safetensors")
     digests = read_facts(run / "diffusion" / "state.safetensors").get("encoders", {})
     tensors: dict[str, Tensor] = {f"noise_predictor.{k[5:]}": v for k, v in ema.items() if k.startswith("unet.")}
@@ -78,6 +81,12 @@ def assemble(
         tensors |= {f"{prefix}.{k}": v for k, v in state.items()}
         networks[prefix] = build_network(config[prefix]).eval()
         networks[prefix].load_state_dict(state)
+    mask = run / "mask.safetensors"
+    if mask.is_file() or bundle is None or not tells_front(bundle.config):
+        add_mask(tensors, config, mask if mask.is_file() else None)
+    else:
+        tensors |= {f"face_parser.{name}": value for name, value in part_of(start_bundle, "face_parser").items()}
+        config["face_parser"] = bundle.config["face_parser"]
     check_encoders(digests, tensors, f"{run} now has encoders made", "put back those it was trained with, or train anew")
     scaling = read_tensors(run / "diffusion" / "scaling.safetensors")
     tensors["fusion.weight"], tensors["fusion.bias"] = fold_scaling(ema["fusion.weight"], ema["fusion.bias"], **scaling)

@@ -10,7 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
-from dva_core.model.autoencoder import HULL, HULL_GROWTH
+from dva_core.model.autoencoder import HULL, HULL_GROWTH, PARTS_PARSER
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
 from dva_core.networks import build_network
@@ -79,12 +79,12 @@ def fold_scaling(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> 
 
 
 def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
-    """Build the frozen networks of `config` by part: identity_encoder, motion_encoder and, if it has one, face_parser.
+    """Build the frozen networks of `config` by part: identity_encoder, motion_encoder and, if it has one with hair and ears, face_parser.
 
     `source` is a bundle, such as published weights, or a folder of the distillation (identity, landmarks [, face_parser] .safetensors).
     Raises DVAError where one is missing or of another shape.
     """
-    parts = [part for part in FILES if config.get(part) and config[part]["type"] != HULL]
+    parts = [part for part in FILES if config.get(part) and config[part]["type"] not in (HULL, PARTS_PARSER)]
     bundle = None if source.is_dir() else read_bundle(source).tensors
     encoders = {}
     for part in parts:

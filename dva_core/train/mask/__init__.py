@@ -1,0 +1,1 @@
+"""The learned face mask: labels, things drawn in front, training."""

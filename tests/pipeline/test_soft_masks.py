@@ -1,0 +1,128 @@
+"""Masks of a model that tells what is in front of the face: stored beside the hard ones, cut out of what is pasted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_config, write_tiny
+from standin import use_stand_in, write_clip
+
+from dva_core.decomposition import SOFT_MASKS, Decomposition
+from dva_core.decomposition.arrays import soft_mask_spec
+from dva_core.decomposition.tensorfile import TensorMemory
+from dva_core.edit import apply_attributes
+from dva_core.errors import DVAError
+from dva_core.faces.regions import BELOW, REGIONS
+from dva_core.model.arrays import to_images
+from dva_core.model.loader import load_model
+from dva_core.pipeline import encode
+from dva_core.pipeline.masks import SoftMasks, in_front
+from dva_core.pipeline.preview import stills
+
+FRAMES, SIZE = 5, 32
+
+
+@pytest.fixture(scope="module")
+def soft_model(tmp_path_factory):
+    config = tiny_config(face_parser={"type": "compact_parser", "widths": [4, 4, 8, 8], "input_size": 32})
+    return load_model(write_tiny(tmp_path_factory.mktemp("soft") / "soft.safetensors", config=config), device="cpu")
+
+
+@pytest.fixture
+def clip(soft_model, monkeypatch, tmp_path):
+    use_stand_in(monkeypatch, soft_model)
+    return encode(write_clip(tmp_path / "clip.mkv", FRAMES), soft_model, steps=4)
+
+
+@pytest.fixture
+def old_clip(model, monkeypatch, tmp_path):
+    use_stand_in(monkeypatch, model)
+    return encode(write_clip(tmp_path / "old.mkv", FRAMES), model, steps=4)
+
+
+def set_parts(clip: Decomposition, face: np.ndarray, front: np.ndarray) -> None:
+    clip.store.write(SOFT_MASKS, 0, np.broadcast_to(np.stack([face, front], 1) * 255, (FRAMES, 2, SIZE, SIZE)))
+
+
+def test_both_parts_are_stored_and_the_hard_mask_beside_them(clip, soft_model, tmp_path):
+    parts = soft_model.face_parts(to_images(clip.crops[:])).numpy()
+    assert np.abs(clip.soft_masks[:] / 255 - parts).max() <= 0.5 / 255 + 1e-5
+    np.testing.assert_array_equal(clip.masks[:], parts[:, 0] >= 0.5)
+    np.testing.assert_allclose(clip.visible_face([1, 3]), parts[[1, 3], 0], atol=3e-3)
+    clip.save(tmp_path / "clip.safetensors")
+    with Decomposition.load(tmp_path / "clip.safetensors") as again:
+        np.testing.assert_array_equal(again.soft_masks[:], clip.soft_masks[:])
+
+
+def test_without_them_everything_is_as_it_was(old_clip, model):
+    assert not model.tells_front and old_clip.soft_masks is None and SOFT_MASKS not in old_clip.store.specs
+    np.testing.assert_array_equal(old_clip.visible_face([0, 2]), old_clip.masks[[0, 2]])
+
+
+def test_soft_masks_of_another_size_are_refused(clip, tmp_path):
+    other = TensorMemory({**clip.store.specs, SOFT_MASKS: soft_mask_spec(FRAMES, SIZE // 2)}, clip.store.metadata)
+    for name in clip.store.specs:
+        if name != SOFT_MASKS:
+            other.write(name, 0, clip.store.read(name))
+    with pytest.raises(DVAError, match="do not fit each other"):
+        Decomposition.from_store(other, tmp_path / "clip.safetensors")
+
+
+def test_what_is_in_front_is_cut_out_of_its_own_frame_only(clip):
+    face = np.ones((FRAMES, SIZE, SIZE))
+    front = np.zeros((FRAMES, SIZE, SIZE))
+    front[2, :, 14:18] = 1
+    set_parts(clip, face, front)
+    masks = SoftMasks(clip)
+    found = np.stack([masks[row] for row in range(FRAMES)])
+    assert not found[2, :, 14:18].any() and found[2, 16, 8] == pytest.approx(1, abs=1e-3)
+    assert (found[[0, 1, 3, 4], 16, 14:18] > 0.99).all()
+
+
+def test_a_beard_has_room_below_the_chin_but_not_in_front_of_a_hand(clip, monkeypatch):
+    points = np.zeros((FRAMES, 102), np.float32)
+    points[:] = REGIONS["lower"].landmarks[17:].reshape(-1)
+    clip.store.write("z_motion", 0, points)
+    face, front = np.zeros((FRAMES, SIZE, SIZE)), np.zeros((FRAMES, SIZE, SIZE))
+    face[:, 6:28, 8:24] = 1
+    set_parts(clip, face, front)
+    room = BELOW.on(points[0].reshape(-1, 2), SIZE) > 0.5
+    room[:28] = False
+    assert SoftMasks(clip, [REGIONS["lower"]])[2][room].max() > 0.2  # the visible face ends above it
+    front[:, 26:, :] = 1
+    set_parts(clip, face, front)
+    assert not SoftMasks(clip, [REGIONS["lower"]])[2][room].any()
+
+
+def test_the_share_that_is_hidden_is_what_the_face_lacks(clip):
+    face = np.ones((FRAMES, SIZE, SIZE))
+    set_parts(clip, face, np.zeros_like(face))
+    assert SoftMasks(clip).hidden(1) == pytest.approx(0, abs=1e-6)
+    set_parts(clip, 0.25 * face, 0.75 * face)
+    assert SoftMasks(clip).hidden(1) == pytest.approx(0.75, abs=0.01)
+
+
+def test_no_pixel_under_what_is_in_front_changes(clip, soft_model):
+    front = np.zeros((FRAMES, SIZE, SIZE))
+    front[:, 10:20, :] = 1
+    set_parts(clip, 1 - front, front)
+    still = stills([apply_attributes(clip, soft_model, {"Young": -3.0})], soft_model, 2, detail="model")
+    changed = (still.edited[0] != still.original).any(2)
+    assert not changed[11:19].any() and changed[24:28, 8:24].any()
+
+
+def test_the_weight_in_front_reaches_a_pixel_beyond_and_is_steady():
+    shares = np.zeros((9, 9), np.float32)
+    shares[4, 4] = 0.6
+    weights = in_front(shares)
+    assert (weights[3:6, 3:6] == 1).all() and weights.sum() == 9
+    step = in_front(np.float32([[0.3]])) - in_front(np.float32([[0.29]]))
+    assert 0 < step < 0.06  # a little more share is a little more weight
+
+
+def test_the_mask_of_training_is_the_hull_with_hair(soft_model, model):
+    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    assert torch.equal(soft_model.face_mask(images, for_video=False), model.face_mask(images, for_video=False))
+    parts = soft_model.face_parts(images)
+    assert torch.equal(soft_model.face_mask(images), parts[:, :1]) and parts.shape == (2, 2, SIZE, SIZE)
