@@ -2,10 +2,10 @@
 
 PYTHONPATH=. python bench/masks.py ../shared/data --model starter -o masks.md
 
-Overlap: mean intersection over union with the outlines of tests/faces/marked_faces.json, as the pictures are and with things drawn in front of
-the faces. Ring: mean absolute change, in grey levels, of the pixels up to 7 (of 128) outside of the outline and above the mouth, mostly hair,
-for one edit of ten people. Occluders: the same inside of a hand and of a bar that move over a face. The networks, and so the edits, are the same:
-only the masks differ.
+Overlap: mean intersection over union with the outlines of tests/faces/marked_faces.json, as the pictures are and with things drawn
+in front of the faces. Ring: mean absolute change, in grey levels, of the pixels up to 7 (of 128) outside of the outline and above the
+mouth, mostly hair, for one edit of ten people. Occluders: the same inside of a hand and of a bar that move over a face. The networks,
+and so the edits, are the same: only the masks differ.
 """
 
 from __future__ import annotations
@@ -123,9 +123,8 @@ def decompose(model, picture: np.ndarray, steps: int) -> tuple[Decomposition, De
     """Decompose one aligned picture: with the hull as mask, and with the model's own."""
     made = []
     info = DecompositionInfo(
-        source="picture", sha256="", width=picture.shape[1], height=picture.shape[0], rate=Fraction(25), frames=1, start=0.0, length=None, every=1,
-        max_frames=None, track={}, model_name="", model_fingerprint=model.fingerprint, image_size=model.image_size, steps=steps,
-        solver=SOLVER, power=power_of(SOLVER, None, model), clamp=True, precision="float32", dva_version="",
+        source="picture", sha256="", width=picture.shape[1], height=picture.shape[0], rate=Fraction(25), frames=1,
+        model_fingerprint=model.fingerprint, image_size=model.image_size, steps=steps, solver=SOLVER, power=power_of(SOLVER, None, model),
     )  # fmt: skip
     images = to_images(picture[None], model.host.device)
     z_id, z_motion, masks = (part.float().cpu().numpy() for part in model.encode_crops(images))

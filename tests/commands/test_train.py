@@ -15,6 +15,7 @@ from dva_core.errors import DVAError
 from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
 from dva_core.networks.compact import CompactIdentity, CompactLandmarks
+from dva_core.networks.parser import CompactParser
 from dva_core.train.assemble import assemble, network_weights
 from dva_core.train.faces import read_faces
 from dva_core.train.settings import read_json
@@ -37,16 +38,17 @@ def test_all_steps_make_a_bundle(shared, tmp_path, monkeypatch):
     for step in ("landmarks", "identity", "detector"):
         assert cli.main([step, *common, "--minutes", "0.02"]) == 0
     assert cli.main(["diffusion", *common, "--config", str(config), "--minutes", "0.02"]) == 0
+    write_network(run / "mask.safetensors", CompactParser())  # its own test trains it
     assert cli.main(["bundle", *common, "-o", str(tmp_path / "made.safetensors")]) == 0
     model = dva_core.load_model(tmp_path / "made.safetensors")
-    assert model.config["attributes"] and model.image_size == 16
+    assert model.config["attributes"] and model.image_size == 16 and model.tells_front
     figures = json.loads((run / "bundle.json").read_text())
     assert figures["bytes"] == (tmp_path / "made.safetensors").stat().st_size
     identity = model.attributes.identity
     cosines = torch.nn.functional.cosine_similarity(identity.direction, identity.weight)
     assert identity.direction.isfinite().all() and (cosines > 0).all()
 
-    for name in ("landmarks", "identity", "detector"):
+    for name in ("landmarks", "identity", "detector", "mask"):
         (run / f"{name}.safetensors").unlink()
     again = ["bundle", *common, "--start", str(tmp_path / "made.safetensors"), "-o", str(tmp_path / "again.safetensors")]
     assert cli.main(again) == 0
@@ -76,7 +78,7 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
     write_network(run / "landmarks.safetensors", CompactLandmarks())
     write_network(run / "identity.safetensors", CompactIdentity())
     write_network(run / "detector.safetensors", CompactIdentity())  # not what belongs there
-    left = ["pairs", "steps", "detector", "diffusion", "bundle"]
+    left = ["pairs", "steps", "detector", "mask", "diffusion", "bundle"]
     assert steps("--resume") == left and not done[-2][1]
     (run / "diffusion").mkdir()
     (run / "diffusion" / "state.safetensors").touch()
@@ -84,7 +86,7 @@ def test_the_starter_does_only_what_is_left(tmp_path, monkeypatch):
     for name in ("variants.npz", "landmarks.safetensors"):
         whole = (run / name).read_bytes()
         (run / name).write_bytes(whole[: len(whole) // 2])
-    assert steps("--resume") == ["variants", "pairs", "landmarks", "steps", "detector", "diffusion", "bundle"]
+    assert steps("--resume") == ["variants", "pairs", "landmarks", "steps", "detector", "mask", "diffusion", "bundle"]
 
 
 def test_the_size_chooses_a_configuration(tmp_path, monkeypatch):

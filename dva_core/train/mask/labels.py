@@ -13,9 +13,10 @@ import numpy as np
 
 from dva_core.networks.hull import extend_hull
 
-FINE = 256  # pixels of the picture in which labels are cut
+FINE, ROUNDS = 176, 2  # pixels of the picture in which labels are cut, and how often: GrabCut takes its time
+MARGIN = 0.1  # of the picture around the hull: what GrabCut learns the surroundings from
 COMPONENTS = 3  # of the mixture of skin
-SAMPLE = 2000  # colours that a mixture is fitted to
+SAMPLE = 800  # colours that a mixture is fitted to
 NOISE = 6.0  # variance added to each colour, in Lab: of skin in another light
 LEAST_SHARE, LEAST_COVERED = 0.62, 0.45  # of the hull that must be left, or the picture is dropped; under bangs and hats
 LEAST_FOREHEAD = 0.12  # of the part above the brows, where no hat, no bangs are known of
@@ -93,19 +94,19 @@ def cut_label(
     far = cv2.dilate(wide.astype(np.uint8), disc(0.02 * FINE)) == 0
     far &= rows < points[8, 1]  # below the chin is skin too
     foreground = mixture(lab[skin])
-    background = mixture(lab[far], 5) if far.sum() > 500 else None
-    flat = lab.reshape(-1, 3)
-    ratio = foreground.score_samples(flat)
-    if background is not None:
-        ratio = ratio - background.score_samples(flat)
-    ratio = ratio.reshape(FINE, FINE)
+    background = mixture(lab[far], 5) if far.sum() > 250 else None
+    ratio = np.full((FINE, FINE), -1.0)
+    ratio[wide] = foreground.score_samples(lab[wide]) - (background.score_samples(lab[wide]) if background is not None else 0)
     trimap = np.full((FINE, FINE), cv2.GC_BGD, np.uint8)
     trimap[wide] = np.where(ratio[wide] > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     trimap[sure] = cv2.GC_FGD
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    around = window(wide)
+    part = np.ascontiguousarray(trimap[around])
     cv2.setRNGSeed(0)
-    cv2.grabCut(np.ascontiguousarray(fine[..., ::-1]), trimap, None, *models, 3, cv2.GC_INIT_WITH_MASK)
-    face = ((trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)).astype(np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(fine[around][..., ::-1]), part, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    face = np.zeros((FINE, FINE), np.uint8)
+    face[around] = (part == cv2.GC_FGD) | (part == cv2.GC_PR_FGD)
     face = cv2.morphologyEx(face, cv2.MORPH_OPEN, disc(0.008 * FINE))
     face = cv2.morphologyEx(face, cv2.MORPH_CLOSE, disc(0.012 * FINE)) > 0
     whole = face.sum()
@@ -124,6 +125,13 @@ def cut_label(
 def to_pixels(mask: np.ndarray, size: int) -> np.ndarray:
     """A bool mask at `size` pixels: those that are half covered or more."""
     return cv2.resize(np.float32(mask), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
+
+
+def window(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a mask [FINE, FINE] with MARGIN around it."""
+    room = round(MARGIN * FINE)
+    found = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(0, line[0] - room), line[-1] + room + 1) for line in found)
 
 
 def skin_patch(points: np.ndarray, size: int) -> np.ndarray:
