@@ -27,7 +27,7 @@ from PIL import Image
 from test_convert import CONFIG, lightning, tiny_tensors
 
 from dva_core.decomposition import Decomposition
-from dva_core.files import OLD, PREFIX, SUFFIX
+from dva_core.leftovers import OLD, PREFIX, SUFFIX
 from dva_core.model.bundle import check_bundle
 from dva_core.train.state import read_facts
 from dva_core.video import open_video

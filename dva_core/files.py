@@ -1,9 +1,4 @@
-"""Paths and files: checks of inputs and outputs, and atomic writing.
-
-An unfinished output lies in a folder of its own beside its place, `.dva-<hash of the name>-<random>.partial`, so that the name is short
-however long the output's is. A lock file in it is held while the writing process lives: if it was killed, the next writer in the same
-folder finds the lock free and removes the leftover.
-"""
+"""Paths and files: checks of inputs and outputs, and atomic writing."""
 
 from __future__ import annotations
 
@@ -12,27 +7,18 @@ import errno
 import hashlib
 import os
 import re
-import secrets
-import shutil
 import stat
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from .errors import DVAError, MissingFileError
+from .leftovers import GONE, OLD, PREFIX, SUFFIX, clear, clear_older, clear_unless_used, make_locked_folder, remove_folder
 
 PICTURES = (".png", ".jpg", ".jpeg")  # suffixes that pictures are written with
 # suffixes of the videos in a folder; a file that is named itself may have any
 VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
-PREFIX, SUFFIX = ".dva-", ".partial"
-LOCK, OLD, GONE = "lock", "old", "gone"
-MARKER = ".dva_frames"  # a file in every folder of frames written here: only such a folder is ever replaced
-TRIES = 20
-DAY = 86_400  # seconds
 
 
 # -- paths -------------------------------------------------------------------------------------------------
@@ -149,10 +135,10 @@ class Partial:
         parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
         clear(parent)
         clear_older(self.place)
-        self.folder, lock = _make_locked(parent, key)
+        self.folder, lock = make_locked_folder(parent, key)
         self.path = self.folder / f"_{self.place.suffix}"
-        self._close = weakref.finalize(self, _remove, self.folder, lock)
-        if alone and any(map(_clear_unless_used, (entry for entry in parent.glob(f"{PREFIX}{key}-*{SUFFIX}") if entry != self.folder))):
+        self._close = weakref.finalize(self, remove_folder, self.folder, lock)
+        if alone and any(map(clear_unless_used, (entry for entry in parent.glob(f"{PREFIX}{key}-*{SUFFIX}") if entry != self.folder))):
             self.close()
             raise DVAError(f"{place} is being written by another run just now; wait for that, or choose another name.")
 
@@ -235,74 +221,3 @@ def temporary_folder() -> Iterator[Path]:
         yield partial.folder
     finally:
         partial.close()
-
-
-def clear(folder: Path) -> None:
-    """Remove the leftovers of killed programs from `folder`."""
-    with contextlib.suppress(OSError):
-        for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
-            _clear_unless_used(leftover)
-
-
-def clear_older(place: Path) -> None:
-    """Remove the leftovers of a killed program of an older version for `place`, unless they were written to in the last day.
-
-    Only files with that version's names and content: `.<name>.<number>.partial` and `.part`, a decomposition or a training state
-    `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` exists.
-    """
-    number = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|[0-9]+)\.(partial|part|old)")
-    plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
-    with contextlib.suppress(OSError):
-        for leftover in place.parent.iterdir():
-            match = number.fullmatch(leftover.name)
-            if not (match or leftover.name in plain) or leftover.is_symlink() or time.time() - leftover.stat().st_mtime < DAY:
-                continue
-            if match and leftover.is_dir():
-                if (leftover / MARKER).is_file() and (match[2] != "old" or place.is_dir()):
-                    shutil.rmtree(leftover, ignore_errors=True)
-            elif leftover.is_file() and (_is_ours(leftover) if match is None else match[2] != "old"):
-                leftover.unlink()
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell whether a file, perhaps truncated, begins like a decomposition or a training state."""
-    with open(path, "rb") as file:
-        head = file.read(1 << 20)
-    return head[8:9] == b"{" and (b'"dva-decomposition"' in head or b'"optimiser.' in head)
-
-
-def _make_locked(parent: Path, key: str) -> tuple[Path, FileLock]:
-    """Make a new folder with a lock in it; tries again if another process clears it in between."""
-    for _ in range(TRIES):
-        folder = parent / f"{PREFIX}{key}-{secrets.token_hex(4)}{SUFFIX}"
-        folder.mkdir()
-        lock = _lock(folder)
-        if lock is not None and (folder / LOCK).exists():
-            return folder, lock
-    raise OSError(None, "its folder cannot hold a lock")
-
-
-def _lock(folder: Path) -> FileLock | None:
-    """Lock `folder`; None if another process holds the lock."""
-    lock = FileLock(folder / LOCK, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except (OSError, NotImplementedError):  # filelock's Timeout is one
-        return None
-    return lock
-
-
-def _clear_unless_used(folder: Path) -> bool:
-    """Tell whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
-    lock = _lock(folder)
-    if lock is not None:
-        for old in (folder / OLD).glob("*"):
-            if not exists(folder.parent / old.name):
-                old.rename(folder.parent / old.name)
-        _remove(folder, lock)
-    return lock is None
-
-
-def _remove(folder: Path, lock: FileLock) -> None:
-    lock.release()  # first: Windows removes no file that is open
-    shutil.rmtree(folder, ignore_errors=True)

@@ -18,10 +18,10 @@ class Brightness:
         weight = 0.3 * torch.randn(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) / SIZE
         weight[0, :, :, : SIZE // 2], weight[0, :, :, SIZE // 2 :] = 0.02, -0.02
         self.weight = weight.flatten(1)
-        self.seen = []
+        self.batches = []
 
     def encode_images(self, images):
-        self.seen.append(len(images))
+        self.batches.append(len(images))
         return F.pad(images.flatten(1) @ self.weight.T, (0, 1), value=1.0)
 
     def encode_texts(self, texts):
@@ -29,3 +29,11 @@ class Brightness:
         features[:, -1] = 1
         features[:, 0] = torch.tensor([float("left" in words) - float("right" in words) for words in map(str.split, texts)])
         return features
+
+
+class OnAnyDevice(Brightness):
+    """As Brightness, on the device of the images."""
+
+    def encode_images(self, images):
+        self.weight = self.weight.to(images.device)
+        return super().encode_images(images)

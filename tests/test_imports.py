@@ -17,6 +17,7 @@ ORDER = (
     "errors",
     "values",
     "progress",
+    "leftovers",
     "files",
     "networks",
     "diffusion",

@@ -27,7 +27,7 @@ def backward_of(run, rows: slice) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    from train.test_diffusion import training
+    from train.runs import training
 
     folder = Path(sys.argv[1])
     with processes.process_group(torch.device("cpu")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pytest
+
+NTSC = Fraction(30000, 1001)
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
@@ -117,6 +120,22 @@ def sound_samples(path: Path) -> tuple[Fraction, np.ndarray]:
     return start, np.concatenate([g.to_ndarray()[0] for f in frames for g in resampler.resample(f)])
 
 
+def probe(path: Path) -> tuple[av.VideoStream, list[av.VideoFrame], tuple[int, int, int, int]]:
+    """The video stream, its decoded frames, and the colour tags (primaries, trc, matrix, range), straight from PyAV."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        context = stream.codec_context
+        tags = (context.color_primaries, context.color_trc, frames[0].colorspace, frames[0].color_range)
+        return stream, frames, tuple(int(t) for t in tags)
+
+
+def level_at(samples: np.ndarray, seconds: float) -> float:
+    """Loudness, 0 to 1, of samples [n] at 48 kHz around that time."""
+    middle = round(seconds * 48000)
+    return float(np.abs(samples[middle - 500 : middle + 500]).max())
+
+
 def raw_planes(path: Path) -> list[list[bytes]]:
     """The decoded planes of every frame, straight from PyAV, for pixel formats without row padding issues."""
     with av.open(str(path)) as container:
@@ -166,11 +185,20 @@ def one_sentence(error: pytest.ExceptionInfo) -> bool:
     return "\n" not in text and text.endswith(".") and text.count(". ") == 0
 
 
-def copy_video(source, target, codec="h264", preset="ultrafast", **select):
-    """Every frame passed through untouched."""
+def copy_video(source, target, codec="h264", preset="ultrafast", sound=False, limit=None, copy_audio=True, compatible=False, **select):
+    """Every frame passed through untouched, or the first `limit` of them; with the sound of the source if `sound`."""
     from dva_core.video import VideoWriter, open_video
 
-    with open_video(source, **select) as reader, VideoWriter(target, reader.info, codec, preset=preset) as writer:
+    settings = {"preset": preset, "copy_audio": copy_audio, "compatible": compatible}
+    with (
+        open_video(source, **select) as reader,
+        VideoWriter(target, reader.info, codec, audio_from=source if sound else None, **settings) as writer,
+    ):
         for frame in reader:
+            if frame.index == limit:
+                break
             writer.write(frame)
     return target
+
+
+copy_with_sound = partial(copy_video, sound=True)

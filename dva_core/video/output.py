@@ -11,7 +11,8 @@ from pathlib import Path
 import av
 
 from ..errors import DVAError
-from ..files import MARKER, check_place, check_spares, to_path
+from ..files import check_place, check_spares, to_path
+from ..leftovers import MARKER
 from .color import BT709, RANGE_FULL, RANGE_LIMITED, UNSPECIFIED, ColorTags
 from .convert import is_full_range
 from .layout import Layout, layout_of, planar_yuv

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from ..errors import DVAError, one_line
-from ..files import MARKER, Partial
+from ..files import Partial
+from ..leftovers import MARKER
 from .audio import Soundtrack, sound_streams
 from .container import open_container
 from .convert import convert_frame

@@ -17,9 +17,9 @@ from dva_core.batch import make_manifest, make_plan, ray_run, run_on_ray
 from dva_core.errors import DVAError
 from dva_core.video import VideoWriter, open_video
 
-ray = pytest.importorskip("ray")
+from .plans import check_results, plan_of
 
-EDITS = {"a": {"Young": 0.8}, "b": {"Male": -0.3}, "c": {"Smiling": 1.0}}
+ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +65,13 @@ def pretended(log: Path):
     return Pretended
 
 
-def plan_of(folder: Path, *kinds: str, **more):
-    (folder / "clips").mkdir(exist_ok=True)
-    for n, kind in enumerate(kinds):
-        (folder / "clips" / f"v{n}.mp4").write_bytes(f"{kind} {n} ".encode() * 1000)
-    return make_plan(make_manifest({"videos": ["clips"], "edits": EDITS, **more}), folder)
-
-
-def check_results(plan, missing=()) -> None:
-    for job in plan.jobs:
-        if job.name in missing:
-            assert not job.result.exists()
-        else:
-            assert job.result.read_bytes() == result_of(job.video.read_bytes(), json.dumps(job.spec.attributes))
-
-
 def lines(log: Path) -> Counter:
     return Counter(log.read_text().splitlines())
 
 
 def test_four_videos_times_three_edits(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_run, "Worker", pretended(tmp_path / "log"))
-    plan, events = plan_of(tmp_path, *["video"] * 4), []
+    plan, events = plan_of(tmp_path), []
     summary = run_on_ray(plan, watch=events.append)
     check_results(plan)
     assert summary.done == 12 and sum(tally.jobs for tally in summary.workers.values()) == 12
@@ -97,11 +82,11 @@ def test_four_videos_times_three_edits(cluster, tmp_path, monkeypatch):
 
 def test_an_actor_that_dies_and_a_video_that_fails(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_run, "Worker", pretended(tmp_path / "log"))
-    plan, events = plan_of(tmp_path, "video", "kill", "bad", "video"), []
+    plan, events = plan_of(tmp_path, ["video", "kill", "bad", "video"]), []
     summary = run_on_ray(plan, watch=events.append)
     assert summary.failed == {f"v2_{edit}": "No face was found in it." for edit in "abc"} and summary.done == 9
     check_results(plan, missing=summary.failed)
-    assert (tmp_path / "clips" / "v1.killed").exists()
+    assert (tmp_path / "videos" / "v1.killed").exists()
     assert all(times == 1 for line, times in lines(tmp_path / "log").items() if line.startswith("edit"))
     assert len([event for event in events if event["event"] == "again"]) == 3
 
@@ -109,9 +94,9 @@ def test_an_actor_that_dies_and_a_video_that_fails(cluster, tmp_path, monkeypatc
 def test_what_ray_cannot_do(tmp_path):
     with pytest.raises(DVAError, match="ComfyUI servers only"):
         (tmp_path / "w.json").write_text("{}")
-        run_on_ray(plan_of(tmp_path, "video", workflow="w.json"))
+        run_on_ray(plan_of(tmp_path, 1, workflow="w.json"))
     with pytest.raises(DVAError, match="no folder"):
-        run_on_ray(plan_of(tmp_path, "video", clips="nowhere"))
+        run_on_ray(plan_of(tmp_path, 1, clips="nowhere"))
 
 
 @pytest.fixture
@@ -126,15 +111,15 @@ def test_with_the_starter(cluster, tmp_path, one_thread):
     """The results are those of the library; a folder of decompositions holds one for each video."""
     import dva_core
 
-    (tmp_path / "clips").mkdir()
+    (tmp_path / "videos").mkdir()
     (tmp_path / "kept").mkdir()
     reader = open_video(need_shared("data/clips/swiz3n.mpg"), start=1.0, length=3 / 25)
-    with reader, VideoWriter(tmp_path / "clips" / "face.mp4", reader.info, quality=10, audio_from=reader.path) as writer:
+    with reader, VideoWriter(tmp_path / "videos" / "face.mp4", reader.info, quality=10, audio_from=reader.path) as writer:
         for frame in reader:
             writer.write(frame)
     settings = {"steps": 2, "quality": 0, "precision": "fp32"}
     batch = {
-        "videos": ["clips"],
+        "videos": ["videos"],
         "edits": {"a": {"Young": 0.8}, "b": {"Beard": {"0s": 0, "0.1s": 1}}},
         "settings": settings,
         "clips": "kept",
@@ -143,12 +128,12 @@ def test_with_the_starter(cluster, tmp_path, one_thread):
     summary = run_on_ray(plan, workers=1)
     assert not summary.failed and summary.done == 2 and len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
     model = dva_core.load_model("starter", device="cpu", dtype="fp32")
-    clip = dva_core.encode(tmp_path / "clips" / "face.mp4", model, steps=2)
+    decomposition = dva_core.encode(tmp_path / "videos" / "face.mp4", model, steps=2)
     for job in plan.jobs:
         own = tmp_path / f"{job.edit}.mp4"
-        dva_core.decode(dva_core.edit.apply_attributes(clip, model, job.spec.attributes), model, own, quality=0)
-        with open_video(job.result) as got, open_video(own) as wanted:
-            assert got.info.has_audio and got.count_frames() == 3
-            for one, other in zip(got, wanted):
+        dva_core.decode(dva_core.edit.apply_attributes(decomposition, model, job.spec.attributes), model, own, quality=0)
+        with open_video(job.result) as result, open_video(own) as expected:
+            assert result.info.has_audio and result.count_frames() == 3
+            for one, other in zip(result, expected):
                 difference = np.abs(one.rgb.astype(int) - other.rgb)
                 assert difference.max() <= 2 and difference.mean() < 0.01

@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import signal
 import ssl
 import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 pytest.importorskip("aiohttp")
 from batch_server import FakeComfy, result_of
 
 from dva_core.batch import Stopped, make_manifest, make_plan, run_on_servers
 from dva_core.batch import client as client_module
-from dva_core.batch.journal import Journal
 from dva_core.batch.manifest import Server
 from dva_core.errors import DVAError
 
-EDITS = {"a": {"Young": 0.8}, "b": {"Male": -0.3}, "c": {"Smiling": 1.0}}
-
-
-def plan_of(folder: Path, videos: int = 4, edits=EDITS, **more):
-    (folder / "clips").mkdir(exist_ok=True)
-    for n in range(videos):
-        (folder / "clips" / f"v{n}.mp4").write_bytes(b"video %d " % n * 5000)
-    return make_plan(make_manifest({"videos": ["clips"], "edits": edits, **more}), folder)
-
-
-def check_results(plan, missing=()) -> None:
-    """All are there but those named, whole and right, and nothing else is."""
-    for job in plan.jobs:
-        if job.name in missing:
-            assert not job.result.exists()
-        else:
-            assert job.result.read_bytes() == result_of(job.video.read_bytes(), json.dumps(job.spec.attributes)), job.name
-    left = {path.name for path in plan.results.iterdir()} - {f"{job.name}.mp4" for job in plan.jobs}
-    assert left <= {".dva-batch"}
-
-
-class Events(list):
-    """Keeps the events of a run; `at[n]` is called when so many jobs are done."""
-
-    def __init__(self, **at) -> None:
-        self.at = {int(name[1:]): what for name, what in at.items()}
-
-    def __call__(self, event) -> None:
-        self.append(event)
-        if event["event"] == "done" and (what := self.at.pop(len(self.of("done")), None)):
-            threading.Thread(target=what).start()
-
-    def of(self, kind: str) -> list[dict]:
-        return [event for event in self if event["event"] == kind]
+from .plans import EDITS, Events, check_results, plan_of
 
 
 def test_four_videos_times_three_edits_on_two_servers(tmp_path):
@@ -133,7 +93,7 @@ def test_a_server_that_hangs(tmp_path):
 def test_a_video_that_always_fails(tmp_path):
     plan, events = plan_of(tmp_path), Events()
     with FakeComfy() as one, FakeComfy() as two:
-        bad = (tmp_path / "clips" / "v1.mp4").read_bytes()
+        bad = (tmp_path / "videos" / "v1.mp4").read_bytes()
         one.fails_on = two.fails_on = {bad}
         summary = run_on_servers(plan, [one.url, two.url], watch=events)
         said = f"No face was found in {tmp_path / 'clips' / 'v1.mp4'}; use another."  # the file as it is called here
@@ -178,96 +138,14 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with FakeComfy(0.05, 0.05) as one, FakeComfy(0.05, 0.05) as two:
         until[0] = time.monotonic() + 3600
         with pytest.raises(Stopped, match="make room there"):
-            run_on_servers(plan, [one.url, two.url], patience=1.5, watch=(told := Events()))
-        assert len(told.of("disk")) == 1 and len(told.of("begun")) <= 4
+            run_on_servers(plan, [one.url, two.url], patience=1.5, watch=(events := Events()))
+        assert len(events.of("disk")) == 1 and len(events.of("begun")) <= 4
         check_results(plan, missing=[job.name for job in plan.jobs])
         assert not one.pending and not two.pending
         until[0] = time.monotonic() + 2.0
         assert run_on_servers(plan, [one.url, two.url]).done == 12
         assert set((one.decodes + two.decodes).values()) == {1}  # what was done waited on the servers
     check_results(plan)
-
-
-CLIENT = """
-import json, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has its children ignore
-from dva_core.batch import make_manifest, make_plan, run_on_servers
-folder, *urls = sys.argv[1:]
-plan = make_plan(make_manifest({"videos": ["clips"], "edits": EDITS}), folder)
-try:
-    run_on_servers(plan, urls, watch=lambda event: print(json.dumps(event), flush=True))
-except KeyboardInterrupt:
-    sys.exit("stopped")
-""".replace("EDITS", repr(EDITS))
-
-
-def start_client(folder: Path, *urls: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", CLIENT, str(folder), *urls], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def until_done(client: subprocess.Popen, jobs: int) -> None:
-    done = 0
-    for line in client.stdout:
-        done += json.loads(line)["event"] == "done"
-        if done == jobs:
-            return
-    raise AssertionError(client.stderr.read())
-
-
-def test_the_client_is_killed_and_started_again(tmp_path):
-    """What ran goes on meanwhile and is taken up: nothing is computed twice."""
-    plan = plan_of(tmp_path)
-    with FakeComfy(0.2, 0.2) as one, FakeComfy(0.2, 0.2) as two:
-        for jobs in (3, 2):
-            client = start_client(tmp_path, one.url, two.url)
-            until_done(client, jobs)
-            assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
-            client.kill()
-            client.communicate()
-        with open(plan.state / "journal.jsonl", "ab") as journal:
-            journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
-        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events()))
-        check_results(plan)
-        assert summary.done + summary.before == 12 and summary.before >= 5
-        assert set((one.decodes + two.decodes).values()) == {1}
-        assert any(event.get("taken_up") for event in events.of("server"))
-        assert not (one.pending + two.pending + one.running + two.running)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
-    plan = plan_of(tmp_path)
-    with FakeComfy(0.1, 0.5) as one:
-        client = start_client(tmp_path, one.url)
-        until_done(client, 2)
-        client.send_signal(how)
-        said = client.communicate(timeout=60)[1]
-        assert client.returncode == 1 and said.strip() == "stopped"
-        until = time.monotonic() + 5
-        while (one.pending or one.running) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not one.pending and not one.running and len(one.interrupted) == 1
-        run_on_servers(plan, [one.url])
-    check_results(plan)
-
-
-def test_what_is_no_longer_wanted_is_taken_back(tmp_path):
-    """Left by a client that was killed, and not in the batch any more, or there already."""
-    plan = plan_of(tmp_path, 1)
-    with FakeComfy(0.0, 30.0) as one:
-        client = start_client(tmp_path, one.url)
-        assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
-        client.kill()
-        client.communicate()
-        assert one.running
-        for job in plan.jobs:
-            job.result.write_bytes(b"by hand")
-        assert run_on_servers(plan, [one.url]).before == 3
-        assert one.interrupted == [next(iter(one.history), one.running and one.running[0][1])]
-        assert not Journal.read(plan.state).prompts and plan.jobs[0].result.read_bytes() == b"by hand"
 
 
 def test_servers_that_cannot_be_used(tmp_path):
@@ -313,17 +191,6 @@ def test_results_of_other_settings_stay_until_they_are_asked_for_anew(tmp_path):
         check_results(plan)
         assert run_on_servers(other, [one.url], redo=True).done == 2
         check_results(other)
-
-
-def test_one_run_at_a_time(tmp_path):
-    plan = plan_of(tmp_path, 2)
-    with FakeComfy(0.1, 0.1) as one:
-        client = start_client(tmp_path, one.url)
-        until_done(client, 1)
-        with pytest.raises(DVAError, match="Another run is at work"):
-            run_on_servers(plan, [one.url])
-        client.communicate(timeout=60)
-    check_results(plan)
 
 
 def test_videos_of_one_name_and_of_one_content(tmp_path):

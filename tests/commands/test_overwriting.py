@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from dva_core.model.loader import load_model
 from dva_core.video import VideoWriter, open_video
 
 from .answers import YOUNG, pictures, refused
@@ -68,9 +67,9 @@ def test_a_picture_is_not_written_over_what_is_read(call, video, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_model_a_direction_and_a_clip_are_not_overwritten_by_another(call, tiny, video, tmp_path):
+def test_a_model_a_direction_and_a_clip_are_not_overwritten_by_another(call, bundle, video, tmp_path):
     own = tmp_path / "own.safetensors"
-    own.write_bytes(tiny.read_bytes())
+    own.write_bytes(bundle.read_bytes())
     assert call("encode", video, "-o", "c.safetensors", "--steps", 1, model=own)[0] == 0
     before = contents(tmp_path)
     refused(call("encode", video, "-o", "own.safetensors", model=own), "own.safetensors", "is read")
@@ -95,14 +94,13 @@ def test_a_folder_without_access_is_one_sentence(call, video, tmp_path, monkeypa
     refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--sheet", "locked/s.png"), "locked", "Permission denied")
 
 
-def test_a_direction_that_is_read_is_not_written_over(call, tiny, tmp_path):
+def test_a_direction_that_is_read_is_not_written_over(call, model, bundle, tmp_path):
     from dva_core.edit.directions import Direction, encoder_fingerprint
 
-    model = load_model(tiny, device="cpu")
     for name in "ab":
         Direction(np.ones(model.identity_dim), "identity", name, encoder_fingerprint(model, "identity")).save(f"{name}.safetensors")
     before = (tmp_path / "a.safetensors").read_bytes()
     for words in (["a.safetensors", "b.safetensors"], ["b.safetensors", "--without", "a.safetensors"]):
-        refused(call("direction", *words, "--model", tiny, "-o", "a.safetensors"), "would overwrite")
-    refused(call("expression", "--attribute", "Smiling", "-o", tiny), "would overwrite")
+        refused(call("direction", *words, "-o", "a.safetensors"), "would overwrite")
+    refused(call("expression", "--attribute", "Smiling", "-o", bundle), "would overwrite")
     assert (tmp_path / "a.safetensors").read_bytes() == before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from train.test_diffusion import CONFIG
+from train.runs import CONFIG
 
 from dva_core.commands import train as cli
 from dva_core.errors import DVAError

@@ -19,10 +19,10 @@ class Model:
     """A noise predictor with its schedule, which remembers the timesteps it was asked for."""
 
     def __init__(self, network):
-        self.network, self.schedule, self.seen = network, Schedule(), []
+        self.network, self.schedule, self.timesteps = network, Schedule(), []
 
     def predict_noise(self, x_t, t, z_face):
-        self.seen.append(t.tolist())
+        self.timesteps.append(t.tolist())
         return self.network(x_t, t, z_face)
 
 
@@ -110,12 +110,12 @@ def test_evaluations_callback_and_precision(golden, model):
     counted, calls = Model(model.network), []
     x_0, z_face = golden["x0"].double(), golden["z_face"]
     x_T = ddim.invert(counted, x_0, z_face, 4, callback=lambda *state: calls.append(state))
-    assert counted.seen == [[t, t] for t in (0, 250, 500)]
+    assert counted.timesteps == [[t, t] for t in (0, 250, 500)]
     assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
     assert torch.equal(calls[-1][2], x_T) and x_T.dtype == torch.float32 and not x_T.requires_grad
-    counted.seen.clear()
+    counted.timesteps.clear()
     ddim.sample(counted, x_T, z_face, 3)
-    assert counted.seen == [[t, t] for t in (667, 333, 0)]
+    assert counted.timesteps == [[t, t] for t in (667, 333, 0)]
 
 
 def test_a_callback_may_cancel(golden, model):
@@ -126,7 +126,7 @@ def test_a_callback_may_cancel(golden, model):
     counted = Model(model.network)
     with pytest.raises(KeyboardInterrupt):
         ddim.sample(counted, golden["x_t"], golden["z_face"], 10, callback=cancel)
-    assert len(counted.seen) == 2
+    assert len(counted.timesteps) == 2
 
 
 def test_clamp_bounds_the_image_and_is_optional():

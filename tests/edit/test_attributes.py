@@ -12,6 +12,8 @@ from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.attributes import Attribute, AttributeSet, identity_step
 from dva_core.errors import DVAError
 
+from .decompositions import draw_decomposition
+
 ENTRIES = [
     {"name": "Young", "space": "identity", "index": 1, "auc": 0.9, "range": [-1, 1]},
     {"name": "Male", "space": "identity", "index": 0, "auc": 0.9},
@@ -41,15 +43,8 @@ class Model:
 
 
 @pytest.fixture
-def clip():
-    store = TensorMemory(array_specs(3, 8, 16, 16, 6), {})
-    rng = np.random.default_rng(0)
-    frames = rng.standard_normal((3, 16))
-    frames /= np.linalg.norm(frames, axis=1, keepdims=True)
-    store.write("z_id_frames", 0, frames)
-    store.write("z_id", 0, frames.mean(0))
-    store.write("z_motion", 0, rng.random((3, 6)))
-    return Decomposition(store, DecompositionInfo("a.mp4", "", 4, 4, 25, 3, model_fingerprint="f00d", model_name="tiny"))
+def decomposition():
+    return draw_decomposition(range(3), model_fingerprint="f00d", model_name="tiny")
 
 
 @pytest.mark.parametrize("scale", [-0.5, 0.25, 1.0])
@@ -65,53 +60,55 @@ def test_agrees_with_the_reference(shared, scale, normalize):
     np.testing.assert_allclose(edited, golden[f"{'normalized' if normalize else 'raw'}_{scale}"][0], atol=1e-6)
 
 
-def test_several_steps_are_summed_in_the_standardised_space(clip):
+def test_several_steps_are_summed_in_the_standardised_space(decomposition):
     model = Model()
-    edited = apply_attributes(clip, model, {"Young": -0.6, "Male": 0.3})
+    edited = apply_attributes(decomposition, model, {"Young": -0.6, "Male": 0.3})
     weight, mean, std = (model.tensors[f"attributes.identity.{k}"].numpy() for k in ("weight", "mean", "std"))
     unit = weight / np.linalg.norm(weight, axis=1, keepdims=True)
-    z = ((clip.z_id - mean[0]) / std[0] + 4 * (-0.6 * unit[1] + 0.3 * unit[0])) * std[0] + mean[0]
+    z = ((decomposition.z_id - mean[0]) / std[0] + 4 * (-0.6 * unit[1] + 0.3 * unit[0])) * std[0] + mean[0]
     np.testing.assert_allclose(edited.z_id_edited, z / np.linalg.norm(z), atol=1e-6)
     assert edited.motion_shift is None and edited.is_edited
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_edits_go_along_the_models_own_directions_where_it_has_them(clip, normalize):
+def test_edits_go_along_the_models_own_directions_where_it_has_them(decomposition, normalize):
     plain, model = Model(), Model()
     swapped = plain.tensors["attributes.identity.weight"].flip(0)
     model.tensors["attributes.identity.direction"] = swapped
     plain.tensors["attributes.identity.weight"] = swapped
     for scales in ({"Young": -0.6}, {"Young": {"0": 0.0, "2": 0.5}}):
-        wanted, got = (apply_attributes(clip, m, scales, normalize).current_identity([0, 1, 2]) for m in (plain, model))
+        wanted, got = (apply_attributes(decomposition, m, scales, normalize).current_identity([0, 1, 2]) for m in (plain, model))
         np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(AttributeSet.from_model(model).weight("Young"), swapped[0].double().numpy())  # the classifier stays
 
 
-def test_a_motion_attribute_shifts_all_frames_alike_and_leaves_the_identity(clip):
+def test_a_motion_attribute_shifts_all_frames_alike_and_leaves_the_identity(decomposition):
     model = Model()
-    edited = apply_attributes(clip, model, {"Smiling": 0.4, "Mouth_Open": -1})
+    edited = apply_attributes(decomposition, model, {"Smiling": 0.4, "Mouth_Open": -1})
     shift = model.tensors["attributes.motion.shift"].numpy()
     for row in range(3):
-        np.testing.assert_allclose(edited.current_z_motion(slice(None))[row] - clip.z_motion[row], 0.4 * shift[0] - shift[1], atol=1e-6)
+        np.testing.assert_allclose(
+            edited.current_z_motion(slice(None))[row] - decomposition.z_motion[row], 0.4 * shift[0] - shift[1], atol=1e-6
+        )
     assert edited.z_id_edited is None
-    np.testing.assert_array_equal(edited.current_z_id, clip.z_id)
+    np.testing.assert_array_equal(edited.current_z_id, decomposition.z_id)
 
 
-def test_scale_0_changes_nothing_but_is_recorded(clip):
-    edited = apply_attributes(clip, Model(), {"Young": 0.0, "Smiling": 0.0})
+def test_scale_0_changes_nothing_but_is_recorded(decomposition):
+    edited = apply_attributes(decomposition, Model(), {"Young": 0.0, "Smiling": 0.0})
     assert not edited.is_edited
     assert edited.operations == ({"name": "attributes", "scales": {"Young": 0.0, "Smiling": 0.0}, "normalize": True},)
 
 
-def test_edits_follow_each_other_and_can_be_repeated_from_their_record(clip):
+def test_edits_follow_each_other_and_can_be_repeated_from_their_record(decomposition):
     model = Model()
-    edited = apply_attributes(clip, model, {"Young": 0.5, "Smiling": 0.2})
+    edited = apply_attributes(decomposition, model, {"Young": 0.5, "Smiling": 0.2})
     edited = apply_attributes(edited, model, {"male": 0.5, "Smiling": 0.1}, normalize=False)
     assert [op["scales"] for op in edited.operations] == [{"Young": 0.5, "Smiling": 0.2}, {"Male": 0.5, "Smiling": 0.1}]
-    again = apply_operations(clip, model, edited.operations)
+    again = apply_operations(decomposition, model, edited.operations)
     np.testing.assert_array_equal(again.z_id_edited, edited.z_id_edited)
     np.testing.assert_allclose(again.motion_shift, 0.3 * model.tensors["attributes.motion.shift"][0].numpy(), atol=1e-6)
-    assert again.operations == edited.operations and clip.operations == ()
+    assert again.operations == edited.operations and decomposition.operations == ()
 
 
 @pytest.mark.parametrize(
@@ -125,18 +122,18 @@ def test_edits_follow_each_other_and_can_be_repeated_from_their_record(clip):
         ({"Smiling": -10.001}, "makes no sense"),
     ],
 )
-def test_what_makes_no_sense_is_refused(clip, scales, message):
+def test_what_makes_no_sense_is_refused(decomposition, scales, message):
     with pytest.raises(DVAError, match=message) as caught:
-        apply_attributes(clip, Model(), scales)
+        apply_attributes(decomposition, Model(), scales)
     assert str(caught.value).count(". ") == 0
 
 
-def test_another_models_clip_and_a_model_without_attributes_are_refused(clip):
+def test_another_models_clip_and_a_model_without_attributes_are_refused(decomposition):
     other = Model()
     other.fingerprint = "beef"
     with pytest.raises(DVAError, match="encoded with the model tiny"):
-        apply_attributes(clip, other, {"Young": 1})
+        apply_attributes(decomposition, other, {"Young": 1})
     with pytest.raises(DVAError, match="no attributes"):
-        apply_attributes(clip, Model(entries=[]), {"Young": 1})
+        apply_attributes(decomposition, Model(entries=[]), {"Young": 1})
     with pytest.raises(DVAError, match="there are attributes"):
-        apply_operations(clip, Model(), [{"name": "teleport"}])
+        apply_operations(decomposition, Model(), [{"name": "teleport"}])

@@ -9,44 +9,34 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from video_helpers import NTSC
 
 from dva_core.decomposition import Decomposition
-from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import DecompositionInfo
-from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations, apply_switch, parse_scales
 from dva_core.edit.attributes import AttributeSet, identity_step
 from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sample_scale, with_envelope
 from dva_core.errors import DVAError
 
+from .decompositions import draw_decomposition
 from .test_attributes import Model
 
-NTSC = Fraction(30000, 1001)
 FRAMES = (0, 1, 4, 5, 6, 9)  # frames 2, 3, 7 and 8 show no face
 
 
 @pytest.fixture
 def model():
-    made = Model()
-    made.motion_dim = 6
-    return made
+    model = Model()
+    model.motion_dim = 6
+    return model
 
 
-def make_clip(frames=FRAMES, rate: Fraction = NTSC, seed: int = 0) -> Decomposition:
-    store, rng = TensorMemory(array_specs(len(frames), 8, 16, 16, 6), {}), np.random.default_rng(seed)
-    vectors = rng.standard_normal((len(frames), 16))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    for name, value in {"z_id_frames": vectors, "z_id": vectors.mean(0), "z_motion": rng.random((len(frames), 6))}.items():
-        store.write(name, 0, value)
-    store.write("frame_index", 0, np.array(frames))
-    return Decomposition(
-        store, DecompositionInfo("a.mp4", "", 4, 4, rate, max(frames) + 1, model_fingerprint="f00d", steps=4, solver="ddim")
-    )
+def make_decomposition(frames=FRAMES, seed: int = 0) -> Decomposition:
+    return draw_decomposition(frames, rate=NTSC, seed=seed, model_fingerprint="f00d", steps=4, solver="ddim")
 
 
 @pytest.fixture
-def clip():
-    return make_clip()
+def decomposition():
+    return make_decomposition()
 
 
 def test_every_way_to_write_a_curve_means_the_same():
@@ -125,25 +115,25 @@ def test_a_smooth_curve_never_overshoots(values):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_a_constant_curve_is_the_plain_edit_bit_for_bit(clip, model, normalize):
+def test_a_constant_curve_is_the_plain_edit_bit_for_bit(decomposition, model, normalize):
     scales = {"Young": -0.7, "Smiling": 0.3}
     curves = {"Young": {"0s": -0.7, "0.1s": -0.7, "curve": "smooth"}, "Smiling": [0.3] * 4}
-    plain, curved = (apply_attributes(clip, model, s, normalize) for s in (scales, curves))
+    plain, curved = (apply_attributes(decomposition, model, s, normalize) for s in (scales, curves))
     np.testing.assert_array_equal(plain.z_id_edited, curved.z_id_edited)
     np.testing.assert_array_equal(plain.motion_shift, curved.motion_shift)
     assert not curved.identity_steps and not curved.motion_steps
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_every_frame_has_the_face_of_the_plain_edit_with_its_strength(clip, model, normalize):
+def test_every_frame_has_the_face_of_the_plain_edit_with_its_strength(decomposition, model, normalize):
     """Also in a chain of edits, of which one is plain."""
     first, second = {"Young": {"0": 0, "9": -0.9}, "Male": 0.4, "Smiling": {"2": 0, "6": 1, "curve": "smooth"}}, {"Male": -0.2}
-    edited = apply_attributes(apply_attributes(clip, model, first, normalize), model, second, normalize)
+    edited = apply_attributes(apply_attributes(decomposition, model, first, normalize), model, second, normalize)
     young, smile = parse_scale(first["Young"]).at(np.array(FRAMES), NTSC), parse_scale(first["Smiling"]).at(np.array(FRAMES), NTSC)
     assert young[2] == pytest.approx(-0.4) and smile[2] == pytest.approx(0.5)
-    for row in range(clip.faces):
+    for row in range(decomposition.faces):
         at_row = {"Young": young[row], "Male": 0.4, "Smiling": smile[row]}
-        plain = apply_attributes(apply_attributes(clip, model, at_row, normalize), model, second, normalize)
+        plain = apply_attributes(apply_attributes(decomposition, model, at_row, normalize), model, second, normalize)
         np.testing.assert_allclose(edited.current_identity([row])[0], plain.current_z_id, atol=1e-6)
         np.testing.assert_allclose(edited.current_z_motion([row])[0], plain.current_z_motion([row])[0], atol=1e-6)
     np.testing.assert_array_equal(edited.current_identity(slice(1, 3)), edited.current_identity([1, 2]))
@@ -151,27 +141,27 @@ def test_every_frame_has_the_face_of_the_plain_edit_with_its_strength(clip, mode
     assert edited.is_edited
 
 
-def test_a_step_is_what_the_standardised_edit_adds(clip, model):
+def test_a_step_is_what_the_standardised_edit_adds(decomposition, model):
     """denorm(norm(z) + scale sqrt(D) w / |w|), as the paper writes it; without `normalize` the raw weight is added."""
     attributes = AttributeSet.from_model(model)
     mean, std = (attributes.tensors[f"identity.{name}"].reshape(-1) for name in ("mean", "std"))
     weight = attributes.weight("Young")
-    standardised = (clip.z_id.astype(float) - mean) / std - 0.5 * np.sqrt(len(weight)) * weight / np.linalg.norm(weight)
-    for normalize, moved in ((True, standardised * std + mean), (False, clip.z_id - 0.5 * np.sqrt(len(weight)) * weight)):
-        edited = apply_attributes(clip, model, {"Young": -0.5}, normalize)
+    standardised = (decomposition.z_id.astype(float) - mean) / std - 0.5 * np.sqrt(len(weight)) * weight / np.linalg.norm(weight)
+    for normalize, moved in ((True, standardised * std + mean), (False, decomposition.z_id - 0.5 * np.sqrt(len(weight)) * weight)):
+        edited = apply_attributes(decomposition, model, {"Young": -0.5}, normalize)
         np.testing.assert_allclose(edited.current_z_id, moved / np.linalg.norm(moved), atol=1e-6)
         step = identity_step(attributes, "Young", normalize)
-        np.testing.assert_allclose(clip.z_id - 0.5 * step, moved, atol=1e-6)
+        np.testing.assert_allclose(decomposition.z_id - 0.5 * step, moved, atol=1e-6)
 
 
-def test_a_curve_is_kept_by_file_record_and_switch(tmp_path, clip, model):
+def test_a_curve_is_kept_by_file_record_and_switch(tmp_path, decomposition, model):
     scales = {"Young": {"0s": 0, "0.3s": -0.8, "curve": "smooth"}, "Smiling": {"0": 0, "9": 1}}
-    edited = apply_attributes(clip, model, scales)
+    edited = apply_attributes(decomposition, model, scales)
     assert edited.operations[0]["scales"] == scales
     edited.save(tmp_path / "a.safetensors")
     loaded = Decomposition.load(tmp_path / "a.safetensors")
-    again = apply_operations(clip, model, edited.operations)
-    switched = apply_switch(make_clip(range(6), seed=3), model, edited, identity=True, motion=True)
+    again = apply_operations(decomposition, model, edited.operations)
+    switched = apply_switch(make_decomposition(range(6), seed=3), model, edited, identity=True, motion=True)
     for other in (loaded, again, switched):
         np.testing.assert_array_equal(other.current_identity(slice(None)), edited.current_identity(slice(None)))
         np.testing.assert_array_equal(other.current_z_motion(slice(None)), edited.current_z_motion(slice(None)))
@@ -179,27 +169,27 @@ def test_a_curve_is_kept_by_file_record_and_switch(tmp_path, clip, model):
     loaded.without_edits().save(tmp_path / "b.safetensors")  # nothing of it is left in the new file
     assert not any("_steps." in name for name in Decomposition.load(tmp_path / "b.safetensors").store.specs)
     assert Decomposition.load(tmp_path / "b.safetensors").store.metadata["version"] == "1"
-    own = apply_switch(edited, model, make_clip(range(6), seed=3), motion=True)
+    own = apply_switch(edited, model, make_decomposition(range(6), seed=3), motion=True)
     assert not own.motion_steps and own.identity_steps  # what was added to the video's own motion went with it
 
 
-def test_a_file_whose_steps_do_not_fit_is_refused(tmp_path, clip, model):
-    edited = apply_attributes(clip, model, {"Young": {"0": 0, "9": 1}})
+def test_a_file_whose_steps_do_not_fit_is_refused(tmp_path, decomposition, model):
+    edited = apply_attributes(decomposition, model, {"Young": {"0": 0, "9": 1}})
     bad = edited.identity_steps[0].select(np.arange(3))
     edited.with_edit({"name": "attributes"}, identity_steps=(bad,)).save(tmp_path / "a.safetensors")
     with pytest.raises(DVAError, match="do not fit"):
         Decomposition.load(tmp_path / "a.safetensors")
 
 
-def test_what_is_kept_does_not_grow_with_the_vectors(clip, model):
-    steps = apply_attributes(clip, model, {"Young": {"0": 0, "9": 1}}).identity_steps[0]
+def test_what_is_kept_does_not_grow_with_the_vectors(decomposition, model):
+    steps = apply_attributes(decomposition, model, {"Young": {"0": 0, "9": 1}}).identity_steps[0]
     assert steps.weights.shape == (len(FRAMES), 1) and steps.vectors.shape == (1, 16)
 
 
-def test_out_of_bounds_at_any_key_is_refused(clip, model):
+def test_out_of_bounds_at_any_key_is_refused(decomposition, model):
     for scale in ({"0": 0, "9": 11}, [0, float("nan")], {"0": float("inf")}):
         with pytest.raises(DVAError, match="of Young makes no sense"):
-            apply_attributes(clip, model, {"Young": scale})
+            apply_attributes(decomposition, model, {"Young": scale})
 
 
 def test_a_list_of_floats_is_an_envelope():

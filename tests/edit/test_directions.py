@@ -8,9 +8,6 @@ from bundles import IDENTITY, tiny_config, tiny_tensors, write_tiny
 from safetensors.numpy import save_file
 
 from dva_core.decomposition import Decomposition
-from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import DecompositionInfo
-from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_direction, apply_operations
 from dva_core.edit.directions import (
     Direction,
@@ -25,19 +22,14 @@ from dva_core.edit.scores import logits, measure_direction, probability, table
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 
+from .decompositions import draw_decomposition
+
 FRAMES, MOTION = 3, 102
 
 
-def make_clip(model) -> Decomposition:
-    store = TensorMemory(array_specs(FRAMES, 16, 32, IDENTITY, MOTION), {})
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((FRAMES, IDENTITY))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store.write("z_id_frames", 0, vectors)
-    store.write("z_id", 0, vectors.mean(0))
-    store.write("z_motion", 0, rng.random((FRAMES, MOTION)))
-    store.write("frame_index", 0, np.arange(FRAMES))
-    return Decomposition(store, DecompositionInfo("a.mp4", "", 4, 4, 25, FRAMES, model_fingerprint=model.fingerprint, model_name="tiny"))
+def make_decomposition(model) -> Decomposition:
+    sizes = {"image_size": 16, "crop_size": 32, "identity_dim": IDENTITY, "motion_dim": MOTION}
+    return draw_decomposition(range(FRAMES), **sizes, model_fingerprint=model.fingerprint, model_name="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +39,8 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def clip(model):
-    return make_clip(model)
+def decomposition(model):
+    return make_decomposition(model)
 
 
 def made(model, values, name="mine", space="identity", **changes) -> Direction:
@@ -69,56 +61,56 @@ def test_the_file_is_small_and_gives_everything_back(model, tmp_path):
     assert Direction.from_json(json.loads(json.dumps(direction.to_json()))).vector.tobytes() == direction.vector.tobytes()
 
 
-def test_an_identity_direction_is_added_and_normalised(model, clip):
+def test_an_identity_direction_is_added_and_normalised(model, decomposition):
     direction = random_direction(model, 1)
-    edited = apply_direction(clip, model, direction, -0.3)
-    expected = clip.z_id - 0.3 * direction.vector
+    edited = apply_direction(decomposition, model, direction, -0.3)
+    expected = decomposition.z_id - 0.3 * direction.vector
     np.testing.assert_allclose(edited.current_z_id, expected / np.linalg.norm(expected), atol=1e-6)
-    np.testing.assert_array_equal(edited.z_motion[:], clip.z_motion[:])
-    assert edited.is_edited and not clip.is_edited
+    np.testing.assert_array_equal(edited.z_motion[:], decomposition.z_motion[:])
+    assert edited.is_edited and not decomposition.is_edited
 
 
-def test_a_motion_direction_shifts_every_frame(model, clip):
+def test_a_motion_direction_shifts_every_frame(model, decomposition):
     shift = np.random.default_rng(3).standard_normal(MOTION).astype(np.float32)
     edited = apply_direction(
-        apply_direction(clip, model, made(model, shift, space="motion"), 0.5), model, made(model, shift, space="motion")
+        apply_direction(decomposition, model, made(model, shift, space="motion"), 0.5), model, made(model, shift, space="motion")
     )
-    np.testing.assert_allclose(edited.current_z_motion(slice(None)), clip.z_motion[:] + 1.5 * shift, atol=1e-5)
-    np.testing.assert_array_equal(edited.current_z_id, clip.z_id)
+    np.testing.assert_allclose(edited.current_z_motion(slice(None)), decomposition.z_motion[:] + 1.5 * shift, atol=1e-5)
+    np.testing.assert_array_equal(edited.current_z_id, decomposition.z_id)
 
 
-def test_a_curve_changes_the_strength_over_time(model, clip):
+def test_a_curve_changes_the_strength_over_time(model, decomposition):
     direction = random_direction(model, 1)
-    edited = apply_direction(clip, model, direction, {"0": 0, "2": 0.4})
+    edited = apply_direction(decomposition, model, direction, {"0": 0, "2": 0.4})
     identities = edited.current_identity([0, 1, 2])
     for row, scale in enumerate((0, 0.2, 0.4)):
-        expected = clip.z_id + scale * direction.vector
+        expected = decomposition.z_id + scale * direction.vector
         np.testing.assert_allclose(identities[row], expected / np.linalg.norm(expected), atol=1e-6)
-    constant = apply_direction(clip, model, direction, {"0": 0.4, "2": 0.4})
-    np.testing.assert_array_equal(constant.current_z_id, apply_direction(clip, model, direction, 0.4).current_z_id)
+    constant = apply_direction(decomposition, model, direction, {"0": 0.4, "2": 0.4})
+    np.testing.assert_array_equal(constant.current_z_id, apply_direction(decomposition, model, direction, 0.4).current_z_id)
 
 
 @pytest.mark.parametrize("name", ["Young", "Smiling"])
-def test_an_attribute_as_a_direction_is_the_same_edit(model, clip, name):
-    direct = apply_attributes(clip, model, {name: 0.4})
-    by_direction = apply_direction(clip, model, from_attribute(model, name), 0.4)
+def test_an_attribute_as_a_direction_is_the_same_edit(model, decomposition, name):
+    direct = apply_attributes(decomposition, model, {name: 0.4})
+    by_direction = apply_direction(decomposition, model, from_attribute(model, name), 0.4)
     np.testing.assert_allclose(by_direction.current_z_id, direct.current_z_id, atol=1e-6)
     np.testing.assert_allclose(by_direction.current_z_motion([0]), direct.current_z_motion([0]), atol=1e-6)
 
 
-def test_edits_survive_the_clips_file_and_can_be_repeated_without_the_directions(model, clip, tmp_path):
-    edited = apply_direction(clip, model, random_direction(model, 4), 0.7)
+def test_edits_survive_the_clips_file_and_can_be_repeated_without_the_directions(model, decomposition, tmp_path):
+    edited = apply_direction(decomposition, model, random_direction(model, 4), 0.7)
     edited = apply_direction(edited, model, random_direction(model, 5), {"0s": 0, "0.08s": 1})
-    edited.save(tmp_path / "clip.safetensors")
-    loaded = Decomposition.load(tmp_path / "clip.safetensors")
+    edited.save(tmp_path / "edited.safetensors")
+    loaded = Decomposition.load(tmp_path / "edited.safetensors")
     np.testing.assert_array_equal(loaded.current_identity([0, 2]), edited.current_identity([0, 2]))
-    again = apply_operations(clip, model, loaded.operations)
+    again = apply_operations(decomposition, model, loaded.operations)
     np.testing.assert_array_equal(again.current_identity([0, 2]), edited.current_identity([0, 2]))
     assert again.operations == edited.operations and edited.operations[0]["direction"]["name"] == "mine"
 
 
-def test_scale_0_is_recorded_and_changes_nothing(model, clip):
-    edited = apply_direction(clip, model, random_direction(model, 4), 0)
+def test_scale_0_is_recorded_and_changes_nothing(model, decomposition):
+    edited = apply_direction(decomposition, model, random_direction(model, 4), 0)
     assert not edited.is_edited and len(edited.operations) == 1
 
 
@@ -135,15 +127,17 @@ def test_the_fingerprint_is_the_encoders_alone(model, tmp_path):
     assert encoder_fingerprint(changed, "identity") != encoder_fingerprint(model, "identity")
     assert encoder_fingerprint(changed, "motion") == encoder_fingerprint(model, "motion")
     direction = random_direction(model, 1)
-    assert apply_direction(make_clip(trained_on), trained_on, direction, 1).is_edited
+    assert apply_direction(make_decomposition(trained_on), trained_on, direction, 1).is_edited
     with pytest.raises(DVAError, match="made with another identity encoder") as refused:
-        apply_direction(make_clip(changed), changed, direction, 1)
+        apply_direction(make_decomposition(changed), changed, direction, 1)
     assert str(refused.value).count(". ") == 0
 
 
-def test_another_models_clip_is_refused(model, clip):
+def test_another_models_clip_is_refused(model, decomposition):
     with pytest.raises(DVAError, match="encoded with the model"):
-        apply_direction(replace(clip, info=replace(clip.info, model_fingerprint="beef")), model, random_direction(model, 1))
+        apply_direction(
+            replace(decomposition, info=replace(decomposition.info, model_fingerprint="beef")), model, random_direction(model, 1)
+        )
 
 
 def test_adding_and_scaling(model):
@@ -220,9 +214,9 @@ def test_scores_are_the_classifiers(model):
         (lambda m, c, d: Direction.load("/nowhere/x.safetensors"), "There is no direction"),
     ],
 )
-def test_mistakes_are_said_in_a_sentence(model, clip, act, message):
+def test_mistakes_are_said_in_a_sentence(model, decomposition, act, message):
     with pytest.raises(DVAError, match=message) as said:
-        act(model, clip, random_direction(model, 1))
+        act(model, decomposition, random_direction(model, 1))
     assert str(said.value).count(". ") == 0 and "\n" not in str(said.value)
 
 

@@ -7,10 +7,6 @@ import pytest
 from bundles import tiny_config, write_tiny
 
 from dva_core.commands import main as cli
-from dva_core.decomposition import Decomposition
-from dva_core.decomposition.arrays import array_specs
-from dva_core.decomposition.info import DecompositionInfo
-from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes, apply_operations
 from dva_core.edit.directions import Direction
 from dva_core.edit.expression import (
@@ -27,6 +23,8 @@ from dva_core.edit.expression import (
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 
+from .decompositions import draw_decomposition
+
 FACE = np.random.default_rng(5).uniform(0.3, 0.7, (51, 2))
 SMILE = np.zeros((51, 2))
 SMILE[[31, 37]] = [[-0.03, -0.02], [0.03, -0.02]]
@@ -35,7 +33,7 @@ BLINK[[20, 21, 26, 27]] = [0, 0.01]
 
 
 @pytest.fixture
-def clip(model):
+def decomposition(model):
     """Eight frames (number 3 has no face): the head wanders, turns and nears; from frame 5 on it smiles; it blinks at times."""
     frames = [0, 1, 2, 4, 5, 6, 7]
     motion = []
@@ -45,18 +43,18 @@ def clip(model):
         about = FACE[STILL].mean(0)
         face = about + (face - about) * (1 + 0.01 * i) @ np.array([[1, turn], [-turn, 1]])
         motion.append((face + (0.01 * i, -0.005 * i)).ravel())
-    store = TensorMemory(array_specs(len(frames), 16, 32, 16, 102), {})
-    for name, value in {"z_motion": np.stack(motion), "frame_index": np.array(frames), "z_id": np.eye(16)[0]}.items():
-        store.write(name, 0, value)
-    info = DecompositionInfo("a.mp4", "", 4, 4, 25, 8, model_fingerprint=model.fingerprint, model_name="tiny")
-    return Decomposition(store, info)
+    sizes = {"image_size": 16, "crop_size": 32, "motion_dim": 102}
+    decomposition = draw_decomposition(frames, **sizes, model_fingerprint=model.fingerprint, model_name="tiny")
+    decomposition.store.write("z_motion", 0, np.stack(motion))
+    decomposition.store.write("z_id", 0, np.eye(16)[0])
+    return decomposition
 
 
-def test_two_frames_give_the_expression_without_the_heads_motion(clip):
-    shift = between_frames(clip, 4, 6).reshape(51, 2)
+def test_two_frames_give_the_expression_without_the_heads_motion(decomposition):
+    shift = between_frames(decomposition, 4, 6).reshape(51, 2)
     np.testing.assert_allclose(shift, SMILE, atol=4e-3)  # the frames differ by 2 % in size: a little of it is left
     assert np.abs(shift[:31]).max() < 1e-3
-    raw = (clip.z_motion[5] - clip.z_motion[3]).reshape(51, 2)
+    raw = (decomposition.z_motion[5] - decomposition.z_motion[3]).reshape(51, 2)
     assert np.abs(raw[:31]).max() > 5e-3
 
 
@@ -68,34 +66,38 @@ def test_each_way_a_head_moves_is_taken_off(way):
     np.testing.assert_allclose(left, SMILE, atol=1e-12)
 
 
-def test_one_shift_for_all_frames_at_the_chosen_landmarks(clip, model):
-    edited = apply_expression(clip, model, frames=(4, 6), scale=0.5, regions=["mouth"])
-    moved = (edited.current_z_motion(slice(None)) - clip.z_motion[:]).reshape(-1, 51, 2)
+def test_one_shift_for_all_frames_at_the_chosen_landmarks(decomposition, model):
+    edited = apply_expression(decomposition, model, frames=(4, 6), scale=0.5, regions=["mouth"])
+    moved = (edited.current_z_motion(slice(None)) - decomposition.z_motion[:]).reshape(-1, 51, 2)
     np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-6)
     np.testing.assert_allclose(moved[0], 0.5 * SMILE, atol=3e-3)
     outside = [i for i in range(51) if i not in REGIONS["mouth"]]
     assert not moved[:, outside].any() and moved[:, list(REGIONS["mouth"])].any()
-    np.testing.assert_array_equal(edited.current_z_id, clip.z_id)
+    np.testing.assert_array_equal(edited.current_z_id, decomposition.z_id)
     assert sorted(i for region in REGIONS.values() for i in region) == list(range(51))
 
 
-def test_a_models_expression_is_the_attribute_itself(clip, model):
-    whole = apply_expression(clip, model, "smiling", 0.4, project=False)
-    np.testing.assert_allclose(whole.motion_shift, apply_attributes(clip, model, {"Smiling": 0.4}).motion_shift, rtol=1e-5, atol=1e-7)
-    again = apply_operations(clip, model, whole.operations)
+def test_a_models_expression_is_the_attribute_itself(decomposition, model):
+    whole = apply_expression(decomposition, model, "smiling", 0.4, project=False)
+    np.testing.assert_allclose(
+        whole.motion_shift, apply_attributes(decomposition, model, {"Smiling": 0.4}).motion_shift, rtol=1e-5, atol=1e-7
+    )
+    again = apply_operations(decomposition, model, whole.operations)
     np.testing.assert_array_equal(again.motion_shift, whole.motion_shift)
-    np.testing.assert_allclose(apply_expression(clip, model, "Smiling", -0.4).motion_shift, -whole.motion_shift, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        apply_expression(decomposition, model, "Smiling", -0.4).motion_shift, -whole.motion_shift, rtol=1e-5, atol=1e-7
+    )
 
 
-def test_an_expression_may_come_and_go(clip, model):
-    edited = apply_expression(clip, model, "Smiling", {"0": 0, "4": 1})
-    plain = apply_expression(clip, model, "Smiling", 0.5)
+def test_an_expression_may_come_and_go(decomposition, model):
+    edited = apply_expression(decomposition, model, "Smiling", {"0": 0, "4": 1})
+    plain = apply_expression(decomposition, model, "Smiling", 0.5)
     np.testing.assert_allclose(edited.current_z_motion([2]), plain.current_z_motion([2]), atol=1e-6)
-    np.testing.assert_allclose(edited.current_z_motion([0]), clip.z_motion[[0]], atol=1e-7)
+    np.testing.assert_allclose(edited.current_z_motion([0]), decomposition.z_motion[[0]], atol=1e-7)
 
 
-def test_what_no_face_does_is_projected_away(clip, model):
-    components = main_components(clip, model)
+def test_what_no_face_does_is_projected_away(decomposition, model):
+    components = main_components(decomposition, model)
     np.testing.assert_allclose(components @ components.T, np.eye(len(components)), atol=1e-9)
     assert np.linalg.norm(project_shift(SMILE.ravel(), components)) > 0.9 * np.linalg.norm(SMILE)
     wild = np.zeros((51, 2))
@@ -105,7 +107,7 @@ def test_what_no_face_does_is_projected_away(clip, model):
     np.testing.assert_allclose(project_shift(inside, components), inside, atol=1e-9)
 
 
-def test_a_bundle_may_bring_components(tmp_path, clip):
+def test_a_bundle_may_bring_components(tmp_path, decomposition):
     rng = np.random.default_rng(1)
     rows = np.linalg.qr(rng.standard_normal((102, 2)))[0].T
     config = tiny_config(motion_components=2)
@@ -142,9 +144,9 @@ def test_components_are_those_that_vary_most_with_the_head_still():
         ({"expression": "Smiling", "scale": 99}, "makes no sense"),
     ],
 )
-def test_what_makes_no_sense_is_refused(clip, model, settings, says):
+def test_what_makes_no_sense_is_refused(decomposition, model, settings, says):
     with pytest.raises(DVAError, match=says):
-        apply_expression(clip, model, **settings)
+        apply_expression(decomposition, model, **settings)
 
 
 def test_the_command(tmp_path, model, capsys):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from unittest.mock import patch
 
 import torch
-from card import CARD
+from card_tensors import CARD
 
 NAN = 0xFF  # the byte that makes NaN of every kind of float
 

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
-from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from bare import BASE, OUTPUT, TEMP, folders, nodes, refused, run, status
-from bundles import write_tiny
+from bare import TEMP, folders, nodes, refused, run
+from bare_nodes import CHECKS as NODE_CHECKS
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import Types
-from pack.nodes import decode, video
+from node_runs import IMAGES, SOUND, executed, frames_of, pictures, tiny
+from pack.nodes import video
 from pack.nodes.frames import write_frames
-from standin import stand_in, write_clip
+from standin import write_clip
 
-from dva_core.decomposition import Decomposition
-from dva_core.decomposition.info import source_hash
-from dva_core.faces.finder import FaceFinder
-from dva_core.model.loader import load_model
 from dva_core.pipeline import encode
 from dva_core.video import VideoWriter, open_video
-
-STEPS = 2
-IMAGES = torch.rand(5, 50, 61, 3, generator=torch.Generator().manual_seed(0))
-SOUND = {"waveform": torch.rand(1, 2, 9000, generator=torch.Generator().manual_seed(0)) - 0.5, "sample_rate": 44100}
-
-
-def pictures(path: Path, **part) -> np.ndarray:
-    with open_video(path, **part) as reader:
-        return np.stack([frame.rgb for frame in reader])
-
-
-def executed(node, *arguments, **settings):
-    """What a node gives when ComfyUI runs it, and what it says."""
-    said = []
-    with patch.object(status, "tell", lambda node_id, text, level=logging.INFO: said.append((text, level))):
-        return type(node.__name__, (node,), {"hidden": SimpleNamespace(unique_id=None)}).execute(*arguments, **settings), said
-
-
-@contextmanager
-def tiny():
-    """A tiny model that finds the face of `standin.write_clip`."""
-    model = load_model(write_tiny(Path(BASE.name) / "tiny.safetensors"), device="cpu")
-    found = stand_in(model)
-    with patch.object(FaceFinder, "of", classmethod(lambda cls, *_, **__: found)):
-        yield model
 
 
 def the_same_frames_give_the_same_bytes() -> None:
@@ -80,14 +46,14 @@ def sound_of_images_is_kept() -> None:
     import av
 
     with av.open(str(write_frames(IMAGES, 25, SOUND))) as container:
-        found = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], 1).reshape(-1, 2)
-    np.testing.assert_array_equal(found, SOUND["waveform"][0].numpy().T)
+        samples = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], 1).reshape(-1, 2)
+    np.testing.assert_array_equal(samples, SOUND["waveform"][0].numpy().T)
     refused(lambda: video.as_file(VideoFromFile("a.mp4"), audio=SOUND), "brings its own sound")
 
 
 def videos_in_memory_have_one_file() -> None:
-    made = VideoFromComponents(Types.VideoComponents(images=IMAGES, audio=SOUND, frame_rate=Fraction(29.97)))
-    assert video.as_file(made) == video.as_file(made) == (write_frames(IMAGES, 29.97, SOUND), {})
+    in_memory = VideoFromComponents(Types.VideoComponents(images=IMAGES, audio=SOUND, frame_rate=Fraction(29.97)))
+    assert video.as_file(in_memory) == video.as_file(in_memory) == (write_frames(IMAGES, 29.97, SOUND), {})
     content = write_frames(IMAGES, 25).read_bytes()
     first, second = (video.as_file(VideoFromFile(BytesIO(content))) for _ in range(2))
     assert first == second and first[1] == {} and first[0].read_bytes() == content
@@ -186,122 +152,13 @@ def depth_and_colour_are_kept() -> None:
         images, path = frames_of(write_clip(TEMP / "c.mkv", 2)), TEMP / "hdr.mp4"
         VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(25))).save_to(str(path), color_space="HDR")
         source, part = video.as_file(VideoFromFile(str(path)))
-        clip = encode(source, model, steps=1, **part)
-        result = executed(nodes.DecodeDDIM, clip, model, "transfer", 18, 0, 0, False)[0].args[0]
-        for made in (result, video.VideoPart(path, 0.04)):
+        decomposition = encode(source, model, steps=1, **part)
+        result = executed(nodes.DecodeDDIM, decomposition, model, "transfer", 18, 0, 0, False)[0].args[0]
+        for output in (result, video.VideoPart(path, 0.04)):
             out = TEMP / "saved.mp4"
-            made.save_to(str(out))
-            for one in (made, VideoFromFile(str(out))):
+            output.save_to(str(out))
+            for one in (output, VideoFromFile(str(out))):
                 assert (one.get_bit_depth(), one.get_color_space()) == (10, "HDR")
-
-
-def encoding_asks_for_the_detector_and_says_what_is_not_used() -> None:
-    asked = []
-
-    def noted(source, model, **settings):
-        asked.append(settings)
-        return clip
-
-    usual = (25.0, 64)
-    with tiny() as model:
-        clip = encode(write_clip(TEMP / "a.mkv", 2), model, steps=1)
-        for settings, detector, face in (
-            ({}, None, "largest"),
-            ({"detector": "own"}, None, "reference"),
-            ({"detector": "insightface"}, "insightface", "position"),
-        ):
-            with patch("dva_core.pipeline.encode", noted):
-                _, said = executed(
-                    nodes.EncodeDecomposed, model, 1, "ddim", face, 0.5, 0.5, 0, 0, *usual, images=IMAGES, reference=IMAGES[:1], **settings
-                )
-            assert asked[-1].get("detector") == detector
-            unused = face != "reference"
-            assert ("The reference picture is not used: set face to reference." in said[0][0]) == unused == (said[0][1] == logging.WARNING)
-            assert ("set face to reference" in said[-1][0]) == unused
-
-
-def the_seed_counts_for_random_noise_alone() -> None:
-    with tiny() as model:
-        clip = encode(write_clip(TEMP / "a.mkv", 3), model, steps=1)
-        off, same, on, other = (
-            executed(nodes.SwitchFeatures, clip, model, True, False, False, noise, seed, other=clip)[0].args[0]
-            for noise, seed in ((False, 1), (False, 2), (True, 1), (True, 2))
-        )
-    assert off.operations == same.operations and on.operations != other.operations
-    np.testing.assert_array_equal(off.x_T[:], same.x_T[:])
-    assert not np.array_equal(on.x_T[:], other.x_T[:])
-
-
-def frames_of(path: Path) -> torch.Tensor:
-    return torch.from_numpy(pictures(path)).float() / 255
-
-
-def a_saved_clip_keeps_a_source_that_would_be_thrown_away() -> None:
-    with tiny() as model:
-        images = frames_of(write_clip(Path(BASE.name) / "clip.mkv", 3))
-        source = write_frames(images, 25)
-        clip = encode(source, model, steps=STEPS)
-        result, said = executed(nodes.SaveDecomposition, clip, "kept/a")
-        saved = Path(result.args[0])
-        kept = saved.parent / source.name
-        assert kept.read_bytes() == source.read_bytes() and f"its source {kept.name}" in said[-1][0]
-        source.unlink()
-        loaded = Decomposition.load(saved)
-        assert loaded.find_source() == kept
-        assert executed(nodes.DecodeDDIM, loaded, model, "transfer", 0, 0, 0, False)[0].args[1].shape[0] == 3
-        again, _ = executed(nodes.SaveDecomposition, loaded, "kept/b")  # there already
-        assert Decomposition.load(again.args[0]).find_source() == kept and len(list(kept.parent.glob("*.mkv"))) == 1
-        kept.rename(Path(BASE.name) / "gone.mkv")
-        refused(loaded.find_source, "is not there")
-        _, said = executed(nodes.SaveDecomposition, clip, "kept/c")
-        assert "is not there; without it the decomposition cannot be decoded" in said[-1][0]
-        # the name is another video's
-        (TEMP / "video.mkv").write_bytes((Path(BASE.name) / "gone.mkv").read_bytes())
-        (OUTPUT / "kept" / "video.mkv").write_bytes(b"another")
-        renamed = replace(clip, info=replace(clip.info, source=str((TEMP / "video.mkv").resolve())))
-        result, _ = executed(nodes.SaveDecomposition, renamed, "kept/d")
-        assert source_hash(Decomposition.load(result.args[0]).find_source()) == clip.info.sha256
-        # a video that stays where it is is not copied
-        stays = encode(Path(BASE.name) / "clip.mkv", model, steps=STEPS)
-        result, _ = executed(nodes.SaveDecomposition, stays, "stays/a")
-        assert Decomposition.load(result.args[0]).find_source().name == "clip.mkv" and not list((OUTPUT / "stays").glob("*.mkv"))
-    shutil.rmtree(OUTPUT / "kept")
-
-
-def the_same_frames_can_be_handed_over_again() -> None:
-    with tiny() as model:
-        images = frames_of(write_clip(Path(BASE.name) / "clip.mkv", 3))
-        source = write_frames(images, 23.976, SOUND)
-        clip, usual = encode(source, model, steps=STEPS), ("transfer", 0, 0, 0, False)
-        source.unlink()
-        refused(lambda: executed(nodes.DecodeDDIM, clip, model, *usual), "to source images and source audio")
-        refused(
-            lambda: executed(nodes.DecodeDDIM, clip, model, *usual, images=images), "is not the video this decomposition was encoded from"
-        )
-        result, _ = executed(nodes.DecodeDDIM, clip, model, *usual, images=images, audio=SOUND)
-        with open_video(result.args[0].get_stream_source()) as reader:
-            assert reader.info.has_audio and reader.count_frames() == 3
-        source.unlink()
-        made = VideoFromComponents(Types.VideoComponents(images=images, audio=SOUND, frame_rate=Fraction(23.976)))
-        assert video.source_of(clip, made) == source
-
-
-def the_players_copy_is_made_once_and_tells_how_far_it_is() -> None:
-    told = []
-
-    class Told(status.NodeProgress):
-        def __call__(self, phase, done, total, preview=None):
-            told.append((phase, done, total))
-            super().__call__(phase, done, total, preview)
-
-    with tiny() as model, patch.object(status, "NodeProgress", Told):
-        clip = encode(write_clip(TEMP / "b.mkv", 4), model, steps=STEPS)
-        pages = [executed(nodes.DecodeDDIM, clip, model, "transfer", 0, 0, 0, True)[0].ui for _ in range(2)]
-        assert [step for step in told if step[0] == "compare"] == [("compare", i, 4) for i in range(4)]
-        (first,), (second,) = (page["dva_before"] for page in pages)
-        assert first == second and first["rate"] == 25.0 and "dva_rate" not in pages[0]
-        part = encode(TEMP / "b.mkv", model, steps=STEPS, max_frames=2)
-        assert decode.plain_copy(TEMP / "b.mkv", part.info).name != first["filename"]
 
 
 CHECKS = [
@@ -311,12 +168,7 @@ CHECKS = [
     a_slice_of_a_video_stays_a_slice,
     what_is_no_file_is_written_frame_by_frame,
     depth_and_colour_are_kept,
-    encoding_asks_for_the_detector_and_says_what_is_not_used,
-    the_seed_counts_for_random_noise_alone,
-    a_saved_clip_keeps_a_source_that_would_be_thrown_away,
-    the_same_frames_can_be_handed_over_again,
-    the_players_copy_is_made_once_and_tells_how_far_it_is,
 ]
 
 if __name__ == "__main__":
-    run(CHECKS)
+    run([*CHECKS, *NODE_CHECKS])

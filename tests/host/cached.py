@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import torch
 from bare import TEMP, load_pack, run
-from bare_videos import tiny
 from comfy_execution import caching
+from node_runs import tiny
 from standin import write_clip
 
 from dva_core.edit import apply_attributes, apply_switch

@@ -19,19 +19,11 @@ from dva_core.model import bundle as bundle_module
 from dva_core.model.build import build_empty
 from dva_core.model.bundle import (
     check_bundle,
-    find_models,
     fingerprint,
-    model_folders,
     read_bundle,
     read_header,
-    resolve_model,
     write_bundle,
 )
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.safetensors")
 
 
 def rewrite(source: Path, target: Path, tensors=lambda t: t, metadata=lambda m: m, sign: bool = True) -> Path:
@@ -51,8 +43,8 @@ def sentence(error: pytest.ExceptionInfo, path: Path) -> str:
     return message
 
 
-def test_round_trip_fp32_is_exact(tiny):
-    tensors, loaded = tiny_tensors(), read_bundle(tiny)
+def test_round_trip_fp32_is_exact(bundle):
+    tensors, loaded = tiny_tensors(), read_bundle(bundle)
     assert loaded.config == tiny_config()
     assert loaded.tensors.keys() == tensors.keys()
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
@@ -78,16 +70,16 @@ def test_a_weight_beyond_fp16_stays_float32(tmp_path):
     assert loaded.tensors["fusion.weight"].dtype == torch.float32 and loaded.tensors["fusion.weight"][0, 0] == 1e5
 
 
-def test_header_tells_shapes_without_reading_tensors(tiny, monkeypatch):
+def test_header_tells_shapes_without_reading_tensors(bundle, monkeypatch):
     monkeypatch.setattr(bundle_module, "fingerprint", lambda *_: pytest.fail("read the tensors"))
-    header = read_header(tiny)
+    header = read_header(bundle)
     assert header.shapes["fusion.weight"] == (24, 118)
     assert header.config["name"] == "tiny"
 
 
-def test_fingerprint_follows_content_not_file_or_licence(tmp_path, tiny):
+def test_fingerprint_follows_content_not_file_or_licence(tmp_path, bundle):
     one, other = tiny_tensors(), tiny_tensors(seed=1)
-    first = read_bundle(tiny).fingerprint
+    first = read_bundle(bundle).fingerprint
     again = write_bundle(tmp_path / "b.safetensors", dict(reversed(one.items())), tiny_config(), licence="x", source="y", precision="fp32")
     changed = write_bundle(tmp_path / "c.safetensors", other, tiny_config(), licence="MIT", source="a test", precision="fp32")
     renamed = write_bundle(tmp_path / "d.safetensors", one, tiny_config(name="n"), licence="MIT", source="a test", precision="fp32")
@@ -95,9 +87,9 @@ def test_fingerprint_follows_content_not_file_or_licence(tmp_path, tiny):
     assert len({first, changed.fingerprint, renamed.fingerprint}) == 3
 
 
-def test_writing_is_all_or_nothing(tmp_path, tiny, monkeypatch):
+def test_writing_is_all_or_nothing(tmp_path, bundle, monkeypatch):
     target = tmp_path / "m.safetensors"
-    target.write_bytes(tiny.read_bytes())
+    target.write_bytes(bundle.read_bytes())
 
     def half_written(tensors, path, metadata):
         Path(path).write_bytes(b"half")
@@ -107,22 +99,22 @@ def test_writing_is_all_or_nothing(tmp_path, tiny, monkeypatch):
     with pytest.raises(DVAError, match="No space left") as error:
         write_tiny(target)
     sentence(error, target)
-    assert os.listdir(tmp_path) == ["m.safetensors"] and target.read_bytes() == tiny.read_bytes()  # noqa: PTH208
+    assert os.listdir(tmp_path) == ["m.safetensors"] and target.read_bytes() == bundle.read_bytes()  # noqa: PTH208
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not replace open files")
-def test_who_has_the_old_file_open_keeps_it(tmp_path, tiny):
+def test_who_has_the_old_file_open_keeps_it(tmp_path, bundle):
     target = tmp_path / "m.safetensors"
-    target.write_bytes(tiny.read_bytes())
+    target.write_bytes(bundle.read_bytes())
     with target.open("rb") as old:
         write_tiny(target, "fp16")
-        assert old.read() == tiny.read_bytes() != target.read_bytes()
+        assert old.read() == bundle.read_bytes() != target.read_bytes()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_others_may_read_the_file_as_any_other(tmp_path, tiny):
+def test_others_may_read_the_file_as_any_other(tmp_path, bundle):
     (tmp_path / "usual").touch()
-    assert tiny.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert bundle.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_writing_refuses_what_could_not_be_loaded(tmp_path):
@@ -157,8 +149,8 @@ def put(name, change):
         (put("stray.weight", lambda _: torch.zeros(3)), r"tensor stray\.weight that its configuration does not know"),
     ],
 )
-def test_wrong_tensors_are_named(tmp_path, tiny, change, words):
-    path = rewrite(tiny, tmp_path / "bad.safetensors", tensors=change)
+def test_wrong_tensors_are_named(tmp_path, bundle, change, words):
+    path = rewrite(bundle, tmp_path / "bad.safetensors", tensors=change)
     with pytest.raises(DVAError, match=words) as error:
         check_bundle(path)
     sentence(error, path)
@@ -185,23 +177,23 @@ def config_of(**changes):
         (config_of(motion_encoder={"type": "compact_landmarks", "widths": [4]}), "cannot be built"),
     ],
 )
-def test_wrong_configurations_are_named(tmp_path, tiny, change, words):
+def test_wrong_configurations_are_named(tmp_path, bundle, change, words):
     path = tmp_path / "bad.safetensors"
-    data = change(dict(read_bundle(tiny).metadata))
+    data = change(dict(read_bundle(bundle).metadata))
     with contextlib.suppress(KeyError, ValueError, RecursionError):  # where there is a configuration to sign
-        data["fingerprint"] = fingerprint(json.loads(data["config"]), load_file(tiny))
-    save_file(load_file(tiny), path, metadata=data)
+        data["fingerprint"] = fingerprint(json.loads(data["config"]), load_file(bundle))
+    save_file(load_file(bundle), path, metadata=data)
     with pytest.raises(DVAError, match=words) as error:
         check_bundle(path)
     sentence(error, path)
 
 
-def test_a_changed_file_does_not_match_its_fingerprint(tmp_path, tiny):
-    path = rewrite(tiny, tmp_path / "bad.safetensors", tensors=put("fusion.bias", lambda t: t + 1), sign=False)
+def test_a_changed_file_does_not_match_its_fingerprint(tmp_path, bundle):
+    path = rewrite(bundle, tmp_path / "bad.safetensors", tensors=put("fusion.bias", lambda t: t + 1), sign=False)
     with pytest.raises(DVAError, match="does not match its fingerprint") as error:
         check_bundle(path)
     sentence(error, path)
-    path = rewrite(tiny, path, metadata=lambda m: {k: v for k, v in m.items() if k != "fingerprint"}, sign=False)
+    path = rewrite(bundle, path, metadata=lambda m: {k: v for k, v in m.items() if k != "fingerprint"}, sign=False)
     with pytest.raises(DVAError, match="no fingerprint"):
         check_bundle(path)
 
@@ -233,9 +225,9 @@ def test_missing_file_and_folder(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_file_gives_a_sentence_or_the_same_model(tmp_path, tiny, data):
+def test_a_damaged_file_gives_a_sentence_or_the_same_model(tmp_path, bundle, data):
     """Cut anywhere or with any bytes changed, in the head or in the numbers: DVAError, or exactly what was written."""
-    content = bytearray(tiny.read_bytes())
+    content = bytearray(bundle.read_bytes())
     head = int.from_bytes(content[:8], "little") + 8
     if data.draw(st.booleans(), label="cut"):
         content = content[: data.draw(st.integers(0, len(content) - 1), label="length")]
@@ -250,7 +242,7 @@ def test_a_damaged_file_gives_a_sentence_or_the_same_model(tmp_path, tiny, data)
     except DVAError as error:
         assert str(path) in str(error)
         return
-    loaded, whole = read_bundle(path), read_bundle(tiny)
+    loaded, whole = read_bundle(path), read_bundle(bundle)
     assert loaded.config == whole.config
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in whole.tensors.items())
 
@@ -260,76 +252,12 @@ def test_empty_build_leaves_no_trace_on_torch():
     assert torch.nn.Linear(64, 64).weight.abs().max() <= 1 / 8
 
 
-# finding models
-
-
-@pytest.fixture
-def folders(tmp_path, tiny, monkeypatch) -> list[Path]:
-    """Three folders as found by default: shipped, $DVA_MODELS, the user's; the last does not exist."""
-    shipped, listed, user = tmp_path / "shipped", tmp_path / "listed", tmp_path / "user"
-    for folder, name in ((shipped, "starter"), (listed, "starter"), (listed, "mine")):
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.safetensors").write_bytes(tiny.read_bytes())
-    monkeypatch.setattr(bundle_module, "SHIPPED", shipped)
-    monkeypatch.setenv("DVA_MODELS", os.pathsep.join([str(listed), "", str(shipped)]))
-    monkeypatch.setattr(bundle_module, "user_data_folder", lambda: user)
-    return [shipped, listed, user / "dva" / "models"]
-
-
-def test_folders_and_models(folders):
-    assert model_folders() == folders
-    (folders[1] / "broken.safetensors").write_bytes(b"broken")
-    (folders[1] / "notes.txt").write_text("no model")
-    broken, mine, starter = find_models()
-    assert (broken.name, mine.name, starter.name) == ("broken", "mine", "starter")
-    assert starter.path == folders[0] / "starter.safetensors"  # the first folder wins
-    assert "broken.safetensors is damaged" in broken.problem and not mine.problem
-    assert (mine.licence, mine.source, mine.precision, mine.image_size) == ("MIT", "a test", "fp32", 16)
-    assert mine.attributes == ("Young", "Male", "Smiling")
-    assert mine.size_bytes == mine.path.stat().st_size
-    assert mine.parameters == sum(tensor.numel() for tensor in tiny_tensors().values())
-
-
-def test_the_users_folder_follows_the_platform(monkeypatch):
-    monkeypatch.setattr(bundle_module.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert model_folders()[-1] == Path("/data/dva/models")
-    monkeypatch.delenv("XDG_DATA_HOME")
-    assert model_folders()[-1] == Path.home() / ".local/share/dva/models"
-    monkeypatch.setattr(bundle_module.sys, "platform", "darwin")
-    assert model_folders()[-1] == Path.home() / "Library/Application Support/dva/models"
-    monkeypatch.setattr(bundle_module.sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert model_folders()[-1] == Path("/local/dva/models")
-
-
-def test_a_model_by_name_or_path(folders, tmp_path, tiny, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert resolve_model("mine") == resolve_model("mine.safetensors") == folders[1] / "mine.safetensors"
-    assert resolve_model(str(tiny)) == resolve_model(tiny) == tiny
-    Path("mine").write_text("a stray file of that name")
-    assert resolve_model("mine") == folders[1] / "mine.safetensors"
-    assert resolve_model("mine", [folders[1]]) == folders[1] / "mine.safetensors"
-
-
-def test_an_unknown_model_is_told_what_there_is(folders, tmp_path):
-    with pytest.raises(DVAError) as error:
-        resolve_model("startr")
-    message = str(error.value)
-    assert "'startr', did you mean starter;" in message and "mine, starter" in message and "convert" in message
-    assert all(str(folder) in message for folder in folders)
-    with pytest.raises(DVAError, match="there are none in"):
-        resolve_model("starter", [tmp_path / "empty"])
-    with pytest.raises(DVAError, match="is a folder"):
-        resolve_model(tmp_path)
-
-
-def test_a_file_that_may_not_be_read_is_not_called_missing(tiny, tmp_path, monkeypatch):
+def test_a_file_that_may_not_be_read_is_not_called_missing(bundle, tmp_path, monkeypatch):
     def refused(path, **_):  # chmod does not bind root; this is what the library says then
         raise FileNotFoundError(f"No such file or directory: {path}")
 
     monkeypatch.setattr(bundle_module, "safe_open", refused)
     with pytest.raises(DVAError, match="may not be read; change its permissions"):
-        read_bundle(tiny)
+        read_bundle(bundle)
     with pytest.raises(DVAError, match="There is no model file"):
         read_bundle(tmp_path / "none.safetensors")

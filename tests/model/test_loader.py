@@ -14,7 +14,7 @@ from torch import nn
 
 from dva_core import load_model
 from dva_core.errors import DVAError
-from dva_core.hosts.devices import choose_device, choose_dtype
+from dva_core.hosts.devices import choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model import bundle as bundle_module
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
@@ -105,23 +105,6 @@ def test_wrong_devices_and_precisions():
     assert choose_dtype("fp16") is choose_dtype(torch.float16) is torch.float16
 
 
-def test_the_best_device_is_chosen(monkeypatch):
-    assert choose_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert choose_device() == choose_device("auto") == torch.device("cpu")
-    for device in ("cuda", "mps"):
-        with pytest.raises(DVAError, match="not there"):
-            choose_device(device)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert choose_device() == choose_device("mps") == torch.device("mps")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device() == torch.device("cuda") and choose_device("cuda:0").index == 0
-    with pytest.raises(DVAError, match="CUDA devices found: 1"):
-        choose_device("cuda:1")
-
-
 def test_device_and_precision_are_said_once(caplog):
     with caplog.at_level(logging.INFO, "dva_core"):
         load_model("starter", device="cpu", dtype="bf16")
@@ -199,89 +182,6 @@ def test_face_tools_without_a_starter(monkeypatch, tmp_path):
     with pytest.raises(DVAError, match="The model published has no face detector of its own") as error:
         face_tools(published)
     assert str(tmp_path) in str(error.value) and str(error.value).endswith(".")
-
-
-# the plain host
-
-
-def test_a_module_is_moved_once():
-    class Counted(nn.Linear):
-        moves = 0
-
-        def to(self, *args, **kwargs):
-            self.moves += 1
-            return super().to(*args, **kwargs)
-
-    host, module, other = PlainHost("cpu"), Counted(2, 2), Counted(2, 2)
-    assert [host.use("fusion", module, 100) for _ in range(3)] == [torch.device("cpu")] * 3
-    assert module.moves == 1
-    host.use("fusion", other)
-    assert other.moves == 1
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9"),
-        RuntimeError("Could not allocate tensor with 9 bytes. There is not enough GPU video memory available!"),
-        RuntimeError("GET was unable to find an engine to execute this computation"),
-    ],
-)
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_else_repeated(error):
-    calls = []
-
-    def square(items):
-        calls.append(list(items))
-        if len(items) > 2:
-            raise error
-        return [item**2 for item in items]
-
-    got = list(PlainHost("cpu").run_batched(square, range(7), 5))
-    assert [n for part in got for n in part] == [n**2 for n in range(7)]
-    assert calls == [[0, 1, 2, 3, 4], [0, 1], [2, 3], [4, 5], [6]]
-
-
-def test_memory_that_runs_out_later_repeats_only_that_step():
-    calls = []
-
-    def late(items):
-        calls.append(list(items))
-        if items[0] == 4 and len(items) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return sum(items)
-
-    assert list(PlainHost("cpu").run_batched(late, range(8), 4)) == [6, 9, 13]
-    assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7]]
-
-
-def test_one_item_that_does_not_fit_and_other_errors():
-    def full(_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    def broken(_):
-        raise RuntimeError("shapes differ")
-
-    with pytest.raises(DVAError, match="memory of cpu does not hold even one frame"):
-        list(PlainHost("cpu").run_batched(full, range(4), 4))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        list(PlainHost("cpu").run_batched(broken, range(4), 4))
-    assert list(PlainHost("cpu").run_batched(full, [], 4)) == []
-
-
-def test_tensors_are_batched_too():
-    got = list(PlainHost("cpu").run_batched(lambda t: t.sum(0), torch.arange(6.0).reshape(3, 2), 2))
-    assert [t.tolist() for t in got] == [[2.0, 4.0], [4.0, 5.0]]
-
-
-def test_the_fastest_type_is_what_the_device_multiplies(monkeypatch):
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    for has in (False, True):
-        for name in names:
-            monkeypatch.setattr(torch.cpu, name, lambda has=has: has, raising=False)
-        assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
-    assert choose_dtype(None, torch.device("cpu")) is torch.float32  # left out: what the reference numbers were computed in
 
 
 def test_the_batch_is_what_memory_and_cores_allow():

@@ -5,56 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from bundles import tiny_tensors
 from safetensors.torch import save_file
 
 from dva_core.errors import DVAError, MissingDependencyError
-from dva_core.model.bundle import write_bundle
-from dva_core.model.loader import load_model
 from dva_core.networks import build_network
 from dva_core.train.conditioner import fold_scaling
-from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining, Draw, export
-from dva_core.train.settings import read_json
-from dva_core.train.synthesis import Variants
+from dva_core.train.diffusion import Draw, export
 
-CONFIG = read_json("starter")
-CONFIG |= {
-    "image_size": 16,
-    "face_dim": 16,
-    "diffusion": {**CONFIG["diffusion"], "prediction": "epsilon"},  # in noise there is no velocity to learn
-    "noise_predictor": {
-        "type": "unet", "image_size": 16, "patch_size": 2, "base_channels": 8, "channel_multipliers": [1, 2], "num_res_blocks": 1,
-        "attention_resolutions": [4], "embedding_channels": 16, "condition_channels": 16, "dropout": 0.0,
-    },
-}  # fmt: skip
+from .runs import CONFIG, encoders, training
 
-
-@pytest.fixture
-def encoders(tmp_path):
-    torch.manual_seed(0)
-    for name, part in (("identity", "identity_encoder"), ("landmarks", "motion_encoder")):
-        state = build_network(CONFIG[part]).state_dict()
-        save_file({k: v.contiguous() for k, v in state.items()}, str(tmp_path / f"{name}.safetensors"))
-    return tmp_path
-
-
-def training(encoders, out, steps, **changes):
-    rng = np.random.default_rng(0)
-    people, frames = 12, 2
-    variants = Variants(
-        pictures=rng.integers(0, 256, (people * frames, 32, 32, 3), dtype=np.uint8),
-        landmarks=rng.uniform(8, 24, (people * frames, 68, 2)).astype(np.float32),
-        embedding=np.zeros((people * frames, 128), np.float32),
-        group=np.repeat(np.arange(people), frames),
-        original=np.repeat(np.arange(people), frames),
-    )
-    held_out = variants.group < 2
-    return DiffusionTraining(
-        CONFIG, encoders, variants, held_out, out, DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1} | changes)
-    )
+__all__ = ["encoders"]
 
 
 def test_only_training_runs_compiled(encoders, tmp_path, monkeypatch):
@@ -192,56 +154,10 @@ def test_resuming_nothing_says_so(encoders, tmp_path):
         training(encoders, tmp_path / "none", 1).resume()
 
 
-def write_start(folder, config):
-    tensors = tiny_tensors(config | {"attributes": []})
-    return write_bundle(folder / "start.safetensors", tensors, config, licence="MIT", source="a test", model_card="").path
-
-
-def test_a_run_can_start_from_a_bundle(tmp_path):
-    bundle = write_start(tmp_path, CONFIG)
-    run, model = training(bundle, tmp_path / "run", 1), load_model(bundle, device="cpu")
-    run.start_from(bundle)
-    x_t, t, z_id, motion = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 128), torch.rand(2, 102)
-    run.unet.eval()
-    with torch.inference_mode():
-        z_face = model.fuse(z_id, motion)
-        ours = run.predict_noise(x_t, t, z_face)
-        assert torch.allclose(model.predict_noise(x_t, t, z_face), ours, atol=1e-5) and ours.std() > 0
-        scale = run.conditioner.gain.max()  # untrained encoders hardly vary, so their gains are large and float32 leaves less
-        assert torch.allclose(run.conditioner.fuse(z_id, motion), z_face, atol=1e-6 * float(scale))
-    assert all(torch.equal(run.ema.values[key], value) for key, value in run.parameters.items())
-
-
-def test_a_start_that_predicts_something_else_begins_with_nothing_said(tmp_path):
-    other = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}
-    bundle = write_start(tmp_path, other)
-    run = training(bundle, tmp_path / "run", 1)
-    run.start_from(bundle)
-    x_t, t = torch.randn(2, 3, 16, 16), torch.tensor([10, 900])
-    with torch.inference_mode():
-        assert not run.unet(x_t, t, torch.randn(2, 16)).any()
-
-
-def test_a_start_of_another_shape_is_refused(tmp_path):
-    other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
-    bundle = write_start(tmp_path, other)
-    with pytest.raises(DVAError, match="another shape"):
-        training(bundle, tmp_path / "run", 1).start_from(bundle)
-
-
 def test_logs_without_tensorboard_are_refused_in_a_sentence(encoders, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
         training(encoders, tmp_path / "run", 1).run(tensorboard=True)
-
-
-def test_a_start_with_other_encoders_is_refused(tmp_path):
-    changes = {"identity_encoder.head.bias": torch.ones(128)}
-    bundle = write_bundle(
-        tmp_path / "other.safetensors", tiny_tensors(CONFIG | {"attributes": []}) | changes, CONFIG, licence="MIT", source="", model_card=""
-    )
-    with pytest.raises(DVAError, match="another identity encoder than the run's"):
-        training(write_start(tmp_path, CONFIG), tmp_path / "run", 1).start_from(bundle.path)
 
 
 def test_a_resumed_run_keeps_its_scaling_and_its_figures_though_the_pictures_change(encoders, tmp_path):

@@ -14,8 +14,9 @@ from standin import stand_in, write_clip
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 from dva_core.train import prepare as preparing
+from dva_core.train.footage import find_videos
 from dva_core.train.frames import FrameFolder, Shards, facts, held_out_frames, open_frames
-from dva_core.train.prepare import Preparation, find_videos, pack, prepare, sharpness
+from dva_core.train.prepare import Preparation, pack, prepare, sharpness
 
 WANTED = Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, kind="png")
 

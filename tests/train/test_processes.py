@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from card import card
+from card_tensors import CARD
 from safetensors import safe_open
 from safetensors.torch import load_file
 from two_processes import backward_of
@@ -19,7 +21,7 @@ from two_processes import backward_of
 from dva_core.errors import DVAError
 from dva_core.train import processes
 
-from .test_diffusion import CONFIG, encoders, training
+from .runs import CONFIG, encoders, training
 
 __all__ = ["encoders"]
 HERE = Path(__file__).resolve().parents[1]
@@ -84,3 +86,15 @@ def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
     assert figures["step"] == 2 and figures["pictures"] == 2 * 2 * 2
     with safe_open(str(tmp_path / "run" / "diffusion" / "state.safetensors"), "pt") as file:
         assert {"generator", "generator.1", "torch_rng.1"} <= set(file.keys())
+
+
+def test_every_process_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with card():
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        assert processes.process_device("cuda") == torch.device("cuda", 1)
+        assert processes.process_device("cuda:0") == CARD
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        assert processes.process_device("cuda") == torch.device("cuda", 1)
+        with pytest.raises(DVAError, match="say --device cuda"):
+            processes.process_device("cuda:0")

@@ -6,12 +6,10 @@ from fractions import Fraction
 
 import av
 import pytest
-from video_helpers import audio_packets, make_clip, tone
+from video_helpers import audio_packets, copy_with_sound, make_clip, tone
 
 from dva_core.video import open_video
 from dva_core.video.extras import join_words
-
-from .test_audio import copy
 
 MASTERING = "mastering-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):cll=1000,400"
 
@@ -57,7 +55,7 @@ def add_tags(out):
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_titles_chapters_and_all_sound(tmp_path, caplog, suffix):
     source = remux(make_clip(tmp_path / "a.mkv", 30), tmp_path / "b.mkv", add_tags, ("aac", "aac"))
-    target = copy(source, tmp_path / f"c.{suffix}")
+    target = copy_with_sound(source, tmp_path / f"c.{suffix}")
     with av.open(str(target)) as out:
         tags = {key.lower(): value for key, value in out.metadata.items()}
         assert (tags["title"], tags["artist"]) == ("Sunday", "Ann")
@@ -67,7 +65,7 @@ def test_titles_chapters_and_all_sound(tmp_path, caplog, suffix):
         sizes = [p.stream.index for p in out.demux(audio=(0, 1)) if p.size]
         assert [sizes.count(s.index) for s in out.streams.audio] == [len(audio_packets(source))] * 2
     assert not caplog.records
-    part = copy(source, tmp_path / f"d.{suffix}", start=0.4, length=0.4)
+    part = copy_with_sound(source, tmp_path / f"d.{suffix}", start=0.4, length=0.4)
     with av.open(str(part)) as out:
         assert not out.chapters() and len(out.streams.audio) == 2
     assert len(caplog.records) == 1 and "has chapters, which" in caplog.text
@@ -78,7 +76,7 @@ def test_what_is_not_carried_over_is_said_in_one_line(tmp_path, caplog):
     source = remux(make_clip(tmp_path / "a.mkv", 5, options=options), tmp_path / "b.mkv", lambda out: None, subtitles=True)
     with open_video(source) as reader:
         assert len(reader.info.losses) == 3
-    copy(source, tmp_path / "c.mp4")
+    copy_with_sound(source, tmp_path / "c.mp4")
     assert len(caplog.records) == 1
     assert "has subtitles, HDR mastering data and interlaced pictures" in caplog.text
 
@@ -94,7 +92,7 @@ def test_transparency_timecode_and_a_second_film_are_said_to_be_left(tmp_path, c
     first = remux(make_clip(tmp_path / "a.mkv", 5), tmp_path / "b.mkv", marked)
     assert {"a timecode", "transparency (of a kind that is not read)"} <= {n for n in open_video(first).info.losses}
     two = joined_streams(tmp_path / "two.mp4", make_clip(tmp_path / "c.mp4", 5), make_clip(tmp_path / "d.mp4", 8))
-    copy(two, tmp_path / "e.mp4")
+    copy_with_sound(two, tmp_path / "e.mp4")
     assert len(caplog.records) == 1 and "has another picture track, which" in caplog.text
 
 

@@ -7,13 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
-from video_helpers import one_sentence, picture
+from video_helpers import NTSC, one_sentence, picture
 
 from dva_core.errors import DVAError
 from dva_core.video import VideoInfo, VideoWriter, open_video
 from dva_core.video.images import natural_key
-
-NTSC = Fraction(30000, 1001)
 
 
 def folder_of(path, count=12, size=(20, 14), suffix="png"):

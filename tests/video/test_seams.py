@@ -9,12 +9,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_helpers import audio_packets, make_clip, sound_samples
+from video_helpers import audio_packets, copy_with_sound, level_at, make_clip, sound_samples
 
 from dva_core.video import open_video
 from dva_core.video.seams import SoundSeams, leaps
-
-from .test_audio import copy, level_at
 
 
 def join(path, *parts):
@@ -37,7 +35,7 @@ def test_a_shared_clip_twice(shared, tmp_path, suffix):
     clip = shared("data/clips/swiz3n.mpg")
     twice = join(tmp_path / "twice.mpg", clip, clip)
     assert times(twice) == [Fraction(i, 25) for i in range(150)]
-    target = copy(twice, tmp_path / f"b.{suffix}")
+    target = copy_with_sound(twice, tmp_path / f"b.{suffix}")
     assert times(target) == [Fraction(i, 25) for i in range(150)]
     packets, once = audio_packets(target), audio_packets(clip)
     assert [p for _, p in packets] == [p for _, p in once] * 2
@@ -49,7 +47,7 @@ def test_a_shared_clip_twice(shared, tmp_path, suffix):
 @pytest.mark.parametrize("copy_audio", [True, False])
 def test_the_sound_stays_with_the_pictures(tmp_path, late, copy_audio):
     parts = part(tmp_path / "a.ts"), part(tmp_path / "b.ts", 50, late)
-    target = copy(join(tmp_path / "c.ts", *parts), tmp_path / "d.mkv", copy_audio=copy_audio)
+    target = copy_with_sound(join(tmp_path / "c.ts", *parts), tmp_path / "d.mkv", copy_audio=copy_audio)
     steps = np.diff([float(t) for t in times(target)])
     assert len(steps) == 79 and np.allclose(steps, 0.04, atol=1e-3)
     begin, samples = sound_samples(target)
@@ -76,7 +74,7 @@ def test_sound_longer_or_shorter_than_its_pictures(tmp_path):
                 out.mux(packet)
         second = part(tmp_path / "second.ts")
         for copy_audio in (True, False):
-            target = copy(join(tmp_path / "c.ts", first, second), tmp_path / "d.mkv", copy_audio=copy_audio)
+            target = copy_with_sound(join(tmp_path / "c.ts", first, second), tmp_path / "d.mkv", copy_audio=copy_audio)
             starts = [time for time, _ in audio_packets(target)]
             assert starts == sorted(set(starts)) and len(times(target)) == 60
             begin, samples = sound_samples(target)
@@ -92,7 +90,7 @@ def test_a_part_behind_the_seam(tmp_path):
     wanted = list(open_video(joined, start=3.2, length=0.4))
     assert [f.time for f in wanted] == [f.time for f in everything[80:90]]
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(wanted, everything[80:90]))
-    target = copy(joined, tmp_path / "d.mp4", start=3.2, length=0.4)
+    target = copy_with_sound(joined, tmp_path / "d.mp4", start=3.2, length=0.4)
     begin, samples = sound_samples(target)
     assert abs(float(begin)) < 0.03 and len(samples) / 48000 == pytest.approx(0.4, abs=0.06)
 
@@ -137,6 +135,6 @@ def test_sound_the_muxer_calls_invalid_is_left_out_with_a_warning(tmp_path, monk
     from dva_core.video.audio import Soundtrack as sound
 
     with caplog.at_level(logging.WARNING):
-        target = copy(source, tmp_path / "b.mp4")
+        target = copy_with_sound(source, tmp_path / "b.mp4")
     assert len(audio_packets(target)) == len(audio_packets(source)) - 3
     assert [r.levelname for r in caplog.records] == ["WARNING"] and "it has gaps, 3 in all" in caplog.text

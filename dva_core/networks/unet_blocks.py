@@ -1,0 +1,175 @@
+"""Blocks of the UNet: embedding of the timestep, residual and attention blocks (Dhariwal & Nichol 2021; Kim et al. 2023, sec. 3.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dva_core.errors import DVAError
+from dva_core.networks.normalisation import (
+    group_norm,
+    normalise,
+    reusable,
+    silu,
+)
+
+
+def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Sinusoids of the timestep: t [B] -> float32 [B, channels], the cosines first, then the sines."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * frequencies[None]
+    return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, channels - 2 * half))
+
+
+def one_for_all(t: Tensor) -> Tensor:
+    """t [B], or t[:1] where it is one expanded number (stride 0), which is known without reading the device."""
+    return t[:1] if t.stride(0) == 0 else t
+
+
+def zero_weights(layer: nn.Module) -> nn.Module:
+    """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
+    for values in (layer.weight, layer.bias):
+        if values is not None:  # a host's layer may have none before it is given those of a file
+            nn.init.zeros_(values)
+    return layer
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids through two linear layers: t [B] -> [B, embedding_channels]."""
+
+    def __init__(self, channels: int, embedding_channels: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.channels = channels
+        self.time_embed = nn.Sequential(
+            operations.Linear(channels, embedding_channels), nn.SiLU(), operations.Linear(embedding_channels, embedding_channels)
+        )
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.time_embed(timestep_embedding(t, self.channels).to(dtype))
+
+
+class FaceMap(nn.Module):
+    """z_face [B, C] -> a map [B, channels, size, size], by which the face can act in a place and not only on whole channels.
+
+    Not of Kim et al. 2023, whose z_face scales and shifts each channel alike everywhere: enough for a face, not for the rims of glasses.
+    """
+
+    def __init__(self, condition_channels: int, channels: int, size: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.channels, self.size = channels, size
+        self.layers = nn.Sequential(
+            operations.Linear(condition_channels, condition_channels), nn.SiLU(),
+            operations.Linear(condition_channels, channels * size**2), nn.SiLU(),
+        )  # fmt: skip
+
+    def forward(self, z_face: Tensor) -> Tensor:
+        return self.layers(z_face).reshape(-1, self.channels, self.size, self.size)
+
+
+def resize_condition(x: Tensor, size: torch.Size) -> Tensor:
+    """A map [B, C, H, W] in another size: interpolated where it grows, averaged where it shrinks."""
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear" if size[0] > x.shape[2] else "area")
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, conv; norm, scale/shift by t, SiLU, conv; norm, scale/shift by z_face, SiLU, dropout, conv; plus the input.
+
+    `resample` "down" halves (mean of 2x2) and "up" doubles (nearest) the map, on both the residual and the straight path, before
+    the first convolution. Kim et al. 2023, sec. 3.2 (conditioning), Dhariwal & Nichol 2021, sec. 3 (residual resampling).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_channels: int,
+        condition_channels: int,
+        dropout: float = 0.0,
+        resample: str | None = None,
+        operations: ModuleType | type = nn,
+        spatial_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.in_layers = nn.Sequential(
+            group_norm(in_channels, operations), nn.SiLU(), operations.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(embedding_channels, 2 * out_channels))
+        self.cond_emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(condition_channels, 2 * out_channels))
+        self.out_layers = nn.Sequential(
+            group_norm(out_channels, operations),
+            nn.SiLU(),
+            operations.Conv2d(out_channels, out_channels, 3, padding=1),
+            group_norm(out_channels, operations),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zero_weights(operations.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.spatial = zero_weights(operations.Conv2d(spatial_channels, out_channels, 1)) if spatial_channels else None
+        self.skip_connection = nn.Identity() if in_channels == out_channels else operations.Conv2d(in_channels, out_channels, 1)
+
+    def _resample(self, x: Tensor) -> Tensor:
+        if self.resample == "down":
+            return F.avg_pool2d(x, 2)
+        if self.resample == "up":
+            return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x
+
+    def condition(self, z_face: Tensor, face_map: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+        """What z_face [B, C] does here at any timestep: [scale | shift] [B, 2 out_channels] and, of a face map, [B, out_channels, s, s]."""
+        scale_and_shift = self.cond_emb_layers(z_face)
+        return scale_and_shift if face_map is None else (scale_and_shift, self.spatial(face_map))
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """x [B, C, H, W], embedding [B or 1, E] of the timestep, `condition` of that method."""
+        norm_in, _, conv_in = self.in_layers
+        norm_t, _, conv_t, norm_z, _, dropout, conv_z = self.out_layers
+        h = conv_in(self._resample(silu(normalise(norm_in, x))))
+        h = conv_t(silu(normalise(norm_t, h, self.emb_layers(embedding))))
+        if isinstance(condition, tuple):
+            condition, added = condition
+            h = torch.add(h, resize_condition(added, h.shape[2:]), out=reusable(h))
+        h = conv_z(dropout(silu(normalise(norm_z, h, condition))))
+        return torch.add(h, self.skip_connection(self._resample(x)), out=reusable(h))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels of a map, plus the input. Channels of `qkv`: head by head, each q then k then v."""
+
+    def __init__(self, channels: int, num_heads: int = 1, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise DVAError(f"{channels} channels do not divide into {num_heads} attention heads; choose num_heads that divides them.")
+        self.num_heads = num_heads
+        self.norm = group_norm(channels, operations)
+        self.qkv = operations.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = zero_weights(operations.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(normalise(self.norm, x).flatten(2))  # [B, 3C, HW]
+        qkv = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3)
+        if x.device.type != "cpu":
+            qkv = qkv.contiguous()  # with any other stride than 1 in the last axis, CUDA's fused kernels refuse
+        q, k, v = qkv.chunk(3, dim=-1)  # [B, heads, HW, C/heads]
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = self.proj_out(h.transpose(2, 3).reshape(batch, channels, height * width))
+        return x + h.reshape(batch, channels, height, width)
+
+
+class Level(nn.Sequential):
+    """Layers of one skip level, each given what it asks for; a residual block the next of the conditions."""
+
+    def forward(self, x: Tensor, embedding: Tensor, conditions: Iterator[Any]) -> Tensor:
+        for layer in self:
+            x = layer(x, embedding, next(conditions)) if isinstance(layer, ResidualBlock) else layer(x)
+        return x

@@ -1,0 +1,114 @@
+"""A run that is killed or stopped and started again: nothing is computed twice, nothing is left on the servers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip("aiohttp")
+from batch_server import FakeComfy
+
+from dva_core.batch import run_on_servers
+from dva_core.batch.journal import Journal
+from dva_core.errors import DVAError
+
+from .plans import EDITS, Events, check_results, plan_of
+
+CLIENT = """
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has its children ignore
+from dva_core.batch import make_manifest, make_plan, run_on_servers
+folder, *urls = sys.argv[1:]
+plan = make_plan(make_manifest({"videos": ["videos"], "edits": EDITS}), folder)
+try:
+    run_on_servers(plan, urls, watch=lambda event: print(json.dumps(event), flush=True))
+except KeyboardInterrupt:
+    sys.exit("stopped")
+""".replace("EDITS", repr(EDITS))
+
+
+def start_client(folder: Path, *urls: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(folder), *urls], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def until_done(client: subprocess.Popen, jobs: int) -> None:
+    done = 0
+    for line in client.stdout:
+        done += json.loads(line)["event"] == "done"
+        if done == jobs:
+            return
+    raise AssertionError(client.stderr.read())
+
+
+def test_the_client_is_killed_and_started_again(tmp_path):
+    """What ran goes on meanwhile and is taken up: nothing is computed twice."""
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.2, 0.2) as one, FakeComfy(0.2, 0.2) as two:
+        for jobs in (3, 2):
+            client = start_client(tmp_path, one.url, two.url)
+            until_done(client, jobs)
+            assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+            client.kill()
+            client.communicate()
+        with open(plan.state / "journal.jsonl", "ab") as journal:
+            journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events()))
+        check_results(plan)
+        assert summary.done + summary.before == 12 and summary.before >= 5
+        assert set((one.decodes + two.decodes).values()) == {1}
+        assert any(event.get("taken_up") for event in events.of("server"))
+        assert not (one.pending + two.pending + one.running + two.running)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
+    plan = plan_of(tmp_path)
+    with FakeComfy(0.1, 0.5) as one:
+        client = start_client(tmp_path, one.url)
+        until_done(client, 2)
+        client.send_signal(how)
+        said = client.communicate(timeout=60)[1]
+        assert client.returncode == 1 and said.strip() == "stopped"
+        until = time.monotonic() + 5
+        while (one.pending or one.running) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not one.pending and not one.running and len(one.interrupted) == 1
+        run_on_servers(plan, [one.url])
+    check_results(plan)
+
+
+def test_what_is_no_longer_wanted_is_taken_back(tmp_path):
+    """Left by a client that was killed, and not in the batch any more, or there already."""
+    plan = plan_of(tmp_path, 1)
+    with FakeComfy(0.0, 30.0) as one:
+        client = start_client(tmp_path, one.url)
+        assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+        client.kill()
+        client.communicate()
+        assert one.running
+        for job in plan.jobs:
+            job.result.write_bytes(b"by hand")
+        assert run_on_servers(plan, [one.url]).before == 3
+        assert one.interrupted == [next(iter(one.history), one.running and one.running[0][1])]
+        assert not Journal.read(plan.state).prompts and plan.jobs[0].result.read_bytes() == b"by hand"
+
+
+def test_one_run_at_a_time(tmp_path):
+    plan = plan_of(tmp_path, 2)
+    with FakeComfy(0.1, 0.1) as one:
+        client = start_client(tmp_path, one.url)
+        until_done(client, 1)
+        with pytest.raises(DVAError, match="Another run is at work"):
+            run_on_servers(plan, [one.url])
+        client.communicate(timeout=60)
+    check_results(plan)

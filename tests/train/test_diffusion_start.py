@@ -1,0 +1,54 @@
+"""A training run that starts from a bundle."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bundles import tiny_tensors
+
+from dva_core.errors import DVAError
+from dva_core.model.bundle import write_bundle
+from dva_core.model.loader import load_model
+
+from .runs import CONFIG, training, write_start
+
+
+def test_a_run_can_start_from_a_bundle(tmp_path):
+    bundle = write_start(tmp_path, CONFIG)
+    run, model = training(bundle, tmp_path / "run", 1), load_model(bundle, device="cpu")
+    run.start_from(bundle)
+    x_t, t, z_id, motion = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 128), torch.rand(2, 102)
+    run.unet.eval()
+    with torch.inference_mode():
+        z_face = model.fuse(z_id, motion)
+        ours = run.predict_noise(x_t, t, z_face)
+        assert torch.allclose(model.predict_noise(x_t, t, z_face), ours, atol=1e-5) and ours.std() > 0
+        scale = run.conditioner.gain.max()  # untrained encoders hardly vary, so their gains are large and float32 leaves less
+        assert torch.allclose(run.conditioner.fuse(z_id, motion), z_face, atol=1e-6 * float(scale))
+    assert all(torch.equal(run.ema.values[key], value) for key, value in run.parameters.items())
+
+
+def test_a_start_that_predicts_something_else_begins_with_nothing_said(tmp_path):
+    other = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}
+    bundle = write_start(tmp_path, other)
+    run = training(bundle, tmp_path / "run", 1)
+    run.start_from(bundle)
+    x_t, t = torch.randn(2, 3, 16, 16), torch.tensor([10, 900])
+    with torch.inference_mode():
+        assert not run.unet(x_t, t, torch.randn(2, 16)).any()
+
+
+def test_a_start_of_another_shape_is_refused(tmp_path):
+    other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
+    bundle = write_start(tmp_path, other)
+    with pytest.raises(DVAError, match="another shape"):
+        training(bundle, tmp_path / "run", 1).start_from(bundle)
+
+
+def test_a_start_with_other_encoders_is_refused(tmp_path):
+    changes = {"identity_encoder.head.bias": torch.ones(128)}
+    bundle = write_bundle(
+        tmp_path / "other.safetensors", tiny_tensors(CONFIG | {"attributes": []}) | changes, CONFIG, licence="MIT", source="", model_card=""
+    )
+    with pytest.raises(DVAError, match="another identity encoder than the run's"):
+        training(write_start(tmp_path, CONFIG), tmp_path / "run", 1).start_from(bundle.path)
