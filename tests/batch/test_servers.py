@@ -96,7 +96,7 @@ def test_a_video_that_always_fails(tmp_path):
         bad = (tmp_path / "videos" / "v1.mp4").read_bytes()
         one.fails_on = two.fails_on = {bad}
         summary = run_on_servers(plan, [one.url, two.url], watch=events)
-        said = f"No face was found in {tmp_path / 'clips' / 'v1.mp4'}; use another."  # the file as it is called here
+        said = f"No face was found in {tmp_path / 'videos' / 'v1.mp4'}; use another."  # the file as it is called here
         assert summary.failed == {f"v1_{edit}": said for edit in "abc"} and summary.done == 9
         check_results(plan, missing=summary.failed)
         tried = [(event["job"], event["worker"]) for event in events.of("begun") if event["job"].startswith("v1")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from brightness import Brightness
 from bundles import IDENTITY, tiny_tensors, write_tiny
+from standin import write_clip
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit import text as text_edit
@@ -30,6 +31,12 @@ def refused(result, *words):
     *log, sentence = err.strip().splitlines()
     assert len(log) <= 1
     answers.refused((code, out, sentence), *words)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """It ends with the frame that is searched in: a search reads no further."""
+    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", 3)
 
 
 SEARCH = ("--iterations", 6, "--images", 2)
@@ -93,7 +100,7 @@ def test_mistakes_are_said_in_a_sentence(call, video, tmp_path, model):
     text = ("text", video, "--target", "left", "-o", "x.safetensors")
     refused(call(*text[:-1], "x.pt"), "x.safetensors")
     refused(call(*text, "--frame", "-1"), "no frame -1")
-    refused(call(*text, "--frame", 7), "no frame 7", "0 to 3")
+    refused(call(*text, "--frame", 7), "no frame 7", "0 to 2")
     refused(call(*text, "--source", "left"), "mean the same")
     refused(call("text", "nowhere.mp4", "--target", "left", "-o", "x.safetensors"), "There is no file nowhere.mp4")
     refused(call("direction", "Yung"), "did you mean Young")
