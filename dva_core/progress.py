@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -31,6 +31,32 @@ def picture_for(progress: Progress, make: Callable[[], np.ndarray]) -> np.ndarra
     """Call `make` if `progress` wants a picture now, else None."""
     looks = getattr(progress, "looks", None)
     return make() if progress is not silent and (looks is None or looks()) else None
+
+
+class Shares:
+    """The progress of several parts of a run as one: what is done is counted over all of them.
+
+    totals: frames or steps of each part.
+    """
+
+    def __init__(self, progress: Progress, totals: Sequence[int]) -> None:
+        self.progress, self.total, self.done = progress, sum(totals), [0.0] * len(totals)
+
+    def of(self, number: int) -> Progress:
+        """Make the progress of one part; of a single one it is the whole progress itself."""
+        return self.progress if len(self.done) == 1 else _Share(self, number)
+
+
+class _Share:
+    def __init__(self, shares: Shares, number: int) -> None:
+        self.shares, self.number = shares, number
+        if (looks := getattr(shares.progress, "looks", None)) is not None:
+            self.looks = looks
+
+    def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
+        shares = self.shares
+        shares.done[self.number] = done
+        shares.progress(phase, sum(shares.done), shares.total, preview)
 
 
 class Stopwatch:

@@ -17,6 +17,7 @@ from .files import LoadDecomposition, SaveDecomposition
 from .load_model import LoadModel
 from .load_video import LoadVideo
 from .own_attribute import OwnAttribute
+from .people import CombinePeople, SplitPeople
 from .preview import PreviewEdit
 from .routes import add_routes, register_replacements
 from .sheet import Sheet
@@ -41,6 +42,8 @@ NODES = [
     ApplyDirection,
     CombineDirections,
     Evaluate,
+    SplitPeople,
+    CombinePeople,
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dva_core.decomposition import Decomposition
+from dva_core.decomposition.people import AnyDecomposition, people_of, together
 from dva_core.decomposition.tensorfile import TensorStore
 
 
@@ -30,3 +31,8 @@ class CachedDecomposition(Decomposition, tuple):
     def get_ram_usage(self) -> int:
         """The same size in bytes, for older hosts."""
         return sum(tensor.nbytes for tensor in self)
+
+
+def cached(decomposition: AnyDecomposition) -> AnyDecomposition:
+    """The same, of one person or of several, in a form that ComfyUI's cache can measure: a `People` is a tuple of such."""
+    return together([CachedDecomposition.of(one) for one in people_of(decomposition)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
 from dva_core.decomposition.info import DecompositionInfo
+from dva_core.decomposition.people import people_of
 from dva_core.pipeline.report import describe_decode, describe_model
 
 from . import folders, status
@@ -116,13 +118,15 @@ class DecodeDDIM(io.ComfyNode):
         from dva_core.pipeline import decode
         from dva_core.pipeline.sheet import moments
 
-        rows = moments(decomposition.faces, max_images or decomposition.faces)
+        people = people_of(decomposition)
+        rows = [moments(one.faces, max_images // len(people) or (1 if max_images else one.faces)) for one in people]
         source = source_of(decomposition, video, images, audio)
-        chosen_rows, after = set(rows), {}
+        after: dict[tuple[int, int], np.ndarray] = {}
 
-        def gather(index: int, row: int | None, original: np.ndarray, result: np.ndarray, crop: np.ndarray | None) -> None:
-            if row in chosen_rows:
-                after[row] = crop.astype(np.float16)
+        def gather(index: int, row: Any, original: np.ndarray, result: np.ndarray, crop: Any) -> None:
+            for number, (own_row, own_crop) in enumerate(zip(row, crop) if isinstance(row, list) else [(row, crop)]):
+                if own_row in rows[number]:
+                    after[number, own_row] = own_crop.astype(np.float16)
 
         out = folders.temp_path(".mp4")
         report = decode(
@@ -143,8 +147,9 @@ class DecodeDDIM(io.ComfyNode):
         if compare:
             player = folders.file_reference(plain_copy(source, decomposition.info))
             page["dva_before"] = [{**player, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
-        before, after = decomposition.rebuilt[rows], np.stack([after[row] for row in rows])
-        return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(after), ui=page)
+        before = np.concatenate([one.rebuilt[own] for one, own in zip(people, rows)])
+        edited = np.stack([after[number, row] for number, own in enumerate(rows) for row in own])
+        return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(edited), ui=page)
 
 
 def plain_copy(source: Path, info: DecompositionInfo) -> Path:

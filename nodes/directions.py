@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import choose, parse_whom, people_of
 from dva_core.edit.curves import strengths, with_envelope
 from dva_core.edit.directions import (
     add_directions,
@@ -18,8 +19,8 @@ from dva_core.errors import DVAError
 
 from . import status
 from .edit_classifier import factors, over_time_input
-from .schema import schema
-from .types import CATEGORY, DecompositionType, Model
+from .schema import need_text, schema
+from .types import CATEGORY, DecompositionType, Model, person_input
 from .types import Direction as DirectionType
 
 
@@ -47,6 +48,7 @@ class ApplyDirection(io.ComfyNode):
                     tooltip="How much, of either sign; usually between -1 and 1.",
                 ),
                 over_time_input(),
+                person_input(),
             ],
             outputs=[
                 DecompositionType.Output(
@@ -61,11 +63,24 @@ class ApplyDirection(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, decomposition, model, direction, scale: float, over_time=None) -> io.NodeOutput:
+    def validate_inputs(cls, person: str | None = None) -> bool | str:
+        try:
+            need_text(person)
+            parse_whom(person)
+        except DVAError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, decomposition, model, direction, scale: float, over_time=None, person: str = "") -> io.NodeOutput:
         strength = scale if over_time is None else with_envelope(scale, factors(over_time, decomposition))
-        result = apply_direction(decomposition, model, direction, strength)
+        result = apply_direction(decomposition, model, direction, strength, person=person)
         strongest = max(strengths(strength), key=abs)
-        return io.NodeOutput(result, table(measure_direction(direction, model, decomposition.current_z_id, strongest)))
+        people = [people_of(decomposition)[place] for place in choose(decomposition, person)]
+        tables = [table(measure_direction(direction, model, one.current_z_id, strongest)) for one in people]
+        if len(people) > 1:
+            tables = [f"Person {one.info.who}:\n\n{scores}" for one, scores in zip(people, tables)]
+        return io.NodeOutput(result, "\n\n".join(tables))
 
 
 class CombineDirections(io.ComfyNode):

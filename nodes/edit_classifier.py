@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from comfy_api.latest import io
 
-from dva_core.decomposition import Decomposition
+from dva_core.decomposition.people import AnyDecomposition, parse_whom
 from dva_core.edit import apply_attributes, parse_scales
 from dva_core.edit.curves import with_envelope
 from dva_core.errors import DVAError
 
 from . import models
 from .schema import has_type, need_text, schema
-from .types import CATEGORY, DecompositionType, Floats, Model
+from .types import CATEGORY, DecompositionType, Floats, Model, person_input
 
 
 def over_time_input() -> io.MultiType.Input:
@@ -28,7 +28,7 @@ def over_time_input() -> io.MultiType.Input:
     )
 
 
-def factors(over_time, decomposition: Decomposition):
+def factors(over_time, decomposition: AnyDecomposition):
     """Convert the value of `over_time_input` to a number or to one number a frame."""
     if not hasattr(over_time, "interp_array"):
         return over_time
@@ -69,6 +69,7 @@ class EditIdentityClassifier(io.ComfyNode):
                     "between attributes.",
                 ),
                 over_time_input(),
+                person_input(),
             ],
             outputs=[
                 DecompositionType.Output(
@@ -78,9 +79,10 @@ class EditIdentityClassifier(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, attributes: str | None = None) -> bool | str:
+    def validate_inputs(cls, attributes: str | None = None, person: str | None = None) -> bool | str:
         try:
-            need_text(attributes)
+            need_text(attributes, person)
+            parse_whom(person)
             if attributes is not None:
                 models.check_scales(parse_scales(attributes))
         except DVAError as error:
@@ -88,8 +90,8 @@ class EditIdentityClassifier(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, decomposition, model, attributes: str, normalize: bool, over_time=None) -> io.NodeOutput:
+    def execute(cls, decomposition, model, attributes: str, normalize: bool, over_time=None, person: str = "") -> io.NodeOutput:
         scales = parse_scales(attributes)
         if over_time is not None:
             scales = {name: with_envelope(scale, factors(over_time, decomposition)) for name, scale in scales.items()}
-        return io.NodeOutput(apply_attributes(decomposition, model, scales, normalize))
+        return io.NodeOutput(apply_attributes(decomposition, model, scales, normalize, person=person))

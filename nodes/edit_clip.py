@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import one_person
 from dva_core.edit import apply_direction
 from dva_core.edit.text_model import clip_names, find_weights, import_open_clip
 from dva_core.errors import DVAError
@@ -16,7 +17,7 @@ from dva_core.faces.regions import OFF
 from . import folders, models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType, Direction, Model, region_input, region_or_none
+from .types import CATEGORY, DecompositionType, Direction, Model, one_person_input, region_input, region_or_none
 
 
 class EditIdentityCLIP(io.ComfyNode):
@@ -146,6 +147,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     "automatically if memory runs out.",
                 ),
                 region_input(),
+                one_person_input(),
             ],
             outputs=[
                 DecompositionType.Output(
@@ -193,6 +195,7 @@ class EditIdentityCLIP(io.ComfyNode):
         seed: int,
         save_memory: bool,
         region: str = OFF,
+        person: str = "",
     ) -> io.NodeOutput:
         from dva_core.edit.text import text_search
 
@@ -201,7 +204,7 @@ class EditIdentityCLIP(io.ComfyNode):
         if not target.strip():
             raise DVAError("The target text is empty; say what shall be seen, such as face with beard.")
         search = text_search(
-            decomposition,
+            one_person(decomposition, person, "A search by text"),
             model,
             source,
             target,
@@ -230,7 +233,9 @@ class EditIdentityCLIP(io.ComfyNode):
         status.tell(cls.hidden.unique_id, f"Loss {search.history[0]:.3f} -> {best.loss:.3f} in {search.iterations} iterations")
         direction = replace(search.direction(), region=region_or_none(region))
         return io.NodeOutput(
-            apply_direction(decomposition, model, direction, scale), direction, to_image(np.asarray(search.pictures, np.float32))
+            apply_direction(decomposition, model, direction, scale, person=person),
+            direction,
+            to_image(np.asarray(search.pictures, np.float32)),
         )
 
 

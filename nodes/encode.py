@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import people_of
 from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import SOLVER, STEPS, VIDEO_SOLVERS, evaluations
+from dva_core.errors import DVAError
+from dva_core.faces.choice import parse_people
 from dva_core.faces.finder import DETECTORS
-from dva_core.pipeline.report import describe_model, describe_track
+from dva_core.pipeline.report import describe_model, describe_tracks
 
 from . import folders, status
-from .cache import CachedDecomposition
+from .cache import cached
 from .face import FACES, face_box_inputs, face_choice, middle_of
 from .image import to_image, to_mask
-from .schema import schema
+from .schema import need_text, schema
 from .types import CATEGORY, DecompositionType, Model
 from .video import as_file
 
@@ -79,7 +83,8 @@ class EncodeDecomposed(io.ComfyNode):
                     options=list(FACES),
                     default="largest",
                     display_name="face",
-                    tooltip="Which face to follow: the largest, the one nearest to a position, or the one most like the reference picture.",
+                    tooltip="Which face to follow: the largest, the one nearest to a position, the one most like the reference "
+                    "picture, or everyone.",
                 ),
                 io.Float.Input(
                     "face_x",
@@ -177,6 +182,15 @@ class EncodeDecomposed(io.ComfyNode):
                     tooltip="Saves the decomposition under a name made of its content, in output/dva_clips or the folder dva_clips of "
                     "extra_model_paths.yaml. The same video with the same settings is then loaded, on every server that shares the folder.",
                 ),
+                io.String.Input(
+                    "people",
+                    default="",
+                    dynamic_prompts=False,
+                    optional=True,
+                    display_name="people",
+                    tooltip="Instead of one face: all, or people by number, such as 1, 3, or what Choose Faces gives. Each is followed "
+                    "through the whole video and can be edited differently. Person 1 is seen most, and largest. Empty: as face says.",
+                ),
             ],
             outputs=[
                 DecompositionType.Output(
@@ -187,6 +201,16 @@ class EncodeDecomposed(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, people: str | None = None) -> bool | str:
+        try:
+            need_text(people)
+            if people is not None and people.strip():
+                parse_people(people)
+        except DVAError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(
@@ -210,6 +234,7 @@ class EncodeDecomposed(io.ComfyNode):
         detector: str = DETECTORS[0],
         face_box: Any = None,
         keep: bool = False,
+        people: str = "",
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
         from dva_core.pipeline.cache import encode_cached
@@ -219,6 +244,8 @@ class EncodeDecomposed(io.ComfyNode):
         if face_box is not None:
             face, face_x, face_y = ("position", *middle_of(face_box, source, part))
         other = {} if detector == DETECTORS[0] else {"detector": detector}
+        if people.strip():
+            face = parse_people(people)
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)
@@ -239,8 +266,9 @@ class EncodeDecomposed(io.ComfyNode):
                 **part,
                 **other,
             )
-        status.tell(cls.hidden.unique_id, f"{describe_track(decomposition.info.track)}. {describe_model(model)}{unused}")
-        rows = moments(decomposition.faces, max_images or decomposition.faces)
-        return io.NodeOutput(
-            CachedDecomposition.of(decomposition), to_image(decomposition.crops[rows]), to_mask(decomposition.visible_face(rows))
-        )
+        status.tell(cls.hidden.unique_id, f"{describe_tracks(decomposition)}. {describe_model(model)}{unused}")
+        everybody = people_of(decomposition)
+        rows = [moments(one.faces, max_images // len(everybody) or (1 if max_images else one.faces)) for one in everybody]
+        crops = np.concatenate([one.crops[own] for one, own in zip(everybody, rows)])
+        masks = np.concatenate([one.visible_face(own) for one, own in zip(everybody, rows)])
+        return io.NodeOutput(cached(decomposition), to_image(crops), to_mask(masks))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import choose, people_of
+
 from . import status
 from .image import to_image
 from .schema import schema
-from .types import CATEGORY, DecompositionType, Model
+from .types import CATEGORY, DecompositionType, Model, one_person_input
 from .video import as_file, source_inputs, source_of
 
 
@@ -34,6 +36,7 @@ class Evaluate(io.ComfyNode):
                     tooltip="The video's source, for a loaded decomposition whose video is no longer where it was.",
                 ),
                 *source_inputs(),
+                one_person_input(),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="The figures as a Markdown table, for Preview as Text or a file."),
@@ -43,14 +46,20 @@ class Evaluate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, decomposition, model, video, source=None, images=None, audio=None) -> io.NodeOutput:
+    def execute(cls, decomposition, model, video, source=None, images=None, audio=None, person: str = "") -> io.NodeOutput:
         from dva_core.evaluate.consistency import edit_table, measure_edit
         from dva_core.evaluate.judges import own_judge
         from dva_core.evaluate.plots import draw_consistency
 
         judge, after = own_judge(model), as_file(video)[0]
         place = source_of(decomposition, source, images, audio)
-        figures = measure_edit(decomposition, after, judge, video=place, progress=status.NodeProgress(1))
-        status.tell(cls.hidden.unique_id, f"TL-ID {figures.tl_id:.3f}, TG-ID {figures.tg_id:.3f}")
-        plot = to_image(draw_consistency({"edit": figures})[None])
-        return io.NodeOutput(edit_table(figures, judge).markdown(), plot)
+        people = [people_of(decomposition)[i] for i in choose(decomposition, person)]
+        names = [f"person {one.info.who}" if len(people) > 1 else "edit" for one in people]
+        figures = {
+            name: measure_edit(decomposition, after, judge, video=place, progress=status.NodeProgress(1), person=one.info.person or None)
+            for name, one in zip(names, people)
+        }
+        told = [f"{'' if name == 'edit' else f'{name}: '}TL-ID {one.tl_id:.3f}, TG-ID {one.tg_id:.3f}" for name, one in figures.items()]
+        status.tell(cls.hidden.unique_id, "; ".join(told))
+        plot = to_image(draw_consistency(figures)[None])
+        return io.NodeOutput("\n\n".join(edit_table(one, judge, name).markdown() for name, one in figures.items()), plot)

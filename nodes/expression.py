@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import parse_whom
 from dva_core.edit import apply_direction
 from dva_core.edit.curves import parse_text, with_envelope
-from dva_core.edit.expression import REGIONS, expression_direction
+from dva_core.edit.expression import REGIONS, expression_direction, shown_person
 from dva_core.errors import DVAError
 
 from . import models
 from .edit_classifier import factors, over_time_input
 from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType, Direction, Model
+from .types import CATEGORY, DecompositionType, Direction, Model, person_input
 
 FROM_FRAMES = "two frames"
 
@@ -73,6 +74,7 @@ class EditExpression(io.ComfyNode):
                     tooltip="Keep the shift within the main ways in which landmarks of real faces move.",
                 ),
                 over_time_input(),
+                person_input("Whose expression is changed"),
             ],
             outputs=[
                 DecompositionType.Output(
@@ -83,9 +85,10 @@ class EditExpression(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, scale: str | None = None, expression: str | None = None) -> bool | str:
+    def validate_inputs(cls, scale: str | None = None, expression: str | None = None, person: str | None = None) -> bool | str:
         try:
-            need_text(scale, expression)
+            need_text(scale, expression, person)
+            parse_whom(person)
             if expression is not None and not expression.strip():
                 return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
             strength = 0.0 if scale is None else parse_text(scale, "the expression")
@@ -110,6 +113,7 @@ class EditExpression(io.ComfyNode):
         mouth: bool,
         project: bool,
         over_time=None,
+        person: str = "",
     ) -> io.NodeOutput:
         moving = [region for region, moves in zip(REGIONS, (brows, nose, eyes, mouth)) if moves]
         if not moving:
@@ -117,7 +121,7 @@ class EditExpression(io.ComfyNode):
         pair = expression.strip().lower() == FROM_FRAMES
         strength = parse_text(scale, "the expression")
         direction = expression_direction(
-            decomposition,
+            shown_person(decomposition, person, pair),
             model,
             None if pair else expression.strip(),
             frames=(neutral_frame, expressive_frame) if pair else None,
@@ -125,4 +129,4 @@ class EditExpression(io.ComfyNode):
             project=project,
         )
         strength = strength if over_time is None else with_envelope(strength, factors(over_time, decomposition))
-        return io.NodeOutput(apply_direction(decomposition, model, direction, strength), direction)
+        return io.NodeOutput(apply_direction(decomposition, model, direction, strength, person=person), direction)

@@ -11,13 +11,14 @@ import torch
 from comfy_api.latest import io
 
 from dva_core.errors import DVAError
+from dva_core.faces.choice import PeopleChoice
 from dva_core.video import open_video
 
 from . import folders
 from .frames import as_uint8
 from .schema import has_type
 
-FACES = ("largest", "position", "reference")
+FACES = ("largest", "position", "reference", "everyone")
 
 
 def face_box_inputs() -> list[io.Input]:
@@ -52,8 +53,11 @@ def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, floa
 
 
 @contextmanager
-def face_choice(face: str, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
+def face_choice(face: str | PeopleChoice, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
     """Context manager that yields the argument `face` of `encode`; a reference picture is a temporary file meanwhile."""
+    if isinstance(face, PeopleChoice) or face == "everyone":
+        yield ("people", face if isinstance(face, PeopleChoice) else PeopleChoice(None))
+        return
     if face not in FACES:
         raise DVAError(f"There is no way to choose a face called {face!r}; choose one of {', '.join(FACES)}.")
     if face != "reference":

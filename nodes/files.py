@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from comfy_api.latest import io
 
-from dva_core.decomposition import Decomposition
+from dva_core.decomposition import Decomposition, load_decomposition
 from dva_core.decomposition.info import is_source
+from dva_core.decomposition.people import AnyDecomposition, people_of, with_info
 from dva_core.errors import DVAError
 from dva_core.files import atomic_write
 
 from . import folders, status
-from .cache import CachedDecomposition
+from .cache import cached
 from .schema import file_name_input, need_text, schema
 from .types import CATEGORY, DecompositionType
 
@@ -52,7 +52,7 @@ class SaveDecomposition(io.ComfyNode):
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 
-def keep_source(decomposition: Decomposition, folder: Path) -> tuple[Decomposition, str]:
+def keep_source(decomposition: AnyDecomposition, folder: Path) -> tuple[AnyDecomposition, str]:
     """Copy a source that ComfyUI would delete to `folder`: the decomposition with that source, and a message about the copy."""
     source_path = Path(decomposition.info.source)
     if source_path.exists() and not folders.is_temporary(source_path):
@@ -67,9 +67,7 @@ def keep_source(decomposition: Decomposition, folder: Path) -> tuple[Decompositi
                 shutil.copyfile(source, partial)
         except OSError as error:
             raise DVAError(f"The source cannot be kept as {copy} ({error.strerror}); make room there or choose another name.") from error
-    return replace(
-        decomposition, info=replace(decomposition.info, source=str(copy))
-    ), f" and its source {copy.name} ({copy.stat().st_size / 1e6:.1f} MB)"
+    return with_info(decomposition, source=str(copy)), f" and its source {copy.name} ({copy.stat().st_size / 1e6:.1f} MB)"
 
 
 class LoadDecomposition(io.ComfyNode):
@@ -107,9 +105,15 @@ class LoadDecomposition(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        decomposition = Decomposition.load(folders.listed_file(file, "decomposition"))
+        decomposition = load_decomposition(folders.listed_file(file, "decomposition"))
         status.tell(
             cls.hidden.unique_id,
-            f"{decomposition.faces} of {decomposition.info.frames} frames with a face; {len(decomposition.operations)} edits",
+            "; ".join(describe(one) for one in people_of(decomposition)),
         )
-        return io.NodeOutput(CachedDecomposition.of(decomposition))
+        return io.NodeOutput(cached(decomposition))
+
+
+def describe(one: Decomposition) -> str:
+    """One person's frames and edits, for a person."""
+    who = f"person {one.info.who}: " if one.info.person else ""
+    return f"{who}{one.faces} of {one.info.frames} frames with a face; {len(one.operations)} edits"

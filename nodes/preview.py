@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import one_person
 from dva_core.pipeline.preview import PREVIEW_STEPS, nearest_row, stills
 from dva_core.video.images import save_picture
 
 from . import folders, status
 from .image import to_image
 from .schema import schema
-from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of, one_person_input
 
 
 class PreviewEdit(io.ComfyNode):
@@ -49,6 +50,7 @@ class PreviewEdit(io.ComfyNode):
                 ),
                 *look_inputs(),
                 keep_input(),
+                one_person_input(),
             ],
             outputs=[
                 io.Image.Output("after", display_name="after", tooltip="The face square of that frame with the edits."),
@@ -69,7 +71,9 @@ class PreviewEdit(io.ComfyNode):
         tone: str = AUTO,
         region: str = AUTO,
         keep: torch.Tensor | None = None,
+        person: str = "",
     ) -> io.NodeOutput:
+        decomposition = one_person(decomposition, person, "A preview")
         row = nearest_row(decomposition, frame)
         progress = status.NodeProgress(2 * (steps or decomposition.info.steps))
         look = look_of(guidance, tone, region)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import one_person
 from dva_core.errors import DVAError
 from dva_core.pipeline.preview import attribute_stills, nearest_row
 from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
@@ -13,7 +14,7 @@ from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
 from . import models, status
 from .image import to_image
 from .schema import need_text, schema
-from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of
+from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of, one_person_input
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
 
@@ -60,6 +61,7 @@ class Sheet(io.ComfyNode):
                 ),
                 *look_inputs(),
                 keep_input(),
+                one_person_input(),
             ],
             outputs=[
                 io.Image.Output("sheet", display_name="sheet", tooltip="The labelled picture, for Preview Image or Save Image."),
@@ -93,7 +95,9 @@ class Sheet(io.ComfyNode):
         tone: str = AUTO,
         region: str = AUTO,
         keep: torch.Tensor | None = None,
+        person: str = "",
     ) -> io.NodeOutput:
+        decomposition = one_person(decomposition, person, "A sheet")
         row, numbers = nearest_row(decomposition, frame), parse_numbers(scales)
         progress = status.NodeProgress(steps or decomposition.info.steps)
         settings = {"steps": steps or None, "progress": progress, "keep": keep, **look_of(guidance, tone, region)}

@@ -8,7 +8,7 @@ from dva_core.edit import apply_switch
 from dva_core.edit.switch import LENGTHS
 
 from .schema import schema
-from .types import CATEGORY, DecompositionType, Model
+from .types import CATEGORY, DecompositionType, Model, person_input
 
 
 class SwitchFeatures(io.ComfyNode):
@@ -67,6 +67,7 @@ class SwitchFeatures(io.ComfyNode):
                     tooltip="How another length is matched: repeat starts again, ping-pong goes forth and back, stretch plays slower or "
                     "faster. The first two cut a longer video.",
                 ),
+                person_input("Who is changed"),
             ],
             outputs=[
                 DecompositionType.Output("switched", display_name="decomposition", tooltip="The decomposition with the features switched.")
@@ -85,6 +86,7 @@ class SwitchFeatures(io.ComfyNode):
         seed: int,
         length: str = LENGTHS[0],
         other=None,
+        person: str = "",
     ) -> io.NodeOutput:
         result = apply_switch(
             decomposition,
@@ -95,5 +97,6 @@ class SwitchFeatures(io.ComfyNode):
             background=background,
             noise_seed=seed if random_noise else None,
             length=length,
+            person=person,
         )
         return io.NodeOutput(result)

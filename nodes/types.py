@@ -13,7 +13,7 @@ from dva_core.faces.tone import TONES
 CATEGORY = "DVA"
 
 Model = io.Custom("DVA_MODEL")  # dva_core.model.autoencoder.DiffusionVideoAutoencoder
-DecompositionType = io.Custom("DVA_DECOMPOSITION")  # dva_core.decomposition.Decomposition; never changed, always a new one
+DecompositionType = io.Custom("DVA_DECOMPOSITION")  # dva_core.decomposition.Decomposition or People; never changed, always a new one
 Floats = io.Custom("FLOATS")  # a list of numbers, as ComfyUI's own hook keyframes take it
 Direction = io.Custom("DVA_DIRECTION")  # dva_core.edit.directions.Direction; never changed, always a new one
 
@@ -75,6 +75,30 @@ def keep_input() -> io.Mask.Input:
         display_name="keep",
         tooltip="What stays in front of the face, such as a hand: nothing inside this mask changes. One mask, or one for each frame, of "
         "the frames or of the face crops, at any resolution; those with the frame's shape are of the frame, square ones of the crops.",
+    )
+
+
+def person_input(what: str = "Whom the edit means") -> io.String.Input:
+    """Make the input that chooses people of a decomposition of several; appended to the nodes that edit or show them."""
+    return io.String.Input(
+        "person",
+        default="",
+        dynamic_prompts=False,
+        optional=True,
+        display_name="person",
+        tooltip=f"{what}, where the decomposition holds several people: numbers or names, such as 2 or Anna, 3; empty: all.",
+    )
+
+
+def one_person_input() -> io.String.Input:
+    """Make the input that chooses one person of a decomposition of several, to look at."""
+    return io.String.Input(
+        "person",
+        default="",
+        dynamic_prompts=False,
+        optional=True,
+        display_name="person",
+        tooltip="The person to look at, where the decomposition holds several people: a number or a name, such as 2 or Anna.",
     )
 
 

@@ -13,8 +13,8 @@ import torch
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import io
 
-from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import source_hash
+from dva_core.decomposition.people import AnyDecomposition
 from dva_core.errors import DVAError, one_line
 from dva_core.files import atomic_write
 from dva_core.video import VideoWriter, open_video
@@ -138,7 +138,7 @@ def write_bytes(content: memoryview) -> Path:
 
 
 def source_of(
-    decomposition: Decomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
+    decomposition: AnyDecomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
 ) -> Path:
     """Find the source of a decomposition: the connected video or the recorded file. DVAError if it is another video."""
     has_input = any(value is not None for value in (video, images, audio))

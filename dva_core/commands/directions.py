@@ -6,7 +6,8 @@ import argparse
 import time
 from dataclasses import replace
 
-from ..decomposition import Decomposition, check_model
+from ..decomposition import check_model, load_decomposition
+from ..decomposition.people import one_person
 from ..edit.attributes import AttributeSet
 from ..edit.directions import Direction, add_directions, from_attribute, identity_std, orthogonal_to, scale_direction
 from ..edit.scope import find_region
@@ -27,6 +28,7 @@ def add_commands(commands) -> None:
     text.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors", help="for `edit --direction`")
     text.add_argument("--target", required=True, metavar="TEXT", help='what shall be seen, such as "face with beard"')
     text.add_argument("--source", default="face", metavar="TEXT", help='what is seen now, said alike (default "face")')
+    text.add_argument("--person", metavar="WHO", help="of a decomposition of several people: the one to look at, by number or name")
     search = text.add_argument_group("search")
     search.add_argument("--frame", action="append", type=int, metavar="N", help="the frame to look at (default 0); repeat for several")
     search.add_argument("--images", type=int, default=5, metavar="S", help="intermediate images a frame (default 5)")
@@ -58,6 +60,7 @@ def add_commands(commands) -> None:
     direction.add_argument("--name", metavar="TEXT", help="what to call it")
     direction.add_argument("-o", "--output", metavar="DIRECTION.safetensors", help="where to keep it")
     direction.add_argument("--on", metavar="DECOMPOSITION.safetensors", help="measure it on this identity (default: the mean person)")
+    direction.add_argument("--person", metavar="WHO", help="whose it is, where that holds several people")
     direction.add_argument("--scale", type=float, default=1.0, metavar="S", help="measure it at this scale (default 1)")
     add_common(direction)
     direction.set_defaults(run=run_direction)
@@ -81,7 +84,7 @@ def run_text(args: argparse.Namespace) -> None:
         find_region(model, args.region)
     say(describe_model(model))
     with Bars() as bars:
-        decomposition = Decomposition.load(source) if is_decomposition(source) else None
+        decomposition = one_person(load_decomposition(source), args.person, "A search by text") if is_decomposition(source) else None
         if decomposition is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
             decomposition = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
         search = text_search(
@@ -165,7 +168,7 @@ def find_direction(entry: str, model) -> Direction:
 def identity_to_measure(args: argparse.Namespace, model):
     """Choose an identity z_id [D]: of the decomposition, else the mean person of the training, else a vector of ones."""
     if args.on:
-        decomposition = Decomposition.load(check_input(args.on))
+        decomposition = one_person(load_decomposition(check_input(args.on)), args.person, "A measurement")
         check_model(decomposition, model)
         return decomposition.current_z_id
     tensors = AttributeSet.from_model(model).tensors

@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..decomposition import Decomposition, check_model
+from ..decomposition import check_model, load_decomposition
+from ..decomposition.people import AnyDecomposition, People, people_of
 from ..edit import AttributeSet, Direction, apply_attributes, apply_direction
 from ..edit.curves import Scale, parse_text
 from ..edit.directions import check_encoder, check_scale_of
 from ..errors import DVAError
 from ..files import check_input, check_place, check_spares
 from ..pipeline import decode, encode
-from ..pipeline.report import describe_decode, describe_model, describe_track, time_per_frame
+from ..pipeline.report import by_person, describe_decode, describe_model, describe_tracks, time_per_frame
 from ..progress import Stopwatch
 from ..video import check_encoding, check_output
 from ..video.output import WITH_QUALITY
@@ -23,6 +24,7 @@ from .options import (
     add_encoding,
     add_output,
     check_masks,
+    check_person,
     encoding_settings,
     inputs_of,
     is_decomposition,
@@ -32,7 +34,7 @@ from .options import (
     refuse_encoding_settings,
 )
 from .paths import check_picture, check_tensors
-from .sheets import SheetMaker
+from .sheets import Sheets
 from .terminal import Bars, answer, say
 
 
@@ -57,6 +59,7 @@ def add_commands(commands) -> None:
     edit.add_argument(
         "--normalize", action=argparse.BooleanOptionalAction, default=True, help="step in the standardised identity space (default yes)"
     )
+    add_persons(edit)
     add_encoding(edit)
     add_output(edit, ", or a DECOMPOSITION.safetensors to save the edit without decoding it")
     add_common(edit)
@@ -79,10 +82,22 @@ def add_commands(commands) -> None:
 EDIT = "Encodes a video, changes attributes of the face, and decodes it: same frames, rate, size and sound."
 
 
+def add_persons(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--person",
+        action="append",
+        default=[],
+        metavar="WHO",
+        help="of several people: whom the edit means, by number or name, such as 2 or Anna,3 (default all); once, or once an attribute",
+    )
+
+
 def run_edit(args: argparse.Namespace) -> None:
-    scales = scales_by_name(args.attribute, args.scale)
+    edits = edits_of_persons(args.attribute, args.scale, args.person)
     source = check_input(args.input)
-    decomposition = Decomposition.load(source) if is_decomposition(source) else None
+    decomposition = load_decomposition(source) if is_decomposition(source) else None
+    for person in edits:
+        check_person(person, decomposition, args.face)
     check_target_options(args, decomposition)
     settings = None
     if decomposition is None:
@@ -92,38 +107,44 @@ def run_edit(args: argparse.Namespace) -> None:
         if not keeps_decomposition(args):
             decomposition.find_source(args.video)
     model = open_model(args)
-    directions = {name: Direction.load(name) for name in scales if is_direction(name)}
-    for name, direction in directions.items():
-        check_encoder(direction, model)
-        check_scale_of(direction.name, scales[name], direction.range)
-    attributes = AttributeSet.from_model(model).check({name: scale for name, scale in scales.items() if name not in directions})
+    directions = {name: Direction.load(name) for name in args.attribute if is_direction(name)}
+    attributes: dict[str, dict[str, Scale]] = {}
+    for person, scales in edits.items():
+        for name in directions.keys() & scales.keys():
+            check_encoder(directions[name], model)
+            check_scale_of(directions[name].name, scales[name], directions[name].range)
+        own = {name: scale for name, scale in scales.items() if name not in directions}
+        attributes[person] = AttributeSet.from_model(model).check(own)
     if decomposition is not None:
-        check_model(decomposition, model)
+        check_model(people_of(decomposition)[0], model)
     check_masks(args, model, decomposition, settings)
     say(describe_model(model))
     clock = Stopwatch()
     with Bars() as bars:
         if decomposition is None:
             decomposition = encode(source, model, **settings, batch_size=args.batch_size, progress=bars, clock=clock)
-        result = apply_attributes(decomposition, model, attributes, normalize=args.normalize) if attributes else decomposition
-        for name, direction in directions.items():
-            result = apply_direction(result, model, direction, scales[name])
+        result = decomposition
+        for person, scales in edits.items():
+            if attributes[person]:
+                result = apply_attributes(result, model, attributes[person], normalize=args.normalize, person=person)
+            for name in scales:
+                if name in directions:
+                    result = apply_direction(result, model, directions[name], scales[name], person=person)
         if keeps_decomposition(args):
             result.save(args.output)
             bars.close()
-            answer(
-                {"output": args.output, "operations": result.operations}, args.json, f"Wrote {args.output}; `decode` makes a video of it."
-            )
+            operations = by_person(result, lambda one: one.operations)
+            answer({"output": args.output, "operations": operations}, args.json, f"Wrote {args.output}; `decode` makes a video of it.")
         else:
             decode_to_video(result, model, args, bars, clock)
 
 
 def run_decode(args: argparse.Namespace) -> None:
-    decomposition = Decomposition.load(check_input(args.input))
+    decomposition = load_decomposition(check_input(args.input))
     check_target_options(args, decomposition)
     decomposition.find_source(args.video)
     model = open_model(args)
-    check_model(decomposition, model)
+    check_model(people_of(decomposition)[0], model)
     check_masks(args, model, decomposition)
     say(describe_model(model))
     with Bars() as bars:
@@ -142,18 +163,23 @@ def run_encode(args: argparse.Namespace) -> None:
     with Bars() as bars:
         decomposition = encode(source, model, **settings, batch_size=args.batch_size, path=out, progress=bars, clock=clock)
     size = out.stat().st_size
-    result = {"output": str(out), "bytes": size, "track": decomposition.info.track, **costs(decomposition, model, clock)}
+    track = by_person(decomposition, lambda one: one.info.track)
+    result = {"output": str(out), "bytes": size, "track": track, **people_in(decomposition), **costs(decomposition, model, clock)}
     answer(
         result,
         args.json,
-        f"{describe_track(decomposition.info.track)}.\n{time_per_frame(clock, decomposition.info.frames)}.\n"
-        f"Wrote {out} ({size / 1e6:.1f} MB).",
+        f"{describe_tracks(decomposition)}.\n{time_per_frame(clock, decomposition.info.frames)}.\nWrote {out} ({size / 1e6:.1f} MB).",
     )
 
 
-def decode_to_video(decomposition: Decomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
+def people_in(decomposition: AnyDecomposition) -> dict[str, Any]:
+    """Names by number, for --json; nothing where there is one person."""
+    return {"people": by_person(decomposition, lambda one: one.info.person_name)} if isinstance(decomposition, People) else {}
+
+
+def decode_to_video(decomposition: AnyDecomposition, model, args: argparse.Namespace, bars: Bars, clock: Stopwatch) -> None:
     """Decode, write the video and the contact sheet, and print the outcome."""
-    sheet = SheetMaker(decomposition) if args.sheet else None
+    sheet = Sheets(decomposition) if args.sheet else None
     report = decode(
         decomposition,
         model,
@@ -174,16 +200,17 @@ def decode_to_video(decomposition: Decomposition, model, args: argparse.Namespac
         "faces": report.faces,
         "edited": report.edited,
         "hidden": report.hidden,
-        "track": decomposition.info.track,
-        "operations": decomposition.operations,
+        **({"people": report.people} if report.people else {}),
+        "track": by_person(decomposition, lambda one: one.info.track),
+        "operations": by_person(decomposition, lambda one: one.operations),
         **costs(decomposition, model, clock),
     }
     wrote = f"Wrote {report.path}" + (f" and {args.sheet}" if args.sheet else "")
-    lines = describe_track(decomposition.info.track), describe_decode(report), time_per_frame(clock, report.frames), wrote
+    lines = describe_tracks(decomposition), describe_decode(report), time_per_frame(clock, report.frames), wrote
     answer(result, args.json, "\n".join(f"{line}." for line in lines))
 
 
-def costs(decomposition: Decomposition, model, clock: Stopwatch) -> dict[str, Any]:
+def costs(decomposition: AnyDecomposition, model, clock: Stopwatch) -> dict[str, Any]:
     """Settings and seconds, for --json."""
     return {
         "frames": decomposition.info.frames,
@@ -211,12 +238,27 @@ def scales_by_name(names: list[str], scales: list[str]) -> dict[str, Scale]:
     return {name: parse_text(scale, f"--scale of {name}") for name, scale in zip(names, scales)}
 
 
+def edits_of_persons(names: list[str], scales: list[str], persons: list[str]) -> dict[str, dict[str, Scale]]:
+    """Person ("": everybody) -> attribute -> scale, in the order of the options.
+
+    DVAError unless there is one scale for each attribute, and none, one or as many persons.
+    """
+    if len(persons) < 2:
+        return {"".join(persons): scales_by_name(names, scales)}
+    if len(persons) != len(names) or len(names) != len(scales):
+        raise DVAError(
+            f"There are {len(persons)} --person, {len(names)} --attribute and {len(scales)} --scale; give one of each for each edit."
+        )
+    places = {person: [i for i, other in enumerate(persons) if other == person] for person in persons}
+    return {person: scales_by_name([names[i] for i in own], [scales[i] for i in own]) for person, own in places.items()}
+
+
 def keeps_decomposition(args: argparse.Namespace) -> bool:
     """Whether `edit` shall write the edited decomposition instead of a video."""
     return args.command == "edit" and Path(args.output).suffix == ".safetensors"
 
 
-def check_target_options(args: argparse.Namespace, decomposition: Decomposition | None) -> None:
+def check_target_options(args: argparse.Namespace, decomposition: AnyDecomposition | None) -> None:
     """Check the output and its options before any work; `decomposition` is the input, where it is one."""
     inputs = inputs_of(args, decomposition)
     settings = output_settings(args)

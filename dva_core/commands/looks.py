@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..decomposition import Decomposition, check_model
+from ..decomposition import Decomposition, check_model, load_decomposition
+from ..decomposition.people import one_person
 from ..diffusion.guidance import Guidance
 from ..edit import AttributeSet
 from ..errors import DVAError
@@ -22,6 +23,7 @@ from .options import (
     add_encoding,
     add_look,
     check_masks,
+    check_person,
     encoding_settings,
     inputs_of,
     is_decomposition,
@@ -53,6 +55,7 @@ def add_commands(commands) -> None:
 def add_still(parser: argparse.ArgumentParser, help_steps: str, steps: int | None = None) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE.png")
     parser.add_argument("--frame", type=int, default=0, metavar="N", help="which frame, counted over the frames read (default 0)")
+    parser.add_argument("--person", metavar="WHO", help="of several people: the one to look at, by number or name")
     parser.add_argument("--look-steps", type=int, default=steps, metavar="N", help=help_steps)
     parser.add_argument("--detail", choices=DETAILS, default="transfer", help="as of `edit` (default transfer)")
     add_look(parser)
@@ -66,6 +69,7 @@ def run_sheet(args: argparse.Namespace) -> None:
     with Bars() as bars:
         if decomposition is None:
             decomposition = encode(args.input, model, **encoding_settings(args), batch_size=args.batch_size, progress=bars)
+            decomposition = one_person(decomposition, args.person, "A sheet")
         settings = {"steps": args.look_steps or None, "detail": args.detail, "batch_size": args.batch_size, "progress": bars, **look(args)}
         row = nearest_row(decomposition, args.frame)
         rows = attribute_stills(decomposition, model, args.attribute, scales, row, **settings)
@@ -90,10 +94,11 @@ def open_input(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
     """Check all inputs; return the decomposition, or None for a video, and the model."""
     source = check_input(args.input)
     check_picture(args.output, "picture")
-    decomposition = Decomposition.load(source) if is_decomposition(source) else None
+    decomposition = one_person(load_decomposition(source), args.person, "A picture") if is_decomposition(source) else None
     check_spares(args.output, "picture", inputs_of(args, decomposition))
     settings = None
     if decomposition is None:
+        check_person(args.person or "", None, args.face)
         settings = encoding_settings(args)
     else:
         refuse_encoding_settings(args)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..decomposition import Decomposition
+from ..decomposition.people import AnyDecomposition, choose, parse_whom
 from ..diffusion.guidance import Guidance
 from ..diffusion.solvers import VIDEO_SOLVERS, find_solver, power_of
 from ..edit.directions import SUFFIX
@@ -50,7 +50,11 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--length", type=float, metavar="SECONDS", help="how much to take (default all)")
     group.add_argument("--every", type=int, metavar="N", help="take each n-th frame (default 1)")
     group.add_argument("--rate", metavar="R", help="pictures a second of a folder, such as 25 or 30000/1001 (default 25)")
-    group.add_argument("--face", metavar="WHICH", help="largest (default), position:x,y in fractions of the frame, or reference:FILE")
+    group.add_argument(
+        "--face",
+        metavar="WHICH",
+        help="largest (default), position:x,y in fractions of the frame, reference:FILE, all, or people by number such as 1,3",
+    )
     group.add_argument(
         "--detector",
         choices=DETECTORS,
@@ -103,7 +107,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in LOOK}
 
 
-def check_masks(args: argparse.Namespace, model, decomposition: Decomposition | None, settings: dict[str, Any] | None = None) -> None:
+def check_masks(args: argparse.Namespace, model, decomposition: AnyDecomposition | None, settings: dict[str, Any] | None = None) -> None:
     """DVAError where --keep does not fit the decomposition, or the video that will be encoded with these settings."""
     if args.keep is None:
         return
@@ -174,6 +178,23 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
     raise DVAError(f"{args.input} has no frames in the chosen range; check --start and --length, or the file.")
 
 
+def check_person(person: str, decomposition: AnyDecomposition | None, face: str | None) -> None:
+    """DVAError for a person who is not in the decomposition, or not among those who will be encoded."""
+    if decomposition is not None:
+        choose(decomposition, person)
+    elif person:
+        wanted = parse_whom(person)
+        selection = parse_face(face or "largest")
+        if selection[0] != "people":
+            raise DVAError(f"--person {person} chooses one of several people, and one face is encoded; add --face all, or leave it out.")
+        known = selection[1].numbers
+        names = {name.lower(): number for number, name in selection[1].names.items()}
+        for who in wanted or ():
+            number = names.get(who.lower()) if isinstance(who, str) else who
+            if number is None or (known is not None and number not in known):
+                raise DVAError(f"--person {person} is not among the people of --face {face}; choose one of them.")
+
+
 def refuse_encoding_settings(args: argparse.Namespace) -> None:
     options = [f"--{key.replace('_', '-')}" for key in ENCODING if getattr(args, key) is not None]
     if options:
@@ -182,7 +203,7 @@ def refuse_encoding_settings(args: argparse.Namespace) -> None:
         )
 
 
-def inputs_of(args: argparse.Namespace, decomposition: Decomposition | None = None) -> list[str | Path]:
+def inputs_of(args: argparse.Namespace, decomposition: AnyDecomposition | None = None) -> list[str | Path]:
     """The files that a command reads and may not overwrite, the decomposition's source at both places it may lie included."""
     inputs = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
     if Path(args.model).is_file():  # else it is a known name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..decomposition import Decomposition, check_model
+from ..decomposition import check_model, load_decomposition
+from ..decomposition.people import one_person
 from ..edit.directions import SPACES
 from ..edit.expression import REGIONS, expression_direction
 from ..edit.own import FEWEST, own_attribute, read_folder, read_pairs
@@ -46,6 +47,7 @@ def add_commands(commands) -> None:
     expression.add_argument(
         "--project", action=argparse.BooleanOptionalAction, default=True, help="keep it within what faces do (default yes)"
     )
+    expression.add_argument("--person", metavar="WHO", help="whose frames, where the decomposition holds several people")
     expression.add_argument("-o", "--output", required=True, metavar="DIRECTION.safetensors")
     add_common(expression)
     expression.set_defaults(run=run_expression)
@@ -76,7 +78,7 @@ def run_expression(args: argparse.Namespace) -> None:
     out = check_tensors(args.output, "direction")
     if args.frames and not args.input:
         raise DVAError("Frames belong to a decomposition; name the DECOMPOSITION.safetensors they are of.")
-    decomposition = Decomposition.load(check_input(args.input)) if args.input else None
+    decomposition = one_person(load_decomposition(check_input(args.input)), args.person, "An expression") if args.input else None
     check_spares(out, "output", [args.input])
     model = open_model(args)
     if decomposition is not None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..decomposition import Decomposition
+from ..decomposition.people import AnyDecomposition, People, people_of
 from ..edit.curves import parse_scale, strengths
 from ..faces.align import crop_face
 from ..model.arrays import as_picture
-from ..pipeline.sheet import contact_sheet, moments
+from ..pipeline.sheet import PAPER, contact_sheet, moments
 from ..video import Frame
 from ..video.images import save_picture
 
@@ -36,13 +37,33 @@ class SheetMaker:
             tiles.append(picture)
         self.captions.append(f"{float(index / self.decomposition.info.rate):.2f} s")
 
-    def save(self, path: str | Path) -> None:
-        save_picture(path, contact_sheet(self.rows, self.captions, self.tile, title=self.title()))
+    def picture(self) -> np.ndarray:
+        """The sheet, uint8 [H, W, 3]."""
+        return contact_sheet(self.rows, self.captions, self.tile, title=self.title())
 
     def title(self) -> str:
-        """Describe the edits in words."""
+        """Describe the edits in words, and of several people, whose they are."""
+        who = f"{self.decomposition.info.who}: " if self.decomposition.info.person else ""
         scales = [f"{name} {in_words(scale)}" for op in self.decomposition.operations for name, scale in edits_of(op).items()]
-        return f"{', '.join(scales) or 'no edit'}  ({self.decomposition.info.solving})"
+        return f"{who}{', '.join(scales) or 'no edit'}  ({self.decomposition.info.solving})"
+
+
+class Sheets:
+    """Callback of `decode` that makes a sheet for each person, one below the other."""
+
+    def __init__(self, decomposition: AnyDecomposition):
+        self.several = isinstance(decomposition, People)
+        self.makers = [SheetMaker(one) for one in people_of(decomposition)]
+
+    def __call__(self, index: int, row: Any, original: Frame, result: Frame, crop: Any) -> None:
+        for maker, own_row, own_crop in zip(self.makers, row, crop) if self.several else [(self.makers[0], row, crop)]:
+            maker(index, own_row, original, result, own_crop)
+
+    def save(self, path: str | Path) -> None:
+        pictures = [maker.picture() for maker in self.makers]
+        width = max(picture.shape[1] for picture in pictures)
+        wide = [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=PAPER) for picture in pictures]
+        save_picture(path, np.concatenate(wide))
 
 
 def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .decomposition import SOFT_MASKS, Decomposition, check_model, close_on_error, has_switched_arrays, switches_arrays
 from .info import DecompositionInfo
+from .people import People, combine, load_decomposition, pick
 
 ClipInfo = DecompositionInfo  # its former name, for what is written against it
 
@@ -12,8 +13,12 @@ __all__ = [
     "ClipInfo",
     "Decomposition",
     "DecompositionInfo",
+    "People",
     "check_model",
     "close_on_error",
+    "combine",
     "has_switched_arrays",
+    "load_decomposition",
+    "pick",
     "switches_arrays",
 ]

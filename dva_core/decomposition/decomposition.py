@@ -25,6 +25,7 @@ from .tensorfile import TensorFile, TensorStore
 
 SOFT_MASKS = "soft_masks"  # an array that not every decomposition has
 VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
+VERSION_PEOPLE = 3  # of files with several people
 
 
 @dataclass(frozen=True)
@@ -221,29 +222,35 @@ class Decomposition:
 
         DVAError where it cannot be written, or would overwrite a source video or a decomposition that features came from.
         """
+        check_spares(path, "decomposition", self.read_files)
+        metadata, values, dropped = self.as_saved()
+        self.store.save(path, metadata, values, dropped)
+
+    @property
+    def read_files(self) -> list[Path]:
+        """Files that a saved copy must not replace: the source, at both places it may lie, and stores that hold more than this."""
+        return [Path(self.info.source), self._source_path(), *self.store.files[len(self.store.own_files) :]]
+
+    def as_saved(self) -> tuple[dict[str, str], dict[str, np.ndarray], list[str]]:
+        """Make what a file of it holds beside the arrays of its store: metadata, arrays that are replaced or added, names left out."""
         over_time = {
             f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
             for space, all_steps in (("identity", self.identity_steps), ("motion", self.motion_steps))
             for i, steps in enumerate(all_steps)
             for name in ("weights", "vectors")
         }
-        own = getattr(self.store, "base", self.store).files
-        check_spares(path, "decomposition", [self.info.source, self._source_path(), *self.store.files[len(own) :]])
         metadata = {**self.info.to_metadata(), "operations": json.dumps(self.operations)}
-        self.store.save(
-            path,
-            metadata=metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}),
-            replace={
-                "z_id_edited": self.current_z_id,
-                "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
-                **over_time,
-            },
-            drop=[name for name in self.store.specs if "_steps." in name and name not in over_time],
-        )
+        values = {
+            "z_id_edited": self.current_z_id,
+            "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
+            **over_time,
+        }
+        dropped = [name for name in self.store.specs if "_steps." in name and name not in over_time]
+        return metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}), values, dropped
 
     @classmethod
     def load(cls, path: str | Path) -> Decomposition:
-        """Open a file written by `save` or `encode`; arrays stay on disk until read.
+        """Open a file of one person written by `save` or `encode`; arrays stay on disk until read. `people.load_decomposition` opens any.
 
         Raises DVAError when it is missing, truncated, something else, or of a version this one does not know.
         """
@@ -259,10 +266,12 @@ class Decomposition:
         """Make a decomposition from an open store; `path` is for messages."""
         if store.metadata.get("format") != FORMAT:
             raise DVAError(f"{path} is not a decomposition; give one that `encode` wrote.")
+        if store.metadata.get("version") == str(VERSION_PEOPLE):
+            raise DVAError(f"{path} holds several people; open it with load_decomposition, and split it for what takes one person.")
         if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
             version = store.metadata.get("version")
             raise DVAError(
-                f"{path} has version {version} of the format and this program reads up to {VERSION_OVER_TIME}; encode the video again."
+                f"{path} has version {version} of the format and this program reads up to {VERSION_PEOPLE}; encode the video again."
             )
         try:
             info = DecompositionInfo.from_metadata(store.metadata)

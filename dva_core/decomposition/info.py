@@ -25,7 +25,8 @@ class DecompositionInfo:
 
     `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
     seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model. `power` and `clamp` belong to
-    `solver`; files written before there were such settings have the paper's, 1 and True.
+    `solver`; files written before there were such settings have the paper's, 1 and True. `person` is the number, from 1, of one of
+    several people of the video (0: not counted) and `person_name` what the user calls them.
     """
 
     source: str
@@ -48,6 +49,13 @@ class DecompositionInfo:
     dva_version: str = ""
     power: float = 1.0
     clamp: bool = True
+    person: int = 0
+    person_name: str = ""
+
+    @property
+    def who(self) -> str:
+        """Describe the person: "Anna (2)", "2", or "" where they are not counted."""
+        return f"{self.person_name} ({self.person})" if self.person_name else str(self.person or "")
 
     @property
     def solving(self) -> str:
@@ -63,6 +71,7 @@ class DecompositionInfo:
     def to_metadata(self) -> dict[str, str]:
         """Convert to strings for a safetensors header; each value is JSON."""
         values = {**self.__dict__, "rate": str(self.rate)}
+        values = {key: value for key, value in values.items() if value or key not in ("person", "person_name")}  # as before there were any
         return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
 
     @classmethod
@@ -81,9 +90,9 @@ class DecompositionInfo:
         counts = (self.width, self.height, self.frames, self.every, *([] if self.max_frames is None else [self.max_frames]))
         numbers = (self.start, self.power, *([] if self.length is None else [self.length]))
         if not (
-            all(isinstance(text, str) for text in texts)
+            all(isinstance(text, str) for text in (*texts, self.person_name))
             and all(type(count) is int and 0 < count < 1 << 40 for count in counts)
-            and all(type(size) is int and 0 <= size < 1 << 20 for size in (self.image_size, self.steps))
+            and all(type(size) is int and 0 <= size < 1 << 20 for size in (self.image_size, self.steps, self.person))
             and all(type(number) in (int, float) and 0 <= number < 1e9 for number in numbers)
             and 0 < self.rate < 1e6
             and isinstance(self.track, dict)

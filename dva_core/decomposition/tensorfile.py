@@ -61,6 +61,11 @@ class TensorStore:
     metadata: dict[str, str]
     files: tuple[Path, ...] = ()  # what is read
 
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """Those of `files` that hold nothing but this store, so that it may be saved in their place."""
+        return self.files
+
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read rows start..stop (all without `stop`) of array `name` into a new array."""
         raise NotImplementedError
@@ -69,8 +74,8 @@ class TensorStore:
         """Write `rows` [n, ...] at row `start` of array `name`, converted to its dtype."""
         raise NotImplementedError
 
-    def in_memory(self) -> list[np.ndarray]:
-        """Arrays that occupy main memory as long as the store exists; none for a file."""
+    def in_memory(self, prefix: str = "") -> list[np.ndarray]:
+        """Arrays that occupy main memory as long as the store exists, of those whose names begin with `prefix`; none for a file."""
         return []
 
     def commit(self) -> None:
@@ -131,8 +136,8 @@ class TensorMemory(TensorStore):
         _, start, stop = self._rows(name, start, stop)
         return self._arrays[name][start:stop].copy()
 
-    def in_memory(self) -> list[np.ndarray]:
-        return list(self._arrays.values())
+    def in_memory(self, prefix: str = "") -> list[np.ndarray]:
+        return [array for name, array in self._arrays.items() if name.startswith(prefix)]
 
     def write(self, name: str, start: int, rows: np.ndarray) -> None:
         rows = self._as_rows(name, start, rows)

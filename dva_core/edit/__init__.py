@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 from ..decomposition import Decomposition
+from ..decomposition.people import AnyDecomposition, Whom
 from ..errors import DVAError
 from .attributes import Attribute, AttributeSet, apply_attributes
 from .curves import Curve, parse_scale
@@ -45,15 +46,19 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def apply_operations(decomposition: Decomposition, model, operations: Iterable[Mapping[str, Any]]) -> Decomposition:
-    """Apply operations recorded by a decomposition (`decomposition.operations`), in order, to this one.
+def apply_operations(
+    decomposition: AnyDecomposition, model, operations: Iterable[Mapping[str, Any]], *, person: Whom = None
+) -> AnyDecomposition:
+    """Apply operations recorded by a decomposition of one person (`decomposition.operations`), in order, to this one.
+
+    `person`: of several people, whom they mean, by numbers or names; None: everybody.
 
     Raises DVAError for an operation this version does not know.
     """
     if isinstance(operations, (str, Mapping)) or not isinstance(operations, Iterable):
         raise DVAError("The edits to repeat are no list; give the operations of a decomposition.")
     for operation in operations:
-        settings = dict(operation) if isinstance(operation, Mapping) else {}
+        settings = {key: value for key, value in operation.items() if key != "person"} if isinstance(operation, Mapping) else {}
         name = settings.pop("name", None)
         if not isinstance(name, str) or name not in OPERATIONS:
             raise DVAError(f"The edit {str(name)[:40]!r} is not known here; there are {', '.join(OPERATIONS)}.")
@@ -61,5 +66,5 @@ def apply_operations(decomposition: Decomposition, model, operations: Iterable[M
             signature(OPERATIONS[name]).bind(decomposition, model, **settings)
         except TypeError as error:
             raise DVAError(f"The edit {name} is damaged ({error}); make it again.") from error
-        decomposition = OPERATIONS[name](decomposition, model, **settings)
+        decomposition = OPERATIONS[name](decomposition, model, person=person, **settings)
     return decomposition

@@ -25,6 +25,7 @@ import numpy as np
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
 from .curves import Scale, parse_scale, sample_scale, scale_to_json, strengths
+from .whom import on_people
 
 LARGEST_SCALE = 10.0
 USUAL_RANGE = (-1.0, 1.0)
@@ -148,12 +149,14 @@ def identity_step(attributes: AttributeSet, name: str, normalize: bool = True) -
     return math.sqrt(len(direction)) * direction
 
 
+@on_people
 def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, Any], normalize: bool = True) -> Decomposition:
     """Change the attributes in `scales`, each in its space, and return the new decomposition; no frame is read.
 
     scales     name -> signed strength, e.g. {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way. 0 changes nothing.
                Instead of a number a curve over time: a `Curve`, or as it is written in JSON, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
     normalize  step in the standardised identity space (as the paper does); False: in the raw one.
+    person     of a decomposition of several people: whom the edit means, by numbers or names; None: everybody
 
     The identity is one for the video by the method; a curve moves it smoothly on purpose. A curve with the same number at
     all keys gives the plain edit bit for bit.

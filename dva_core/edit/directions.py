@@ -28,6 +28,7 @@ from ..files import atomic_write
 from ..model.checks import weights_digest
 from .attributes import LARGEST_SCALE, USUAL_RANGE, AttributeSet
 from .curves import Scale, parse_scale, sample_scale, scale_to_json, strengths
+from .whom import on_people
 
 FORMAT, VERSION = "dva-direction", 1
 FACTS = ("space", "name", "encoder", "range", "made")  # in every file; `region` was added later
@@ -169,10 +170,12 @@ def check_scale_of(name: str, scale: Any, range: tuple[float, float] = USUAL_RAN
     return scale
 
 
+@on_people
 def apply_direction(decomposition: Decomposition, model, direction: Direction | Mapping[str, Any], scale: Scale = 1.0) -> Decomposition:
     """`decomposition` one step further along `direction` (or its `to_json`), the same in all frames or by a curve; no frame is touched.
 
-    The operation keeps the whole direction, so that it can be repeated without its file. Raises DVAError for a direction of another
+    The operation keeps the whole direction, so that it can be repeated without its file. `person`: of several people, whom the edit
+    means, by numbers or names; None: everybody. Raises DVAError for a direction of another
     encoder, a scale that makes no sense, or a decomposition of another model.
     """
     check_model(decomposition, model)

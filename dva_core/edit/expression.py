@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..decomposition import Decomposition, check_model
+from ..decomposition.people import AnyDecomposition, Whom, choose, one_person, people_of
 from ..errors import DVAError
 from .attributes import AttributeSet
 from .curves import Scale
@@ -31,7 +32,7 @@ POINTS = 51
 
 
 def apply_expression(
-    decomposition: Decomposition,
+    decomposition: AnyDecomposition,
     model,
     expression: str | None = None,
     scale: Scale | Mapping[str, Any] = 1.0,
@@ -39,7 +40,8 @@ def apply_expression(
     frames: Sequence[int] | None = None,
     regions: Sequence[str] = (),
     project: bool = True,
-) -> Decomposition:
+    person: Whom = None,
+) -> AnyDecomposition:
     """`decomposition` with an expression, one shift of the motion, the same in all frames (or by a curve over time).
 
     expression  a motion attribute of the model, such as "Smiling"; or
@@ -47,12 +49,21 @@ def apply_expression(
     scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
     regions     names of REGIONS that may move; none means all
     project     keep the shift inside the main components of landmark motion
+    person      of several people: whose, by numbers or names; None: everybody's. Two frames are those of one person
 
     Raises DVAError for an unknown expression or region, frames without a face, a scale that makes no sense.
     """
-    check_model(decomposition, model)
-    direction = expression_direction(decomposition, model, expression, frames=frames, regions=regions, project=project)
-    return apply_direction(decomposition, model, direction, scale)
+    shown = shown_person(decomposition, person, frames is not None)
+    check_model(shown, model)
+    direction = expression_direction(shown, model, expression, frames=frames, regions=regions, project=project)
+    return apply_direction(decomposition, model, direction, scale, person=person)
+
+
+def shown_person(decomposition: AnyDecomposition, person: Whom, in_frames: bool) -> Decomposition:
+    """Whose frames an expression is taken from; where it is not `in_frames`, any of those who are meant will do."""
+    if in_frames:
+        return one_person(decomposition, person, "An expression of two frames")
+    return people_of(decomposition)[choose(decomposition, person)[0]]
 
 
 def expression_direction(

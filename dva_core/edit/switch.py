@@ -17,14 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..decomposition import Decomposition, check_model
+from ..decomposition.people import People, describe_people
 from ..decomposition.tensorfile import TensorStore
 from ..errors import DVAError
 from ..values import whole
+from .whom import on_people
 
 Reader = Callable[[np.ndarray], np.ndarray]  # row numbers [n] -> rows [n, ...]
 LENGTHS = ("repeat", "ping-pong", "stretch")
@@ -56,8 +59,12 @@ class SwitchedStore(TensorStore):
     def close(self) -> None:
         self.base.close()
 
-    def in_memory(self) -> list[np.ndarray]:
-        return [array for store in (self.base, *self.others) for array in store.in_memory()]
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        return self.base.own_files
+
+    def in_memory(self, prefix: str = "") -> list[np.ndarray]:
+        return [array for store in (self.base, *self.others) for array in store.in_memory(prefix)]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         if name not in self.readers:
@@ -66,6 +73,7 @@ class SwitchedStore(TensorStore):
         return np.asarray(self.readers[name](np.arange(start, stop)), spec.dtype).reshape(stop - start, *spec.shape[1:])
 
 
+@on_people
 def apply_switch(
     decomposition: Decomposition,
     model,
@@ -86,12 +94,19 @@ def apply_switch(
                                    interpolates the motion of the two nearest frames and takes the noise map of the nearest (an
                                    interpolated one would no longer be noise)
 
+    person                         of several people: who is changed, by numbers or names; None: everybody. `other` is one person
+
     Raises DVAError for decompositions of another model or with other encoding settings, and for both a background and a seed.
     """
     check_model(decomposition, model)
     noise_seed = whole(noise_seed, "noise seed", 0)
     if isinstance(other, Mapping):  # as `describe` keeps it
         raise DVAError(f"The features came from the video {other.get('source')}; encode it and switch them again.")
+    if isinstance(other, People):
+        raise DVAError(
+            f"What features are switched from holds {len(other)} people, {describe_people(other)}; "
+            "take one of them out of it (Split People)."
+        )
     if other is not None and not isinstance(other, Decomposition):
         raise DVAError("What features are switched from is no decomposition; connect one.")
     if background and noise_seed is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..decomposition import Decomposition
+from ..decomposition.people import AnyDecomposition, Whom, one_person
 from ..progress import Progress
 from .curves import Scale
 from .directions import Direction, apply_direction, check_scale_of
@@ -62,7 +63,7 @@ def find_text_direction(
 
 
 def apply_text(
-    decomposition: Decomposition,
+    decomposition: AnyDecomposition,
     model,
     source: str = "face",
     target: str = "",
@@ -70,12 +71,14 @@ def apply_text(
     scale: Scale = 1.0,
     region: str | None = None,
     progress: Progress | None = None,
+    person: Whom = None,
     **settings: Any,
-) -> Decomposition:
+) -> AnyDecomposition:
     """`decomposition` with its face changed as the texts say (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
 
     scale     of the step found; 1 is the step itself, a curve changes it over time
     region    of the face where it may be seen (see faces.regions), kept with the edit; None: all of it
+    person    of several people: the one whose frames are searched and who is edited, by number or name
     settings  those of `text_search`: clip_model, weights, folders, frames, images, iterations, settle, seed, ...
 
     What is recorded is the direction found, so that repeating the edit takes no search. Raises DVAError as `text_search` does.
@@ -83,5 +86,6 @@ def apply_text(
     check_scale_of(target, scale)
     if region is not None:
         find_region(model, region)
-    direction = replace(find_text_direction(decomposition, model, source, target, progress=progress, **settings), region=region)
-    return apply_direction(decomposition, model, direction, scale)
+    one = one_person(decomposition, person, "A search by text")
+    direction = replace(find_text_direction(one, model, source, target, progress=progress, **settings), region=region)
+    return apply_direction(decomposition, model, direction, scale, person=person)

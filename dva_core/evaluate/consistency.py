@@ -13,6 +13,7 @@ import numpy as np
 
 from ..decomposition import Decomposition
 from ..decomposition.info import source_frames
+from ..decomposition.people import AnyDecomposition, Whom, one_person, people_of
 from ..diffusion.solvers import SOLVER, STEPS
 from ..edit import apply_attributes
 from ..errors import DVAError
@@ -56,12 +57,22 @@ class EditFigures:
 
 
 def measure_edit(
-    decomposition: Decomposition, after: str | Path, judge: Judge, *, video: str | Path | None = None, progress=None
+    decomposition: AnyDecomposition,
+    after: str | Path,
+    judge: Judge,
+    *,
+    video: str | Path | None = None,
+    progress=None,
+    person: Whom = None,
 ) -> EditFigures:
     """Compares the source of `decomposition` with the video `after`, frame by frame, holding a few frames at a time.
 
+    person: of several people, the one whose face is measured; what is outside is outside of all their squares.
     Raises DVAError when `after` does not have the frames and the size of the source.
     """
+    everybody = people_of(decomposition)
+    decomposition = one_person(decomposition, person, "A measurement")
+    others = [dict(zip(one.frame_index.tolist(), one.quads)) for one in everybody if one is not decomposition]
     quads, masks = decomposition.quads, decomposition.masks
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
     segment, flicker = decomposition.segment, metrics.Flicker()
@@ -77,11 +88,13 @@ def measure_edit(
 
     for index, (frame_before, frame_after) in enumerate(frames_of(decomposition, after, video)):
         row, difference = row_of.get(index), np.abs(frame_before.astype(np.int16) - frame_after).mean(2)
-        if row is None:
+        here = [own[index] for own in others if index in own] + ([] if row is None else [quads[row]])
+        if not here:
             outside.append(difference.mean())
+        elif (beside := ~np.any([square_mask(quad, difference.shape) for quad in here], axis=0)).any():  # a close-up may fill its frame
+            outside.append(difference[beside].mean())
+        if row is None:
             continue
-        if (outside_square := ~square_mask(quads[row], difference.shape)).any():  # a close-up may fill its frame
-            outside.append(difference[outside_square].mean())
         squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
         mask = cv2.resize(masks[row], (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST) > 0
         if mask.any():
@@ -112,9 +125,9 @@ def measure_edit(
     )
 
 
-def edit_table(figures: EditFigures, judge: Judge) -> Table:
-    """One edit's figures, a row each."""
-    table = Table("The edit against its source", ["figure", "value"], notes=[f"{figures.frames} frames with a face."])
+def edit_table(figures: EditFigures, judge: Judge, name: str = "edit") -> Table:
+    """One edit's figures, a row each; `name`: whose they are, such as "person 2"."""
+    table = Table(f"The {name} against its source", ["figure", "value"], notes=[f"{figures.frames} frames with a face."])
     for name, value in zip(FIGURES, figures.cells):
         table.add(name, value)
     table.notes.append(

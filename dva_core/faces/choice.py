@@ -13,6 +13,7 @@ from dva_core.errors import DVAError
 from dva_core.faces.people import Person, Survey
 
 EVERYONE = "all"
+EVERYBODY = (EVERYONE, "everyone")  # as words of a user
 MOST_SEEN = (1,)  # the choice where nothing is said
 LONGEST_NAME = 60
 LONGEST = 100_000  # characters of a choice
@@ -95,6 +96,25 @@ def parse_choice(text: str) -> PeopleChoice:
     return choice
 
 
+def is_people(text: str) -> bool:
+    """Tell whether a choice of faces means people, by number or all, rather than one face by a rule such as "largest"."""
+    text = text.strip().lower()
+    return text in EVERYBODY or text[:1] in tuple("{[,-+0123456789")
+
+
+def parse_people(text: str) -> PeopleChoice:
+    """Read "all", numbers such as "1, 3", or a choice as `parse_choice` does. DVAError, in one sentence, for anything else."""
+    text = text.strip()
+    if text.lower() in EVERYBODY:
+        return PeopleChoice(None)
+    if text[:1] == "{":
+        return parse_choice(text)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise DVAError(f"Cannot choose people by {_short(text)}; write all, or their numbers with commas between, such as 1,3.")
+    return PeopleChoice(tuple(sorted({_number(part, "person") for part in parts})))
+
+
 def choose_people(choice: PeopleChoice, survey: Survey, clip: str = "") -> list[ChosenPerson]:
     """Find the chosen people in a survey, by number. clip: the survey's key, held against that of the choice.
 
@@ -137,14 +157,7 @@ def references(chosen: Iterable[ChosenPerson]) -> np.ndarray:
 def check_name(name: Any) -> str:
     """Return a person's name without blanks around it, if it can be told from a number and from a list; else DVAError."""
     text = name.strip() if isinstance(name, str) else ""
-    if (
-        not text
-        or len(text) > LONGEST_NAME
-        or "," in text
-        or text.isdecimal()
-        or not text.isprintable()
-        or text.lower() in ("all", "everyone")
-    ):
+    if not text or len(text) > LONGEST_NAME or "," in text or text.isdecimal() or not text.isprintable() or text.lower() in EVERYBODY:
         raise DVAError(f"A person cannot be called {_short(name)}; use a short name without commas that is no number.")
     return text
 

@@ -55,6 +55,7 @@ def paste(
     mask: np.ndarray,
     detail: str = "transfer",
     front: FrontMask | None = None,
+    below: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paste the edited crop into its square: (frame uint8 [H, W, 3], bool [H, W] of the pixels that could change).
 
@@ -63,14 +64,15 @@ def paste(
     structure alone and 0 where the old detail would show through the new; blended over the frame by the mask.
     edited == rebuilt gives back the frame, bit for bit. detail "model": up(edited) over the frame by the mask, as in the paper (sec. 4).
     front: what stays in front; inside of it no pixel changes.
+    below: the frame with other faces pasted already, uint8 [H, W, 3], which this face covers as it covers `frame`; None: `frame` itself.
     """
     if detail not in ("transfer", "model"):
         raise DVAError(f"Unknown detail {detail!r}: use 'transfer' (keep the frame's own detail) or 'model' (the decoded crop as it is).")
     edited, rebuilt = np.asarray(edited, np.float32), np.asarray(rebuilt, np.float32)
-    inside = np.zeros(frame.shape[:2], bool)
+    inside, ground = np.zeros(frame.shape[:2], bool), frame if below is None else below
     x0, y0, x1, y1 = rectangle(quad, frame.shape)
     if x1 <= x0 or y1 <= y0:
-        return frame.copy(), inside
+        return ground.copy(), inside
     window = (slice(y0, y1), slice(x0, x1))
     source = frame[window].astype(np.float32) / 127.5 - 1
     local = quad - [x0, y0]
@@ -91,10 +93,33 @@ def paste(
     if colour < 1:  # black-and-white footage stays so: of the change only the luma
         change = colour * change + (1 - colour) * (change @ LUMA)[..., None]
     inside[window] = covered
-    result = frame.copy()
+    result = ground.copy()
+    if below is not None and not np.array_equal(below[window], frame[window]):
+        pasted = source + change
+        source = below[window].astype(np.float32) / 127.5 - 1
+        change = pasted - source
     pasted = np.clip(np.rint((source + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
     result[window][covered] = pasted[covered]
     return result, inside
+
+
+def lay_bare(below: np.ndarray, frame: np.ndarray, quad: np.ndarray, mask: np.ndarray, front: FrontMask | None = None) -> np.ndarray:
+    """Take away what other faces, pasted in `below`, changed in a face of `frame` that is nearer than they: uint8 [H, W, 3].
+
+    below, frame: uint8 [H, W, 3]; mask: soft, of all of the nearer face, in its square `quad`, as in `paste`. Nothing changes where both
+    pictures are the same, and inside of `front`.
+    """
+    x0, y0, x1, y1 = rectangle(quad, frame.shape)
+    window = (slice(y0, y1), slice(x0, x1))
+    if x1 <= x0 or y1 <= y0 or np.array_equal(below[window], frame[window]):
+        return below
+    soft = np.clip(warp_to_frame(mask[None], quad - [x0, y0], (y1 - y0, x1 - x0), "smooth"), 0, 1)
+    if front is not None:
+        soft = soft * (1 - front.weights(quad, (x0, y0, x1, y1), frame.shape))[..., None]
+    soft[~within(quad - [x0, y0], soft.shape[:2])] = 0
+    result, pasted = below.copy(), below[window].astype(np.float32)
+    result[window] = np.rint(pasted + soft * (frame[window] - pasted)).astype(np.uint8)
+    return result
 
 
 def colourfulness(pixels: np.ndarray, grey: float = 2.0, coloured: float = 6.0) -> float:

@@ -15,6 +15,7 @@ from ..errors import DVAError, MissingFileError
 from ..model.arrays import to_images
 from ..model.loader import face_tools
 from ..video.images import read_rgb
+from .choice import is_people, parse_people
 from .detector import FaceDetector
 from .landmarker import CropLandmarker
 from .select import FaceChoice, check_choice, reference_embedding
@@ -69,7 +70,12 @@ def embed(model, crops: np.ndarray) -> np.ndarray:
 
 
 def parse_face(text: str) -> tuple[str, ...]:
-    """Parse a face choice of the command line: "largest", "position:x,y" or "reference:FILE"; DVAError for anything else."""
+    """Parse a face choice of the command line: "largest", "position:x,y", "reference:FILE", or people: "all", "1,3" or JSON.
+
+    DVAError for anything else.
+    """
+    if is_people(text):
+        return ("people", parse_people(text))
     kind, _, rest = text.partition(":")
     if kind == "largest" and not rest:
         return ("largest",)
@@ -85,7 +91,7 @@ def parse_face(text: str) -> tuple[str, ...]:
         if not Path(rest).is_file():
             raise MissingFileError(f"There is no reference picture {rest}; check the path.")
         return ("reference", rest)
-    raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y or reference:FILE.")
+    raise DVAError(f"Cannot choose a face by {text!r}; write largest, position:x,y, reference:FILE, all, or numbers such as 1,3.")
 
 
 def resolve_face(face: str | FaceChoice, finder: FaceFinder) -> FaceChoice:

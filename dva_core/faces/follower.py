@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -58,10 +58,17 @@ class Sight(NamedTuple):
 
 
 class Follower:
-    """One face followed through frames that are given to `step` in order."""
+    """One face followed through frames that are given to `step` in order. others: vectors [n, D] of people known not to be the one."""
 
     def __init__(
-        self, detector, landmarker: Callable, choice: FaceChoice, max_gap: int, embed_fn: Callable | None, same_person: float
+        self,
+        detector,
+        landmarker: Callable,
+        choice: FaceChoice,
+        max_gap: int,
+        embed_fn: Callable | None,
+        same_person: float,
+        others: Sequence[np.ndarray] = (),
     ) -> None:
         self.detector, self.landmarker, self.choice, self.max_gap, self.same_person = detector, landmarker, choice, max_gap, same_person
         self.follow = getattr(landmarker, "follow", lambda rgb, face, before: landmarker(rgb, face))
@@ -89,7 +96,7 @@ class Follower:
         # the others
         self.alone = True  # no other face seen in this scene
         self.most_others = 0
-        self.others = Others(same_person)
+        self.others = Others(same_person, others)
         self.number = -1  # of the frame
         self.since_close = CLOSE  # frames since another face was close to this one
         self.unsure = 0  # frames followed since it was last told from the others
@@ -123,6 +130,10 @@ class Follower:
         self._seen(rgb, face, landmarks, begins)
         return Sight(face, landmarks, begins, self.mistaken, others=self.there)
 
+    def leave(self) -> None:
+        """The face of this frame is somebody else's, who is followed too."""
+        self.state = State.SEARCHING
+
     # -- the transitions -------------------------------------------------------------------------------------
 
     def _cut(self) -> None:
@@ -136,9 +147,9 @@ class Follower:
         self.run = 1 if begins else self.run + 1
         self.unsure += 1
         if begins:
-            self.unsure, self.vector = 1, self._embedding(rgb, face, landmarks)
+            self.unsure, self.vector = 1, self.embedding(rgb, face, landmarks)
         if self.identity is None and self.embed_fn is not None and self.run >= CONFIRMED:
-            self.identity = self._embedding(rgb, face, landmarks)
+            self.identity = self.embedding(rgb, face, landmarks)
 
     def _unseen(self) -> None:
         self.gap += 1
@@ -155,7 +166,7 @@ class Follower:
     def _start_over(self) -> None:
         """The face followed so far was not the one that is meant."""
         self.state, self.mistaken, self.followed = State.SEARCHING, True, 0
-        self.others = Others(self.same_person)
+        self.others = Others(self.same_person, self.others.known)
         if self.choice[0] != "reference":
             self.identity = None
 
@@ -268,7 +279,7 @@ class Follower:
     def _is_known(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
         if self.embed_fn is None:
             return True
-        vector = self._embedding(rgb, face, landmarks)
+        vector = self.embedding(rgb, face, landmarks)
         return bool(vector @ self.identity >= self.same_person and not self.others.claim(vector[None], self.identity)[0])
 
     def _is_somebody_else(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, look_around: bool) -> bool:
@@ -280,7 +291,7 @@ class Follower:
         close = self.since_close < CLOSE and self.number % OFTEN == 0
         if not self.others.vectors or not (look_around or self.gap or close):
             return False
-        other = bool(self.others.claim(self._embedding(rgb, face, landmarks)[None], self.identity)[0])
+        other = bool(self.others.claim(self.embedding(rgb, face, landmarks)[None], self.identity)[0])
         self.unsure = self.unsure if other else -1  # this frame comes on top
         return other
 
@@ -323,6 +334,6 @@ class Follower:
         if strangers:
             self.others.keep(strangers, embed_faces(rgb, strangers, self.landmarker, self.embed_fn), self.number)
 
-    def _embedding(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> np.ndarray | None:
+    def embedding(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> np.ndarray | None:
         """Identity vector [D] of a face with known landmarks; None without an encoder."""
         return None if self.embed_fn is None else embed_faces(rgb, [face], lambda *_: landmarks, self.embed_fn)[0]

@@ -14,12 +14,16 @@ NEAR = 0.5  # of its size: a face that moved less since it was looked at is stil
 
 
 class Others:
-    """Identity vectors of faces that were seen in one frame together with the person followed, and so are not that person."""
+    """Identity vectors of faces that were seen in one frame together with the person followed, and so are not that person.
 
-    def __init__(self, same_person: float) -> None:
+    known: vectors [n, D] of others that are known beforehand.
+    """
+
+    def __init__(self, same_person: float, known: Sequence[np.ndarray] = ()) -> None:
         self.same_person = same_person
         self.limit = (1 + same_person) / 2  # nearer to the person followed it may be that person's own: a mirror, a picture on a wall
-        self.vectors: list[np.ndarray] = []
+        self.known = list(known)
+        self.vectors: list[np.ndarray] = list(known)
         self.looked_at: list[tuple[Face, int]] = []  # and in which frame
 
     def unknown(self, faces: Sequence[Face], frame: int) -> list[Face]:
@@ -30,7 +34,7 @@ class Others:
     def keep(self, faces: Sequence[Face], vectors: np.ndarray, frame: int) -> None:
         """Store faces with their identity vectors [n, D]."""
         self.looked_at += [(face, frame) for face in faces]
-        self.vectors = [*self.vectors, *vectors][-MOST:]
+        self.vectors = [*self.known, *[*self.vectors[len(self.known) :], *vectors][-MOST:]]
 
     def claim(self, vectors: np.ndarray, identity: np.ndarray) -> np.ndarray:
         """Mark the faces, bool [n], whose vectors [n, D] match somebody else better than `identity` [D]."""

@@ -11,6 +11,8 @@ import numpy as np
 from dva_core.faces.align import quad_from_landmarks, to_pixel_indices
 from dva_core.faces.types import Box, Face, extent
 
+REACH = 1.5  # extents of a face from its centre to the edge of the window in which it is looked for again
+
 
 def distance(a: Face, b: Face) -> float:
     """Distance in pixels between the centres of two faces."""
@@ -65,20 +67,34 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
     """Detect faces in a window three times as large as the box, in pixels of the whole frame.
 
     turned: degrees by which the face is turned clockwise; the window is turned back before it is looked at.
-    A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known.
+    A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known, or `around(rgb, box)`, which
+    does all of this for a head that is upright.
     """
+    if not turned and hasattr(detector, "around"):
+        return detector.around(rgb, box)
     sized = getattr(detector, "detect_sized", None)
     find = detector.detect if sized is None else partial(sized, extent=extent(box))
-    height, width = rgb.shape[:2]
-    cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * extent(box)
+    cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, REACH * extent(box)
     if turned:
         faces = _detect_at_angle(find, rgb, (cx, cy), reach, turned)
         if faces or sized is None:
             return faces
         # missed at that one size: an upright face is then looked for in the whole frame at several, this one here
         return _detect_at_angle(detector.detect, rgb, (cx, cy), reach, turned)
+    return detect_in(find, rgb, window_around(box, rgb.shape))
+
+
+def window_around(box: Box, frame_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The window (x0, y0, x1, y1), three times as large as the box, in which a face is looked for again; clipped to the frame."""
+    height, width = frame_shape[:2]
+    cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, REACH * extent(box)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
-    x1, y1 = min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
+    return x0, y0, min(width, int(np.ceil(cx + reach))), min(height, int(np.ceil(cy + reach)))
+
+
+def detect_in(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, window: tuple[int, int, int, int]) -> list[Face]:
+    """Run `find` on a window of the frame, or on all of it where the window is most of it or next to nothing."""
+    (x0, y0, x1, y1), (height, width) = window, rgb.shape[:2]
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
         return find(rgb)
     return [transform_face(face, np.array([[1.0, 0.0, x0], [0.0, 1.0, y0]])) for face in find(np.ascontiguousarray(rgb[y0:y1, x0:x1]))]

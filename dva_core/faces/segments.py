@@ -119,7 +119,7 @@ def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tu
     """Make one of two segments that touch in time and place: where one is too short to stand alone, or both show the person followed."""
     runs = segments(state, begins)
     for (a, b), (start, stop) in pairwise(runs):
-        if b != start or start in cuts or not continues(_bounds(landmarks[b - 1]), _bounds(landmarks[start]), 0):
+        if b != start or start in cuts or not continues(bounds(landmarks[b - 1]), bounds(landmarks[start]), 0):
             continue
         if min(b - a, stop - start) < SHORTEST or (known.get(a) and known.get(start)):
             begins[start] = False
@@ -130,6 +130,6 @@ def _is_whole_shot(start: int, stop: int, cuts: tuple[int, ...], frames: int) ->
     return start in (0, *cuts) and stop in (*cuts, frames)
 
 
-def _bounds(landmarks: np.ndarray) -> Face:
+def bounds(landmarks: np.ndarray) -> Face:
     """Compute the bounding box of the landmarks."""
     return Face((*landmarks.min(0).tolist(), *landmarks.max(0).tolist()), 1.0)

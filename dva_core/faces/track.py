@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.follower import LOOK_AROUND, Follower
+from dva_core.faces.follower import LOOK_AROUND, Follower, Sight
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.segments import FOUND, INTERPOLATED, MISSING, FaceTrack, assemble
 from dva_core.faces.select import SAME_PERSON, FaceChoice, check_choice
@@ -18,6 +18,51 @@ from dva_core.faces.types import Face
 __all__ = ["FOUND", "INTERPOLATED", "MISSING", "SAME_PERSON", "FaceTrack", "SceneCuts", "track_faces"]
 
 log = logging.getLogger(__name__)
+
+
+class Record:
+    """What the follower of one face has seen, frame by frame, and the track that it comes to."""
+
+    def __init__(self, follower: Follower) -> None:
+        self.follower = follower
+        self.points: list[np.ndarray] = []
+        self.scores: list[float] = []
+        self.starts: list[bool] = []
+        self.taken: list[bool] = []
+        self.others: list[int] = []
+        self.vectors: dict[int, np.ndarray] = {}
+
+    def add(self, sight: Sight) -> None:
+        """Note what the next frame shows, and what it says of the frames before."""
+        n = len(self.points)
+        if sight.mistaken:
+            for past in range(n):
+                self.forget(past)
+            self.taken = [False] * n
+        for past in range(n - sight.wrong, n):
+            self.forget(past)
+        self.points.append(np.full((68, 2), np.nan, np.float32) if sight.landmarks is None else np.asarray(sight.landmarks, np.float32))
+        self.scores.append(0.0 if sight.face is None else sight.face.score)
+        self.starts.append(sight.begins)
+        self.taken.append(sight.taken)
+        if sight.others:
+            self.others.append(n)
+        if sight.begins and self.follower.vector is not None:
+            self.vectors[n] = self.follower.vector
+
+    def forget(self, n: int) -> None:
+        """The face in frame `n` was somebody else's."""
+        self.points[n], self.scores[n], self.starts[n], self.taken[n] = np.full((68, 2), np.nan, np.float32), 0.0, False, True
+        self.vectors.pop(n, None)
+
+    def track(self, max_gap: int, cuts: Sequence[int]) -> FaceTrack:
+        """Build the track. cuts: the first frames of new scenes."""
+        follower = self.follower
+        known = (
+            {} if follower.identity is None else {n: bool(v @ follower.identity >= follower.same_person) for n, v in self.vectors.items()}
+        )
+        track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.most_others, known, self.taken)
+        return replace(track, others=tuple(self.others))
 
 
 def track_faces(
@@ -46,33 +91,16 @@ def track_faces(
     progress(frames done) may raise to cancel. DVAError for a bad `choice`, or where nobody matches the reference.
     """
     check_choice(choice)
-    follower = Follower(detector, landmarker, choice, max_gap, embed_fn, same_person)
-    scene = SceneCuts()
-    points, scores, starts, taken, others, cuts, vectors = [], [], [], [], [], [], {}
+    record = Record(follower := Follower(detector, landmarker, choice, max_gap, embed_fn, same_person))
+    scene, cuts = SceneCuts(), []
     for n, frame in enumerate(frames):
         change = scene(frame.rgb)
         if change >= 1:
             cuts.append(n)
-        sight = follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
-        if sight.mistaken:
-            points, scores, starts, taken = [np.full((68, 2), np.nan, np.float32)] * n, [0.0] * n, [False] * n, [False] * n
-            vectors.clear()
-        for past in range(n - sight.wrong, n):
-            points[past], scores[past], starts[past], taken[past] = np.full((68, 2), np.nan, np.float32), 0.0, False, True
-            vectors.pop(past, None)
-        points.append(np.full((68, 2), np.nan, np.float32) if sight.landmarks is None else np.asarray(sight.landmarks, np.float32))
-        scores.append(0.0 if sight.face is None else sight.face.score)
-        starts.append(sight.begins)
-        taken.append(sight.taken)
-        if sight.others:
-            others.append(n)
-        if sight.begins and follower.vector is not None:
-            vectors[n] = follower.vector
+        record.add(follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0))
         if progress is not None:
             progress(n + 1)
-    is_person = {} if follower.identity is None else {n: bool(v @ follower.identity >= same_person) for n, v in vectors.items()}
-    track = assemble(points, scores, starts, max_gap, tuple(cuts), follower.most_others, is_person, taken)
-    track = replace(track, others=tuple(others))
+    track = record.track(max_gap, cuts)
     report = track.report()
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..decomposition import Decomposition
+from ..decomposition import load_decomposition
 from ..decomposition.info import source_hash
+from ..decomposition.people import AnyDecomposition, with_info
 from ..errors import DVAError
 from ..progress import Progress, Stopwatch, silent
 from .encoding import EncodeSettings, encode_video
@@ -30,8 +31,9 @@ def encode_cached(
     scratch: str | Path | None = None,
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
+    surveys: str | Path | None = None,
     **settings: Any,
-) -> Decomposition:
+) -> AnyDecomposition:
     """As `encode`, cached in `folder` under a hash of the video's content, the settings and the model.
 
     While one process encodes a video, others that need the same decomposition wait and then open it. The `info.source` of the result is
@@ -48,15 +50,15 @@ def encode_cached(
     with only_one(path.with_suffix(".lock"), progress):
         decomposition = open_cached(path)
         if decomposition is None:
-            speed = {"batch_size": batch_size, "scratch": scratch, "progress": progress, "clock": clock}
+            speed = {"batch_size": batch_size, "scratch": scratch, "progress": progress, "clock": clock, "surveys": surveys}
             decomposition = encode_video(source, model, resolved, sha256=sha256, path=path, **speed)
-    return replace(decomposition, info=replace(decomposition.info, source=str(Path(source).resolve())))
+    return with_info(decomposition, source=str(Path(source).resolve()))
 
 
-def open_cached(path: Path) -> Decomposition | None:
+def open_cached(path: Path) -> AnyDecomposition | None:
     """Open a cached decomposition; None where there is none, or none that can be read."""
     try:
-        return Decomposition.load(path) if path.is_file() else None
+        return load_decomposition(path) if path.is_file() else None
     except DVAError:
         return None
 
@@ -64,9 +66,11 @@ def open_cached(path: Path) -> Decomposition | None:
 def cache_key(sha256: str, model, settings: EncodeSettings) -> str:
     """Hash everything that a decomposition depends on, as hex digits: the source's `sha256`, the resolved settings and the model."""
     values = {name: value for name, value in asdict(settings).items() if value is not None}
-    face = (settings.face,) if isinstance(settings.face, str) else tuple(settings.face)
+    face: Any = (settings.face,) if isinstance(settings.face, str) else tuple(settings.face)
     if face[0] == "reference":
         face = ("reference", source_hash(face[1]))  # the picture's content, whatever its name
+    if face[0] == "people":
+        face = ("people", replace(settings.face[1], clip="").to_json())
     values |= {"face": list(face), "model": model.fingerprint, "precision": str(model.host.dtype), "source": sha256}
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:KEY_DIGITS]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,27 +19,26 @@ from torch import Tensor
 from ..decomposition import Decomposition, check_model
 from ..decomposition.arrays import row_numbers
 from ..decomposition.info import source_frames
+from ..decomposition.people import AnyDecomposition, People, people_of
 from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
-from ..faces.composite import paste
 from ..faces.segments import spans
 from ..faces.tone import remove_tone
 from ..files import check_spares
 from ..hosts.devices import to_device
 from ..model.arrays import as_picture
 from ..model.evaluation import usual_batch
-from ..progress import Progress, Stopwatch, picture_for, silent
+from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, in_order
 from .front import FrontMasks, Keep
-from .masks import SoftMasks
+from .layers import FaceLayer, paste_all
 from .solving import edited_face, own_face, solve
 
 PASTE_THREADS = 3  # beside a graphics card; on a CPU decoding needs all cores
-HIDDEN = 0.05  # share of the face from which on it counts as partly hidden: the masks of unhidden faces leave out less
 ROWS = 64  # rows a batch for the sizes of the edits
 DETAILS = ("transfer", "model")
 
@@ -49,7 +48,9 @@ class DecodeReport:
     """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face.
 
     edited   frames in which a pixel changed, as [first, last] of each stretch
-    hidden   frame -> share of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN or more
+    hidden   frame -> share of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN or more; of several
+             faces the largest
+    people   of several people, number -> their own {"faces": rows, "edited": stretches, "hidden": {frame: share}}
     """
 
     path: Path
@@ -57,6 +58,7 @@ class DecodeReport:
     faces: int
     edited: list[list[int]] = field(default_factory=list)
     hidden: dict[int, float] = field(default_factory=dict)
+    people: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def decode_crops(
@@ -105,7 +107,7 @@ def _crops(
 
 
 def decode(
-    decomposition: Decomposition,
+    decomposition: AnyDecomposition,
     model,
     out: str | Path,
     *,
@@ -131,7 +133,8 @@ def decode(
                 lower is better, 0 lossless
     video       path of the source, if it has moved
     compatible  h264 that every player shows: 8 bits, 4:2:0, even sizes (the last column or row is repeated), AAC or MP3 sound
-    watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None)
+    watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None); for several people
+                with a list of rows and one of crops
     guidance    strength of the edit's guidance (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
 
     tone        "keep": subtract the change that is common to the whole face (see faces.tone); "change": leave it, as in the paper;
@@ -142,30 +145,35 @@ def decode(
                 outwards. A mask with the aspect ratio of the frame covers the frame, a square one the face crop, at any resolution; n is
                 the number of frames, of frames of the source, or, for masks of crops, of rows
 
-    Frames without a face are copied. Raises DVAError if the source is missing or has changed, for a decomposition of another model, or
+    Several people are decoded in one pass over the video; where faces overlap, the larger one is in front. Frames without a face are
+    copied. Raises DVAError if the source is missing or has changed, for a decomposition of another model, or
     for an output that cannot be written or is the source itself; then no output is left behind.
     """
-    check_model(decomposition, model)
+    people = people_of(decomposition)
+    for one in people:
+        check_model(one, model)
     check_detail(detail)
     check_encoding(codec, quality, compatible=compatible)
     Guidance.from_config(model.config, guidance)
     check_tone(tone)
-    regions = regions_of(decomposition, model, region)
+    regions = [regions_of(one, model, region) for one in people]
     progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
-        check_spares(out, "output", [*decomposition.store.files, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])])
+        files = [file for one in people for file in one.store.files]
+        check_spares(out, "output", [*files, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])])
         front = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
         frames = source_frames(source, info)
-    rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
-    crops = decode_crops(decomposition, model, batch_size=batch_size, progress=progress, guidance=guidance)
-    if decomposition.is_edited and keeps_tone(decomposition, model, tone):
-        crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
-    crops = clock.each("decode", crops)
-    quads, rebuilt, masks = decomposition.quads, decomposition.rebuilt, SoftMasks(decomposition, regions, model.motion_window)
-    count, edited, hidden = 0, [], {}
+    shares = Shares(progress, [one.faces for one in people])
+    layers = []
+    for number, (one, own_regions) in enumerate(zip(people, regions)):
+        settings = {"batch_size": batch_size, "progress": shares.of(number), "guidance": guidance}
+        layers.append(
+            FaceLayer(one, model, edited_crops(one, model, tone, clock, **settings), own_regions, shares.of(number), len(people) == 1)
+        )
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
+    count, edited = 0, []
     with (
         frames,
         front as in_front,
@@ -175,37 +183,47 @@ def decode(
 
         def read() -> Iterator[tuple]:
             for index, frame in enumerate(clock.each("video", frames)):
-                row = rows.get(index)
-                crop = None if row is None else next(crops).astype(np.float32)
+                crops = [layer.crop_of(index) for layer in layers]
                 with clock("paste"):
-                    place = None if row is None else (quads[row], crop, rebuilt[row].astype(np.float32), masks[row], detail)
-                    if place is not None:
-                        mask = None if in_front is None else in_front.at(index, row)
-                        place = (*place, mask)
-                        size = decomposition.crops.shape[1], frame.rgb.shape
-                        share = masks.hidden(row, None if mask is None else mask.in_square(quads[row], *size).values)
-                        if share >= HIDDEN:
-                            hidden[index] = round(share, 3)
-                yield index, row, frame, crop, place
+                    faces = [layer.place(index, crop, frame.rgb.shape, in_front) for layer, crop in zip(layers, crops)]
+                yield index, frame, faces
 
         def result_of(item: tuple) -> tuple:
-            index, row, frame, crop, place = item
+            index, frame, faces = item
             with nullcontext() if threads else clock("paste"):
-                return index, row, frame, frame if place is None else frame.with_rgb(*paste(frame.rgb, *place)), crop
+                return index, frame, faces, *paste_all(frame, faces, detail)
 
-        for index, row, frame, result, crop in in_order(result_of, read(), threads):
+        for index, frame, faces, result, changed in in_order(result_of, read(), threads):
             with clock("video"):
                 queue.put(result)
             if result is not frame:
                 edited.append(index)
+            rows, crops = [None if face is None else face.row for face in faces], [None if face is None else face.crop for face in faces]
             if watch is not None:
-                watch(index, row, frame, result, crop)
+                single = not isinstance(decomposition, People)
+                watch(index, rows[0] if single else rows, frame, result, crops[0] if single else crops)
             count += 1
-            if row is not None:
-                progress("decode", row + 1, len(rows), picture_for(progress, partial(as_picture, crop)))
+            for layer, face, differs in zip(layers, faces, changed):
+                layer.note(index, face, differs)
         if count != info.frames:
             raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
-    return DecodeReport(Path(out), count, len(rows), spans(edited), hidden)
+    return make_report(Path(out), count, spans(edited), layers)
+
+
+def edited_crops(
+    decomposition: Decomposition, model, tone: str | None, clock: Stopwatch, guidance: float | None, **settings
+) -> Iterator[np.ndarray]:
+    """Decode the crops of all rows as they are pasted, with the tone of the face where it is kept."""
+    crops = decode_crops(decomposition, model, guidance=guidance, **settings)
+    if decomposition.is_edited and keeps_tone(decomposition, model, tone):
+        crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
+    return clock.each("decode", crops)
+
+
+def make_report(path: Path, frames: int, edited: list[list[int]], layers: Sequence[FaceLayer]) -> DecodeReport:
+    hidden = {index: max(layer.hidden.get(index, 0.0) for layer in layers) for index in sorted({i for one in layers for i in one.hidden})}
+    people = {layer.info.person: {"faces": len(layer.rows), "edited": spans(layer.edited), "hidden": layer.hidden} for layer in layers}
+    return DecodeReport(path, frames, sum(len(layer.rows) for layer in layers), edited, hidden, people if len(layers) > 1 else {})
 
 
 def check_detail(detail: str) -> None:

@@ -17,21 +17,23 @@ import torch
 from ..decomposition import SOFT_MASKS, Decomposition, close_on_error
 from ..decomposition.arrays import array_specs, soft_mask_spec
 from ..decomposition.info import DecompositionInfo, source_hash
+from ..decomposition.parts import PartStore, join, prefix_of
+from ..decomposition.people import AnyDecomposition, people_metadata, together
 from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
 from ..diffusion import solvers
 from ..errors import DVAError
 from ..faces.align import crop_face
-from ..faces.finder import DETECTORS, FaceFinder, resolve_face
+from ..faces.finder import DETECTORS, FaceFinder
 from ..faces.follower import LOOK_AROUND
-from ..faces.track import FaceTrack, track_faces
 from ..files import check_input, check_place, check_spares
 from ..model.arrays import fuse, shrink, to_images
 from ..model.evaluation import usual_batch
-from ..progress import Progress, Stopwatch, silent
+from ..progress import Progress, Shares, Stopwatch, silent
 from ..values import real, whole
 from ..version import __version__
 from ..video.frames import Frames
-from ..video.square import square_frames, to_stored_pixels
+from .finding import FoundFace, as_choice, check_found, find_face, find_people
+from .people import survey, survey_key
 from .solving import solve
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class EncodeSettings:
     every: int = 1
     max_frames: int | None = None
     rate: float | Fraction | None = None
-    face: str | tuple = "largest"
+    face: str | tuple = "largest"  # or ("people", Selection)
     detector: str = DETECTORS[0]
 
     def resolve(self, model) -> EncodeSettings:
@@ -67,6 +69,7 @@ class EncodeSettings:
             max_frames=whole(self.max_frames, "most frames"),
             start=real(self.start, "start"),
             length=real(self.length, "length"),
+            face=as_choice(self.face),
             power=solvers.power_of(self.solver, real(self.power, "power"), model),
         )
         model.schedule.timesteps(settings.steps, settings.power)
@@ -101,15 +104,18 @@ def encode(
     power: float | None = EncodeSettings.power,
     clamp: bool = EncodeSettings.clamp,
     detector: str = EncodeSettings.detector,
-    select: str | tuple | None = None,  # the older name of `face`
-) -> Decomposition:
+    select: str | tuple | None = None,  # another name of `face`
+    surveys: str | Path | None = None,
+) -> AnyDecomposition:
     """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
 
     source      a video file, or a folder of pictures
     steps       diffusion steps each way, 1..1000; `solver` one of diffusion.solvers.VIDEO_SOLVERS
     max_frames, start, length (seconds), every (take each n-th frame): which part of the video
     rate        pictures a second, of a folder of pictures (25)
-    face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE)
+    face        which one: "largest", ("position", x, y) in fractions of the frame, ("reference", FILE); or people, each followed through
+                the whole video: "all", or their numbers, such as (1, 3) or "1,3" (see faces.people: 1 is seen most, and largest), or JSON
+                with names, such as {"people": [1, 3], "names": {"1": "Anna"}}. Two or more give a `People`
     batch_size  frames evaluated together; changes the speed, not the result
     path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
     scratch     the folder of that temporary file (the system's)
@@ -118,11 +124,13 @@ def encode(
     power       of the timesteps: 1 even, above 1 closer together at low noise (see Schedule.timesteps); None: the solver's default
     clamp       clamp the estimated image to [-1, 1] in each step
     detector    what finds the faces: "own", the model's, or "insightface", where that is installed
+    surveys     a folder where surveys of people are kept (see pipeline.people.survey), so that a video is surveyed once
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
     settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
-    return encode_video(source, model, settings, batch_size=batch_size, path=path, scratch=scratch, progress=progress, clock=clock)
+    run = {"batch_size": batch_size, "path": path, "scratch": scratch, "progress": progress, "clock": clock, "surveys": surveys}
+    return encode_video(source, model, settings, **run)
 
 
 def encode_video(
@@ -136,7 +144,8 @@ def encode_video(
     scratch: str | Path | None = None,
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
-) -> Decomposition:
+    surveys: str | Path | None = None,
+) -> AnyDecomposition:
     """As `encode`, with its settings as one object; `sha256` is the `source_hash` of the video where that is known already."""
     progress, clock = progress or silent, clock or Stopwatch()
     source, settings = check_input(source), settings.resolve(model)
@@ -145,17 +154,47 @@ def encode_video(
     with clock("video"):
         frames, digest = settings.frames(source), sha256 or source_hash(source)
     with frames:
-        track = find_face(frames, model, source, settings.face, progress, clock, settings.detector)
-        rows = np.flatnonzero(np.isfinite(track.quads).all((1, 2)))
-        info = record(source, digest, frames, track, model, settings)
-        with close_on_error(create_store(path, scratch, model, len(rows), info)) as store:
-            store.write("frame_index", 0, rows)
-            store.write("segment", 0, np.cumsum(track.starts)[rows])
-            store.write("quads", 0, track.quads[rows])
-            encode_crops(frames, model, store, batch, clock)
-            invert_crops(model, store, info, batch, progress, clock)
+        found = find_faces(frames, model, source, settings, progress, clock, surveys)
+        infos = [record(source, digest, frames, one, model, settings) for one in found]
+        rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in found]
+        with close_on_error(create_store(path, scratch, model, [len(own) for own in rows], infos)) as store:
+            parts = parts_of(store, infos)
+            for part, one, own in zip(parts, found, rows):
+                part.write("frame_index", 0, own)
+                part.write("segment", 0, np.cumsum(one.track.starts)[own])
+                part.write("quads", 0, one.track.quads[own])
+            encode_crops(frames, model, parts, batch, clock)
+            shares = Shares(progress, [len(own) for own in rows])
+            for number, (part, info) in enumerate(zip(parts, infos)):
+                invert_crops(model, part, info, batch, shares.of(number), clock)
             store.commit()
-    return Decomposition(store, info)
+    return together([Decomposition(part, info) for part, info in zip(parts, infos)])
+
+
+def find_faces(
+    frames: Frames,
+    model,
+    source: Path,
+    settings: EncodeSettings,
+    progress: Progress,
+    clock: Stopwatch,
+    surveys: str | Path | None = None,
+) -> list[FoundFace]:
+    """Pass 1: track the face that is meant, or the people. DVAError where there are no frames, no face, or not the people named."""
+    with clock("track"):
+        finder = FaceFinder.of(model, settings.detector)
+        if settings.face[0] != "people":
+            found = [find_face(frames, finder, settings.face, progress, clock)]
+            check_found(found, len(found[0].track.quads), source)
+            return found
+        part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
+        choice = settings.face[1]
+        who = survey(source, model, **part, folder=surveys, progress=lambda *_: progress("track", 0, frames.total))
+        check_found([], 0, source) if not who.frames else None
+        key = survey_key(source, model, **part) if choice.clip else ""
+        found = find_people(frames, finder, who, choice, key, progress, clock)
+        check_found(found, who.frames, source)
+    return found
 
 
 def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: Sequence) -> None:
@@ -167,8 +206,9 @@ def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: S
         check_scratch(scratch)
 
 
-def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, settings: EncodeSettings) -> DecompositionInfo:
+def record(source: Path, sha256: str, frames: Frames, found: FoundFace, model, settings: EncodeSettings) -> DecompositionInfo:
     """Make the record of the source and the settings."""
+    track = found.track
     return DecompositionInfo(
         source=str(source.resolve()),
         sha256=sha256,
@@ -190,70 +230,53 @@ def record(source: Path, sha256: str, frames: Frames, track: FaceTrack, model, s
         clamp=settings.clamp,
         precision=str(model.host.dtype).removeprefix("torch."),
         dva_version=__version__,
+        person=found.number,
+        person_name=found.name,
     )
 
 
-def find_face(
-    frames: Frames, model, source: str | Path, face: str | tuple, progress: Progress, clock: Stopwatch, detector: str = "own"
-) -> FaceTrack:
-    """Pass 1: track the face, in stored pixels. DVAError where there are no frames or no face."""
-    with clock("track"):
-        finder = FaceFinder.of(model, detector)
-        track = track_faces(
-            square_frames(clock.each("video", frames), frames.info),
-            finder.detector,
-            finder.landmarker,
-            choice=resolve_face(face, finder),
-            embed_fn=finder.embed,
-            same_person=finder.same_person,
-            progress=lambda done: progress("track", done, frames.total),
-        )
-    if not len(track.quads):
-        raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
-    if not np.isfinite(track.quads).all((1, 2)).any():
-        raise DVAError(
-            f"No face was found in the {len(track.quads)} frames of {source}; use a video that shows one large, bright and from the front."
-        )
-    return replace(track, quads=to_stored_pixels(track.quads, frames.info), landmarks=to_stored_pixels(track.landmarks, frames.info))
-
-
 @torch.no_grad()
-def encode_crops(frames: Frames, model, store: TensorStore, batch: int, clock: Stopwatch) -> None:
-    """Pass 2: crop, mask, identity and motion of every frame with a face; then z_id, the plain mean of their identities."""
-    row, faces = 0, len(store.read("frame_index"))
+def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: int, clock: Stopwatch) -> None:
+    """Pass 2: crop, mask, identity and motion of every face in every frame; then each z_id, the plain mean of its frames' identities.
+
+    stores: one a person.
+    """
+    written = [0] * len(stores)
 
     def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
         z_id, z_motion, mask = model.encode_crops(to_images(crops, model.host.device))
         return tuple(output.float().cpu().numpy() for output in (z_id, z_motion, mask))
 
     with clock("encode"):
-        for crops in face_crops(frames, store, model.crop_size, batch, clock):
-            store.write("crops", row, crops)
+        for number, crops in face_crops(frames, stores, model.crop_size, batch, clock):
+            store = stores[number]
+            store.write("crops", written[number], crops)
             for z_id, z_motion, mask in model.host.run_batched(evaluate, crops, batch):
-                store.write("z_id_frames", row, z_id)
-                store.write("z_motion", row, z_motion)
+                store.write("z_id_frames", written[number], z_id)
+                store.write("z_motion", written[number], z_motion)
                 if model.tells_front:
-                    store.write(SOFT_MASKS, row, np.rint(mask * 255))
-                store.write("masks", row, mask[:, 0] >= 0.5)
-                row += len(z_id)
-        if row != faces:
-            raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
-        store.write("z_id", 0, store.read("z_id_frames").mean(0))
-        store.write("z_id_edited", 0, store.read("z_id"))
+                    store.write(SOFT_MASKS, written[number], np.rint(mask * 255))
+                store.write("masks", written[number], mask[:, 0] >= 0.5)
+                written[number] += len(z_id)
+        for store, count in zip(stores, written):
+            if count != len(store.read("frame_index")):
+                raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
+            store.write("z_id", 0, store.read("z_id_frames").mean(0))
+            store.write("z_id_edited", 0, store.read("z_id"))
 
 
-def face_crops(frames: Frames, store: TensorStore, size: int, batch: int, clock: Stopwatch) -> Iterator[np.ndarray]:
-    """The face squares of the frames, uint8 [n, size, size, 3], up to `batch` of them at a time."""
-    quads = dict(zip(store.read("frame_index").tolist(), store.read("quads")))
-    crops = []
+def face_crops(frames: Frames, stores: Sequence[TensorStore], size: int, batch: int, clock: Stopwatch) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of a store and face squares of its frames, uint8 [n, size, size, 3], up to `batch` of them, in order."""
+    quads = [dict(zip(store.read("frame_index").tolist(), store.read("quads"))) for store in stores]
+    waiting: list[list[np.ndarray]] = [[] for _ in stores]
     for index, frame in enumerate(clock.each("video", frames)):
-        if index in quads:
-            crops.append(crop_face(frame.rgb, quads[index], size))
-        if len(crops) == batch:
-            yield np.stack(crops)
-            crops.clear()
-    if crops:
-        yield np.stack(crops)
+        for number, (own, crops) in enumerate(zip(quads, waiting)):
+            if index in own:
+                crops.append(crop_face(frame.rgb, own[index], size))
+            if len(crops) == batch:
+                yield number, np.stack(crops)
+                crops.clear()
+    yield from ((number, np.stack(crops)) for number, crops in enumerate(waiting) if crops)
 
 
 def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
@@ -283,14 +306,30 @@ def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int,
             pass
 
 
-def create_store(path: str | Path | None, scratch: str | Path | None, model, faces: int, info: DecompositionInfo) -> TensorStore:
-    """Make the store of the arrays: a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`."""
-    specs = array_specs(faces, model.image_size, model.crop_size, model.identity_dim, model.motion_dim)
+def create_store(
+    path: str | Path | None, scratch: str | Path | None, model, faces: Sequence[int], infos: Sequence[DecompositionInfo]
+) -> TensorStore:
+    """Make the store of the arrays of one person or several, with so many `faces` each.
+
+    It is a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`.
+    """
+    records = [{**info.to_metadata(), "operations": "[]"} for info in infos]
+    own = [array_specs(count, model.image_size, model.crop_size, model.identity_dim, model.motion_dim) for count in faces]
     if model.tells_front:
-        specs[SOFT_MASKS] = soft_mask_spec(faces, model.crop_size)
-    metadata = {**info.to_metadata(), "operations": "[]"}
+        for specs, count in zip(own, faces):
+            specs[SOFT_MASKS] = soft_mask_spec(count, model.crop_size)
+    several = len(infos) > 1
+    specs = join({prefix_of(info.person): specs for info, specs in zip(infos, own)}) if several else own[0]
+    metadata = people_metadata(records) if several else records[0]
     if path is not None:
         return TensorFile.create(path, specs, metadata)
     if sum(spec.bytes for spec in specs.values()) <= IN_MEMORY:
         return TensorMemory(specs, metadata)
     return TensorFile.scratch(specs, metadata, scratch)
+
+
+def parts_of(store: TensorStore, infos: Sequence[DecompositionInfo]) -> list[TensorStore]:
+    """The store of each person in the one of them all."""
+    if len(infos) == 1:
+        return [store]
+    return [PartStore(store, info.person, {**info.to_metadata(), "operations": "[]"}) for info in infos]

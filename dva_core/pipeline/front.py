@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..decomposition import Decomposition
 from ..decomposition.info import DecompositionInfo
+from ..decomposition.people import AnyDecomposition, people_of
 from ..errors import DVAError
 from ..faces.front import FrontMask, is_of_square
 from ..files import check_input
@@ -38,12 +38,17 @@ class FrontMasks:
     source  returns the path of the source; called only if it has to be counted, where the masks match none of the other counts
     """
 
-    def __init__(self, keep: Keep, decomposition: Decomposition, source: Callable[[], Path]) -> None:
+    def __init__(self, keep: Keep, decomposition: AnyDecomposition, source: Callable[[], Path]) -> None:
         self._masks = open_masks(keep)
-        info, square = decomposition.info, decomposition.crops.shape[1]
+        people = people_of(decomposition)
+        info, square = decomposition.info, people[0].crops.shape[1]
         try:
             self.of_square = is_of_square(self._masks.size, (info.width, info.height), square)
-            faces = decomposition.faces if self.of_square else None
+            if self.of_square and len(people) > 1:
+                raise DVAError(
+                    f"The masks of what stays in front are of face crops, and here are {len(people)} faces; give masks of the frames."
+                )
+            faces = people[0].faces if self.of_square else None
             part = None if is_whole(info) else lambda: part_of_source(source(), info)
             self._number = numbers(self._masks.count, info.frames, faces, part, info.every)
         except BaseException:

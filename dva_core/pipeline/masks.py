@@ -28,14 +28,18 @@ class SoftMasks:
         self._cache: dict[int, np.ndarray] = {}
 
     def __getitem__(self, row: int) -> np.ndarray:
-        first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
-        window = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
-        self._cache = {i: self._cache[i] if i in self._cache else self._read(i) for i in window}
-        mask = soften(np.stack([self._cache[i][0] for i in window]), centre=row - window.start)
+        mask = self.whole(row)
         if self._regions:
             mask = limit_to_regions(self._regions, self._points(row), mask)
         front = self._cache[row][1]
         return mask if front is None else mask * (1 - in_front(front))
+
+    def whole(self, row: int) -> np.ndarray:
+        """The softened mask [C, C] alone: all of the face, whatever the regions."""
+        first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
+        window = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
+        self._cache = {i: self._cache[i] if i in self._cache else self._read(i) for i in window}
+        return soften(np.stack([self._cache[i][0] for i in window]), centre=row - window.start)
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The visible face [C, C] of a row, 0..1, and where it is known what is in front of it [C, C], 0..1."""

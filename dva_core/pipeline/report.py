@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from ..decomposition import Decomposition
+from ..decomposition.people import AnyDecomposition, People, people_of
 from ..faces.segments import spans
 from ..progress import Stopwatch
 
@@ -32,6 +35,8 @@ def in_words(stretches: list[list[int]]) -> str:
 def describe_decode(report) -> str:
     """Which frames `decode` changed, and in which the face is partly hidden; for a person."""
     text = f"Changed: frames {in_words(report.edited)} of {report.frames}" if report.edited else f"{report.frames} frames, no pixel changed"
+    for number, one in report.people.items():
+        text += f"; person {number} in frames {in_words(one['edited'])}" if one["edited"] else f"; person {number} unchanged"
     if report.hidden:
         text += f"; partly hidden (up to {max(report.hidden.values()):.0%}) in {in_words(spans(report.hidden))}"
     return text
@@ -49,6 +54,21 @@ def describe_track(track: dict[str, Any]) -> str:
         text += f", it is there in frames {in_words(seen)}" if seen else ""
     others = stretches_of(track, "others")
     return text + (f"; other faces in frames {in_words(others)}" if others else "")
+
+
+def describe_tracks(decomposition: AnyDecomposition) -> str:
+    """What the face tracks found; of several people, a line each."""
+    people = people_of(decomposition)
+    if len(people) == 1:
+        return describe_track(decomposition.info.track)
+    return "\n".join(f"{one.info.who}: {describe_track(one.info.track)}" for one in people)
+
+
+def by_person(decomposition: AnyDecomposition, value: Callable[[Decomposition], Any]) -> Any:
+    """A value of one person, or of several by number, for JSON."""
+    if not isinstance(decomposition, People):
+        return value(decomposition)
+    return {one.info.person: value(one) for one in decomposition}
 
 
 def stretches_of(track: dict[str, Any], name: str) -> list[list[int]]:

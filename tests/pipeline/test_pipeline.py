@@ -433,7 +433,7 @@ def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_pa
         source, model, steps=np.int64(2), start=Fraction(0), every=np.int32(1), max_frames=np.int64(3), path=tmp_path / "a.safetensors"
     )
     assert Decomposition.load(tmp_path / "a.safetensors").info == clip.info and clip.info.steps == 2
-    monkeypatch.setattr("dva_core.pipeline.encoding.find_face", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
     for settings in (
         {"steps": "3"},
         {"start": "0"},
@@ -452,7 +452,7 @@ def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_pa
 def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch):
     source, face = write_clip(tmp_path / "clip.mkv", 3), tmp_path / "face.png"
     face.write_bytes(b"a face")
-    monkeypatch.setattr("dva_core.pipeline.encoding.find_face", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
     (tmp_path / "link").symlink_to(source)
     before = {path: path.read_bytes() for path in (source, face, model.path)}
     for path in (source, tmp_path / "link", face, model.path):

@@ -1,0 +1,246 @@
+"""Several people of one video: a decomposition each, which are edited one by one or together, and decoded and saved together.
+
+Where a function takes "a decomposition", it may be one person's or several people's; `whom` says which of these are meant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DVAError
+from ..faces.choice import EVERYBODY, check_name
+from ..files import check_spares
+from .decomposition import VERSION_PEOPLE, Decomposition
+from .info import FORMAT, DecompositionInfo
+from .parts import JoinedStore, PartStore, prefix_of
+from .tensorfile import TensorFile, TensorStore
+
+Whom = str | int | Sequence[str | int] | None
+ALL = ("", *EVERYBODY)  # as texts
+MOST = 64  # people
+SHARED = ("sha256", "width", "height", "rate", "frames", "start", "length", "every", "max_frames", "model_fingerprint")
+
+
+class People(tuple):
+    """The decompositions of two or more people of one video, in the order of their numbers. Immutable.
+
+    Each has its own number (`info.person`), perhaps a name (`info.person_name`), and its own z_id, motion, noise maps, masks, squares and
+    edits. DVAError for decompositions of different videos or models, or two with the same number or name. See `combine` for
+    decompositions that have no number yet.
+    """
+
+    def __new__(cls, people: Iterable[Decomposition]) -> People:
+        people = sorted(people, key=lambda one: one.info.person)
+        check_people(people)
+        return super().__new__(cls, people)
+
+    def __repr__(self) -> str:
+        return f"<People {', '.join(one.info.who for one in self)} of {self.info.source_name}>"
+
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    @property
+    def info(self) -> DecompositionInfo:
+        """The record of the source; settings, track and person in it are the first one's."""
+        return self[0].info
+
+    @property
+    def faces(self) -> int:
+        """Number of rows of all people together."""
+        return sum(one.faces for one in self)
+
+    @property
+    def is_edited(self) -> bool:
+        return any(one.is_edited for one in self)
+
+    def without_edits(self) -> People:
+        """Everybody as encoded; see `Decomposition.without_edits`."""
+        return People(one.without_edits() for one in self)
+
+    def find_source(self, video: str | Path | None = None, **cure: str) -> Path:
+        """As `Decomposition.find_source`."""
+        return self[0].find_source(video, **cure)
+
+    def close(self) -> None:
+        for one in self:
+            one.close()
+
+    def __enter__(self) -> People:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def save(self, path: str | Path) -> None:
+        """Write all people with their edits to one .safetensors file, as `Decomposition.save` does; it may replace the file that they
+        all come from, not one that holds others too."""
+        bases = [getattr(one.store, "base", one.store) for one in self]
+        wholes = {id(whole): whole for whole in (getattr(base, "whole", None) for base in bases)}
+        only = next(iter(wholes.values())) if len(wholes) == 1 else None
+        own = [] if only is None or count_people(only) != len(self) else only.files
+        check_spares(path, "decomposition", [file for one in self for file in one.read_files if file not in own])
+        records, values, dropped = [], {}, []
+        for one in self:
+            metadata, replaced, names = one.as_saved()
+            prefix = prefix_of(one.info.person)
+            records.append(metadata)
+            values |= {prefix + name: array for name, array in replaced.items()}
+            dropped += [prefix + name for name in names]
+        JoinedStore({one.info.person: one.store for one in self}).save(path, people_metadata(records), values, dropped)
+
+    @classmethod
+    def from_store(cls, store: TensorStore, path: Path) -> People:
+        """Make the people of an open store; `path` is for messages. DVAError where it is damaged."""
+        try:
+            records = [{str(key): str(value) for key, value in record.items()} for record in json.loads(store.metadata["people"])]
+            numbers = [int(json.loads(record["person"])) for record in records]
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise DVAError(f"{path} lacks part of what a decomposition holds; encode the video again.") from error
+        return cls(Decomposition.from_store(PartStore(store, number, record), path) for number, record in zip(numbers, records))
+
+
+AnyDecomposition = Decomposition | People
+
+
+def load_decomposition(path: str | Path) -> AnyDecomposition:
+    """Open a file of one person or of several, written by `save` or `encode`; arrays stay on disk until read.
+
+    Raises DVAError when it is missing, truncated, something else, or of a version this program does not know.
+    """
+    store = TensorFile.open(path)
+    try:
+        several = store.metadata.get("format") == FORMAT and store.metadata.get("version") == str(VERSION_PEOPLE)
+        return (People if several else Decomposition).from_store(store, Path(path))
+    except BaseException:
+        store.close()
+        raise
+
+
+def people_metadata(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Make the metadata of a file of several people from those of each as a file of their own."""
+    shared = {name: records[0][name] for name in (*SHARED, "format", "source", "dva_version", "model_name")}
+    return {**shared, "version": str(VERSION_PEOPLE), "people": json.dumps([dict(record) for record in records])}
+
+
+def count_people(store: TensorStore) -> int:
+    """Count the people whose arrays a store holds."""
+    return len({name.split(".")[1] for name in store.specs})
+
+
+# -- who is who ----------------------------------------------------------------------------------------------
+
+
+def people_of(decomposition: AnyDecomposition) -> tuple[Decomposition, ...]:
+    """List the decompositions of single people."""
+    return tuple(decomposition) if isinstance(decomposition, People) else (decomposition,)
+
+
+def parse_whom(whom: Whom) -> list[int | str] | None:
+    """Convert "2", "Anna, 3" or [1, "Bert"] to numbers and names; None: everybody. DVAError for anything else."""
+    if whom is None or (isinstance(whom, str) and whom.strip().lower() in ALL):
+        return None
+    parts = [part.strip() for part in whom.split(",")] if isinstance(whom, str) else [whom] if isinstance(whom, int) else list(whom)
+    if not parts or not all(type(part) in (int, str) and part != "" for part in parts):
+        raise DVAError(f"Cannot choose people by {str(whom)[:60]!r}; write their numbers or names with commas between, or all.")
+    return [int(part) if isinstance(part, str) and re.fullmatch(r"[0-9]{1,9}", part) else part for part in parts]
+
+
+def choose(decomposition: AnyDecomposition, whom: Whom = None) -> list[int]:
+    """Find the positions in `people_of` of those who are meant: everybody, or by number or name, whatever its case.
+
+    DVAError for a number or a name that is not there. A decomposition of one person who is not counted has number 1.
+    """
+    wanted, people = parse_whom(whom), people_of(decomposition)
+    if wanted is None:
+        return list(range(len(people)))
+    places = {one.info.person or 1: place for place, one in enumerate(people)}
+    places |= {one.info.person_name.lower(): place for place, one in enumerate(people) if one.info.person_name}
+    for who in wanted:
+        if (who.lower() if isinstance(who, str) else who) not in places:
+            some = "people " if len(people) > 1 else "one person, "
+            raise DVAError(f"There is no person {str(who)[:60]} in this decomposition, which holds {some}{describe_people(people)}.")
+    return sorted({places[who.lower() if isinstance(who, str) else who] for who in wanted})
+
+
+def describe_people(people: Iterable[Decomposition]) -> str:
+    """List people for a message: "1, Anna (2) and 3"."""
+    names = [one.info.who or "1" for one in people]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def one_person(decomposition: AnyDecomposition, whom: Whom = None, what: str = "This") -> Decomposition:
+    """Return the one person who is meant; DVAError, which names `what` needs one, where it is not clear who."""
+    places = choose(decomposition, whom)
+    if len(places) > 1:
+        raise DVAError(
+            f"{what} looks at one person, and there are {describe_people(people_of(decomposition))}; say which by number or name."
+        )
+    return people_of(decomposition)[places[0]]
+
+
+def edit_people(decomposition: AnyDecomposition, whom: Whom, edit: Callable[[Decomposition], Decomposition]) -> AnyDecomposition:
+    """Apply `edit` to those who are meant; the others stay as they are."""
+    places = choose(decomposition, whom)
+    if not isinstance(decomposition, People):
+        return edit(decomposition)
+    return People(edit(one) if place in places else one for place, one in enumerate(decomposition))
+
+
+# -- taking apart and together -------------------------------------------------------------------------------
+
+
+def pick(decomposition: AnyDecomposition, whom: Whom) -> tuple[AnyDecomposition, AnyDecomposition | None]:
+    """Split into those who are meant and the rest (None: nobody is left)."""
+    places = choose(decomposition, whom)
+    people = people_of(decomposition)
+    rest = [one for place, one in enumerate(people) if place not in places]
+    return together([people[place] for place in places]), together(rest) if rest else None
+
+
+def together(people: Sequence[Decomposition]) -> AnyDecomposition:
+    """Make a `People` of two or more; one stays as it is."""
+    return people[0] if len(people) == 1 else People(people)
+
+
+def combine(*decompositions: AnyDecomposition) -> AnyDecomposition:
+    """Put people together that were encoded, or edited, apart. Those without a number get the lowest free ones.
+
+    DVAError where they are of different videos or models, or one is there twice.
+    """
+    people = [one for decomposition in decompositions for one in people_of(decomposition)]
+    if len(people) == 1:
+        return people[0]
+    used = {one.info.person for one in people}
+    free = (number for number in range(1, len(people) + len(used) + 1) if number not in used)
+    return together([one if one.info.person else with_info(one, person=next(free)) for one in people])
+
+
+def with_info(decomposition: AnyDecomposition, **values: Any) -> AnyDecomposition:
+    """Change values of the record, of everybody."""
+    people = [replace(one, info=replace(one.info, **values)) for one in people_of(decomposition)]
+    return together(people)
+
+
+def check_people(people: Sequence[Decomposition]) -> None:
+    """DVAError unless the decompositions can be a `People`."""
+    if not 2 <= len(people) <= MOST:
+        raise DVAError(f"There are {len(people)} people to put together; give 2 to {MOST}.")
+    first = people[0].info
+    for one in people[1:]:
+        if [name for name in SHARED if getattr(one.info, name) != getattr(first, name)]:
+            raise DVAError(
+                f"The people to put together are of different videos, parts of a video or models ({first.source_name}, "
+                f"{one.info.source_name}); encode them from the same frames with one model."
+            )
+    numbers = [one.info.person for one in people]
+    names = [check_name(one.info.person_name).lower() for one in people if one.info.person_name]
+    for item in (*numbers, *names):
+        if item == 0 or (*numbers, *names).count(item) > 1:
+            raise DVAError(
+                f"Person {item} is there twice; put different people together." if item else "A person has no number; use combine."
+            )

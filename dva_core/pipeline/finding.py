@@ -1,0 +1,116 @@
+"""Pass 1 of encoding: the face that is meant, or several people, found and followed through the video."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DVAError
+from ..faces.choice import ChosenPerson, PeopleChoice, choose_people, is_people
+from ..faces.finder import FaceFinder, parse_face, resolve_face
+from ..faces.people import Survey
+from ..faces.segments import MISSING, FaceTrack
+from ..faces.several import track_people
+from ..faces.track import track_faces
+from ..progress import Progress, Stopwatch
+from ..video.frames import Frames
+from ..video.square import square_frames, to_stored_pixels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """The track of one face, in stored pixels; where people are counted, the number of the person and their name."""
+
+    track: FaceTrack
+    number: int = 0
+    name: str = ""
+
+
+def as_choice(face: str | int | tuple | Iterable) -> str | tuple:
+    """Convert what callers write for people ("all", 2, (1, 3), JSON, a PeopleChoice) to ("people", PeopleChoice); anything else stays."""
+    if isinstance(face, PeopleChoice):
+        return ("people", face)
+    if isinstance(face, str):
+        return parse_face(face) if is_people(face) else face
+    if type(face) is int:
+        face = (face,)
+    if isinstance(face, (list, tuple)) and all(type(number) is int for number in face):
+        if not face:
+            raise DVAError('Nobody is chosen; give at least one number, or "all".')
+        return parse_face(",".join(map(str, face)))
+    return face
+
+
+def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: Progress, clock: Stopwatch) -> FoundFace:
+    """Track the one face that is meant."""
+    track = track_faces(
+        square_frames(clock.each("video", frames), frames.info),
+        finder.detector,
+        finder.landmarker,
+        choice=resolve_face(face, finder),
+        embed_fn=finder.embed,
+        same_person=finder.same_person,
+        progress=lambda done: progress("track", done, frames.total),
+    )
+    return FoundFace(in_stored_pixels(track, frames))
+
+
+def find_people(
+    frames: Frames, finder: FaceFinder, survey: Survey, choice: PeopleChoice, clip: str, progress: Progress, clock: Stopwatch
+) -> list[FoundFace]:
+    """Track those of a survey who are meant, by number. clip: key of the survey, "" if it is not known."""
+    chosen = choose_people(choice, survey, clip)
+    tracks = track_people(
+        square_frames(clock.each("video", frames), frames.info),
+        finder,
+        np.stack([person.embedding for person in survey.people]),
+        [one.number - 1 for one in chosen],
+        progress=lambda done: progress("track", done, frames.total),
+    )
+    found = []
+    for one, track in zip(chosen, tracks):
+        track = where_meant(track, one)
+        if has_face(track):
+            found.append(FoundFace(in_stored_pixels(track, frames), one.number, one.name))
+        elif choice.people is None:
+            logger.warning("Person %d is seen too shortly or unclearly in these frames and is left out.", one.number)
+        else:
+            raise DVAError(f"Person {one.number} is seen too shortly or unclearly in these frames to be followed; choose others.")
+    return found
+
+
+def check_found(found: list[FoundFace], frames: int, source: str | Path) -> None:
+    """DVAError where there are no frames, or no face in them."""
+    if not frames:
+        raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
+    if not any(has_face(one.track) for one in found):
+        raise DVAError(
+            f"No face was found in the {frames} frames of {source}; use a video that shows one large, bright and from the front."
+        )
+
+
+def has_face(track: FaceTrack) -> bool:
+    return bool(np.isfinite(track.quads).all((1, 2)).any())
+
+
+def where_meant(track: FaceTrack, one: ChosenPerson) -> FaceTrack:
+    """Leave out the frames in which the person is not meant."""
+    if one.spans is None:
+        return track
+    left_out = ~np.array([one.is_meant(frame) for frame in range(len(track.state))], bool)
+    state, quads, landmarks, scores = (array.copy() for array in (track.state, track.quads, track.landmarks, track.scores))
+    state[left_out], quads[left_out], landmarks[left_out], scores[left_out] = MISSING, np.nan, np.nan, 0
+    there = state != MISSING
+    starts = there & (track.starts | np.concatenate([[True], ~there[:-1]]))
+    return replace(track, state=state, quads=quads, landmarks=landmarks, scores=scores, starts=starts)
+
+
+def in_stored_pixels(track: FaceTrack, frames: Frames) -> FaceTrack:
+    """Convert a track from square pixels to those of the file."""
+    return replace(track, quads=to_stored_pixels(track.quads, frames.info), landmarks=to_stored_pixels(track.landmarks, frames.info))

@@ -1,0 +1,105 @@
+"""The edited faces of one or several people, laid over the frames of their video one on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from ..decomposition import Decomposition
+from ..faces.align import side, smooth_over_time
+from ..faces.composite import lay_bare, paste
+from ..faces.front import FrontMask
+from ..faces.regions import Region
+from ..model.arrays import as_picture
+from ..progress import Progress, picture_for
+from ..video import Frame
+from .front import FrontMasks
+from .masks import SoftMasks
+
+HIDDEN = 0.05  # share of the face from which on it counts as partly hidden: the masks of unhidden faces leave out less
+STEADY = 12.0  # frames over which the size of a face is smoothed, so that two of one size do not take turns in front
+
+
+@dataclass(frozen=True)
+class PlacedFace:
+    """One face of one frame, ready to be pasted: see `composite.paste`. `whole`: the mask of all of it; `size`: in pixels of the frame."""
+
+    row: int
+    quad: np.ndarray
+    crop: np.ndarray
+    rebuilt: np.ndarray
+    mask: np.ndarray
+    whole: np.ndarray
+    front: FrontMask | None
+    size: float
+
+
+class FaceLayer:
+    """One person's edited faces: `crops` [3, S, S] of all rows in order, pasted within `regions` of the face. It notes what was done.
+
+    alone: there are no others, whom the whole face may have to cover.
+    """
+
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        model,
+        crops: Iterator[np.ndarray],
+        regions: Sequence[Region],
+        progress: Progress,
+        alone: bool = True,
+    ) -> None:
+        self.decomposition, self.info, self.progress = decomposition, decomposition.info, progress
+        self.rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
+        self.quads, self.rebuilt, self.crop_size = decomposition.quads, decomposition.rebuilt, decomposition.crops.shape[1]
+        self.masks = SoftMasks(decomposition, regions, model.motion_window)
+        self.crops, self.limited = crops, bool(regions) and not alone
+        self.edited: list[int] = []
+        self.hidden: dict[int, float] = {}
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Side of the square in every row, smoothed [F]."""
+        return smooth_over_time(np.array([side(quad) for quad in self.quads]), STEADY)
+
+    def crop_of(self, index: int) -> np.ndarray | None:
+        """Take the edited crop of the next frame, the one numbered `index`; None where the person is not in it."""
+        return next(self.crops).astype(np.float32) if index in self.rows else None
+
+    def place(self, index: int, crop: np.ndarray | None, frame_shape: tuple[int, ...], masks: FrontMasks | None) -> PlacedFace | None:
+        """Make the face of a frame of its crop, and note whether it is partly hidden."""
+        if crop is None:
+            return None
+        row = self.rows[index]
+        mask, front = self.masks[row], None if masks is None else masks.at(index, row)
+        kept = None if front is None else front.in_square(self.quads[row], self.crop_size, frame_shape).values
+        share = self.masks.hidden(row, kept)
+        if share >= HIDDEN:
+            self.hidden[index] = round(share, 3)
+        whole = self.masks.whole(row) if self.limited else mask
+        return PlacedFace(row, self.quads[row], crop, self.rebuilt[row].astype(np.float32), mask, whole, front, float(self.sizes[row]))
+
+    def note(self, index: int, face: PlacedFace | None, changed: bool) -> None:
+        """Note that the frame is done, and whether this face changed a pixel of it."""
+        if changed:
+            self.edited.append(index)
+        if face is not None:
+            self.progress("decode", face.row + 1, len(self.rows), picture_for(self.progress, partial(as_picture, face.crop)))
+
+
+def paste_all(frame: Frame, faces: Sequence[PlacedFace | None], detail: str) -> tuple[Frame, list[bool]]:
+    """Paste the faces into a frame, the largest last: (result, the frame itself where no pixel changed; which of them changed it)."""
+    rgb, result, inside = frame.rgb, frame.rgb, None
+    changed = [False] * len(faces)
+    for number in sorted((n for n, face in enumerate(faces) if face is not None), key=lambda n: faces[n].size):
+        face = faces[number]
+        below = None if result is rgb else lay_bare(result, rgb, face.quad, face.whole, face.front)
+        pasted, part = paste(rgb, face.quad, face.crop, face.rebuilt, face.mask, detail, face.front, below)
+        changed[number] = not np.array_equal(pasted, rgb if below is None else below)
+        inside = part if inside is None else inside | part
+        if below is not None or changed[number]:
+            result = pasted
+    return (frame if inside is None else frame.with_rgb(result, inside)), changed
