@@ -63,7 +63,7 @@ def link(before: Sequence[Group], after: Sequence[Group], same_person: float) ->
             sizes = extent(a.box), extent(b.box)
             far[i, j] = distance(a, b) / max(*sizes, 1e-6)
             fits[i, j] &= max(sizes) < LARGER * min(sizes)
-    costs = np.where(fits, 1 - cosines + 0.1 * np.minimum(far, 3.0), 1e3)
+    costs = np.where(fits, 1 - cosines + 0.02 * np.minimum(far, 3.0), 1e3)
     for i, j in zip(*linear_sum_assignment(costs)):
         if fits[i, j]:
             before[i].take(after[j])
