@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import models
+from .choose_faces import ChooseFaces
 from .decode import DecodeDDIM
 from .direction_files import LoadDirection, SaveDirection
 from .directions import ApplyDirection, CombineDirections
@@ -44,6 +45,7 @@ NODES = [
     Evaluate,
     SplitPeople,
     CombinePeople,
+    ChooseFaces,
 ]
 
 

@@ -17,6 +17,7 @@ from dva_core.files import atomic_write
 
 SUFFIX = ".safetensors"
 DECOMPOSITIONS = "dva_clips"
+FACES = "dva_faces"
 NAME_DIGITS = 32  # of a hash, in the name of a file
 EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_video
 
@@ -36,6 +37,11 @@ def is_temporary(path: Path) -> bool:
 def scratch_folder() -> Path:
     """Folder for temporary files without a name."""
     return temp_path("").parent
+
+
+def faces_folder() -> Path:
+    """Folder of the surveys of faces, a subfolder of the temporary one: the page shows pictures in it."""
+    return temp_path("").parent / FACES
 
 
 def decompositions_folder() -> Path:

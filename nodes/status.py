@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import comfy.model_management as management
 import comfy.utils
@@ -50,13 +51,25 @@ def check_cancelled() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
+def send(event: str, data: dict[str, Any]) -> None:
+    """Send an event to the page that queued the run, if any."""
+    server = _server()
+    if server is not None:
+        server.send_sync(event, data, server.client_id)
+
+
 def tell(node_id: str | None, text: str, level: int = logging.INFO) -> None:
     """Show a line of text on the node, replacing the previous one, and log it."""
     logger.log(level, text)
+    show = getattr(_server(), "send_progress_text", None)
+    if show is not None and node_id is not None:
+        show(text, node_id)
+
+
+def _server() -> Any:
+    """ComfyUI's server; None where the nodes run without one."""
     try:
         from server import PromptServer
     except ImportError:
-        return
-    send = getattr(getattr(PromptServer, "instance", None), "send_progress_text", None)
-    if send is not None and node_id is not None:
-        send(text, node_id)
+        return None
+    return getattr(PromptServer, "instance", None)

@@ -1,8 +1,9 @@
-/** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM, before and after on Preview Edit. */
+/** What the pack adds to the page: sliders on the edit node, a player on Decode DDIM, before and after on Preview Edit, faces to choose from. */
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addStyles, chain, setVisible } from "./dom.js";
+import { addFaces, watchFaces } from "./faces.js";
 import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
 import { addPlayer } from "./player.js";
@@ -14,6 +15,7 @@ import { loadTexts } from "./text.js";
 const EXAMPLE = "dva_example.mp4"; // as EXAMPLE in nodes/folders.py
 const ADDITIONS = {
   DVAEncodeDecomposed: showPlaceOfFace,
+  DVAChooseFaces: (node) => addFaces(node),
   DVAEditIdentityClassifier: (node) => addPanel(node),
   DVADecodeDDIM: addPlayer,
   DVAPreviewEdit: addStill,
@@ -60,6 +62,7 @@ app.registerExtension({
     addStyles().catch((error) => console.warn("DVA: no styles", error));
     watchQueue();
     watchRuns();
+    watchFaces();
     await loadTexts();
   },
 

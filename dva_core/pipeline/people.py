@@ -18,7 +18,7 @@ from ..decomposition.info import source_hash
 from ..errors import DVAError
 from ..faces.finder import DETECTORS, FaceFinder
 from ..faces.people import Person, Survey, find_people
-from ..files import Partial, check_input
+from ..files import Partial, check_input, write_text
 from ..progress import Progress, silent
 from ..video.frames import Frames
 from ..video.images import save_picture
@@ -27,6 +27,7 @@ from ..video.square import square_frames, to_stored_pixels
 KEY_DIGITS = 32
 VERSION = 1  # of what is kept: another one is made anew
 FILE = "people.safetensors"
+PAGE = "people.json"  # the same for a page, without arrays: `Survey.to_dict` and the frames of which there are "pictures"
 PICTURE = 640  # pixels of a picture's longer side
 MOST_PICTURES = 240  # of a survey
 FEWEST_DIGITS = 6
@@ -153,6 +154,7 @@ def _save(found: Survey, place: Path) -> None:
         arrays |= {f"{person.number}.{name}": np.ascontiguousarray(getattr(person, name)) for name in ARRAYS}
         people.append({name: value for name, value in vars(person).items() if name not in ARRAYS})
     record = {name: value for name, value in vars(found).items() if name not in ("people", "samples")} | {"people": people}
+    write_text(place / PAGE, json.dumps(found.to_dict() | {"pictures": pictured_frames(place)}))
     save_file(arrays, place / FILE, {"survey": json.dumps(record)})
 
 

@@ -1,0 +1,125 @@
+"""Choose Faces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from dva_core.errors import DVAError
+from dva_core.faces.choice import ChosenPerson, choose_people, parse_choice
+from dva_core.faces.finder import DETECTORS
+from dva_core.pipeline.people import picture_path, survey, survey_key
+from dva_core.pipeline.people_sheet import people_sheet
+
+from . import folders, status
+from .image import to_image
+from .schema import need_text, schema
+from .types import CATEGORY, Model
+from .video import as_file
+
+logger = logging.getLogger(__name__)
+
+FOUND = "dva.faces"  # the event that tells the page which survey a node has; also the key of the node's output for the page
+
+
+class ChooseFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="DVAChooseFaces",
+            display_name="Choose Faces",
+            category=CATEGORY,
+            description="Finds everybody in a video and lets you choose by click whom to edit: in all of it, or shot by shot. The people "
+            "are numbered, the one seen most first, and may be given names.",
+            search_aliases=["face", "select face", "pick person", "multiple faces", "face index", "people"],
+            advanced=("rate", "detector"),
+            inputs=[
+                Model.Input("model", display_name="model", tooltip="The model from Load DVA Model; its networks find the faces."),
+                io.Video.Input("video", optional=True, display_name="video", tooltip="The video, the same as for Encode Decomposed."),
+                io.Image.Input(
+                    "images", optional=True, display_name="images", tooltip="Frames instead of a video, the same as for Encode Decomposed."
+                ),
+                io.String.Input(
+                    "choice",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=False,
+                    display_name="choice",
+                    tooltip='Who is chosen, as JSON: {"people": [1, 3], "names": {"1": "Anna"}, "shots": {"2": [3]}}. people may be "all"; '
+                    "shots says who is meant instead in a shot. Empty: the person seen most.",
+                ),
+                io.Float.Input(
+                    "rate",
+                    default=25.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    round=False,
+                    optional=True,
+                    display_name="frame rate",
+                    tooltip="Frames a second of the images input; a video brings its own.",
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=list(DETECTORS),
+                    default=DETECTORS[0],
+                    optional=True,
+                    display_name="detector",
+                    tooltip="What finds faces: the model's own detector, or that of insightface, as on Encode Decomposed.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "people", display_name="people", tooltip="Who is chosen, as JSON, for the input people of Encode Decomposed."
+                ),
+                io.Image.Output(
+                    "sheet", display_name="sheet", tooltip="The frame with most people, with numbers, and everybody's portrait."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, choice: str | None = None) -> bool | str:
+        try:
+            need_text(choice)
+            if choice is not None:
+                parse_choice(choice)
+        except DVAError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        choice: str = "",
+        video=None,
+        images: torch.Tensor | None = None,
+        rate: float = 25.0,
+        detector: str = DETECTORS[0],
+    ) -> io.NodeOutput:
+        from dva_core.video.images import read_rgb
+
+        wanted = parse_choice(choice)
+        source, part = as_file(video, images, rate)
+        folder, progress = folders.faces_folder(), status.NodeProgress(1)
+        found = survey(source, model, **part, detector=detector, folder=folder, progress=progress)
+        key = survey_key(source, model, detector=detector, **part)
+        status.send(FOUND, {"node": cls.hidden.unique_id, "key": key})  # also where the choice is refused: it can then be made again
+        chosen = choose_people(wanted, found, key)
+        told = replace(wanted, clip=key if images is None else "")  # images with sound have another file, and so another key
+        logger.info(describe(chosen, len(found.people)))
+        sheet = people_sheet(found, read_rgb(picture_path(folder / key, found.busiest)))
+        return io.NodeOutput(told.to_json(), to_image(sheet[None]), ui={FOUND: [{"key": key}]})
+
+
+def describe(chosen: Sequence[ChosenPerson], count: int) -> str:
+    """One line: who is chosen, of how many."""
+    names = ", ".join(one.name or str(one.number) for one in chosen)
+    return f"Chosen: {names}; {count} {'person' if count == 1 else 'people'} found."

@@ -1,0 +1,210 @@
+"""Choose Faces on the page: faces are found, clicked, named and kept, by mouse and by key, in all shots and in one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from made_people import ANNA, BERT, HEIGHT, WIDTH, clip
+
+from dva_core.video import Frame, VideoInfo, VideoWriter
+
+from .test_host_page_panel import until
+from .test_host_page_player import run
+
+KIND, FACES = "DVAChooseFaces", ".dva-faces"
+SHOT = 20  # the first frame of the second shot
+BOX, CARD = f"{FACES} .dva-box", f"{FACES} .dva-card"
+
+
+@pytest.fixture(scope="module")
+def crowd(server, clips):
+    """Three people for a shot, two of them in another light for a second one."""
+    people = [(ANNA, lambda n: (80.0, True)), ("swiz3n", lambda n: (240.0, True)), (BERT, lambda n: (400.0, True))]
+    second = [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
+    pictures = [frame.rgb for frame in clip(SHOT, people)] + second
+    with VideoWriter(server.base / "input" / "crowd.mp4", VideoInfo.for_images(WIDTH, HEIGHT, 25, len(pictures)), quality=8) as writer:
+        for index, rgb in enumerate(pictures):
+            writer.write(Frame.from_rgb(rgb, index))
+
+
+@pytest.fixture
+def empty(page, mode, crowd):
+    """The node on an empty page, with the video before it."""
+    page.load({"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0, "groups": [], "config": {}, "extra": {}})
+    page.do(f"""() => {{
+        const add = (kind, x) => {{ const node = LiteGraph.createNode(kind); node.pos = [x, 100]; app.graph.add(node); return node; }};
+        const [model, video, faces] = [add("DVALoadModel", 0), add("DVALoadVideo", 400), add("{KIND}", 900)];
+        video.widgets.find(w => w.name === "file").value = "crowd.mp4";
+        model.connect(0, faces, 0);
+        video.connect(0, faces, 1);
+    }}""")
+    page.load(page.graph(), KIND)
+    page.tab.locator(FACES).wait_for()
+    yield page
+    assert not page.errors
+
+
+@pytest.fixture
+def faces(empty):
+    """The same with the faces found by its button."""
+    empty.tab.locator(f"{FACES} .dva-find").click()
+    empty.tab.locator(CARD).first.wait_for(timeout=120_000)
+    empty.tab.wait_for_function(f"() => [...document.querySelectorAll('{FACES} img')].every(one => one.complete && one.naturalWidth)")
+    empty.bring(FACES)
+    return empty
+
+
+def choice(page) -> dict:
+    """As it would be queued, without the key of the faces."""
+    (node,) = (node for node in page.prompt().values() if node["class_type"] == KIND)
+    value = json.loads(node["inputs"]["choice"] or "{}")
+    return {name: part for name, part in value.items() if name != "clip"}
+
+
+def pressed(page, selector: str) -> list[str]:
+    return page.tab.locator(f'{selector}[aria-pressed="true"]').evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+
+
+def box(page, number: int):
+    return page.tab.locator(f'{BOX}[aria-label^="Person {number}"]')
+
+
+def test_before_a_run_it_says_what_to_do(empty):
+    assert "Find faces" in empty.tab.locator(f"{FACES} .dva-note").inner_text()
+    assert empty.tab.locator(f"{FACES} .dva-faces-body").is_hidden() and choice(empty) == {}
+    empty.picture(f"faces_before_{'html' if empty.html else 'canvas'}")
+
+
+def test_a_click_chooses_a_name_is_kept_and_all_is_there_after_loading(faces):
+    tab, name = faces.tab, "html" if faces.html else "canvas"
+    assert tab.locator(CARD).count() == tab.locator(BOX).count() == 3
+    assert choice(faces) == {} and pressed(faces, BOX) == ["Person 1"], "by default the person seen most"
+    faces.picture(f"faces_found_{name}")
+    box(faces, 3).click()
+    assert choice(faces) == {"people": [3]} and pressed(faces, BOX) == ["Person 3"]
+    tab.locator(f"{CARD} .dva-face").first.click()
+    assert choice(faces) == {"people": [1, 3]}
+    box(faces, 3).click()
+    tab.locator(f"{CARD} .dva-called").nth(1).fill("Anna")
+    tab.keyboard.press("Enter")
+    box(faces, 2).click()
+    assert choice(faces) == {"people": [1, 2], "names": {"2": "Anna"}} and pressed(faces, BOX) == ["Person 1", "Person 2, Anna"]
+    faces.picture(f"faces_chosen_{name}")
+    run(faces)
+    saved = faces.graph()
+    faces.renew()
+    faces.load(saved, KIND)
+    tab.locator(CARD).first.wait_for()
+    assert choice(faces) == {"people": [1, 2], "names": {"2": "Anna"}} and sorted(pressed(faces, BOX)) == ["Person 1", "Person 2, Anna"]
+    assert tab.locator(f"{CARD} .dva-called").nth(1).input_value() == "Anna"
+
+
+def test_by_keyboard_alone(faces):
+    tab, keys = faces.tab, faces.tab.keyboard
+    tab.locator(f"{CARD} .dva-face").first.focus()
+    keys.press("ArrowRight")
+    keys.press("Space")
+    assert choice(faces) == {"people": [2]}
+    keys.press("3")
+    assert choice(faces) == {"people": [2, 3]}
+    keys.press("Tab")
+    keys.type("Bert 2")
+    keys.press("Enter")
+    assert choice(faces) == {"people": [2, 3], "names": {"2": "Bert 2"}}, "a number in a name chooses nobody"
+    tab.locator(f"{FACES} .dva-seek").focus()
+    before = tab.locator(f"{FACES} .dva-time").inner_text()
+    keys.press("ArrowRight")
+    assert tab.locator(f"{FACES} .dva-time").inner_text() != before
+    keys.press("Home")
+    keys.press("Shift+ArrowRight")
+    assert tab.locator(f"{FACES} .dva-time").inner_text() == f"frame {SHOT}/35 · shot 2/2"
+    keys.press("Delete")
+    assert tab.locator(FACES).count() == 1, "the key took the node away"
+
+
+def test_another_choice_in_one_shot(faces):
+    tab = faces.tab
+    box(faces, 1).click()
+    assert choice(faces) == {"people": [1]}
+    seek = tab.locator(f"{FACES} .dva-seek").bounding_box()
+    tab.mouse.click(seek["x"] + seek["width"] - 2, seek["y"] + seek["height"] / 2)
+    assert "shot 2/2" in tab.locator(f"{FACES} .dva-time").inner_text() and tab.locator(BOX).count() == 2
+    tab.locator(f"{FACES} .dva-this-shot").click()
+    other = next(number for number in (2, 3) if box(faces, number).count())
+    box(faces, other).click()
+    meant = [*([1] if box(faces, 1).count() else []), other]
+    assert choice(faces)["people"] == [1] and other in choice(faces)["shots"]["2"]
+    assert len(pressed(faces, BOX)) == len(meant)
+    faces.picture(f"faces_shot_{'html' if faces.html else 'canvas'}")
+    tab.locator(f"{FACES} .dva-like-all").click()
+    assert choice(faces) == {"people": [1]}
+
+
+def test_what_is_wrong_is_told(faces):
+    tab, note = faces.tab, faces.tab.locator(f"{FACES} .dva-note")
+    box(faces, 1).click()
+    box(faces, 1).click()
+    assert "Nobody is chosen" in note.inner_text() and choice(faces) == {"people": []}
+    tab.locator(f"{FACES} .dva-everyone").click()
+    assert choice(faces) == {"people": "all"} and len(pressed(faces, BOX)) == 3 and note.is_hidden()
+    tab.locator(f"{CARD} .dva-called").first.fill("7")
+    tab.keyboard.press("Tab")
+    assert "cannot be called 7" in note.inner_text() and choice(faces) == {"people": "all"}
+    faces.set_value(KIND, "choice", "{[")
+    faces.tab.locator(f"{FACES} .dva-text").wait_for()
+    assert "no choice of faces" in note.inner_text() and box(faces, 1).is_disabled()
+    faces.set_value(KIND, "choice", '{"people": [2], "clip": "another"}')
+    until(faces, lambda: "another video" in note.inner_text())
+    assert pressed(faces, BOX) == []
+    box(faces, 1).click()
+    assert choice(faces) == {"people": [1]}
+    tab.locator(f"{FACES} .dva-reset-all").click()
+    assert choice(faces) == {} and pressed(faces, BOX) == ["Person 1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("x", "is no JSON"),
+        ('{"people": []}', "Nobody is chosen"),
+        ('{"people": [9]}', "There is no person 9 in this video"),
+        ('{"people": [1], "clip": "0"}', "chosen in another video"),
+    ],
+)
+def test_the_server_refuses_in_a_sentence(server, crowd, given, says):
+    prompt = {
+        "1": {"class_type": "DVALoadModel", "inputs": {"model": "starter", "precision": "auto"}},
+        "2": {"class_type": "DVALoadVideo", "inputs": {"file": "crowd.mp4", "start": 0.0, "length": 0.0, "every": 1}},
+        "3": {"class_type": KIND, "inputs": {"model": ["1", 0], "video": ["2", 0], "choice": given}},
+    }
+    try:
+        answer = server.run(prompt)
+    except Exception as refused:  # noqa: BLE001 (before it runs)
+        assert says in str(refused).replace('\\\\"', '"'), refused
+    else:
+        assert not answer.succeeded and says in answer.error and "\n" not in answer.error
+
+
+def test_by_the_api_with_the_host_alone(server, crowd):
+    """The choice comes out as text, with everybody's portrait; the second run looks at nothing again."""
+    prompt = {
+        "1": {"class_type": "DVALoadModel", "inputs": {"model": "starter", "precision": "auto"}},
+        "2": {"class_type": "DVALoadVideo", "inputs": {"file": "crowd.mp4", "start": 0.0, "length": 0.0, "every": 1}},
+        "3": {"class_type": KIND, "inputs": {"model": ["1", 0], "video": ["2", 0], "choice": '{"people": [2], "names": {"2": "Änne"}}'}},
+        "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 0]}},
+        "5": {"class_type": "PreviewImage", "inputs": {"images": ["3", 1]}},
+    }
+    answer = server.run(prompt)
+    assert answer.succeeded, answer.error
+    told = json.loads(answer.outputs["4"]["text"][0])
+    assert told["people"] == [2] and told["names"] == {"2": "Änne"} and told["clip"] == answer.outputs["3"]["dva.faces"][0]["key"]
+    assert server.file(answer.outputs["5"]["images"][0]).is_file()
+    folder = server.base / "temp" / "dva_faces" / told["clip"]
+    made = (folder / "people.json").stat().st_mtime_ns
+    prompt["3"]["inputs"]["choice"] = ""
+    again = server.run(prompt)
+    assert again.succeeded, again.error
+    assert json.loads(again.outputs["4"]["text"][0])["people"] == [1]
+    assert (folder / "people.json").stat().st_mtime_ns == made
