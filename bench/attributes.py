@@ -1,6 +1,6 @@
 """What every attribute of a model does at many scales: the teacher's score, identity kept, and that nothing changes outside the mask.
 
-python bench/attributes.py CLIP... --model starter --teachers ../shared/data/teachers -o attributes.csv
+python bench/attributes.py VIDEO... --model starter --teachers ../shared/data/teachers -o attributes.csv
 
 A few frames of each video are encoded once, or read from DECOMPOSITION.safetensors files. All edits of a frame are decoded in one batch and
 pasted into the source's frame. The teachers know age and sex (age_gender) and the smile (expression); the other attributes
@@ -53,43 +53,43 @@ def scores(model, attributes: AttributeSet, teachers: Teachers, name: str, squar
 
 
 def at_scale(
-    clip: Decomposition, model, judge: Judge, edit: dict[str, float], frames: dict[int, np.ndarray], masks: SoftMasks
+    decomposition: Decomposition, model, judge: Judge, edit: dict[str, float], frames: dict[int, np.ndarray], masks: SoftMasks
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Face squares [n, 256, 256, 3] of the edited frames, the judge's vectors [n, D], and how many values changed outside the mask."""
     squares, outside, rows = [], 0, list(frames)
-    for row, crop in zip(rows, decode_crops(apply_attributes(clip, model, edit), model, rows)):
-        rebuilt = clip.rebuilt[row].astype(np.float32)
-        pasted, inside = paste(frames[row], clip.quads[row], crop.astype(np.float32), rebuilt, masks[row])
+    for row, crop in zip(rows, decode_crops(apply_attributes(decomposition, model, edit), model, rows)):
+        rebuilt = decomposition.rebuilt[row].astype(np.float32)
+        pasted, inside = paste(frames[row], decomposition.quads[row], crop.astype(np.float32), rebuilt, masks[row])
         outside += int((pasted != frames[row])[~inside].sum())
-        squares.append(crop_face(pasted, clip.quads[row], 256))
+        squares.append(crop_face(pasted, decomposition.quads[row], 256))
     return np.stack(squares), unit(judge.embed(np.stack(squares))), outside
 
 
-def tremor(clip: Decomposition, frames: dict[int, np.ndarray], score: Callable[[np.ndarray], np.ndarray]) -> float:
+def tremor(decomposition: Decomposition, frames: dict[int, np.ndarray], score: Callable[[np.ndarray], np.ndarray]) -> float:
     """How far the median score of the unedited frames goes when their squares move by half a pixel, up, down, left or right."""
 
-    def seen(x: float, y: float) -> float:
-        moved = {row: clip.quads[row] + np.ptp(clip.quads[row], 0).max() / 256 * np.float32([x, y]) for row in frames}
+    def score_at(x: float, y: float) -> float:
+        moved = {row: decomposition.quads[row] + np.ptp(decomposition.quads[row], 0).max() / 256 * np.float32([x, y]) for row in frames}
         return float(np.median(score(np.stack([crop_face(frames[row], quad, 256) for row, quad in moved.items()]))))
 
-    still = seen(0, 0)
-    return max(abs(seen(x, y) - still) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
+    still = score_at(0, 0)
+    return max(abs(score_at(x, y) - still) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
 
 
 def unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def frames_of(clip: Decomposition, rows: list[int]) -> dict[int, np.ndarray]:
+def frames_of(decomposition: Decomposition, rows: list[int]) -> dict[int, np.ndarray]:
     """The source's frames of these rows."""
-    wanted = {int(clip.frame_index[row]): row for row in rows}
-    with source_frames(clip.find_source(), clip.info) as frames:
-        return {wanted[i]: frame.rgb for i, frame in enumerate(frames) if i in wanted}
+    row_of = {int(decomposition.frame_index[row]): row for row in rows}
+    with source_frames(decomposition.find_source(), decomposition.info) as frames:
+        return {row_of[i]: frame.rgb for i, frame in enumerate(frames) if i in row_of}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--model", default="starter")
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--attribute", action="append", default=[], help="repeat for several (default: all)")
@@ -109,30 +109,30 @@ def main() -> None:
     table.writerow(["clip", "attribute", "score", "scale", "value", "change", "identity_cosine", "tl_id", "tg_id", "changed_outside_mask"])
     wrong: dict[str, list[float]] = {name: [] for name in names}  # the largest step against the direction asked, a video
     trembles: dict[str, list[float]] = {name: [] for name in names}
-    for path in args.clips:
-        clip = (
+    for path in args.videos:
+        decomposition = (
             Decomposition.load(path) if path.suffix == ".safetensors" else dva_core.encode(path, model, steps=args.steps, every=args.every)
         )
-        rows = moments(clip.faces, args.frames)
-        frames, masks = frames_of(clip, rows), SoftMasks(clip)
-        before = unit(judge.embed(np.stack([crop_face(frames[row], clip.quads[row], 256) for row in rows])))
+        rows = moments(decomposition.faces, args.frames)
+        frames, masks = frames_of(decomposition, rows), SoftMasks(decomposition)
+        before = unit(judge.embed(np.stack([crop_face(frames[row], decomposition.quads[row], 256) for row in rows])))
         for name in names:
-            found = {scale: at_scale(clip, model, judge, {name: scale}, frames, masks) for scale in scales}
+            measurements = {scale: at_scale(decomposition, model, judge, {name: scale}, frames, masks) for scale in scales}
             score = partial(scores, model, attributes, teachers, name)
-            values = {scale: float(np.median(score(one[0]))) for scale, one in found.items()}
-            trembles[name].append(tremor(clip, frames, score))
-            for scale, (_, vectors, outside) in found.items():
+            values = {scale: float(np.median(score(one[0]))) for scale, one in measurements.items()}
+            trembles[name].append(tremor(decomposition, frames, score))
+            for scale, (_, vectors, outside) in measurements.items():
                 likeness = [(vectors * before).sum(1).mean(), tl_id(before, vectors), tg_id(before, vectors)]
                 figures = [values[scale], values[scale] - values[0.0], *likeness]
                 table.writerow([path.stem, name, TEACHERS.get(name, "own"), scale, *(f"{v:.3f}" for v in figures), outside])
             out.flush()
             steps = np.diff([values[scale] for scale in scales]) * (-1 if name in FALLS else 1)
             wrong[name].append(float(-steps.min()))
-    for name, found in wrong.items():
-        strictly = sum(step <= 0 for step in found)
-        told = f"monotone on {strictly} of {len(found)} videos, largest step the wrong way {max(found):.5f}"
+    for name, steps in wrong.items():
+        strictly = sum(step <= 0 for step in steps)
+        verdict = f"monotone on {strictly} of {len(steps)} videos, largest step the wrong way {max(steps):.5f}"
         moves = ", ".join(f"{step:.5f}" for step in trembles[name])
-        print(f"{name:<22} {told}; half a pixel moves the score by {moves}", file=sys.stderr)
+        print(f"{name:<22} {verdict}; half a pixel moves the score by {moves}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Server:
     async def outcome(self, prompt_id: str):
         return {"save": {"images": [{"filename": "x", "subfolder": "", "type": "output"}]}}
 
-    async def fetch(self, shown, place: Path) -> int:
+    async def fetch(self, result, place: Path) -> int:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"result")
         return 6
@@ -65,12 +65,12 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=8)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        videos = Path(folder, "clips")
+        videos = Path(folder, "videos")
         videos.mkdir()
         for number in range(args.jobs // 4):
             (videos / f"{number}.mp4").write_bytes(b"video")
         edits = {name: {"Young": strength} for name, strength in zip("abcd", (0.2, 0.4, 0.6, 0.8))}
-        plan = make_plan(make_manifest({"videos": ["clips"], "edits": edits}), folder)
+        plan = make_plan(make_manifest({"videos": ["videos"], "edits": edits}), folder)
         done, began = 0, time.monotonic()
 
         def watch(event) -> None:

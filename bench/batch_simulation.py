@@ -68,7 +68,7 @@ def simulate(
     generation = dict.fromkeys(speed, 0)
     encoded: dict[str, str] = {}
     done = dict.fromkeys((job.name for job in jobs), 0)
-    known: set[str] = set()
+    decomposed: set[str] = set()
     given_up = failures = encodes = 0
     now, idle, up_since, up = 0.0, set(), {}, dict.fromkeys(speed, 0.0)
     tracemalloc.start()
@@ -83,7 +83,7 @@ def simulate(
             idle.add(server)
             return
         idle.discard(server)
-        needs = encoded.get(server) != job.group and not (shared and job.group in known)
+        needs = encoded.get(server) != job.group and not (shared and job.group in decomposed)
         encodes += needs
         encoded[server] = job.group
         seconds = job.size * speed[server] * (ENCODE * needs + DECODE) * draw.uniform(0.95, 1.05)
@@ -105,7 +105,7 @@ def simulate(
         if what == "end" and about[1] == generation[server]:
             job = about[2]
             done[job.name] += 1
-            known.add(job.group)
+            decomposed.add(job.group)
             scheduler.finish(server, job.name, about[3])
             start(server)
         elif what == "die" and server in up_since:
@@ -145,20 +145,20 @@ def main() -> None:
         "speeds of 0.3 to 2": {"spread": 0.5},
         "a shared folder of decompositions": {"shared": True},
     }.items():
-        made = simulate(jobs, args.servers, seed=args.seed, **settings)
+        figures = simulate(jobs, args.servers, seed=args.seed, **settings)
         print(
             json.dumps(
                 {
                     "run": name,
-                    "hours": round(made.seconds / 3600, 3),
-                    "ideal": round(made.ideal / 3600, 3),
-                    "lost": f"{(made.seconds / made.ideal - 1):.1%}",
-                    "encodes a video": round(made.encodes, 3),
-                    "servers died": made.failures,
-                    "jobs given up": made.given_up,
-                    "done twice": sum(times > 1 for times in made.times_done.values()),
-                    "not done": sum(times == 0 for times in made.times_done.values()),
-                    "peak MB": round(made.peak_bytes / 1e6, 1),
+                    "hours": round(figures.seconds / 3600, 3),
+                    "ideal": round(figures.ideal / 3600, 3),
+                    "lost": f"{(figures.seconds / figures.ideal - 1):.1%}",
+                    "encodes a video": round(figures.encodes, 3),
+                    "servers died": figures.failures,
+                    "jobs given up": figures.given_up,
+                    "done twice": sum(times > 1 for times in figures.times_done.values()),
+                    "not done": sum(times == 0 for times in figures.times_done.values()),
+                    "peak MB": round(figures.peak_bytes / 1e6, 1),
                 }
             )
         )

@@ -1,6 +1,6 @@
 """A batch by one worker and by two, in turn: ComfyUI servers pinned to a core each, or Ray actors of one thread each. Linux.
 
-    PYTHONPATH=.:tests python bench/batch_speed.py CLIP [CLIP ...] [--engine servers|ray] [--comfy DIR] [--frames 25] [--repeats 3]
+    PYTHONPATH=.:tests python bench/batch_speed.py VIDEO [VIDEO ...] [--engine servers|ray] [--comfy DIR] [--frames 25] [--repeats 3]
 
 Every round has pictures of its own, so that no server has them encoded. Seconds are those from the first worker ready to the last result.
 """
@@ -25,9 +25,9 @@ EDITS = {"older": {"Young": -1.0}, "glasses": {"Eyeglasses": 1.0}}
 Engine = Callable[[Plan, int, Callable], Summary]
 
 
-def cut(clip: Path, out: Path, start: float, frames: int) -> None:
+def cut(video: Path, out: Path, start: float, frames: int) -> None:
     """`frames` pictures of a video from `start` seconds on."""
-    with open_video(clip, start=start) as reader, VideoWriter(out, reader.info, quality=10) as writer:
+    with open_video(video, start=start) as reader, VideoWriter(out, reader.info, quality=10) as writer:
         for _, frame in zip(range(frames), reader):
             writer.write(frame)
 
@@ -57,11 +57,11 @@ def actors() -> Iterator[Engine]:
     yield lambda plan, workers, watch: run_on_ray(plan, workers=workers, watch=watch)
 
 
-def seconds_of(engine: Engine, workers: int, clips: list[Path], frames: int, steps: int, start: float) -> float:
+def seconds_of(engine: Engine, workers: int, videos: list[Path], frames: int, steps: int, start: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "videos").mkdir()
-        for clip in clips:
-            cut(clip, Path(folder) / "videos" / f"{clip.stem}.mp4", start, frames)
+        for video in videos:
+            cut(video, Path(folder) / "videos" / f"{video.stem}.mp4", start, frames)
         plan = make_plan(make_manifest({"videos": ["videos"], "edits": EDITS, "settings": {"steps": steps}}), folder)
         times: list[float] = []
 
@@ -77,7 +77,7 @@ def seconds_of(engine: Engine, workers: int, clips: list[Path], frames: int, ste
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("videos", type=Path, nargs="+")
     parser.add_argument("--engine", choices=("servers", "ray"), default="servers")
     parser.add_argument("--comfy", type=Path, default=find_comfy())
     parser.add_argument("--frames", type=int, default=25)
@@ -85,15 +85,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of each worker
-    taken: dict[int, list[float]] = {1: [], 2: []}
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     with servers(args.comfy) if args.engine == "servers" else actors() as engine:
         for repeat in range(args.repeats + 1):  # the first warms up
-            for workers in taken:
+            for workers in seconds:
                 start = 0.08 * (2 * repeat + workers)
-                taken[workers].append(seconds_of(engine, workers, args.clips, args.frames, args.steps, start))
-    rows = [[str(workers), f"{median(values[1:]):.1f}", spread(values[1:])] for workers, values in taken.items()]
+                seconds[workers].append(seconds_of(engine, workers, args.videos, args.frames, args.steps, start))
+    rows = [[str(workers), f"{median(values[1:]):.1f}", spread(values[1:])] for workers, values in seconds.items()]
     print(markdown([f"{args.engine}: workers", "seconds", "lowest to highest"], rows))
-    print(f"one : two = {median([one / two for one, two in zip(taken[1][1:], taken[2][1:])]):.2f}")
+    print(f"one : two = {median([one / two for one, two in zip(seconds[1][1:], seconds[2][1:])]):.2f}")
 
 
 if __name__ == "__main__":

@@ -47,10 +47,10 @@ def to_crop(affine: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def crops_and_points(frames: list[np.ndarray], notes, clip: str) -> tuple[np.ndarray, np.ndarray]:
+def crops_and_points(frames: list[np.ndarray], notes, video: str) -> tuple[np.ndarray, np.ndarray]:
     """Squares uint8 [n, 256, 256, 3] and the teacher's landmarks in them [n, 68, 2], in 0..1."""
     crops, points = [], []
-    for frame, affine, landmarks in zip(frames, notes[f"{clip}/ffhq_affine"], notes[f"{clip}/landmarks68"]):
+    for frame, affine, landmarks in zip(frames, notes[f"{video}/ffhq_affine"], notes[f"{video}/landmarks68"]):
         matrix = to_crop(affine.astype(np.float64))
         crops.append(cv2.warpAffine(frame, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         points.append(landmarks @ matrix[:, :2].T + matrix[:, 2])
@@ -81,8 +81,8 @@ def embedded(model, crops: np.ndarray) -> np.ndarray:
 def landmark_error(model, crops: np.ndarray, points: np.ndarray) -> tuple[float, float]:
     """Mean over the 68, and over the 51 inner landmarks, in pixels of a 256 px crop; `points` in 0..1."""
     parts = np.array_split(crops, len(crops) // 32 + 1)
-    found = np.concatenate([model.track_landmarks(to_images(part)).float().cpu().numpy() for part in parts])
-    distance = CROP * np.linalg.norm(found - points, axis=2)
+    landmarks = np.concatenate([model.track_landmarks(to_images(part)).float().cpu().numpy() for part in parts])
+    distance = CROP * np.linalg.norm(landmarks - points, axis=2)
     return float(distance.mean()), float(distance[:, JAW:].mean())
 
 
@@ -124,14 +124,14 @@ def main() -> None:
     detection = Table("Detection", ["frames", "number", "found", "false alarms a frame"])
 
     people, ours, theirs = [], [], []
-    for number, clip in enumerate(map(str, notes["clips"])):
-        frames = frames_of(args.data / "clips" / f"{clip}.mpg")
-        crops, points = crops_and_points(frames, notes, clip)
-        landmarks.add(f"video {clip}", len(crops), *landmark_error(model, crops, points))
+    for number, video in enumerate(map(str, notes["clips"])):
+        frames = frames_of(args.data / "clips" / f"{video}.mpg")
+        crops, points = crops_and_points(frames, notes, video)
+        landmarks.add(f"video {video}", len(crops), *landmark_error(model, crops, points))
         ours.append(embedded(model, crops[:: args.every]))
-        theirs.append(notes[f"{clip}/embedding"][:: args.every])
+        theirs.append(notes[f"{video}/embedding"][:: args.every])
         people += [number] * len(ours[-1])
-        for frame, five in zip(frames[:: args.every], notes[f"{clip}/points5"][:: args.every]):
+        for frame, five in zip(frames[:: args.every], notes[f"{video}/points5"][:: args.every]):
             for kind, picture, where in variants_of(frame, five.astype(np.float64), rng):
                 hits.setdefault(kind, []).append(found_and_false(detector, picture, where))
     mean = read_faces(args.data / "faces128").embedding.mean(0)  # of the synthetic people, as ours
@@ -143,8 +143,8 @@ def main() -> None:
         identity.add(pictures, "ours", *spread(mine, who))
         identity.add(pictures, "MobileFaceNet (teacher)", *spread(centred(teachers, mean), who))
     landmarks.add("London", len(london), *landmark_error(model, london.pictures, london.landmarks / london.pictures.shape[1]))
-    for kind, found in hits.items():
-        detection.add(kind, len(found), *np.mean(found, 0).tolist())
+    for kind, shares in hits.items():
+        detection.add(kind, len(shares), *np.mean(shares, 0).tolist())
     identity.notes.append("Cosines less the mean person; pairs told apart: balanced share at the best threshold.")
     detection.notes.append(f"Found: five points within {NEAR:g} of the distance between the eyes of the teacher's, on average.")
     command = f"Made by `PYTHONPATH=. python bench/encoders.py shared/data --model {args.model} --every {args.every}`.\n"

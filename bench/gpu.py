@@ -40,12 +40,12 @@ def by_precision(model, flop: int, args) -> list[str]:
         peaks[name] = peak_of(work, device) / frames
     taken = in_turn({name: work for name, (work, _) in works.items()}, args.repeats + 2, device)
     model.noise_predictor, model.host.dtype = kept, whole
-    found = {name: [works[name][1] / s for s in seconds] for name, seconds in taken.items()}
-    base = median(next(iter(found.values())))
+    rates = {name: [works[name][1] / s for s in seconds] for name, seconds in taken.items()}
+    base = median(next(iter(rates.values())))
     rows = [
         [name, str(works[name][1]), f"{median(some):.1f}", spread(some), f"{median(some) * flop / rate:.0%}", f"{median(some) / base:.1f}"]
         + [f"{peaks[name] / 2**20:.1f}" if peaks[name] else ""]
-        for name, some in found.items()
+        for name, some in rates.items()
     ]
     foreseen = model.noise_predictor.peak_values() * torch.float16.itemsize / 2**20
     head = ["", "frames at once", "evaluations a second", "range", "of the bf16 rate", "times plain", "MiB a frame"]
@@ -102,34 +102,34 @@ def end_to_end(args, sizes: Sequence[str] = tuple(SIZES)) -> list[str]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
-            clip = scaled(args.clip, Path(folder) / f"{size}.mp4", SIZES[size], args.split_frames)
+            video = scaled(args.video, Path(folder) / f"{size}.mp4", SIZES[size], args.split_frames)
             for precision in PRECISIONS:
                 try:
-                    rows.append([size, precision, *edit_rates(load_model(args.model, device=args.device, dtype=precision), clip, args)])
+                    rows.append([size, precision, *edit_rates(load_model(args.model, device=args.device, dtype=precision), video, args)])
                 except DVAError as error:  # the page goes on without it
                     rows.append([size, precision, "", "", str(error)])
     head = ["", "precision", "first edit, frames/s", "further edit, frames/s", "where the first one's time goes"]
     return ["## From file to file", f"{args.split_frames} frames; medians of {args.repeats}.", markdown(head, rows)]
 
 
-def edit_rates(model, clip: Path, args) -> list[str]:
+def edit_rates(model, video: Path, args) -> list[str]:
     first, further, clocks = [], [], []
     for _ in range(args.repeats + 1):  # the first one warms up
         one, other = Stopwatch(), Stopwatch()
-        found = encode(clip, model, max_frames=args.split_frames, clock=one)
-        decode(apply_attributes(found, model, {args.attribute: 0.5}), model, clip.with_name("out.mp4"), clock=one)
-        decode(apply_attributes(found, model, {args.attribute: -0.5}), model, clip.with_name("out.mp4"), clock=other)
-        first.append(found.info.frames / one.total)
-        further.append(found.info.frames / other.total)
+        decomposition = encode(video, model, max_frames=args.split_frames, clock=one)
+        decode(apply_attributes(decomposition, model, {args.attribute: 0.5}), model, video.with_name("out.mp4"), clock=one)
+        decode(apply_attributes(decomposition, model, {args.attribute: -0.5}), model, video.with_name("out.mp4"), clock=other)
+        first.append(decomposition.info.frames / one.total)
+        further.append(decomposition.info.frames / other.total)
         clocks.append(one)
     seconds = clocks[-1].seconds
     shares = ", ".join(f"{phase} {s / clocks[-1].total:.0%}" for phase, s in sorted(seconds.items(), key=lambda pair: -pair[1]))
     return [f"{median(first[1:]):.2f}", f"{median(further[1:]):.2f}", shares]
 
 
-def scaled(clip: Path, out: Path, height: int, frames: int) -> Path:
+def scaled(video: Path, out: Path, height: int, frames: int) -> Path:
     """The video's first frames at another height."""
-    with open_video(clip) as source:
+    with open_video(video) as source:
         width = round(source.info.width * height / source.info.height / 2) * 2
         info = VideoInfo.for_images(width, height, source.info.rate, frames)
         with VideoWriter(out, info) as writer:

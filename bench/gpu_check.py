@@ -1,7 +1,7 @@
 """Whether everything computes rightly on a graphics card, how fast, and in how much memory: one command for a machine that has one.
 
 python bench/gpu_check.py -o FOLDER                         (the example's video and the starter)
-python bench/gpu_check.py CLIP --faces FACES --comfyui DIR -o FOLDER --seconds 470
+python bench/gpu_check.py VIDEO --faces FACES --comfyui DIR -o FOLDER --seconds 470
 python bench/gpu_check.py --device cpu --tiny -o FOLDER     (tries the script out)
 
 A check holds the card's numbers against the CPU's in float32 or float64 and says "ok" or "OUT OF BOUNDS"; the others are figures. What
@@ -152,27 +152,27 @@ class Checks:
             model = build("fp32")
             x, t, z = self.inputs(model, 2)
             with torch.no_grad():
-                wanted = copy.deepcopy(model.noise_predictor).to("cpu", torch.float64)(x.double(), t, z.double())
+                expected = copy.deepcopy(model.noise_predictor).to("cpu", torch.float64)(x.double(), t, z.double())
                 for label, precision in self.precisions():
                     dtype = PRECISIONS[precision]
                     network = copy.deepcopy(model.noise_predictor).to(self.device, dtype)
-                    got = (
+                    noise = (
                         ThreadedEvaluation()(network, x.to(self.device, dtype), t.to(self.device), z.to(self.device, dtype)).double().cpu()
                     )
-                    error = float((got - wanted).norm() / wanted.norm())
+                    error = float((noise - expected).norm() / expected.norm())
                     self.report.check("one evaluation", f"{name}, {label}", error < EVALUATION_BOUNDS[label], f"{error:.2g}")
 
-    def clip(self) -> None:
+    def video(self) -> None:
         """Encode, edit and decode with the starter in each precision, against the CPU's float32."""
-        wanted = self.edited(load_model("starter", device="cpu"))
+        expected = self.edited(load_model("starter", device="cpu"))
         for label, precision in self.precisions():
-            got = self.edited(self.starter(precision))
-            errors = [float(np.abs(np.float32(a) - np.float32(b)).mean()) for a, b in zip(got, wanted)]
-            self.report.check("clip", label, max(errors) < CROP_BOUNDS[label], f"rebuilt {errors[0]:.2g}, edited {errors[1]:.2g}")
+            crops = self.edited(self.starter(precision))
+            errors = [float(np.abs(np.float32(a) - np.float32(b)).mean()) for a, b in zip(crops, expected)]
+            self.report.check("video", label, max(errors) < CROP_BOUNDS[label], f"rebuilt {errors[0]:.2g}, edited {errors[1]:.2g}")
 
     def edited(self, model) -> tuple[np.ndarray, np.ndarray]:
         """The rebuilt and the edited crops of the video."""
-        decomposition = encode(self.args.clip, model, max_frames=self.frames, steps=self.steps)
+        decomposition = encode(self.args.video, model, max_frames=self.frames, steps=self.steps)
         edited = dva_core.edit.apply_attributes(decomposition, model, EDIT)
         return decomposition.rebuilt[:], np.stack(list(decode_crops(edited, model)))
 
@@ -181,7 +181,7 @@ class Checks:
         from text_standin import StandIn
 
         plain = load_model("starter", device="cpu")
-        decomposition = encode(self.args.clip, plain, max_frames=1, steps=2)
+        decomposition = encode(self.args.video, plain, max_frames=1, steps=2)
         losses = {}
         for model in (plain, self.starter(), self.starter("bf16")):
             torch.manual_seed(0)
@@ -204,12 +204,12 @@ class Checks:
 
         if self.args.faces is None:
             return self.report.add("training", "skipped", "no --faces")
-        clips, settings = open_frames(self.args.faces, 128), read_json("starter_training")
+        frames, settings = open_frames(self.args.faces, 128), read_json("starter_training")
         settings = {key: settings[key] for key in settings if key not in ("minutes", "precision", "compile", "people", "frames", "steps")}
 
         def gradient(device: torch.device, precision: str, folder: Path) -> torch.Tensor:
             chosen = DiffusionSettings(**settings, steps=3, people=8, frames=1, precision=precision)
-            run = DiffusionTraining(read_json("starter"), dva_core.model.bundle.resolve_model("starter"), clips, held_out_frames(clips),
+            run = DiffusionTraining(read_json("starter"), dva_core.model.bundle.resolve_model("starter"), frames, held_out_frames(frames),
                                     folder, chosen, device)  # fmt: skip
             run.start_from(dva_core.model.bundle.resolve_model("starter"))
             run.unet.train()
@@ -218,10 +218,10 @@ class Checks:
             return flat / run.scaler.get_scale()
 
         with tempfile.TemporaryDirectory() as folder:
-            wanted = gradient(torch.device("cpu"), "fp32", Path(folder) / "cpu")
+            expected = gradient(torch.device("cpu"), "fp32", Path(folder) / "cpu")
             for precision in ("fp32", "bf16"):
-                got = gradient(self.device, precision, Path(folder) / precision)
-                error = float((got - wanted).norm() / wanted.norm())
+                actual = gradient(self.device, precision, Path(folder) / precision)
+                error = float((actual - expected).norm() / expected.norm())
                 self.report.check(
                     "training", f"first gradient, {precision}", error < (0.02 if precision == "fp32" else 0.3), f"{error:.2g}"
                 )
@@ -243,8 +243,8 @@ class Checks:
                     before = torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
                     model.evaluate = evaluate
                     with torch.inference_mode():
-                        taken = self.seconds(lambda model=model, x=x, t=t, z=z: model.predict_noise(x, t, z))
-                    text = f"{batch / taken:.4g} evaluations/s"
+                        seconds = self.seconds(lambda model=model, x=x, t=t, z=z: model.predict_noise(x, t, z))
+                    text = f"{batch / seconds:.4g} evaluations/s"
                     if self.device.type == "cuda":
                         peak = (torch.cuda.max_memory_allocated() - before) / 2**20
                         guess = activation_bytes(model.noise_predictor, range(batch), model.host.dtype, self.device) / 2**20
@@ -254,7 +254,7 @@ class Checks:
         model, clock = self.starter("auto" if self.device.type == "cuda" else "fp32"), Stopwatch()
         for _ in range(1 if self.args.tiny else 2):  # the first one warms up
             clock = Stopwatch()
-            decomposition = encode(self.args.clip, model, max_frames=self.frames, steps=self.steps, clock=clock)
+            decomposition = encode(self.args.video, model, max_frames=self.frames, steps=self.steps, clock=clock)
             edited = dva_core.edit.apply_attributes(decomposition, model, EDIT)
             with tempfile.TemporaryDirectory() as folder:
                 decode(edited, model, Path(folder) / "out.mp4", clock=clock)
@@ -274,17 +274,17 @@ class Checks:
             return model.predict_noise(x[rows.start : rows.stop], t[: len(rows)], z[rows.start : rows.stop])
 
         with torch.no_grad():
-            wanted = torch.cat(list(model.host.run_batched(evaluate, range(16), 4)))
+            expected = torch.cat(list(model.host.run_batched(evaluate, range(16), 4)))
             torch.cuda.empty_cache()
             total = torch.cuda.mem_get_info(self.device)[1]
             room = activation_bytes(model.noise_predictor, range(16), model.host.dtype, self.device)
             torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + room) / total))
             sizes.clear()
             try:
-                got = torch.cat(list(model.host.run_batched(evaluate, range(64), 64)))
+                noise = torch.cat(list(model.host.run_batched(evaluate, range(64), 64)))
             finally:
                 torch.cuda.set_per_process_memory_fraction(1.0)
-        error = float((got[:16] - wanted).norm() / wanted.norm())
+        error = float((noise[:16] - expected).norm() / expected.norm())
         self.report.check("memory", "out of memory", sizes[0] > sizes[-1] and error < 1e-2, f"batches {sizes}, difference {error:.2g}")
 
     def comfyui(self) -> None:
@@ -299,20 +299,20 @@ class Checks:
             out.unlink(missing_ok=True)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run(
-                    [python, script, self.args.clip.resolve(), out, *flags], cwd=folder, timeout=max(10, self.report.left()), check=False
+                    [python, script, self.args.video.resolve(), out, *flags], cwd=folder, timeout=max(10, self.report.left()), check=False
                 )
-            found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"start": "FAILED, see above"}
-            for name, value in found.items():
+            results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"start": "FAILED, see above"}
+            for name, value in results.items():
                 self.report.check("comfyui", f"{name} {' '.join(flags)}".strip(), not str(value).startswith("FAILED"), value)
 
 
 # in the order that matters most where time is short, with the seconds that each needs on a card
-SECTIONS = {"machine": 5, "evaluation": 20, "clip": 45, "text": 20, "memory": 15, "comfyui": 60, "training": 40, "speed": 90}
+SECTIONS = {"machine": 5, "evaluation": 20, "video": 45, "text": 20, "memory": 15, "comfyui": 60, "training": 40, "speed": 90}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, nargs="?", default=EXAMPLE, help="a video with a face (the example's)")
+    parser.add_argument("video", type=Path, nargs="?", default=EXAMPLE, help="a video with a face (the example's)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=470.0, help="after which no section is begun (470)")

@@ -1,4 +1,4 @@
-"""Run by ComfyUI's interpreter in its folder, for bench/gpu_check.py: python gpu_check_comfyui.py CLIP OUT.json [ComfyUI's flags].
+"""Run by ComfyUI's interpreter in its folder, for bench/gpu_check.py: python gpu_check_comfyui.py VIDEO OUT.json [ComfyUI's flags].
 
 What its memory management makes of the networks on the device it chose: the numbers of a video, of weights that come and go, of a model
 that is unloaded between two evaluations. "FAILED ..." where they differ from plain torch on the CPU.
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-CLIP, OUT, FLAGS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+VIDEO, OUT, FLAGS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(Path.cwd()), str(ROOT)]
 sys.argv = ["main.py", *FLAGS]
@@ -30,8 +30,8 @@ from dva_core.model.loader import load_model
 
 FRAMES, STEPS, NEAR = 2, 3, 5e-3  # mean difference of crops in [-1, 1]
 plain = load_model("starter", device="cpu")
-wanted = dva_core.encode(CLIP, plain, max_frames=FRAMES, steps=STEPS)
-found: dict[str, str] = {"device": str(management.get_torch_device()), "precision": str(choose_precision())}
+expected = dva_core.encode(VIDEO, plain, max_frames=FRAMES, steps=STEPS)
+results: dict[str, str] = {"device": str(management.get_torch_device()), "precision": str(choose_precision())}
 
 
 def hosted():
@@ -39,11 +39,11 @@ def hosted():
 
 
 def difference(decomposition) -> float:
-    return float(np.abs(np.float32(decomposition.rebuilt[:]) - np.float32(wanted.rebuilt[:])).mean())
+    return float(np.abs(np.float32(decomposition.rebuilt[:]) - np.float32(expected.rebuilt[:])).mean())
 
 
-def clip() -> float:
-    return difference(dva_core.encode(CLIP, hosted(), max_frames=FRAMES, steps=STEPS))
+def whole_video() -> float:
+    return difference(dva_core.encode(VIDEO, hosted(), max_frames=FRAMES, steps=STEPS))
 
 
 def unloaded_between_evaluations() -> float:
@@ -55,7 +55,7 @@ def unloaded_between_evaluations() -> float:
         if count % 3 == 0:
             management.unload_all_models()
 
-    return difference(dva_core.encode(CLIP, hosted(), max_frames=FRAMES, steps=STEPS, progress=unload))
+    return difference(dva_core.encode(VIDEO, hosted(), max_frames=FRAMES, steps=STEPS, progress=unload))
 
 
 def widened_and_back() -> float:
@@ -72,10 +72,10 @@ def check(work: Callable[[], float], bound: float) -> None:
     management.unload_all_models()
     with torch.inference_mode():  # as ComfyUI runs nodes
         error = work()
-    found[work.__name__.replace("_", " ")] = f"{'' if error <= bound else 'FAILED '}difference {error:.2g}"
-    OUT.write_text(json.dumps(found), encoding="utf-8")
+    results[work.__name__.replace("_", " ")] = f"{'' if error <= bound else 'FAILED '}difference {error:.2g}"
+    OUT.write_text(json.dumps(results), encoding="utf-8")
 
 
-check(clip, NEAR)
+check(whole_video, NEAR)
 check(unloaded_between_evaluations, NEAR)
 check(widened_and_back, 0.0)

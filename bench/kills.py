@@ -1,6 +1,6 @@
 """Kills commands while they write (SIGKILL) and looks at what is left: nothing half under a final name, nothing at all after a rerun.
 
-PYTHONPATH=.:tests:tests/model python bench/kills.py CLIP [--times 4] [--only NAME] [--seed 0]
+PYTHONPATH=.:tests:tests/model python bench/kills.py VIDEO [--times 4] [--only NAME] [--seed 0]
 
 A kill falls at a random moment from the one on at which the output's temporary file has something in it; it counts where that file is
 left. Every other time the output of the run before is there, to be replaced; else it must be whole or not there at all.
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bundles import write_tiny
+from bundles import tiny_tensors, write_tiny
+from checkpoints import CONFIG, lightning
 from PIL import Image
-from test_convert import CONFIG, lightning, tiny_tensors
 
 from dva_core.decomposition import Decomposition
 from dva_core.leftovers import OLD, PREFIX, SUFFIX
@@ -35,7 +35,7 @@ from dva_core.video import open_video
 MOST_TRIES = 6  # of a kill that leaves something
 DVA = [sys.executable, "-m", "dva_core"]
 CONVERT = (
-    "import sys; from test_convert import CONFIG; from dva_core.model.convert import convert; "
+    "import sys; from checkpoints import CONFIG; from dva_core.model.convert import convert; "
     "convert(sys.argv[1], sys.argv[2], config=CONFIG)"
 )
 
@@ -45,11 +45,11 @@ def check_video(path: Path) -> None:
         assert sum(1 for _ in reader) == reader.count_frames()
 
 
-def check_clip(path: Path) -> None:
+def check_decomposition(path: Path) -> None:
     Decomposition.load(path).store.close()
 
 
-def commands(folder: Path, clip: Path) -> dict[str, tuple[list[str], Path, str, object]]:
+def commands(folder: Path, video: Path) -> dict[str, tuple[list[str], Path, str, object]]:
     """Name -> command, the folder it writes to, the output there, and what looks at it whether it is whole."""
     write_tiny(folder / "tiny.safetensors")
     torch.save(lightning(tiny_tensors(CONFIG)), folder / "published.ckpt")
@@ -59,9 +59,9 @@ def commands(folder: Path, clip: Path) -> dict[str, tuple[list[str], Path, str, 
         for n in range(4):
             noise = np.random.default_rng(n).integers(0, 255, (32, 32, 3), np.uint8)
             Image.fromarray(noise).save(frames / name / f"{n}.png")
-    made = folder / "made.safetensors"
+    decomposed = folder / "made.safetensors"
     part = ["--max-frames", "8", "--steps", "1"]
-    subprocess.run([*DVA, "encode", str(clip), "-o", str(made), *part], check=True, capture_output=True)
+    subprocess.run([*DVA, "encode", str(video), "-o", str(decomposed), *part], check=True, capture_output=True)
     out = {name: folder / name for name in ("encode", "decode", "png", "train", "convert")}
     for place in out.values():
         place.mkdir()
@@ -69,13 +69,13 @@ def commands(folder: Path, clip: Path) -> dict[str, tuple[list[str], Path, str, 
     train += ["--steps", "40", "--people", "1", "--frames", "2", "--save-every", "0.000001"]
     return {
         "encode": (
-            [*DVA, "encode", str(clip), "-o", str(out["encode"] / "a.safetensors"), *part],
+            [*DVA, "encode", str(video), "-o", str(out["encode"] / "a.safetensors"), *part],
             out["encode"],
             "a.safetensors",
-            check_clip,
+            check_decomposition,
         ),
-        "decode": ([*DVA, "decode", str(made), "-o", str(out["decode"] / "a.mp4")], out["decode"], "a.mp4", check_video),
-        "png": ([*DVA, "decode", str(made), "-o", str(out["png"] / "a"), "--codec", "png"], out["png"], "a", check_video),
+        "decode": ([*DVA, "decode", str(decomposed), "-o", str(out["decode"] / "a.mp4")], out["decode"], "a.mp4", check_video),
+        "png": ([*DVA, "decode", str(decomposed), "-o", str(out["png"] / "a"), "--codec", "png"], out["png"], "a", check_video),
         "train": (train, out["train"], "diffusion/state.safetensors", read_facts),
         "convert": (
             [sys.executable, "-c", CONVERT, str(folder / "published.ckpt"), str(out["convert"] / "a.safetensors")],
@@ -122,14 +122,14 @@ def remove(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path)
+    parser.add_argument("video", type=Path)
     parser.add_argument("--times", type=int, default=4, help="kills of each command that leave something half written")
     parser.add_argument("--only", action="append", help="this command alone (encode, decode, png, train, convert); repeat for several")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, wrong = random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as temporary:
-        for name, (command, folder, output, whole) in commands(Path(temporary), args.clip).items():
+        for name, (command, folder, output, whole) in commands(Path(temporary), args.video).items():
             if args.only and name not in args.only:
                 continue
             span, _ = watched(command, folder)

@@ -1,6 +1,6 @@
 """What a ComfyUI keeps after many prompts: its memory, open files and temporary files. Rows of CSV, one each so many prompts.
 
-PYTHONPATH=.:tests python bench/leaks.py CLIP [--comfy ~/comfy/ComfyUI] [--prompts 200] [--every 20] [--frames 2]
+PYTHONPATH=.:tests python bench/leaks.py VIDEO [--comfy ~/comfy/ComfyUI] [--prompts 200] [--every 20] [--frames 2]
 
 Every prompt decodes with another strength; each fifth also encodes another part of the video, so that nothing comes from the cache.
 """
@@ -31,7 +31,7 @@ def files_in(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path)
+    parser.add_argument("video", type=Path)
     parser.add_argument("--comfy", type=Path, default=find_comfy())
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--every", type=int, default=20)
@@ -43,8 +43,8 @@ def main() -> None:
         os.environ["TMPDIR"] = scratch
         server = Server(Path(folder), args.comfy, comfy_python(args.comfy)).start()
         try:
-            shutil.copyfile(args.clip, server.base / "input" / args.clip.name)
-            prompt = quick(example("edit_by_attribute"), steps=1, quality=30, file=args.clip.name, max_frames=args.frames)
+            shutil.copyfile(args.video, server.base / "input" / args.video.name)
+            prompt = quick(example("edit_by_attribute"), steps=1, quality=30, file=args.video.name, max_frames=args.frames)
             (edit,), (video,) = (of_class(prompt, kind) for kind in ("DVAEditIdentityClassifier", "DVALoadVideo"))
             began = time.monotonic()
             for number in range(args.prompts + 1):

@@ -22,9 +22,9 @@ from dva_core.pipeline import decode, encode
 source, folder, model, device, precision, steps, attribute = json.loads(sys.argv[1])
 model = dva_core.load_model(model, device=device, dtype=precision)
 started = time.perf_counter()
-video = encode(source, model, steps=steps, path=folder + "/clip.safetensors")
+decomposition = encode(source, model, steps=steps, path=folder + "/decomposition.safetensors")
 encoded = time.perf_counter()
-decode(dva_core.edit.apply_attributes(video, model, {attribute: 0.5}), model, folder + "/out.mp4")
+decode(dva_core.edit.apply_attributes(decomposition, model, {attribute: 0.5}), model, folder + "/out.mp4")
 done = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 status = pathlib.Path("/proc/self/status")
@@ -34,9 +34,9 @@ print(json.dumps([encoded - started, done - encoded, peak]))
 """
 
 
-def looped(clip: Path, frames: int, out: Path) -> Path:
+def looped(video: Path, frames: int, out: Path) -> Path:
     """The video's frames over and over, `frames` in all, in one file."""
-    with open_video(clip) as reader, VideoWriter(out, reader.info, codec="h264", quality=12, preset="ultrafast") as writer:
+    with open_video(video) as reader, VideoWriter(out, reader.info, codec="h264", quality=12, preset="ultrafast") as writer:
         count = 0
         while count < frames:
             for frame in reader:
@@ -49,28 +49,28 @@ def looped(clip: Path, frames: int, out: Path) -> Path:
 
 def by_length(args: argparse.Namespace, picture: Path) -> list[str]:
     """The table, and a plot of it in `picture`."""
-    found = []
+    figures = []
     for frames in args.lengths:
         with tempfile.TemporaryDirectory() as folder:
-            source = looped(args.clip, frames, Path(folder) / "source.mp4")
-            given = [str(source), folder, args.model, args.device, args.precision, args.length_steps, args.attribute]
-            run = subprocess.run([sys.executable, "-c", CHILD, json.dumps(given)], capture_output=True, text=True, check=False)
+            source = looped(args.video, frames, Path(folder) / "source.mp4")
+            arguments = [str(source), folder, args.model, args.device, args.precision, args.length_steps, args.attribute]
+            run = subprocess.run([sys.executable, "-c", CHILD, json.dumps(arguments)], capture_output=True, text=True, check=False)
             if run.returncode:
                 raise SystemExit(run.stderr)
-            found.append((frames, *json.loads(run.stdout.splitlines()[-1])))
-    if not found:
+            figures.append((frames, *json.loads(run.stdout.splitlines()[-1])))
+    if not figures:
         return []
     rows = [
         [str(n), f"{encoding:.1f}", f"{decoding:.1f}", f"{(encoding + decoding) / n:.4f}", f"{peak / 2**20:.0f}"]
-        for n, encoding, decoding, peak in found
+        for n, encoding, decoding, peak in figures
     ]
-    made, axes = figure(2)
-    lengths = [n for n, *_ in found]
-    axes[0].plot(lengths, [encoding + decoding for _, encoding, decoding, _ in found], "o-")
-    axes[1].plot(lengths, [peak / 2**20 for *_, peak in found], "o-")
+    plot, axes = figure(2)
+    lengths = [n for n, *_ in figures]
+    axes[0].plot(lengths, [encoding + decoding for _, encoding, decoding, _ in figures], "o-")
+    axes[1].plot(lengths, [peak / 2**20 for *_, peak in figures], "o-")
     for axis, name in zip(axes, ("seconds", "peak memory (MiB)")):
         axis.set(xlabel="frames", ylabel=name, xlim=0, ylim=0)
-    save_picture(picture, as_array(made))
+    save_picture(picture, as_array(plot))
     text = (
         f"A whole edit of the video repeated, {args.length_steps} diffusion steps, in its own process; memory is the peak of the process."
     )

@@ -46,14 +46,14 @@ def main() -> None:
             for _ in range(args.draws):
                 a, b = rng.choice(yes, count, replace=False), rng.choice(no, count, replace=False)
                 rest = np.setdiff1d(np.concatenate([yes, no]), np.concatenate([a, b]))
-                made = from_vectors(model, z_id[a], z_id[b], name)
-                own = made.direction.vector / std
+                own_attribute = from_vectors(model, z_id[a], z_id[b], name)
+                own = own_attribute.direction.vector / std
                 cosine = own @ trained / np.linalg.norm(own) / np.linalg.norm(trained)
-                figures.append((cosine, roc_auc(labels[rest], (z_id[rest] - mean) / std @ own), made.score))
+                figures.append((cosine, roc_auc(labels[rest], (z_id[rest] - mean) / std @ own), own_attribute.score))
             cosine, auc, score = np.mean(figures, 0)
             spread = np.std(figures, 0)[1]
-            known = AttributeSet.from_model(model)[name].auc
-            write.writerow([name, count, f"{cosine:.3f}", f"{auc:.3f}", f"{spread:.3f}", f"{score:.3f}", known])
+            trained_auc = AttributeSet.from_model(model)[name].auc
+            write.writerow([name, count, f"{cosine:.3f}", f"{auc:.3f}", f"{spread:.3f}", f"{score:.3f}", trained_auc])
 
 
 if __name__ == "__main__":

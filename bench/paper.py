@@ -73,8 +73,8 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        outputs = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         if func.is_view or name.startswith(NO_LAUNCH):
             return result
         if name == "convolution":
@@ -82,9 +82,9 @@ class Ledger(TorchDispatchMode):
         if name == "native_group_norm":
             if not args[0].is_contiguous():
                 self.note("layout", 2 * size_of(args[0]))
-            self.note(name, 2 * size_of(args[0]) + size_of(made[0]), 3)
+            self.note(name, 2 * size_of(args[0]) + size_of(outputs[0]), 3)
             return (result[0].contiguous(), *result[1:])
-        self.note(name, sum(map(size_of, {id(x): x for x in given + made}.values())))
+        self.note(name, sum(map(size_of, {id(x): x for x in inputs + outputs}.values())))
         return result
 
     def convolution(self, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_) -> Tensor:
@@ -163,7 +163,7 @@ def about(name: str, config: dict) -> list[str]:
 
 INTRODUCTION = """# A GPU, on paper
 
-Written by `bench/paper.py`; nothing here was measured on a GPU. `bench/speed.py CLIP --device cuda` measures it: where its figures are far
+Written by `bench/paper.py`; nothing here was measured on a GPU. `bench/speed.py VIDEO --device cuda` measures it: where its figures are far
 from these, one of the two is wrong. Counted on tensors without data, as ATen's kernels for CUDA do it: a convolution takes maps whose
 channels lie together and adds its bias in a launch of its own; group norm lays its result out channel after channel, whatever comes in.
 "Plain" leaves all norms to ATen; the other columns are this network as it runs, whose large norms keep the layout and take the

@@ -1,6 +1,6 @@
 """What the pack costs a ComfyUI: import time, idle memory with and without it, peak memory of one edit. Rows of CSV, MB and seconds.
 
-PYTHONPATH=.:tests python bench/server.py CLIP [--comfy ~/comfy/ComfyUI] [--steps 20]
+PYTHONPATH=.:tests python bench/server.py VIDEO [--comfy ~/comfy/ComfyUI] [--steps 20]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def high_water(server: Server) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path)
+    parser.add_argument("video", type=Path)
     parser.add_argument("--comfy", type=Path, default=find_comfy())
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
@@ -42,8 +42,8 @@ def main() -> None:
                 table.writerow([f"idle MB {'with' if pack else 'without'} the pack", round(server.memory)])
                 if pack:
                     table.writerow(["import s", re.search(r"([\d.]+) seconds.*diffusion-video-autoencoder", server.log)[1]])
-                    shutil.copyfile(args.clip, server.base / "input" / args.clip.name)
-                    prompt = quick(example("edit_by_attribute"), steps=args.steps, quality=18, file=args.clip.name)
+                    shutil.copyfile(args.video, server.base / "input" / args.video.name)
+                    prompt = quick(example("edit_by_attribute"), steps=args.steps, quality=18, file=args.video.name)
                     began = time.monotonic()
                     answer = server.run(prompt, 3600)
                     table.writerow(["edit succeeded", answer.succeeded])

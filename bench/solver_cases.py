@@ -50,20 +50,20 @@ def rows_of(faces: int, frames: int) -> list[int]:
 
 
 @torch.inference_mode()
-def collect(clips: Sequence[Path], model, frames: int, edits: dict[str, float]) -> Cases:
+def collect(videos: Sequence[Path], model, frames: int, edits: dict[str, float]) -> Cases:
     """Takes `frames` frames of each video. Encoding with one step evaluates the network once a frame: only the vectors are wanted."""
     names, neighbours, squares, soft, parts, masks = [], [], [], [], {name: [] for name in (REBUILT, *edits)}, []
-    for path in clips:
-        clip: Decomposition = encode(path, model, steps=1)
-        rows = rows_of(clip.faces, frames)
+    for path in videos:
+        decomposition: Decomposition = encode(path, model, steps=1)
+        rows = rows_of(decomposition.faces, frames)
         neighbours += [(len(names) + i, len(names) + i + 1) for i in range(len(rows) - 1) if rows[i + 1] == rows[i] + 1]
         names += [f"{path.stem}:{row}" for row in rows]
-        squares.append(clip.crops[rows])
-        masks.append(shrink(torch.from_numpy(clip.masks[rows]).float()[:, None], model.image_size) > 0.5)
-        soften = SoftMasks(clip)
+        squares.append(decomposition.crops[rows])
+        masks.append(shrink(torch.from_numpy(decomposition.masks[rows]).float()[:, None], model.image_size) > 0.5)
+        soften = SoftMasks(decomposition)
         soft += [soften[row] for row in rows]
         for name in parts:
-            edited = clip if name == REBUILT else apply_attributes(clip, model, {name: edits[name]})
+            edited = decomposition if name == REBUILT else apply_attributes(decomposition, model, {name: edits[name]})
             parts[name].append(fuse(model, edited.current_identity(rows), edited.current_z_motion(rows)))
     squares = np.concatenate(squares)
     original = shrink(to_images(squares), model.image_size)

@@ -71,7 +71,7 @@ def usual_settings(powers: Sequence[float]) -> list[Setting]:
     return list(dict.fromkeys([*first, *grid, *search, *bare, *high, *pairs]))
 
 
-class Measure:
+class Measurement:
     """Figures of one setting on the cases, an edit at a time."""
 
     def __init__(self, model, cases: Cases, reference: Reference, scores: dict[str, Callable[[np.ndarray], np.ndarray]]):
@@ -102,18 +102,18 @@ class Measure:
         rebuilt = in_unit(crops[REBUILT])
         rows = {}
         for name in self.scores:
-            edited, wanted = in_unit(crops[name]), in_unit(self.reference[name])
+            edited, aim = in_unit(crops[name]), in_unit(self.reference[name])
             pasted = in_unit(self.cases.original + crops[name] - crops[REBUILT])
-            wanted_pasted = in_unit(self.cases.original + self.reference[name] - self.reference[REBUILT])
+            aim_pasted = in_unit(self.cases.original + self.reference[name] - self.reference[REBUILT])
             figures = {
                 "rebuilt SSIM": metrics.ssim(rebuilt, original),
                 "rebuilt MSE": metrics.mse(rebuilt, original),
-                "edited SSIM": metrics.ssim(edited, wanted, mask),
-                "edited MSE": metrics.mse(edited, wanted, mask),
-                "pasted SSIM": metrics.ssim(pasted, wanted, mask),
-                "pasted MSE": metrics.mse(pasted, wanted, mask),
-                "pasted LPIPS": pasted.new_full((1,), torch.nan) if self.lpips is None else self.lpips(pasted, wanted).reshape(1),
-                "pasted both SSIM": metrics.ssim(pasted, wanted_pasted, mask),
+                "edited SSIM": metrics.ssim(edited, aim, mask),
+                "edited MSE": metrics.mse(edited, aim, mask),
+                "pasted SSIM": metrics.ssim(pasted, aim, mask),
+                "pasted MSE": metrics.mse(pasted, aim, mask),
+                "pasted LPIPS": pasted.new_full((1,), torch.nan) if self.lpips is None else self.lpips(pasted, aim).reshape(1),
+                "pasted both SSIM": metrics.ssim(pasted, aim_pasted, mask),
             }
             share = self._change(name, crops) / self.reference_change[name]
             rows[name] = {key: value.median().item() for key, value in figures.items()}
@@ -147,7 +147,7 @@ def in_unit(images: Tensor) -> Tensor:
 def score_functions(model, edits: Sequence[str], folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Edit -> what its score is of pictures uint8 [N, C, C, 3]: a teacher's where there is one, else the model's own classifier's logit."""
     teachers, attributes = Teachers(folder), AttributeSet.from_model(model)
-    known = {
+    of_teachers = {
         "Young": lambda pictures: teachers.age_male(pictures)[0],
         "Male": lambda pictures: teachers.age_male(pictures)[1],
         "Smiling": lambda pictures: teachers.expression(pictures)[:, 1],
@@ -156,12 +156,12 @@ def score_functions(model, edits: Sequence[str], folder: Path) -> dict[str, Call
     def own(name: str) -> Callable[[np.ndarray], np.ndarray]:
         return lambda pictures: np.array([logits(attributes, z)[name] for z in model.encode_identity(to_images(pictures)).cpu().numpy()])
 
-    return {name: known.get(name) or own(name) for name in edits}
+    return {name: of_teachers.get(name) or own(name) for name in edits}
 
 
-def summary(found: dict[Setting, dict[str, dict[str, float]]], title: str) -> Table:
+def summary(by_setting: dict[Setting, dict[str, dict[str, float]]], title: str) -> Table:
     """A row a setting: the median over the edits of each figure, the least share of the score, and whether it meets a goal."""
-    names = list(next(iter(found.values())))
+    names = list(next(iter(by_setting.values())))
     columns = [
         "solver",
         "T",
@@ -180,7 +180,7 @@ def summary(found: dict[Setting, dict[str, dict[str, float]]], title: str) -> Ta
         "goal",
     ]
     table = Table(title, columns)
-    for setting, rows in sorted(found.items(), key=lambda item: (item[0].steps, item[0].solver, item[0].power, not item[0].clamp)):
+    for setting, rows in sorted(by_setting.items(), key=lambda item: (item[0].steps, item[0].solver, item[0].power, not item[0].clamp)):
         middle = {key: float(np.median([row[key] for row in rows.values()])) for key in rows[names[0]]}
         pasted = [f"{rows[name]['pasted SSIM']:.4f}" for name in names]
         share = min(row["score share"] for row in rows.values())
@@ -198,32 +198,32 @@ def summary(found: dict[Setting, dict[str, dict[str, float]]], title: str) -> Ta
             f"{middle['pasted MSE'] * 1e4:.2f}",
             share,
             middle["flicker"],
-            reached(setting, found),
+            reached(setting, by_setting),
         )
     return table
 
 
-def reached(setting: Setting, found: dict[Setting, dict[str, dict[str, float]]]) -> str:
+def reached(setting: Setting, by_setting: dict[Setting, dict[str, dict[str, float]]]) -> str:
     """ "yes" where every edit is as near to the reference as DDIM's with more steps, by SSIM and MSE, and its score moves as far."""
     for steps, more in GOALS:
-        like = found.get(Setting("ddim", more))
+        like = by_setting.get(Setting("ddim", more))
         if setting.steps == steps and like is not None:
-            near = sum(row["pasted SSIM"] >= like[name]["pasted SSIM"] for name, row in found[setting].items())
-            nearer = sum(row["pasted MSE"] <= like[name]["pasted MSE"] for name, row in found[setting].items())
-            enough = sum(row["score share"] >= LEAST_SHARE for row in found[setting].values())
+            near = sum(row["pasted SSIM"] >= like[name]["pasted SSIM"] for name, row in by_setting[setting].items())
+            nearer = sum(row["pasted MSE"] <= like[name]["pasted MSE"] for name, row in by_setting[setting].items())
+            enough = sum(row["score share"] >= LEAST_SHARE for row in by_setting[setting].values())
             return "yes" if near == nearer == enough == len(like) else f"SSIM {near}, MSE {nearer}, score {enough} of {len(like)}"
     return ""
 
 
-def plot(found: dict[Setting, dict[str, dict[str, float]]], path: Path) -> None:
+def plot(by_setting: dict[Setting, dict[str, dict[str, float]]], path: Path) -> None:
     """1 - SSIM, logarithmic, against the evaluations each way, a line a method that was measured at several numbers of steps."""
-    made, axes = figure(3, 5.5, 4.8)
+    picture, axes = figure(3, 5.5, 4.8)
     for axis, key in zip(axes, ("rebuilt SSIM", "pasted SSIM", "pasted both SSIM")):
-        for way in dict.fromkeys(setting.way for setting in found):
-            some = sorted((s for s in found if s.way == way), key=lambda s: s.steps)
+        for way in dict.fromkeys(setting.way for setting in by_setting):
+            some = sorted((s for s in by_setting if s.way == way), key=lambda s: s.steps)
             if len(some) < 4:
                 continue
-            values = [1 - float(np.median([row[key] for row in found[s].values()])) for s in some]
+            values = [1 - float(np.median([row[key] for row in by_setting[s].values()])) for s in some]
             each_way = [sum(solvers.evaluations(s.solver, s.steps)) / 2 for s in some]
             style = f"C{list(solvers.SOLVERS).index(some[0].solver)}{'o' if some[0].clamp else 'x'}{'--' if some[0].power == 1 else '-'}"
             axis.plot(each_way, np.maximum(values, 1e-5), style, ms=3, lw=1, label=way)
@@ -231,12 +231,12 @@ def plot(found: dict[Setting, dict[str, dict[str, float]]], path: Path) -> None:
         axis.set_xticks(STEPS, map(str, STEPS))
         axis.minorticks_off()
     axes[0].legend(fontsize=6, ncols=2)
-    save_picture(path, as_array(made))
+    save_picture(path, as_array(picture))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="+")
+    parser.add_argument("videos", nargs="+")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=2, help="of each video; the last two are neighbours (default 2)")
@@ -249,25 +249,25 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     model = load_model(args.model)
-    cases = collect(find_videos(args.clips), model, args.frames, EDITS)
+    cases = collect(find_videos(args.videos), model, args.frames, EDITS)
     reference = Reference(model, cases, args.cache, args.reference)
-    measure = Measure(model, cases, reference, score_functions(model, list(EDITS), args.teachers))
-    kept = reference.folder / f"figures_{args.frames}.json"
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    measurement = Measurement(model, cases, reference, score_functions(model, list(EDITS), args.teachers))
+    cache = reference.folder / f"figures_{args.frames}.json"
+    figures = json.loads(cache.read_text()) if cache.is_file() else {}
     settings = usual_settings(args.powers)
     if args.only:
         parts = [text.split("/") for text in args.only]
         settings = [Setting("ddim", steps) for steps in (10, 15, 20, 30, 50)]
         settings += [Setting(p[0], int(p[1]), float(p[2]) if len(p) > 2 else 1.0, "0" not in p[3:]) for p in parts]
-    found = {}
+    by_setting = {}
     for setting in dict.fromkeys(settings):
-        if setting.name not in known:
+        if setting.name not in figures:
             logger.info("%s", setting.name)
-            known[setting.name] = measure.rows(measure.decode(setting))
-            kept.write_text(json.dumps(known))
-        found[setting] = known[setting.name]
+            figures[setting.name] = measurement.rows(measurement.decode(setting))
+            cache.write_text(json.dumps(figures))
+        by_setting[setting] = figures[setting.name]
 
-    table = summary(found, f"Solvers, {model.config.get('name', 'model')}")
+    table = summary(by_setting, f"Solvers, {model.config.get('name', 'model')}")
     table.notes += [
         f"{len(cases.names)} frames, {args.frames} of each video.",
         f"Reference: the edit by {args.reference} DDIM steps with clamp. SSIM and MSE inside the face's mask but for rebuilt, medians.",
@@ -275,16 +275,16 @@ def main() -> None:
         "like with like: against what the reference gives when it is pasted in the same way, which leaves out the reference's own loss.",
         "least share: of the change of the attribute's score in the reference, the least of the edits. flicker: over the original's.",
         f"goal: whether all edits are as near as DDIM's with more steps ({', '.join(f'{a} against {b}' for a, b in GOALS)}).",
-        *([measure.lpips_missing] if measure.lpips_missing else []),
+        *([measurement.lpips_missing] if measurement.lpips_missing else []),
     ]
     args.output.mkdir(parents=True, exist_ok=True)
     table.save(args.output, "solvers")
-    rows = Table("", [*asdict(next(iter(found))), "edit", *next(iter(next(iter(found.values())).values()))])
-    for setting, edits in found.items():
+    rows = Table("", [*asdict(next(iter(by_setting))), "edit", *next(iter(next(iter(by_setting.values())).values()))])
+    for setting, edits in by_setting.items():
         for name, figures in edits.items():
             rows.add(*asdict(setting).values(), name, *figures.values())
     (args.output / "solvers_edits.csv").write_text(rows.csv(), encoding="utf-8")
-    plot(found, args.output / "solvers.png")
+    plot(by_setting, args.output / "solvers.png")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast it is, in turn in one run: against the plain method, each optimisation alone, by video length, against the device's matrix rate,
 and where an edit's time goes. Writes a page with tables and a plot beside it.
 
-python bench/speed.py CLIP -o docs/performance.md
-python bench/speed.py CLIP --device cuda -o gpu.md     (with a table by precision and option, and whole edits at 360p and 1080p)
+python bench/speed.py VIDEO -o docs/performance.md
+python bench/speed.py VIDEO --device cuda -o gpu.md     (with a table by precision and option, and whole edits at 360p and 1080p)
 python bench/speed.py --config full --device cuda -o gpu.md     (seeded weights; without a video: network only)
 """
 
@@ -66,14 +66,14 @@ def defaults() -> SimpleNamespace:
 class Frames:
     """N frames ready for the network: crops of the video, or noise where there is none; and an edit of their z_face."""
 
-    def __init__(self, model, clip: Path | None, count: int) -> None:
+    def __init__(self, model, video: Path | None, count: int) -> None:
         size, generator = model.image_size, torch.Generator().manual_seed(0)
         self.x_0 = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
         self.z_face = torch.randn(count, model.face_dim, generator=generator)
-        if clip is not None:
-            found = encode(clip, model, steps=1, max_frames=count)
-            self.x_0 = shrink(to_images(found.crops[:]), size)
-            self.z_face = model.fuse(torch.from_numpy(found.z_id), torch.from_numpy(found.z_motion[:])).cpu()
+        if video is not None:
+            decomposition = encode(video, model, steps=1, max_frames=count)
+            self.x_0 = shrink(to_images(decomposition.crops[:]), size)
+            self.z_face = model.fuse(torch.from_numpy(decomposition.z_id), torch.from_numpy(decomposition.z_motion[:])).cpu()
         self.z_edited = self.z_face + 0.1 * torch.randn(model.face_dim, generator=generator)
 
     def ours(self, model, info: SimpleNamespace, parts: str) -> Callable[[], object]:
@@ -113,7 +113,7 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "plain100": by_plain(args.plain_steps, few),
     }
     frames_of = {name: few if name == "plain100" else n for name in works}
-    taken = {name: [s / frames_of[name] for s in found] for name, found in in_turn(works, args.repeats, device, warm=False).items()}
+    taken = {name: [s / frames_of[name] for s in times] for name, times in in_turn(works, args.repeats, device, warm=False).items()}
     names = {
         "plain": f"plain method, T = {info.steps}",
         "plain100": f"plain method, T = {args.plain_steps} ({few} frames)",
@@ -171,8 +171,8 @@ def one_by_one(model, args: argparse.Namespace) -> list[str]:
     model.noise_predictor, model.evaluate, model.host.dtype = network, ThreadedEvaluation(), fast
     flop = flop_of(model)
     best = batch / median(taken["everything on"])
-    rates = {name: [batch / s for s in found] for name, found in taken.items()}
-    rows = [[name, f"{median(found):.1f}", spread(found), f"{median(found) / best:.2f}"] for name, found in rates.items()]
+    rates = {name: [batch / s for s in times] for name, times in taken.items()}
+    rows = [[name, f"{median(some):.1f}", spread(some), f"{median(some) / best:.2f}"] for name, some in rates.items()]
     table = markdown(["", "evaluations a second", "range", "of all on"], rows)
     page = ["## Each optimisation", f"One evaluation of {batch} frames, {args.repeats + 2} times in turn.", table]
     large = 2048 if device.type == "cpu" else 8192
@@ -211,16 +211,19 @@ def shares(model, args: argparse.Namespace) -> list[str]:
         runs = []
         for _ in range(args.repeats + 1):  # the first one warms up
             clock = Stopwatch()
-            clip = encode(args.clip, model, max_frames=args.split_frames, clock=clock)
-            edited = apply_attributes(clip, model, {args.attribute: 0.5})
+            decomposition = encode(args.video, model, max_frames=args.split_frames, clock=clock)
+            edited = apply_attributes(decomposition, model, {args.attribute: 0.5})
             decode(edited, model, Path(folder) / "out.mp4", clock=clock)
             runs.append(clock)
-    frames, total = clip.info.frames, median([run.total for run in runs[1:]])
+    frames, total = decomposition.info.frames, median([run.total for run in runs[1:]])
     names = {"track": "detection and landmarks", "encode": "encode", "decode": "decode", "paste": "composite", "video": "video"}
     seconds = {phase: median([run.seconds.get(phase, 0.0) for run in runs[1:]]) for phase in names}
     rows = [[text, f"{seconds[phase] / frames:.4f}", f"{seconds[phase] / total:.1%}"] for phase, text in names.items()]
     rows.append(["all", f"{total / frames:.4f}", f"{frames / total:.1f} frames/s"])
-    size, how = f"{clip.info.width}x{clip.info.height}", f"{clip.info.steps} steps, solver {clip.info.solver}"
+    size, how = (
+        f"{decomposition.info.width}x{decomposition.info.height}",
+        f"{decomposition.info.steps} steps, solver {decomposition.info.solver}",
+    )
     text = f"A whole edit of {frames} frames of {size}, {how}; medians of {args.repeats}."
     return ["## Where an edit's time goes", text, markdown(["", "s a frame", "share"], rows)]
 
@@ -238,7 +241,7 @@ def machine(model) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", nargs="?", type=Path, help="a video with a face; without one the network alone is measured")
+    parser.add_argument("video", nargs="?", type=Path, help="a video with a face; without one the network alone is measured")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.md")
     parser.add_argument("--config", choices=("starter", "full"), default="starter")
     parser.add_argument("--model", default="starter")
@@ -255,16 +258,16 @@ def main() -> None:
     parser.add_argument("--attribute", default="Young")
     parser.add_argument("--card", action="store_true", help="the tables of a graphics card, on a processor too")
     args = parser.parse_args()
-    if args.config == "full" and args.clip is not None:
+    if args.config == "full" and args.video is not None:
         parser.error("the full configuration has no trained weights to find faces with; leave the video out")
     model = open_model(args)
     parts = [lambda: ["# Performance", machine(model), "Written by `bench/speed.py`; medians of runs in turn."]]
-    parts.append(lambda: against_plain(model, Frames(model, args.clip, args.frames), args))
+    parts.append(lambda: against_plain(model, Frames(model, args.video, args.frames), args))
     parts.append(lambda: one_by_one(model, args))
     if args.card or model.host.device.type != "cpu":
         parts.append(lambda: by_precision(model, flop_of(model), args))
-        parts += [lambda: end_to_end(args)] * (args.clip is not None)
-    if args.clip is not None:
+        parts += [lambda: end_to_end(args)] * (args.video is not None)
+    if args.video is not None:
         parts.append(lambda: shares(model, args))
         parts.append(lambda: by_length(args, args.out.with_suffix(".png")))
     page: list[str] = []

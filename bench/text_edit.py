@@ -7,7 +7,7 @@ after (medians over frames), sex and smile as log-odds and the age; the identity
 change of a pixel outside the face's square, and inside it outside the mask (8 bit). With --fixed N the first video's search is also run
 for N steps, as the paper does with 2000, and its time and final loss are held against those of the one that stopped.
 
-python bench/text_edit.py CLIP=TARGET... --teachers ../shared/data/teachers --scale 1
+python bench/text_edit.py VIDEO=TARGET... --teachers ../shared/data/teachers --scale 1
 """
 
 from __future__ import annotations
@@ -40,36 +40,36 @@ TILE = 256
 AWAY = np.ones((9, 9), np.uint8)  # pixels of the crop beside the mask that its resampling may still mix with it
 
 
-def outside(clip, row: int, original: np.ndarray, result: np.ndarray) -> tuple[int, int]:
+def outside(decomposition, row: int, original: np.ndarray, result: np.ndarray) -> tuple[int, int]:
     """Largest change of a pixel outside the square, and inside it away from the mask; 8-bit steps."""
     change = np.abs(original.astype(int) - result).max(-1)
     square = np.zeros(change.shape, np.uint8)
-    cv2.fillConvexPoly(square, np.round(clip.quads[row]).astype(np.int32), 1)
+    cv2.fillConvexPoly(square, np.round(decomposition.quads[row]).astype(np.int32), 1)
     beyond = change[cv2.dilate(square, np.ones((5, 5), np.uint8)) == 0].max()
-    crops = [crop_face(picture, clip.quads[row], TILE).astype(int) for picture in (original, result)]
-    mask = cv2.resize(np.asarray(SoftMasks(clip)[row], np.float32), (TILE, TILE))
+    crops = [crop_face(picture, decomposition.quads[row], TILE).astype(int) for picture in (original, result)]
+    mask = cv2.resize(np.asarray(SoftMasks(decomposition)[row], np.float32), (TILE, TILE))
     away = cv2.dilate((mask > 0).astype(np.uint8), AWAY) == 0
     return int(beyond), int(np.abs(crops[0] - crops[1]).max(-1)[away].max())
 
 
-def searched(clip, model, standin, target: str, args, **settings):
+def searched(decomposition, model, standin, target: str, args, **settings):
     """A finished search and its seconds."""
     look = {"identity_weight": args.identity_weight, "frames": args.frame or 0}
-    search = text_search(clip, model, "face", target, clip_model=standin, **look, **settings)
+    search = text_search(decomposition, model, "face", target, clip_model=standin, **look, **settings)
     began = time.perf_counter()
     search.run()
     return search, time.perf_counter() - began
 
 
-def decoded(clip, edited, model) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def decoded(decomposition, edited, model) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Face squares before and after, and the largest changes where nothing should change."""
     before, after, strayed = [], [], []
 
     def watch(index, row, original, result, crop):
         if row is not None:
-            before.append(crop_face(original.rgb, clip.quads[row], TILE))
-            after.append(crop_face(result.rgb, clip.quads[row], TILE))
-            strayed.append(outside(clip, row, original.rgb, result.rgb))
+            before.append(crop_face(original.rgb, decomposition.quads[row], TILE))
+            after.append(crop_face(result.rgb, decomposition.quads[row], TILE))
+            strayed.append(outside(decomposition, row, original.rgb, result.rgb))
 
     with tempfile.TemporaryDirectory() as folder:
         decode(edited, model, Path(folder) / "out.mkv", codec="ffv1", watch=watch)
@@ -85,7 +85,7 @@ def scores(teachers: Teachers, squares: np.ndarray) -> tuple[float, float, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="+", metavar="CLIP=TARGET")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO=TARGET")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--standin", type=Path, help="what text_standin.py wrote (default: the teachers)")
     parser.add_argument("--teachers", type=Path, required=True)
@@ -104,19 +104,30 @@ def main() -> None:
         "video,target,scale,iterations,seconds,first_loss,loss,male,male_after,age,age_after,smile,smile_after,"
         "identity_cosine,outside_square,outside_mask"
     )
-    for number, entry in enumerate(args.clips):
+    for number, entry in enumerate(args.videos):
         path, target = entry.split("=")
-        clip = Decomposition.load(path) if Path(path).suffix == ".safetensors" else encode(path, model, steps=args.steps, every=args.every)
-        search, seconds = searched(clip, model, standin, target, args)
+        decomposition = (
+            Decomposition.load(path) if Path(path).suffix == ".safetensors" else encode(path, model, steps=args.steps, every=args.every)
+        )
+        search, seconds = searched(decomposition, model, standin, target, args)
         direction = search.direction()
         strip = []
         for scale in args.scale or [1.0]:
-            before, after, strayed = decoded(clip, apply_direction(clip, model, direction, scale), model)
+            before, after, strayed = decoded(decomposition, apply_direction(decomposition, model, direction, scale), model)
             points = five_points(model.track_landmarks(to_images(before)).cpu().numpy() * TILE)
-            told = [f"{value:.3f}" for pair in zip(scores(teachers, before), scores(teachers, after)) for value in pair]
+            before_and_after = [f"{value:.3f}" for pair in zip(scores(teachers, before), scores(teachers, after)) for value in pair]
             cosine = (teachers.embed(before, points) * teachers.embed(after, points)).sum(1).min()
             losses = [f"{search.history[0]:.4f}", f"{search.best.loss:.4f}"]
-            facts = [Path(path).stem, target, f"{scale:g}", str(search.iterations), f"{seconds:.0f}", *losses, *told, f"{cosine:.3f}"]
+            facts = [
+                Path(path).stem,
+                target,
+                f"{scale:g}",
+                str(search.iterations),
+                f"{seconds:.0f}",
+                *losses,
+                *before_and_after,
+                f"{cosine:.3f}",
+            ]
             print(",".join([*facts, *map(str, strayed)]), flush=True)
             strip += [before[len(before) // 2]] * (not strip) + [after[len(after) // 2]]
         row = np.concatenate(strip, 1)
@@ -125,7 +136,7 @@ def main() -> None:
         if args.sheet:
             save_picture(args.sheet, np.concatenate(rows))
         if args.fixed and not number:
-            long, long_seconds = searched(clip, model, standin, target, args, settle=False, iterations=args.fixed)
+            long, long_seconds = searched(decomposition, model, standin, target, args, settle=False, iterations=args.fixed)
             print(
                 f"# {long.iterations} fixed steps: {long_seconds:.0f} s, loss {long.best.loss:.4f}; stopped after {search.iterations}: "
                 f"{seconds:.0f} s, loss {search.best.loss:.4f}, {100 * (search.best.loss / long.best.loss - 1):+.2f} %",

@@ -74,20 +74,20 @@ def train(data: Path, epochs: int = 12, seed: int = 0) -> tuple[StandIn, dict[st
     pictures = F.interpolate(pictures, (SIZE, SIZE), mode="area")
     labels = torch.from_numpy(np.stack([faces.labels[:, faces.names.index(name)] for name in NAMES], 1)).float()
     weight = ((labels == 0).sum(0) / (labels == 1).sum(0)).clamp(max=8)
-    seen = torch.from_numpy(np.flatnonzero(~faces.held_out))
+    trained_on = torch.from_numpy(np.flatnonzero(~faces.held_out))
     model = StandIn()
-    steps = epochs * (len(seen) // 64)
+    steps = epochs * (len(trained_on) // 64)
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for _ in range(steps):
-        rows = seen[torch.randint(len(seen), (64,), generator=generator)]
+        rows = trained_on[torch.randint(len(trained_on), (64,), generator=generator)]
         x, y = pictures[rows], labels[rows]
         x = torch.where(torch.rand(64, 1, 1, 1, generator=generator) < 0.5, x.flip(-1), x)
         x = x * (0.8 + 0.4 * torch.rand(64, 1, 1, 1, generator=generator)) + 0.2 * torch.rand(64, 1, 1, 1, generator=generator) - 0.1
         t = torch.tensor(NOISED)[torch.randint(len(NOISED), (64,), generator=generator)]
         x = schedule.add_noise(x.clamp(-1, 1), t, torch.randn(x.shape, generator=generator))
-        known = y.isfinite()
-        loss = F.binary_cross_entropy_with_logits(model.logits(x), y.nan_to_num(), pos_weight=weight, reduction="none")[known].mean()
+        labelled = y.isfinite()
+        loss = F.binary_cross_entropy_with_logits(model.logits(x), y.nan_to_num(), pos_weight=weight, reduction="none")[labelled].mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -96,8 +96,8 @@ def train(data: Path, epochs: int = 12, seed: int = 0) -> tuple[StandIn, dict[st
     with torch.no_grad():
         rows = torch.from_numpy(np.flatnonzero(faces.held_out))
         right = ((model.logits(pictures[rows]) > 0).float() == labels[rows]).float()
-        known = labels[rows].isfinite()
-    return model, {name: float(right[:, i][known[:, i]].mean()) for i, name in enumerate(NAMES)}
+        labelled = labels[rows].isfinite()
+    return model, {name: float(right[:, i][labelled[:, i]].mean()) for i, name in enumerate(NAMES)}
 
 
 if __name__ == "__main__":
