@@ -263,6 +263,7 @@ class EncodeDecomposed(io.ComfyNode):
                 progress=status.NodeProgress(sum(evaluations(solver, steps))),
                 power=power or None,
                 clamp=clamp,
+                surveys=folders.faces_folder(),
                 **part,
                 **other,
             )

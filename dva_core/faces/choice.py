@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-
-import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.faces.people import Person, Survey
@@ -147,11 +145,6 @@ def choose_people(choice: PeopleChoice, survey: Survey, clip: str = "") -> list[
     if not chosen:
         raise DVAError("Nobody is chosen in any shot of this video; click at least one face, or leave the choice empty.")
     return chosen
-
-
-def references(chosen: Iterable[ChosenPerson]) -> np.ndarray:
-    """Stack the identity vectors [n, D] of the chosen people."""
-    return np.stack([one.person.embedding for one in chosen])
 
 
 def check_name(name: Any) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import need_shared
+from made_people import ANNA, BERT, HEIGHT, WIDTH, clip
 
 from dva_core.model.bundle import SHIPPED
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
 from .comfy_server import CannotRun, Server, comfy_python, find_comfy, missing_packages
-from .graphs import FRAMES, HERE
+from .graphs import FRAMES, HERE, SHOT
 from .page import browser, mode, page  # noqa: F401 (fixtures)
 
 
@@ -75,3 +76,15 @@ def clips(server, tmp_path_factory) -> dict[str, Path]:
         for i in range(FRAMES):
             writer.write(Frame.from_rgb(np.full((120, 160, 3), 40 + i, np.uint8), i, time_base=info.time_base))
     return made
+
+
+@pytest.fixture(scope="package")
+def crowd(server, clips):
+    """Three people for a shot, the first two of them in another light for a second one."""
+    people = [(ANNA, lambda n: (80.0, True)), ("swiz3n", lambda n: (240.0, True)), (BERT, lambda n: (400.0, True))]
+    made = [frame.rgb for frame in clip(SHOT, people)] + [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
+    path = server.base / "input" / "crowd.mp4"
+    with VideoWriter(path, VideoInfo.for_images(WIDTH, HEIGHT, 25, len(made)), quality=8) as writer:
+        for index, rgb in enumerate(made):
+            writer.write(Frame.from_rgb(rgb, index))
+    return path

@@ -14,6 +14,7 @@ from dva_core.video import open_video
 from .comfy_server import ROOT
 
 FRAMES, STEPS = 6, 3
+SHOT = 20  # the first frame of the second shot of crowd.mp4
 HERE = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "example_workflows"
 TITLES = {  # what the page lists, in this order; the API's files have plain names

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-from made_people import ANNA, BERT, HEIGHT, WIDTH, clip
 
-from dva_core.video import Frame, VideoInfo, VideoWriter
-
+from .graphs import SHOT
+from .test_host_faces import KIND
 from .test_host_page_panel import until
 from .test_host_page_player import run
 
-KIND, FACES = "DVAChooseFaces", ".dva-faces"
-SHOT = 20  # the first frame of the second shot
+FACES = ".dva-faces"
 BOX, CARD = f"{FACES} .dva-box", f"{FACES} .dva-card"
-
-
-@pytest.fixture(scope="module")
-def crowd(server, clips):
-    """Three people for a shot, two of them in another light for a second one."""
-    people = [(ANNA, lambda n: (80.0, True)), ("swiz3n", lambda n: (240.0, True)), (BERT, lambda n: (400.0, True))]
-    second = [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
-    pictures = [frame.rgb for frame in clip(SHOT, people)] + second
-    with VideoWriter(server.base / "input" / "crowd.mp4", VideoInfo.for_images(WIDTH, HEIGHT, 25, len(pictures)), quality=8) as writer:
-        for index, rgb in enumerate(pictures):
-            writer.write(Frame.from_rgb(rgb, index))
 
 
 @pytest.fixture
@@ -162,49 +148,3 @@ def test_what_is_wrong_is_told(faces):
     assert choice(faces) == {"people": [1]}
     tab.locator(f"{FACES} .dva-reset-all").click()
     assert choice(faces) == {} and pressed(faces, BOX) == ["Person 1"]
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ("x", "is no JSON"),
-        ('{"people": []}', "Nobody is chosen"),
-        ('{"people": [9]}', "There is no person 9 in this video"),
-        ('{"people": [1], "clip": "0"}', "chosen in another video"),
-    ],
-)
-def test_the_server_refuses_in_a_sentence(server, crowd, given, says):
-    prompt = {
-        "1": {"class_type": "DVALoadModel", "inputs": {"model": "starter", "precision": "auto"}},
-        "2": {"class_type": "DVALoadVideo", "inputs": {"file": "crowd.mp4", "start": 0.0, "length": 0.0, "every": 1}},
-        "3": {"class_type": KIND, "inputs": {"model": ["1", 0], "video": ["2", 0], "choice": given}},
-    }
-    try:
-        answer = server.run(prompt)
-    except Exception as refused:  # noqa: BLE001 (before it runs)
-        assert says in str(refused).replace('\\\\"', '"'), refused
-    else:
-        assert not answer.succeeded and says in answer.error and "\n" not in answer.error
-
-
-def test_by_the_api_with_the_host_alone(server, crowd):
-    """The choice comes out as text, with everybody's portrait; the second run looks at nothing again."""
-    prompt = {
-        "1": {"class_type": "DVALoadModel", "inputs": {"model": "starter", "precision": "auto"}},
-        "2": {"class_type": "DVALoadVideo", "inputs": {"file": "crowd.mp4", "start": 0.0, "length": 0.0, "every": 1}},
-        "3": {"class_type": KIND, "inputs": {"model": ["1", 0], "video": ["2", 0], "choice": '{"people": [2], "names": {"2": "Änne"}}'}},
-        "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 0]}},
-        "5": {"class_type": "PreviewImage", "inputs": {"images": ["3", 1]}},
-    }
-    answer = server.run(prompt)
-    assert answer.succeeded, answer.error
-    told = json.loads(answer.outputs["4"]["text"][0])
-    assert told["people"] == [2] and told["names"] == {"2": "Änne"} and told["clip"] == answer.outputs["3"]["dva.faces"][0]["key"]
-    assert server.file(answer.outputs["5"]["images"][0]).is_file()
-    folder = server.base / "temp" / "dva_faces" / told["clip"]
-    made = (folder / "people.json").stat().st_mtime_ns
-    prompt["3"]["inputs"]["choice"] = ""
-    again = server.run(prompt)
-    assert again.succeeded, again.error
-    assert json.loads(again.outputs["4"]["text"][0])["people"] == [1]
-    assert (folder / "people.json").stat().st_mtime_ns == made
