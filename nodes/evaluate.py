@@ -9,7 +9,7 @@ from dva_core.decomposition.people import choose, people_of
 from . import status
 from .image import to_image
 from .schema import schema
-from .types import CATEGORY, DecompositionType, Model, one_person_input
+from .types import CATEGORY, DecompositionType, Model, person_input
 from .video import as_file, source_inputs, source_of
 
 
@@ -36,7 +36,7 @@ class Evaluate(io.ComfyNode):
                     tooltip="The video's source, for a loaded decomposition whose video is no longer where it was.",
                 ),
                 *source_inputs(),
-                one_person_input(),
+                person_input("Who is measured"),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="The figures as a Markdown table, for Preview as Text or a file."),
