@@ -99,7 +99,7 @@ def simulate(
 
     for server in speed:
         join(server)
-    while scheduler.left:
+    while scheduler.remaining:
         now, _, what, about = heapq.heappop(events)
         server = about[0]
         if what == "end" and about[1] == generation[server]:

@@ -119,7 +119,7 @@ class Cluster:
         """Run until every job is done or has failed."""
         ready = {handle.progress.remote(): name for name, handle in self.actors.items()}  # answers when its model is loaded
         began = last_report = time.monotonic()
-        while self.scheduler.left:
+        while self.scheduler.remaining:
             self._join_ready(ready)
             for name in [name for name in self.scheduler.workers if not any(busy == name for busy, *_ in self.running.values())]:
                 self.begin(name)
@@ -248,7 +248,7 @@ class Cluster:
                     if about:
                         count, total = about["done"], about["total"]
                         self.run_log.tell("progress", job=jobs[name], worker=name, done=count, total=total, part=about["phase"])
-        self.run_log.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
+        self.run_log.tell("left", jobs=self.scheduler.remaining, seconds=self.scheduler.seconds_left())
 
 
 class ObjectReader:

@@ -80,7 +80,7 @@ class Scheduler:
         self.jobs: dict[str, Work] = {}
         self.workers: dict[str, Worker] = {}
         self.rates = Rates()
-        self.left = 0  # neither done nor given up
+        self.remaining = 0  # neither done nor given up
         self._shared, self._tries, self._losses = shared, tries, losses
         self._free: list[tuple[float, int, Chunk]] = []  # a heap, the most work first
         self._free_of: dict[str, Chunk] = {}
@@ -96,7 +96,7 @@ class Scheduler:
             groups.setdefault(job.group, Chunk(job.group, job.size)).names[job.name] = None
         for chunk in groups.values():
             self._release(chunk)
-        self.left = len(self.jobs)
+        self.remaining = len(self.jobs)
 
     # -- workers come and go ---------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class Scheduler:
         return self.workers[worker].running.pop(name) if worker in self.workers else False
 
     def _end(self, name: str) -> None:
-        self.left -= 1
+        self.remaining -= 1
         self._failures.pop(name, None)
         self._losses_of.pop(name, None)
 

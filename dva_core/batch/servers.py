@@ -90,7 +90,7 @@ class Executor:
         self._alone_since: float | None = time.monotonic()  # since when no server is there
         self._full_since: float | None = None
         self._ever = False  # whether there has been a server
-        self._held = False  # whether a result waits for room
+        self._waits_for_room = False  # whether a result waits for room
 
     async def run(self) -> None:
         """Run until every job is done or has failed; Stopped if it cannot go on."""
@@ -166,9 +166,9 @@ class Executor:
             if self._full_since is not None:
                 if now - self._full_since > self.patience:
                     self.stop(f"Results cannot be written to {self.plan.results}; make room there and run it again, the servers keep them.")
-                elif not self._held:
+                elif not self._waits_for_room:
                     self.try_disk()
-            self.run_log.tell("left", jobs=self.scheduler.left, seconds=self.scheduler.seconds_left())
+            self.run_log.tell("left", jobs=self.scheduler.remaining, seconds=self.scheduler.seconds_left())
             await asyncio.sleep(1.0)
 
     # -- what servers tell -------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Executor:
         """Wake all tasks that wait for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
-        if not self.scheduler.left and not self._over.done():
+        if not self.scheduler.remaining and not self._over.done():
             self._over.set_result(None)
 
     async def wait_for_change(self) -> None:
@@ -206,14 +206,14 @@ class Executor:
 
     def full(self, error: DiskError, holds: bool = False) -> None:
         """Pause new jobs until there is room on the disk. `holds`: a result waits to be written and will test for room."""
-        self._held = self._held or holds
+        self._waits_for_room = self._waits_for_room or holds
         if self._full_since is None:
             self._full_since = time.monotonic()
             self.run_log.tell("disk", error=str(error))
 
     def has_room(self) -> None:
         """Resume after a successful write."""
-        self._full_since, self._held = None, False
+        self._full_since, self._waits_for_room = None, False
         self.change()
 
     def try_disk(self) -> None:

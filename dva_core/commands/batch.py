@@ -75,15 +75,15 @@ def run_check(args: argparse.Namespace) -> None:
     plan = plan_of(args)
     from ..batch.check import check_plan
 
-    found = check_plan(plan)
+    review = check_plan(plan)
     if args.json:
         jobs = [about(plan, job) for job in plan.jobs]
-        answer({"jobs": jobs, **asdict(found)}, True, "")
+        answer({"jobs": jobs, **asdict(review)}, True, "")
     else:
-        for line in lines_of(plan, found, None if args.all else MOST_LISTED):
+        for line in lines_of(plan, review, None if args.all else MOST_LISTED):
             show(line)
-    if found.problems:
-        raise DVAError(f"{len(found.problems)} thing{'s' * (len(found.problems) > 1)} in {args.batch} will fail: {found.problems[0]}")
+    if review.problems:
+        raise DVAError(f"{len(review.problems)} thing{'s' * (len(review.problems) > 1)} in {args.batch} will fail: {review.problems[0]}")
 
 
 def run_run(args: argparse.Namespace) -> None:
@@ -133,8 +133,8 @@ def batch_servers(plan, urls: list[str], headers: dict[str, str]) -> list:
 
 
 def header(text: str) -> tuple[str, str]:
-    name, found, value = text.partition(":")
-    if not found or not name.strip() or not value.strip():
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not value.strip():
         raise DVAError("A --header is no name and value; write it as 'Authorization: Bearer ...'.")
     return name.strip(), value.strip()
 
@@ -157,10 +157,10 @@ def about(plan, job) -> dict[str, Any]:
     }
 
 
-def lines_of(plan, found, most: int | None) -> list[str]:
+def lines_of(plan, review, most: int | None) -> list[str]:
     """Summarise a batch as text: videos, jobs, problems."""
-    lines = [f"{len(found.videos)} videos, {len(plan.jobs)} jobs, {found.done} done; results in {plan.results}", ""]
-    for video in found.videos[:most]:
+    lines = [f"{len(review.videos)} videos, {len(plan.jobs)} jobs, {review.done} done; results in {plan.results}", ""]
+    for video in review.videos[:most]:
         size = f"{video['width']}x{video['height']}, {video['frames'] or '?'} frames" if "width" in video else "CANNOT BE READ"
         lines.append(f"  {video['file']}  {size}, {video['bytes'] / 1e6:.1f} MB, {video['edits']} edits")
     lines.append("")
@@ -168,7 +168,7 @@ def lines_of(plan, found, most: int | None) -> list[str]:
         lines.append(f"  {'done   ' if job.result.exists() else 'missing'}  {job.name}  {in_words(job)}")
     if most is not None and len(plan.jobs) > most:
         lines.append(f"  ... and {len(plan.jobs) - most} more; --all lists them")
-    lines += ["", *(f"  ! {problem}" for problem in found.problems)]
+    lines += ["", *(f"  ! {problem}" for problem in review.problems)]
     return lines[: -1 if lines[-1] == "" else None]
 
 

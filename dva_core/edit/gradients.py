@@ -48,9 +48,9 @@ def spread(pictures: np.ndarray, most: int = PICTURES) -> np.ndarray:
 
 
 def mean_gradients(
-    networks: Differentiable, pictures: np.ndarray, measure: Callable[[View], Tensor], progress: Progress | None = None
+    networks: Differentiable, pictures: np.ndarray, outputs_of: Callable[[View], Tensor], progress: Progress | None = None
 ) -> np.ndarray:
-    """Mean gradients with respect to z_id of the K outputs of `measure`, [N, K] of each `View`: float64 [K, D].
+    """Mean gradients with respect to z_id of the K outputs `outputs_of(view)` [N, K]: float64 [K, D].
 
     pictures uint8 [N, C, C, 3]: PICTURES of them are used, at each of TIMESTEPS with noise of each of SEEDS. `progress` counts them.
     """
@@ -73,7 +73,7 @@ def mean_gradients(
                 t = torch.full((len(clean),), timestep, device=networks.device)
                 x_t = model.schedule.add_noise(clean, t, noise[part].to(clean))
                 eps = networks.predict_noise(x_t, t, networks.fuse(z, z_motion[part].to(z)))
-                outputs = measure(View(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
+                outputs = outputs_of(View(z, image_of(x_t, eps, model.schedule.at(t, x_t)), clean, face[part].to(clean)))
                 columns = outputs.unbind(1)
                 gradients = [torch.autograd.grad(column.sum(), z, retain_graph=column is not columns[-1])[0].sum(0) for column in columns]
                 return torch.stack(gradients).cpu().double(), len(clean)
@@ -96,7 +96,7 @@ def paste_estimate(views: View, size: int) -> Tensor:
 
 
 def classifier_outputs(networks: Differentiable, weights: np.ndarray) -> Callable[[View], Tensor]:
-    """A measure for `mean_gradients`: the outputs [N, K] of linear classifiers with `weights` [K, D] on the pasted faces' identities."""
+    """`outputs_of` for `mean_gradients`: the outputs [N, K] of linear classifiers with `weights` [K, D] on the pasted faces' identities."""
     w = torch.from_numpy(np.float32(weights)).to(networks.device)
     return lambda views: networks.encode_identity(paste_estimate(views, networks.model.crop_size)) @ w.T
 
@@ -122,9 +122,9 @@ def visible_direction(model, weight: np.ndarray, std: np.ndarray, pictures: np.n
     with torch.inference_mode(False), Differentiable(model) as networks:
         classifiers = classifier_outputs(networks, (weight / std)[None])
 
-        def measure(views: View) -> Tensor:
+        def colours_and_classifier(views: View) -> Tensor:
             return torch.cat([mean_colour(views), classifiers(views)], 1)
 
         with torch.enable_grad():
-            gradients = mean_gradients(networks, pictures, measure, progress) * std
+            gradients = mean_gradients(networks, pictures, colours_and_classifier, progress) * std
     return mix_direction(weight, gradients[3], gradients[:3])

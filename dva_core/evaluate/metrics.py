@@ -34,8 +34,8 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
     The mean over windows that lie in the picture whole; with a mask, over those centred in it.
     """
-    measure, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
-    _, similarity = measure(a, b, data_range=1.0, reduction="none", return_full_image=True)
+    function, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
+    _, similarity = function(a, b, data_range=1.0, reduction="none", return_full_image=True)
     if mask is not None:
         return masked_mean(similarity, mask)
     return similarity[..., border:-border, border:-border].mean((1, 2, 3))

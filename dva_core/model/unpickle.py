@@ -88,7 +88,7 @@ def encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-KNOWN: dict[tuple[str, str], Any] = {
+ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
@@ -114,8 +114,8 @@ def restricted_pickle(storage_from_bytes: Callable[[bytes], Any]) -> SimpleNames
             self.inert: dict[tuple[str, str], type] = {}
 
         def find_class(self, module: str, name: str) -> Any:
-            if (module, name) in KNOWN:
-                return KNOWN[module, name]
+            if (module, name) in ALLOWED:
+                return ALLOWED[module, name]
             if (module, name) == ("torch.storage", "_load_from_bytes"):
                 return storage_from_bytes
             if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):

@@ -34,7 +34,7 @@ class TrainingFrames(Protocol):
         """Those frames, uint8 RGB [k, S, S, 3]."""
 
 
-def square(picture: np.ndarray, size: int) -> np.ndarray:
+def resize_square(picture: np.ndarray, size: int) -> np.ndarray:
     """Resize a picture [S, S, 3], averaging over areas if it shrinks."""
     if len(picture) == size:
         return picture
@@ -67,7 +67,7 @@ class FrameFolder:
             picture = read_rgb(self.files[row])
             if picture.shape[0] != picture.shape[1]:
                 raise DVAError(f"{self.files[row]} is not square: align the frames first with `python -m dva_core train prepare`.")
-            pictures.append(square(picture, self.size))
+            pictures.append(resize_square(picture, self.size))
         return np.stack(pictures)
 
 
@@ -98,7 +98,7 @@ class Shards:
             picture = cv2.imdecode(np.asarray(self.maps[shard][start : start + length]), cv2.IMREAD_COLOR)
             if picture is None:
                 raise DVAError(f"A frame of {self.groups[self.group[row]]} in {self.maps[shard].filename} is damaged: prepare it again.")
-            pictures.append(square(picture[..., ::-1], self.size))
+            pictures.append(resize_square(picture[..., ::-1], self.size))
         return np.stack(pictures)
 
 

@@ -130,11 +130,11 @@ def change(
     if kind in drawings.KINDS:
         return tuple(drawings.draw(kind, picture, landmarks, look_of(kind)))
     look = prototypes.look(kind, np.random.default_rng(seed)) | LOOKS[kind]  # the donor is another each time
-    made = prototypes.change(kind, picture, landmarks, look)
+    changed = prototypes.change(kind, picture, landmarks, look)
     if kind == "Older":
-        lined = drawings.draw("Older_Skin", made.picture, made.landmarks, look_of("Older_Skin"))
-        return lined.picture, np.maximum(made.mask, lined.mask)
-    return made.picture, made.mask
+        lined = drawings.draw("Older_Skin", changed.picture, changed.landmarks, look_of("Older_Skin"))
+        return lined.picture, np.maximum(changed.mask, lined.mask)
+    return changed.picture, changed.mask
 
 
 def look_of(kind: str) -> dict:
@@ -162,8 +162,8 @@ def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int
     of_face = [np.flatnonzero(variants.original == row) for row in range(len(faces))]
     rows, kinds = [], []
     for number, kind in enumerate(KINDS):
-        found = candidates(kind, faces)
-        for part, count in ((found[~faces.held_out[found]], each), (found[faces.held_out[found]], max(8, each // 8))):
+        possible = candidates(kind, faces)
+        for part, count in ((possible[~faces.held_out[possible]], each), (possible[faces.held_out[possible]], max(8, each // 8))):
             if not len(part):
                 raise DVAError(f"No face can be given a pair of {kind}: add faces without it.")
             chosen = np.resize(rng.permutation(part), count)
@@ -173,9 +173,9 @@ def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int
     seeds = rng.integers(2**31, size=len(rows))
     tasks = [(KINDS[k], variants.pictures[row], variants.landmarks[row], int(s)) for k, row, s in zip(kinds, rows, seeds)]
     after, masks = [], []
-    for done, made in enumerate(make_changes(tasks, prototypes, processes)):
-        after += [picture for picture, _ in made]
-        masks += [np.uint8(255 * mask + 0.5) for _, mask in made]
+    for done, changes in enumerate(make_changes(tasks, prototypes, processes)):
+        after += [picture for picture, _ in changes]
+        masks += [np.uint8(255 * mask + 0.5) for _, mask in changes]
         if done % 20 == 0:
             log.info("pairs: %d of %d", len(after), len(tasks))
     face = variants.original[rows]
