@@ -61,7 +61,7 @@ def model(folder):
 
 
 @pytest.fixture(scope="module")
-def clip(folder, model) -> Decomposition:
+def decomposition(folder, model) -> Decomposition:
     store = TensorMemory(array_specs(3, model.image_size, model.crop_size, model.identity_dim, model.motion_dim), {})
     store.write("frame_index", 0, [0, 1, 2])
     store.write("z_id", 0, np.eye(model.identity_dim)[0])
@@ -70,7 +70,7 @@ def clip(folder, model) -> Decomposition:
     edited = apply_switch(
         apply_operations(other, model, [{"name": "attributes", "scales": {"Young": {"0": 0, "2": 1}}}]), model, noise_seed=3
     )
-    edited.save(folder / "clip.safetensors")
+    edited.save(folder / "decomposition.safetensors")
     return edited
 
 
@@ -127,9 +127,9 @@ def damaged(draw, path: Path) -> bytes:
 
 @many
 @given(st.data())
-def test_headers(folder, clip, data):
+def test_headers(folder, decomposition, data):
     path = folder / "header.safetensors"
-    path.write_bytes(data.draw(damaged(folder / "clip.safetensors")))
+    path.write_bytes(data.draw(damaged(folder / "decomposition.safetensors")))
     store = answered(TensorFile.open, path)
     if store is not None:
         with store:
@@ -161,9 +161,9 @@ def test_headers_made_to_hurt(folder, header):
 
 @few
 @given(st.data())
-def test_decompositions(folder, clip, model, data):
+def test_decompositions(folder, decomposition, model, data):
     path = folder / "damaged_clip.safetensors"
-    path.write_bytes(data.draw(damaged(folder / "clip.safetensors")))
+    path.write_bytes(data.draw(damaged(folder / "decomposition.safetensors")))
     loaded = answered(Decomposition.load, path)
     if loaded is not None:
         with loaded.store:
@@ -222,8 +222,8 @@ KEYS = st.sampled_from(["name", "scales", "normalize", "direction", "scale", "ot
 
 @few
 @given(st.lists(st.dictionaries(KEYS, JSON | st.sampled_from(["attributes", "direction", "switch"]), max_size=4) | JSON, max_size=3) | JSON)
-def test_edits_of_a_workflow(clip, model, operations):
-    edited = answered(apply_operations, clip, model, operations)
+def test_edits_of_a_workflow(decomposition, model, operations):
+    edited = answered(apply_operations, decomposition, model, operations)
     if edited is not None:
         edited.current_identity(slice(None)), edited.current_z_motion(slice(None))
 

@@ -79,12 +79,12 @@ def test_where_the_case_of_letters_does_not_count(tmp_path, monkeypatch):
 
 def test_folders_that_are_read_are_spared(tmp_path):
     (tmp_path / "frames" / "deep").mkdir(parents=True)
-    clip = tmp_path / "frames" / "deep" / "face.mp4"
-    clip.touch()
+    video = tmp_path / "frames" / "deep" / "face.mp4"
+    video.touch()
     with pytest.raises(DVAError, match="become one of the pictures"):
         check_spares(tmp_path / "frames" / "sheet.png", "picture", [tmp_path / "frames"])
     with pytest.raises(DVAError, match="replace the folder"):
-        check_spares(tmp_path / "frames", "output", [clip])
+        check_spares(tmp_path / "frames", "output", [video])
     check_spares(tmp_path / "frames" / "clip.safetensors", "output", [tmp_path / "frames"])
     assert not same(tmp_path / "none", tmp_path / "none")
 

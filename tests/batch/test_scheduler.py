@@ -71,7 +71,7 @@ def test_a_failure_is_tried_elsewhere_and_then_given_up():
     assert names(scheduler.next("x")) == ["0.1"]
     scheduler.finish("x", "0.1")
     assert scheduler.next("x") is None  # there is another who may know better
-    assert names(scheduler.next("y")) == ["0.0"] and not scheduler.fail("y", "0.0") and scheduler.left == 0
+    assert names(scheduler.next("y")) == ["0.0"] and not scheduler.fail("y", "0.0") and scheduler.remaining == 0
     alone = Scheduler(jobs(1, 1))
     alone.join("x"), alone.next("x"), alone.fail("x", "0.0")
     assert names(alone.next("x")) == ["0.0"] and not alone.fail("x", "0.0")
@@ -83,7 +83,7 @@ def test_a_job_that_takes_servers_with_it_is_given_up():
         scheduler.join(f"s{n}")
         assert names(scheduler.next(f"s{n}")) == ["0.0"]
         assert scheduler.leave(f"s{n}") == (["0.0"] if n == LOSSES - 1 else [])
-    assert scheduler.left == 0
+    assert scheduler.remaining == 0
 
 
 def test_what_is_found_on_a_worker_is_not_given_to_others():
@@ -122,7 +122,7 @@ def test_whatever_happens_every_job_ends_once(seed, videos, edits, workers, shar
     draw, work = random.Random(seed), jobs(videos, edits)
     scheduler, ended, running = Scheduler(work, shared), Counter(), {}
     for _ in range(4000):
-        if not scheduler.left:
+        if not scheduler.remaining:
             break
         worker = f"w{draw.randrange(workers)}"
         if worker not in scheduler.workers:
@@ -146,9 +146,9 @@ def test_whatever_happens_every_job_ends_once(seed, videos, edits, workers, shar
             else:
                 for given_up in scheduler.leave(worker):
                     ended[given_up] += 1
-        assert scheduler.left == len(work) - sum(ended.values())
-        assert scheduler.waiting == scheduler.left - len(running)
-    assert ended == Counter(job.name for job in work) and scheduler.waiting == 0 and scheduler.left == 0
+        assert scheduler.remaining == len(work) - sum(ended.values())
+        assert scheduler.waiting == scheduler.remaining - len(running)
+    assert ended == Counter(job.name for job in work) and scheduler.waiting == 0 and scheduler.remaining == 0
 
 
 def test_sixty_four_servers_lose_little():

@@ -83,7 +83,7 @@ def test_a_bad_output_is_one_sentence(call, video, tmp_path, monkeypatch):
     refused(call(*edit, "nowhere/out.mp4"), "nowhere", "does not exist")
     refused(call(*edit, "out.mp4", "--sheet", "nowhere/s.png"), "nowhere")
     refused(call("encode", video, "-o", "nowhere/out.safetensors"), "nowhere")
-    refused(call("encode", video, "-o", "clip.mp4"), "clip.safetensors")
+    refused(call("encode", video, "-o", "decomposition.mp4"), "decomposition.safetensors")
     refused(call(*edit, video), "would overwrite") if video.suffix == ".mp4" else None
     refused(call(*edit, "out.txt"), "out.txt")
     monkeypatch.setattr(edit_command, "encode", lambda *_, **__: pytest.fail("work has begun"))
@@ -139,20 +139,20 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(call, video, tmp_path, d
 def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
     moved = tmp_path / "moved.mkv"
     moved.write_bytes(video.read_bytes())
-    call("encode", moved, "-o", "clip.safetensors", "--steps", 1)
-    refused(call("edit", "clip.safetensors", *YOUNG, "--steps", 5, "-o", "out.mp4"), "--steps", "encoded")
-    refused(call("encode", "clip.safetensors", "-o", "again.safetensors"), "decomposed already")
+    call("encode", moved, "-o", "decomposition.safetensors", "--steps", 1)
+    refused(call("edit", "decomposition.safetensors", *YOUNG, "--steps", 5, "-o", "out.mp4"), "--steps", "encoded")
+    refused(call("encode", "decomposition.safetensors", "-o", "again.safetensors"), "decomposed already")
     other = write_tiny(tmp_path / "other.safetensors", precision="fp16")
-    refused(call("decode", "clip.safetensors", "-o", "out.mp4", model=other), "encoded with the model tiny")
+    refused(call("decode", "decomposition.safetensors", "-o", "out.mp4", model=other), "encoded with the model tiny")
     moved.rename(tmp_path / "elsewhere.mkv")
-    refused(call("decode", "clip.safetensors", "-o", "out.mp4"), "moved.mkv", "--video")
-    refused(call("edit", "clip.safetensors", *YOUNG, "-o", "out.mp4"), "moved.mkv", "--video")
-    assert call("decode", "clip.safetensors", "-o", "out.mp4", "--video", "elsewhere.mkv")[0] == 0
+    refused(call("decode", "decomposition.safetensors", "-o", "out.mp4"), "moved.mkv", "--video")
+    refused(call("edit", "decomposition.safetensors", *YOUNG, "-o", "out.mp4"), "moved.mkv", "--video")
+    assert call("decode", "decomposition.safetensors", "-o", "out.mp4", "--video", "elsewhere.mkv")[0] == 0
     with open("elsewhere.mkv", "ab") as file:
         file.write(b"x")
-    refused(call("decode", "clip.safetensors", "-o", "out2.mp4", "--video", "elsewhere.mkv"), "changed")
-    Path("clip.safetensors").write_bytes(Path("clip.safetensors").read_bytes()[:-10])
-    refused(call("decode", "clip.safetensors", "-o", "out2.mp4"), "truncated")
+    refused(call("decode", "decomposition.safetensors", "-o", "out2.mp4", "--video", "elsewhere.mkv"), "changed")
+    Path("decomposition.safetensors").write_bytes(Path("decomposition.safetensors").read_bytes()[:-10])
+    refused(call("decode", "decomposition.safetensors", "-o", "out2.mp4"), "truncated")
     assert not Path("out2.mp4").exists()
 
 

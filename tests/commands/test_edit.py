@@ -39,19 +39,21 @@ def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path)
 
 
 def test_encode_then_edit_then_decode_from_the_file(call, video, tmp_path):
-    code, out, _ = call("encode", video, "-o", "clip.safetensors", "--steps", 2, "--json")
+    code, out, _ = call("encode", video, "-o", "decomposition.safetensors", "--steps", 2, "--json")
     told = json.loads(out)
     assert code == 0 and told["frames"] == 4 and told["track"]["found"] == 4 and set(told["seconds"]) == {"video", "track", "encode"}
-    code, out, _ = call("edit", "clip.safetensors", "-o", "a.mkv", "--codec", "ffv1", *YOUNG, "--json")
+    code, out, _ = call("edit", "decomposition.safetensors", "-o", "a.mkv", "--codec", "ffv1", *YOUNG, "--json")
     told = json.loads(out)
     assert code == 0 and told["operations"] == [{"name": "attributes", "scales": {"Young": -0.8}, "normalize": True}]
     assert told["seconds_per_frame"] > 0 and (told["device"], told["precision"], told["steps"]) == ("cpu", FASTEST, 2)
-    assert json.loads(call("decode", "clip.safetensors", "-o", "f.mkv", "--precision", "fp32", "--json")[1])["precision"] == "float32"
+    assert (
+        json.loads(call("decode", "decomposition.safetensors", "-o", "f.mkv", "--precision", "fp32", "--json")[1])["precision"] == "float32"
+    )
     assert call("edit", video, "-o", "b.mkv", "--codec", "ffv1", "--steps", 2, *YOUNG)[0] == 0
-    assert call("edit", "clip.safetensors", "-o", "c.mkv", "--codec", "ffv1", *YOUNG, "--no-normalize")[0] == 0
+    assert call("edit", "decomposition.safetensors", "-o", "c.mkv", "--codec", "ffv1", *YOUNG, "--no-normalize")[0] == 0
     assert all(np.array_equal(a, b) for a, b in zip(pictures("a.mkv"), pictures("b.mkv"), strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(pictures("a.mkv"), pictures("c.mkv"), strict=True))
-    assert call("decode", "clip.safetensors", "-o", "d.mkv", "--codec", "ffv1")[0] == 0
+    assert call("decode", "decomposition.safetensors", "-o", "d.mkv", "--codec", "ffv1")[0] == 0
     assert all(np.array_equal(a, b) for a, b in zip(pictures("d.mkv"), pictures(video), strict=True))
 
 
@@ -65,8 +67,8 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
     before, kept, plain = (np.stack(pictures(path)) for path in (video, "kept.mkv", "plain.mkv"))
     assert np.array_equal(kept[:, mask > 0], before[:, mask > 0]) and not np.array_equal(plain[:, mask > 0], before[:, mask > 0])
     assert not np.array_equal(kept, before)
-    assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
-    assert call("edit", "clip.safetensors", "-o", "edited.safetensors", *YOUNG)[0] == 0
+    assert call("encode", video, "-o", "decomposition.safetensors", "--steps", 2)[0] == 0
+    assert call("edit", "decomposition.safetensors", "-o", "edited.safetensors", *YOUNG)[0] == 0
     assert call("decode", "edited.safetensors", "-o", "again.mkv", "--codec", "ffv1", "--keep", "mask.png")[0] == 0
     assert np.array_equal(np.stack(pictures("again.mkv")), kept)
     looks = ("preview", "edited.safetensors"), ("sheet", "edited.safetensors", "--attribute", "Young", "--scales", "3")
@@ -79,20 +81,24 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
 
 
 def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):
-    assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
+    assert call("encode", video, "-o", "decomposition.safetensors", "--steps", 2)[0] == 0
     monkeypatch.setattr(edit_command, "encode", None)
     for name, shape, count in (("narrow", (80, 20), 1), ("three", (80, 96), 3)):
         Path(name).mkdir()
         for i in range(count):
             cv2.imwrite(f"{name}/{i}.png", np.zeros(shape, np.uint8))
-    for command, *inputs in (("edit", video, *YOUNG), ("edit", "clip.safetensors", *YOUNG), ("decode", "clip.safetensors")):
+    for command, *inputs in (
+        ("edit", video, *YOUNG),
+        ("edit", "decomposition.safetensors", *YOUNG),
+        ("decode", "decomposition.safetensors"),
+    ):
         refused(call(command, *inputs, "-o", "out.mp4", "--keep", "narrow"), "20x80", "96x80")
         refused(call(command, *inputs, "-o", "out.mp4", "--keep", "three"), "3 masks", "4 frames")
         refused(call(command, *inputs, "-o", "out.mp4", "--keep", "none.png"), "There is no file none.png")
     refused(call("sheet", video, "-o", "sheet.png", "--keep", "narrow"), "20x80")
     refused(call("edit", video, "-o", "edited.safetensors", *YOUNG, "--keep", "three"), "--keep have no say")
     refused(
-        call("decode", "clip.safetensors", "-o", shutil.copy(video, "masks.mkv"), "--codec", "ffv1", "--keep", "masks.mkv"),
+        call("decode", "decomposition.safetensors", "-o", shutil.copy(video, "masks.mkv"), "--codec", "ffv1", "--keep", "masks.mkv"),
         "would overwrite",
     )
     assert not Path("out.mp4").exists()

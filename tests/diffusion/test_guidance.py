@@ -75,7 +75,7 @@ def models(folder):
 
 
 @pytest.fixture(scope="module")
-def clip(folder, models):
+def decomposition(folder, models):
     with pytest.MonkeyPatch.context() as patch:
         use_stand_in(patch, models[0])
         return encode(write_clip(folder / "a.mkv", 5), models[0], steps=STEPS)
@@ -89,72 +89,77 @@ def evaluations(models, monkeypatch):
     return seen
 
 
-def crops(clip, model, **settings):
-    return np.stack(list(decode_crops(clip, model, **settings)))
+def crops(decomposition, model, **settings):
+    return np.stack(list(decode_crops(decomposition, model, **settings)))
 
 
-def test_a_bundle_that_says_nothing_decodes_as_the_paper_does(clip, models, evaluations):
-    edited = apply_attributes(clip, models[0], {"Young": 1.0, "Smiling": 1.0})
+def test_a_bundle_that_says_nothing_decodes_as_the_paper_does(decomposition, models, evaluations):
+    edited = apply_attributes(decomposition, models[0], {"Young": 1.0, "Smiling": 1.0})
     plain = crops(edited, models[0])
     assert evaluations == [5] * STEPS
     assert np.array_equal(crops(edited, models[0], guidance=1.0), plain)
     further = crops(edited, models[0], guidance=3.0)
     assert evaluations[STEPS:] == [5] * STEPS + [10] * STEPS
-    before = clip.rebuilt[:].astype(np.float32)
+    before = decomposition.rebuilt[:].astype(np.float32)
     assert np.abs(further - before).mean() > 1.5 * np.abs(plain - before).mean()
 
 
-def test_what_was_not_edited_costs_and_is_what_it_was(folder, clip, models, evaluations):
-    assert np.array_equal(crops(clip, models[0], guidance=3.0), clip.rebuilt[:]) and not evaluations
+def test_what_was_not_edited_costs_and_is_what_it_was(folder, decomposition, models, evaluations):
+    assert np.array_equal(crops(decomposition, models[0], guidance=3.0), decomposition.rebuilt[:]) and not evaluations
     pictures = []
     decode(
-        clip, models[0], folder / "same.mkv", codec="ffv1", guidance=3.0, watch=lambda i, row, a, b, crop: pictures.append((a.rgb, b.rgb))
+        decomposition,
+        models[0],
+        folder / "same.mkv",
+        codec="ffv1",
+        guidance=3.0,
+        watch=lambda i, row, a, b, crop: pictures.append((a.rgb, b.rgb)),
     )
     assert len(pictures) == 5 and all(np.array_equal(*pair) for pair in pictures) and not evaluations
 
 
-def test_a_bundle_has_its_own_weight_and_interval(clip, models):
+def test_a_bundle_has_its_own_weight_and_interval(decomposition, models):
     config = models[1].config
     assert Guidance.from_config(config) == Guidance(3.0, 100, 900) and Guidance.from_config(config, 1.5) == Guidance(1.5, 100, 900)
     assert Guidance.from_config(models[0].config) == Guidance() and not Guidance().is_on
     assert usual_batch(models[1], guidance=True) == usual_batch(models[1]) // 2
     models[0].config["guidance"] = config["guidance"]
     try:
-        edited = apply_attributes(clip, models[0], {"Young": 1.0})
+        edited = apply_attributes(decomposition, models[0], {"Young": 1.0})
         own = crops(edited, models[0])
         assert np.array_equal(own, crops(edited, models[0], guidance=3.0)) and not np.array_equal(own, crops(edited, models[0], guidance=1))
     finally:
         del models[0].config["guidance"]
 
 
-def test_batches_and_pictures_of_one_frame_are_guided_alike(clip, models, evaluations):
-    edited = apply_attributes(clip, models[0], {"Young": 2.0})
+def test_batches_and_pictures_of_one_frame_are_guided_alike(decomposition, models, evaluations):
+    edited = apply_attributes(decomposition, models[0], {"Young": 2.0})
     whole = crops(edited, models[0], guidance=2.0)
     np.testing.assert_allclose(crops(edited, models[0], guidance=2.0, batch_size=2), whole, atol=5e-3)
     shown, plain = (stills([edited], models[0], 2, guidance=weight) for weight in (2.0, 1.0))
     assert not np.array_equal(shown.edited[0], plain.edited[0])
     evaluations.clear()
-    sheet = attribute_stills(clip, models[0], ["Young"], [0.0, 2.0], 2, guidance=2.0)
+    sheet = attribute_stills(decomposition, models[0], ["Young"], [0.0, 2.0], 2, guidance=2.0)
     assert np.array_equal(sheet["Young"][1], shown.edited[0]) and evaluations == [2] * STEPS
     stills([edited], models[0], 2, steps=2, guidance=2.0)
     assert evaluations[STEPS:] == [1, 4, 4]  # anew where it pays: once up, down the frame and its edit, each twice
 
 
-def test_a_switch_is_guided_from_the_clips_own_face(folder, clip, models):
-    other = apply_attributes(clip, models[0], {"Male": 3.0, "Smiling": 3.0})
-    switched = apply_switch(clip, models[0], other, identity=True, motion=True)
-    own = own_face(clip, models[0], range(5))
+def test_a_switch_is_guided_from_the_clips_own_face(folder, decomposition, models):
+    other = apply_attributes(decomposition, models[0], {"Male": 3.0, "Smiling": 3.0})
+    switched = apply_switch(decomposition, models[0], other, identity=True, motion=True)
+    own = own_face(decomposition, models[0], range(5))
     torch.testing.assert_close(own_face(switched, models[0], range(5)), own, atol=1e-5, rtol=1e-5)
     switched.save(folder / "switched.safetensors")
-    loaded = type(clip).load(folder / "switched.safetensors")
+    loaded = type(decomposition).load(folder / "switched.safetensors")
     torch.testing.assert_close(own_face(loaded, models[0], range(5)), own, atol=1e-5, rtol=1e-5)
     assert not np.array_equal(crops(switched, models[0], guidance=2.0), crops(switched, models[0]))
 
 
 @pytest.mark.parametrize("weight", [0.0, -2.0, 11.0, float("nan"), float("inf")])
-def test_a_weight_that_makes_no_sense_is_refused(folder, clip, models, weight):
+def test_a_weight_that_makes_no_sense_is_refused(folder, decomposition, models, weight):
     with pytest.raises(DVAError, match="guidance"):
-        decode(clip, models[0], folder / "none.mkv", guidance=weight)
+        decode(decomposition, models[0], folder / "none.mkv", guidance=weight)
     assert not (folder / "none.mkv").exists()
 
 
@@ -166,8 +171,8 @@ def test_a_bundle_whose_guidance_makes_no_sense_is_refused(folder, record):
         read_bundle(write_tiny(folder / "bad.safetensors", config=tiny_config(guidance=record)))
 
 
-def test_on_the_command_line(folder, clip, models, capsys):
-    apply_attributes(clip, models[0], {"Young": 2.0}).save(folder / "edited.safetensors")
+def test_on_the_command_line(folder, decomposition, models, capsys):
+    apply_attributes(decomposition, models[0], {"Young": 2.0}).save(folder / "edited.safetensors")
     shown = []
     for weight in ("1", "3"):
         picture = folder / f"{weight}.png"

@@ -53,29 +53,29 @@ def write_tiny_clip(folder):
 
 
 def test_features_of_images_are_the_networks(open_clip, home):
-    clip = load_clip("tiny-clip", folders=[home])
+    text_model = load_clip("tiny-clip", folders=[home])
     reference = open_clip.create_model(f"local-dir:{home / FOLDER / 'tiny-clip'}").eval()
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     mean, std = (torch.tensor(TINY["preprocess_cfg"][key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     expected = reference.encode_image(((images + 1) / 2 - mean) / std)
-    torch.testing.assert_close(clip.encode_images(images), expected)
+    torch.testing.assert_close(text_model.encode_images(images), expected)
     larger = F.interpolate(images, (48, 48), mode="nearest")
     small = F.interpolate(larger, (32, 32), mode="bicubic", antialias=True)
-    torch.testing.assert_close(clip.encode_images(larger), clip.encode_images(small), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(text_model.encode_images(larger), text_model.encode_images(small), atol=1e-4, rtol=1e-3)
     texts = ["a face", "a face with beard"]
-    torch.testing.assert_close(clip.encode_texts(texts), reference.encode_text(open_clip.get_tokenizer(DEFAULT)(texts)))
-    assert clip.name == "tiny-clip" and clip.size == 32
-    clip.device = torch.device("cpu")  # as ComfyUI's ModelPatcher does with every module
+    torch.testing.assert_close(text_model.encode_texts(texts), reference.encode_text(open_clip.get_tokenizer(DEFAULT)(texts)))
+    assert text_model.name == "tiny-clip" and text_model.size == 32
+    text_model.device = torch.device("cpu")  # as ComfyUI's ModelPatcher does with every module
 
 
 def test_gradients_reach_the_images_and_not_the_weights_even_when_loaded_in_inference_mode(open_clip, home):
     state = torch.random.get_rng_state()
     with torch.inference_mode():
-        clip = load_clip("tiny-clip", folders=[home])
+        text_model = load_clip("tiny-clip", folders=[home])
     assert torch.equal(state, torch.random.get_rng_state())
     images = torch.rand(1, 3, 16, 16).requires_grad_(True)
-    clip.encode_images(images).square().sum().backward()
-    assert images.grad.abs().sum() > 0 and all(weight.grad is None for weight in clip.parameters())
+    text_model.encode_images(images).square().sum().backward()
+    assert images.grad.abs().sum() > 0 and all(weight.grad is None for weight in text_model.parameters())
 
 
 def test_it_is_found_as_a_file_a_folder_or_by_its_path(open_clip, home, tmp_path):

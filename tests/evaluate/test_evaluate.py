@@ -39,39 +39,39 @@ def videos(tmp_path_factory):
 
 
 @pytest.fixture
-def clip(videos, model) -> Decomposition:
+def decomposition(videos, model) -> Decomposition:
     return encode(videos[0], model, steps=3)
 
 
-def test_the_source_is_as_consistent_as_itself(clip, model, videos):
-    figures = measure_edit(clip, videos[0], own_judge(model))
+def test_the_source_is_as_consistent_as_itself(decomposition, model, videos):
+    figures = measure_edit(decomposition, videos[0], own_judge(model))
     assert (figures.tl_id, figures.tg_id, figures.identity_kept) == pytest.approx((1, 1, 1))
     assert figures.flicker_before == figures.flicker_after and figures.face == figures.outside == 0
     assert [row[0] for row in edit_table(figures, own_judge(model)).rows] == list(FIGURES)
-    assert figures.frames == clip.faces and figures.series.shape == (clip.faces - 1, 2)
+    assert figures.frames == decomposition.faces and figures.series.shape == (decomposition.faces - 1, 2)
 
 
-def test_an_edit_changes_the_face_and_nothing_outside(clip, model, tmp_path):
-    decode(apply_attributes(clip, model, {"Young": -0.8}), model, tmp_path / "out.mkv", codec="ffv1")
-    figures = measure_edit(clip, tmp_path / "out.mkv", own_judge(model))
+def test_an_edit_changes_the_face_and_nothing_outside(decomposition, model, tmp_path):
+    decode(apply_attributes(decomposition, model, {"Young": -0.8}), model, tmp_path / "out.mkv", codec="ffv1")
+    figures = measure_edit(decomposition, tmp_path / "out.mkv", own_judge(model))
     assert figures.face > 0 and figures.outside == 0
 
 
-def test_a_change_anywhere_else_is_seen(clip, model, videos, tmp_path):
+def test_a_change_anywhere_else_is_seen(decomposition, model, videos, tmp_path):
     other = tmp_path / "other.mkv"
     with open_video(videos[0]) as reader, VideoWriter(other, reader.info, codec="ffv1") as writer:
         for frame in reader:
             rgb = frame.rgb.copy()
             rgb[:4, :4] += 20  # a corner, where no face is
             writer.write(frame.with_rgb(rgb))
-    figures = measure_edit(clip, other, own_judge(model))
+    figures = measure_edit(decomposition, other, own_judge(model))
     assert figures.outside > 0 and figures.face == 0
 
 
 @pytest.mark.parametrize(("frames", "words"), [(5, "5 frames"), (7, "more frames than the 6")])
-def test_another_length_is_refused(clip, model, tmp_path, frames, words):
+def test_another_length_is_refused(decomposition, model, tmp_path, frames, words):
     with pytest.raises(DVAError, match=words):
-        measure_edit(clip, write_clip(tmp_path / "other.mkv", frames), own_judge(model))
+        measure_edit(decomposition, write_clip(tmp_path / "other.mkv", frames), own_judge(model))
 
 
 def test_the_square_covers_its_corners():
@@ -89,8 +89,8 @@ def test_reconstruction_has_a_row_a_clip_the_means_and_the_papers(videos, model)
     assert any("1 of 5 scales" in note for note in table.notes)
 
 
-def test_switching_tells_whose_feature_it_is(videos, clip, model):
-    table, grid = evaluate_switch(clip, encode(videos[1], model, steps=3), model, own_judge(model), columns=3)
+def test_switching_tells_whose_feature_it_is(videos, decomposition, model):
+    table, grid = evaluate_switch(decomposition, encode(videos[1], model, steps=3), model, own_judge(model), columns=3)
     rows = {row[0]: dict(zip(table.columns, row)) for row in table.rows}
     assert list(rows)[2:] == list(SWITCHES)
     assert rows["A, rebuilt"]["identity as A"] == pytest.approx(1) and rows["B, rebuilt"]["background off B"] == 0
@@ -176,7 +176,7 @@ def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):
     np.testing.assert_allclose(np.array(table.rows[2][3:], float), mean, rtol=1e-6)
 
 
-def test_a_face_that_fills_its_frame_for_a_moment_leaves_the_figures_of_the_rest(clip, model, videos, monkeypatch):
+def test_a_face_that_fills_its_frame_for_a_moment_leaves_the_figures_of_the_rest(decomposition, model, videos, monkeypatch):
     reached = iter([True, False, False, False, False, False])
     monkeypatch.setattr("dva_core.evaluate.consistency.square_mask", lambda quad, shape: np.full(shape, next(reached)))
-    assert measure_edit(clip, videos[0], own_judge(model)).outside == 0
+    assert measure_edit(decomposition, videos[0], own_judge(model)).outside == 0

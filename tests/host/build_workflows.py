@@ -64,19 +64,19 @@ class Graph:
         self.places[key] = (round(column * COLUMN), round(row))
         return key
 
-    def clip(self, model: str, row: float = 0, **part: Any) -> str:
+    def decomposition(self, model: str, row: float = 0, **part: Any) -> str:
         """Load Video and Encode Decomposed."""
         part = {"file": CLIP, "start": 0.0, "length": 0.0, "every": 1, **part}
         video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row + 190, **part)
         return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row, model=[model, 0], video=[video, 0], **ENCODE)
 
-    def edit(self, clip: str, model: str, row: float, title: str = "Edit Identity (Classifier)", **scales: float) -> str:
-        inputs = {"decomposition": [clip, 0], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
+    def edit(self, decomposition: str, model: str, row: float, title: str = "Edit Identity (Classifier)", **scales: float) -> str:
+        inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
         return self.add("DVAEditIdentityClassifier", title, 2, row, **inputs)
 
-    def show(self, clip: str, model: str, row: float, name: str) -> str:
+    def show(self, decomposition: str, model: str, row: float, name: str) -> str:
         """Decode DDIM and Save Video."""
-        decoded = self.add("DVADecodeDDIM", "Decode DDIM", 3, row, decomposition=[clip, 0], model=[model, 0], **DECODE)
+        decoded = self.add("DVADecodeDDIM", "Decode DDIM", 3, row, decomposition=[decomposition, 0], model=[model, 0], **DECODE)
         self.add("SaveVideo", "Save Video", 4, row, video=[decoded, 0], filename_prefix=f"dva/{name}", format="auto", codec="auto")
         return decoded
 
@@ -91,8 +91,8 @@ def edit_by_attribute() -> Graph:
         "A second run with other strengths keeps the encoding: only the edit and the decoding are done again."
     )
     model = graph.model()
-    clip = graph.clip(model)
-    graph.show(graph.edit(clip, model, 0, Eyeglasses=1.0), model, 0, "edit")
+    decomposition = graph.decomposition(model)
+    graph.show(graph.edit(decomposition, model, 0, Eyeglasses=1.0), model, 0, "edit")
     return graph
 
 
@@ -102,9 +102,9 @@ def several_attributes() -> Graph:
         "stitched together, for a look at what changed."
     )
     model = graph.model()
-    clip = graph.clip(model)
+    decomposition = graph.decomposition(model)
     for row, name, scales in ((0, "made_up", {"Heavy_Makeup": 0.8, "Young": 0.4}), (ROW, "older", {"Young": -0.8, "Beard": 0.8})):
-        decoded = graph.show(graph.edit(clip, model, row, name.replace("_", " ").capitalize(), **scales), model, row, name)
+        decoded = graph.show(graph.edit(decomposition, model, row, name.replace("_", " ").capitalize(), **scales), model, row, name)
         side = {"direction": "right", "match_image_size": True, "spacing_width": 4, "spacing_color": "white"}
         pair = graph.add("ImageStitch", "Before and after", 4, row + 490, image1=[decoded, 1], image2=[decoded, 2], **side)
         graph.add("PreviewImage", "Crops", 5, row, images=[pair, 0])
@@ -117,11 +117,11 @@ def encode_once() -> Graph:
         "later session, without encoding anew. Each edit then costs only its decoding."
     )
     model = graph.model()
-    clip = graph.clip(model)
-    graph.add("DVASaveDecomposition", "Save Decomposition", 2, -190, decomposition=[clip, 0], filename_prefix="dva/clip")
+    decomposition = graph.decomposition(model)
+    graph.add("DVASaveDecomposition", "Save Decomposition", 2, -190, decomposition=[decomposition, 0], filename_prefix="dva/clip")
     edits = {"glasses": {"Eyeglasses": 1.0}, "bearded": {"Beard": 1.0}, "older": {"Young": -1.0}}
     for row, (name, scales) in enumerate(edits.items()):
-        graph.show(graph.edit(clip, model, ROW * row, name.capitalize(), **scales), model, ROW * row, name)
+        graph.show(graph.edit(decomposition, model, ROW * row, name.capitalize(), **scales), model, ROW * row, name)
     return graph
 
 
@@ -133,11 +133,11 @@ def switch() -> Graph:
         "and bypass **The other person**."
     )
     model = graph.model()
-    clip, other = graph.clip(model), graph.clip(model, ROW, start=0.8)
+    decomposition, other = graph.decomposition(model), graph.decomposition(model, ROW, start=0.8)
     other = graph.edit(other, model, 2 * ROW, "The other person", Male=0.5, Young=-0.3)
     for row, (feature, title) in enumerate({"identity": "Identity of the other", "motion": "Motion of the other"}.items()):
         choice = {name: name == feature for name in ("identity", "motion", "background", "random_noise")}
-        inputs = {"decomposition": [clip, 0], "model": [model, 0], "other": [other, 0], **choice, "seed": 0}
+        inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "other": [other, 0], **choice, "seed": 0}
         graph.show(graph.add("DVASwitchFeatures", title, 2, ROW * row, **inputs), model, ROW * row, f"switched_{feature}")
     return graph
 
@@ -150,15 +150,15 @@ def text_edit() -> Graph:
         "where it comes from)."
     )
     model = graph.model()
-    clip = graph.clip(model)
-    inputs = {"decomposition": [clip, 0], "model": [model, 0], **TEXT}
+    decomposition = graph.decomposition(model)
+    inputs = {"decomposition": [decomposition, 0], "model": [model, 0], **TEXT}
     text = graph.add("DVAEditIdentityCLIP", "Edit Identity (CLIP)", 2, 0, **inputs)
     graph.show(text, model, 0, "text")
     graph.add("PreviewImage", "The search's images", 5, 0, images=[text, 2])
     graph.add("DVASaveDirection", "Save Direction", 5, 400, direction=[text, 1], filename_prefix="dva/beard")
     pure = {"operation": "orthogonal", "factor": 1.0, "other_factor": 1.0, "attribute": "Male"}
     pure = graph.add("DVACombineDirections", "Combine Directions", 2, ROW, model=[model, 0], direction=[text, 1], **pure)
-    applied = {"decomposition": [clip, 0], "model": [model, 0], "direction": [pure, 0], "scale": 1.5}
+    applied = {"decomposition": [decomposition, 0], "model": [model, 0], "direction": [pure, 0], "scale": 1.5}
     applied = graph.add("DVAApplyDirection", "Apply Direction", 2, ROW + 320, **applied)
     graph.show(applied, model, ROW, "text_pure")
     return graph
@@ -170,14 +170,14 @@ def edit_over_time() -> Graph:
         "person ages in 1.5 s; below, a smile comes and goes, of the mouth alone. **Preview Edit** shows one frame in a moment."
     )
     model = graph.model()
-    clip = graph.clip(model)
-    ageing = graph.edit(clip, model, 0, "Ageing", Young={"0s": 0.5, "1.5s": -0.5, "curve": "smooth"})
+    decomposition = graph.decomposition(model)
+    ageing = graph.edit(decomposition, model, 0, "Ageing", Young={"0s": 0.5, "1.5s": -0.5, "curve": "smooth"})
     graph.show(ageing, model, 0, "ageing")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=30, steps=6, detail="transfer")
     frames = {"neutral_frame": 0, "expressive_frame": 0}
     moving = {"brows": False, "nose": False, "eyes": False, "mouth": True, "project": True}
     inputs = {"expression": "Smiling", "scale": "0s:0.1, 0.8s:0.5, 1.6s:0.1, smooth", **frames, **moving}
-    smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
+    smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
     graph.show(smile, model, ROW, "smile")
     return graph
 
@@ -188,11 +188,11 @@ def attribute_sheet() -> Graph:
         "shows that frame with the edit, and **Decode DDIM** the whole video."
     )
     model = graph.model()
-    clip = graph.clip(model)
+    decomposition = graph.decomposition(model)
     inputs = {"attributes": "", "scales": "-0.8, -0.4, 0, 0.4, 0.8", "frame": 0, "steps": 0, "tile": 160}
-    sheet = graph.add("DVASheet", "Attribute Sheet", 2, ROW, decomposition=[clip, 0], model=[model, 0], **inputs)
+    sheet = graph.add("DVASheet", "Attribute Sheet", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
     graph.add("SaveImage", "Save Image", 3, ROW, images=[sheet, 0], filename_prefix="dva/sheet")
-    edited = graph.edit(clip, model, 0, Male=-0.5)
+    edited = graph.edit(decomposition, model, 0, Male=-0.5)
     graph.show(edited, model, 0, "chosen")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[edited, 0], model=[model, 0], frame=0, steps=6, detail="transfer")
     return graph
@@ -207,16 +207,16 @@ def own_attribute() -> Graph:
         "them in ComfyUI's input folder; turn **pairs** off where they show different people."
     )
     model = graph.model()
-    clip = graph.clip(model, every=4)
+    decomposition = graph.decomposition(model, every=4)
     (video,) = (key for key, node in graph.prompt.items() if node["class_type"] == "DVALoadVideo")
-    decoded = graph.show(graph.edit(clip, model, 0, "What is to be learnt", Beard=0.8), model, 0, "learnt_from")
+    decoded = graph.show(graph.edit(decomposition, model, 0, "What is to be learnt", Beard=0.8), model, 0, "learnt_from")
     with_it = graph.add("GetVideoComponents", "Pictures with it", 0, ROW, video=[decoded, 0])
     without = graph.add("GetVideoComponents", "Pictures without it", 0, ROW + 130, video=[video, 0])
     choice = {"name": "My beard", "space": "identity", "pairs": True, "with_folder": "", "without_folder": ""}
     given = {"with_it": [with_it, 0], "without": [without, 0]}
     own = graph.add("DVAOwnAttribute", "Own Attribute", 1, ROW, model=[model, 0], **given, **choice)
     graph.add("DVASaveDirection", "Save Direction", 1, ROW + 400, direction=[own, 0], filename_prefix="dva/my_attribute")
-    inputs = {"decomposition": [clip, 0], "model": [model, 0], "direction": [own, 0], "scale": 0.8}
+    inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "direction": [own, 0], "scale": 0.8}
     graph.show(graph.add("DVAApplyDirection", "Apply Direction", 2, ROW, **inputs), model, ROW, "own_attribute")
     return graph
 

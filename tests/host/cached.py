@@ -22,7 +22,7 @@ cache = load_pack("nodes.cache")
 GB, OPEN = 1 << 30, Path("/proc/self/fd")
 
 
-def clip_of(model, frames: int = 3):
+def decomposition_of(model, frames: int = 3):
     return cache.CachedDecomposition.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
 
 
@@ -39,16 +39,21 @@ def open_files() -> int:
 
 def a_clip_weighs_what_it_keeps_in_memory() -> None:
     with tiny() as model:
-        clip = clip_of(model)
-        arrays = sum(spec.bytes for spec in clip.store.specs.values())
-        assert arrays <= weight(clip) == clip.get_ram_usage() < arrays + 1000
-        edited = apply_attributes(clip, model, {"Young": 0.5})
-        assert weight(edited) == weight(clip) and edited.is_edited and edited.faces == clip.faces
-        assert weight(clip.without_edits()) == weight(clip) and bool(clip) and clip == clip and clip != edited
-        switched = apply_switch(clip, model, clip_of(model, 2), motion=True)
-        assert weight(switched) > 1.5 * weight(clip)
+        decomposition = decomposition_of(model)
+        arrays = sum(spec.bytes for spec in decomposition.store.specs.values())
+        assert arrays <= weight(decomposition) == decomposition.get_ram_usage() < arrays + 1000
+        edited = apply_attributes(decomposition, model, {"Young": 0.5})
+        assert weight(edited) == weight(decomposition) and edited.is_edited and edited.faces == decomposition.faces
+        assert (
+            weight(decomposition.without_edits()) == weight(decomposition)
+            and bool(decomposition)
+            and decomposition == decomposition
+            and decomposition != edited
+        )
+        switched = apply_switch(decomposition, model, decomposition_of(model, 2), motion=True)
+        assert weight(switched) > 1.5 * weight(decomposition)
         with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
-            assert weight(clip_of(model)) < 1000
+            assert weight(decomposition_of(model)) < 1000
 
 
 def short_of_memory(entries: dict[str, list], available: int, target: int) -> set[str]:
@@ -68,28 +73,28 @@ def short_of_memory(entries: dict[str, list], available: int, target: int) -> se
 
 def a_full_cache_lets_the_heavy_go() -> None:
     with tiny() as model:
-        clip, picture = clip_of(model), torch.zeros(1, 8, 8, 3)
-        entries = {"clip": [[clip], [picture]], "small": [[picture]], "text": [["x"]]}
+        decomposition, picture = decomposition_of(model), torch.zeros(1, 8, 8, 3)
+        entries = {"heavy": [[decomposition], [picture]], "small": [[picture]], "text": [["x"]]}
         assert short_of_memory(entries, GB, GB + 1000) == {"small", "text"}
         large = {"large": [[torch.zeros(4, 256, 256, 3)]], **entries}
-        assert short_of_memory(large, GB, GB + 1000) == {"clip", "small", "text"}
+        assert short_of_memory(large, GB, GB + 1000) == {"heavy", "small", "text"}
         with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
-            entries = {"clip": [[clip_of(model)], [picture[:0]]], "small": [[torch.zeros(64, 64, 3)]]}
-        assert short_of_memory(entries, GB, GB + 1000) == {"clip"}  # to throw it away would free nothing
+            entries = {"heavy": [[decomposition_of(model)], [picture[:0]]], "small": [[torch.zeros(64, 64, 3)]]}
+        assert short_of_memory(entries, GB, GB + 1000) == {"heavy"}  # to throw it away would free nothing
 
 
 def what_is_let_go_is_gone() -> None:
     """Its arrays, and the file without a name that a long video has."""
     with tiny() as model:
-        clip_of(model)
+        decomposition_of(model)
         for limit in (64_000_000, 0):
             with patch("dva_core.pipeline.encoding.IN_MEMORY", limit):
                 gc.collect()
                 files = open_files()
-                clip = clip_of(model)
-                edited, store = apply_attributes(clip, model, {"Young": 0.5}), weakref.ref(clip.store)
+                decomposition = decomposition_of(model)
+                edited, store = apply_attributes(decomposition, model, {"Young": 0.5}), weakref.ref(decomposition.store)
                 assert open_files() == files + (limit == 0 and OPEN.is_dir())
-                del clip
+                del decomposition
                 assert store() is not None
                 del edited
                 gc.collect()

@@ -48,10 +48,10 @@ def undecoded(prompt):
 
 
 def test_a_constant_curve_is_the_plain_edit_and_a_ramp_is_not(server, prompt):
-    plain, clip = run(server, prompt, '{"Male": -0.8}')
+    plain, decomposition = run(server, prompt, '{"Male": -0.8}')
     constant, same = run(server, prompt, '{"Male": {"0s": -0.8, "1s": -0.8, "curve": "smooth"}}')
     np.testing.assert_array_equal(plain, constant)
-    np.testing.assert_array_equal(clip.z_id_edited, same.z_id_edited)
+    np.testing.assert_array_equal(decomposition.z_id_edited, same.z_id_edited)
     ramp, over_time = run(server, prompt, '{"Male": {"0s": 0, "0.2s": -0.8}}')  # frame 5 is at 0.2 s
     assert over_time.identity_steps and over_time.info.rate == 25
     np.testing.assert_allclose(over_time.identity_steps[0].weights[:, 0], np.arange(FRAMES) * -0.16)
@@ -91,9 +91,9 @@ def test_numbers_of_other_nodes_scale_a_direction(server, prompt):
     made["81"] = {"class_type": "PreviewAny", "inputs": {"source": [edit, 1]}}
     answer = server.run(made)
     assert answer.succeeded, answer.error
-    clip = Decomposition.load(answer.outputs["90"]["text"][0])
-    assert clip.operations[-1]["scale"] == -0.4
-    assert answer.outputs["81"]["text"][0] == table(measure_direction(direction, starter, clip.z_id, -0.4))
+    decomposition = Decomposition.load(answer.outputs["90"]["text"][0])
+    assert decomposition.operations[-1]["scale"] == -0.4
+    assert answer.outputs["81"]["text"][0] == table(measure_direction(direction, starter, decomposition.z_id, -0.4))
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_expressions_of_the_mouth_and_from_two_frames(server, prompt):
         made["91"] = {"class_type": "DVASaveDirection", "inputs": {"direction": [edit, 1], "filename_prefix": "dva/expression"}}
         answer = server.run(made)
         assert answer.succeeded, answer.error
-        clip = Decomposition.load(answer.outputs["90"]["text"][0])
-        shift = clip.motion_shift.reshape(51, 2)
+        decomposition = Decomposition.load(answer.outputs["90"]["text"][0])
+        shift = decomposition.motion_shift.reshape(51, 2)
         assert shift[31:].any() and not shift[:31].any()
         direction = Direction.load(answer.outputs["91"]["text"][0])
-        np.testing.assert_allclose(0.5 * direction.vector, clip.motion_shift, atol=1e-6)
+        np.testing.assert_allclose(0.5 * direction.vector, decomposition.motion_shift, atol=1e-6)
     made[edit]["inputs"].update(expressive_frame=77)
     assert "Frame 77 of the video has no face" in server.run(made).error
 

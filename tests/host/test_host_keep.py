@@ -1,4 +1,4 @@
-"""What stays in front, by the masks of ComfyUI's own nodes: one for a clip, one a frame, of the frame and of the crops."""
+"""What stays in front, by the masks of ComfyUI's own nodes: one for a video, one a frame, of the frame and of the crops."""
 
 from __future__ import annotations
 

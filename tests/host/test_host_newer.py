@@ -55,10 +55,10 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
     wanted = {"90", "70", edit, encode, *(key for key in prompt if prompt[key]["class_type"] in ("DVALoadModel", "DVALoadVideo"))}
     answer = server.run({key: prompt[key] for key in wanted})
     assert answer.succeeded, answer.error
-    clip = Decomposition.load(answer.outputs["90"]["text"][0])
-    told = [operation for operation in clip.operations if "Eyeglasses" in json.dumps(operation)]
-    values = [value for value in json.dumps(told).replace("[", " ").replace("]", " ").split() if value]
-    assert told and len(values) > FRAMES
+    decomposition = Decomposition.load(answer.outputs["90"]["text"][0])
+    glasses = [operation for operation in decomposition.operations if "Eyeglasses" in json.dumps(operation)]
+    values = [value for value in json.dumps(glasses).replace("[", " ").replace("]", " ").split() if value]
+    assert glasses and len(values) > FRAMES
     (source,) = (key for key in wanted if prompt[key]["class_type"] == "DVALoadVideo")
     prompt[encode]["inputs"]["face_box"] = ["71", 0]
     prompt["71"]["inputs"].update(x=16000)

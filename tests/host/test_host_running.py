@@ -109,8 +109,8 @@ def test_saved_and_loaded_decompositions_are_the_same(server, prompt):
     answer = server.run(prompt)
     first = pictures(server.file(answer.outputs[decode]["images"][0]))
     path = answer.outputs["90"]["text"][0]
-    clip = Decomposition.load(path)
-    assert clip.faces == FRAMES and clip.operations[0]["name"] == "attributes"
+    decomposition = Decomposition.load(path)
+    assert decomposition.faces == FRAMES and decomposition.operations[0]["name"] == "attributes"
     listed = server.get("/object_info/DVALoadDecomposition")["DVALoadDecomposition"]["input"]["required"]["file"][1]["options"]
     name = next(name for name in listed if name.startswith("dva/kept"))
     again = edit()

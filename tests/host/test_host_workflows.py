@@ -77,10 +77,10 @@ def test_a_prompt_without_a_power_encodes_as_it_did(server, clips):
     assert np.array_equal(old.x_T[:], even.x_T[:]) and np.array_equal(old.rebuilt[:], even.rebuilt[:])
 
 
-def outside(clip: Decomposition, grow: int = 1) -> np.ndarray:
+def outside(decomposition: Decomposition, grow: int = 1) -> np.ndarray:
     """Where the face's square is not, in each frame: bool [N, H, W]."""
-    masks = np.ones((clip.info.frames, clip.info.height, clip.info.width), np.uint8)
-    for index, quad in zip(clip.frame_index, clip.quads):
+    masks = np.ones((decomposition.info.frames, decomposition.info.height, decomposition.info.width), np.uint8)
+    for index, quad in zip(decomposition.frame_index, decomposition.quads):
         cv2.fillConvexPoly(masks[index], np.round(quad).astype(np.int32), 0)
         masks[index] = cv2.erode(masks[index], np.ones((2 * grow + 1, 2 * grow + 1), np.uint8))
     return masks.astype(bool)

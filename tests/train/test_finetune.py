@@ -26,10 +26,10 @@ ENCODERS = ("identity_encoder", "motion_encoder", "face_parser", "detector", "la
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("frames"), np.random.default_rng(0)
-    for clip in "ab":
-        (folder / clip).mkdir()
+    for person in "ab":
+        (folder / person).mkdir()
         for frame in range(1):
-            cv2.imwrite(str(folder / clip / f"{frame}.png"), rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / person / f"{frame}.png"), rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
     return folder
 
 
@@ -51,8 +51,8 @@ def test_published_weights_train_on_and_come_back_as_a_bundle_that_edits(frames,
     assert after.config == before.config | {"name": "tuned"} and "1 steps" in after.metadata["source"]
     found = stand_in(load_model(out, device="cpu"))
     monkeypatch.setattr("dva_core.pipeline.encoding.FaceFinder.of", lambda model, detector="own": found)
-    clip = write_clip(tmp_path / "clip.mkv", 1)
-    edit = words("edit", clip, "-o", tmp_path / "edited.mkv", "--model", out, "--attribute", "Young", "--scale", 0.8, "--steps", 2)
+    video = write_clip(tmp_path / "clip.mkv", 1)
+    edit = words("edit", video, "-o", tmp_path / "edited.mkv", "--model", out, "--attribute", "Young", "--scale", 0.8, "--steps", 2)
     assert main(edit) == 0 and (tmp_path / "edited.mkv").stat().st_size
 
 

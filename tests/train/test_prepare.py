@@ -45,8 +45,8 @@ def test_clips_with_faces_are_packed_and_the_others_told(footage, model, tmp_pat
     assert (figures["videos"], figures["clips"], figures["frames"], figures["shards"]) == (4, 2, 11, 1)
     assert set(figures["videos_left_out"]) == {"broken", "nobody"} and "No face" in figures["videos_left_out"]["nobody"]
     assert not list((out / "cache").iterdir())
-    clips = open_frames(out, 32)
-    assert clips.groups == ["more_two", "one"] and np.bincount(clips.group).tolist() == [5, 6]
+    frames = open_frames(out, 32)
+    assert frames.groups == ["more_two", "one"] and np.bincount(frames.group).tolist() == [5, 6]
     known = facts(out / "shard-000000.tar")["one/000002"]
     eyes = np.array(known["landmarks"])[36:48].mean(0)
     assert known["frame"] == 2 and abs(eyes[0] - 0.5) < 0.1 and 0.3 < eyes[1] < 0.6
@@ -124,10 +124,10 @@ def test_other_options_and_changed_videos_are_refused(footage, model, tmp_path):
 def test_aligned_frames_are_read_as_they_are_or_packed_the_same(model, tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (2, 3, 16, 16, 3), dtype=np.uint8)
-    for clip, frames in zip(("a.b", "c"), pictures):
-        (tmp_path / "aligned" / "train" / clip).mkdir(parents=True)
+    for name, frames in zip(("a.b", "c"), pictures):
+        (tmp_path / "aligned" / "train" / name).mkdir(parents=True)
         for number, picture in enumerate(frames):
-            cv2.imwrite(str(tmp_path / "aligned" / "train" / clip / f"{number}.png"), picture[..., ::-1])
+            cv2.imwrite(str(tmp_path / "aligned" / "train" / name / f"{number}.png"), picture[..., ::-1])
     plain = FrameFolder(tmp_path / "aligned", 16)
     assert plain.group.tolist() == [0, 0, 0, 1, 1, 1]
     assert np.array_equal(plain.read(np.array([4, 1])), pictures[[1, 0], [1, 1]])

@@ -59,10 +59,10 @@ def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
     """Gradients within 1e-5, the same weights in both after a step; and the command runs as torchrun starts it."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     rng = np.random.default_rng(0)
-    for clip in "abc":
-        (tmp_path / "frames" / clip).mkdir(parents=True)
+    for person in "abc":
+        (tmp_path / "frames" / person).mkdir(parents=True)
         for frame in range(3):
-            cv2.imwrite(str(tmp_path / "frames" / clip / f"{frame}.png"), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            cv2.imwrite(str(tmp_path / "frames" / person / f"{frame}.png"), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     command = ["diffusion", "--data", tmp_path / "frames", "--encoders", encoders, "--config", tmp_path / "config.json"]
     command += ["--run", tmp_path / "run", "--steps", 2, "--people", 1, "--frames", 2, "--device", "cpu"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

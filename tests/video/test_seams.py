@@ -32,12 +32,12 @@ def times(path):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_shared_clip_twice(shared, tmp_path, suffix):
-    clip = shared("data/clips/swiz3n.mpg")
-    twice = join(tmp_path / "twice.mpg", clip, clip)
+    video = shared("data/clips/swiz3n.mpg")
+    twice = join(tmp_path / "twice.mpg", video, video)
     assert times(twice) == [Fraction(i, 25) for i in range(150)]
     target = copy_with_sound(twice, tmp_path / f"b.{suffix}")
     assert times(target) == [Fraction(i, 25) for i in range(150)]
-    packets, once = audio_packets(target), audio_packets(clip)
+    packets, once = audio_packets(target), audio_packets(video)
     assert [p for _, p in packets] == [p for _, p in once] * 2
     again = [time - 3 for time, _ in packets[len(once) :]]
     assert all(abs(a - b) <= Fraction(1, 900) for a, (b, _) in zip(again, once, strict=True))

@@ -72,9 +72,9 @@ def test_a_crop_shrunk_by_half_in_one_direction_does_not_alias():
     assert np.abs(composite.warp_to_frame(stripes, quad, (80, 40), "detail")[20:60, 12:28]).max() < 0.1
 
 
-def stored_at(clip, path, aspect, frames=6):
+def stored_at(video, path, aspect, frames=6):
     """The first frames of a video with their width divided by `aspect`, as a player would show them at the same size."""
-    with open_video(clip) as reader:
+    with open_video(video) as reader:
         width = round(reader.info.width / aspect) if aspect > 1 else reader.info.width
         height = reader.info.height if aspect > 1 else round(reader.info.height * aspect)
         shape = replace(VideoInfo.for_images(width, height, 25), sample_aspect=None if aspect == 1 else aspect)
@@ -92,8 +92,10 @@ def model():
 
 @pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(2), Fraction(8, 9)])
 def test_a_face_is_the_same_person_whatever_the_pixels_shape(shared, tmp_path, model, aspect):
-    clip = shared("data/clips/lbax4n.mpg")
-    whole, other = (pipeline.encode(stored_at(clip, tmp_path / f"{n}.mp4", a), model, steps=1) for n, a in enumerate((Fraction(1), aspect)))
+    video = shared("data/clips/lbax4n.mpg")
+    whole, other = (
+        pipeline.encode(stored_at(video, tmp_path / f"{n}.mp4", a), model, steps=1) for n, a in enumerate((Fraction(1), aspect))
+    )
     assert whole.faces == other.faces == 6
     assert np.abs(whole.crops[:].astype(int) - other.crops[:]).mean() < 2.5
     mean = model.attributes.identity.mean.cpu().numpy()

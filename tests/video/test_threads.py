@@ -114,9 +114,9 @@ def test_a_clip_gives_the_readers_frames_and_leaves_nothing_open(tmp_path):
     path = write_clip(tmp_path / "clip.mkv", 9)
     with open_video(path) as reader:
         expected = [frame.rgb for frame in reader]
-    with Frames(path, max_frames=7) as clip:
-        assert all(np.array_equal(frame.rgb, wanted) for frame, wanted in zip(clip, expected[:7], strict=True))
-        half_way = iter(clip)
+    with Frames(path, max_frames=7) as frames:
+        assert all(np.array_equal(frame.rgb, wanted) for frame, wanted in zip(frames, expected[:7], strict=True))
+        half_way = iter(frames)
         next(half_way)
         assert helpers() and open_files(path)
     assert not helpers() and not open_files(path)
