@@ -151,8 +151,8 @@ class FakeComfy:
                     name = f"{inputs['filename_prefix'].split('/')[-1]}_00001_.mp4"
                     self.decodes[f"{file} {edit}"] += 1
                     self.outputs[name] = result_of(content, edit)
-                    shown = {"filename": name, "subfolder": "dva", "type": "output"}
-                    outputs = {key: {"images": [shown], "animated": [True]}}
+                    output = {"filename": name, "subfolder": "dva", "type": "output"}
+                    outputs = {key: {"images": [output], "animated": [True]}}
             self.history[prompt_id] = {"outputs": outputs, "status": {"status_str": status, "messages": messages}}
             self.running = []
             await self._say(client, "executing", {"node": None, "prompt_id": prompt_id})

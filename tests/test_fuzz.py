@@ -76,9 +76,9 @@ def decomposition(folder, model) -> Decomposition:
 
 @pytest.fixture(scope="module")
 def direction(folder, model) -> Direction:
-    made = Direction(np.ones(model.identity_dim), "identity", "ones", "f" * 64, made={"how": "frames"})
-    made.save(folder / "direction.safetensors")
-    return made
+    written = Direction(np.ones(model.identity_dim), "identity", "ones", "f" * 64, made={"how": "frames"})
+    written.save(folder / "direction.safetensors")
+    return written
 
 
 def answered(call, *arguments, also: tuple = ()):
@@ -206,8 +206,8 @@ def test_directions(folder, direction, data):
 @example("[" + "9" * 400 + "]")
 def test_texts_of_sliders(text):
     for call in (parse_scales, parse_text):
-        found = answered(call, text)
-        for scale in found.values() if isinstance(found, dict) else [] if found is None else [found]:
+        scales = answered(call, text)
+        for scale in scales.values() if isinstance(scales, dict) else [] if scales is None else [scales]:
             answered(sample_scale, scale, np.arange(3), 25)
 
 

@@ -80,18 +80,18 @@ def imported(path: Path) -> list[tuple[int, str]]:
 @cache
 def all_imports(path: Path) -> list[tuple[int, str, bool]]:
     """As `imported`, and whether it is for annotations alone (below `if TYPE_CHECKING:`)."""
-    package, found = path.relative_to(ROOT).parts[:-1], []
+    package, imports = path.relative_to(ROOT).parts[:-1], []
     tree = ast.parse(path.read_text(encoding="utf-8"))
     conditions = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     typing = {id(child) for node in conditions for child in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name, id(node) in typing) for alias in node.names]
+            imports += [(node.lineno, alias.name, id(node) in typing) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*start, *filter(None, [node.module])))
-            found += [(node.lineno, f"{base}.{alias.name}", id(node) in typing) for alias in node.names]
-    return found
+            imports += [(node.lineno, f"{base}.{alias.name}", id(node) in typing) for alias in node.names]
+    return imports
 
 
 @cache

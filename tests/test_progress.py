@@ -13,7 +13,7 @@ def test_pictures_are_fetched_when_somebody_looks():
         def __init__(self, looks):
             self.looks = lambda: looks
 
-    made = np.zeros(3)
+    picture = np.zeros(3)
     assert picture_for(silent, lambda: pytest.fail("nobody looks")) is None
     assert picture_for(Looking(False), lambda: pytest.fail("nobody looks now")) is None
-    assert picture_for(Looking(True), lambda: made) is made and picture_for(lambda *_: None, lambda: made) is made
+    assert picture_for(Looking(True), lambda: picture) is picture and picture_for(lambda *_: None, lambda: picture) is picture

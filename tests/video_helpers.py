@@ -169,15 +169,15 @@ def damaged(source: Path, target: Path, kind: str, which=lambda number: True) ->
 
 def stated_seconds(path: Path) -> dict[str, list[float]]:
     """Seconds that the boxes of an mp4 or mov state, read from its bytes: "mvhd" of the film, "mdhd" of each track."""
-    data, found = path.read_bytes(), {"mvhd": [], "mdhd": []}
-    for name, seconds in found.items():
+    data, seconds_of = path.read_bytes(), {"mvhd": [], "mdhd": []}
+    for name, seconds in seconds_of.items():
         at = data.find(name.encode())
         while at >= 0:
             wide = data[at + 4] == 1
             scale, length = struct.unpack_from(">IQ" if wide else ">II", data, at + (24 if wide else 16))
             seconds.append(length / scale)
             at = data.find(name.encode(), at + 4)
-    return found
+    return seconds_of
 
 
 def one_sentence(error: pytest.ExceptionInfo) -> bool:

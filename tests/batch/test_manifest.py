@@ -115,9 +115,9 @@ def test_a_spreadsheet(tmp_path):
 )
 def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name, text, said):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DVAError) as told:
+    with pytest.raises(DVAError) as error:
         read_manifest(tmp_path / name)
-    assert said in str(told.value) and "\n" not in str(told.value)
+    assert said in str(error.value) and "\n" not in str(error.value)
 
 
 def test_files_that_are_not_there(tmp_path):
@@ -192,12 +192,12 @@ PLACES = ["version", "videos", "edits", "people", "settings", "workflow", "input
 @given(st.dictionaries(st.sampled_from(PLACES), json_values, max_size=3))
 def test_anything_gets_a_batch_or_a_sentence(changes):
     try:
-        made = manifest(**changes)
+        changed = manifest(**changes)
     except DVAError as error:
         assert "\n" not in str(error).strip() and len(str(error)) < 1000
     else:
-        check_pattern(made.name)
-        assert make_manifest(json.loads(made.model_dump_json())) == made
+        check_pattern(changed.name)
+        assert make_manifest(json.loads(changed.model_dump_json())) == changed
 
 
 @given(st.text(max_size=60), st.sampled_from([".yaml", ".json", ".csv"]))
@@ -221,6 +221,6 @@ def test_the_schema_knows_what_the_classes_know(tmp_path):
 
 def test_what_will_fail_is_found_before_anything_runs(tmp_path):
     put(tmp_path, "clips/broken.mp4")
-    found = check_plan(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
-    assert found.missing == 1 and found.done == 0 and len(found.problems) == 2
-    assert "broken.mp4" in found.problems[0] and "did you mean Young" in found.problems[1]
+    review = check_plan(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
+    assert review.missing == 1 and review.done == 0 and len(review.problems) == 2
+    assert "broken.mp4" in review.problems[0] and "did you mean Young" in review.problems[1]

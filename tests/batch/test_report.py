@@ -40,8 +40,8 @@ def plan(tmp_path):
 
 
 def test_how_the_jobs_stand(plan):
-    found = {standing.job.name: standing for standing in standings(plan)}
-    assert {name: standing.state for name, standing in found.items()} == {
+    standing_of = {standing.job.name: standing for standing in standings(plan)}
+    assert {name: standing.state for name, standing in standing_of.items()} == {
         "one_young": "done",
         "one_old": "done",
         "one_glad": "on a server",
@@ -49,8 +49,8 @@ def test_how_the_jobs_stand(plan):
         "two & a half_old": "missing",
         "two & a half_glad": "missing",
     }
-    assert found["one_young"].record.seconds == 12.5 and found["one_old"].record is None
-    assert not any(standing.stale for standing in found.values())
+    assert standing_of["one_young"].record.seconds == 12.5 and standing_of["one_old"].record is None
+    assert not any(standing.stale for standing in standing_of.values())
     (other,) = (standing for standing in standings(changed(plan)) if standing.job.name == "one_young")
     assert other.stale
 
@@ -98,11 +98,11 @@ def test_commands(plan, tmp_path, capsys):
     assert main(["batch", "check", jobs]) == 0
     assert "2 videos, 6 jobs, 2 done" in capsys.readouterr().out
     assert main(["batch", "check", jobs, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["videos"][0]["frames"] == 4 and len(told["jobs"]) == 6 and told["jobs"][0]["done"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["videos"][0]["frames"] == 4 and len(answer["jobs"]) == 6 and answer["jobs"][0]["done"]
     assert main(["batch", "status", jobs]) == 0
-    shown = capsys.readouterr().out
-    assert "6 jobs: 2 done, 1 failed, 2 missing, 1 on a server" in shown and ODD in shown
+    output = capsys.readouterr().out
+    assert "6 jobs: 2 done, 1 failed, 2 missing, 1 on a server" in output and ODD in output
     assert main(["batch", "status", jobs, "--json"]) == 0
     assert {json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()} == {"done", "failed", "missing", "on a server"}
     assert main(["batch", "report", jobs, "--to", str(tmp_path / "page")]) == 0
@@ -126,8 +126,8 @@ def test_commands(plan, tmp_path, capsys):
 )
 def test_what_a_run_refuses(plan, tmp_path, capsys, options, said):
     assert main(["batch", "run", str(tmp_path / "jobs.json"), *options]) == 2
-    (told,) = capsys.readouterr().err.strip().splitlines()
-    assert said in told
+    (message,) = capsys.readouterr().err.strip().splitlines()
+    assert said in message
 
 
 def test_a_journal_is_read_whatever_was_cut_off(tmp_path):

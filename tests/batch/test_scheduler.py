@@ -29,8 +29,8 @@ def jobs(videos: int, edits: int, size: int = 10) -> list[Job]:
     return [Job(f"{v}.{e}", str(v), size * (1 + v % 3)) for v in range(videos) for e in range(edits)]
 
 
-def names(*found) -> list[str | None]:
-    return [None if job is None else job.name for job in found]
+def names(*assignments) -> list[str | None]:
+    return [None if job is None else job.name for job in assignments]
 
 
 def test_all_edits_of_a_video_on_one_worker_the_longest_video_first():
@@ -152,9 +152,9 @@ def test_whatever_happens_every_job_ends_once(seed, videos, edits, workers, shar
 
 
 def test_sixty_four_servers_lose_little():
-    made = simulate(make_jobs(2000, 4, random.Random(1)), 16, failures_an_hour=1.0, seed=1)
-    assert set(made.times_done.values()) == {1} and made.failures > 0 and made.given_up == 0
-    assert made.seconds / made.ideal < 1.10 and made.encodes < 1.1
+    figures = simulate(make_jobs(2000, 4, random.Random(1)), 16, failures_an_hour=1.0, seed=1)
+    assert set(figures.times_done.values()) == {1} and figures.failures > 0 and figures.given_up == 0
+    assert figures.seconds / figures.ideal < 1.10 and figures.encodes < 1.1
     steady = simulate(make_jobs(2000, 4, random.Random(1)), 16, failures_an_hour=0.0)
     assert steady.seconds / steady.ideal < 1.05 and steady.encodes < 1.06
 
@@ -162,5 +162,5 @@ def test_sixty_four_servers_lose_little():
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_video_is_encoded_once_a_worker_at_most(shared):
     """When nothing is lost; with a shared folder once in all where it is not begun at two places at a time."""
-    made = simulate(make_jobs(120, 3, random.Random(2)), 4, failures_an_hour=0.0, shared=shared)
-    assert made.encodes <= (1.1 if shared else 1.2)
+    figures = simulate(make_jobs(120, 3, random.Random(2)), 4, failures_an_hour=0.0, shared=shared)
+    assert figures.encodes <= (1.1 if shared else 1.2)

@@ -17,15 +17,17 @@ def test_convert_hands_everything_on(call, bundle, monkeypatch, tmp_path):
     import dva_core.model.convert
     from dva_core.model.bundle import bundle_info
 
-    given = {}
-    monkeypatch.setattr(dva_core.model.convert, "convert", lambda *args, **kwargs: given.update(kwargs, args=args) or bundle_info(bundle))
+    settings = {}
+    monkeypatch.setattr(
+        dva_core.model.convert, "convert", lambda *args, **kwargs: settings.update(kwargs, args=args) or bundle_info(bundle)
+    )
     for name in ("a.ckpt", "c.ckpt", "latent.pkl"):
         (tmp_path / name).write_bytes(b"x")
     convert = ("convert", "a.ckpt", "-o", "b.safetensors")
     code, _, err = call(*convert, "--classifier", "c.ckpt", "--statistics", "latent.pkl", "--precision", "fp32", "--trust-pickle")
     assert code == 0 and "16 px" in err
-    assert given["args"] == ("a.ckpt", "b.safetensors") and given["classifier"] == "c.ckpt" and given["statistics"] == "latent.pkl"
-    assert given["precision"] == "fp32" and given["trust_pickle"] and not given["classifier_ema"]
+    assert settings["args"] == ("a.ckpt", "b.safetensors") and settings["classifier"] == "c.ckpt" and settings["statistics"] == "latent.pkl"
+    assert settings["precision"] == "fp32" and settings["trust_pickle"] and not settings["classifier_ema"]
     refused(call("convert", "none.ckpt", "-o", "b.safetensors"), "none.ckpt")
     refused(call("convert", "a.ckpt", "-o", "nowhere/b.safetensors"), "nowhere")
 

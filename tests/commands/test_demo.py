@@ -81,16 +81,16 @@ def points68(rgb, face):
 
 def test_the_command_writes_videos_and_a_sheet(tmp_path, monkeypatch, capsys):
     model = write_tiny(tmp_path / "tiny.safetensors")
-    found = FaceFinder(KnowsThePortrait(), points68, FaceFinder.of(load_model(model, device="cpu")).embed)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    finder = FaceFinder(KnowsThePortrait(), points68, FaceFinder.of(load_model(model, device="cpu")).embed)
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: finder))
     monkeypatch.setattr(demo, "FRAMES", 3)
     monkeypatch.setattr(demo.make_video, "__defaults__", (3, 25))
     folder = tmp_path / "shown"
     assert cli.main(["demo", "-o", str(folder), "--steps", "2", "--model", str(model), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    answer = json.loads(capsys.readouterr().out)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["male.mp4", "portrait.mp4", "sheet.png", "smiling.mp4", "young.mp4"]
-    assert told["files"] == [str(folder / name) for name in names] and told["frames"] == 3
+    assert answer["files"] == [str(folder / name) for name in names] and answer["frames"] == 3
     with open_video(folder / "young.mp4") as reader:
         assert reader.info.has_audio and len(list(reader)) == 3
     assert cv2.imread(str(folder / "sheet.png")).shape[0] > 5 * 160  # original, rebuilt and three edits

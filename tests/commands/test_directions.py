@@ -45,21 +45,21 @@ SEARCH = ("--iterations", 6, "--images", 2)
 def test_text_finds_a_direction_that_edit_applies(call, video, tmp_path, model):
     code, out, err = call("text", video, "--target", "left", "-o", "left.safetensors", *SEARCH, "--frame", 2, "--seed", 3, "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert told["iterations"] == 6 and told["loss"][1] < told["loss"][0] and not told["ended_early"]
-    found = Direction.load(tmp_path / "left.safetensors")
-    assert (found.name, found.made["frames"], found.made["seed"], found.made["how"]) == ("left", [2], 3, "text")
+    answer = json.loads(out)
+    assert answer["iterations"] == 6 and answer["loss"][1] < answer["loss"][0] and not answer["ended_early"]
+    direction = Direction.load(tmp_path / "left.safetensors")
+    assert (direction.name, direction.made["frames"], direction.made["seed"], direction.made["how"]) == ("left", [2], 3, "text")
     assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
     code, _, err = call("text", "clip.safetensors", "--target", "left", "-o", "again.safetensors", *SEARCH, "--frame", 2, "--seed", 3)
     assert code == 0 and "in 6 iterations" in err
-    np.testing.assert_array_equal(Direction.load(tmp_path / "again.safetensors").vector, found.vector)  # noise maps have no say
+    np.testing.assert_array_equal(Direction.load(tmp_path / "again.safetensors").vector, direction.vector)  # noise maps have no say
     edit = ("--attribute", "Young", "--scale", 0.2, "--direction", "left.safetensors", "--scale", "0s:0,0.08s:-1")
     code, _, err = call("edit", "clip.safetensors", *edit, "-o", "edited.safetensors")
     assert code == 0, err
     edited = Decomposition.load(tmp_path / "edited.safetensors")
     assert [op["name"] for op in edited.operations] == ["attributes", "direction"]
     identities = edited.current_identity([0, 1, 2])
-    expected = edited.current_z_id - found.vector
+    expected = edited.current_z_id - direction.vector
     np.testing.assert_allclose(identities[2], expected / np.linalg.norm(expected), atol=1e-6)
     assert call("edit", "clip.safetensors", "--direction", "left.safetensors", "--scale", 1, "-o", "out.mkv", "--codec", "ffv1")[0] == 0
 
@@ -81,12 +81,12 @@ def test_interrupting_the_search_keeps_the_best_so_far(call, video, tmp_path, mo
 def test_direction_shows_adds_scales_and_purifies(call, tmp_path, model):
     code, out, _ = call("direction", "Young", "--scale", 0.5)
     assert code == 0 and out.startswith("Young: a direction of identity, a trained attribute of the model") and "Male" in out
-    made = ("direction", "Young", "Male", "--factor", 1, "--factor", -0.5, "--without", "Male", "-o", "pure.safetensors", "--name", "Pure")
-    code, out, err = call(*made, "--json")
+    arithmetic = ("--factor", 1, "--factor", -0.5, "--without", "Male")
+    code, out, err = call("direction", "Young", "Male", *arithmetic, "-o", "pure.safetensors", "--name", "Pure", "--json")
     assert code == 0, err
-    told = json.loads(out)
+    answer = json.loads(out)
     pure = Direction.load(tmp_path / "pure.safetensors")
-    assert told["name"] == pure.name == "Pure" and {score["name"] for score in told["scores"]} == {"Young", "Male"}
+    assert answer["name"] == pure.name == "Pure" and {score["name"] for score in answer["scores"]} == {"Young", "Male"}
     attributes = AttributeSet.from_model(model)
     gradient = attributes.weight("Male") / attributes.tensors["identity.std"].reshape(-1)
     assert abs(gradient @ pure.vector) < 1e-4 * np.linalg.norm(gradient) * np.linalg.norm(pure.vector)

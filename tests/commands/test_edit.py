@@ -40,12 +40,12 @@ def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path)
 
 def test_encode_then_edit_then_decode_from_the_file(call, video, tmp_path):
     code, out, _ = call("encode", video, "-o", "decomposition.safetensors", "--steps", 2, "--json")
-    told = json.loads(out)
-    assert code == 0 and told["frames"] == 4 and told["track"]["found"] == 4 and set(told["seconds"]) == {"video", "track", "encode"}
+    answer = json.loads(out)
+    assert code == 0 and answer["frames"] == 4 and answer["track"]["found"] == 4 and set(answer["seconds"]) == {"video", "track", "encode"}
     code, out, _ = call("edit", "decomposition.safetensors", "-o", "a.mkv", "--codec", "ffv1", *YOUNG, "--json")
-    told = json.loads(out)
-    assert code == 0 and told["operations"] == [{"name": "attributes", "scales": {"Young": -0.8}, "normalize": True}]
-    assert told["seconds_per_frame"] > 0 and (told["device"], told["precision"], told["steps"]) == ("cpu", FASTEST, 2)
+    answer = json.loads(out)
+    assert code == 0 and answer["operations"] == [{"name": "attributes", "scales": {"Young": -0.8}, "normalize": True}]
+    assert answer["seconds_per_frame"] > 0 and (answer["device"], answer["precision"], answer["steps"]) == ("cpu", FASTEST, 2)
     assert (
         json.loads(call("decode", "decomposition.safetensors", "-o", "f.mkv", "--precision", "fp32", "--json")[1])["precision"] == "float32"
     )
@@ -73,11 +73,11 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
     assert np.array_equal(np.stack(pictures("again.mkv")), kept)
     looks = ("preview", "edited.safetensors"), ("sheet", "edited.safetensors", "--attribute", "Young", "--scales", "3")
     for look in looks:
-        shown = []
+        previews = []
         for keep in ((), ("--keep", "mask.png")):
             assert call(*look, "-o", "look.png", *keep)[0] == 0
-            shown.append(cv2.imread("look.png"))
-        assert not np.array_equal(*shown)
+            previews.append(cv2.imread("look.png"))
+        assert not np.array_equal(*previews)
 
 
 def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):

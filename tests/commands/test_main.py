@@ -56,10 +56,10 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
 def test_train_gets_its_own_arguments(call, monkeypatch):
     import types
 
-    given = []
-    monkeypatch.setitem(sys.modules, "dva_core.commands.train", types.SimpleNamespace(main=given.append))
+    calls = []
+    monkeypatch.setitem(sys.modules, "dva_core.commands.train", types.SimpleNamespace(main=calls.append))
     assert cli.main(["train", "diffusion", "--lr", "-1", "--help"]) == 0
-    assert given == [["diffusion", "--lr", "-1", "--help"]]
+    assert calls == [["diffusion", "--lr", "-1", "--help"]]
 
 
 def test_an_unknown_command_is_one_sentence(call):

@@ -112,8 +112,8 @@ def test_a_bundle_is_made_of_the_encoders_that_the_run_was_trained_with(tmp_path
     with pytest.raises(DVAError, match=r"identity\.safetensors is missing: run `train identity`"):
         network_weights(file, {}, None)
     save_file(ours, str(file))
-    for begun, known, expected in ((theirs, None, ours), (theirs, weights_digest(theirs), theirs), ({}, weights_digest(theirs), ours)):
-        assert torch.equal(network_weights(file, begun, known)["weight"], expected["weight"])
+    for begun, digest, expected in ((theirs, None, ours), (theirs, weights_digest(theirs), theirs), ({}, weights_digest(theirs), ours)):
+        assert torch.equal(network_weights(file, begun, digest)["weight"], expected["weight"])
     with pytest.raises(DVAError, match="is not there: check --run"):
         assemble(tmp_path, None, tmp_path / "out.safetensors")
 

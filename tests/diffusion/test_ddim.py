@@ -99,8 +99,8 @@ def test_ddim_equals_the_reference(golden, model, steps):
     starts, z_face = torch.cat([g["x_t"], g[f"x_T_T{steps}"]]), g["z_face"].repeat(2, 1)
     sampled, rebuilt = ddim.sample(model, starts, z_face, steps).chunk(2)
     torch.testing.assert_close(sampled, g[f"sample_T{steps}"], atol=1e-4, rtol=0)
-    for found, name in ((noise, "x_T"), (rebuilt, "recon")):
-        error = (found - g[f"{name}_T{steps}"]).abs()
+    for actual, name in ((noise, "x_T"), (rebuilt, "recon")):
+        error = (actual - g[f"{name}_T{steps}"]).abs()
         assert error.mean() < 1e-4
         assert error.quantile(0.7) < 1e-4
         assert error.max() < 3e-3

@@ -44,11 +44,11 @@ class Affine:
 def test_guidance_of_an_affine_model_is_a_longer_step(weight, solver, clamp, conditions):
     x_T, edited, before = torch.randn(2, 3, 4, 4), torch.randn(2, 3), torch.randn(2, 3)
     both = torch.cat([edited, before])
-    made = solvers.sample(
+    crops_of_solver = solvers.sample(
         GuidedModel(Affine(), Guidance(weight)), x_T, (both,) if conditions else both, STEPS, solver, clamp, dtype=torch.float64
     )
     expected = solvers.sample(Affine(), x_T, before + weight * (edited - before), STEPS, solver, clamp, dtype=torch.float64)
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(crops_of_solver, expected, atol=1e-4, rtol=1e-4)
 
 
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(1, 30))
@@ -84,9 +84,9 @@ def decomposition(folder, models):
 @pytest.fixture
 def evaluations(models, monkeypatch):
     """How many frames went into each evaluation of the noise predictor."""
-    seen, run = [], models[0].predict_noise
-    monkeypatch.setattr(models[0], "predict_noise", lambda x, *rest: seen.append(len(x)) or run(x, *rest))
-    return seen
+    calls, run = [], models[0].predict_noise
+    monkeypatch.setattr(models[0], "predict_noise", lambda x, *rest: calls.append(len(x)) or run(x, *rest))
+    return calls
 
 
 def crops(decomposition, model, **settings):
@@ -136,11 +136,11 @@ def test_batches_and_pictures_of_one_frame_are_guided_alike(decomposition, model
     edited = apply_attributes(decomposition, models[0], {"Young": 2.0})
     whole = crops(edited, models[0], guidance=2.0)
     np.testing.assert_allclose(crops(edited, models[0], guidance=2.0, batch_size=2), whole, atol=5e-3)
-    shown, plain = (stills([edited], models[0], 2, guidance=weight) for weight in (2.0, 1.0))
-    assert not np.array_equal(shown.edited[0], plain.edited[0])
+    guided, plain = (stills([edited], models[0], 2, guidance=weight) for weight in (2.0, 1.0))
+    assert not np.array_equal(guided.edited[0], plain.edited[0])
     evaluations.clear()
     sheet = attribute_stills(decomposition, models[0], ["Young"], [0.0, 2.0], 2, guidance=2.0)
-    assert np.array_equal(sheet["Young"][1], shown.edited[0]) and evaluations == [2] * STEPS
+    assert np.array_equal(sheet["Young"][1], guided.edited[0]) and evaluations == [2] * STEPS
     stills([edited], models[0], 2, steps=2, guidance=2.0)
     assert evaluations[STEPS:] == [1, 4, 4]  # anew where it pays: once up, down the frame and its edit, each twice
 
@@ -173,12 +173,12 @@ def test_a_bundle_whose_guidance_makes_no_sense_is_refused(folder, record):
 
 def test_on_the_command_line(folder, decomposition, models, capsys):
     apply_attributes(decomposition, models[0], {"Young": 2.0}).save(folder / "edited.safetensors")
-    shown = []
+    weights = []
     for weight in ("1", "3"):
         picture = folder / f"{weight}.png"
         call = ["preview", str(folder / "edited.safetensors"), "-o", str(picture), "--model", str(folder / "plain.safetensors")]
         assert cli.main([*call, "--guidance", weight, "--device", "cpu"]) == 0
-        shown.append(picture.read_bytes())
-    assert shown[0] != shown[1]
+        weights.append(picture.read_bytes())
+    assert weights[0] != weights[1]
     assert cli.main([*call, "--guidance", "40"]) == 2
     assert "choose 1 (none) to 10" in capsys.readouterr().err

@@ -115,9 +115,9 @@ def test_a_corrected_step_by_hand(x_0):
 
     x = x_0.double()
     first = parts(x, t0, a0)
-    found = parts(ddim.step(*first, a1), t1, a1)
-    x = moved(x, line(phi[0], phi[1], first, found), phi[0], phi[1])
-    second = found[0], (x - math.sqrt(a1) * found[0]) / math.sqrt(1 - a1)
+    states = parts(ddim.step(*first, a1), t1, a1)
+    x = moved(x, line(phi[0], phi[1], first, states), phi[0], phi[1])
+    second = states[0], (x - math.sqrt(a1) * states[0]) / math.sqrt(1 - a1)
     expected = moved(x, line(phi[1], phi[0], second, first), phi[1], phi[2])
     got = solvers.invert(model, x_0, None, 3, "angle2c", clamp=False, power=1.0, dtype=torch.float64)
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
@@ -148,10 +148,10 @@ def test_the_state_is_wider_than_what_the_network_computes_in(x_0, solver):
 
     for dtype in (torch.float32, torch.float64):
         exact = solvers.invert(Gaussian(), x_0, None, 6, solver, False, dtype=dtype)
-        found = solvers.invert(Half(), x_0, None, 6, solver, False, dtype=dtype)
-        assert found.dtype == exact.dtype == dtype
-        assert 0 < (found - exact).abs().max() < 0.02
-        assert not torch.equal(found, found.half().to(dtype))
+        noise = solvers.invert(Half(), x_0, None, 6, solver, False, dtype=dtype)
+        assert noise.dtype == exact.dtype == dtype
+        assert 0 < (noise - exact).abs().max() < 0.02
+        assert not torch.equal(noise, noise.half().to(dtype))
 
 
 @pytest.mark.parametrize("clamp", [False, True])
@@ -178,8 +178,10 @@ def test_the_reversible_solvers_follow_the_equation(x_0):
     model, steps = Gaussian(), 30
     path = model.schedule.upwards(steps)
     x_T = model.path(x_0, path[0].alpha_bar, path[-1].alpha_bar_next)
-    found = {name: solvers.invert(model, x_0, None, steps, name, False, dtype=torch.float64)[:, :3] for name in ("o-belm", "bdia", "ddim")}
-    error = {name: (x - x_T).abs().max() for name, x in found.items()}
+    noise_of = {
+        name: solvers.invert(model, x_0, None, steps, name, False, dtype=torch.float64)[:, :3] for name in ("o-belm", "bdia", "ddim")
+    }
+    error = {name: (x - x_T).abs().max() for name, x in noise_of.items()}
     assert max(error["o-belm"], error["bdia"]) < error["ddim"] / 2
 
 

@@ -43,16 +43,18 @@ def decomposition(model):
     return make_decomposition(model)
 
 
-def made(model, values, name="mine", space="identity", **changes) -> Direction:
+def direction_of(model, values, name="mine", space="identity", **changes) -> Direction:
     return Direction(np.asarray(values, np.float32), space, name, encoder_fingerprint(model, space), **changes)
 
 
 def random_direction(model, seed, name="mine"):
-    return made(model, np.random.default_rng(seed).standard_normal(IDENTITY), name)
+    return direction_of(model, np.random.default_rng(seed).standard_normal(IDENTITY), name)
 
 
 def test_the_file_is_small_and_gives_everything_back(model, tmp_path):
-    direction = made(model, np.linspace(-1, 1, IDENTITY), "Bart", range=(-0.5, 2), made={"how": "text", "target": "face with beard"})
+    direction = direction_of(
+        model, np.linspace(-1, 1, IDENTITY), "Bart", range=(-0.5, 2), made={"how": "text", "target": "face with beard"}
+    )
     path = direction.save(tmp_path / "beard.safetensors")
     assert path.stat().st_size < 4000 and list(tmp_path.iterdir()) == [path]
     again = Direction.load(path)
@@ -73,7 +75,9 @@ def test_an_identity_direction_is_added_and_normalised(model, decomposition):
 def test_a_motion_direction_shifts_every_frame(model, decomposition):
     shift = np.random.default_rng(3).standard_normal(MOTION).astype(np.float32)
     edited = apply_direction(
-        apply_direction(decomposition, model, made(model, shift, space="motion"), 0.5), model, made(model, shift, space="motion")
+        apply_direction(decomposition, model, direction_of(model, shift, space="motion"), 0.5),
+        model,
+        direction_of(model, shift, space="motion"),
     )
     np.testing.assert_allclose(edited.current_z_motion(slice(None)), decomposition.z_motion[:] + 1.5 * shift, atol=1e-5)
     np.testing.assert_array_equal(edited.current_z_id, decomposition.z_id)
@@ -204,7 +208,7 @@ def test_scores_are_the_classifiers(model):
         (lambda m, c, d: add_directions([d], [1, 2]), "1 directions and 2 factors"),
         (lambda m, c, d: scale_direction(d, float("inf")), "The factor inf of mine"),
         (
-            lambda m, c, d: add_directions([d, made(m, np.ones(MOTION), "smile", "motion")]),
+            lambda m, c, d: add_directions([d, direction_of(m, np.ones(MOTION), "smile", "motion")]),
             "identity and smile one of motion",
         ),
         (lambda m, c, d: add_directions([d, replace(d, encoder="other", name="theirs")]), "mine and theirs were made with different"),
@@ -240,7 +244,7 @@ def test_other_files_are_refused(model, tmp_path):
 
 def test_nobody_can_change_a_direction_after_it_was_made(model):
     values = np.ones(IDENTITY, np.float32)
-    direction = made(model, values)
+    direction = direction_of(model, values)
     values[:] = 5
     assert (direction.vector == 1).all()
     with pytest.raises(ValueError):

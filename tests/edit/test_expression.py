@@ -126,9 +126,9 @@ def test_components_are_those_that_vary_most_with_the_head_still():
     amounts = rng.standard_normal((200, 2)) * (1.0, 0.2)
     drift = rng.standard_normal((200, 1, 2))
     motion = (FACE + amounts[:, :1, None] * SMILE + amounts[:, 1:, None] * BLINK + drift).reshape(200, -1)
-    found = components_of(motion, variance=0.999)
-    assert len(found) == 2
-    assert abs(found[0] @ SMILE.ravel()) > 0.99 * np.linalg.norm(SMILE)
+    components = components_of(motion, variance=0.999)
+    assert len(components) == 2
+    assert abs(components[0] @ SMILE.ravel()) > 0.99 * np.linalg.norm(SMILE)
 
 
 @pytest.mark.parametrize(

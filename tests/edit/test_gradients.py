@@ -34,10 +34,10 @@ def test_what_is_left_no_gradient_sees():
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_a_mixture_is_between_both_and_sees_no_colour(share):
     weight, earned, *colours = np.random.default_rng(1).standard_normal((5, 12))
-    made = mix_direction(weight, earned, np.stack(colours), share)
-    np.testing.assert_allclose(made @ np.stack(colours).T, 0, atol=1e-9)
+    mixed = mix_direction(weight, earned, np.stack(colours), share)
+    np.testing.assert_allclose(mixed @ np.stack(colours).T, 0, atol=1e-9)
     own, slope = remove_components(np.stack([weight, earned]), np.stack(colours))
-    np.testing.assert_allclose(made, (1 - share) * own / np.linalg.norm(own) + share * slope / np.linalg.norm(slope), atol=1e-9)
+    np.testing.assert_allclose(mixed, (1 - share) * own / np.linalg.norm(own) + share * slope / np.linalg.norm(slope), atol=1e-9)
     np.testing.assert_allclose(
         mix_direction(weight, 0 * earned, 0 * np.stack(colours), 0.2), 0.8 * weight / np.linalg.norm(weight), atol=1e-9
     )
@@ -81,25 +81,25 @@ def test_the_gradient_is_that_of_the_faces_mean_colour():
 def test_the_verdict_is_that_of_the_pasted_face():
     """z_id's first number is red: a step of 1 makes the face that much redder, and the picture by the face's share of it."""
     weights = np.array([[1.0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0], [0, 0, 0, 1.0, 0]])
-    found = mean_gradients(Painter(), PICTURES, classifier_outputs(Painter(), weights))
-    share = found[0, 0] / 2
+    gradients = mean_gradients(Painter(), PICTURES, classifier_outputs(Painter(), weights))
+    share = gradients[0, 0] / 2
     assert 0.05 < share < 0.95
-    np.testing.assert_allclose(found, share * np.array([[2.0, 0, 0, 0, 0], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0]]), atol=1e-4)
+    np.testing.assert_allclose(gradients, share * np.array([[2.0, 0, 0, 0, 0], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0]]), atol=1e-4)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkeypatch, batch):
     monkeypatch.setattr(shown, "usual_batch", lambda model: batch * shown.GRADIENT_MEMORY)
-    sizes, told, weights = [], [], iter(torch.arange(1.0, 1000))
+    sizes, calls, weights = [], [], iter(torch.arange(1.0, 1000))
 
     def sees(seen):
         sizes.append(len(seen.x_0))
         return seen.z_id[:, :1] * torch.stack([next(weights) for _ in seen.z_id])[:, None]
 
-    found = mean_gradients(Painter(), PICTURES, sees, lambda phase, done, total, preview=None: told.append((phase, done, total)))
+    gradients = mean_gradients(Painter(), PICTURES, sees, lambda phase, done, total, preview=None: calls.append((phase, done, total)))
     total = len(PICTURES) * len(shown.SEEDS) * len(shown.TIMESTEPS)
-    assert sum(sizes) == total and max(sizes) == batch and told[-1] == ("shown", total, total)
-    np.testing.assert_allclose(found, [[(total + 1) / 2, 0, 0, 0, 0]], atol=1e-6)
+    assert sum(sizes) == total and max(sizes) == batch and calls[-1] == ("shown", total, total)
+    np.testing.assert_allclose(gradients, [[(total + 1) / 2, 0, 0, 0, 0]], atol=1e-6)
 
 
 def test_where_memory_runs_out_it_goes_on_with_fewer_at_a_time(monkeypatch):

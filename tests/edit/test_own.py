@@ -35,22 +35,22 @@ from dva_core.train.labels import read_labels, roc_auc
 
 @pytest.fixture
 def finder(monkeypatch):
-    found = FaceFinder(BrightDetector(), landmarks_of, None)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    finder = FaceFinder(BrightDetector(), landmarks_of, None)
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: finder))
 
 
 def test_the_step_is_the_difference_of_means_in_standardised_space(model):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 6, 16))
-    made = from_vectors(model, a, b, "Freckles")
+    attribute = from_vectors(model, a, b, "Freckles")
     mean, std = statistics(model, "identity")
     w = ((a - mean) / std).mean(0) - ((b - mean) / std).mean(0)
-    np.testing.assert_allclose(made.direction.vector, std * math.sqrt(16) * w / np.linalg.norm(w), rtol=1e-5)
-    assert made.direction.space == "identity" and made.direction.encoder == encoder_fingerprint(model, "identity")
+    np.testing.assert_allclose(attribute.direction.vector, std * math.sqrt(16) * w / np.linalg.norm(w), rtol=1e-5)
+    assert attribute.direction.space == "identity" and attribute.direction.encoder == encoder_fingerprint(model, "identity")
     # as long as a trained attribute's step
     attributes = AttributeSet.from_model(model)
-    assert np.linalg.norm(made.direction.vector / std) == pytest.approx(np.linalg.norm(attributes.step("Young")), rel=1e-6)
-    assert made.direction.made["how"] == "pictures" and made.direction.made["score"] == pytest.approx(made.score, abs=1e-3)
+    assert np.linalg.norm(attribute.direction.vector / std) == pytest.approx(np.linalg.norm(attributes.step("Young")), rel=1e-6)
+    assert attribute.direction.made["how"] == "pictures" and attribute.direction.made["score"] == pytest.approx(attribute.score, abs=1e-3)
 
 
 def test_pairs_take_out_who_it_is(model):
@@ -86,9 +86,9 @@ def test_motion_is_freed_of_how_the_head_moved(model):
     smile = np.zeros((51, 2))
     smile[31:51, 1] = -0.05
     a = b + smile.ravel() + np.tile((0.3, -0.2), 51)  # and the camera moved
-    made = from_vectors(model, a, b, "Smile", space="motion")
-    np.testing.assert_allclose(made.direction.vector.reshape(51, 2), smile, atol=1e-6)
-    assert made.direction.space == "motion"
+    attribute = from_vectors(model, a, b, "Smile", space="motion")
+    np.testing.assert_allclose(attribute.direction.vector.reshape(51, 2), smile, atol=1e-6)
+    assert attribute.direction.space == "motion"
     np.testing.assert_allclose(without_head_motion(np.tile((0.3, -0.2), 51), b[0]), 0, atol=1e-9)
 
 
@@ -110,15 +110,15 @@ def test_too_few_unpaired_and_faceless_pictures_are_refused(model, finder):
 
 def test_as_shown_is_a_step_as_long_and_says_so(model, finder):
     bright, dark = [draw(i) for i in range(6)], [draw(i) * np.array([1, 1, 0], np.uint8) for i in range(6)]
-    plain, shown = (own_attribute(model, bright, dark, "Lit", shown=shown) for shown in (False, True))
+    plain, visible = (own_attribute(model, bright, dark, "Lit", shown=visible) for visible in (False, True))
     std = statistics(model, "identity")[1]
-    assert np.linalg.norm(shown.direction.vector / std) == pytest.approx(np.linalg.norm(plain.direction.vector / std), rel=1e-5)
-    assert shown.score == plain.score and shown.direction.made["shown"] and "shown" not in plain.direction.made
+    assert np.linalg.norm(visible.direction.vector / std) == pytest.approx(np.linalg.norm(plain.direction.vector / std), rel=1e-5)
+    assert visible.score == plain.score and visible.direction.made["shown"] and "shown" not in plain.direction.made
     crops = np.concatenate([crop_faces(model, bright), crop_faces(model, dark)])
     expected = visible_direction(model, plain.direction.vector / std, std, crops)
-    np.testing.assert_allclose(shown.direction.vector / std / 4, expected / np.linalg.norm(expected), atol=1e-5)
-    assert not np.allclose(shown.direction.vector, plain.direction.vector, rtol=0.01)
-    moved = [own_attribute(model, bright, dark, "Lit", space="motion", shown=shown).direction for shown in (False, True)]
+    np.testing.assert_allclose(visible.direction.vector / std / 4, expected / np.linalg.norm(expected), atol=1e-5)
+    assert not np.allclose(visible.direction.vector, plain.direction.vector, rtol=0.01)
+    moved = [own_attribute(model, bright, dark, "Lit", space="motion", shown=visible).direction for visible in (False, True)]
     assert moved[0] == moved[1] or np.array_equal(moved[0].vector, moved[1].vector)
 
 
@@ -127,8 +127,8 @@ def test_a_face_that_fills_its_picture_is_found_with_a_margin(model, monkeypatch
         def detect(self, rgb):
             return super().detect(rgb) if rgb.shape[0] > 100 else []
 
-    found = FaceFinder(Narrow(), landmarks_of, None)
-    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
+    finder = FaceFinder(Narrow(), landmarks_of, None)
+    monkeypatch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: finder))
     crops = crop_faces(model, [draw(0)])
     assert crops.shape == (1, 32, 32, 3) and encode_crops(model, crops, "identity").shape == (1, 16)
 
@@ -167,13 +167,13 @@ def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
     rng = np.random.default_rng(0)
     yes, no = (rng.permutation(np.flatnonzero(labels == value))[:60] for value in (1, 0))
     z = encode_folder(model, folder, [table.files[i] for i in (*yes, *no)])
-    made = from_vectors(model, z[:10], z[60:70], name)
+    attribute = from_vectors(model, z[:10], z[60:70], name)
     mean, std = statistics(model, "identity")
     rest = np.concatenate([z[10:60], z[70:]])
-    own, trained = made.direction.vector / std, AttributeSet.from_model(model).weight(name)
+    own, trained = attribute.direction.vector / std, AttributeSet.from_model(model).weight(name)
     assert roc_auc(np.repeat([1, 0], 50), (rest - mean) / std @ own) > 0.8
     assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
-    assert made.score > 0.7
+    assert attribute.score > 0.7
 
 
 def test_pairs_are_found_by_their_names(tmp_path, caplog):

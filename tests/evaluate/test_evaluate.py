@@ -118,8 +118,8 @@ def test_the_ablation_starts_from_a_bundle_and_differs_in_l_reg_alone(bundle, tm
     settings = {"steps": 2, "people": 2, "warm_up": 1, "scaled_inputs": False}
     bundles = train_pair(faces, tmp_path, tmp_path / "out", start=bundle, **settings)
     (with_it, without), begun = (read_bundle(path) for path in bundles.values()), read_bundle(bundle)
-    for made in (with_it, without):
-        changed = {name.split(".")[0] for name, value in made.tensors.items() if not torch.equal(value, begun.tensors[name].to(value))}
+    for bundle in (with_it, without):
+        changed = {name.split(".")[0] for name, value in bundle.tensors.items() if not torch.equal(value, begun.tensors[name].to(value))}
         assert changed == {"noise_predictor", "fusion"}
     assert any(not torch.equal(value, without.tensors[name]) for name, value in with_it.tensors.items())
     weights = {name: read_facts(tmp_path / "out" / name.replace(" ", "_") / "diffusion" / "state.safetensors") for name in bundles}
@@ -170,9 +170,9 @@ def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, said):
 def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):
     other = tmp_path / "a.mkv"
     other.write_bytes(videos[1].read_bytes())
-    table, found = evaluate_consistency([videos[0], other], model, own_judge(model), {"Young -0.8": {"Young": -0.8}}, steps=2)
-    assert list(found) == [("a", "Young -0.8"), ("a (2)", "Young -0.8")] and [row[0] for row in table.rows[:3]] == ["a", "a (2)", "mean"]
-    mean = np.mean([figures.cells for figures in found.values()], 0)
+    table, series = evaluate_consistency([videos[0], other], model, own_judge(model), {"Young -0.8": {"Young": -0.8}}, steps=2)
+    assert list(series) == [("a", "Young -0.8"), ("a (2)", "Young -0.8")] and [row[0] for row in table.rows[:3]] == ["a", "a (2)", "mean"]
+    mean = np.mean([figures.cells for figures in series.values()], 0)
     np.testing.assert_allclose(np.array(table.rows[2][3:], float), mean, rtol=1e-6)
 
 

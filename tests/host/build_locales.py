@@ -28,7 +28,7 @@ def escaped(text: str) -> str:
 
 def definitions(info: dict[str, Any]) -> dict[str, Any]:
     """What nodeDefs.json says in English, of the pack's nodes in /object_info."""
-    found = {}
+    by_kind = {}
     for kind, node in sorted(info.items()):
         if not kind.startswith(PREFIX):
             continue
@@ -40,10 +40,10 @@ def definitions(info: dict[str, Any]) -> dict[str, Any]:
         tips = node["output_tooltips"] or []
         outputs = {str(i): {"name": name, "tooltip": tip} for i, (name, tip) in enumerate(zip(node["output_name"], tips))}
         texts = {"display_name": node["display_name"], "description": node["description"], "inputs": inputs, "outputs": outputs}
-        found[kind] = json.loads(
+        by_kind[kind] = json.loads(
             json.dumps(texts), object_hook=lambda part: {k: escaped(v) if isinstance(v, str) else v for k, v in part.items()}
         )
-    return found
+    return by_kind
 
 
 def paths(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -81,8 +81,8 @@ def read(language: str, file: str) -> dict[str, Any]:
 
 def help_pages(language: str) -> dict[Path, str]:
     """Where each node's page goes, and what it says: ComfyUI looks for <node>/<language>.md, then for <node>.md."""
-    nodes, told = read(language, "nodeDefs.json"), read(language, "help.json")
-    names, words = {kind: node["display_name"] for kind, node in nodes.items()}, told["words"]
+    nodes, help_texts = read(language, "nodeDefs.json"), read(language, "help.json")
+    names, words = {kind: node["display_name"] for kind, node in nodes.items()}, help_texts["words"]
 
     def named(text: str) -> str:
         return re.sub(r"\{(DVA\w+)\}", lambda match: names[match[1]], text)
@@ -92,7 +92,7 @@ def help_pages(language: str) -> dict[Path, str]:
 
     pages = {}
     for kind, node in nodes.items():
-        about = told["nodes"].get(kind, {"wiring": f"{{{kind}}}", "tips": []})
+        about = help_texts["nodes"].get(kind, {"wiring": f"{{{kind}}}", "tips": []})
         parts = [[f"# {node['display_name']}"], [node["description"]], [f"## {words['wiring']}"], [named(about["wiring"])]]
         parts += [[f"## {words['inputs']}"], listed(node["inputs"]), [f"## {words['outputs']}"], listed(node["outputs"])]
         if about["tips"]:

@@ -43,8 +43,8 @@ def picture(server: Server, name: str) -> np.ndarray:
     if not answer.succeeded:
         raise RuntimeError(answer.error)
     decoded = [answer.outputs[key] for key in of_class(prompt, "DVADecodeDDIM")]
-    shown = [decoded[0]["dva_before"][0], *(outputs["images"][0] for outputs in decoded)]
-    return beside([picture_of(server.file(file)) for file in shown])
+    pictures = [decoded[0]["dva_before"][0], *(outputs["images"][0] for outputs in decoded)]
+    return beside([picture_of(server.file(file)) for file in pictures])
 
 
 def words(name: str) -> np.ndarray:

@@ -213,8 +213,8 @@ def own_attribute() -> Graph:
     with_it = graph.add("GetVideoComponents", "Pictures with it", 0, ROW, video=[decoded, 0])
     without = graph.add("GetVideoComponents", "Pictures without it", 0, ROW + 130, video=[video, 0])
     choice = {"name": "My beard", "space": "identity", "pairs": True, "with_folder": "", "without_folder": ""}
-    given = {"with_it": [with_it, 0], "without": [without, 0]}
-    own = graph.add("DVAOwnAttribute", "Own Attribute", 1, ROW, model=[model, 0], **given, **choice)
+    folders = {"with_it": [with_it, 0], "without": [without, 0]}
+    own = graph.add("DVAOwnAttribute", "Own Attribute", 1, ROW, model=[model, 0], **folders, **choice)
     graph.add("DVASaveDirection", "Save Direction", 1, ROW + 400, direction=[own, 0], filename_prefix="dva/my_attribute")
     inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "direction": [own, 0], "scale": 0.8}
     graph.show(graph.add("DVAApplyDirection", "Apply Direction", 2, ROW, **inputs), model, ROW, "own_attribute")

@@ -45,8 +45,8 @@ def find_comfy() -> Path | None:
 
 
 def comfy_version(comfy: Path) -> str:
-    found = re.search(r'__version__ = "(.+)"', (comfy / "comfyui_version.py").read_text(encoding="utf-8"))
-    return found[1] if found else comfy.name
+    match = re.search(r'__version__ = "(.+)"', (comfy / "comfyui_version.py").read_text(encoding="utf-8"))
+    return match[1] if match else comfy.name
 
 
 def comfy_python(comfy: Path) -> str:
@@ -199,9 +199,9 @@ class Server:
         """What became of a queued prompt, once it has ended."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            found = self.get(f"/history/{prompt_id}").get(prompt_id)
-            if found is not None:
-                return Answer(prompt_id, found["status"], found["outputs"])
+            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
+            if entry is not None:
+                return Answer(prompt_id, entry["status"], entry["outputs"])
             if self.process.poll() is not None:
                 raise RuntimeError(f"ComfyUI ended:\n{self.log[-3000:]}")
             time.sleep(0.2)
@@ -210,9 +210,9 @@ class Server:
     def run(self, prompt: dict[str, Any], seconds: float = PROMPT_SECONDS) -> Answer:
         return self.wait(self.queue(prompt), seconds)
 
-    def file(self, shown: dict[str, str]) -> Path:
+    def file(self, output: dict[str, str]) -> Path:
         """The file that a node's output for the page names."""
-        return self.base / shown["type"] / shown["subfolder"] / shown["filename"]
+        return self.base / output["type"] / output["subfolder"] / output["filename"]
 
     @property
     def memory(self) -> float:

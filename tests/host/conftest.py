@@ -28,15 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def comfy() -> Path:
     """The ComfyUI to test in."""
-    found = find_comfy()
-    if found is None:
+    comfy = find_comfy()
+    if comfy is None:
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR, install the pack in one, or put one at ~/comfy/ComfyUI")
-    problem = missing_packages(comfy_python(found))
+    problem = missing_packages(comfy_python(comfy))
     if problem:
-        pytest.skip(f"{found} cannot run here: {problem}")
+        pytest.skip(f"{comfy} cannot run here: {problem}")
     if not (SHIPPED / "starter.safetensors").is_file():
         pytest.skip("the starter model is not there, so no face can be found")
-    return found
+    return comfy
 
 
 @pytest.fixture(scope="package")
@@ -61,21 +61,21 @@ def info(server) -> dict[str, Any]:
 @pytest.fixture(scope="package")
 def clips(server, tmp_path_factory) -> dict[str, Path]:
     """Short videos in the input folder: two people (one with two frames fewer), and one with nobody."""
-    made = {}
+    videos = {}
     for name, source, frames in (("face.mp4", "swiz3n.mpg", FRAMES), ("other.mp4", "brbk7n.mpg", FRAMES - 2)):
-        made[name] = server.base / "input" / name
+        videos[name] = server.base / "input" / name
         reader = open_video(need_shared(f"data/clips/{source}"), start=1.0, length=frames / 25)
-        with reader, VideoWriter(made[name], reader.info, quality=10, audio_from=reader.path) as writer:
+        with reader, VideoWriter(videos[name], reader.info, quality=10, audio_from=reader.path) as writer:
             for frame in reader:
                 writer.write(frame)
-    made["dva_example.mp4"] = server.base / "input" / "dva_example.mp4"  # a real person in place of the pack's own
-    shutil.copyfile(made["face.mp4"], made["dva_example.mp4"])
-    made["nobody.mp4"] = server.base / "input" / "nobody.mp4"
+    videos["dva_example.mp4"] = server.base / "input" / "dva_example.mp4"  # a real person in place of the pack's own
+    shutil.copyfile(videos["face.mp4"], videos["dva_example.mp4"])
+    videos["nobody.mp4"] = server.base / "input" / "nobody.mp4"
     info = VideoInfo.for_images(160, 120, 25, FRAMES)
-    with VideoWriter(made["nobody.mp4"], info) as writer:
+    with VideoWriter(videos["nobody.mp4"], info) as writer:
         for i in range(FRAMES):
             writer.write(Frame.from_rgb(np.full((120, 160, 3), 40 + i, np.uint8), i, time_base=info.time_base))
-    return made
+    return videos
 
 
 @pytest.fixture(scope="package")

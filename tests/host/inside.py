@@ -154,15 +154,15 @@ def a_batch_that_does_not_fit_is_halved() -> None:
 
 
 def cancelling_stops_at_the_next_evaluation() -> None:
-    hosted, seen = models.load("starter"), []
+    hosted, devices = models.load("starter"), []
     management.interrupt_current_processing()
     for act in (lambda: hosted.predict_noise(*arguments(hosted)), lambda: status.NodeProgress(3)("decode", 1, 2)):
         management.interrupt_current_processing()
         try:
             act()
         except management.InterruptProcessingException:
-            seen.append(True)
-    assert len(seen) == 2
+            devices.append(True)
+    assert len(devices) == 2
 
 
 def nothing_is_kept_when_the_model_is_let_go() -> None:

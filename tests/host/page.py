@@ -30,7 +30,7 @@ SETTINGS = {
 
 def find_chromium() -> str | None:
     """$CHROMIUM, or a Chromium on the path."""
-    return os.environ.get("CHROMIUM") or next((found for name in NAMES if (found := shutil.which(name))), None)
+    return os.environ.get("CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
@@ -167,12 +167,12 @@ class Page:
 def browser() -> Iterator[Any]:
     """A headless Chromium; skipped, with the reason, where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the page tests need Playwright: pip install playwright")
-    found = find_chromium()
+    chromium = find_chromium()
     with playwright.sync_playwright() as driver:
         own = driver.chromium.executable_path
-        if found is None and not Path(own).is_file():
+        if chromium is None and not Path(own).is_file():
             pytest.skip("no Chromium was found: install one (apt-get install chromium), or set CHROMIUM to its path")
-        running = driver.chromium.launch(executable_path=found or own, args=FLAGS.split())
+        running = driver.chromium.launch(executable_path=chromium or own, args=FLAGS.split())
         yield running
         running.close()
 

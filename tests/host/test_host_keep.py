@@ -17,27 +17,27 @@ EDIT, DECODE, PREVIEW = "DVAEditIdentityClassifier", "DVADecodeDDIM", "DVAPrevie
 
 def masked(prompt):
     """The example, decoded without a mask (20), with one for all frames (21), with one a frame (22); a preview, one of the crop (23)."""
-    made = quick(prompt)
-    (edit,), (decode,), (model,) = of_class(made, EDIT), of_class(made, DECODE), of_class(made, "DVALoadModel")
-    made[edit]["inputs"]["attributes"] = '{"Male": -0.9, "Young": -0.9}'
-    settings = {**made[decode]["inputs"], "compare": False}
-    made = {key: node for key, node in made.items() if node["class_type"] not in (DECODE, "SaveVideo")}
+    graph = quick(prompt)
+    (edit,), (decode,), (model,) = of_class(graph, EDIT), of_class(graph, DECODE), of_class(graph, "DVALoadModel")
+    graph[edit]["inputs"]["attributes"] = '{"Male": -0.9, "Young": -0.9}'
+    settings = {**graph[decode]["inputs"], "compare": False}
+    graph = {key: node for key, node in graph.items() if node["class_type"] not in (DECODE, "SaveVideo")}
     solid = {
         "10": {"value": 1.0, "width": 180, "height": 288},
         "11": {"value": 0.0, "width": 360, "height": 288},
         "12": {"value": 1.0, "width": 128, "height": 128},
     }
-    made |= {key: {"class_type": "SolidMask", "inputs": inputs} for key, inputs in solid.items()}
+    graph |= {key: {"class_type": "SolidMask", "inputs": inputs} for key, inputs in solid.items()}
     composite = {"destination": ["11", 0], "source": ["10", 0], "x": 0, "y": 0, "operation": "add"}
-    made["13"] = {"class_type": "MaskComposite", "inputs": composite}
-    made["14"] = {"class_type": "LoadVideo", "inputs": {"file": "bars.mp4"}}
-    made["15"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["14", 0]}}
-    made["16"] = {"class_type": "ImageToMask", "inputs": {"image": ["15", 0], "channel": "red"}}
+    graph["13"] = {"class_type": "MaskComposite", "inputs": composite}
+    graph["14"] = {"class_type": "LoadVideo", "inputs": {"file": "bars.mp4"}}
+    graph["15"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["14", 0]}}
+    graph["16"] = {"class_type": "ImageToMask", "inputs": {"image": ["15", 0], "channel": "red"}}
     for key, keep in (("20", None), ("21", "13"), ("22", "16")):
-        made[key] = {"class_type": DECODE, "inputs": {**settings, **({} if keep is None else {"keep": [keep, 0]})}}
+        graph[key] = {"class_type": DECODE, "inputs": {**settings, **({} if keep is None else {"keep": [keep, 0]})}}
     inputs = {"decomposition": [edit, 0], "model": [model, 0], "frame": 0, "steps": 2, "detail": "transfer", "keep": ["12", 0]}
-    made["23"] = {"class_type": PREVIEW, "inputs": inputs}
-    return made
+    graph["23"] = {"class_type": PREVIEW, "inputs": inputs}
+    return graph
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def bars(server, clips) -> np.ndarray:
 
 
 def test_masks_of_comfyuis_own_nodes_keep_what_they_cover(server, clips, bars):
-    made = masked(example("edit_by_attribute"))
-    answer = server.run(made)
+    graph = masked(example("edit_by_attribute"))
+    answer = server.run(graph)
     assert answer.succeeded, answer.error
     source = pictures(clips["face.mp4"])
     plain, half, barred = (pictures(server.file(answer.outputs[key]["images"][0])) for key in ("20", "21", "22"))
@@ -71,16 +71,16 @@ def test_masks_of_comfyuis_own_nodes_keep_what_they_cover(server, clips, bars):
 
 
 def test_a_mask_that_fits_nothing_is_told_in_a_sentence(server, clips):
-    made = masked(example("edit_by_attribute"))
-    made = {key: node for key, node in made.items() if key not in ("20", "22", "23")}
+    graph = masked(example("edit_by_attribute"))
+    graph = {key: node for key, node in graph.items() if key not in ("20", "22", "23")}
     for size, batch, says in (
         ((200, 60), 1, "is 200x60, which is the shape neither"),
         ((360, 288), FRAMES + 1, f"There are {FRAMES + 1} masks"),
     ):
-        made["11"]["inputs"].update(width=size[0], height=size[1])
-        made["18"] = {"class_type": "MaskToImage", "inputs": {"mask": ["11", 0]}}
-        made["19"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["18", 0], "amount": batch}}
-        made["30"] = {"class_type": "ImageToMask", "inputs": {"image": ["19", 0], "channel": "red"}}
-        made["21"]["inputs"]["keep"] = ["30", 0]
-        answer = server.run(json.loads(json.dumps(made)))
+        graph["11"]["inputs"].update(width=size[0], height=size[1])
+        graph["18"] = {"class_type": "MaskToImage", "inputs": {"mask": ["11", 0]}}
+        graph["19"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["18", 0], "amount": batch}}
+        graph["30"] = {"class_type": "ImageToMask", "inputs": {"image": ["19", 0], "channel": "red"}}
+        graph["21"]["inputs"]["keep"] = ["30", 0]
+        answer = server.run(json.loads(json.dumps(graph)))
         assert not answer.succeeded and says in answer.error and "\n" not in answer.error, answer.error

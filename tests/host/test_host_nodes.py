@@ -46,8 +46,8 @@ def test_every_input_and_output_is_explained(info):
 
 
 def test_the_pack_starts_cleanly(server):
-    found = re.search(r"([\d.]+) seconds( \(IMPORT FAILED\))?: .*diffusion-video-autoencoder", server.log)
-    assert found and found[2] is None
+    match = re.search(r"([\d.]+) seconds( \(IMPORT FAILED\))?: .*diffusion-video-autoencoder", server.log)
+    assert match and match[2] is None
     assert "Traceback" not in server.log.split("To see the GUI")[0]
 
 

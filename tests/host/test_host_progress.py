@@ -28,26 +28,26 @@ def watch(server):
 
 def test_progress_counts_frames_and_steps_and_shows_the_face(server, clips, watch):
     prompt = quick(example("edit_by_attribute"), max_frames=FRAMES)  # as in no other test: nothing is in the cache
-    seen = watch(prompt)
-    assert seen["end"] == "execution_success"
+    record = watch(prompt)
+    assert record["end"] == "execution_success"
     for kind, evaluations in (("DVAEncodeDecomposed", 2 * STEPS - 1), ("DVADecodeDDIM", STEPS)):
         (node,) = of_class(prompt, kind)
-        steps = [(value, most) for name, value, most in seen["steps"] if name == node]
+        steps = [(value, most) for name, value, most in record["steps"] if name == node]
         frames_done = [value for value, most in steps if most == FRAMES * evaluations]
         assert len(frames_done) >= evaluations and frames_done == sorted(frames_done) and frames_done[-1] == FRAMES * evaluations
-        pictures = seen["pictures"].get(node, [])
+        pictures = record["pictures"].get(node, [])
         assert pictures, f"{kind} showed nothing"
-        for shown in pictures:
-            assert shown["format"] == "JPEG" and shown["size"][0] == shown["size"][1] <= 512 and shown["contrast"] > 10
+        for picture in pictures:
+            assert picture["format"] == "JPEG" and picture["size"][0] == picture["size"][1] <= 512 and picture["contrast"] > 10
 
 
 def test_cancelling_while_decoding_keeps_what_was_encoded(server, clips, watch):
     slow = quick(example("edit_by_attribute"), steps=SLOW_STEPS, max_frames=1)
     (decode,) = of_class(slow, "DVADecodeDDIM")
-    seen = watch(slow, cancel=decode)
-    assert seen["end"] == "execution_interrupted"
-    last = max(value for node, value, _ in seen["steps"] if node == decode)
-    assert last < SLOW_STEPS and seen["late"] <= 2  # one that was under way, one whose message was
+    record = watch(slow, cancel=decode)
+    assert record["end"] == "execution_interrupted"
+    last = max(value for node, value, _ in record["steps"] if node == decode)
+    assert last < SLOW_STEPS and record["late"] <= 2  # one that was under way, one whose message was
     answer = server.run(slow)
     assert answer.succeeded and {"DVALoadVideo", "DVAEncodeDecomposed"} <= {slow[key]["class_type"] for key in answer.cached}
 
@@ -56,7 +56,7 @@ def test_cancelling_while_encoding(server, clips, watch):
     before = set((server.base / "temp").iterdir())
     slow = quick(example("edit_by_attribute"), steps=1000, max_frames=2)
     (encode,) = of_class(slow, "DVAEncodeDecomposed")
-    seen = watch(slow, cancel=encode)
-    assert seen["end"] == "execution_interrupted" and seen["late"] <= 2
+    record = watch(slow, cancel=encode)
+    assert record["end"] == "execution_interrupted" and record["late"] <= 2
     assert set((server.base / "temp").iterdir()) == before  # nothing is left behind
     assert server.get("/system_stats")

@@ -49,8 +49,8 @@ def test_two_prompts_queued_run_one_after_the_other(server, clips):
     for prompt_id in ids:
         answer = server.wait(prompt_id)
         assert answer.succeeded, answer.error
-        (shown,) = next(out["images"] for out in answer.outputs.values() if "dva_before" not in out and "images" in out)
-        results.append(pictures(server.file(shown)))
+        (output,) = next(out["images"] for out in answer.outputs.values() if "dva_before" not in out and "images" in out)
+        results.append(pictures(server.file(output)))
     assert not np.array_equal(*results)
 
 

@@ -60,8 +60,8 @@ def test_the_example_runs_and_its_direction_can_be_loaded_again(server, clips, w
     direction = Direction.load(answer.outputs[saver]["text"][0])
     assert direction.made["target"] == "face with beard" and direction.made["iterations"] == 3 and 0 < np.linalg.norm(direction.vector) < 1
     assert "Male" in answer.outputs["90"]["text"][0]
-    (shown,) = of_class(prompt, "PreviewImage")
-    assert len(answer.outputs[shown]["images"]) == 2
+    (preview,) = of_class(prompt, "PreviewImage")
+    assert len(answer.outputs[preview]["images"]) == 2
     first, _ = of_class(prompt, DECODE)
     expected = pictures(server.file(answer.outputs[first]["images"][0]))
     listed = server.get("/object_info/DVALoadDirection")["DVALoadDirection"]["input"]["required"]["file"][1]["options"]
@@ -69,7 +69,7 @@ def test_the_example_runs_and_its_direction_can_be_loaded_again(server, clips, w
     again["80"] = {"class_type": "DVALoadDirection", "inputs": {"file": next(name for name in listed if name.startswith("dva/beard"))}}
     (apply,) = of_class(again, APPLY)
     again[apply]["inputs"].update(direction=["80", 0], scale=1.0)
-    for key in [*of_class(again, CLIP), *of_class(again, "DVACombineDirections"), saver, shown, first]:
+    for key in [*of_class(again, CLIP), *of_class(again, "DVACombineDirections"), saver, preview, first]:
         del again[key]
     again = {key: node for key, node in again.items() if not (node["class_type"] == "SaveVideo" and node["inputs"]["video"][0] == first)}
     answer = server.run(again)
@@ -87,9 +87,9 @@ def test_cancelling_keeps_the_best_so_far_as_a_file(server, clips, weights):
     order = json.dumps({"server": server.url, "prompt": prompt, "cancel": node})
     done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
-    assert seen["end"] == "execution_interrupted" and seen["late"] <= 2
-    width, height = seen["pictures"][node][0]["size"]
+    record = json.loads(done.stdout)
+    assert record["end"] == "execution_interrupted" and record["late"] <= 2
+    width, height = record["pictures"][node][0]["size"]
     assert width == 2 * height  # two images side by side
     (kept,) = (server.base / "output" / "dva").glob("unfinished*.safetensors")
     assert 1 <= Direction.load(kept).made["iterations"] <= 4

@@ -54,9 +54,9 @@ def test_from_images_of_other_nodes(server, prompt, clips, create, tmp_path):
     out = saved(server, prompt, answer)
     with open_video(out) as reader:
         assert reader.info.rate == 25 and reader.count_frames() == FRAMES and reader.info.has_audio == create
-    given = np.stack([cv2.imread(str(server.file(image)))[..., ::-1] for image in answer.outputs["83"]["images"]]).astype(int)
-    assert np.abs(given - pictures(clips["face.mp4"])).mean() < 2
-    untouched = pictures(written(tmp_path / "given.mp4", given))  # a video without loss has colour at half size
+    images = np.stack([cv2.imread(str(server.file(image)))[..., ::-1] for image in answer.outputs["83"]["images"]]).astype(int)
+    assert np.abs(images - pictures(clips["face.mp4"])).mean() < 2
+    untouched = pictures(written(tmp_path / "given.mp4", images))  # a video without loss has colour at half size
     changed = np.abs(pictures(out).astype(int) - untouched).max(-1)
     assert changed[:, :20].max() <= 6 and changed.max() > 20  # ComfyUI's PNG cut values off that the video rounds
 
@@ -81,8 +81,8 @@ def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, cl
     prompt["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [edit, 0], "filename_prefix": "images/clip"}}
     answer = server.run(prompt)
     expected = pictures(saved(server, prompt, answer))
-    (shown,) = answer.outputs[decode]["dva_before"]
-    assert shown["rate"] == 25 and "dva_rate" not in answer.outputs[decode]
+    (output,) = answer.outputs[decode]["dva_before"]
+    assert output["rate"] == 25 and "dva_rate" not in answer.outputs[decode]
     path = Path(answer.outputs["90"]["text"][0])
     for file in (server.base / "temp").glob("dva_*"):
         file.unlink()

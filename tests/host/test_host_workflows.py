@@ -64,10 +64,10 @@ def test_a_prompt_without_a_power_encodes_as_it_did(server, clips):
     """To the bit as with even timesteps, whatever suits the solver that is the default now."""
     prompt = quick(json.loads((HERE / "saved" / "0.1.0_edit_by_attribute.json").read_text(encoding="utf-8"))["api"], max_frames=1)
     (encode,) = of_class(prompt, "DVAEncodeDecomposed")
-    given = prompt[encode]["inputs"]
-    assert given["solver"] == "order2" and "power" not in given
-    needed = {key: node for key, node in prompt.items() if key == encode or [key, 0] in given.values()}
-    needed["80"] = {"class_type": "DVAEncodeDecomposed", "inputs": {**given, "power": 1.0}}
+    inputs = prompt[encode]["inputs"]
+    assert inputs["solver"] == "order2" and "power" not in inputs
+    needed = {key: node for key, node in prompt.items() if key == encode or [key, 0] in inputs.values()}
+    needed["80"] = {"class_type": "DVAEncodeDecomposed", "inputs": {**inputs, "power": 1.0}}
     for key, of in (("90", encode), ("91", "80")):
         needed[key] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [of, 0], "filename_prefix": f"power{key}"}}
     answer = server.run(needed)
@@ -99,11 +99,11 @@ def test_examples_run(server, clips, name):
     saved = of_class(prompt, "SaveVideo")
     assert saved
     for key in saved:
-        (shown,) = answer.outputs[key]["images"]
-        with open_video(server.file(shown)) as reader, open_video(clips["face.mp4"]) as original:
+        (output,) = answer.outputs[key]["images"]
+        with open_video(server.file(output)) as reader, open_video(clips["face.mp4"]) as original:
             assert (reader.info.rate, reader.info.width, reader.info.height) == (25, original.info.width, original.info.height)
             assert reader.info.has_audio and reader.count_frames() == FRAMES
-        changed = (pictures(server.file(shown)) != source).any(-1)
+        changed = (pictures(server.file(output)) != source).any(-1)
         assert changed.any((1, 2)).all(), "a frame was not edited"
         assert not changed[untouched].any()
     for key in of_class(prompt, "DVADecodeDDIM"):

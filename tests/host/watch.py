@@ -29,17 +29,17 @@ def picture(message: bytes) -> dict[str, Any]:
 async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dict[str, Any]:
     """`steps`: [node, value, max] in order; `pictures` by node; `late`: steps that were done after the server took the cancel."""
     client, prompt_id, node = uuid.uuid4().hex, str(uuid.uuid4()), ""
-    seen: dict[str, Any] = {"prompt_id": prompt_id, "steps": [], "pictures": {}, "end": "", "late": None}
+    record: dict[str, Any] = {"prompt_id": prompt_id, "steps": [], "pictures": {}, "end": "", "late": None}
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(server, timeout=timeout) as session, session.ws_connect(f"/ws?clientId={client}") as socket:
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client}
         async with session.post("/prompt", json=body) as answer:
             answer.raise_for_status()
-        while not seen["end"]:
+        while not record["end"]:
             message = await socket.receive()
             if message.type == aiohttp.WSMsgType.BINARY:
                 if int.from_bytes(message.data[:4], "big") == PICTURE:
-                    seen["pictures"].setdefault(node, []).append(picture(message.data))
+                    record["pictures"].setdefault(node, []).append(picture(message.data))
                 continue
             if message.type != aiohttp.WSMsgType.TEXT:
                 raise ConnectionError(str(message))
@@ -49,15 +49,15 @@ async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dic
                 continue
             if kind == "progress":
                 node = data["node"]
-                seen["steps"].append([node, data["value"], data["max"]])
-                seen["late"] = seen["late"] if seen["late"] is None else seen["late"] + 1
-                if node == cancel and seen["late"] is None:
+                record["steps"].append([node, data["value"], data["max"]])
+                record["late"] = record["late"] if record["late"] is None else record["late"] + 1
+                if node == cancel and record["late"] is None:
                     async with session.post("/interrupt", json={}) as answer:
                         answer.raise_for_status()
-                    seen["late"] = 0
+                    record["late"] = 0
             elif kind in ENDS:
-                seen["end"] = kind
-    return seen
+                record["end"] = kind
+    return record
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ TITLE_HEIGHT, ROW_HEIGHT = 40, 26
 
 def all_inputs(node: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any], bool]]:
     """(name, type, options, optional) of a node of /object_info, in the page's order: the required ones first."""
-    found = []
+    inputs = []
     for group in ("required", "optional"):
         for name, (kind, *rest) in (node["input"].get(group) or {}).items():
-            found.append((name, kind, rest[0] if rest else {}, group == "optional"))
-    return found
+            inputs.append((name, kind, rest[0] if rest else {}, group == "optional"))
+    return inputs
 
 
 def is_widget(kind: Any, options: dict[str, Any]) -> bool:
@@ -48,21 +48,21 @@ def to_page(prompt: dict[str, Any], info: dict[str, Any], places: dict[str, tupl
     nodes, links = [], []
     numbers = {key: int(key) for key in prompt}
     for order, (key, entry) in enumerate(prompt.items()):
-        node, given = info[entry["class_type"]], entry["inputs"]
+        node, entered = info[entry["class_type"]], entry["inputs"]
         inputs = []
         for name, kind, options, optional in all_inputs(node):
             if is_widget(kind, options):
                 continue
             link = None
-            if name in given:
-                source, slot = given[name]
+            if name in entered:
+                source, slot = entered[name]
                 link = len(links) + 1
                 links.append([link, numbers[source], slot, numbers[key], len(inputs), kind])
             label = {"label": options["display_name"]} if options.get("display_name", name) != name else {}
             inputs.append({"name": name, **label, **({"shape": 7} if optional else {}), "type": kind, "link": link})
         names = widget_names(node)
         usual = {name: options.get("default") for name, _, options, _ in all_inputs(node)}
-        values = [given.get(name, usual[name]) if name else "fixed" for name in names]
+        values = [entered.get(name, usual[name]) if name else "fixed" for name in names]
         if values and names[-1] is None and any(options.get(key) for *_, options, _ in all_inputs(node) for key in UPLOADS):
             values[-1] = "image"
         outputs = [{"name": name, "type": kind, "links": None} for name, kind in zip(node["output_name"], node["output"])]
@@ -72,7 +72,7 @@ def to_page(prompt: dict[str, Any], info: dict[str, Any], places: dict[str, tupl
                 "id": numbers[key],
                 "type": entry["class_type"],
                 "pos": list(places[key]),
-                "size": [320, TITLE_HEIGHT + ROW_HEIGHT * rows + (120 if "attributes" in given else 0)],
+                "size": [320, TITLE_HEIGHT + ROW_HEIGHT * rows + (120 if "attributes" in entered else 0)],
                 "flags": {},
                 "order": order,
                 "mode": 0,
@@ -133,12 +133,12 @@ def to_api(page: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         defaults = {name: options.get("default") for name, _, options, _ in all_inputs(node)}
         values = entry["widgets_values"]
         inputs = {name: values[i] if i < len(values) else defaults[name] for i, name in enumerate(names) if name}
-        known = {name: kind for name, kind, *_ in all_inputs(node)}
+        kinds = {name: kind for name, kind, *_ in all_inputs(node)}
         for slot in entry["inputs"]:
             if slot["link"] is not None:
                 _, source, output, _, _, kind = links[slot["link"]]
-                if known[slot["name"]] != kind:
-                    raise KeyError(f"{entry['type']}.{slot['name']} takes {known[slot['name']]}, not {kind}")
+                if kinds[slot["name"]] != kind:
+                    raise KeyError(f"{entry['type']}.{slot['name']} takes {kinds[slot['name']]}, not {kind}")
                 inputs[slot["name"]] = [str(source), output]
         prompt[str(entry["id"])] = {"class_type": entry["type"], "inputs": inputs}
     return prompt

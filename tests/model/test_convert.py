@@ -97,10 +97,10 @@ def test_half_precision_is_the_default(tmp_path, tensors, checkpoint):
 @pytest.mark.parametrize("ema", [False, True])
 def test_classifier(tmp_path, checkpoint, classifier, ema):
     info = convert(checkpoint, tmp_path / "out.safetensors", classifier, config=CONFIG, classifier_ema=ema)
-    loaded, given = read_bundle(tmp_path / "out.safetensors"), classifier_tensors()
+    loaded, tensors = read_bundle(tmp_path / "out.safetensors"), classifier_tensors()
     prefix = "ema_classifier." if ema else "classifier."
     for ours, theirs in {"weight": prefix + "weight", "bias": prefix + "bias", "mean": "conds_mean", "std": "conds_std"}.items():
-        want = given[theirs] if ours == "weight" else given[theirs].flatten()
+        want = tensors[theirs] if ours == "weight" else tensors[theirs].flatten()
         assert torch.equal(loaded.tensors[f"attributes.identity.{ours}"], want), ours
     assert info.attributes == CELEBA_ATTRIBUTES
     assert loaded.config["attributes"][39] == {"name": "Young", "space": "identity", "index": 39, "auc": None, "range": [-1, 1]}
@@ -117,10 +117,10 @@ def dump_tensors(values: dict, path: Path, protocol: int) -> None:
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("write", [dump_numpy, dump_tensors])
 def test_statistics_in_a_bare_pickle(tmp_path, checkpoint, write, protocol):
-    given = classifier_tensors()
-    statistics = {"conds": torch.randn(5, DIM), "conds_mean": given.pop("conds_mean")[0], "conds_std": given.pop("conds_std")[0]}
+    tensors = classifier_tensors()
+    statistics = {"conds": torch.randn(5, DIM), "conds_mean": tensors.pop("conds_mean")[0], "conds_std": tensors.pop("conds_std")[0]}
     classifier, latent, out = tmp_path / "cls.ckpt", tmp_path / "latent.pkl", tmp_path / "out.safetensors"
-    torch.save({"state_dict": given}, classifier)
+    torch.save({"state_dict": tensors}, classifier)
     write(statistics, latent, protocol)
     with pytest.raises(DVAError, match=r"no identity statistics of its own; give .* --statistics"):
         convert(checkpoint, out, classifier, config=CONFIG)
@@ -133,8 +133,8 @@ def test_statistics_in_a_bare_pickle(tmp_path, checkpoint, write, protocol):
 
 
 def test_statistics_as_torch_saves_them(tmp_path, checkpoint, classifier):
-    given, out = classifier_tensors(), tmp_path / "out.safetensors"
-    values = {"conds_mean": given["conds_mean"][0], "conds_std": given["conds_std"][0]}
+    tensors, out = classifier_tensors(), tmp_path / "out.safetensors"
+    values = {"conds_mean": tensors["conds_mean"][0], "conds_std": tensors["conds_std"][0]}
     torch.save(values, tmp_path / "latent.pkl")
     convert(checkpoint, out, classifier, tmp_path / "latent.pkl", config=CONFIG)
     assert torch.equal(read_bundle(out).tensors["attributes.identity.std"], values["conds_std"])

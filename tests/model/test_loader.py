@@ -158,8 +158,8 @@ EMPTY = type("Operations", (), {kind: type(kind, (Empty,), {}) for kind in ("Con
 def test_layers_of_a_host_may_be_empty_until_they_are_given_the_file(folder, monkeypatch):
     loaded, plain = load_model("starter", operations=EMPTY, device="cpu"), load_model("starter", device="cpu")
     assert sum(isinstance(layer, Empty) for layer in loaded.noise_predictor.modules()) > 20
-    given = loaded.state_dict()
-    assert all(torch.equal(given[name], tensor) for name, tensor in plain.state_dict().items())
+    tensors = loaded.state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in plain.state_dict().items())
     other = read_bundle(folder / "starter.safetensors")
     other.config["noise_predictor"]["embedding_channels"] = 8
     monkeypatch.setattr("dva_core.model.loader.read_bundle", lambda path: other)

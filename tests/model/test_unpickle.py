@@ -111,11 +111,11 @@ def test_malicious_pickles_never_run(tmp_path, tensors, number, kind):
     with pytest.raises(DVAError, match="--trust-pickle"):
         read_tensors(path, "checkpoint")
     try:
-        found = read_tensors(path, "checkpoint", trust_pickle=True)
+        content = read_tensors(path, "checkpoint", trust_pickle=True)
     except DVAError:
         assert number == 11  # a call that is known, with bytes that are no storage
     else:
-        assert torch.equal(found["ema_model.encoder.linear.bias"], tensors["fusion.bias"])
+        assert torch.equal(content["ema_model.encoder.linear.bias"], tensors["fusion.bias"])
     assert not mark.exists()
 
 
@@ -141,9 +141,9 @@ def test_numbers_of_any_kind_come_out_of_a_bare_pickle(tmp_path):
     }
     for protocol in (2, 3, 4, 5):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, protocol=protocol))
-        found = read_tensors(tmp_path / "a.pkl", "file", trust_pickle=True)
+        tensors = read_tensors(tmp_path / "a.pkl", "file", trust_pickle=True)
         for name, array in arrays.items():
-            assert torch.equal(found[name], torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))), (name, protocol)
+            assert torch.equal(tensors[name], torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))), (name, protocol)
     for bad in (np.array(["text"]), np.array([object()], dtype=object), np.zeros(2, dtype=[("a", "f4")])):
         (tmp_path / "b.pkl").write_bytes(pickle.dumps({"bad": bad}))
         with pytest.raises(DVAError, match="damaged"):

@@ -95,12 +95,12 @@ def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol
     condition = torch.rand(conditions, 2 * channels) if conditions else None
     if conditions:
         expected = expected * (1 + condition[:, :channels, None, None]) + condition[:, channels:, None, None]
-    given = x.to(dtype, copy=True)
+    inputs = x.to(dtype, copy=True)
     with torch.no_grad():
-        got = normalise(norm.to(dtype), given, condition.to(dtype) if conditions else None)
+        got = normalise(norm.to(dtype), inputs, condition.to(dtype) if conditions else None)
     assert got.dtype == dtype
     torch.testing.assert_close(got.float(), expected, atol=(1 + bool(conditions)) * atol, rtol=rtol)
-    assert torch.equal(given, x.to(dtype)), "the map is needed again, beside the block"
+    assert torch.equal(inputs, x.to(dtype)), "the map is needed again, beside the block"
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 

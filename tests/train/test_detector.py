@@ -91,16 +91,16 @@ def test_scenes_hold_their_faces(shared):
     from dva_core.train.faces import read_faces
 
     faces = read_faces(shared("data/faces128")).take(np.arange(40))
-    rng, seen = np.random.default_rng(0), 0
+    rng, count = np.random.default_rng(0), 0
     for _ in range(20):
-        frame, found = compose(faces.pictures, faces.landmarks, faces.points5, 192, rng)
+        frame, faces_in_frame = compose(faces.pictures, faces.landmarks, faces.points5, 192, rng)
         assert frame.shape == (192, 192, 3) and frame.dtype == np.uint8
-        for box, points in found:
-            seen += 1
+        for box, points in faces_in_frame:
+            count += 1
             assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # left is left, mirrored or not
             assert (points > box[:2]).all() and (points < box[2:]).all()
-        assert all(overlap(a, b) == 0 for i, (a, _) in enumerate(found) for b, _ in found[:i])
-    assert seen > 10
+        assert all(overlap(a, b) == 0 for i, (a, _) in enumerate(faces_in_frame) for b, _ in faces_in_frame[:i])
+    assert count > 10
 
 
 def test_network_gives_three_levels():

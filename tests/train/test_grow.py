@@ -26,8 +26,8 @@ def test_a_picture_twice_as_large_gives_the_same_twice_as_large(small, large):
     x, t, z = torch.randn(2, 3, 16 * small, 16 * small), torch.tensor([3, 500]), torch.randn(2, 8)
     expected = one(x, t, z)
     assert expected.std() > 0.01
-    found = other(x.repeat_interleave(k, 2).repeat_interleave(k, 3), t, z)
-    torch.testing.assert_close(found, expected.repeat_interleave(k, 2).repeat_interleave(k, 3), rtol=1e-4, atol=1e-4)
+    grown = other(x.repeat_interleave(k, 2).repeat_interleave(k, 3), t, z)
+    torch.testing.assert_close(grown, expected.repeat_interleave(k, 2).repeat_interleave(k, 3), rtol=1e-4, atol=1e-4)
 
 
 def test_patches_that_do_not_divide():

@@ -22,16 +22,16 @@ def test_a_bundle_gets_its_look(tmp_path):
     np.savez(maps, landmarks=MEAN_FACE + 0.01, band=np.full((32, 32), 0.5))
     call = ["look", "--start", str(start), "-o", str(out), "--guidance", "2.5", "--interval", "100", "900", "--maps", str(maps)]
     assert cli.main([*call, "--tone-attribute", "Male", "--region", "Young=band", "--region", "Smiling=mouth"]) == 0
-    begun, made, model = read_bundle(start), read_bundle(out), load_model(out, device="cpu")
-    assert Guidance.from_config(made.config) == Guidance(2.5, 100, 900) and made.config["tone_attributes"] == ["Male"]
-    assert [entry.get("region") for entry in made.config["attributes"]] == ["band", None, "mouth"]
-    assert made.config["regions"] == ["band"] and made.tensors.keys() - begun.tensors.keys() == {"regions.maps", "regions.landmarks"}
-    assert all(torch.equal(made.tensors[name], tensor) for name, tensor in begun.tensors.items())
+    begun, changed, model = read_bundle(start), read_bundle(out), load_model(out, device="cpu")
+    assert Guidance.from_config(changed.config) == Guidance(2.5, 100, 900) and changed.config["tone_attributes"] == ["Male"]
+    assert [entry.get("region") for entry in changed.config["attributes"]] == ["band", None, "mouth"]
+    assert changed.config["regions"] == ["band"] and changed.tensors.keys() - begun.tensors.keys() == {"regions.maps", "regions.landmarks"}
+    assert all(torch.equal(changed.tensors[name], tensor) for name, tensor in begun.tensors.items())
     band = find_region(model, "band")
     assert (band.map == 0.5).all() and np.allclose(band.landmarks, MEAN_FACE + 0.01, atol=1e-3)
     assert cli.main(["look", "--start", str(out), "-o", str(start), "--region", "Young="]) == 0  # the rest stays
     again = read_bundle(start).config
-    assert again["guidance"] == made.config["guidance"] and "region" not in again["attributes"][0] and again["regions"] == ["band"]
+    assert again["guidance"] == changed.config["guidance"] and "region" not in again["attributes"][0] and again["regions"] == ["band"]
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

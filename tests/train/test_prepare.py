@@ -24,8 +24,8 @@ WANTED = Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     tiny = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
-    found = stand_in(tiny)
-    monkeypatch.setattr("dva_core.pipeline.encoding.FaceFinder.of", lambda model, detector="own": found)
+    finder = stand_in(tiny)
+    monkeypatch.setattr("dva_core.pipeline.encoding.FaceFinder.of", lambda model, detector="own": finder)
     return tiny
 
 
@@ -47,9 +47,9 @@ def test_clips_with_faces_are_packed_and_the_others_told(footage, model, tmp_pat
     assert not list((out / "cache").iterdir())
     frames = open_frames(out, 32)
     assert frames.groups == ["more_two", "one"] and np.bincount(frames.group).tolist() == [5, 6]
-    known = facts(out / "shard-000000.tar")["one/000002"]
-    eyes = np.array(known["landmarks"])[36:48].mean(0)
-    assert known["frame"] == 2 and abs(eyes[0] - 0.5) < 0.1 and 0.3 < eyes[1] < 0.6
+    record = facts(out / "shard-000000.tar")["one/000002"]
+    eyes = np.array(record["landmarks"])[36:48].mean(0)
+    assert record["frame"] == 2 and abs(eyes[0] - 0.5) < 0.1 and 0.3 < eyes[1] < 0.6
 
 
 def test_filters_count_what_they_drop(footage, model, tmp_path):
@@ -77,17 +77,17 @@ def test_an_interrupted_run_goes_on_without_doing_anything_twice(footage, model,
 
     def interrupted(source, *rest):
         if source.stem == "one":
-            yield next(found(source, *rest))
+            yield next(video_frames(source, *rest))
             raise KeyboardInterrupt
-        yield from found(source, *rest)
+        yield from video_frames(source, *rest)
 
-    found = preparing.video_frames
+    video_frames = preparing.video_frames
     monkeypatch.setattr(preparing, "prepare_video", counted)
     monkeypatch.setattr(preparing, "video_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare([footage], out, model, WANTED)
     assert sorted(path.name for path in (out / "cache").iterdir()) == ["more_two.tar"]
-    monkeypatch.setattr(preparing, "video_frames", found)
+    monkeypatch.setattr(preparing, "video_frames", video_frames)
     figures = prepare([footage], out, model, WANTED)
     assert figures["frames"] == 11 and done.count("more_two") == 1 and done.count("one") == 2
     assert len(Shards(out, 8).group) == 11

@@ -78,8 +78,8 @@ def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
     assert max(g.abs().max() for g in gradients.values()) > 1e-3
     for key, gradient in gradients.items():
         assert (gradient - first[f"gradient.{key}"]).abs().max() < 1e-5, key
-        told = gradient.abs() > 1e-6  # below, Adam makes a step of what is left over from rounding
-        assert (one.parameters[key] - first[key])[told].abs().max() < 2e-5 if told.any() else True, key
+        learnt = gradient.abs() > 1e-6  # below, Adam makes a step of what is left over from rounding
+        assert (one.parameters[key] - first[key])[learnt].abs().max() < 2e-5 if learnt.any() else True, key
     assert all(torch.equal(first[key], second[key]) for key in first)
 
     figures = json.loads((tmp_path / "run" / "diffusion.json").read_text())

@@ -177,8 +177,8 @@ def test_landmarks_move_with_the_picture(prototypes, faces):
         weight = np.abs(pair.picture.astype(float) - plain.picture).sum(2)
         weight[weight < 60] = 0
         axis = np.arange(SIZE) + 0.5
-        found = np.array([(weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()]) / weight.sum()
-        assert np.abs(found - pair.landmarks[index]).max() < 1.0
+        centre = np.array([(weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()]) / weight.sum()
+        assert np.abs(centre - pair.landmarks[index]).max() < 1.0
         assert pair.landmarks[index, 1] - landmarks[index, 1] > 1
 
 

@@ -26,12 +26,12 @@ class Whiteness(torch.nn.Module):
 
 def test_a_teacher_judges_what_it_knows_in_the_classifiers_place():
     judge = classifier_outputs(Painter(), np.eye(2, 5))
-    own, given = (
+    own, weights = (
         mean_gradients(Painter(), PICTURES, with_teacher(judge, ["Beard", "Male"], 16, teacher)) for teacher in (None, Whiteness())
     )
-    np.testing.assert_allclose(given[0], own[0], atol=1e-6)
+    np.testing.assert_allclose(weights[0], own[0], atol=1e-6)
     share = own[0, 0] / 2
-    np.testing.assert_allclose(given[1], [0, 0, 5 * share, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(weights[1], [0, 0, 5 * share, 0, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.3])
@@ -47,13 +47,13 @@ def test_directions_are_between_weight_and_verdict_and_show_neither_colour_nor_e
     monkeypatch.setattr(response, "mean_gradients", lambda *_: gradients)
     monkeypatch.setattr(response, "AgeAndSex", lambda folder: folder)
     teachers = Path("teachers") if share == response.TEACHERS_SHARE["Male"] else None
-    found = visible_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
+    directions = visible_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
     np.testing.assert_allclose(asked["weights"], weights / std)
     assert asked["teacher"] == teachers
-    np.testing.assert_allclose(found @ colours.T, 0, atol=1e-9)
-    assert EXCLUDED["Male"] == ("Young",) and abs(found[1] @ earns[2]) < 1e-9 and abs(found[2] @ earns[1]) < 1e-9
-    assert abs(found[0] @ earns[1]) > 1e-3  # a beard may show what it likes
-    for row, seen, share_of in ((0, colours, 0.2), (1, np.concatenate([colours, earns[2:]]), share)):
-        weight, slope = remove_components(np.stack([weights[row], earns[row]]), seen)
+    np.testing.assert_allclose(directions @ colours.T, 0, atol=1e-9)
+    assert EXCLUDED["Male"] == ("Young",) and abs(directions[1] @ earns[2]) < 1e-9 and abs(directions[2] @ earns[1]) < 1e-9
+    assert abs(directions[0] @ earns[1]) > 1e-3  # a beard may show what it likes
+    for row, colours_of_row, share_of in ((0, colours, 0.2), (1, np.concatenate([colours, earns[2:]]), share)):
+        weight, slope = remove_components(np.stack([weights[row], earns[row]]), colours_of_row)
         expected = (1 - share_of) * weight / np.linalg.norm(weight) + share_of * slope / np.linalg.norm(slope)
-        np.testing.assert_allclose(found[row], expected, atol=1e-9)
+        np.testing.assert_allclose(directions[row], expected, atol=1e-9)

@@ -72,11 +72,11 @@ def test_held_out_people_are_in_no_blend(shared, monkeypatch):
             return np.zeros((len(pictures), 128), np.float32)
 
     monkeypatch.setattr(synthesis, "morph", blended)
-    made = synthesis.make_variants(faces, Teachers(), frames=1, morphs=200)
+    variants = synthesis.make_variants(faces, Teachers(), frames=1, morphs=200)
     parts = [face[0] for pair in pairs for face in pair]
     blends = {int(np.flatnonzero((faces.pictures == part).all((1, 2, 3)))[0]) for part in parts}
     assert len(pairs) == 200 and blends <= set(np.flatnonzero(~faces.held_out).tolist()) and len(blends) > 20
-    assert (made.original[60:] == -1).all() and (made.original[:60] == np.arange(60)).all()
+    assert (variants.original[60:] == -1).all() and (variants.original[:60] == np.arange(60)).all()
 
 
 def test_expressions_leave_jaw_ends_and_nose_in_place(shared):
@@ -107,8 +107,8 @@ def test_reframe_moves_points_with_the_picture(seed):
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     moved, where = reframe(images, points, generator, turn=10, zoom=0.1, shift=0.05)
     for picture, point in zip(moved, where):
-        found = centroid(((picture + 1) * 127.5).permute(1, 2, 0).numpy())
-        assert np.abs(found - point[index].numpy() * SIZE).max() < 0.3
+        centre = centroid(((picture + 1) * 127.5).permute(1, 2, 0).numpy())
+        assert np.abs(centre - point[index].numpy() * SIZE).max() < 0.3
 
 
 def test_light_and_softness_stay_in_range_and_depend_on_the_seed_alone():

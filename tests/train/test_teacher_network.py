@@ -28,25 +28,25 @@ def test_the_same_numbers_as_onnxruntime(shared, name):
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = 255 * torch.rand(3, 3, 112, 112)
     with torch.no_grad():
-        found = TeacherNetwork(path.parent, name)(images)
-    for got, wanted in zip(found, session.run(None, {session.get_inputs()[0].name: images.numpy()})):
+        outputs = TeacherNetwork(path.parent, name)(images)
+    for got, wanted in zip(outputs, session.run(None, {session.get_inputs()[0].name: images.numpy()})):
         np.testing.assert_allclose(got.numpy().reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_it_looks_where_the_teachers_look(pictures):
     wanted = window(pictures, EXPRESSION_WINDOW).astype(np.float32).transpose(0, 3, 1, 2)
-    found = crop_window(to_images(pictures)).numpy()
-    assert np.abs(found - wanted).mean() < 1.5
+    crops = crop_window(to_images(pictures)).numpy()
+    assert np.abs(crops - wanted).mean() < 1.5
 
 
 def test_age_and_sex_as_the_teacher_tells_them_and_gradients(shared, pictures):
     pytest.importorskip("onnxruntime")
     age, male = Teachers(shared("data/teachers")).age_male(pictures)
     images = to_images(pictures).requires_grad_(True)
-    found = AgeAndSex(shared("data/teachers"))(images)
-    assert np.abs(found[:, 0].sigmoid().detach().numpy() - male).max() < 0.1
-    assert np.abs(40 - 8 * found[:, 1].detach().numpy() - age).max() < 4
-    for column in found.unbind(1):
+    values = AgeAndSex(shared("data/teachers"))(images)
+    assert np.abs(values[:, 0].sigmoid().detach().numpy() - male).max() < 0.1
+    assert np.abs(40 - 8 * values[:, 1].detach().numpy() - age).max() < 4
+    for column in values.unbind(1):
         assert torch.autograd.grad(column.sum(), images, retain_graph=True)[0].abs().max() > 0
 
 

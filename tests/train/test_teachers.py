@@ -26,18 +26,18 @@ def teachers():
 
 
 def test_embeddings_are_the_recorded_ones(faces, teachers):
-    found = teachers.embed(faces.pictures, faces.points5)
-    assert (found * faces.embedding).sum(1).min() > 0.98
+    vectors = teachers.embed(faces.pictures, faces.points5)
+    assert (vectors * faces.embedding).sum(1).min() > 0.98
 
 
 def test_sex_age_and_smile_agree_with_the_labels(faces, teachers):
     age, male = teachers.age_male(faces.pictures)
-    known = ~np.isnan(faces.labels[:, faces.names.index("Male")])
-    assert ((male > 0.5) == faces.labels[:, faces.names.index("Male")])[known].mean() > 0.9
+    labelled = ~np.isnan(faces.labels[:, faces.names.index("Male")])
+    assert ((male > 0.5) == faces.labels[:, faces.names.index("Male")])[labelled].mean() > 0.9
     assert ((age > 5) & (age < 110)).all()
-    smile, seen = teachers.expression(faces.pictures), faces.labels[:, faces.names.index("Smiling")]
+    smile, labels = teachers.expression(faces.pictures), faces.labels[:, faces.names.index("Smiling")]
     assert np.allclose(smile.sum(1), 1, atol=1e-4)
-    assert smile[seen == 1, 1].mean() > smile[seen == 0, 1].mean()
+    assert smile[labels == 1, 1].mean() > smile[labels == 0, 1].mean()
 
 
 def test_a_missing_teacher_is_named(tmp_path):

@@ -51,13 +51,13 @@ def test_the_sound_stays_with_the_pictures(tmp_path, late, copy_audio):
     steps = np.diff([float(t) for t in times(target)])
     assert len(steps) == 79 and np.allclose(steps, 0.04, atol=1e-3)
     begin, samples = sound_samples(target)
-    shown = times(target)
+    times_shown = times(target)
     for source, at in zip(parts, (0, 30), strict=True):
         own_begin, own = sound_samples(source)
         own_shown = times(source)[0]
         for later in (0.4, 0.8):
             level = level_at(own, later + float(own_shown - own_begin))
-            assert level_at(samples, later + float(shown[at] - begin)) == pytest.approx(level, abs=0.02)
+            assert level_at(samples, later + float(times_shown[at] - begin)) == pytest.approx(level, abs=0.02)
 
 
 def test_sound_longer_or_shorter_than_its_pictures(tmp_path):

@@ -56,12 +56,12 @@ def test_no_edit_gives_back_every_pixel(quad, seed):
 @settings(max_examples=30)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(30, 75), st.floats(-0.6, 0.6), st.sampled_from([64, 128]), shapes)
 def test_a_crop_shows_the_square_picture_and_goes_back_in_place(dx, dy, half, angle, size, shape):
-    seen = blob(200, 220, 105.2 + dx, 99.3 + dy, 7)
-    stored = cv2.resize(seen, (round(220 * shape[0]), round(200 * shape[1])), interpolation=cv2.INTER_AREA)
+    blob_shown = blob(200, 220, 105.2 + dx, 99.3 + dy, 7)
+    stored = cv2.resize(blob_shown, (round(220 * shape[0]), round(200 * shape[1])), interpolation=cv2.INTER_AREA)
     quad = square(105, 100, half, angle)
     own = quad * np.array(stored.shape[1::-1]) / (220, 200)
     crop = align.crop_face(stored, own, size)
-    assert np.abs(centroid(crop) - centroid(align.crop_face(seen, quad, size))).max() * 2 * half / size < 0.1  # pixels of the picture
+    assert np.abs(centroid(crop) - centroid(align.crop_face(blob_shown, quad, size))).max() * 2 * half / size < 0.1  # pixels of the picture
     result, inside = composite.paste(stored, own, as_model(crop), as_model(crop), np.ones((size, size), np.float32), "model")
     assert np.abs(centroid(result) - centroid(stored)).max() < 0.05 and np.array_equal(result[~inside], stored[~inside])
 

@@ -131,10 +131,10 @@ def test_in_order_whoever_does_it(workers):
         time.sleep(0.02 if item % 2 else 0)
         return item**2
 
-    made = in_order(work, iter(range(12)), workers, depth=2)
-    assert next(made) == 0
+    results = in_order(work, iter(range(12)), workers, depth=2)
+    assert next(results) == 0
     assert len(begun) <= (1 if not workers else 3)  # no more wait than is said
-    assert list(made) == [n**2 for n in range(1, 12)] and sorted(begun) == list(range(12))
+    assert list(results) == [n**2 for n in range(1, 12)] and sorted(begun) == list(range(12))
 
 
 def test_an_error_comes_in_its_place_and_ends_it():
@@ -143,7 +143,7 @@ def test_an_error_comes_in_its_place_and_ends_it():
             raise ValueError("three")
         return item
 
-    made = in_order(work, range(100), 2, depth=4)
-    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    results = in_order(work, range(100), 2, depth=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        next(made)
+        next(results)
