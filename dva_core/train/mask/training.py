@@ -23,7 +23,7 @@ from dva_core.video.images import save_picture
 log = logging.getLogger(__name__)
 
 PEAK = 3e-3  # learning rate
-BATCH = 32
+BATCH = 16
 SAVE_EVERY = 120.0  # seconds
 OVERLAP = 0.5  # weight of the soft Dice loss of the face
 STATE = "mask_state.safetensors"
