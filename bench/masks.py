@@ -128,7 +128,7 @@ def decompose(model, picture: np.ndarray, steps: int) -> tuple[Decomposition, De
     )  # fmt: skip
     images = to_images(picture[None], model.host.device)
     z_id, z_motion, masks = (part.float().cpu().numpy() for part in model.encode_crops(images))
-    store = create_store(None, None, model, 1, info)
+    store = create_store(None, None, model, [1], [info])
     for name, value in (("crops", picture[None]), ("z_id_frames", z_id), ("z_motion", z_motion), ("masks", masks[:, 0] >= 0.5)):
         store.write(name, 0, value)
     store.write("z_id", 0, z_id[0])

@@ -26,7 +26,7 @@ def test_the_marks_are_outlines_of_faces():
     for outline in map(np.array, marks.values()):
         x, y = outline.T
         area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2 / 128**2
-        assert 0 <= outline.min() and outline.max() < 128 and 0.15 < area < 0.6
+        assert outline.min() >= 0 and outline.max() < 128 and 0.15 < area < 0.6
 
 
 def test_the_mask_of_the_starter_fits_the_marks(bench, shared):
