@@ -28,6 +28,7 @@ from dva_core.train.objective import Draw, Objective
 from dva_core.train.pair_objective import PairObjective
 from dva_core.train.paired import PairedSteps, load_steps
 from dva_core.train.pairs import Pairs
+from dva_core.train.path_objective import PathObjective
 from dva_core.train.settings import DiffusionSettings
 from dva_core.train.state import Ema, export, open_tensors, read_state, write_state, write_tensors
 
@@ -86,6 +87,7 @@ class DiffusionTraining(Objective):
         if not self.groups:
             raise DVAError(f"No group has {settings.frames} frames to train on; prepare longer videos, or set frames to fewer.")
         self.pair_objective = self.make_pair_objective(pairs) if pairs is not None and settings.pairs else None
+        self.path_objective = PathObjective(self.pair_objective) if self.pair_objective and settings.paths else None
         candidates = np.flatnonzero(held_out) if held_out.any() else rows
         self.validation = candidates[:: max(1, len(candidates) // VALIDATION)][:VALIDATION]
 
@@ -124,7 +126,8 @@ class DiffusionTraining(Objective):
     @property
     def pictures_per_step(self) -> int:
         """Number of pictures per step over all processes."""
-        return (self.settings.people * self.settings.frames + self.settings.pairs) * self.settings.accumulate * self.world
+        s = self.settings
+        return (s.people * s.frames + s.pairs + s.paths) * s.accumulate * self.world
 
     def progress(self) -> float:
         """Fraction of the run that is done, 0..1."""
@@ -136,15 +139,16 @@ class DiffusionTraining(Objective):
         fall = (1 - progress) / s.cool_down if s.cool_down else 1
         return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
 
-    def gradient(self) -> tuple[float, float]:
-        """Accumulate the mean gradient of `accumulate` new batches; returns the means of L_simple, L_reg and the answer."""
+    def gradient(self) -> tuple[float, ...]:
+        """Accumulate the mean gradient of `accumulate` new batches; returns the means of L_simple, L_reg, the answer and the path."""
         self.optimiser.zero_grad()
         figures = []
         for _ in range(self.settings.accumulate):
             x_0, z_face, mask = self.batch()
             loss, simple, reg = self.losses(x_0, z_face, mask, self.draw(x_0, self.generator))
             self.scaler.scale(loss / self.settings.accumulate).backward()
-            figures.append(torch.stack([simple.detach(), reg.detach(), self.pair_gradient().to(simple)]))
+            pair, path = self.pair_gradient(), self.path_gradient()
+            figures.append(torch.stack([simple.detach(), reg.detach(), pair.to(simple), path.to(simple)]))
         return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # one synchronisation
 
     def pair_gradient(self) -> Tensor:
@@ -154,6 +158,14 @@ class DiffusionTraining(Objective):
         loss, _, answer = self.pair_objective.loss(self.settings.pairs, self.rng, self.generator)
         self.scaler.scale(loss / self.settings.accumulate).backward()
         return answer.detach()
+
+    def path_gradient(self) -> Tensor:
+        """Add the gradient of a batch of states of decodes; returns the mean error at them, 0 without."""
+        if self.path_objective is None:
+            return torch.zeros((), device=self.device)
+        loss = self.path_objective.loss(self.settings.paths, self.rng, self.generator)
+        self.scaler.scale(self.settings.path_weight * loss / self.settings.accumulate).backward()
+        return loss.detach()
 
     def update(self) -> float:
         """Average the gradient over the processes, clip it and take one step; returns its norm before clipping."""
@@ -201,12 +213,13 @@ class DiffusionTraining(Objective):
             norm = self.update()
             self.seconds = processes.broadcast(time.monotonic() - start, self.device)
             if self.board:
-                simple, reg, answer = recent[-1]
+                simple, reg, answer, path = recent[-1]
                 self.board.figures(
                     self.step,
                     train__simple=simple,
                     train__reg=reg,
                     train__answer=answer,
+                    train__path=path,
                     train__learning_rate=rate,
                     train__gradient_norm=norm,
                 )
@@ -214,7 +227,7 @@ class DiffusionTraining(Objective):
                 length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
                 means = np.nanmean(recent[-50:], 0)
                 log.info(
-                    "diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f, answer %.4f",
+                    "diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f, answer %.4f, path %.4f",
                     self.step,
                     self.seconds / 60,
                     length,
@@ -245,6 +258,7 @@ class DiffusionTraining(Objective):
             self.board.figures(self.step, validation__simple=simple, validation__reg=reg)
             self.board.pictures(self.step, sample_grids(self, self.frames.read(self.grid_rows()), self.settings.grid_steps))
         answers = self.pair_objective.answers() if self.pair_objective is not None else {}
+        decodes = self.path_objective.errors() if self.path_objective is not None else {}
         self._load_parameters(current)
         self.unet.train()
         figures = {
@@ -256,6 +270,8 @@ class DiffusionTraining(Objective):
         }
         if self.pair_objective is not None:
             figures["answers"] = answers
+        if self.path_objective is not None:
+            figures["decodes"] = decodes
         log.info("diffusion: validation %s", figures)
         return figures
 

@@ -32,14 +32,14 @@ OWN_SHARE = 0.5  # of the pairs of a motion kind that move by their own differen
 
 
 class CrossedPairs(NamedTuple):
-    """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, both z_face [B, F], the change and its place.
+    """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, two pairs of vectors, the change and its place.
 
-    `amount` [B] is the mean weighted change of the whole pair.
+    `own` and `moved` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
     """
 
     x_0: Tensor
-    z_own: Tensor
-    z_moved: Tensor
+    own: tuple[Tensor, Tensor]
+    moved: tuple[Tensor, Tensor]
     change: Tensor
     mask: Tensor
     amount: Tensor
@@ -78,9 +78,16 @@ class PairObjective:
         return tuple(torch.from_numpy(np.float32(v)) for v in (own, wanted))
 
     def cross_pairs(
-        self, rows: np.ndarray, rng: np.random.Generator | None = None, generator: torch.Generator | None = None
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None = None,
+        generator: torch.Generator | None = None,
+        levels: tuple[Tensor, Tensor] | None = None,
     ) -> CrossedPairs:
-        """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1."""
+        """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1.
+
+        With `levels` [B] of the picture and of the moved vector at those, the vectors being of the picture before.
+        """
         objective, settings = self.objective, self.objective.settings
         kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
         mask = torch.from_numpy(self.pairs.mask[rows])[:, None].float() / 255
@@ -92,8 +99,8 @@ class PairObjective:
             stack, _ = reframe(stack, nowhere, generator, turn=settings.turn, zoom=settings.zoom, shift=settings.shift)
             wide = relight(torch.cat([stack[:, :3], stack[:, 3:6]], 3), generator, settings.light)
             stack = torch.cat([*wide.chunk(2, 3), stack[:, 6:]], 1)
-            own, wanted = self.levels(len(rows), rng)
-            base = torch.from_numpy(rng.random(len(rows)) < self.from_after)
+            own, wanted = levels or self.levels(len(rows), rng)
+            base = torch.from_numpy(rng.random(len(rows)) < (0 if levels else self.from_after))
         stack = stack.to(objective.device)
         before, after, mask = stack[:, :3], stack[:, 3:6], stack[:, 6:]
         seen = torch.where(base[:, None, None, None].to(before.device), after, before)
@@ -107,9 +114,9 @@ class PairObjective:
             chosen = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
             motion_step[moving] = torch.where(chosen[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
 
-        def z_face(level: Tensor) -> Tensor:
+        def vectors(level: Tensor) -> tuple[Tensor, Tensor]:
             by = (level - base.float())[:, None].to(motion)
-            return objective.conditioner.fuse(move_identity(z_id, by * id_step), motion + by * motion_step)
+            return move_identity(z_id, by * id_step), motion + by * motion_step
 
         size = objective.config["image_size"]
         x_before, x_after, place = (shrink(v, size) for v in (before, after, mask))
@@ -117,7 +124,7 @@ class PairObjective:
         difference = x_after - x_before
         x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
         amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
-        return CrossedPairs(x_0, z_face(own), z_face(wanted), by * difference, place, amount)
+        return CrossedPairs(x_0, vectors(own), vectors(wanted), by * difference, place, amount)
 
     def place(self, mask: Tensor) -> Tensor:
         """How much an error of the answer weighs at each pixel."""
@@ -127,7 +134,8 @@ class PairObjective:
         """eps of the own vector, the change of the estimated image by the moved one, and sigma [B, 1, 1, 1]."""
         schedule = self.objective.schedule
         x_t = schedule.add_noise(batch.x_0, t, noise)
-        eps = self.objective.predict_noise(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([batch.z_own, batch.z_moved]))
+        z_face = self.objective.conditioner.fuse(*(torch.cat(parts) for parts in zip(batch.own, batch.moved)))
+        eps = self.objective.predict_noise(torch.cat([x_t, x_t]), torch.cat([t, t]), z_face)
         own, moved = eps.chunk(2)
         a = schedule.at(t, x_t)
         return own, (own - moved) * ((1 - a) / a).sqrt(), (1 - a).sqrt()

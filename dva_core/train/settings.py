@@ -12,11 +12,13 @@ from dva_core.errors import DVAError, MissingFileError
 SHIPPED = Path(__file__).parent / "configs"
 FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
 PRECISIONS = ("fp32", "bf16", "fp16")
-AT_LEAST_ONE = ("people", "frames", "accumulate")
+AT_LEAST_ONE = ("people", "frames", "accumulate", "path_every")
 NOT_NEGATIVE = (
     "pairs",
     "pair_weight",
     "pair_focus",
+    "paths",
+    "path_weight",
     "minutes",
     "steps",
     "warm_up",
@@ -42,9 +44,10 @@ class DiffusionSettings:
     `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton.
     `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
-    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `other_encoders`
-    lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments
-    in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
+    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `paths` states of
+    their decodes are added too, weighted by path_weight; every `path_every` steps as many pairs are decoded: see path_objective.
+    `other_encoders` lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments`
+    keeps the optimiser's moments in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
 
     Raises DVAError for values that make no sense.
     """
@@ -81,6 +84,9 @@ class DiffusionSettings:
     pair_weight: float = 1.0
     pair_focus: float = 4.0
     pair_from_after: float = 0.0
+    paths: int = 0
+    path_weight: float = 1.0
+    path_every: int = 24
     other_encoders: bool = False
     half_moments: bool = False
 
