@@ -46,8 +46,8 @@ class DiffusionSettings:
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
     `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `paths` states of
     their decodes are added too, weighted by path_weight; every `path_every` steps as many pairs are decoded: see path_objective.
-    `other_encoders` lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments`
-    keeps the optimiser's moments in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
+    `other_encoders` lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments` keeps the
+    optimiser's moments in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
 
     Raises DVAError for values that make no sense.
     """
