@@ -102,8 +102,12 @@ class PathObjective:
         eps = self.objective.predict_noise(states.x_t, states.t, self.objective.conditioner.fuse(states.z_id, states.z_motion))
         a = self.objective.schedule.at(states.t, states.x_t)
         weight = self.pairs.place(states.mask) * ((1 - a).sqrt() / FULL_SIGMA).clamp(max=1)
-        error = (image_of(states.x_t, eps, a) - states.target).abs() * weight
-        return (error.mean((1, 2, 3)) / states.amount).mean()
+        error = image_of(states.x_t, eps, a) - states.target
+        total = (error.abs() * weight).mean((1, 2, 3))
+        for axis in (2, 3):  # edges, such as thin rims, of which single pixels say little
+            edges = error.diff(dim=axis).abs() * weight.narrow(axis, 1, weight.shape[axis] - 1)
+            total = total + self.objective.settings.path_edges * edges.mean((1, 2, 3))
+        return (total / states.amount).mean()
 
     @torch.no_grad()
     def errors(self, most: int = FIGURE_PEOPLE) -> dict[str, tuple[float, float]]:
