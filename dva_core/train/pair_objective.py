@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
-from dva_core.train.augment import reframe, relight
+from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 
 LEAST_SIZE = 0.004  # of a pair's mean weighted change: what hardly differs must not weigh most
@@ -98,7 +98,9 @@ class PairObjective:
             nowhere = torch.zeros(len(rows), 68, 2)
             stack, _ = reframe(stack, nowhere, generator, turn=settings.turn, zoom=settings.zoom, shift=settings.shift)
             wide = relight(torch.cat([stack[:, :3], stack[:, 3:6]], 3), generator, settings.light)
-            stack = torch.cat([*wide.chunk(2, 3), stack[:, 6:]], 1)
+            before, after = wide.chunk(2, 3)
+            seen = soften(before, generator, settings.soften)  # a soft video; what is drawn on it stays sharp
+            stack = torch.cat([seen, (after + seen - before).clamp(-1, 1), stack[:, 6:]], 1)
             own, wanted = levels or self.levels(len(rows), rng)
             base = torch.from_numpy(rng.random(len(rows)) < (0 if levels else self.from_after))
         stack = stack.to(objective.device)

@@ -45,11 +45,11 @@ class DiffusionSettings:
     `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton.
     `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
     kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
-    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective. `paths` states of
-    their decodes are added too, weighted by path_weight, errors of their edges by path_edges; every `path_every` steps as many pairs are
-    decoded: see path_objective.
-    `other_encoders` lets a run start from a bundle of other encoders, which must give nearly the same vectors. `half_moments` keeps the
-    optimiser's moments in bfloat16, a quarter less to move: each saving rounds them, so that a resumed run goes on as this one does.
+    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective; a share `soften` of
+    them is made as soft as small videos are. `paths` states of their decodes are added too, weighted by path_weight, errors of their edges
+    by path_edges; every `path_every` steps as many pairs are decoded: see path_objective. `other_encoders` lets a run start from a bundle
+    of other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments in bfloat16, a quarter less to
+    move: each saving rounds them, so that a resumed run goes on as this one does.
 
     Raises DVAError for values that make no sense.
     """
@@ -90,6 +90,7 @@ class DiffusionSettings:
     path_weight: float = 1.0
     path_every: int = 24
     path_edges: float = 0.0
+    soften: float = 0.0
     other_encoders: bool = False
     half_moments: bool = False
 
@@ -100,7 +101,7 @@ class DiffusionSettings:
             for name in names:
                 if getattr(self, name) < least:
                     raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use {least} or more.")
-        for name in ("ema", "focus", "cool_down", "pair_from_after"):
+        for name in ("ema", "focus", "cool_down", "pair_from_after", "soften"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DVAError(f"The setting {name} cannot be {getattr(self, name)}; use a share from 0 to 1.")
         if not (self.steps or self.minutes):
