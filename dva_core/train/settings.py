@@ -42,13 +42,13 @@ class DiffusionSettings:
     and so ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma. `focus` is the share of the timesteps drawn from FOCUS,
     where a face takes shape; the paper's is 0. The learning rate rises for `warm_up` steps, stays until the last `cool_down` of the run
     (a share, 0: never) and then falls to 0. `precision` is that of the noise predictor while training (autocast; weights stay float32).
-    `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton.
-    `scaled_inputs` centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is
-    kept and validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment.
-    `pairs` a step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective; a share
-    `soften` of them is made as soft as small videos are. `paths` states of their decodes are added too, weighted by path_weight, errors of
-    their edges by path_edges; every `path_every` steps as many pairs are decoded: see path_objective. `other_encoders` lets a run start from a bundle
-    of other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments in bfloat16, a quarter less to
+    `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton. `scaled_inputs`
+    centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is kept and
+    validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment. `pairs` a
+    step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective; a share `soften` of them
+    is made as soft as small videos are. `paths` states of their decodes are added too, weighted by path_weight, errors of their edges by
+    path_edges; every `path_every` steps as many pairs are decoded: see path_objective. `other_encoders` lets a run start from a bundle of
+    other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments in bfloat16, a quarter less to
     move: each saving rounds them, so that a resumed run goes on as this one does.
 
     Raises DVAError for values that make no sense.
