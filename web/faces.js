@@ -30,9 +30,8 @@ export function addFaces(node, name = "choice") {
 export function watchFaces() {
   const of = (id) => [...choosers].filter(({ node }) => placesOf(node).some((place) => executionId(place) === String(id)));
   api.addEventListener(FOUND, ({ detail }) => of(detail.node).forEach((chooser) => chooser.open(detail.key)));
-  for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
-    api.addEventListener(event, () => choosers.forEach((chooser) => chooser.setBusy(false)));
-  }
+  api.addEventListener("execution_error", ({ detail }) => choosers.forEach((chooser) => chooser.fail(detail.exception_message)));
+  for (const event of ["execution_success", "execution_interrupted"]) api.addEventListener(event, () => choosers.forEach((chooser) => chooser.setBusy(false)));
   api.addEventListener("status", ({ detail }) => detail?.exec_info?.queue_remaining === 0 && choosers.forEach((chooser) => chooser.setBusy(false)));
 }
 
@@ -96,10 +95,16 @@ class Chooser {
       await app.queuePrompt(0, 1, placesOf(this.node).map(executionId));
       if (Object.keys(app.lastNodeErrors ?? {}).length) this.setBusy(false);
     } catch (error) {
-      this.setBusy(false);
-      this.message = error.message;
-      this.show();
+      this.fail(error.message);
     }
+  }
+
+  /** The search for faces has failed, if there is one. */
+  fail(reason) {
+    if (!this.find.disabled) return;
+    this.setBusy(false);
+    this.message = reason.trim();
+    this.show();
   }
 
   setBusy(busy) {

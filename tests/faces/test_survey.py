@@ -7,8 +7,10 @@ import pytest
 from conftest import need_shared
 from made_people import ANNA, BERT, Frame, clip
 
+from dva_core.faces import people
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.people import MOST, Survey, find_people, sample_step
+from dva_core.faces.types import Face
 from dva_core.model.loader import load_model
 from dva_core.video import open_video
 
@@ -121,3 +123,46 @@ def test_sample_step(rate, total):
     assert step >= 1 and (not total or total / step <= MOST)
     if 20 * rate < total < 500 * rate:
         assert step == round(rate / 2)
+
+
+class Passers:
+    """A detector for frames whose first pixels name the people in them: one stays, strangers pass by for one frame each."""
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        return [self.face(40.0 + 60 * place, place) for place, who in enumerate(rgb[0, :3, 0]) if who]
+
+    def face(self, x: float, place: int) -> Face:
+        points = np.array([[x + 12, 60], [x + 28, 60], [x + 20, 70], [x + 13, 80], [x + 27, 80]], float)
+        return Face((x, 45.0, x + 40, 95.0), 0.9 - 0.01 * place, points)
+
+    def landmarks(self, rgb: np.ndarray, face: Face) -> np.ndarray:
+        points = np.tile(np.asarray(face.centre), (68, 1))
+        points[36:42], points[42:48], points[48], points[54], points[30] = face.points5[[0, 1, 3, 4, 2]]
+        return points
+
+
+def test_in_a_crowd_that_passes_who_stays_is_kept(monkeypatch):
+    """Far more strangers than groups are kept: the one who is always there stays whole, and memory bounded."""
+    monkeypatch.setattr(people, "GROUPS", 24)
+    vectors, seen, most = np.random.default_rng(3).standard_normal((250, 64)), [], []
+    passers = Passers()
+
+    def embed(crops: np.ndarray) -> np.ndarray:
+        return vectors[seen[-1]]
+
+    def frames():
+        for n in range(90):
+            seen.append([1, 2 + n, 120 + n][: 2 + n % 2])
+            rgb = np.zeros((120, 240, 3), np.uint8)
+            rgb[0, : len(seen[-1]), 0] = seen[-1]
+            yield Frame(n, rgb)
+
+    def note(surveyor, *_):
+        most.append(len(surveyor.groups))
+
+    thin_out = people._Surveyor._thin_out
+    monkeypatch.setattr(people._Surveyor, "_thin_out", lambda self: (note(self), thin_out(self)))
+    found = find_people(frames(), passers, passers.landmarks, embed, 0.85, rate=2)
+    assert most and max(most) <= 24 + 3
+    assert found.people[0].frames.tolist() == list(range(90)) and found.people[0].embedding @ vectors[1] > 0.99 * np.linalg.norm(vectors[1])
+    assert len(found.people) <= 24 + 3 and all(len(person.frames) == 1 for person in found.people[1:])

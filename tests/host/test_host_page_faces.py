@@ -148,3 +148,24 @@ def test_what_is_wrong_is_told(faces):
     assert choice(faces) == {"people": [1]}
     tab.locator(f"{FACES} .dva-reset-all").click()
     assert choice(faces) == {} and pressed(faces, BOX) == ["Person 1"]
+
+
+def test_a_run_that_fails_lets_it_be_tried_again(empty):
+    empty.do(f"() => app.graph.nodes.find(n => n.type === '{KIND}').disconnectInput(1)")
+    find = empty.tab.locator(f"{FACES} .dva-find")
+    find.click()
+    until(empty, find.is_enabled, 60)
+    assert "Connect either a video or images" in empty.tab.locator(f"{FACES} .dva-note").inner_text()
+    assert empty.tab.locator(f"{FACES} .dva-faces-body").is_hidden()
+    empty.tab.keyboard.press("Escape")  # the page's own message
+
+
+def test_undo_takes_a_choice_back(faces):
+    faces.tab.wait_for_timeout(800)  # the page takes note of a loaded graph a little later
+    box(faces, 2).click()
+    box(faces, 3).click()
+    assert choice(faces) == {"people": [2, 3]}
+    faces.tab.keyboard.press("Control+z")
+    until(faces, lambda: choice(faces) == {"people": [2]})
+    until(faces, lambda: pressed(faces, BOX) == ["Person 2"])
+    assert faces.tab.locator(FACES).count() == 1 and faces.tab.locator(CARD).count() == 3
