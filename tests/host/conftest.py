@@ -82,9 +82,9 @@ def clips(server, tmp_path_factory) -> dict[str, Path]:
 def crowd(server, clips):
     """Three people for a shot, the first two of them in another light for a second one."""
     people = [(ANNA, lambda n: (80.0, True)), ("swiz3n", lambda n: (240.0, True)), (BERT, lambda n: (400.0, True))]
-    made = [frame.rgb for frame in clip(SHOT, people)] + [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
+    pictures = [frame.rgb for frame in clip(SHOT, people)] + [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
     path = server.base / "input" / "crowd.mp4"
-    with VideoWriter(path, VideoInfo.for_images(WIDTH, HEIGHT, 25, len(made)), quality=8) as writer:
-        for index, rgb in enumerate(made):
+    with VideoWriter(path, VideoInfo.for_images(WIDTH, HEIGHT, 25, len(pictures)), quality=8) as writer:
+        for index, rgb in enumerate(pictures):
             writer.write(Frame.from_rgb(rgb, index))
     return path

@@ -41,13 +41,13 @@ def test_the_line_is_the_librarys(page, curve):
     }"""
     times = np.linspace(0, 40, 161)
     seconds = isinstance(curve, dict) and any(key.endswith("s") for key in curve)
-    told = page.do(script, [MODULE, curve, (times / 10 if seconds else times).tolist()])
-    read, written = parse_scale(curve), parse_scale(told["written"])
+    values = page.do(script, [MODULE, curve, (times / 10 if seconds else times).tolist()])
+    read, written = parse_scale(curve), parse_scale(values["written"])
     rate = Fraction(10)
     if isinstance(read, float):
-        assert told["drawn"] == [read] * len(times) and written == read
+        assert values["drawn"] == [read] * len(times) and written == read
         return
-    np.testing.assert_allclose(told["drawn"], read.at(times, rate), atol=1e-9)
+    np.testing.assert_allclose(values["drawn"], read.at(times, rate), atol=1e-9)
     np.testing.assert_allclose(written.at(times, rate), read.at(times, rate), atol=1e-9)
 
 

@@ -76,8 +76,8 @@ def test_divider_time_and_release(player):
     player.picture(f"player_{'html' if player.html else 'canvas'}")
     player.drag(".dva-stage", (0.5, 0.4), (0.25, 0.4))
     assert abs(float(divider.get_attribute("aria-valuenow")) - 25) < 1
-    shown = tab.locator("video.dva-after").evaluate("video => getComputedStyle(video).clipPath")
-    assert shown.startswith("inset(") and "25" in shown.split("%")[0]
+    clip_path = tab.locator("video.dva-after").evaluate("video => getComputedStyle(video).clipPath")
+    assert clip_path.startswith("inset(") and "25" in clip_path.split("%")[0]
     divider.press("ArrowRight")
     assert abs(float(divider.get_attribute("aria-valuenow")) - 27) < 1
     divider.press("End")
@@ -151,9 +151,9 @@ def test_full_screen_and_saving(player):
     save = tab.locator(".dva-save")
     with tab.expect_download() as caught:
         save.press("Enter")
-    shown = player.do(KEPT)["images"][0]
-    assert caught.value.suggested_filename == shown["filename"]
-    assert Path(caught.value.path()).read_bytes() == player.server.file(shown).read_bytes()
+    output = player.do(KEPT)["images"][0]
+    assert caught.value.suggested_filename == output["filename"]
+    assert Path(caught.value.path()).read_bytes() == player.server.file(output).read_bytes()
     with tab.expect_download():
         save.click()
 
@@ -183,11 +183,11 @@ def test_the_rate_of_the_frames(player):
         app.nodeOutputs[node.id] = output;
         node.onExecuted(output);
     }}"""
-    told = f"""rate => document.querySelector('{PLAYER} .dva-time').textContent.endsWith(
+    clock_says = f"""rate => document.querySelector('{PLAYER} .dva-time').textContent.endsWith(
         `/${{Math.round(document.querySelector('{PLAYER} .dva-after').duration * rate)}}`)"""
     for rate, old in ((50, None), (None, 100), (12.5, 50)):
         player.do(show, [rate, old])
-        player.tab.wait_for_function(told, arg=rate or old)
+        player.tab.wait_for_function(clock_says, arg=rate or old)
 
 
 def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):

@@ -69,8 +69,8 @@ def test_every_word_of_the_scripts_is_there(language):
         "player.before",
         "player.after",
     }
-    told = {".".join(path) for path in paths({name: said[name] for name in ("panel", "player")})}
-    assert used == told
+    translated = {".".join(path) for path in paths({name: said[name] for name in ("panel", "player")})}
+    assert used == translated
     for key in used:
         path = tuple(key.split("."))
         assert {name for _, name, *_ in Formatter().parse(at(own, path))} == {name for _, name, *_ in Formatter().parse(at(said, path))}
@@ -79,12 +79,12 @@ def test_every_word_of_the_scripts_is_there(language):
 def test_every_node_has_a_help_page_in_every_language(english):
     wanted = {path: text for language in LANGUAGES for path, text in help_pages(language).items()}
     assert {path: path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")} == wanted, CURE
-    told = [read(language, "help.json")["nodes"] for language in LANGUAGES]
+    pages = [read(language, "help.json")["nodes"] for language in LANGUAGES]
     for kind in english:
-        assert all(about[kind]["tips"] and about[kind]["wiring"] == told[0][kind]["wiring"] for about in told), (
+        assert all(about[kind]["tips"] and about[kind]["wiring"] == pages[0][kind]["wiring"] for about in pages), (
             f"{kind}: give wiring and tips"
         )
-    assert all(set(about) == set(english) for about in told)
+    assert all(set(about) == set(english) for about in pages)
 
 
 def test_page_in_chinese(page, english):
