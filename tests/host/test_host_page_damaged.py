@@ -9,8 +9,8 @@ import random
 import pytest
 
 from .damage import damaged
-from .test_host_page import FILES, saved_graph, shown_rows
-from .test_host_page import first_example as sound_example
+from .panels import FILES, saved_graph, shown_rows
+from .panels import first_example as sound_example
 
 COUNT = int(os.environ.get("DVA_FUZZ", 25))
 LOAD = """async graph => {

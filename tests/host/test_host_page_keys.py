@@ -10,7 +10,7 @@ import pytest
 
 from dva_core.edit.curves import parse_scale
 
-from .test_host_page import EDIT, PANEL, first_example, row, scales, spread
+from .panels import EDIT, PANEL, first_example, row, scales, spread
 
 MODULE = "/extensions/diffusion-video-autoencoder/keys.js"
 CURVES = [

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .test_host_page import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows, spread
+from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows, spread
 
 
 @pytest.fixture
