@@ -17,6 +17,7 @@ from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 from .comfy_server import CannotRun, Server, comfy_python, find_comfy, missing_packages
 from .graphs import FRAMES, HERE, SHOT
 from .page import browser, mode, page  # noqa: F401 (fixtures)
+from .panels import panel  # noqa: F401 (a fixture)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from .graphs import EXAMPLES, HERE, page_of
 
 EDIT, LOADER = "DVAEditIdentityClassifier", "DVALoadModel"
@@ -54,3 +56,12 @@ def add_preview(page) -> str:
         edit.getInputNode(1).connect(0, shown, 1);
         return String(shown.id);
     }}""")
+
+
+@pytest.fixture
+def panel(page, mode):
+    """The page with the first example's edit node, {"Male": -0.5}, in view."""
+    page.load(spread(first_example()), EDIT)
+    page.tab.locator(row("Male")).wait_for(state="attached")
+    yield page
+    assert not page.errors

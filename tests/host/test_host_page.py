@@ -11,15 +11,6 @@ from .panels import EDIT, FILES, LOADER, PANEL, add_preview, first_example, row,
 from .workflows import NOTES, to_api, widget_names
 
 
-@pytest.fixture
-def panel(page, mode):
-    """The page with the first example's edit node, {"Male": -0.5}, in view."""
-    page.load(spread(first_example()), EDIT)
-    page.tab.locator(row("Male")).wait_for(state="attached")
-    yield page
-    assert not page.errors
-
-
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_saved_graphs_open_with_their_values(page, mode, info, path):
     if mode == "html" and path.parent != EXAMPLES:

@@ -6,15 +6,7 @@ import json
 
 import pytest
 
-from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows, spread
-
-
-@pytest.fixture
-def panel(page, mode):
-    page.load(spread(first_example()), EDIT)
-    page.tab.locator(row("Male")).wait_for(state="attached")
-    yield page
-    assert not page.errors
+from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows
 
 
 def until(page, holds, seconds: float = 10) -> None:
