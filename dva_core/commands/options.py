@@ -187,7 +187,7 @@ def check_person(person: str, decomposition: AnyDecomposition | None, face: str 
         selection = parse_face(face or "largest")
         if selection[0] != "people":
             raise DVAError(f"--person {person} chooses one of several people, and one face is encoded; add --face all, or leave it out.")
-        known = selection[1].numbers
+        known = selection[1].people
         names = {name.lower(): number for number, name in selection[1].names.items()}
         for who in wanted or ():
             number = names.get(who.lower()) if isinstance(who, str) else who

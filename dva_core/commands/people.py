@@ -10,7 +10,7 @@ from ..faces.choice import check_name
 from ..files import check_input, check_spares
 from ..pipeline.report import describe_track
 from .paths import check_tensors
-from .terminal import answer
+from .terminal import answer, show
 
 PEOPLE = (
     "Lists the people of decompositions of one video. With -o puts them together in a file, or keeps --person of them in a file of their "
@@ -42,7 +42,10 @@ def run_people(args: argparse.Namespace) -> None:
         {"person": one.info.person or 1, "name": one.info.person_name, "faces": one.faces, "operations": one.operations}
         for one in people_of(result)
     ]
-    answer({"output": args.output, "people": people}, args.json, "\n".join(lines))
+    if args.json:
+        answer({"output": args.output, "people": people}, True, "")
+    else:
+        show("\n".join(lines))
 
 
 def named(decomposition: AnyDecomposition, names: list[str]) -> AnyDecomposition:

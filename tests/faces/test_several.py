@@ -1,0 +1,120 @@
+"""Several people followed together, in scenes made of real ones: each is who they are, and nobody is followed twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dva_core.faces.choice import ChosenPerson
+from dva_core.faces.landmarker import CropLandmarker
+from dva_core.faces.people import find_people
+from dva_core.faces.segments import FaceTrack
+from dva_core.faces.several import track_people
+from dva_core.faces.track import MISSING, track_faces
+from dva_core.pipeline.finding import where_meant
+
+from .test_people import ANNA, BERT, SIZE, clip, finder  # noqa: F401
+
+
+def follow_all(finder, frames: int, people) -> dict[str, FaceTrack]:  # noqa: F811
+    """Everybody's track, by who is where in the first frame in which both are seen."""
+    made = clip(frames, people)
+    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=frames)
+    assert len(survey.people) == len(people)
+    tracks = track_people(made, finder, np.stack([person.embedding for person in survey.people]))
+    first = {}
+    for name, path in people:
+        off = [
+            np.nanmean(
+                [abs(track.landmarks[n, :, 0].mean() - path(n)[0]) for n in range(8) if track.state[n] != MISSING and path(n)] or [1e9]
+            )
+            for track in tracks
+        ]
+        first[name] = tracks[int(np.argmin(off))]
+    assert len({id(track) for track in first.values()}) == len(people)
+    return first
+
+
+def wrong(track: FaceTrack, path) -> float:
+    """How far the face is from where it should be at most, in sizes; infinite where the person is not to be seen."""
+    there = np.flatnonzero(track.state != MISSING)
+    x = np.array([path(int(n))[0] if path(int(n)) and path(int(n))[1] else np.inf for n in there])
+    return float((np.abs(track.landmarks[there, :, 0].mean(1) - x) / SIZE).max())
+
+
+@pytest.mark.parametrize("front", [ANNA, BERT])
+def test_two_who_cross_stay_who_they_are(finder, front):  # noqa: F811
+    right, left = (lambda n: (120 + 8.0 * n, True)), (lambda n: (360 - 8.0 * n, True))
+    people = [(ANNA, right), (BERT, left)] if front == BERT else [(BERT, left), (ANNA, right)]
+    tracks = follow_all(finder, 31, people)
+    for name, path in people:
+        assert wrong(tracks[name], path) < 0.2
+        assert (tracks[name].state[:8] != MISSING).all() and (tracks[name].state[-8:] != MISSING).all()
+
+
+def test_one_who_leaves_and_comes_back_is_the_same(finder):  # noqa: F811
+    anna, bert = (lambda n: (300.0, True)), (lambda n: None if 12 <= n < 40 else (150.0, True))
+    tracks = follow_all(finder, 52, [(ANNA, anna), (BERT, bert)])
+    assert (tracks[ANNA].state != MISSING).all() and wrong(tracks[BERT], bert) < 0.2
+    assert (tracks[BERT].state[:12] != MISSING).all() and (tracks[BERT].state[41:] != MISSING).all()
+
+
+def test_one_followed_alone_is_where_both_are(finder):  # noqa: F811
+    made = clip(20, [(ANNA, lambda n: (150.0 + n, True)), (BERT, lambda n: (330.0, True))])
+    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=20)
+    vectors = np.stack([person.embedding for person in survey.people])
+    both = track_people(made, finder, vectors)
+    for row in (0, 1):
+        (alone,) = track_people(made, finder, vectors, [row])
+        np.testing.assert_array_equal(alone.state, both[row].state)
+        assert np.abs(alone.quads - both[row].quads).max() < 0.02 * SIZE
+
+
+def test_squares_are_those_of_looking_at_both_images(finder):  # noqa: F811
+    """Plain and mirrored by turns comes to their mean once it is smoothed."""
+    made = clip(24, [(ANNA, lambda n: (150.0 + 2 * n, True))])
+    usual = track_faces(made, finder.detector, finder.landmarker, embed_fn=finder.embed, same_person=finder.same_person)
+    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=24)
+    (by_turns,) = track_people(made, finder, np.stack([survey.people[0].embedding]))
+    inner = slice(3, -3)
+    assert np.abs(by_turns.quads - usual.quads)[inner].max() < 0.01 * SIZE
+
+
+def test_each_frame_is_searched_once_and_all_landmarks_in_one_look(finder, monkeypatch):  # noqa: F811
+    made = clip(16, [(ANNA, lambda n: (170.0, True)), (BERT, lambda n: (290.0, True))])
+    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=16)
+    looks = {"detect": 0, "landmarks": 0}
+    monkeypatch.setattr(
+        type(finder.detector),
+        "_detect_at",
+        counted(type(finder.detector)._detect_at, lambda: looks.__setitem__("detect", looks["detect"] + 1)),
+    )
+    points = finder.landmarker.points_fn
+    landmarker = CropLandmarker(counted(points, lambda: looks.__setitem__("landmarks", looks["landmarks"] + 1)), finder.landmarker.size)
+    monkeypatch.setattr(type(finder), "landmarker", landmarker, raising=False)
+    object.__setattr__(finder, "landmarker", landmarker)
+    try:
+        track_people(made, finder, np.stack([person.embedding for person in survey.people]))
+    finally:
+        object.__setattr__(finder, "landmarker", CropLandmarker(points, landmarker.size))
+    assert looks["detect"] <= 16 + 4 and looks["landmarks"] <= 16 + 16
+
+
+def counted(function, count):
+    def call(*values, **named):
+        count()
+        return function(*values, **named)
+
+    return call
+
+
+def test_frames_in_which_a_person_is_not_meant_are_left_out():
+    state = np.full(8, 2, np.uint8)
+    track = FaceTrack(
+        np.ones((8, 68, 2), np.float32), state, np.ones((8, 4, 2)), np.ones(8, np.float32), np.arange(8) == 0, other_faces_seen=1
+    )
+    meant = where_meant(track, ChosenPerson(None, "", [[0, 1], [5, 6]]))
+    assert meant.state.tolist() == [2, 2, 0, 0, 0, 2, 2, 0] and meant.segments() == [(0, 2), (5, 7)]
+    assert np.isfinite(meant.quads).all((1, 2)).tolist() == (meant.state > 0).tolist() and (track.state == 2).all()
+    assert np.cumsum(meant.starts)[[0, 1, 5, 6]].tolist() == [1, 1, 2, 2]
+    assert where_meant(track, ChosenPerson(None)) is track
