@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from dva_core.errors import DVAError
 from dva_core.faces.choice import ChosenPerson, choose_people, parse_choice
 from dva_core.faces.finder import DETECTORS
-from dva_core.pipeline.people import picture_path, survey, survey_key
+from dva_core.pipeline.people import picture_path, survey_key, survey_people
 from dva_core.pipeline.people_sheet import people_sheet
 
 from . import folders, status
@@ -106,17 +106,17 @@ class ChooseFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         from dva_core.video.images import read_rgb
 
-        wanted = parse_choice(choice)
+        request = parse_choice(choice)
         source, part = as_file(video, images, rate)
         folder, progress = folders.faces_folder(), status.NodeProgress(1)
-        found = survey(source, model, **part, detector=detector, folder=folder, progress=progress)
+        survey = survey_people(source, model, **part, detector=detector, folder=folder, progress=progress)
         key = survey_key(source, model, detector=detector, **part)
         status.send(FOUND, {"node": cls.hidden.unique_id, "key": key})  # also where the choice is refused: it can then be made again
-        chosen = choose_people(wanted, found, key)
-        told = replace(wanted, clip=key if images is None else "")  # images with sound have another file, and so another key
-        logger.info(describe(chosen, len(found.people)))
-        sheet = people_sheet(found, read_rgb(picture_path(folder / key, found.busiest)))
-        return io.NodeOutput(told.to_json(), to_image(sheet[None]), ui={FOUND: [{"key": key}]})
+        chosen = choose_people(request, survey, key)
+        answer = replace(request, clip=key if images is None else "")  # images with sound have another file, and so another key
+        logger.info(describe(chosen, len(survey.people)))
+        sheet = people_sheet(survey, read_rgb(picture_path(folder / key, survey.busiest)))
+        return io.NodeOutput(answer.to_json(), to_image(sheet[None]), ui={FOUND: [{"key": key}]})
 
 
 def describe(chosen: Sequence[ChosenPerson], count: int) -> str:

@@ -31,7 +31,7 @@ export function meantIn({ people, shots }, shot, count) {
 }
 
 /** The choice with one person put in or taken out, in all shots or in one. */
-export function toggled(choice, number, count, shot = null) {
+export function toggle(choice, number, count, shot = null) {
   const before = choice.untouched && shot === null ? [] : shot === null ? meantIn({ ...choice, shots: {} }, 0, count) : meantIn(choice, shot, count);
   const after = before.includes(number) ? before.filter((one) => one !== number) : [...before, number].sort((a, b) => a - b);
   const { untouched, ...rest } = choice;
@@ -39,7 +39,7 @@ export function toggled(choice, number, count, shot = null) {
 }
 
 /** The choice with a person called `name`, or by the number only where that is empty. */
-export function named(choice, number, name) {
+export function rename(choice, number, name) {
   const names = { ...choice.names };
   delete names[number];
   if (name) names[number] = name;

@@ -36,6 +36,14 @@ export function setVisible(widget, visible) {
   else widget.computeSize = () => [0, -4]; // the canvas puts 4 between widgets
 }
 
+/** Makes a node as high as it needs with an element of `height`, which was `before` high; it shrinks again when that was all that made it high. */
+export function fitNode(node, height, before) {
+  const needed = node.computeSize()[1];
+  const snug = before !== undefined && node.size[1] <= needed - height + before + 2;
+  if (node.size[1] < needed || (snug && needed < node.size[1])) node.setSize([node.size[0], needed]);
+  node.graph?.setDirtyCanvas(true, true);
+}
+
 /** Whether the element is on a node that the page builds of HTML ("Nodes 2.0"), not on the canvas. */
 export function inHtmlNode(element) {
   return Boolean(element.closest("[data-node-id]"));

@@ -3,8 +3,8 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { meantIn, mayBeCalled, named, readChoice, toggled, writeChoice } from "./choice.js";
-import { adopt, button, chain, el, guard, icon, noteChange, setVisible } from "./dom.js";
+import { meantIn, mayBeCalled, readChoice, rename, toggle, writeChoice } from "./choice.js";
+import { adopt, button, chain, el, fitNode, guard, icon, noteChange, setVisible } from "./dom.js";
 import { FrameView, colour, label } from "./faces_frame.js";
 import { executionId, isOff, linkInto, placesOf } from "./graph.js";
 import { viewed } from "./result.js";
@@ -182,7 +182,7 @@ class Chooser {
   toggle(number) {
     const { choice, error } = this.current();
     if (error || this.linked) return;
-    this.change(toggled(choice, number, this.count, this.inShot ? this.view.shot : null));
+    this.change(toggle(choice, number, this.count, this.inShot ? this.view.shot : null));
   }
 
   chooseAll() {
@@ -205,7 +205,7 @@ class Chooser {
     if (error || this.linked) return;
     const fits = mayBeCalled(choice, number, name);
     this.message = fits ? "" : text("faces.bad_name", { name });
-    if (fits) this.change(named(choice, number, name));
+    if (fits) this.change(rename(choice, number, name));
     else this.show();
   }
 
@@ -289,16 +289,11 @@ class Chooser {
     return texts + Math.min(WIDEST, inner * this.view.shape) + 44 + (this.scopes.hidden ? 0 : 28) + Math.min(STRIP, rows * CARD.height + 8) + 20;
   }
 
-  /** The node is as high as it needs, and shrinks again when that was all that made it high. */
   fit() {
     const height = this.minHeight();
     if (height === this.fitted) return;
     const before = this.fitted;
     this.fitted = height;
-    const { node } = this;
-    const needed = node.computeSize()[1];
-    const snug = before !== undefined && node.size[1] <= needed - height + before + 2;
-    if (node.size[1] < needed || (snug && needed < node.size[1])) node.setSize([node.size[0], needed]);
-    node.graph?.setDirtyCanvas(true, true);
+    fitNode(this.node, height, before);
   }
 }

@@ -1,6 +1,6 @@
 /** The attribute panel: one slider for each attribute of the connected model. Its only memory is the node's JSON text. */
 
-import { adopt, button, chain, el, guard, noteChange, setVisible } from "./dom.js";
+import { adopt, button, chain, el, fitNode, guard, noteChange, setVisible } from "./dom.js";
 import { linkInto } from "./graph.js";
 import { keyEditor } from "./keys.js";
 import { attributesOf, modelName } from "./models.js";
@@ -275,16 +275,11 @@ class Panel {
     return texts + (this.folded ? Math.max(FOLDED_HEIGHT, Math.min(OPEN_HEIGHT, 64 + ROW_HEIGHT * set)) : OPEN_HEIGHT);
   }
 
-  /** The node is as high as its panel needs, and shrinks again when that was all that made it high. */
   fit() {
     const height = this.minHeight();
     if (height === this.fitted) return;
     const before = this.fitted;
     this.fitted = height;
-    const { node } = this;
-    const needed = node.computeSize()[1];
-    const snug = before !== undefined && node.size[1] <= needed - height + before + 2;
-    if (node.size[1] < needed || (snug && needed < node.size[1])) node.setSize([node.size[0], needed]);
-    node.graph?.setDirtyCanvas(true, true);
+    fitNode(this.node, height, before);
   }
 }

@@ -10,7 +10,7 @@ from ..errors import DVAError
 from ..faces.finder import DETECTORS
 from ..faces.people import Survey
 from ..files import check_input, check_spares, temporary_folder
-from ..pipeline.people import picture_path, survey, survey_key
+from ..pipeline.people import picture_path, survey_key, survey_people
 from ..pipeline.people_sheet import people_sheet
 from ..video.frames import Frames
 from ..video.images import read_rgb, save_picture
@@ -51,37 +51,37 @@ def run_faces(args: argparse.Namespace) -> None:
     model = open_model(args)
     with temporary_folder() as folder:
         with Bars() as bars:
-            found = survey(source, model, **part, detector=args.detector, folder=folder, progress=bars)
-        if not found.frames:
+            survey = survey_people(source, model, **part, detector=args.detector, folder=folder, progress=bars)
+        if not survey.frames:
             raise DVAError(f"{source} has no frames in the chosen range; check --start and --length, or the file.")
         if args.output:
             place = folder / survey_key(source, model, detector=args.detector, **part)
-            save_picture(args.output, people_sheet(found, read_rgb(picture_path(place, found.busiest))))
+            save_picture(args.output, people_sheet(survey, read_rgb(picture_path(place, survey.busiest))))
     if args.json:
-        show(as_json(found, args.output))
+        show(as_json(survey, args.output))
     else:
-        show(table(found))
+        show(table(survey))
         if args.output:
             say(f"Wrote {args.output}.")
 
 
-def as_json(found: Survey, output: str | None) -> str:
-    result: dict[str, Any] = {"output": output, **found.to_dict()}
-    for person, record in zip(found.people, result["people"]):
+def as_json(survey: Survey, output: str | None) -> str:
+    result: dict[str, Any] = {"output": output, **survey.to_dict()}
+    for person, record in zip(survey.people, result["people"]):
         record["embedding"] = [round(float(value), 5) for value in person.embedding]
     return json.dumps(result)
 
 
-def table(found: Survey) -> str:
+def table(survey: Survey) -> str:
     """One line a person: number, share of the frames, size, shots, frames."""
-    if not found.people:
-        return f"No face was found in the {found.frames} frames."
+    if not survey.people:
+        return f"No face was found in the {survey.frames} frames."
     rows = [("person", "seen", "size", "shots", "frames")]
-    for person in found.people:
+    for person in survey.people:
         spans = ", ".join(f"{first}-{last}" for first, last in person.spans[:6]) + (", ..." if len(person.spans) > 6 else "")
         shots = ", ".join(map(str, person.shots[:8])) + (", ..." if len(person.shots) > 8 else "")
         rows.append((str(person.number), f"{100 * person.share:.0f}%", f"{person.size:.0f} px", shots, spans))
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    count = "shot" if len(found.shots) == 1 else "shots"
-    return "\n".join([*lines, f"{found.frames} frames in {len(found.shots)} {count}; most people are seen in frame {found.busiest}."])
+    count = "shot" if len(survey.shots) == 1 else "shots"
+    return "\n".join([*lines, f"{survey.frames} frames in {len(survey.shots)} {count}; most people are seen in frame {survey.busiest}."])

@@ -170,32 +170,32 @@ class _Surveyor:
 
     def _faces(self, rgb: np.ndarray) -> list[tuple[Face, np.ndarray]]:
         """The faces of a frame with their landmarks [68, 2]; of a frame turned by quarters where those are plainly surer."""
-        found = self._with_landmarks(rgb, self.detect(rgb))
-        self.empty = 0 if found else self.empty + 1
-        if self.doubt is None or (not found and self.empty > TRIES and self.empty % TRIES):
-            return found
-        least = min((self.doubt(rgb, landmarks) for _, landmarks in found), default=np.inf)
+        pairs = self._with_landmarks(rgb, self.detect(rgb))
+        self.empty = 0 if pairs else self.empty + 1
+        if self.doubt is None or (not pairs and self.empty > TRIES and self.empty % TRIES):
+            return pairs
+        least = min((self.doubt(rgb, landmarks) for _, landmarks in pairs), default=np.inf)
         if least < DOUBT:
-            return found
+            return pairs
         limit = min(DOUBT, SURER * least)
         for turns in TURNS:
             turned = self._with_landmarks(rgb, detect_turned(self.detect, rgb, turns))
             if turned and (doubt := min(self.doubt(rgb, landmarks) for _, landmarks in turned)) < limit:
-                found, limit, self.empty = turned, doubt, 0
-        return found
+                pairs, limit, self.empty = turned, doubt, 0
+        return pairs
 
     def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[tuple[Face, np.ndarray]]:
         """Faces with their landmarks, best score first; one that was detected twice counts once."""
-        found, quads = [], []
+        pairs, quads = [], []
         for face in sorted(faces, key=lambda face: -face.score):
             landmarks = self.landmarker(rgb, face) if extent(face.box) >= SMALLEST else None
             if landmarks is None or not plausible(landmarks, face.box):
                 continue
             quad = quad_from_landmarks(landmarks)
             if all(np.linalg.norm(quad.mean(0) - other.mean(0)) > SAME_PLACE * max(side(quad), side(other)) for other in quads):
-                found.append((face, landmarks))
+                pairs.append((face, landmarks))
                 quads.append(quad)
-        return found
+        return pairs
 
     def _describe(
         self, rgb: np.ndarray, faces: list[tuple[Face, np.ndarray]], sights: list[Sight]

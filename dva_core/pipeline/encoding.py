@@ -33,7 +33,7 @@ from ..values import real, whole
 from ..version import __version__
 from ..video.frames import Frames
 from .finding import FoundFace, as_choice, check_found, find_face, find_people
-from .people import survey, survey_key
+from .people import survey_key, survey_people
 from .solving import solve
 
 logger = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def find_faces(
             return found
         part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
         choice = settings.face[1]
-        who = survey(source, model, **part, folder=surveys, progress=lambda *_: progress("track", 0, frames.total))
+        who = survey_people(source, model, **part, folder=surveys, progress=lambda *_: progress("track", 0, frames.total))
         check_found([], 0, source) if not who.frames else None
         key = survey_key(source, model, **part) if choice.clip else ""
         found = find_people(frames, finder, who, choice, key, progress, clock)

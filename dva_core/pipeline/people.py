@@ -33,7 +33,7 @@ MOST_PICTURES = 240  # of a survey
 FEWEST_DIGITS = 6
 
 
-def survey(
+def survey_people(
     source: str | Path,
     model,
     *,
@@ -54,11 +54,11 @@ def survey(
     source, progress = check_input(source), progress or silent
     part = {"start": start, "length": length, "every": every, "rate": rate}
     place = None if folder is None else Path(folder) / survey_key(source, model, detector=detector, **part)
-    if place is not None and (known := load_survey(place)) is not None:
-        return known
+    if place is not None and (kept := load_survey(place)) is not None:
+        return kept
     finder = FaceFinder.of(model, detector)
     if place is None:
-        return _survey(Frames(source, **part), finder, progress)
+        return _read_and_survey(Frames(source, **part), finder, progress)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Partial(place)
@@ -66,8 +66,8 @@ def survey(
         raise DVAError(f"The faces found cannot be kept in {place.parent} ({error.strerror}); make that folder writable.") from error
     try:
         partial.path.mkdir()
-        found = _survey(Frames(source, **part), finder, progress, partial.path)
-        _save(found, partial.path)
+        survey = _read_and_survey(Frames(source, **part), finder, progress, partial.path)
+        _save(survey, partial.path)
         partial.put()
     except OSError as error:
         raise DVAError(
@@ -75,7 +75,7 @@ def survey(
         ) from error
     finally:
         partial.close()
-    return found
+    return survey
 
 
 def survey_key(source: str | Path, model, *, detector: str = DETECTORS[0], **part: Any) -> str:
@@ -112,14 +112,14 @@ def load_survey(place: Path) -> Survey | None:
         return None
 
 
-def _survey(frames: Frames, finder: FaceFinder, progress: Progress, place: Path | None = None) -> Survey:
+def _read_and_survey(frames: Frames, finder: FaceFinder, progress: Progress, place: Path | None = None) -> Survey:
     def keep(frame: int, rgb: np.ndarray) -> None:
         scale = min(1.0, PICTURE / max(rgb.shape[:2]))
         size = [max(1, round(side * scale)) for side in rgb.shape[1::-1]]
         save_picture(picture_path(place, frame), cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
     with frames:
-        found = find_people(
+        survey = find_people(
             square_frames(frames, frames.info),
             finder.detector,
             finder.landmarker,
@@ -130,13 +130,13 @@ def _survey(frames: Frames, finder: FaceFinder, progress: Progress, place: Path 
             progress=lambda done: progress("track", done, frames.total),
             watch=None if place is None else keep,
         )
-        people = tuple(_to_stored(person, frames.info) for person in found.people)
+        people = tuple(_to_stored(person, frames.info) for person in survey.people)
     if place is not None:
-        samples = found.samples.tolist()
-        kept = {samples[round(i)] for i in np.linspace(0, len(samples) - 1, min(MOST_PICTURES, len(samples)))} | {found.busiest}
-        for frame in set(pictured_frames(place)) - kept:
+        samples = survey.samples.tolist()
+        chosen = {samples[round(i)] for i in np.linspace(0, len(samples) - 1, min(MOST_PICTURES, len(samples)))} | {survey.busiest}
+        for frame in set(pictured_frames(place)) - chosen:
             picture_path(place, frame).unlink()
-    return replace(found, people=people, width=frames.info.width, height=frames.info.height)
+    return replace(survey, people=people, width=frames.info.width, height=frames.info.height)
 
 
 def _to_stored(person: Person, info) -> Person:
@@ -147,14 +147,14 @@ def _to_stored(person: Person, info) -> Person:
 ARRAYS = ("frames", "boxes", "scores", "embedding", "portrait")  # of a person
 
 
-def _save(found: Survey, place: Path) -> None:
-    arrays, people = {"samples": found.samples}, []
-    for person in found.people:
+def _save(survey: Survey, place: Path) -> None:
+    arrays, people = {"samples": survey.samples}, []
+    for person in survey.people:
         save_picture(portrait_path(place, person.number), person.portrait)
         arrays |= {f"{person.number}.{name}": np.ascontiguousarray(getattr(person, name)) for name in ARRAYS}
         people.append({name: value for name, value in vars(person).items() if name not in ARRAYS})
-    record = {name: value for name, value in vars(found).items() if name not in ("people", "samples")} | {"people": people}
-    write_text(place / PAGE, json.dumps(found.to_dict() | {"pictures": pictured_frames(place)}))
+    record = {name: value for name, value in vars(survey).items() if name not in ("people", "samples")} | {"people": people}
+    write_text(place / PAGE, json.dumps(survey.to_dict() | {"pictures": pictured_frames(place)}))
     save_file(arrays, place / FILE, {"survey": json.dumps(record)})
 
 

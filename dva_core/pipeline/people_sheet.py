@@ -15,20 +15,20 @@ TILE, CAPTION, GAP = 128, 22, 8
 PAPER, INK = 250, 30
 
 
-def people_sheet(found: Survey, picture: np.ndarray) -> np.ndarray:
+def people_sheet(survey: Survey, picture: np.ndarray) -> np.ndarray:
     """Draw the sheet uint8 [H, 960, 3]; `picture` uint8 [h, w, 3] is the survey's busiest frame, at any size."""
     scale = min(WIDTH / picture.shape[1], HIGHEST / picture.shape[0])
     width, height = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     frame = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    for person in found.people:
-        for box in person.boxes[person.frames == found.busiest] * np.tile([width / found.width, height / found.height], 2):
+    for person in survey.people:
+        for box in person.boxes[person.frames == survey.busiest] * np.tile([width / survey.width, height / survey.height], 2):
             _box(frame, np.rint(box).astype(int), person.number)
     columns = (WIDTH - GAP) // (TILE + GAP)
-    rows = -(-len(found.people) // columns)
+    rows = -(-len(survey.people) // columns)
     sheet = np.full((height + GAP + rows * (TILE + CAPTION + GAP), WIDTH, 3), PAPER, np.uint8)
     left = (WIDTH - width) // 2
     sheet[:height, left : left + width] = frame
-    for place, person in enumerate(found.people):
+    for place, person in enumerate(survey.people):
         x, y = GAP + place % columns * (TILE + GAP), height + GAP + place // columns * (TILE + CAPTION + GAP)
         sheet[y : y + TILE, x : x + TILE] = cv2.resize(person.portrait, (TILE, TILE), interpolation=cv2.INTER_AREA)
         _label(sheet, x, y, person.number)

@@ -12,7 +12,7 @@ from dva_core.commands import main as cli
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
 from dva_core.pipeline import people
-from dva_core.pipeline.people import picture_path, pictured_frames, portrait_path, survey, survey_key
+from dva_core.pipeline.people import picture_path, pictured_frames, portrait_path, survey_key, survey_people
 from dva_core.video import VideoInfo, VideoWriter
 from dva_core.video.frame import Frame
 from dva_core.video.images import read_rgb
@@ -35,20 +35,20 @@ def two(tmp_path_factory):
 
 
 def test_a_video_is_surveyed_once(two, starter, tmp_path, monkeypatch):
-    first = survey(two, starter, folder=tmp_path / "kept")
+    first = survey_people(two, starter, folder=tmp_path / "kept")
     monkeypatch.setattr(people, "find_people", None)  # would fail
     copy = tmp_path / "another_name.mp4"
     copy.write_bytes(two.read_bytes())
-    again = survey(copy, starter, folder=tmp_path / "kept")
+    again = survey_people(copy, starter, folder=tmp_path / "kept")
     assert again.to_dict() == first.to_dict() and len(first.people) == 2
     for one, other in zip(first.people, again.people):
         assert np.array_equal(one.embedding, other.embedding) and np.array_equal(one.portrait, other.portrait)
     with pytest.raises(TypeError):
-        survey(two, starter, start=0.4, folder=tmp_path / "kept")
+        survey_people(two, starter, start=0.4, folder=tmp_path / "kept")
 
 
 def test_pictures_are_kept_with_it(two, starter, tmp_path):
-    found = survey(two, starter, folder=tmp_path)
+    found = survey_people(two, starter, folder=tmp_path)
     place = tmp_path / survey_key(two, starter)
     assert pictured_frames(place) == found.samples.tolist() and found.busiest in pictured_frames(place)
     assert read_rgb(picture_path(place, found.busiest)).shape == (HEIGHT, WIDTH, 3)
@@ -57,10 +57,10 @@ def test_pictures_are_kept_with_it(two, starter, tmp_path):
 
 
 def test_what_was_kept_and_is_broken_is_made_anew(two, starter, tmp_path):
-    whole = survey(two, starter, folder=tmp_path)
+    whole = survey_people(two, starter, folder=tmp_path)
     file = tmp_path / survey_key(two, starter) / people.FILE
     file.write_bytes(file.read_bytes()[:-100])
-    assert survey(two, starter, folder=tmp_path).to_dict() == whole.to_dict()
+    assert survey_people(two, starter, folder=tmp_path).to_dict() == whole.to_dict()
     assert people.load_survey(file.parent) is not None
 
 
@@ -70,13 +70,13 @@ def test_cancelled_it_leaves_nothing(two, starter, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        survey(two, starter, folder=tmp_path, progress=stop)
+        survey_people(two, starter, folder=tmp_path, progress=stop)
     assert not list(tmp_path.iterdir())
 
 
 def test_of_a_long_video_so_many_pictures_only(two, starter, tmp_path, monkeypatch):
     monkeypatch.setattr(people, "MOST_PICTURES", 3)
-    found = survey(two, starter, folder=tmp_path)
+    found = survey_people(two, starter, folder=tmp_path)
     kept = pictured_frames(tmp_path / survey_key(two, starter))
     assert len(kept) in (3, 4) and {0, int(found.samples[-1]), found.busiest} <= set(kept)
 
@@ -84,7 +84,7 @@ def test_of_a_long_video_so_many_pictures_only(two, starter, tmp_path, monkeypat
 def test_a_folder_that_cannot_be(two, starter, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DVAError, match="cannot be kept"):
-        survey(two, starter, folder=tmp_path / "file")
+        survey_people(two, starter, folder=tmp_path / "file")
 
 
 def test_the_command_lists_people_and_draws_them(two, tmp_path, capsys):
