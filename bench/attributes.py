@@ -29,6 +29,7 @@ from dva_core.evaluate.judges import Judge, teacher_judge
 from dva_core.evaluate.metrics import tg_id, tl_id
 from dva_core.faces.align import crop_face
 from dva_core.faces.composite import paste
+from dva_core.faces.select import unit
 from dva_core.model.arrays import to_images
 from dva_core.pipeline import decode_crops
 from dva_core.pipeline.masks import SoftMasks
@@ -74,10 +75,6 @@ def tremor(decomposition: Decomposition, frames: dict[int, np.ndarray], score: C
 
     still = score_at(0, 0)
     return max(abs(score_at(x, y) - still) for x, y in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
-
-
-def unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
 def frames_of(decomposition: Decomposition, rows: list[int]) -> dict[int, np.ndarray]:

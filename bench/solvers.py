@@ -21,7 +21,7 @@ from solver_cases import EDITS, REBUILT, Cases, Reference, collect
 from torch import Tensor
 
 from dva_core import load_model
-from dva_core.commands.evaluate import find_videos
+from dva_core.commands.evaluate import list_videos
 from dva_core.diffusion import solvers
 from dva_core.edit import AttributeSet
 from dva_core.edit.scores import logits
@@ -249,7 +249,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     model = load_model(args.model)
-    cases = collect(find_videos(args.videos), model, args.frames, EDITS)
+    cases = collect(list_videos(args.videos), model, args.frames, EDITS)
     reference = Reference(model, cases, args.cache, args.reference)
     measurement = Measurement(model, cases, reference, score_functions(model, list(EDITS), args.teachers))
     cache = reference.folder / f"figures_{args.frames}.json"

@@ -70,3 +70,10 @@ def write_tiny(path: Path, precision: str = "fp32", config: dict | None = None, 
         path, {**tiny_tensors(config, seed), **changes}, config, licence="MIT", source="a test", model_card="tiny", precision=precision
     )
     return path
+
+
+def network_inputs(model, frames: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x_t, t = 500 as one expanded number, and z_face, drawn: what the noise predictor of a loaded model is evaluated with."""
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(frames, 3, model.image_size, model.image_size, generator=generator)
+    return x_t, torch.full((1,), 500).expand(frames), torch.randn(frames, model.face_dim, generator=generator)

@@ -6,7 +6,7 @@ import runpy
 
 import torch
 from conftest import ROOT
-from model.test_autoencoder import SMALL
+from model.small import SMALL
 
 from dva_core.diffusion import ddim
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder

@@ -136,6 +136,14 @@ def level_at(samples: np.ndarray, seconds: float) -> float:
     return float(np.abs(samples[middle - 500 : middle + 500]).max())
 
 
+def pictures(path: Path, **part) -> np.ndarray:
+    """All frames of a video, or of a part of it, uint8 [N, H, W, 3]."""
+    from dva_core.video import open_video
+
+    with open_video(path, **part) as reader:
+        return np.stack([frame.rgb for frame in reader])
+
+
 def raw_planes(path: Path) -> list[list[bytes]]:
     """The decoded planes of every frame, straight from PyAV, for pixel formats without row padding issues."""
     with av.open(str(path)) as container:

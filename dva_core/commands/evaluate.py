@@ -206,14 +206,14 @@ def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[st
         find_solver(name, VIDEO_SOLVERS)
         for count in steps:
             check_steps(count, power=power_of(name, args.power))
-    videos = find_videos(args.videos)
+    videos = list_videos(args.videos)
     make_folder(args.output)
     model = load_model(args.model, device=args.device, dtype=args.precision)
     say(describe_model(model))
     return videos, model
 
 
-def find_videos(names: Sequence[str]) -> list[Path]:
+def list_videos(names: Sequence[str]) -> list[Path]:
     """List the videos, replacing folders by the videos in them; DVAError if there is none."""
     videos: list[Path] = []
     for path in map(Path, names):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import zipfile
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dva_core.errors import DVAError, MissingFileError
+from dva_core.errors import DVAError
 from dva_core.train import drawings
+from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes import Prototypes, suitable
 from dva_core.train.synthesis import Variants
@@ -67,7 +66,7 @@ IN_A_TASK = 40  # pairs a process makes at a time
 
 
 @dataclass
-class Pairs:
+class Pairs(Arrays):
     """n pairs, rows of all arrays belong together.
 
     before, after: uint8 [n, S, S, 3]; mask: uint8 [n, S, S], 255 where the picture was changed; landmarks: float32 [n, 68, 2] of `before`
@@ -90,27 +89,10 @@ class Pairs:
         chosen = self.kind == KINDS.index(kind)
         return np.flatnonzero(chosen if held_out is None else chosen & (self.held_out == held_out))
 
-    def save(self, path: Path) -> None:
-        from dva_core.files import atomic_write
-
-        with atomic_write(path) as partial_path, open(partial_path, "wb") as file:
-            np.savez(file, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Pairs:
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{key: file[key] for key in file.files})
-
 
 def load_pairs(run: Path) -> Pairs:
-    """The pairs of a run's folder. Raises DVAError where they were not made, or the file is damaged."""
-    path = run / "pairs.npz"
-    if not path.is_file():
-        raise MissingFileError(f"{run} holds no pairs.npz: run `python -m dva_core train pairs` first.")
-    try:
-        return Pairs.load(path)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train pairs` again.") from error
+    """Load the pairs of a run's folder. DVAError if they are missing or damaged."""
+    return load_of_run(Pairs, run, "pairs")
 
 
 def candidates(kind: str, faces: FaceSet) -> np.ndarray:

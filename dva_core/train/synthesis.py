@@ -8,8 +8,6 @@ gives several "frames" of one person, which the training of the diffusion model 
 from __future__ import annotations
 
 import logging
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +15,7 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from dva_core.errors import DVAError, MissingFileError
-from dva_core.files import atomic_write
+from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
 
@@ -109,7 +106,7 @@ def normalise(landmarks: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.
 
 
 @dataclass
-class Variants:
+class Variants(Arrays):
     """Groups of pictures of one (real or morphed) person each: group [n] names it, label [n] the row of the original or -1."""
 
     pictures: np.ndarray
@@ -122,25 +119,10 @@ class Variants:
         """Those pictures, uint8 [k, S, S, 3] (see `frames.TrainingFrames`)."""
         return self.pictures[rows]
 
-    def save(self, path: Path) -> None:
-        with atomic_write(path) as partial:
-            np.savez(partial, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Variants:
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{key: file[key] for key in file.files})
-
 
 def load_variants(run: Path) -> Variants:
     """Load the variants of a run's folder. DVAError if they are missing or damaged."""
-    if not (run / "variants.npz").is_file():
-        raise MissingFileError(f"{run} holds no variants.npz: run `python -m dva_core train variants` first.")
-    try:
-        return Variants.load(run / "variants.npz")
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        path = run / "variants.npz"
-        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train variants` again.") from error
+    return load_of_run(Variants, run, "variants")
 
 
 def morph(first, second, share: float):

@@ -1,7 +1,5 @@
 """What commands answer, and the options of a usual edit."""
 
-from dva_core.video import open_video
-
 YOUNG = ("--attribute", "Young", "--scale", "-0.8")
 
 
@@ -12,8 +10,3 @@ def refused(result, *words):
     lines = err.strip().splitlines()
     assert len(lines) == 1 and lines[0].endswith((".", "?")) and "Traceback" not in err, err
     assert all(word in err for word in words), err
-
-
-def pictures(path):
-    with open_video(path) as reader:
-        return [frame.rgb for frame in reader]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from standin import write_clip
+from video_helpers import pictures
 
 from dva_core.commands import edit as edit_command
 from dva_core.decomposition import Decomposition
@@ -17,7 +18,7 @@ from dva_core.hosts.devices import fastest_dtype
 from dva_core.pipeline import decode, encode
 from dva_core.video import open_video
 
-from .answers import YOUNG, pictures, refused
+from .answers import YOUNG, refused
 
 FASTEST = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")  # the default
 

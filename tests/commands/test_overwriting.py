@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.video import VideoWriter, open_video
 
-from .answers import YOUNG, pictures, refused
+from .answers import YOUNG, refused
 
 pytestmark = pytest.mark.usefixtures("finder")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from conftest import need_shared
 from hypothesis import given
 from hypothesis import strategies as st
-from networks.test_unet import tiny_unet
+from networks.reference import tiny_unet, tiny_unet_numbers
 
 from dva_core.diffusion import ddim
 from dva_core.diffusion.schedule import LARGEST_POWER, LEAST_POWER, Schedule
@@ -28,7 +27,7 @@ class Model:
 
 @pytest.fixture(scope="module")
 def golden():
-    return {key: torch.from_numpy(value) for key, value in np.load(need_shared("reference/unet_tiny.npz")).items()}
+    return tiny_unet_numbers(need_shared)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from bare import TEMP, folders, nodes, refused, run
 from bare_nodes import CHECKS as NODE_CHECKS
 from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.latest import Types
-from node_runs import IMAGES, SOUND, executed, frames_of, pictures, tiny
+from node_runs import IMAGES, SOUND, executed, frames_of, tiny
 from pack.nodes import video
 from pack.nodes.frames import write_frames
 from standin import write_clip
+from video_helpers import pictures
 
 from dva_core.pipeline import encode
 from dva_core.video import VideoWriter, open_video

@@ -7,10 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dva_core.video import open_video
-
 from .comfy_server import ROOT
 
 FRAMES, STEPS = 6, 3
@@ -62,9 +58,3 @@ def with_another(prompt: dict[str, Any]) -> dict[str, Any]:
 def of_class(prompt: dict[str, Any], kind: str) -> list[str]:
     """The ids of the nodes of a class."""
     return [key for key, node in prompt.items() if node["class_type"] == kind]
-
-
-def pictures(path: Path) -> np.ndarray:
-    """All frames of a video, uint8 [N, H, W, 3]."""
-    with open_video(path) as reader:
-        return np.stack([frame.rgb for frame in reader])

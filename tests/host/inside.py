@@ -20,7 +20,7 @@ import comfy.model_management as management
 import comfy.ops
 import numpy as np
 import torch
-from bundles import tiny_config, write_tiny
+from bundles import network_inputs, tiny_config, write_tiny
 from load_pack import load_pack
 
 from dva_core.errors import DVAError
@@ -32,17 +32,11 @@ from dva_core.model.loader import load_model
 models, status = load_pack("nodes.models"), load_pack("nodes.status")
 
 
-def arguments(model, frames: int = 3):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(frames, 3, model.image_size, model.image_size, generator=generator)
-    return x, torch.full((frames,), 500), torch.randn(frames, model.face_dim, generator=generator)
-
-
 @torch.inference_mode()
 def same_numbers_as_without_a_host() -> None:
     plain, hosted = load_model("starter", device="cpu", dtype="auto"), models.load("starter")
     assert hosted.host.dtype == plain.host.dtype and hosted.fingerprint == plain.fingerprint
-    torch.testing.assert_close(hosted.predict_noise(*arguments(plain)), plain.predict_noise(*arguments(plain)))
+    torch.testing.assert_close(hosted.predict_noise(*network_inputs(plain)), plain.predict_noise(*network_inputs(plain)))
     images = torch.rand(2, 3, 128, 128) * 2 - 1
     torch.testing.assert_close(hosted.encode_identity(images), plain.encode_identity(images))
     assert len(management.loaded_models()) == 2
@@ -73,16 +67,16 @@ def a_card_too_small_for_all_weights() -> None:
         path = write_tiny(Path(folder) / "large.safetensors", config=config)
         plain = load_model(path, device="cpu")
         hosted = load_model(path, operations=comfy.ops.disable_weight_init, host=bridge.ComfyHost(torch.float32))
-    expected = plain.predict_noise(*arguments(plain)), plain.encode_identity(torch.zeros(1, 3, 32, 32))
+    expected = plain.predict_noise(*network_inputs(plain)), plain.encode_identity(torch.zeros(1, 3, 32, 32))
     with a_card_with(free_bytes=0):
-        hosted.predict_noise(*arguments(plain))
+        hosted.predict_noise(*network_inputs(plain))
         layers = [m for m in hosted.noise_predictor.modules() if list(m.parameters(recurse=False))]
         left_behind = [m for m in layers if not getattr(m, "comfy_patched_weights", False)]
         loaded = hosted.host._patchers["noise_predictor"].loaded_size()
         assert len(left_behind) > 3 and loaded < 0.8 * weight_bytes(hosted.noise_predictor), (len(left_behind), loaded)
         for layer in left_behind:  # another type is to a plain layer what another device is: it would raise
             layer.double()
-        torch.testing.assert_close(hosted.predict_noise(*arguments(plain)), expected[0])
+        torch.testing.assert_close(hosted.predict_noise(*network_inputs(plain)), expected[0])
         torch.testing.assert_close(hosted.encode_identity(torch.zeros(1, 3, 32, 32)), expected[1])
         assert hosted.host._patchers["identity_encoder"].loaded_size() == weight_bytes(hosted.identity_encoder)
 
@@ -103,11 +97,11 @@ def every_network_is_loaded_before_it_is_used() -> None:
 
     with patch.object(management, "load_models_gpu", note):
         for frames in (2, 2, 1, 3):
-            hosted.predict_noise(*arguments(hosted, frames))
+            hosted.predict_noise(*network_inputs(hosted, frames))
         hosted.fuse(torch.zeros(1, hosted.identity_dim), torch.zeros(1, hosted.motion_dim))
-        hosted.predict_noise(*arguments(hosted, 1))
+        hosted.predict_noise(*network_inputs(hosted, 1))
         management.unload_all_models()
-        hosted.predict_noise(*arguments(hosted, 1))
+        hosted.predict_noise(*network_inputs(hosted, 1))
     assert [name for name, _ in asked] == ["UNet", "UNet", "Linear", "UNet", "UNet"]
     assert all(room > 0 for _, room in asked) and asked[1][1] == 1.5 * asked[0][1] == 3 * asked[3][1]
 
@@ -115,26 +109,26 @@ def every_network_is_loaded_before_it_is_used() -> None:
 @torch.inference_mode()
 def other_models_may_take_the_room() -> None:
     hosted = models.load("starter")
-    expected = hosted.predict_noise(*arguments(hosted))
+    expected = hosted.predict_noise(*network_inputs(hosted))
     management.unload_all_models()
-    torch.testing.assert_close(hosted.predict_noise(*arguments(hosted)), expected)
+    torch.testing.assert_close(hosted.predict_noise(*network_inputs(hosted)), expected)
 
 
 @torch.inference_mode()
 def half_precision_that_overflows_is_widened_for_a_while() -> None:
     hosted = models.load("starter", "bf16")
-    rough = hosted.predict_noise(*arguments(hosted))
+    rough = hosted.predict_noise(*network_inputs(hosted))
     patcher = hosted.host._patchers["noise_predictor"]
     size = patcher.model_size()
     with hosted.host.in_float32("noise_predictor", hosted.noise_predictor):
-        exact = hosted.predict_noise(*arguments(hosted))
+        exact = hosted.predict_noise(*network_inputs(hosted))
         assert hosted.host.dtype == torch.float32 and next(hosted.noise_predictor.parameters()).dtype == torch.float32
         assert patcher.model_size() > 1.9 * size
         names = [type(patcher.model).__name__ for patcher in management.loaded_models()]
         assert names.count("UNet") == 1, names
     assert 0 < (rough - exact).abs().mean() < 0.1
     assert hosted.host.dtype == torch.bfloat16 and patcher.model_size() == size
-    assert torch.equal(hosted.predict_noise(*arguments(hosted)), rough)  # nothing of it stays
+    assert torch.equal(hosted.predict_noise(*network_inputs(hosted)), rough)  # nothing of it stays
 
 
 def a_batch_that_does_not_fit_is_halved() -> None:
@@ -156,7 +150,7 @@ def a_batch_that_does_not_fit_is_halved() -> None:
 def cancelling_stops_at_the_next_evaluation() -> None:
     hosted, devices = models.load("starter"), []
     management.interrupt_current_processing()
-    for act in (lambda: hosted.predict_noise(*arguments(hosted)), lambda: status.NodeProgress(3)("decode", 1, 2)):
+    for act in (lambda: hosted.predict_noise(*network_inputs(hosted)), lambda: status.NodeProgress(3)("decode", 1, 2)):
         management.interrupt_current_processing()
         try:
             act()
@@ -171,7 +165,7 @@ def nothing_is_kept_when_the_model_is_let_go() -> None:
 
     management.unload_all_models()
     hosted = models.load("starter")
-    hosted.predict_noise(*arguments(hosted))
+    hosted.predict_noise(*network_inputs(hosted))
     network, count = weakref.ref(hosted.noise_predictor), len(management.loaded_models())
     del hosted
     gc.collect()

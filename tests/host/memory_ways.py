@@ -25,7 +25,6 @@ PRETENDED.__enter__()
 import comfy.model_management as management
 import comfy.model_patcher
 import numpy as np
-import torch
 from allocator import Slots, dynamic_vram
 from bundles import tiny_config, write_tiny
 from load_pack import load_pack
@@ -98,12 +97,6 @@ def expected() -> list[np.ndarray]:
 def check_near(results: list[np.ndarray], others: list[np.ndarray] | None = None, tolerance: float = NEAR) -> None:
     for one, other in zip(results, others or expected(), strict=True):
         assert np.abs(np.float32(one) - np.float32(other)).mean() < tolerance
-
-
-def arguments(model, frames: int = 3) -> tuple:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(frames, 3, model.image_size, model.image_size, generator=generator)
-    return x, torch.full((1,), 500).expand(frames), torch.randn(frames, model.face_dim, generator=generator)
 
 
 # -- how ComfyUI manages memory ------------------------------------------------------------------------------------------

@@ -8,24 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from bare import BASE, status
 from bundles import write_tiny
 from standin import stand_in
+from video_helpers import pictures
 
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model
-from dva_core.video import open_video
 
 STEPS = 2
 IMAGES = torch.rand(5, 50, 61, 3, generator=torch.Generator().manual_seed(0))
 SOUND = {"waveform": torch.rand(1, 2, 9000, generator=torch.Generator().manual_seed(0)) - 0.5, "sample_rate": 44100}
-
-
-def pictures(path: Path, **part) -> np.ndarray:
-    with open_video(path, **part) as reader:
-        return np.stack([frame.rgb for frame in reader])
 
 
 def executed(node, *arguments, **settings):

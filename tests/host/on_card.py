@@ -19,7 +19,6 @@ from memory_ways import (  # first: it puts the card in
     PRETENDED,
     STEPS,
     WAYS,
-    arguments,
     check_near,
     everything_fits,
     expected,
@@ -39,6 +38,7 @@ import comfy.model_patcher
 import numpy as np
 import torch
 from brightness import OnAnyDevice
+from bundles import network_inputs
 from card_tensors import CARD, OnCard
 
 from dva_core.edit import apply_attributes
@@ -54,7 +54,7 @@ from dva_core.pipeline import decode_crops, encode
 
 def the_way_is_what_it_says(way: Callable) -> None:
     model = hosted()
-    model.predict_noise(*arguments(model))
+    model.predict_noise(*network_inputs(model))
     patcher, weights = model.host._patchers["noise_predictor"], list(model.noise_predictor.parameters())
     there = sum(isinstance(weight, OnCard) for weight in weights)
     assert bridge.is_dynamic(patcher) == (way in DYNAMIC)
@@ -84,11 +84,11 @@ def half_precision_is_near(way: Callable) -> None:
 def what_overflows_is_computed_in_float32(way: Callable) -> None:
     """By itself where values are not finite, and nothing of it stays."""
     model = hosted("bf16")
-    rough = model.predict_noise(*arguments(model)).cpu()
+    rough = model.predict_noise(*network_inputs(model)).cpu()
     with patch.object(model, "evaluate", Overflow(model.evaluate)):
         check_near(whole(model), rounded(torch.bfloat16))
     assert model.host.dtype == torch.bfloat16
-    assert torch.equal(model.predict_noise(*arguments(model)).cpu(), rough)
+    assert torch.equal(model.predict_noise(*network_inputs(model)).cpu(), rough)
 
 
 class Overflow:
@@ -144,7 +144,9 @@ def two_models_take_turns(way: Callable) -> None:
     pairs = (hosted(), plain()), (hosted(name="other one"), theirs)
     for _ in range(2):
         for model, reference in pairs:
-            torch.testing.assert_close(model.predict_noise(*arguments(model)).cpu(), reference.predict_noise(*arguments(reference)))
+            torch.testing.assert_close(
+                model.predict_noise(*network_inputs(model)).cpu(), reference.predict_noise(*network_inputs(reference))
+            )
             images = torch.zeros(1, 3, model.crop_size, model.crop_size)
             torch.testing.assert_close(model.encode_identity(images).cpu(), reference.encode_identity(images))
 
@@ -152,7 +154,7 @@ def two_models_take_turns(way: Callable) -> None:
 def a_dead_entry_in_comfyuis_list_is_passed_over(way: Callable) -> None:
     """As a pack leaves one behind whose model outlives its patcher."""
     model, leaked = hosted(), torch.nn.Linear(4, 4)
-    model.predict_noise(*arguments(model))
+    model.predict_noise(*network_inputs(model))
     before = model.host.free_bytes()
     patcher = comfy.model_patcher.ModelPatcher(leaked, load_device=CARD, offload_device=torch.device("cpu"))
     management.load_models_gpu([patcher])
@@ -179,7 +181,7 @@ def networks_are_asked_for_once(way: Callable) -> None:
             model.track_landmarks(images)
         assert len({name for name, _ in asked}) == len(asked) <= 3, asked
         asked.clear()
-        x, t, z = arguments(model)
+        x, t, z = network_inputs(model)
         conditions = model.face_conditions(z)
         for _ in range(3):
             model.predict_noise(x, t, conditions)
@@ -200,7 +202,7 @@ def a_compiled_network_keeps_its_weights(way: Callable) -> None:
     model = hosted(compile=True)
     assert isinstance(model.evaluate, CompiledEvaluation)
     model.evaluate._compiler = lambda network: network  # the compiler itself knows no such card
-    torch.testing.assert_close(model.predict_noise(*arguments(model)).cpu(), plain().predict_noise(*arguments(model)))
+    torch.testing.assert_close(model.predict_noise(*network_inputs(model)).cpu(), plain().predict_noise(*network_inputs(model)))
     assert not bridge.is_dynamic(model.host._patchers["noise_predictor"])
     assert all(isinstance(weight, OnCard) for weight in model.noise_predictor.parameters())
     assert not any(getattr(layer, "comfy_cast_weights", False) for layer in model.noise_predictor.modules())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+from video_helpers import pictures
 
 from dva_core.batch import make_manifest, make_plan, run_on_servers
 
-from .graphs import FRAMES, STEPS, pictures
+from .graphs import FRAMES, STEPS
 
 EDITS = {"older": {"Young": -0.8}, "over time": {"attributes": {"Eyeglasses": {"0s": 0, "0.2s": 1}}, "guidance": 2, "region": "off"}}
 

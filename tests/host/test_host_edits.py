@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import need_shared
+from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit.directions import Direction, from_attribute
@@ -18,7 +19,7 @@ from dva_core.model.loader import load_model
 from dva_core.train.labels import read_labels
 
 from .comfy_server import Refused
-from .graphs import FRAMES, example, of_class, pictures, quick, with_another
+from .graphs import FRAMES, example, of_class, quick, with_another
 
 EDIT, DECODE, PREVIEW, ENCODE = "DVAEditIdentityClassifier", "DVADecodeDDIM", "DVAPreviewEdit", "DVAEncodeDecomposed"
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from video_helpers import pictures
 
-from .graphs import SHOT, example, of_class, pictures, quick
+from .graphs import SHOT, example, of_class, quick
 
 KIND, EDIT = "DVAChooseFaces", "DVAEditIdentityClassifier"
 

@@ -7,10 +7,11 @@ import json
 import cv2
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.video import Frame, VideoInfo, VideoWriter
 
-from .graphs import FRAMES, example, of_class, pictures, quick
+from .graphs import FRAMES, example, of_class, quick
 
 EDIT, DECODE, PREVIEW = "DVAEditIdentityClassifier", "DVADecodeDDIM", "DVAPreviewEdit"
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import need_shared
+from video_helpers import pictures
 
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
 from .comfy_server import Refused
-from .graphs import FRAMES, STEPS, pictures
+from .graphs import FRAMES, STEPS
 
 SIDE = 240  # pixels of each person's half
 DEFAULTS = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition
 
 from .comfy_server import Refused
-from .graphs import FRAMES, example, of_class, pictures, quick
+from .graphs import FRAMES, example, of_class, quick
 
 NOBODY = "nobody.mp4"
 

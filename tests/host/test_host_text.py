@@ -8,13 +8,14 @@ import subprocess
 
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.edit.directions import Direction
 from dva_core.edit.text_model import DEFAULT
 from dva_core.model.loader import load_model
 
 from .comfy_server import READY_SECONDS, Refused, comfy_python
-from .graphs import HERE, example, of_class, pictures, quick
+from .graphs import HERE, example, of_class, quick
 
 CLIP, APPLY, DECODE = "DVAEditIdentityCLIP", "DVAApplyDirection", "DVADecodeDDIM"
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
-from .graphs import FRAMES, example, of_class, pictures, quick
+from .graphs import FRAMES, example, of_class, quick
 
 
 @pytest.fixture

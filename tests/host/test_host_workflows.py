@@ -7,11 +7,12 @@ import json
 import cv2
 import numpy as np
 import pytest
+from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition
 from dva_core.video import open_video
 
-from .graphs import EXAMPLES, FRAMES, HERE, STEPS, TITLES, example, of_class, page_of, pictures, quick, with_another
+from .graphs import EXAMPLES, FRAMES, HERE, STEPS, TITLES, example, of_class, page_of, quick, with_another
 from .workflows import all_inputs, choices, is_widget, to_api, widget_names
 
 NAMES = sorted(TITLES)

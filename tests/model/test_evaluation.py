@@ -11,7 +11,7 @@ from conftest import torch_threads
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, pad_batch
 
-from .test_autoencoder import SMALL
+from .small import SMALL
 
 
 @pytest.fixture

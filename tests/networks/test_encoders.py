@@ -13,7 +13,7 @@ from dva_core.errors import DVAError
 from dva_core.networks import build_network
 from dva_core.networks.bisenet import NOT_FACE, NOT_FACE_IN_VIDEO
 
-from .test_unet import seeded_weights, shapes
+from .reference import seeded_weights, shapes
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,36 +13,7 @@ from dva_core.networks import build_network
 from dva_core.networks.normalisation import normalise
 from dva_core.networks.unet import UNet, is_spatial
 
-TINY = {
-    "image_size": 32,
-    "base_channels": 32,
-    "channel_multipliers": [1, 2, 2],
-    "attention_resolutions": [16],
-    "embedding_channels": 64,
-    "condition_channels": 64,
-}
-
-
-def seeded_weights(shared):
-    """The module that fills a network from its keys."""
-    spec = importlib.util.spec_from_file_location("seeded_weights", shared("reference/seeded_weights.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def tiny_unet(shared) -> UNet:
-    """The small noise predictor that the reference numbers were made with."""
-    network = build_network({"type": "unet", **TINY}).eval()
-    weights = seeded_weights(shared).seeded_state_dict(network.state_dict())
-    for key in ("out.2.weight", "out.2.bias"):
-        weights[key] = weights[key] * 0.5
-    network.load_state_dict(weights)
-    return network
-
-
-def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
-    return {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+from .reference import TINY, shapes, tiny_unet, tiny_unet_numbers
 
 
 def test_keys_and_shapes_equal_the_published_ones(shared):
@@ -58,7 +27,7 @@ def test_keys_and_shapes_equal_the_published_ones(shared):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_noise_equals_the_reference(shared, memory_format):
-    golden = {key: torch.from_numpy(value) for key, value in np.load(shared("reference/unet_tiny.npz")).items()}
+    golden = tiny_unet_numbers(shared)
     network = tiny_unet(shared).to(memory_format=memory_format)
     for t in (0, 17, 500, 999):
         with torch.no_grad():

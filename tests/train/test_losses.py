@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from networks.test_unet import tiny_unet
+from networks.reference import tiny_unet, tiny_unet_numbers
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.train.losses import training_losses
@@ -13,7 +12,7 @@ from dva_core.train.losses import training_losses
 
 @pytest.fixture
 def golden(shared):
-    return {key: torch.from_numpy(value) for key, value in np.load(shared("reference/unet_tiny.npz")).items()}
+    return tiny_unet_numbers(shared)
 
 
 def losses(golden, network, **changes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from faces.test_align import centroid
 
 from dva_core.faces.align import MIRROR68
 from dva_core.train.augment import reframe, relight, soften
@@ -19,12 +20,6 @@ def blobs(points: np.ndarray, size: int = SIZE) -> np.ndarray:
     x, y = np.meshgrid(axis, axis)
     spots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 8) for px, py in points)
     return np.repeat((np.clip(spots, 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)
-
-
-def centroid(picture: np.ndarray) -> np.ndarray:
-    weight = picture[..., 0].astype(float)
-    axis = np.arange(picture.shape[1]) + 0.5
-    return np.array([(weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()]) / weight.sum()
 
 
 def test_thin_plate_map_passes_through_the_points():
