@@ -17,8 +17,8 @@ from dva_core.edit.attributes import AttributeSet, identity_step
 from dva_core.edit.curves import Curve, monotone_cubic, parse_scale, parse_text, sample_scale, with_envelope
 from dva_core.errors import DVAError
 
+from .attribute_model import Model
 from .decompositions import draw_decomposition
-from .test_attributes import Model
 
 FRAMES = (0, 1, 4, 5, 6, 9)  # frames 2, 3, 7 and 8 show no face
 

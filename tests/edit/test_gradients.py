@@ -7,8 +7,7 @@ import pytest
 import torch
 from bundles import IDENTITY, tiny_config, write_tiny
 
-from dva_core.diffusion.schedule import Schedule
-from dva_core.edit import gradients as shown
+from dva_core.edit import gradients as gradients_module
 from dva_core.edit.gradients import (
     classifier_outputs,
     mean_colour,
@@ -18,8 +17,9 @@ from dva_core.edit.gradients import (
     spread,
     visible_direction,
 )
-from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
+
+from .painter import PICTURES, Painter
 
 
 def test_what_is_left_no_gradient_sees():
@@ -43,37 +43,6 @@ def test_a_mixture_is_between_both_and_sees_no_colour(share):
     )
 
 
-class Painter:
-    """Networks whose face takes its colour from the first three numbers of z_id."""
-
-    image_size, crop_size, schedule, host, device = 8, 16, Schedule(), PlainHost("cpu"), torch.device("cpu")
-
-    @property
-    def model(self):
-        return self
-
-    def encode_identity(self, images):
-        """The identity found in a picture: twice its mean red, its mean green, half its mean blue and nothing."""
-        assert images.shape[-1] == self.crop_size
-        red, green, blue = images.mean((2, 3)).unbind(1)
-        return torch.stack([2 * red, green, blue / 2, 0 * red, 0 * red], 1)
-
-    encode_motion = encode_identity
-
-    def encode_landmarks(self, images):
-        return 0.25 + 0.5 * torch.rand(len(images), 68, 2, generator=torch.Generator().manual_seed(0))
-
-    def fuse(self, z_id, z_motion):
-        return z_id[:, :3] + 2 * z_motion[:, :1]
-
-    def predict_noise(self, x_t, t, z_face):
-        a = self.schedule.at(t, x_t)
-        return -(a.sqrt() / (1 - a).sqrt()) * z_face[:, :, None, None].expand_as(x_t)
-
-
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-
-
 def test_the_gradient_is_that_of_the_faces_mean_colour():
     np.testing.assert_allclose(mean_gradients(Painter(), PICTURES, mean_colour), np.eye(3, 5), atol=1e-4)
 
@@ -89,7 +58,7 @@ def test_the_verdict_is_that_of_the_pasted_face():
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkeypatch, batch):
-    monkeypatch.setattr(shown, "usual_batch", lambda model: batch * shown.GRADIENT_MEMORY)
+    monkeypatch.setattr(gradients_module, "usual_batch", lambda model: batch * gradients_module.GRADIENT_MEMORY)
     sizes, calls, weights = [], [], iter(torch.arange(1.0, 1000))
 
     def sees(seen):
@@ -97,13 +66,13 @@ def test_every_noise_of_every_picture_counts_alike_however_many_at_a_time(monkey
         return seen.z_id[:, :1] * torch.stack([next(weights) for _ in seen.z_id])[:, None]
 
     gradients = mean_gradients(Painter(), PICTURES, sees, lambda phase, done, total, preview=None: calls.append((phase, done, total)))
-    total = len(PICTURES) * len(shown.SEEDS) * len(shown.TIMESTEPS)
+    total = len(PICTURES) * len(gradients_module.SEEDS) * len(gradients_module.TIMESTEPS)
     assert sum(sizes) == total and max(sizes) == batch and calls[-1] == ("shown", total, total)
     np.testing.assert_allclose(gradients, [[(total + 1) / 2, 0, 0, 0, 0]], atol=1e-6)
 
 
 def test_where_memory_runs_out_it_goes_on_with_fewer_at_a_time(monkeypatch):
-    monkeypatch.setattr(shown, "usual_batch", lambda model: 5 * shown.GRADIENT_MEMORY)
+    monkeypatch.setattr(gradients_module, "usual_batch", lambda model: 5 * gradients_module.GRADIENT_MEMORY)
 
     def sees(seen):
         if len(seen.x_0) > 2:

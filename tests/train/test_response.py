@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edit.test_gradients import PICTURES, Painter
+from edit.painter import PICTURES, Painter
 
 from dva_core.edit.gradients import classifier_outputs, mean_gradients, remove_components
 from dva_core.train import response
