@@ -79,6 +79,8 @@ def expression_direction(
     if (expression is None) == (frames is None):
         raise DVAError("Name either an expression of the model or two frames of the video, one of the two.")
     check_regions(regions)
+    if frames is not None and decomposition is not None:
+        decomposition = one_person(decomposition, None, "An expression of two frames")
     if expression is not None:
         source = from_attribute(model, check_expression(expression, model))
         shift, name, record = source.vector.astype(np.float64), source.name, dict(source.made)

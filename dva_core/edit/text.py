@@ -46,7 +46,7 @@ def text_search(
     search_settings.check()
     if clip_model is None or isinstance(clip_model, str):
         clip_model = load_clip(clip_model or DEFAULT, weights, folders)
-    return TextSearch(decomposition, model, clip_model, search_settings)
+    return TextSearch(one_person(decomposition, None, "A search by text"), model, clip_model, search_settings)
 
 
 def find_text_direction(

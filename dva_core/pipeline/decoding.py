@@ -19,7 +19,7 @@ from torch import Tensor
 from ..decomposition import Decomposition, check_model
 from ..decomposition.arrays import row_numbers
 from ..decomposition.info import source_frames
-from ..decomposition.people import AnyDecomposition, People, people_of
+from ..decomposition.people import AnyDecomposition, People, one_person, people_of
 from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
@@ -75,6 +75,7 @@ def decode_crops(
     `guidance` is that of `decode`. Without edits the stored rebuilt crops are returned and the model is not run.
     Raises DVAError for a decomposition of another model, or guidance out of range.
     """
+    decomposition = one_person(decomposition, None, "Decoding crops")
     check_model(decomposition, model)
     guided = Guidance.from_config(model.config, guidance)
     rows = range(decomposition.faces) if indices is None else row_numbers(indices, decomposition.faces)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..decomposition import Decomposition, check_model
 from ..decomposition.info import DecompositionInfo
+from ..decomposition.people import one_person
 from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..diffusion.schedule import Schedule
@@ -51,7 +52,7 @@ class Still:
 
 def nearest_row(decomposition: Decomposition, frame: int) -> int:
     """Find the row of the frame numbered `frame` (counted over the frames read), or of the nearest frame with a face."""
-    return int(np.abs(decomposition.frame_index - frame).argmin())
+    return int(np.abs(one_person(decomposition, None, "A preview").frame_index - frame).argmin())
 
 
 def stills(
@@ -76,6 +77,7 @@ def stills(
 
     Raises DVAError for edits of different videos, a decomposition of another model, or settings out of range.
     """
+    edits = [one_person(edit, None, "A preview") for edit in edits]
     base, progress = edits[0], progress or silent
     if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
         raise DVAError("The edits to show together are of different videos; choose edits of one video.")

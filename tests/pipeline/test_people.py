@@ -8,16 +8,16 @@ from standin import HEIGHT, LEFT, WIDTH, use_two, write_clip, write_two
 
 from dva_core.decomposition import Decomposition, People, combine, load_decomposition, pick
 from dva_core.edit import apply_attributes, apply_operations, apply_switch
-from dva_core.edit.expression import apply_expression
+from dva_core.edit.expression import apply_expression, expression_direction
 from dva_core.edit.text import apply_text
 from dva_core.errors import DVAError
 from dva_core.evaluate.consistency import measure_edit
 from dva_core.evaluate.judges import own_judge
 from dva_core.faces.choice import PeopleChoice
-from dva_core.pipeline import decode, encode
+from dva_core.pipeline import decode, decode_crops, encode
 from dva_core.pipeline.cache import encode_cached
 from dva_core.pipeline.layers import PlacedFace, paste_all
-from dva_core.pipeline.preview import stills
+from dva_core.pipeline.preview import nearest_row, stills
 from dva_core.video import Frame, VideoInfo, open_video
 from dva_core.video.frames import Frames
 
@@ -189,6 +189,10 @@ def test_a_person_to_look_at(encoded, model, video, tmp_path):
         lambda: measure_edit(edited, tmp_path / "a.mkv", judge),
         lambda: apply_text(edited, model, "face", "beard"),
         lambda: apply_expression(edited, model, frames=(0, 1)),
+        lambda: expression_direction(edited, model, frames=(0, 1)),
+        lambda: stills([edited], model, 0),
+        lambda: nearest_row(edited, 0),
+        lambda: decode_crops(edited, model),
     ):
         with pytest.raises(DVAError, match="looks at one person, and there are 1 and 2"):
             ask()
