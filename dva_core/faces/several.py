@@ -63,7 +63,7 @@ def track_people(
             record.add(sight)
             if sight.face is not None:
                 shared.held.append(sight.face.box)
-        _settle(frame.rgb, records, n, embed)
+        _settle(frame.rgb, records, n)
         if progress is not None:
             progress(n + 1)
     tracks = [record.track(max_gap, cuts) for record in records]
@@ -74,7 +74,7 @@ def track_people(
     return tracks
 
 
-def _settle(rgb: np.ndarray, records: Sequence[Record], n: int, embed: Callable) -> None:
+def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
     """Where two followers have one face in frame `n`, take it from the one who is less like it."""
     there = [record for record in records if np.isfinite(record.points[n]).all()]
     quads = [quad_from_landmarks(record.points[n]) for record in there]

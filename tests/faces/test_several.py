@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dva_core.faces import several
 from dva_core.faces.choice import ChosenPerson
 from dva_core.faces.landmarker import CropLandmarker
+from dva_core.faces.others import MOST, Others
 from dva_core.faces.people import find_people
 from dva_core.faces.segments import FaceTrack
 from dva_core.faces.several import track_people
-from dva_core.faces.track import MISSING, track_faces
+from dva_core.faces.track import MISSING, Record, track_faces
 from dva_core.pipeline.finding import where_meant
 
 from .test_people import ANNA, BERT, SIZE, clip, finder  # noqa: F401
@@ -118,3 +120,35 @@ def test_frames_in_which_a_person_is_not_meant_are_left_out():
     assert np.isfinite(meant.quads).all((1, 2)).tolist() == (meant.state > 0).tolist() and (track.state == 2).all()
     assert np.cumsum(meant.starts)[[0, 1, 5, 6]].tolist() == [1, 1, 2, 2]
     assert where_meant(track, ChosenPerson(None)) is track
+
+
+def test_one_face_is_given_to_whom_it_is_more_like():
+    class Followed:
+        """What a follower knows of a frame."""
+
+        def __init__(self, identity):
+            self.identity, self.last, self.left = np.asarray(identity, float), None, 0
+
+        def embedding(self, *_):
+            return np.array([1.0, 0.0])
+
+        def leave(self):
+            self.left += 1
+
+    points = np.random.default_rng(0).uniform(20, 60, (68, 2)).astype(np.float32)
+    points[36:42], points[42:48], points[[48, 54]] = (30, 30), (50, 30), ((33, 52), (47, 52))
+    likely, unlikely, far = (Record(Followed(identity)) for identity in ([1, 0], [0.6, 0.8], [0, 1]))
+    for record, shift in ((unlikely, 0), (likely, 1), (far, 60)):
+        record.points, record.scores, record.starts, record.taken = [points + shift], [0.9], [True], [False]
+    several._settle(np.zeros((200, 200, 3), np.uint8), [unlikely, likely, far], 0)
+    assert [np.isfinite(record.points[0]).all() for record in (likely, unlikely, far)] == [True, False, True]
+    assert unlikely.taken == [True] and [record.follower.left for record in (likely, unlikely, far)] == [0, 1, 0]
+
+
+def test_others_are_known_from_the_first_frame_and_never_forgotten():
+    own, sister, other = np.eye(3)[0], np.array([0.6, 0.8, 0.0]), np.eye(3)[2]
+    others = Others(0.4, [sister])
+    assert others.claim(np.stack([sister, own]), own).tolist() == [True, False] and not Others(0.4).claim(sister[None], own)[0]
+    for n in range(40):
+        others.keep([], other[None], n)
+    assert others.claim(sister[None], own)[0] and len(others.vectors) == MOST + 1
