@@ -6,6 +6,7 @@ Where a function takes "a decomposition", it may be one person's or several peop
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ from .tensorfile import TensorFile, TensorStore
 
 Whom = str | int | Sequence[str | int] | None
 ALL = ("", *EVERYBODY)  # as texts
-MOST = 64  # people
 SHARED = ("sha256", "width", "height", "rate", "frames", "start", "length", "every", "max_frames", "model_fingerprint")
 
 
@@ -144,10 +144,22 @@ def parse_whom(whom: Whom) -> list[int | str] | None:
     """Convert "2", "Anna, 3" or [1, "Bert"] to numbers and names; None: everybody. DVAError for anything else."""
     if whom is None or (isinstance(whom, str) and whom.strip().lower() in ALL):
         return None
-    parts = [part.strip() for part in whom.split(",")] if isinstance(whom, str) else [whom] if isinstance(whom, int) else list(whom)
-    if not parts or not all(type(part) in (int, str) and part != "" for part in parts):
+    parts = whom.split(",") if isinstance(whom, str) else list(whom) if isinstance(whom, Iterable) else [whom]
+    wanted = [_number_or_name(part) for part in parts]
+    if not wanted or None in wanted:
         raise DVAError(f"Cannot choose people by {str(whom)[:60]!r}; write their numbers or names with commas between, or all.")
-    return [int(part) if isinstance(part, str) and re.fullmatch(r"[0-9]{1,9}", part) else part for part in parts]
+    return wanted
+
+
+def _number_or_name(part: Any) -> int | str | None:
+    """Convert one entry of a choice; None for what is neither."""
+    if isinstance(part, str):
+        part = part.strip()
+        return int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part or None
+    try:
+        return None if isinstance(part, bool) else operator.index(part)
+    except TypeError:
+        return None
 
 
 def choose(decomposition: AnyDecomposition, whom: Whom = None) -> list[int]:
@@ -228,8 +240,8 @@ def with_info(decomposition: AnyDecomposition, **values: Any) -> AnyDecompositio
 
 def check_people(people: Sequence[Decomposition]) -> None:
     """DVAError unless the decompositions can be a `People`."""
-    if not 2 <= len(people) <= MOST:
-        raise DVAError(f"There are {len(people)} people to put together; give 2 to {MOST}.")
+    if len(people) < 2:
+        raise DVAError("There are not even two people to put together; give two or more.")
     first = people[0].info
     for one in people[1:]:
         if [name for name in SHARED if getattr(one.info, name) != getattr(first, name)]:

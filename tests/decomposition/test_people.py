@@ -95,7 +95,7 @@ def test_a_file_is_replaced_by_all_of_its_people_only(tmp_path, two, clip):  # n
 
 def test_whom(two):
     assert choose(two) == choose(two, "") == choose(two, "All") == choose(two, " 1 , 3") == [0, 1]
-    assert choose(two, 3) == choose(two, "3") == choose(two, [3]) == [1] and choose(two, "ANNA") == [0]
+    assert choose(two, 3) == choose(two, "3") == choose(two, [3]) == choose(two, np.int64(3)) == [1] and choose(two, "ANNA") == [0]
     assert one_person(two, "anna").info.person == 1
     with pytest.raises(DVAError, match=r"A sheet looks at one person, and there are Anna \(1\) and 3; say which"):
         one_person(two, None, "A sheet")
@@ -139,7 +139,7 @@ def test_who_cannot_be_put_together(two, clip):  # noqa: F811
         combine(two, with_info(clip, person=2, frames=7))
 
 
-@given(st.text() | st.lists(st.text() | st.integers()) | st.integers())
+@given(st.text() | st.lists(st.text() | st.integers() | st.none() | st.floats()) | st.integers() | st.floats() | st.booleans())
 def test_any_choice_is_one_or_refused(whom):
     try:
         parts = parse_whom(whom)
