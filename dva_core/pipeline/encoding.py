@@ -124,7 +124,7 @@ def encode(
     power       of the timesteps: 1 even, above 1 closer together at low noise (see Schedule.timesteps); None: the solver's default
     clamp       clamp the estimated image to [-1, 1] in each step
     detector    what finds the faces: "own", the model's, or "insightface", where that is installed
-    surveys     a folder where surveys of people are kept (see pipeline.people.survey), so that a video is surveyed once
+    surveys     a folder where surveys of people are kept (see pipeline.people.survey_people), so that a video is surveyed once
 
     Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
     """
