@@ -1,4 +1,4 @@
-"""What a long run tells whoever started it, and where its time went."""
+"""Progress callbacks and the timing of phases."""
 
 from __future__ import annotations
 

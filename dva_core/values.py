@@ -1,4 +1,4 @@
-"""Numbers that callers hand over: checked at the door, and made what JSON can keep."""
+"""Checks of numbers from callers, and their conversion to numbers that JSON can store."""
 
 from __future__ import annotations
 

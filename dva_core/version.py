@@ -1,3 +1,3 @@
-"""The version of the pack and the library: here, and nowhere else."""
+"""The version of the pack and the library."""
 
 __version__ = "0.1.0"

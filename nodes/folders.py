@@ -1,4 +1,4 @@
-"""ComfyUI's folders: what lies in them, and names in them."""
+"""ComfyUI's folders: listing, resolving and naming files in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IMAGE and AUDIO as a file: what exists only in memory gets one, the same to the byte for the same frames."""
+"""Writing IMAGE and AUDIO to a file: the same frames always give the same bytes."""
 
 from __future__ import annotations
 

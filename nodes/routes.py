@@ -1,4 +1,4 @@
-"""What the server is told when ComfyUI starts, and what the page asks it for."""
+"""Routes of the server that the page uses, and node replacements registered at start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node's schema on every ComfyUI: what a host does not know yet is left out or said in the way it knows."""
+"""Schemas that work in every supported ComfyUI: what an older host does not support is left out or replaced."""
 
 from __future__ import annotations
 

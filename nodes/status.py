@@ -1,4 +1,4 @@
-"""What a running node tells: its bar and picture, a line of text; and whether the user has cancelled it."""
+"""Status of a running node: progress bar, preview picture, a line of text, and cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO and the library's files: what goes in is streamed from its file, what has none is written to one (frames.py)."""
+"""ComfyUI's VIDEO and files: a VIDEO is streamed from its file; one without a file is written to one (frames.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a batch before anything is run."""
+"""Checks of a batch before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ComfyUI server: files go there by content, prompts are queued, looked after and taken back, results come whole or not at all."""
+"""Client of one ComfyUI server: uploads files by content, queues, watches and cancels prompts, downloads results atomically."""
 
 from __future__ import annotations
 

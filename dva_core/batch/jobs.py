@@ -1,4 +1,4 @@
-"""From a manifest to jobs: patterns become videos, videos times edits become results with a name of their own each."""
+"""The jobs of a manifest: patterns are expanded to videos, and each edit of each video becomes a job with a unique result."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Plan:
 def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | None = None) -> Plan:
     """Make the jobs of a manifest; `base` is the folder of its relative paths, `results` overrides its folder of results.
 
-    DVAError where a video or another file is missing, or two results would have one name.
+    DVAError where a video or another file is missing, or two results would have the same name.
     """
     base = Path(base).absolute()
     root = (Path(results) if results is not None else base / Path(manifest.results).expanduser()).absolute()
@@ -161,7 +161,7 @@ def is_video(path: Path) -> bool:
 def distinct_names(videos: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
     """Name each video in the results: its own name, with the suffix appended if several would share it (x.mp4, x.mov -> x-mov).
 
-    All that share one get the suffix, so that no video ever takes the name under which another's results were made.
+    All videos that share a name get the suffix, so that none takes over the name under which another's results were made.
     """
     sharing: dict[str, set[Path]] = {}
     for path, name in videos:

@@ -1,4 +1,4 @@
-"""What a run remembers in the folder of its results, a line an event, so that it can be killed at any moment and go on.
+"""The journal of a run in its folder of results, one line per event: a run that is killed at any moment can be resumed.
 
 A line is JSON: {"event": "sent" | "done" | "failed" | "dropped", "job": name, "time": seconds, ...}. What is sent to a server is
 written down before it is sent. A last line that was cut off is left out.

@@ -1,4 +1,4 @@
-"""A manifest from a YAML, JSON or CSV file; whatever is wrong with one is told in a sentence that names the place."""
+"""Manifests from YAML, JSON and CSV files; errors are one sentence with the position in the file."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def first_duplicate(names: list[str]) -> str:
 
 
 def from_csv(text: str, path: Path) -> dict[str, Any]:
-    """One row a video (or pattern) and an edit. Columns: video, edit, person, guidance, tone, region, text_source, text_target,
+    """One row per video (or pattern) and edit. Columns: video, edit, person, guidance, tone, region, text_source, text_target,
     text_scale, those of the settings (the same in all rows); every other one is an attribute with its strength, empty for none.
 
     A comma, semicolon or tab between; numbers with a decimal comma where it is no comma. DVAError with the row otherwise.

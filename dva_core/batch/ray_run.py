@@ -1,4 +1,4 @@
-"""The second executor: actors of a Ray cluster that hold the model. Ray places and restarts them, and moves what they hand each other."""
+"""The Ray executor: actors that hold the model. Ray places and restarts them and moves decompositions between them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def run_on_ray(
 ) -> Summary:
     """Run the missing jobs of a plan with Ray, on this machine or on the cluster at `address` ("auto", "ray://host:10001", ...).
 
-    workers   how many models at a time; as many as the GPUs (or, without any, the CPUs) hold when None
-    gpus      the share of a GPU that each takes, such as 0.5; 1 when None and there are GPUs
+    workers   number of actors, each with a model; None: as many as the GPUs (or, without any, the CPUs) hold
+    gpus      share of a GPU that each takes, such as 0.5; None: 1 where there are GPUs
     cpus      processors for each
     patience  seconds without any worker, or with a full disk, after which the run ends
     redo, watch   as of run_on_servers
 
-    A video is encoded once; its decomposition goes through the object store, or lies in the manifest's folder `clips`. Where Ray has been
-    started in this process already, that is used. Raises DVAError, Stopped and KeyboardInterrupt as run_on_servers.
+    A video is encoded once; its decomposition goes through the object store, or lies in the manifest's folder `clips`. If Ray is already
+    running in this process, it is used. Raises DVAError, Stopped and KeyboardInterrupt as run_on_servers.
     """
     if plan.manifest.workflow is not None:
         raise DVAError("A workflow runs on ComfyUI servers only; give the batch `settings` for Ray, or name servers.")

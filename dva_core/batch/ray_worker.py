@@ -1,4 +1,4 @@
-"""What runs on a machine of a cluster: it holds the model, takes videos apart and puts them back with an edit. No Ray in here."""
+"""The worker on a machine of a cluster: it holds the model, encodes videos and decodes them with edits. It does not import Ray."""
 
 from __future__ import annotations
 

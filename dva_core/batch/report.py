@@ -1,4 +1,4 @@
-"""How a batch stands, and a page about it: static HTML with a picture before and after of each result, times, failures."""
+"""The state of a batch, and a report of it: static HTML with each result before and after, times and failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_FRAMES = 120  # frames that are read at most for one
 
 @dataclass(frozen=True)
 class Standing:
-    """A job and what is known of it. `state`: "done", "failed", "on a server" or "missing"; `stale`: made as an earlier manifest said."""
+    """The state of a job. `state`: "done", "failed", "on a server" or "missing"; `stale`: made with earlier settings."""
 
     job: Job
     state: str

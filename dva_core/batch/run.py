@@ -1,4 +1,4 @@
-"""What every executor shares: which jobs are to be done, what is told of them, and what came of it."""
+"""What the executors share: the jobs to do, the events they report, and the summary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tally:
 class Summary:
     """Result of a run: jobs done now and before, message of each failed one, seconds, statistics of each worker.
 
-    `stale`: results that are there but were made as an earlier manifest said.
+    `stale`: existing results that were made with earlier settings.
     """
 
     jobs: int = 0

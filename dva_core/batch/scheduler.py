@@ -1,8 +1,8 @@
-"""Which worker does which job next. Nothing here waits, reads or sends: workers are names, and whoever runs them tells what happened.
+"""Which worker does which job next. Nothing here waits, reads or sends: workers are names, and the executor reports what happened.
 
 A video is encoded by the worker that does its first edit and stays encoded there, so all its edits go to that worker. A worker without
-work takes the video with the most work that nobody has begun; where none is left, it takes edits over from the worker that has
-longest to go, as many as let both end earliest, if encoding the video once more pays.
+work takes the largest video that no worker has begun. If none is left, it takes edits over from the worker with the most work left, as
+many as let both finish earliest, if encoding the video once more is worth it.
 """
 
 from __future__ import annotations

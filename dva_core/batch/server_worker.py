@@ -1,4 +1,4 @@
-"""One server in a run: it is given jobs one after another, and their results are fetched while it does the next."""
+"""One server in a run: it gets jobs one after another, and results are fetched while it works on the next job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first executor: ComfyUI servers, of which each does the jobs that the scheduler gives it."""
+"""The server executor: ComfyUI servers, each of which does the jobs that the scheduler assigns to it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def run_on_servers(
 
     timeout   seconds without a sign of life after which a server's jobs are given to others
     patience  seconds without any server, or with a full disk, after which the run ends
-    redo      results that were made as an earlier manifest said are made again
-    ca        certificates (PEM) that https servers are trusted by
+    redo      make results again that were made with earlier settings
+    ca        file of certificates (PEM) that authenticate https servers
     watch     called with each event (see batch.run.Watch)
 
-    Raises DVAError where nothing can be done at all, Stopped where the run cannot go on, KeyboardInterrupt when it is interrupted; what
-    waits on the servers is then taken back. The same call goes on from there. Jobs that fail twice are in the summary.
+    Raises DVAError where nothing can be done at all, Stopped where the run cannot go on, KeyboardInterrupt when it is interrupted; jobs
+    that wait on the servers are then cancelled. The same call resumes the run. Jobs that fail twice are in the summary.
     """
     addresses = [Server(url=server) if isinstance(server, str) else server for server in servers] or list(plan.manifest.servers)
     if not addresses:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals to end, for what runs in an event loop: it gets the time to take back what it has begun."""
+"""Ctrl-C and termination signals for work in an event loop, which gets time to cancel what it has started."""
 
 from __future__ import annotations
 

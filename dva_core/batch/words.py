@@ -1,4 +1,4 @@
-"""What others say, made fit for a sentence of ours; and what to say where a package is missing."""
+"""Messages of other programs as one line, and the message about a missing package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a batch that runs: a bar for each worker and one for all, sentences of what goes wrong, a table at the end."""
+"""The display of a running batch: a bar for each worker and one for all, failures as they happen, a table at the end."""
 
 from __future__ import annotations
 

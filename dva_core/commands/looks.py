@@ -1,4 +1,4 @@
-"""`sheet` and `preview`: one frame of a video with many edits, or with those it has, as a picture."""
+"""`sheet` and `preview`: one frame of a video as a picture, with many edits or with those of the decomposition."""
 
 from __future__ import annotations
 

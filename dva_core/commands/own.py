@@ -1,4 +1,4 @@
-"""`own-attribute` and `expression`: directions from pictures, and from what the landmarks of a video do."""
+"""`own-attribute` and `expression`: directions from pictures, and from the landmarks of a video."""
 
 from __future__ import annotations
 

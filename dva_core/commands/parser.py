@@ -1,4 +1,4 @@
-"""How command lines are read: whatever is wrong with one is told in one sentence."""
+"""Parsing of command lines; errors are one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs of the commands that must end in some suffix: checked before any work."""
+"""Checks, before any work, of outputs that need a certain suffix."""
 
 from __future__ import annotations
 

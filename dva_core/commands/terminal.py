@@ -1,4 +1,4 @@
-"""How commands talk: bars and facts on stderr, results on stdout when a script asks for JSON."""
+"""Output of the commands: progress bars and messages on stderr, results on stdout."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
 
 
 def sample_scale(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np.ndarray:
-    """A number, or the strength [n] at `frames`; a curve that is one number at all of them is that number, bit for bit."""
+    """The strength [n] at `frames`, or one number if the strength is the same, to the bit, at all of them."""
     if not isinstance(scale, Curve):
         return float(scale)
     values = scale.at(frames, rate)
@@ -185,7 +185,7 @@ def with_envelope(scale: Scale, envelope: float | Sequence[float]) -> Scale:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and none that a float cannot hold."""
+    """Whether it is a number that fits a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         return False
     try:

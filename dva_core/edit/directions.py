@@ -146,7 +146,7 @@ class Direction:
 
 
 def encoder_fingerprint(model, space: str) -> str:
-    """The digest of the encoder whose vectors form `space`; the rest of the model has no say."""
+    """The digest of the encoder whose vectors form `space`, independent of the rest of the model."""
     return weights_digest(getattr(model, SPACES[space]).state_dict(), space)
 
 
@@ -265,7 +265,7 @@ def identity_std(model) -> np.ndarray:
 
 
 def _derive(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
-    """A direction made of others; keeps which, by name, how much of each, and the region where it is one of them all."""
+    """A direction made from others; records their names and factors, and the region if they have the same one."""
     region = first.region if how != "added" or len({parent.region for parent in parents}) == 1 else None
     record = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
     record |= {} if factors is None else {"factors": [float(f) for f in factors]}

@@ -60,7 +60,7 @@ def apply_expression(
 
 
 def shown_person(decomposition: AnyDecomposition, person: Whom, in_frames: bool) -> Decomposition:
-    """Whose frames an expression is taken from; where it is not `in_frames`, any of those who are meant will do."""
+    """The person whose frames an expression is taken from; if it does not come from frames (`in_frames`), any of the persons."""
     if in_frames:
         return one_person(decomposition, person, "An expression of two frames")
     return people_of(decomposition)[choose(decomposition, person)[0]]
@@ -165,7 +165,7 @@ def mask_regions(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
 
 
 def check_expression(name: str, model) -> str:
-    """`name`, where the model has an expression called so, whatever its case; else DVAError that names those it has."""
+    """The model's own spelling of the expression `name`, ignoring case; DVAError with the names of its expressions if it has none such."""
     spaces = {entry.name.lower(): entry.space for entry in AttributeSet.from_model(model).entries}
     if spaces.get(name.lower()) != "motion":
         names = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]

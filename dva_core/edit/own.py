@@ -115,7 +115,7 @@ def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pair
 def from_vectors(
     model, with_it: np.ndarray, without: np.ndarray, name: str, *, space: str = "identity", pairs: bool = False
 ) -> OwnAttribute:
-    """As `own_attribute`, from what the model's encoder makes of the pictures: [n, D] and [m, D]."""
+    """As `own_attribute`, from the encoder's vectors of the pictures with it, [n, D], and without, [m, D]."""
     mean, std = statistics(model, space)
     a, b = ((np.asarray(vectors, np.float64) - mean) / std for vectors in (with_it, without))
     step = a.mean(0) - b.mean(0)
@@ -203,8 +203,8 @@ def read_folder(folder: str | Path) -> list[np.ndarray]:
 
 
 def read_pairs(with_it: str | Path, without: str | Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The pictures that two folders hold under the same names, whatever their suffix, in the names' order; others have no partner and are
-    left out. Where no name is in both, all pictures in the order of their names. DVAError as of `read_folder`."""
+    """The pictures with the same name (suffix aside) in two folders, in the order of the names; pictures without a partner are left out.
+    If the folders have no name in common, all pictures in the order of their names. DVAError as of `read_folder`."""
     a, b = (pictures_in(folder) for folder in (with_it, without))
     by_stem = [{path.stem: path for path in paths} for paths in (a, b)]
     if both := sorted(by_stem[0].keys() & by_stem[1].keys()):

@@ -1,4 +1,4 @@
-"""What a direction does to everything else the model knows: how the score of each attribute moves."""
+"""How a direction changes the score of every attribute of the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .directions import Direction, check_encoder
 class Score(NamedTuple):
     """An attribute before and after a step.
 
-    Of identity: the classifier's logits (`before`, `after`), which `probability` turns into 0..1. Of motion: how many times the
-    attribute's own shift the motion holds more than it did (`before` is 0).
+    For identity: the classifier's logits (`before`, `after`), which `probability` converts to 0..1. For motion: how many times the
+    attribute's own shift was added to the motion (`before` is 0).
     """
 
     name: str
@@ -33,7 +33,7 @@ def probability(logit: float) -> float:
 
 
 def logits(attributes: AttributeSet, z_id: np.ndarray) -> dict[str, float]:
-    """Every identity attribute's logit, w . (z - mean) / std + b, of z_id [D] brought to unit length, which the classifiers saw."""
+    """The logit w . (z - mean) / std + b of every identity attribute, for z_id [D] at unit length, as in the classifiers' training."""
     entries = [entry for entry in attributes.entries if entry.space == "identity"]
     if not entries:
         return {}

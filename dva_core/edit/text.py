@@ -1,4 +1,4 @@
-"""Editing by text: what apply_text does is find a direction (`text_search`), then apply it like any other."""
+"""Editing by text: `apply_text` finds a direction (`text_search`) and applies it like any other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def text_search(
     folders: Iterable[str | Path] | None = None,
     **settings: Any,
 ) -> TextSearch:
-    """A search that is ready to `run`; for who wants to end it early and keep the best so far.
+    """A search that is ready to `run`; unlike `apply_text` it can be ended early, with the best result so far.
 
     clip_model   the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
     weights      its .safetensors file; None: from `folders`, see text_model.load_clip
@@ -54,8 +54,8 @@ def find_text_direction(
 ) -> Direction:
     """The identity direction whose scale 1 changes the face in the chosen frames from what `source` says to what `target` says.
 
-    `settings` are those of `text_search`. `progress("text", iteration, iterations, images)` may raise to cancel, which gives up what was
-    found; `text_search` keeps it.
+    `settings` are those of `text_search`. `progress("text", iteration, iterations, images)` may raise to cancel; the result so far is
+    then lost (`text_search` keeps it).
     """
     search = text_search(decomposition, model, source, target, **settings)
     search.run(progress)
@@ -76,12 +76,12 @@ def apply_text(
 ) -> AnyDecomposition:
     """`decomposition` with its face changed as the texts say (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
 
-    scale     of the step found; 1 is the step itself, a curve changes it over time
+    scale     of the step; 1 is the step itself, a curve changes it over time
     region    of the face where it may be seen (see faces.regions), kept with the edit; None: all of it
     person    of several people: the one whose frames are searched and who is edited, by number or name
     settings  those of `text_search`: clip_model, weights, folders, frames, images, iterations, settle, seed, ...
 
-    What is recorded is the direction found, so that repeating the edit takes no search. Raises DVAError as `text_search` does.
+    The direction is recorded, so that repeating the edit needs no search. Raises DVAError as `text_search` does.
     """
     check_scale_of(target, scale)
     if region is not None:

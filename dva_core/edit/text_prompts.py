@@ -1,4 +1,4 @@
-"""Sentences around a text, whose features are averaged: what one wording adds by chance cancels (Kim et al. 2023, appendix; 79 there).
+"""Sentences around a text; averaging their features cancels the influence of a single wording (Kim et al. 2023, appendix, uses 79).
 
 Ours are about pictures of faces: how close, how taken, how good, how lit. "{}" is the text itself, such as "face with beard".
 """

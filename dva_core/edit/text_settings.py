@@ -18,7 +18,7 @@ class TextSettings:
     source, target   texts; the edit is the difference between the two
     frames           numbers of the frames to search on, or one number; a frame without a face stands for the nearest with one
     images           S, the intermediate images of each frame
-    iterations       the most Adam steps; with `settle` the search ends as soon as the loss has settled
+    iterations       largest number of Adam steps; with `settle` the search ends as soon as the loss has settled
     clip_weight, identity_weight, l1_weight, learning_rate   as in the paper
     seed, start      u starts as a random vector of length `start`; other seeds give other solutions
     save_memory      one image at a time, with gradient checkpointing: slower, a fraction of the memory

@@ -37,7 +37,7 @@ def evaluate_ablation(
 ) -> tuple[Table, np.ndarray]:
     """Each picture [n, C, C, 3] decoded from several random noise maps, the same for all models, with its own z_face.
 
-    identity over noises     mean cosine between results of one picture from different noises: 1 when the noise has no say
+    identity over noises     mean cosine between results of one picture from different noises: 1 when the noise has no influence
     identity as the picture  mean cosine with the picture itself
     spread                   standard deviation over the noises, in and outside the face, 8-bit levels
 

@@ -1,4 +1,4 @@
-"""Who says whether two faces are the same person: identity networks that judge an edit."""
+"""Identity networks that judge whether an edited face is still the same person."""
 
 from __future__ import annotations
 

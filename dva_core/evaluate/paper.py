@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside our figures: Kim et al. 2023, on VoxCeleb1 at 256 x 256. Never ours, never on our data."""
+"""The figures of the paper, for comparison with ours: Kim et al. 2023, on VoxCeleb1 at 256 x 256, not on our data."""
 
 from __future__ import annotations
 

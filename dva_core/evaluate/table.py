@@ -1,4 +1,4 @@
-"""Results as tables: Markdown to read, CSV for a spreadsheet, JSON for a program."""
+"""Results as tables in Markdown, CSV and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between numpy's pictures and vectors and the networks' tensors."""
+"""Conversions between numpy pictures and vectors and the networks' tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to a model without values."""
+"""Building a model without values from a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model file: one .safetensors with every network, the configuration and where it all comes from.
+"""The model file: one .safetensors with all networks, the configuration, licence and source.
 
 Tensors: noise_predictor.*, fusion.{weight, bias}, identity_encoder.*, motion_encoder.*, and where the model has them face_parser.*,
 detector.*, landmarks.*, attributes.identity.{weight [K, D], bias [K], mean [D], std [D]}, attributes.motion.shift [M, D_motion].
@@ -82,7 +82,7 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 
 
 def fingerprint(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over the configuration and, by name, every tensor's name, type, shape and bytes; the file's layout has no say."""
+    """SHA-256 (hex) over the configuration and, by name, every tensor's name, type, shape and bytes, independent of the file's layout."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,4 +1,4 @@
-"""Whether a configuration has the form of a model's, and tensors are those it asks for; one sentence each where not."""
+"""Checks of a configuration's form and of the tensors it requires; errors are one sentence."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 def weights_digest(weights: Mapping[str, Tensor], kind: str = "") -> str:
     """SHA-256 of a network's weights, and of what `kind` of network it is, whatever the precision they are kept in.
 
-    They count in half precision, so that one network, kept in bundles of fp32 and of fp16, is one.
+    The weights are hashed in half precision, so that the same network has the same digest in fp32 and fp16 bundles.
     """
     digest = hashlib.sha256(kind.encode())
     for name in sorted(weights):

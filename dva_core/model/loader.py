@@ -1,4 +1,4 @@
-"""From a name or a file to a model that is ready to run."""
+"""Loading a model by name or from a file."""
 
 from __future__ import annotations
 

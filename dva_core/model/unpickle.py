@@ -1,8 +1,8 @@
-"""Reading pickles of strangers without running their code.
+"""Reading untrusted pickles without running their code.
 
-A pickle names functions and classes and has them called. Here only what a checkpoint needs is known: tensors, plain containers
-and numeric numpy arrays, each rebuilt by functions of this file. Every other name becomes an inert stand-in that takes
-any argument and does nothing, so that a checkpoint whose training objects came along can still give its tensors.
+A pickle names functions and classes to be called. Only those that a checkpoint needs are allowed here: tensors, plain containers and
+numeric numpy arrays, each rebuilt by functions of this file. Every other name becomes an inert stand-in that takes any argument and
+does nothing, so that tensors can be read from a checkpoint that also holds training objects.
 """
 
 from __future__ import annotations

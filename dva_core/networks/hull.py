@@ -22,7 +22,7 @@ def extend_hull(points: np.ndarray) -> np.ndarray:
 
 
 def hull_mask(landmarks: Tensor, size: int, growth: float = 1.0) -> Tensor:
-    """landmarks [B, 68, 2], (x, y) in 0..1 of a square picture -> float32 [B, 1, size, size] in {0, 1}, on their device.
+    """The mask of landmarks [B, 68, 2], (x, y) in 0..1 of a square picture: float32 [B, 1, size, size] in {0, 1}, on their device.
 
     `growth` enlarges the hull about its centre.
     """

@@ -1,4 +1,4 @@
-"""Bringing pictures to the size and the range a network was trained on."""
+"""Resizing and normalising pictures to the size and range that a network was trained on."""
 
 from __future__ import annotations
 

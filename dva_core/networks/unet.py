@@ -119,7 +119,7 @@ class UNet(nn.Module):
         )
 
     def peak_values(self) -> int:
-        """What evaluating one image takes at the most beside the weights, in values, as a GPU does it: counted from the graph, once."""
+        """Peak number of values that evaluating one image needs beside the weights, as on a GPU; counted from the graph, once."""
         if self._peak is None:
             size, channels = self.settings["image_size"], self.settings["in_channels"]
             with torch.device("meta"):
@@ -129,9 +129,9 @@ class UNet(nn.Module):
         return self._peak
 
     def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
-        """What z_face [B, condition_channels] does in every residual block, in order (see `ResidualBlock.condition`).
+        """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`).
 
-        It does not change from step to step, so that a solver has it computed once.
+        They are the same at every timestep, so a solver computes them once.
         """
         face_map = None if self.face_map is None else self.face_map(z_face)
         return tuple(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock))
@@ -139,7 +139,7 @@ class UNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.
 
-        In the place of z_face its `face_conditions` will do. A `t` that is one number expanded is embedded once.
+        Instead of z_face it also takes its `face_conditions`. A `t` that is one expanded number is embedded once.
         """
         h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
         if prefers_channels_last(h.device):

@@ -56,7 +56,7 @@ class TimeEmbedding(nn.Module):
 
 
 class FaceMap(nn.Module):
-    """z_face [B, C] -> a map [B, channels, size, size], by which the face can act in a place and not only on whole channels.
+    """z_face [B, C] -> a map [B, channels, size, size], so that z_face can act locally and not only on whole channels.
 
     Not of Kim et al. 2023, whose z_face scales and shifts each channel alike everywhere: enough for a face, not for the rims of glasses.
     """
@@ -125,7 +125,7 @@ class ResidualBlock(nn.Module):
         return x
 
     def condition(self, z_face: Tensor, face_map: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
-        """What z_face [B, C] does here at any timestep: [scale | shift] [B, 2 out_channels] and, of a face map, [B, out_channels, s, s]."""
+        """The condition of z_face [B, C] at all timesteps: [scale | shift] [B, 2 out_channels] and, with a face map, [B, out_channels, s, s]."""
         scale_and_shift = self.cond_emb_layers(z_face)
         return scale_and_shift if face_map is None else (scale_and_shift, self.spatial(face_map))
 
@@ -167,7 +167,7 @@ class AttentionBlock(nn.Module):
 
 
 class Level(nn.Sequential):
-    """Layers of one skip level, each given what it asks for; a residual block the next of the conditions."""
+    """Layers of one skip level; each residual block also gets the embedding and the next of the conditions."""
 
     def forward(self, x: Tensor, embedding: Tensor, conditions: Iterator[Any]) -> Tensor:
         for layer in self:

@@ -1,4 +1,4 @@
-"""What a trainer looks at: losses, learning rate, validation figures and pictures, as TensorBoard logs."""
+"""TensorBoard logs of a training run: losses, learning rate, validation figures and pictures."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ LONGEST_NAME = 200  # bytes of a video's name; most disks take files of 255
 def find_videos(sources: Sequence[Path], aligned: bool = False, earlier: Mapping[str, str] | None = None) -> dict[str, Path]:
     """Map names to video files, folders of pictures (as frames of a video) or, with `aligned`, folders of aligned frames.
 
-    A folder is looked through for them. No two names are the same, also where the case of letters does not count. `earlier`: the names
-    that an earlier run gave and the paths it gave them to, which keep them. DVAError where there are none, or a path is not there.
+    Folders are searched recursively. Names are unique even if letter case is ignored. `earlier`: names of an earlier run and their paths,
+    which keep them. DVAError where there are no videos, or a path does not exist.
     """
     places: dict[Path, str] = {}
     for source in sources:

@@ -1,4 +1,4 @@
-"""From footage to shards: the face found and followed, aligned, filtered, kept as it is finished, packed in tar files.
+"""From footage to shards: finds, tracks and aligns the face, filters the frames, and packs them in tar files.
 
 In the output folder: `cache/<name>.tar`, the frames of a finished video until they are packed; `shard-000000.tar`, ..., of whole videos
 (layout: see frames.py); `clips/<name>.json`, the record of each video. Every file appears whole or not at all, so a run that was
@@ -38,8 +38,9 @@ SHARPNESS_SIZE = 128  # sharpness is judged at one size, whatever is stored
 class Preparation:
     """Settings. `size`: pixels of the stored squares; `every`: n-th frames only; `max_frames` of a video (0: all).
 
-    A frame goes where the face's square is smaller than `least_size` frame pixels, or its `sharpness` below `least_sharpness`; a video
-    with fewer than `least_frames` left goes too. `shard_frames`: about how many frames a shard holds. `kind`: jpg (quality 95) or png.
+    A frame is dropped if the face's square is smaller than `least_size` frame pixels or its `sharpness` below `least_sharpness`; a video
+    with fewer than `least_frames` frames left is dropped too. `shard_frames`: about how many frames a shard holds. `kind`: jpg (quality 95)
+    or png.
     """
 
     size: int = 256

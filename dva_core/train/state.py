@@ -1,4 +1,4 @@
-"""What a run keeps: the averaged weights, and all that it takes to go on from the exact step."""
+"""The state of a run: averaged weights, and everything needed to resume from the exact step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One picture of a video: native samples, and RGB as a view of them that can be changed."""
+"""A frame of a video: native samples, and RGB computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded sound in the form that an encoder takes, whatever the source changes to on the way."""
+"""Resampling decoded sound to an encoder's format, even if the source changes its own midway."""
 
 from __future__ import annotations
 

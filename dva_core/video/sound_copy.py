@@ -1,4 +1,4 @@
-"""Packets of sound as they are: whether a container takes them."""
+"""Copying packets of sound: whether a container takes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _COMPATIBLE_CODECS = ("aac", "mp3")
 def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = False) -> bool:
     """Whether the muxer takes the stream's packets as they are: it is asked by writing a header and one packet to memory.
 
-    Uncompressed sound in mp4 it takes, but few players do. compatible: nor most others, outside Matroska.
+    False for uncompressed sound in mp4, which few players support; with `compatible`, also for all codecs but AAC and MP3 outside
+    Matroska.
     """
     name = codec_name(stream)
     if (container_format == "mp4" and name.startswith("pcm_")) or (
