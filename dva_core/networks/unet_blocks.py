@@ -125,7 +125,7 @@ class ResidualBlock(nn.Module):
         return x
 
     def condition(self, z_face: Tensor, face_map: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
-        """The condition of z_face [B, C] at all timesteps: [scale | shift] [B, 2 out_channels] and, with a face map, [B, out_channels, s, s]."""
+        """Compute the condition of z_face [B, C]: [scale | shift] [B, 2 out_channels] and, with a face map, [B, out_channels, s, s]."""
         scale_and_shift = self.cond_emb_layers(z_face)
         return scale_and_shift if face_map is None else (scale_and_shift, self.spatial(face_map))
 
