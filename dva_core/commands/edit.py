@@ -264,7 +264,7 @@ def check_target_options(args: argparse.Namespace, decomposition: AnyDecompositi
     settings = output_settings(args)
     if keeps_decomposition(args):
         if options := [f"--{name}" for name in ("detail", "codec", "quality", "compatible", *LOOK) if getattr(args, name)]:
-            raise DVAError(f"{args.output} keeps the edited video undecoded, so {', '.join(options)} have no say; give them to `decode`.")
+            raise DVAError(f"{args.output} will not be decoded, so {', '.join(options)} cannot be used; give them to `decode`.")
         check_place(args.output)
         check_spares(args.output, "output", inputs[1:])  # the input itself may be replaced: nothing of it is lost
         if args.sheet:

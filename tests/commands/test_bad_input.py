@@ -159,8 +159,8 @@ def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
 def test_options_that_have_no_say_are_refused(call, video, tmp_path):
     refused(call("edit", video, *YOUNG, "-o", "a.mp4", "--rate", 50), "--rate is for a folder of pictures")
     refused(call("edit", video, *YOUNG, "-o", "a.mkv", "--codec", "ffv1", "--quality", 4), "lossless and has no quality")
-    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--codec", "ffv1", "--detail", "model"), "--detail, --codec have no say")
-    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--quality", 400), "--quality have no say")
+    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--codec", "ffv1", "--detail", "model"), "--detail, --codec cannot be used")
+    refused(call("edit", video, *YOUNG, "-o", "a.safetensors", "--quality", 400), "--quality cannot be used")
     refused(call("edit", video, *YOUNG, "-o", "a.mkv", "--codec", "ffv1", "--compatible"), "every player shows is h264, not ffv1")
     refused(call("edit", video, *YOUNG, "-o", "a.mp4", "--scratch", "none"), "no folder none for --scratch")
     assert not list(tmp_path.iterdir())

@@ -52,7 +52,7 @@ def test_text_finds_a_direction_that_edit_applies(call, video, tmp_path, model):
     assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
     code, _, err = call("text", "clip.safetensors", "--target", "left", "-o", "again.safetensors", *SEARCH, "--frame", 2, "--seed", 3)
     assert code == 0 and "in 6 iterations" in err
-    np.testing.assert_array_equal(Direction.load(tmp_path / "again.safetensors").vector, direction.vector)  # noise maps have no say
+    np.testing.assert_array_equal(Direction.load(tmp_path / "again.safetensors").vector, direction.vector)  # noise maps do not matter
     edit = ("--attribute", "Young", "--scale", 0.2, "--direction", "left.safetensors", "--scale", "0s:0,0.08s:-1")
     code, _, err = call("edit", "clip.safetensors", *edit, "-o", "edited.safetensors")
     assert code == 0, err

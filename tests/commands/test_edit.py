@@ -97,7 +97,7 @@ def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_pat
         refused(call(command, *inputs, "-o", "out.mp4", "--keep", "three"), "3 masks", "4 frames")
         refused(call(command, *inputs, "-o", "out.mp4", "--keep", "none.png"), "There is no file none.png")
     refused(call("sheet", video, "-o", "sheet.png", "--keep", "narrow"), "20x80")
-    refused(call("edit", video, "-o", "edited.safetensors", *YOUNG, "--keep", "three"), "--keep have no say")
+    refused(call("edit", video, "-o", "edited.safetensors", *YOUNG, "--keep", "three"), "--keep cannot be used")
     refused(
         call("decode", "decomposition.safetensors", "-o", shutil.copy(video, "masks.mkv"), "--codec", "ffv1", "--keep", "masks.mkv"),
         "would overwrite",
