@@ -1,7 +1,7 @@
 """Diffusion video autoencoder: edit a face in a video once, for all frames (Kim et al., CVPR 2023).
 
     model = dva_core.load_model("starter")
-    decomposition = dva_core.encode("clip.mp4", model)
+    decomposition = dva_core.encode("talk.mp4", model)
     edited = dva_core.edit.apply_attributes(decomposition, model, {"Young": -0.6})
     dva_core.decode(edited, model, "out.mp4")
 
