@@ -1,4 +1,4 @@
-"""Things in front of a face, drawn with known outlines: hands, bars, paper, cups, microphones, strands of hair, random shapes.
+"""Things in front of a face, drawn with known outlines: hands, bars, paper, cups, cloth, microphones, strands, random shapes.
 
 Outlines and textures are drawn apart from each other, so that neither alone tells what is in front (as in occlusion-robust face
 segmentation: naturalistic and random occluders, Voo et al. 2022). Colours are 0..255, masks 0..1, points in fractions of the picture.
@@ -215,6 +215,18 @@ def microphone(rng: Generator, scene: Scene) -> np.ndarray:
     return Outline(scene.size).curve([top, end], ball * rng.uniform(0.4, 1.2)).ellipse(top, (ball, ball * 1.15), angle).mask()
 
 
+def cloth(rng: Generator, scene: Scene) -> np.ndarray:
+    """A mask or a scarf over nose and mouth, from one side of the face to the other, down to the chin or below."""
+    jaw, nose = scene.landmarks[1:16], scene.landmarks[30]
+    jaw = nose + rng.uniform(0.95, 1.2) * (jaw - nose)
+    top = scene.landmarks[28 + rng.integers(4)] + rng.normal(0, 0.01, 2)
+    below = jaw[4:11] + (0, rng.choice([0.0, rng.uniform(0.02, 0.35)]))
+    left, right = jaw[rng.integers(3)], jaw[-1 - rng.integers(3)]
+    t = np.linspace(0, 1, 9)[:, None]
+    upper = (1 - t) ** 2 * left + 2 * t * (1 - t) * (2 * top - (left + right) / 2) + t**2 * right
+    return Outline(scene.size).polygon(np.concatenate([upper, jaw[11:14][::-1], below[::-1], jaw[1:4][::-1]])).mask()
+
+
 def strands(rng: Generator, scene: Scene) -> np.ndarray:
     """Hair that falls into the face, one strand or a lock of many."""
     outline = Outline(scene.size)
@@ -276,8 +288,10 @@ OUTLINES: dict[str, tuple[Callable, float]] = {
     "paper": (paper, 0.1),
     "cup": (cup, 0.09),
     "microphone": (microphone, 0.07),
+    "cloth": (cloth, 0.07),
     "strands": (strands, 0.14),
 }
+CLOTHES = {name: entry for name, entry in TEXTURES.items() if name != "skin"}
 SKIN_OF_HANDS = 0.85  # share of the hands that are bare
 SHADOW = 0.5  # share of things with a shadow on the face
 
@@ -295,7 +309,7 @@ def draw_occluder(rng: Generator, scene: Scene, kind: str | None = None, texture
         outline, light = outline[0], outline[1][..., None]
     if texture is None:
         bare = kind == "hand" and rng.random() < SKIN_OF_HANDS
-        texture = "skin" if bare else "hair" if kind == "strands" else choose(rng, TEXTURES)
+        texture = "skin" if bare else "hair" if kind == "strands" else choose(rng, TEXTURES if kind != "cloth" else CLOTHES)
     rgb = (strands_of if texture == "hair" else TEXTURES[texture][0])(rng, scene) * light
     if rng.random() < 0.4:  # a thing near the camera, or one that moves
         outline = blur(outline, rng.uniform(0.4, 1.2))
