@@ -40,7 +40,7 @@ def noise_frame(pix_fmt: str, width: int, height: int, seed: int = 0) -> av.Vide
     return frame
 
 
-def make_clip(
+def make_video(
     path: Path,
     frames: int = 10,
     size: tuple[int, int] = (64, 48),

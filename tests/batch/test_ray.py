@@ -51,15 +51,15 @@ def pretended(log: Path):
             time.sleep(0.2)
             return {"key": video, "content": np.fromfile(video, np.uint8)}
 
-        def edit(self, clip, video, size, content, spec, suffix):
-            if "error" in clip:
-                return clip
+        def edit(self, encoded, video, size, content, spec, suffix):
+            if "error" in encoded:
+                return encoded
             marker = Path(video).with_suffix(".killed")
             if b"kill" in Path(video).read_bytes()[:10] and not marker.exists():
                 marker.touch()
                 os._exit(1)
             self.note("edit", video, json.dumps(spec["attributes"]))
-            content = result_of(bytes(clip["content"]), json.dumps(spec["attributes"]))
+            content = result_of(bytes(encoded["content"]), json.dumps(spec["attributes"]))
             return {"content": np.frombuffer(content, np.uint8), "seconds": 0.1, "frames": 1}
 
     return Pretended

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from video_helpers import make_clip
+from video_helpers import make_video
 
 from dva_core.batch import make_manifest, make_plan, standings, write_report
 from dva_core.batch.journal import DiskError, Journal, lock_folder
@@ -22,8 +22,8 @@ ODD = "a<script>&b"
 def plan(tmp_path):
     """Five jobs: done with and without a record, failed, on a server, missing; a name that is no HTML."""
     (tmp_path / "clips").mkdir()
-    make_clip(tmp_path / "clips" / "one.mp4", 4)
-    make_clip(tmp_path / "clips" / "two & a half.mp4", 4)
+    make_video(tmp_path / "clips" / "one.mp4", 4)
+    make_video(tmp_path / "clips" / "two & a half.mp4", 4)
     edits = {"young": {"Young": 0.8}, "old": {"Young": -0.8}, "glad": {"Smiling": 1}}
     batch = {"videos": ["clips"], "edits": edits}
     (tmp_path / "jobs.json").write_text(json.dumps(batch))
@@ -31,7 +31,7 @@ def plan(tmp_path):
     by_name = {job.name: job for job in plan.jobs}
     for name in ("one_young", "one_old"):
         plan.results.mkdir(exist_ok=True)
-        make_clip(by_name[name].result, 4)
+        make_video(by_name[name].result, 4)
     journal = Journal.read(plan.state)
     journal.note("done", "one_young", where="http://a", seconds=12.5, fingerprint=plan.fingerprint(by_name["one_young"]))
     journal.note("sent", "one_glad", where="http://a", prompt="p1", fingerprint="f")

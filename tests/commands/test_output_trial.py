@@ -3,8 +3,8 @@
 import av
 import av.error
 import pytest
-from video_helpers import damaged as damaged_clip
-from video_helpers import make_clip
+from video_helpers import damaged as damaged_video
+from video_helpers import make_video
 
 from dva_core.commands import edit as edit_command
 from dva_core.commands import main as cli
@@ -39,8 +39,8 @@ def test_pictures_that_ffmpeg_will_not_encode_are_refused_before_the_analysis(ca
 
 
 def test_sound_that_will_be_missing_is_said_before_the_analysis_and_once(call, tmp_path, caplog, analysed):
-    source = make_clip(tmp_path / "a.mkv", 10, sound="flac")
-    bad = damaged_clip(source, tmp_path / "bad.mkv", "audio")
+    source = make_video(tmp_path / "a.mkv", 10, sound="flac")
+    bad = damaged_video(source, tmp_path / "bad.mkv", "audio")
     code, _, err = call("edit", bad, "-o", "out.mp4", "--compatible", *YOUNG)
     assert code == 2 and analysed and "Stopped here" in err
     assert [r.getMessage().split(":")[0] for r in caplog.records if "sound" in r.getMessage()] == ["the sound (flac) is left out"]
@@ -50,7 +50,7 @@ def test_sound_that_will_be_missing_is_said_before_the_analysis_and_once(call, t
 
 def test_a_sound_encoder_that_does_not_open_is_said_before_the_analysis(call, tmp_path, caplog, monkeypatch, analysed):
     monkeypatch.setattr("dva_core.video.audio._add_encoder", lambda *_: av.CodecContext.create("no_such_encoder", "w"))
-    source = make_clip(tmp_path / "a.mkv", 4, sound="flac")
+    source = make_video(tmp_path / "a.mkv", 4, sound="flac")
     assert call("edit", source, "-o", "out.mp4", "--compatible", *YOUNG)[0] == 2 and analysed
     assert "track 1, sound, is left out" in caplog.text and "name the output .mkv, or convert the sound first" in caplog.text
 

@@ -9,7 +9,7 @@ import av
 import av.error
 import numpy as np
 import pytest
-from video_helpers import NTSC, audio_packets, copy_with_sound, damaged, level_at, make_clip, sound_length, sound_samples
+from video_helpers import NTSC, audio_packets, copy_with_sound, damaged, level_at, make_video, sound_length, sound_samples
 
 from dva_core.video import open_video
 from dva_core.video.failures import of_ffmpeg
@@ -44,7 +44,7 @@ def test_shared_clip_keeps_its_sound(shared, tmp_path, suffix):
     ],
 )
 def test_packets_are_copied(tmp_path, sound, source_suffix, suffix):
-    source = make_clip(tmp_path / f"a.{source_suffix}", 30, rate=NTSC, sound=sound)
+    source = make_video(tmp_path / f"a.{source_suffix}", 30, rate=NTSC, sound=sound)
     target = copy_with_sound(source, tmp_path / f"b.{suffix}")
     original, copied = audio_packets(source), audio_packets(target)
     assert [p for _, p in original] == [p for _, p in copied]
@@ -53,7 +53,7 @@ def test_packets_are_copied(tmp_path, sound, source_suffix, suffix):
 
 def test_sound_and_picture_stay_together_in_matroska(tmp_path):
     """Encoder delay before 0 must not push the picture back."""
-    source = make_clip(tmp_path / "a.mp4", 30, sound="aac")
+    source = make_video(tmp_path / "a.mp4", 30, sound="aac")
     target = copy_with_sound(source, tmp_path / "b.mkv")
     assert next(iter(open_video(target))).time == 0
     (start, a), (copied_start, b) = sound_samples(source), sound_samples(target)
@@ -67,7 +67,7 @@ def shift(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_late_sound_stays_late(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 40, sound="aac", sound_start=Fraction(1, 2))
+    source = make_video(tmp_path / "a.mp4", 40, sound="aac", sound_start=Fraction(1, 2))
     for suffix in ("mp4", "mkv"):
         target = copy_with_sound(source, tmp_path / f"b.{suffix}")
         assert abs(sound_samples(target)[0] - sound_samples(source)[0]) <= Fraction(1, 1000)
@@ -76,7 +76,7 @@ def test_late_sound_stays_late(tmp_path):
 
 def test_transport_stream_with_its_own_clock(tmp_path):
     """Time zero is the earlier of sound and picture; the distance between them stays."""
-    source = make_clip(tmp_path / "a.ts", 40, sound="aac")
+    source = make_video(tmp_path / "a.ts", 40, sound="aac")
     target = copy_with_sound(source, tmp_path / "b.mp4")
     before = sound_samples(source)[0] - next(iter(open_video(source))).time
     after = sound_samples(target)[0] - next(iter(open_video(target))).time
@@ -87,7 +87,7 @@ def test_transport_stream_with_its_own_clock(tmp_path):
 @pytest.mark.parametrize(("sound", "suffix", "slack"), [("aac", "mp4", 0.025), ("mp2", "mkv", 0.03), ("pcm_s16le", "mov", 0.0002)])
 @pytest.mark.parametrize(("start", "length"), [(0.6, None), (0, 1.0), (0.7, 0.5), (2.6, 0.4)])
 def test_sound_is_cut_with_the_picture(tmp_path, sound, suffix, slack, start, length):
-    source = make_clip(tmp_path / f"a.{suffix}", 90, sound=sound)
+    source = make_video(tmp_path / f"a.{suffix}", 90, sound=sound)
     target = copy_with_sound(source, tmp_path / f"b.{suffix}", start=start, length=length)
     frames = open_video(target).count_frames()
     begin, samples = sound_samples(target)
@@ -103,7 +103,7 @@ def test_sound_is_cut_with_the_picture(tmp_path, sound, suffix, slack, start, le
 
 @pytest.mark.parametrize("suffix", ["mov", "mkv"])
 def test_pcm_is_cut_at_the_sample_without_loss(tmp_path, suffix):
-    source = make_clip(tmp_path / "a.mov", 50, sound="pcm_s16le")
+    source = make_video(tmp_path / "a.mov", 50, sound="pcm_s16le")
     target = copy_with_sound(source, tmp_path / f"b.{suffix}", start=0.52, length=0.4)
     _, whole = sound_samples(source)
     begin, part = sound_samples(target)
@@ -112,20 +112,20 @@ def test_pcm_is_cut_at_the_sample_without_loss(tmp_path, suffix):
 
 
 def test_fewer_frames_written_cut_the_sound(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 60, sound="aac")
+    source = make_video(tmp_path / "a.mp4", 60, sound="aac")
     target = copy_with_sound(source, tmp_path / "b.mp4", limit=25)
     assert sound_length(target) == pytest.approx(1.0, abs=0.05)
 
 
 def test_every_nth_frame_keeps_all_the_sound(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 50, sound="aac")
+    source = make_video(tmp_path / "a.mp4", 50, sound="aac")
     target = copy_with_sound(source, tmp_path / "b.mp4", every=3)
     assert audio_packets(target) == audio_packets(source)
 
 
 @pytest.mark.parametrize(("sound", "source_suffix", "suffix"), [("libopus", "mkv", "mov"), ("adpcm_ima_wav", "avi", "mp4")])
 def test_sound_the_container_does_not_take_is_encoded(tmp_path, sound, source_suffix, suffix):
-    source = make_clip(tmp_path / f"a.{source_suffix}", 50, sound=sound)
+    source = make_video(tmp_path / f"a.{source_suffix}", 50, sound=sound)
     target = copy_with_sound(source, tmp_path / f"b.{suffix}")
     assert sound_codec(target) == "aac"
     assert sound_length(target) == pytest.approx(sound_length(source), abs=0.05)
@@ -133,7 +133,7 @@ def test_sound_the_container_does_not_take_is_encoded(tmp_path, sound, source_su
 
 @pytest.mark.parametrize("part", [{}, {"start": 0.2}])
 def test_uncompressed_sound_in_mp4_becomes_aac(tmp_path, caplog, part):
-    source = make_clip(tmp_path / "a.mov", 25, sound="pcm_s16le")
+    source = make_video(tmp_path / "a.mov", 25, sound="pcm_s16le")
     for suffix, expected in (("mp4", "aac"), ("m4v", "aac"), ("mov", "pcm_s16le"), ("mkv", "pcm_s16le")):
         caplog.clear()
         assert sound_codec(copy_with_sound(source, tmp_path / f"b.{suffix}", **part)) == expected
@@ -142,18 +142,18 @@ def test_uncompressed_sound_in_mp4_becomes_aac(tmp_path, caplog, part):
 
 def test_compatible_sound(tmp_path):
     for sound, expected in (("aac", "aac"), ("libmp3lame", "mp3"), ("flac", "aac"), ("mp2", "aac")):
-        source = make_clip(tmp_path / "a.mkv", 25, sound=sound)
+        source = make_video(tmp_path / "a.mkv", 25, sound=sound)
         assert sound_codec(copy_with_sound(source, tmp_path / "b.mp4", compatible=True)).startswith(expected)
 
 
 def test_copying_can_be_turned_off(tmp_path):
-    source = make_clip(tmp_path / "a.mkv", 25, sound="mp2")
+    source = make_video(tmp_path / "a.mkv", 25, sound="mp2")
     assert sound_codec(copy_with_sound(source, tmp_path / "b.mp4", copy_audio=False)) == "aac"
     assert sound_codec(copy_with_sound(source, tmp_path / "b.mkv", copy_audio=False)) == "flac"
 
 
 def test_silent_clip_gets_no_sound(tmp_path):
-    target = copy_with_sound(make_clip(tmp_path / "a.mp4", 5), tmp_path / "b.mp4")
+    target = copy_with_sound(make_video(tmp_path / "a.mp4", 5), tmp_path / "b.mp4")
     with av.open(str(target)) as container:
         assert not container.streams.audio
 
@@ -162,7 +162,7 @@ def test_silent_clip_gets_no_sound(tmp_path):
 @pytest.mark.parametrize("sound", ["ac3", "eac3", "aac", "mp2"])
 def test_a_damaged_packet_costs_no_more_than_itself(tmp_path, caplog, sound, suffix):
     """Whether the muxer takes the packet or not, the pictures and the rest of the sound are written."""
-    source = damaged(make_clip(tmp_path / "a.mkv", 30, sound=sound), tmp_path / "bad.mkv", "audio", lambda n: n == 5)
+    source = damaged(make_video(tmp_path / "a.mkv", 30, sound=sound), tmp_path / "bad.mkv", "audio", lambda n: n == 5)
     target = copy_with_sound(source, tmp_path / f"b.{suffix}")
     before, after = audio_packets(source), audio_packets(target)
     gone = len(before) - len(after)
@@ -172,14 +172,14 @@ def test_a_damaged_packet_costs_no_more_than_itself(tmp_path, caplog, sound, suf
 
 
 def test_sound_of_which_nothing_can_be_decoded_is_said_to_be_left_out(tmp_path, caplog):
-    source = damaged(make_clip(tmp_path / "a.mkv", 10, sound="flac"), tmp_path / "bad.mkv", "audio")
+    source = damaged(make_video(tmp_path / "a.mkv", 10, sound="flac"), tmp_path / "bad.mkv", "audio")
     target = copy_with_sound(source, tmp_path / "b.mp4", compatible=True)
     assert open_video(target).count_frames() == 10
     assert [r.levelname for r in caplog.records] == ["WARNING"] and "sound (flac) is left out" in caplog.text
 
 
 def test_sound_encoded_anew_tells_of_its_gaps(tmp_path, caplog):
-    source = damaged(make_clip(tmp_path / "a.mkv", 30, sound="flac"), tmp_path / "bad.mkv", "audio", lambda n: n in (2, 4))
+    source = damaged(make_video(tmp_path / "a.mkv", 30, sound="flac"), tmp_path / "bad.mkv", "audio", lambda n: n in (2, 4))
     target = copy_with_sound(source, tmp_path / "b.mp4", compatible=True)
     assert sound_length(target) > 0.9 and len(caplog.records) == 1 and "has gaps, 2 in all" in caplog.text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from video_helpers import NTSC, make_clip
+from video_helpers import NTSC, make_video
 
 from dva_core.video import open_video
 from dva_core.video.clock import Clock, frame_rate
@@ -13,7 +13,7 @@ from dva_core.video.clock import Clock, frame_rate
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi", "ts"])
 def test_ntsc_rate_is_exact(tmp_path, suffix):
-    path = make_clip(tmp_path / f"a.{suffix}", 40, rate=NTSC)
+    path = make_video(tmp_path / f"a.{suffix}", 40, rate=NTSC)
     info = open_video(path).info
     assert info.rate == NTSC and not info.variable_rate
     times = [f.time for f in open_video(path)]
@@ -22,7 +22,7 @@ def test_ntsc_rate_is_exact(tmp_path, suffix):
 
 def test_variable_rate_keeps_each_timestamp(tmp_path):
     pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 45001]
-    path = make_clip(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
+    path = make_video(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
     with open_video(path) as reader:
         assert reader.info.variable_rate
         assert [f.time for f in reader] == [Fraction(p, 90000) for p in pts]

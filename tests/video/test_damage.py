@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_helpers import audio_packets, make_clip, one_sentence, tone
+from video_helpers import audio_packets, make_video, one_sentence, tone
 
 from dva_core.errors import DVAError
 from dva_core.video import VideoWriter, open_video
@@ -20,7 +20,7 @@ from dva_core.video import VideoWriter, open_video
         lambda p: (p / "text.mp4").write_text("this is not a video\n" * 50) and p / "text.mp4",
         lambda p: (p / "empty.mp4").write_bytes(b"") or p / "empty.mp4",
         lambda p: p / "absent.mp4",
-        lambda p: (p / "cut.mp4").write_bytes(make_clip(p / "whole.mp4", 20).read_bytes()[:1500]) and p / "cut.mp4",
+        lambda p: (p / "cut.mp4").write_bytes(make_video(p / "whole.mp4", 20).read_bytes()[:1500]) and p / "cut.mp4",
         lambda p: (p / "folder").mkdir() or p / "folder",
     ],
     ids=["text", "empty", "absent", "cut short", "empty folder"],
@@ -44,7 +44,7 @@ def test_sound_alone_is_no_video(tmp_path):
 
 
 def test_damage_in_the_middle_is_passed_over_with_one_warning(tmp_path, caplog):
-    path = make_clip(tmp_path / "a.mkv", 60, size=(160, 120), options={"g": "10", "crf": "5", "preset": "ultrafast"}, native=True)
+    path = make_video(tmp_path / "a.mkv", 60, size=(160, 120), options={"g": "10", "crf": "5", "preset": "ultrafast"}, native=True)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 6000] = bytes(np.random.default_rng(0).integers(0, 256, 6000, dtype=np.uint8))
@@ -56,7 +56,7 @@ def test_damage_in_the_middle_is_passed_over_with_one_warning(tmp_path, caplog):
 
 
 def test_clip_that_ends_early_warns(tmp_path, caplog):
-    path = make_clip(tmp_path / "a.mp4", 60, size=(160, 120), native=True, options={"crf": "5"})
+    path = make_video(tmp_path / "a.mp4", 60, size=(160, 120), native=True, options={"crf": "5"})
     fast = tmp_path / "fast.mp4"
     with av.open(str(path)) as source, av.open(str(fast), "w", container_options={"movflags": "+faststart"}) as out:
         stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
@@ -72,7 +72,7 @@ def test_clip_that_ends_early_warns(tmp_path, caplog):
 
 @pytest.mark.parametrize("tagged", [True, False])
 def test_half_a_matroska_file_warns(tmp_path, caplog, tagged):
-    whole = make_clip(tmp_path / "a.mkv", 100, size=(160, 120), native=True, options={"crf": "5", "g": "5"}, sound="aac").read_bytes()
+    whole = make_video(tmp_path / "a.mkv", 100, size=(160, 120), native=True, options={"crf": "5", "g": "5"}, sound="aac").read_bytes()
     if not tagged:
         whole = whole.replace(b"DURATION", b"DURATIEN")
     (tmp_path / "whole.mkv").write_bytes(whole)
@@ -92,7 +92,7 @@ def test_half_a_matroska_file_warns(tmp_path, caplog, tagged):
 def test_sound_longer_than_the_pictures_is_no_damage(tmp_path, caplog):
     """And all of it is kept."""
     for suffix in ("mkv", "mp4", "ts"):
-        source = make_clip(tmp_path / f"a.{suffix}", 50, sound="aac", sound_start=Fraction(3, 2))
+        source = make_video(tmp_path / f"a.{suffix}", 50, sound="aac", sound_start=Fraction(3, 2))
         with open_video(source) as reader, VideoWriter(tmp_path / "b.mkv", reader.info, audio_from=source) as writer:
             for frame in reader:
                 writer.write(frame)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import av
 import pytest
-from video_helpers import audio_packets, copy_with_sound, make_clip, tone
+from video_helpers import audio_packets, copy_with_sound, make_video, tone
 
 from dva_core.video import open_video
 from dva_core.video.extras import join_words
@@ -54,7 +54,7 @@ def add_tags(out):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_titles_chapters_and_all_sound(tmp_path, caplog, suffix):
-    source = remux(make_clip(tmp_path / "a.mkv", 30), tmp_path / "b.mkv", add_tags, ("aac", "aac"))
+    source = remux(make_video(tmp_path / "a.mkv", 30), tmp_path / "b.mkv", add_tags, ("aac", "aac"))
     target = copy_with_sound(source, tmp_path / f"c.{suffix}")
     with av.open(str(target)) as out:
         tags = {key.lower(): value for key, value in out.metadata.items()}
@@ -73,7 +73,7 @@ def test_titles_chapters_and_all_sound(tmp_path, caplog, suffix):
 
 def test_what_is_not_carried_over_is_said_in_one_line(tmp_path, caplog):
     options = {"x264-params": MASTERING + ":tff=1", "preset": "ultrafast"}
-    source = remux(make_clip(tmp_path / "a.mkv", 5, options=options), tmp_path / "b.mkv", lambda out: None, subtitles=True)
+    source = remux(make_video(tmp_path / "a.mkv", 5, options=options), tmp_path / "b.mkv", lambda out: None, subtitles=True)
     with open_video(source) as reader:
         assert len(reader.info.losses) == 3
     copy_with_sound(source, tmp_path / "c.mp4")
@@ -89,9 +89,9 @@ def test_transparency_timecode_and_a_second_film_are_said_to_be_left(tmp_path, c
     def marked(out):
         out.streams.video[0].metadata.update({"alpha_mode": "1", "timecode": "10:20:30:05"})
 
-    first = remux(make_clip(tmp_path / "a.mkv", 5), tmp_path / "b.mkv", marked)
+    first = remux(make_video(tmp_path / "a.mkv", 5), tmp_path / "b.mkv", marked)
     assert {"a timecode", "transparency (of a kind that is not read)"} <= {n for n in open_video(first).info.losses}
-    two = joined_streams(tmp_path / "two.mp4", make_clip(tmp_path / "c.mp4", 5), make_clip(tmp_path / "d.mp4", 8))
+    two = joined_streams(tmp_path / "two.mp4", make_video(tmp_path / "c.mp4", 5), make_video(tmp_path / "d.mp4", 8))
     copy_with_sound(two, tmp_path / "e.mp4")
     assert len(caplog.records) == 1 and "has another picture track, which" in caplog.text
 
@@ -112,8 +112,8 @@ def joined_streams(target, *sources):
 
 
 def test_the_film_is_found_behind_a_thumbnail(tmp_path, caplog):
-    still = make_clip(tmp_path / "still.mkv", pts=[0], frames=1, codec="mjpeg", pix_fmt="yuvj420p", size=(32, 24))
-    film = make_clip(tmp_path / "film.mkv", 12)
+    still = make_video(tmp_path / "still.mkv", pts=[0], frames=1, codec="mjpeg", pix_fmt="yuvj420p", size=(32, 24))
+    film = make_video(tmp_path / "film.mkv", 12)
     for order in ((still, film), (film, still), (still, still, film)):
         with open_video(joined_streams(tmp_path / "both.mkv", *order)) as reader:
             assert len(list(reader)) == reader.count_frames() == 12 and reader.info.width == 64

@@ -7,7 +7,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from video_helpers import NTSC, copy_video, make_clip, noise_frame, picture, probe, raw_planes
+from video_helpers import NTSC, copy_video, make_video, noise_frame, picture, probe, raw_planes
 
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 from dva_core.video.layout import layout_of
@@ -21,7 +21,7 @@ NATIVE = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10
 def test_ffv1_keeps_native_samples(tmp_path, pix_fmt, size):
     source_format = {"yuvj420p": "yuv420p"}.get(pix_fmt, pix_fmt)
     tags = (1, 1, 1, 2) if pix_fmt == "yuvj420p" else None
-    source = make_clip(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=source_format, native=True, tags=tags)
+    source = make_video(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=source_format, native=True, tags=tags)
     target = copy_video(source, tmp_path / "b.mkv", "ffv1")
     a, b = list(open_video(source)), list(open_video(target))
     assert len(a) == len(b) == 3 and a[0].layout == b[0].layout and a[0].layout.name == source_format
@@ -54,7 +54,7 @@ def test_pictures_of_more_than_8_bits(tmp_path, caplog, codec):
     copy_video(folder, tmp_path / f"out{'' if codec == 'png' else '.mkv'}", codec)
     assert "more than 8 bits" in caplog.text and len(caplog.records) == 1
     caplog.clear()
-    ten = make_clip(tmp_path / "ten.mkv", 2, codec="ffv1", pix_fmt="yuv422p10le")
+    ten = make_video(tmp_path / "ten.mkv", 2, codec="ffv1", pix_fmt="yuv422p10le")
     copy_video(ten, tmp_path / f"ten{'' if codec == 'png' else '_.mkv'}", codec)
     assert ("png is written with 8 of 10 bits" in caplog.text) == (codec == "png") == len(caplog.records)
 
@@ -62,7 +62,7 @@ def test_pictures_of_more_than_8_bits(tmp_path, caplog, codec):
 @pytest.mark.parametrize("tags", [(1, 1, 1, 1), (5, 6, 5, 1), (6, 6, 6, 2), (2, 2, 2, 2), (9, 16, 9, 1)])
 @pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("h264", "mkv"), ("ffv1", "mkv")])
 def test_colour_tags_are_kept(tmp_path, tags, codec, suffix):
-    source = make_clip(tmp_path / "a.mkv", 2, codec="ffv1", tags=tags, native=True)
+    source = make_video(tmp_path / "a.mkv", 2, codec="ffv1", tags=tags, native=True)
     target = copy_video(source, tmp_path / f"b.{suffix}", codec)
     assert probe(target)[2] == tags
 
@@ -71,13 +71,13 @@ def test_colour_tags_are_kept(tmp_path, tags, codec, suffix):
 @pytest.mark.parametrize("place", [0, 2, 3])  # 1, left, is what is meant where nothing is said
 def test_the_place_of_chroma_is_kept(tmp_path, codec, place):
     options = {"preset": "ultrafast", **({"chroma_sample_location": str(place)} if place else {})}
-    source = make_clip(tmp_path / "a.mp4", 2, size=(64, 64), options=options)
+    source = make_video(tmp_path / "a.mp4", 2, size=(64, 64), options=options)
     assert open_video(source).info.chroma_location == place
     assert open_video(copy_video(source, tmp_path / "b.mkv", codec)).info.chroma_location == place
 
 
 def test_ten_bits_are_kept_in_h264(tmp_path):
-    source = make_clip(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt="yuv420p10le", native=True)
+    source = make_video(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt="yuv420p10le", native=True)
     stream, _, _ = probe(copy_video(source, tmp_path / "b.mp4"))
     assert stream.codec_context.pix_fmt == "yuv420p10le"
 
@@ -94,7 +94,7 @@ def test_ten_bits_are_kept_in_h264(tmp_path):
 )
 def test_h264_that_every_player_shows(tmp_path, caplog, pix_fmt, size, words):
     """Where it is not, it is said; asked for, it is made."""
-    source = make_clip(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=pix_fmt)
+    source = make_video(tmp_path / "a.mkv", 3, size=size, codec="ffv1", pix_fmt=pix_fmt)
     with open_video(copy_video(source, tmp_path / "b.mp4")) as reader:
         assert (reader.info.width, reader.info.height) == size
     assert len(caplog.records) == (words is not None) and (words or "") in caplog.text
@@ -114,7 +114,7 @@ def test_h264_that_every_player_shows(tmp_path, caplog, pix_fmt, size, words):
 @pytest.mark.parametrize("preset", ["ultrafast", "medium"])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"])
 def test_quality_0_is_lossless(tmp_path, pix_fmt, preset):
-    source = make_clip(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt=pix_fmt, native=True)
+    source = make_video(tmp_path / "a.mkv", 3, codec="ffv1", pix_fmt=pix_fmt, native=True)
     with open_video(source) as reader, VideoWriter(tmp_path / "b.mp4", reader.info, quality=0, preset=preset) as writer:
         for frame in reader:
             writer.write(frame)
@@ -123,7 +123,7 @@ def test_quality_0_is_lossless(tmp_path, pix_fmt, preset):
 
 @pytest.mark.parametrize("size", [(37, 22), (36, 23), (37, 23)])
 def test_odd_sizes_are_kept_in_h264(tmp_path, size):
-    source = make_clip(tmp_path / "a.mkv", 2, size=size, codec="ffv1")
+    source = make_video(tmp_path / "a.mkv", 2, size=size, codec="ffv1")
     target = copy_video(source, tmp_path / "b.mp4")
     info = open_video(target).info
     assert (info.width, info.height) == size and info.pix_fmt == "yuv444p"

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import pytest
 from PIL import Image
-from video_helpers import copy_video, make_clip, one_sentence, picture
+from video_helpers import copy_video, make_video, one_sentence, picture
 
 from dva_core.errors import DVAError
 from dva_core.video import Frame, VideoInfo, VideoWriter, check_output, open_video
@@ -33,7 +33,7 @@ def test_png_refuses_a_folder_that_is_not_its_own(tmp_path):
     with pytest.raises(DVAError, match="was not written by this program") as error:
         check_output(folder, "png")
     assert one_sentence(error) and (folder / "frame_000000.png").exists()
-    mine = copy_video(make_clip(tmp_path / "a.mp4", 2), tmp_path / "mine", "png")
+    mine = copy_video(make_video(tmp_path / "a.mp4", 2), tmp_path / "mine", "png")
     (mine / "thesis.txt").write_text("dear")
     with pytest.raises(DVAError, match="was not written by this program"):
         check_output(mine, "png")
@@ -63,7 +63,7 @@ def test_folder_or_input_as_output(tmp_path):
     (tmp_path / "d.mp4").mkdir()
     with pytest.raises(DVAError, match="is a folder"):
         check_output(tmp_path / "d.mp4")
-    source = make_clip(tmp_path / "a.mp4", 2)
+    source = make_video(tmp_path / "a.mp4", 2)
     with pytest.raises(DVAError, match="would overwrite"):
         check_output(source, source=source)
     with pytest.raises(DVAError, match="quality"):
@@ -89,7 +89,7 @@ def test_read_only_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "codec"), [("out.mp4", "h264"), ("out.mkv", "ffv1"), ("out", "png")])
 @pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_after_an_exception(tmp_path, name, codec, stop):
-    source = make_clip(tmp_path / "a.mp4", 10)
+    source = make_video(tmp_path / "a.mp4", 10)
     before = set(tmp_path.iterdir())
     with pytest.raises(stop), open_video(source) as reader, VideoWriter(tmp_path / name, reader.info, codec, audio_from=source) as writer:
         for frame in reader:
@@ -100,7 +100,7 @@ def test_nothing_is_left_after_an_exception(tmp_path, name, codec, stop):
 
 
 def test_existing_output_survives_a_failure_and_is_replaced_by_success(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 6)
+    source = make_video(tmp_path / "a.mp4", 6)
     target = tmp_path / "b.mp4"
     target.write_text("precious")
     with pytest.raises(ZeroDivisionError), open_video(source) as reader, VideoWriter(target, reader.info) as writer:
@@ -112,7 +112,7 @@ def test_existing_output_survives_a_failure_and_is_replaced_by_success(tmp_path)
 
 
 def test_full_disk_is_said_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    source = make_clip(tmp_path / "a.mp4", 6)
+    source = make_video(tmp_path / "a.mp4", 6)
     before = set(tmp_path.iterdir())
 
     def full(self, packets):
@@ -184,7 +184,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, name, codec, the
     if there:
         target.mkdir() if codec == "png" else target.write_bytes(b"old")
     link.symlink_to(target)
-    source = make_clip(tmp_path / "a.mp4", 3)
+    source = make_video(tmp_path / "a.mp4", 3)
     for _ in range(2):  # the second time over what the first wrote
         with open_video(source) as reader, VideoWriter(link, reader.info, codec) as writer:
             for frame in reader:
@@ -195,7 +195,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, name, codec, the
 
 
 def test_a_video_of_the_longest_name_is_written(tmp_path):
-    source, out = make_clip(tmp_path / "a.mp4", 3), tmp_path / ("é" * 122 + ".mp4")
+    source, out = make_video(tmp_path / "a.mp4", 3), tmp_path / ("é" * 122 + ".mp4")
     with open_video(source) as reader, VideoWriter(out, reader.info) as writer:
         for frame in reader:
             writer.write(frame)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_helpers import make_clip, one_sentence, picture, raw_planes
+from video_helpers import make_video, one_sentence, picture, raw_planes
 
 from dva_core.errors import DVAError
 from dva_core.video import VideoWriter, open_video
@@ -25,7 +25,7 @@ def test_shared_clips_are_75_frames_at_25(shared):
 
 
 def test_native_planes_are_the_decoders(tmp_path):
-    path = make_clip(tmp_path / "a.mp4", 6)
+    path = make_video(tmp_path / "a.mp4", 6)
     reference = raw_planes(path)
     frames = list(open_video(path))
     assert [[p.tobytes() for p in f.planes()] for f in frames] == reference
@@ -33,7 +33,7 @@ def test_native_planes_are_the_decoders(tmp_path):
 
 
 def test_iterates_more_than_once_and_closes_early(tmp_path):
-    with open_video(make_clip(tmp_path / "a.mp4", 12)) as reader:
+    with open_video(make_video(tmp_path / "a.mp4", 12)) as reader:
         running = iter(reader)
         first = next(running).rgb
         assert len(list(reader)) == 12
@@ -45,8 +45,8 @@ def test_iterates_more_than_once_and_closes_early(tmp_path):
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
 def test_rotated_clip_comes_upright(tmp_path, degrees):
     """The tag says by how much (counter-clockwise) a player turns the stored picture."""
-    plain = list(open_video(make_clip(tmp_path / "a.mp4", 3)))
-    with open_video(make_clip(tmp_path / "b.mp4", 3, rotation=degrees)) as reader:
+    plain = list(open_video(make_video(tmp_path / "a.mp4", 3)))
+    with open_video(make_video(tmp_path / "b.mp4", 3, rotation=degrees)) as reader:
         turned = list(reader)
     for a, b in zip(plain, turned):
         assert np.array_equal(np.rot90(a.rgb, degrees // 90), b.rgb)
@@ -59,7 +59,7 @@ def test_rotated_clip_comes_upright(tmp_path, degrees):
     [((1, 1, 1, 1), "yuv420p"), ((5, 6, 5, 1), "yuv422p"), ((6, 6, 6, 2), "yuv444p"), ((9, 14, 9, 1), "yuv420p10le")],
 )
 def test_colour_tags_are_read_and_used(tmp_path, tags, pix_fmt):
-    path = make_clip(tmp_path / "a.mp4", 2, tags=tags, pix_fmt=pix_fmt, native=True)
+    path = make_video(tmp_path / "a.mp4", 2, tags=tags, pix_fmt=pix_fmt, native=True)
     info = open_video(path).info
     assert (info.color.primaries, info.color.trc, info.color.matrix, info.color.range) == tags
     assert info.pix_fmt.replace("j", "") == pix_fmt
@@ -77,7 +77,7 @@ def test_colour_tags_are_read_and_used(tmp_path, tags, pix_fmt):
 
 
 def test_start_and_length_select_by_timestamp(tmp_path):
-    path = make_clip(tmp_path / "a.mp4", 150, rate=25, options={"g": "30", "crf": "30", "preset": "ultrafast"})
+    path = make_video(tmp_path / "a.mp4", 150, rate=25, options={"g": "30", "crf": "30", "preset": "ultrafast"})
     everything = [f.rgb for f in open_video(path)]
     for start, length in [(0, 0.4), (0.04, None), (0.05, 0.2), (3.5, 0.5), (3.51, 0.09), (5.9, None), (5.96, 9), (0.1, 0.1)]:
         with open_video(path, start=start, length=length) as reader:
@@ -91,7 +91,7 @@ def test_start_and_length_select_by_timestamp(tmp_path):
 
 
 def test_seek_that_lands_too_late_is_made_good(tmp_path, monkeypatch):
-    path = make_clip(tmp_path / "a.mkv", 150, options={"g": "25", "crf": "30", "preset": "ultrafast"})
+    path = make_video(tmp_path / "a.mkv", 150, options={"g": "25", "crf": "30", "preset": "ultrafast"})
     monkeypatch.setattr("dva_core.video.source.SEEK_MARGIN", Fraction(-2))
     assert [f.time * 25 for f in open_video(path, start=3)] == list(range(75, 150))
 
@@ -106,7 +106,7 @@ def test_shared_clip_seeks_exactly(shared):
 
 
 def test_every_nth_frame(tmp_path):
-    with open_video(make_clip(tmp_path / "a.mp4", 11, rate=24), every=4) as reader:
+    with open_video(make_video(tmp_path / "a.mp4", 11, rate=24), every=4) as reader:
         frames = list(reader)
         assert [f.time for f in frames] == [0, Fraction(4, 24), Fraction(8, 24)]
         assert [f.index for f in frames] == [0, 1, 2]
@@ -114,21 +114,21 @@ def test_every_nth_frame(tmp_path):
 
 
 def test_frame_counts(tmp_path):
-    assert open_video(make_clip(tmp_path / "a.mp4", 9)).info.frames == 9
-    matroska = open_video(make_clip(tmp_path / "a.mkv", 9))
+    assert open_video(make_video(tmp_path / "a.mp4", 9)).info.frames == 9
+    matroska = open_video(make_video(tmp_path / "a.mkv", 9))
     assert matroska.info.frames is None and matroska.count_frames() == 9
 
 
 def test_late_start_gives_the_origin(tmp_path):
     pts = [126000 + 3600 * i for i in range(5)]
-    with open_video(make_clip(tmp_path / "a.ts", pts=pts, time_base=Fraction(1, 90000))) as reader:
+    with open_video(make_video(tmp_path / "a.ts", pts=pts, time_base=Fraction(1, 90000))) as reader:
         first = next(iter(reader))
         assert reader.info.origin == first.time > 0
     assert len(list(open_video(tmp_path / "a.ts", start=0.08))) == 3
 
 
 def test_start_beyond_the_end(tmp_path):
-    path = make_clip(tmp_path / "a.mp4", 10)
+    path = make_video(tmp_path / "a.mp4", 10)
     with pytest.raises(DVAError, match="lies in the part asked for") as error:
         list(open_video(path, start=9))
     assert one_sentence(error)
@@ -137,7 +137,7 @@ def test_start_beyond_the_end(tmp_path):
 @pytest.mark.parametrize("bad", [{"start": -1}, {"start": "soon"}, {"length": 0}, {"every": 0}, {"every": 1.5}])
 def test_bad_selections(tmp_path, bad):
     with pytest.raises(DVAError) as error:
-        open_video(make_clip(tmp_path / "a.mp4", 3), **bad)
+        open_video(make_video(tmp_path / "a.mp4", 3), **bad)
     assert one_sentence(error)
 
 
@@ -148,7 +148,7 @@ def test_memory_stays_bounded(tmp_path):
 
     alive = []
     most = 0
-    for frame in open_video(make_clip(tmp_path / "a.mp4", 80)):
+    for frame in open_video(make_video(tmp_path / "a.mp4", 80)):
         alive.append(weakref.ref(frame))
         most = max(most, sum(r() is not None for r in alive))
     gc.collect()
@@ -167,7 +167,7 @@ def test_odd_and_unusual_formats(tmp_path):
 def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
     """For reading, for the sound's own second look, and for writing."""
     monkeypatch.chdir(tmp_path)
-    make_clip(tmp_path / "a.mp4", 60, sound="aac").rename("talk:final.mp4")
+    make_video(tmp_path / "a.mp4", 60, sound="aac").rename("talk:final.mp4")
     with (
         open_video("talk:final.mp4", start=2.1) as reader,
         VideoWriter("new:talk.mp4", reader.info, audio_from="talk:final.mp4") as writer,
@@ -180,7 +180,7 @@ def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
 def test_pictures_before_zero_are_not_lost(tmp_path):
     """A recording over the wrap of the 33-bit clock of a transport stream."""
     begin = (1 << 33) - 4 * 3600 - 126000
-    source = make_clip(tmp_path / "a.ts", pts=[begin + 3600 * n for n in range(12)], time_base=Fraction(1, 90000))
+    source = make_video(tmp_path / "a.ts", pts=[begin + 3600 * n for n in range(12)], time_base=Fraction(1, 90000))
     with open_video(source) as reader:
         frames = list(reader)
         assert len(frames) == 12 and frames[0].time >= reader.info.origin
@@ -195,7 +195,7 @@ def test_pictures_before_zero_are_not_lost(tmp_path):
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_clip_trimmed_by_an_edit_list_has_as_many_frames_as_are_shown(tmp_path, caplog, every):
-    whole = make_clip(tmp_path / "a.mp4", 50, options={"g": "25", "bf": "2", "preset": "ultrafast"})
+    whole = make_video(tmp_path / "a.mp4", 50, options={"g": "25", "bf": "2", "preset": "ultrafast"})
     with av.open(str(whole)) as source, av.open(str(tmp_path / "b.mp4"), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         early = round(Fraction(9, 25) / source.streams.video[0].time_base)

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_helpers import audio_packets, copy_with_sound, level_at, make_clip, sound_samples
+from video_helpers import audio_packets, copy_with_sound, level_at, make_video, sound_samples
 
 from dva_core.video import open_video
 from dva_core.video.seams import SoundSeams, leaps
@@ -23,7 +23,7 @@ def join(path, *parts):
 def part(path, frames=30, late=0, **settings):
     """A transport stream of `frames` pictures, `late` seconds on its clock."""
     pts = [round(25 * late) + i for i in range(frames)]
-    return make_clip(path, frames, pts=pts, sound="aac", sound_start=Fraction(late), options={"bf": "2", "g": "12"}, **settings)
+    return make_video(path, frames, pts=pts, sound="aac", sound_start=Fraction(late), options={"bf": "2", "g": "12"}, **settings)
 
 
 def times(path):
@@ -63,8 +63,8 @@ def test_the_sound_stays_with_the_pictures(tmp_path, late, copy_audio):
 def test_sound_longer_or_shorter_than_its_pictures(tmp_path):
     """The next file's sound begins with its pictures; what would lie over it, or under, is left out."""
     for sound_frames in (20, 45):
-        pictures = make_clip(tmp_path / "p.ts", 30, options={"bf": "0", "g": "12"})
-        tones = make_clip(tmp_path / "s.ts", sound_frames, sound="aac", options={"bf": "0", "g": "12"})
+        pictures = make_video(tmp_path / "p.ts", 30, options={"bf": "0", "g": "12"})
+        tones = make_video(tmp_path / "s.ts", sound_frames, sound="aac", options={"bf": "0", "g": "12"})
         first = tmp_path / "first.ts"
         with av.open(str(pictures)) as a, av.open(str(tones)) as b, av.open(str(first), "w") as out:
             streams = [out.add_stream_from_template(c.streams.best(kind)) for c, kind in ((a, "video"), (b, "audio"))]
@@ -115,7 +115,7 @@ def test_the_sound_takes_the_pictures_shift_or_its_own():
 
 
 def test_sound_the_muxer_calls_invalid_is_left_out_with_a_warning(tmp_path, monkeypatch, caplog):
-    source = make_clip(tmp_path / "a.mp4", 20, sound="aac")
+    source = make_video(tmp_path / "a.mp4", 20, sound="aac")
     mux, refused = av.container.OutputContainer.mux, []
 
     class Picky:

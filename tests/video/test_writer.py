@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from video_helpers import NTSC, copy_video, make_clip, one_sentence, picture, probe, raw_planes, stated_seconds
+from video_helpers import NTSC, copy_video, make_video, one_sentence, picture, probe, raw_planes, stated_seconds
 
 from dva_core.errors import DVAError
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
@@ -29,7 +29,7 @@ def test_shared_clip_lossless_round_trip(shared, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_h264_keeps_count_rate_and_time(tmp_path, suffix):
-    source = make_clip(tmp_path / "a.mp4", 40, rate=NTSC)
+    source = make_video(tmp_path / "a.mp4", 40, rate=NTSC)
     target = copy_video(source, tmp_path / f"b.{suffix}")
     with open_video(source) as a, open_video(target) as b:
         assert b.info.rate == NTSC and b.count_frames() == 40
@@ -39,7 +39,7 @@ def test_h264_keeps_count_rate_and_time(tmp_path, suffix):
 
 
 def test_length_of_the_last_frame(tmp_path):
-    target = copy_video(make_clip(tmp_path / "a.mp4", 30, rate=25), tmp_path / "b.mp4", every=5)
+    target = copy_video(make_video(tmp_path / "a.mp4", 30, rate=25), tmp_path / "b.mp4", every=5)
     info = open_video(target).info
     assert info.frames == 6 and info.rate == 5 and info.duration == Fraction(30, 25)
 
@@ -47,7 +47,7 @@ def test_length_of_the_last_frame(tmp_path):
 @pytest.mark.parametrize("preset", ["ultrafast", "medium"])  # without and with frames out of order
 def test_variable_rate_is_carried_through(tmp_path, preset):
     pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 45001]
-    source = make_clip(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
+    source = make_video(tmp_path / "a.mp4", pts=pts, time_base=Fraction(1, 90000))
     target = copy_video(source, tmp_path / "b.mp4", preset=preset)
     stream, frames, _ = probe(target)
     assert stream.time_base == Fraction(1, 90000) and [f.pts for f in frames] == pts
@@ -61,7 +61,7 @@ def test_variable_rate_is_carried_through(tmp_path, preset):
 def test_stated_length_of_a_variable_rate(tmp_path, codec, suffix, every):
     """By the bytes of the file, not by our reader: all of the time that the source's pictures are shown, also that of those left out."""
     pts = [0, 3000, 4500, 12000, 12100, 30000, 39999, 100000]
-    source = make_clip(tmp_path / "a.mp4", size=(64, 64), pts=pts, time_base=Fraction(1, 90000), options={"bf": "0"})
+    source = make_video(tmp_path / "a.mp4", size=(64, 64), pts=pts, time_base=Fraction(1, 90000), options={"bf": "0"})
     (whole,) = stated_seconds(source)["mdhd"]
     assert whole > pts[-1] / 90000
     target = copy_video(source, tmp_path / f"b.{suffix}", codec, preset="medium", every=every)
@@ -75,13 +75,13 @@ def test_stated_length_of_a_variable_rate(tmp_path, codec, suffix, every):
 
 def test_stated_length_of_an_even_rate_with_frames_out_of_order(tmp_path):
     for every, frames in ((1, 31), (4, 8)):
-        target = copy_video(make_clip(tmp_path / "a.mp4", 31), tmp_path / "b.mp4", preset="medium", every=every)
+        target = copy_video(make_video(tmp_path / "a.mp4", 31), tmp_path / "b.mp4", preset="medium", every=every)
         assert stated_seconds(target)["mvhd"] == [pytest.approx(31 / 25, abs=1e-3)]
         assert open_video(target).info.frames == frames
 
 
 def test_trimmed_part_starts_at_zero(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 50)
+    source = make_video(tmp_path / "a.mp4", 50)
     target = copy_video(source, tmp_path / "b.mp4", start=0.5, length=0.5)
     assert [f.time for f in open_video(target)] == [Fraction(i, 25) for i in range(12)]
 
@@ -90,7 +90,7 @@ def test_trimmed_part_starts_at_zero(tmp_path):
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv420p12le"])
 def test_h265(tmp_path, suffix, pix_fmt):
     tags = (9, 16, 9, 1)
-    source = make_clip(tmp_path / "a.mkv", 12, size=(96, 64), codec="ffv1", pix_fmt=pix_fmt, native=True, tags=tags, rate=NTSC)
+    source = make_video(tmp_path / "a.mkv", 12, size=(96, 64), codec="ffv1", pix_fmt=pix_fmt, native=True, tags=tags, rate=NTSC)
     target = copy_video(source, tmp_path / f"b.{suffix}", "h265")
     stream, frames, tags = probe(target)
     assert stream.codec_context.name == "hevc" and stream.codec_context.pix_fmt == pix_fmt and len(frames) == 12
@@ -103,16 +103,16 @@ def test_h265(tmp_path, suffix, pix_fmt):
 
 
 def test_h265_of_an_odd_size_is_itself_again(tmp_path):
-    source = make_clip(tmp_path / "a.mkv", 3, size=(101, 67), codec="ffv1")
+    source = make_video(tmp_path / "a.mkv", 3, size=(101, 67), codec="ffv1")
     one, two = (copy_video(source, tmp_path / f"{name}.mp4", "h265").read_bytes() for name in "bc")
     assert one == two and open_video(tmp_path / "b.mp4").info.pix_fmt == "yuv444p"
     with pytest.raises(DVAError, match="at least 64 pixels") as error:
-        copy_video(make_clip(tmp_path / "small.mkv", 3), tmp_path / "d.mp4", "h265")
+        copy_video(make_video(tmp_path / "small.mkv", 3), tmp_path / "d.mp4", "h265")
     assert one_sentence(error)
 
 
 def test_rotated_clip_is_written_upright_without_a_tag(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 3, rotation=90)
+    source = make_video(tmp_path / "a.mp4", 3, rotation=90)
     target = copy_video(source, tmp_path / "b.mp4")
     with open_video(source) as a, open_video(target) as b:
         assert b.info.rotation == 0 and (b.info.width, b.info.height) == (48, 64) == (a.info.width, a.info.height)
@@ -133,20 +133,20 @@ def test_pixel_shape_is_kept(tmp_path):
 
 def test_bare_rgb_into_a_yuv_clip(tmp_path):
     """A host may hand RGB for a video whose info is native."""
-    info = open_video(make_clip(tmp_path / "a.mp4", 3, tags=(6, 6, 6, 1))).info
+    info = open_video(make_video(tmp_path / "a.mp4", 3, tags=(6, 6, 6, 1))).info
     with VideoWriter(tmp_path / "b.mkv", info, "ffv1") as writer:
         writer.write(Frame.from_rgb(picture(0, 64, 48), 0, 0, info.time_base))
     assert np.abs(next(iter(open_video(tmp_path / "b.mkv"))).rgb[16:].astype(int) - picture(0, 64, 48)[16:]).max() <= 6
 
 
 def test_png_folder_round_trip(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 5)
+    source = make_video(tmp_path / "a.mp4", 5)
     folder = copy_video(source, tmp_path / "frames", "png")
     names = sorted(p.name for p in folder.glob("*.png"))
     assert names == [f"frame_{i:06d}.png" for i in range(5)]
     with open_video(source) as a, open_video(folder) as b:
         assert all(np.array_equal(x.rgb, y.rgb) for x, y in zip(a, b)) and b.count_frames() == 5
-    copy_video(make_clip(tmp_path / "c.mp4", 3), folder, "png")  # its own folder is replaced whole
+    copy_video(make_video(tmp_path / "c.mp4", 3), folder, "png")  # its own folder is replaced whole
     assert len(list(folder.glob("*.png"))) == 3
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -159,7 +159,7 @@ def test_png_keeps_alpha(tmp_path):
 
 
 def test_sound_is_not_taken_from_the_file_that_is_written(tmp_path):
-    source = make_clip(tmp_path / "a.mp4", 3)
+    source = make_video(tmp_path / "a.mp4", 3)
     before = source.read_bytes()
     with pytest.raises(DVAError, match="would overwrite"):
         VideoWriter(source, open_video(source).info, audio_from=source)
@@ -169,7 +169,7 @@ def test_sound_is_not_taken_from_the_file_that_is_written(tmp_path):
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_short_h265_has_decoding_times_whatever_x265_says(tmp_path, frames):
     """x265 leaves them undefined where the video ends within its delay of B frames."""
-    source = make_clip(tmp_path / "a.mp4", frames, size=(64, 64))
+    source = make_video(tmp_path / "a.mp4", frames, size=(64, 64))
     with open_video(source) as reader, VideoWriter(tmp_path / "b.mkv", reader.info, "h265") as writer:
         for frame in reader:
             writer.write(frame)
