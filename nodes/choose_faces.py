@@ -47,6 +47,7 @@ class ChooseFaces(io.ComfyNode):
                     "choice",
                     default="",
                     multiline=True,
+                    optional=True,
                     dynamic_prompts=False,
                     display_name="choice",
                     tooltip='Who is chosen, as JSON: {"people": [1, 3], "names": {"1": "Anna"}, "shots": {"2": [3]}}. people may be "all"; '
