@@ -166,11 +166,14 @@ def frozen_model(tensors: dict[str, Tensor], config: dict) -> DiffusionVideoAuto
 
 
 def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
-    """Scale the identity attributes' steps in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+    """Scale the steps of the pairs' attributes in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
     scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
-    scale_values = torch.tensor([scales[name] for name in steps.identity_names])
-    tensors["attributes.identity.step"] = scale_values[:, None] * tensors["attributes.identity.step"]
+    for entry in config["attributes"]:
+        if (scale := scales.get(entry["name"])) is not None:
+            name = "attributes.identity.step" if entry["space"] == "identity" else "attributes.motion.shift"
+            tensors[name] = tensors[name].clone()
+            tensors[name][entry["index"]] *= scale
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:

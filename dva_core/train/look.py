@@ -26,7 +26,6 @@ ATTRIBUTE_REGIONS = {
     "Mustache": "moustache",
     "Wearing_Lipstick": "mouth",
     "Bushy_Eyebrows": "brows",
-    "Smiling": "mouth",
 }
 TONE_ATTRIBUTES = (*ATTRIBUTE_REGIONS, "Pale_Skin", "Tan")  # in a region, what the rest of the face loses would be put back as a veil
 
@@ -96,7 +95,7 @@ def read_maps(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def parse_regions(pairs: Sequence[str]) -> dict[str, str | None]:
-    """Parse ["Beard=lower", "Smiling="] to {"Beard": "lower", "Smiling": None}, on top of ATTRIBUTE_REGIONS."""
+    """Parse ["Beard=chin", "Goatee="] to {"Beard": "chin", "Goatee": None}, on top of ATTRIBUTE_REGIONS."""
     regions: dict[str, str | None] = dict(ATTRIBUTE_REGIONS)
     for pair in pairs:
         name, equals, region = pair.partition("=")

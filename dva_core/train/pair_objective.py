@@ -24,7 +24,7 @@ LEAST_SIZE = 0.004  # of a pair's mean weighted change: what hardly differs must
 LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a prediction of v
 FULL_SIGMA = 0.25  # standard deviation of the noise from which on the answer counts in full
 HARDER = {  # drawn more often: learnt more slowly, or looked at most
-    "Older": 2.0, "Younger": 1.5, "Smiling": 3.0, "Eyeglasses": 2.0, "Beard": 1.5, "Wearing_Lipstick": 1.5, "Heavy_Makeup": 1.5,
+    "Older": 3.0, "Younger": 2.0, "Smiling": 7.0, "Eyeglasses": 2.0, "Beard": 1.5, "Wearing_Lipstick": 1.5, "Heavy_Makeup": 1.5,
 }  # fmt: skip
 SHARES = np.array([HARDER.get(kind, 1.0) for kind in KINDS])
 SHARES /= SHARES.sum()
