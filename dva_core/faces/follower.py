@@ -134,6 +134,10 @@ class Follower:
         """The face of this frame is somebody else's, who is followed too."""
         self.state = State.SEARCHING
 
+    def trust(self) -> None:
+        """Nobody is near for whom the face could be taken, whom nothing else tells apart."""
+        self.since_close = CLOSE
+
     # -- the transitions -------------------------------------------------------------------------------------
 
     def _cut(self) -> None:

@@ -12,7 +12,7 @@ from dva_core.faces.finder import FaceFinder
 from dva_core.faces.follower import LOOK_AROUND, Follower, State
 from dva_core.faces.landmarker import plausible
 from dva_core.faces.scene import SceneCuts
-from dva_core.faces.search import detect_in, overlap, window_around
+from dva_core.faces.search import detect_in, distance, overlap, window_around
 from dva_core.faces.segments import MISSING, FaceTrack, bounds
 from dva_core.faces.select import unit
 from dva_core.faces.track import Record
@@ -64,6 +64,7 @@ def track_people(
             if sight.face is not None:
                 shared.held.append(sight.face.box)
         _settle(frame.rgb, records, n)
+        _know_apart([record.follower for record in records if np.isfinite(record.points[n]).all()])
         if progress is not None:
             progress(n + 1)
     tracks = [record.track(max_gap, cuts) for record in records]
@@ -89,6 +90,15 @@ def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
             loser = a if vector @ a.follower.identity < vector @ b.follower.identity else b
             loser.forget(n)
             loser.follower.leave()
+
+
+def _know_apart(seen: Sequence[Follower]) -> None:
+    """Spare those a doubt who are close to nobody but others that are followed too, and too far from them to be taken for them next."""
+    for follower in seen:
+        own = follower.last
+        others = [other.last for other in seen if other is not follower]
+        if follower.there <= len(others) and all(distance(own, face) > max(extent(own.box), extent(face.box)) for face in others):
+            follower.trust()
 
 
 class _SharedDetector:
