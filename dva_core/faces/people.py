@@ -174,9 +174,10 @@ class _Surveyor:
         self.empty = 0 if pairs else self.empty + 1
         if self.doubt is None or (not pairs and self.empty > TRIES and self.empty % TRIES):
             return pairs
-        least = min((self.doubt(rgb, landmarks) for _, landmarks in pairs), default=np.inf)
-        if least < DOUBT:
-            return pairs
+        least = np.inf
+        for _, landmarks in pairs:
+            if (least := min(least, self.doubt(rgb, landmarks))) < DOUBT:  # one that is upright is enough
+                return pairs
         limit = min(DOUBT, SURER * least)
         for turns in TURNS:
             turned = self._with_landmarks(rgb, detect_turned(self.detect, rgb, turns))
