@@ -117,11 +117,11 @@ class Card(TorchDispatchMode):
         theirs = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, OnCard)]
         if not ours and not any(isinstance(x, torch.device) for x in flat):
             return func(*args, **kwargs)
-        name, asked = func.overloadpacket.__name__, kwargs.get("device")
+        name, device = func.overloadpacket.__name__, kwargs.get("device")
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd") and name != "detach":
             with self:  # under inference mode they arrive whole
                 return func.decompose(*args, **kwargs)
-        to_card = bool(ours) if asked is None else torch.device(asked).type in (self.kind.type, "meta")
+        to_card = bool(ours) if device is None else torch.device(device).type in (self.kind.type, "meta")
         if not (ours or to_card):
             return func(*args, **kwargs)
         self.check(name, args, ours, theirs)
@@ -133,7 +133,7 @@ class Card(TorchDispatchMode):
             beside.append(Memory(self, args[0].nbytes))
         if name == "convolution" and lies_apart(args[0]) and not lies_apart(args[1]):
             beside.append(Memory(self, args[0].nbytes))
-        result = func(*args, **({**kwargs, "device": torch.device("cpu")} if asked is not None else kwargs))
+        result = func(*args, **({**kwargs, "device": torch.device("cpu")} if device is not None else kwargs))
         return tree_map(lambda x: self.wrapped(x, ours) if isinstance(x, torch.Tensor) else x, result) if to_card else result
 
     def check(self, name: str, args: tuple, ours: list[OnCard], theirs: list[torch.Tensor]) -> None:

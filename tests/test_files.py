@@ -86,7 +86,7 @@ def test_places_that_cannot_be_written_are_one_sentence(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "nowhere").symlink_to("missing/file")
     (tmp_path / "disk").symlink_to("/")
-    for path, folder, said in (
+    for path, folder, message in (
         ("", False, "is empty"),
         ("a\0b", False, "null character"),
         (tmp_path / "missing" / "a", False, "missing.* does not exist"),
@@ -98,7 +98,7 @@ def test_places_that_cannot_be_written_are_one_sentence(tmp_path):
         (tmp_path / "loop", False, "leads back to itself"),
         (tmp_path / "disk", True, "whole disk"),
     ):
-        with pytest.raises(DVAError, match=said) as error:
+        with pytest.raises(DVAError, match=message) as error:
             check_place(path, folder=folder)
         assert str(error.value).endswith(".") and "\n" not in str(error.value)
     assert names(tmp_path) == ["disk", "file", "folder", "loop", "nowhere", "pipe"]

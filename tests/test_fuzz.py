@@ -86,8 +86,8 @@ def answered(call, *arguments, also: tuple = ()):
     try:
         return call(*arguments)
     except DVAError as error:
-        said = str(error)
-        assert said.endswith((".", ")")) and "\n" not in said and 10 < len(said) < 2000, said
+        message = str(error)
+        assert message.endswith((".", ")")) and "\n" not in message and 10 < len(message) < 2000, message
     except also:
         pass
     return None

@@ -27,8 +27,8 @@ def test_links_are_followed_and_other_paths_stay_as_they_are(tmp_path):
 
 def test_inputs_that_cannot_be_read_twice_are_refused(tmp_path):
     os.mkfifo(tmp_path / "p.mpg")
-    for path, said in (("", "is empty"), (tmp_path / "p.mpg", "a pipe"), ("/dev/null", "a device"), (tmp_path / "none", "no file")):
-        with pytest.raises(DVAError, match=said):
+    for path, message in (("", "is empty"), (tmp_path / "p.mpg", "a pipe"), ("/dev/null", "a device"), (tmp_path / "none", "no file")):
+        with pytest.raises(DVAError, match=message):
             check_input(path)
     with pytest.raises(DVAError, match="too long"):
         check_input(tmp_path / ("é" * 300))

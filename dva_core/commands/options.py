@@ -183,13 +183,13 @@ def check_person(person: str, decomposition: AnyDecomposition | None, face: str 
     if decomposition is not None:
         choose(decomposition, person)
     elif person:
-        wanted = parse_whom(person)
+        whom = parse_whom(person)
         selection = parse_face(face or "largest")
         if selection[0] != "people":
             raise DVAError(f"--person {person} chooses one of several people, and one face is encoded; add --face all, or leave it out.")
         known = selection[1].people
         names = {name.lower(): number for number, name in selection[1].names.items()}
-        for who in wanted or ():
+        for who in whom or ():
             number = names.get(who.lower()) if isinstance(who, str) else who
             if number is None or (known is not None and number not in known):
                 raise DVAError(f"--person {person} is not among the people of --face {face}; choose one of them.")

@@ -82,7 +82,7 @@ def test_a_spreadsheet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nresult: out", "result: there is no such setting"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: high}}", "edits.x.attributes.Young: The scale 'high'"),
@@ -113,11 +113,11 @@ def test_a_spreadsheet(tmp_path):
         ("a.txt", "", "no way known"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name, text, said):
+def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name, text, message):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(DVAError) as error:
         read_manifest(tmp_path / name)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_files_that_are_not_there(tmp_path):

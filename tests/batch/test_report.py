@@ -112,7 +112,7 @@ def test_commands(plan, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "sentence"),
     [
         ([], "No server was named"),
         (["--server", "localhost:8188"], "is no address"),
@@ -124,10 +124,10 @@ def test_commands(plan, tmp_path, capsys):
         (["--server", "http://127.0.0.1:9"], "does not answer"),
     ],
 )
-def test_what_a_run_refuses(plan, tmp_path, capsys, options, said):
+def test_what_a_run_refuses(plan, tmp_path, capsys, options, sentence):
     assert main(["batch", "run", str(tmp_path / "jobs.json"), *options]) == 2
     (message,) = capsys.readouterr().err.strip().splitlines()
-    assert said in message
+    assert sentence in message
 
 
 def test_a_journal_is_read_whatever_was_cut_off(tmp_path):

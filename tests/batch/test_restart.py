@@ -77,8 +77,8 @@ def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
         client = start_client(tmp_path, one.url)
         until_done(client, 2)
         client.send_signal(how)
-        said = client.communicate(timeout=60)[1]
-        assert client.returncode == 1 and said.strip() == "stopped"
+        errors = client.communicate(timeout=60)[1]
+        assert client.returncode == 1 and errors.strip() == "stopped"
         until = time.monotonic() + 5
         while (one.pending or one.running) and time.monotonic() < until:
             time.sleep(0.05)

@@ -37,9 +37,9 @@ def test_four_videos_times_three_edits_on_two_servers(tmp_path):
         ) == len(one.encodes) + len(two.encodes)
         assert {event["worker"] for event in events.of("progress")} == {one.url, two.url}
         assert events[-1] == {"event": "end", "done": 12, "before": 0, "failed": 0, "missing": 0}
-        asked = one.requests + two.requests
+        requests = one.requests + two.requests
         again = run_on_servers(plan, [one.url, two.url])
-        assert again.before == 12 and again.done == 0 and one.requests + two.requests == asked  # nothing to ask for
+        assert again.before == 12 and again.done == 0 and one.requests + two.requests == requests  # nothing to ask for
         plan.jobs[0].result.unlink()
         assert run_on_servers(plan, [one.url]).done == 1
         check_results(plan)
@@ -96,8 +96,8 @@ def test_a_video_that_always_fails(tmp_path):
         bad = (tmp_path / "videos" / "v1.mp4").read_bytes()
         one.fails_on = two.fails_on = {bad}
         summary = run_on_servers(plan, [one.url, two.url], watch=events)
-        said = f"No face was found in {tmp_path / 'videos' / 'v1.mp4'}; use another."  # the file as it is called here
-        assert summary.failed == {f"v1_{edit}": said for edit in "abc"} and summary.done == 9
+        message = f"No face was found in {tmp_path / 'videos' / 'v1.mp4'}; use another."  # the file as it is called here
+        assert summary.failed == {f"v1_{edit}": message for edit in "abc"} and summary.done == 9
         check_results(plan, missing=summary.failed)
         tried = [(event["job"], event["worker"]) for event in events.of("begun") if event["job"].startswith("v1")]
         assert len(tried) == 6 == len(set(tried))  # once on each

@@ -151,12 +151,16 @@ def test_the_usual_settings_of_the_solver(call, video):
 
 
 def test_compatible_output_and_a_scratch_folder(call, video, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(edit_command, "encode", lambda *args, **settings: asked.append(settings["scratch"]) or encode(*args, **settings))
-    monkeypatch.setattr(edit_command, "decode", lambda *args, **settings: asked.append(settings["compatible"]) or decode(*args, **settings))
+    settings_used = []
+    monkeypatch.setattr(
+        edit_command, "encode", lambda *args, **settings: settings_used.append(settings["scratch"]) or encode(*args, **settings)
+    )
+    monkeypatch.setattr(
+        edit_command, "decode", lambda *args, **settings: settings_used.append(settings["compatible"]) or decode(*args, **settings)
+    )
     (tmp_path / "there").mkdir()
     code, _, err = call("edit", video, *YOUNG, "-o", "a.mp4", "--steps", 2, "--compatible", "--scratch", "there")
-    assert code == 0 and asked == ["there", True], err
+    assert code == 0 and settings_used == ["there", True], err
     with open_video("a.mp4") as reader:
         assert reader.info.pix_fmt == "yuv420p"
 

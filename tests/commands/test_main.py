@@ -77,8 +77,8 @@ def test_as_a_program(tmp_path):
 def test_training_complains_in_one_sentence_too(capsys):
     for words in (["train"], ["train", "diffusion", "--people", "x"], ["train", "nothing"], ["train", "prepare", "a.mp4", "--no-such"]):
         assert cli.main(words) == 2
-        said = capsys.readouterr()
-        assert not said.out and len(said.err.splitlines()) == 1 and "--help` explains." in said.err
+        printed = capsys.readouterr()
+        assert not printed.out and len(printed.err.splitlines()) == 1 and "--help` explains." in printed.err
 
 
 def test_an_empty_path_is_not_the_current_folder(call, tmp_path, capsys):

@@ -119,8 +119,8 @@ def test_a_corrected_step_by_hand(x_0):
     x = moved(x, line(phi[0], phi[1], first, states), phi[0], phi[1])
     second = states[0], (x - math.sqrt(a1) * states[0]) / math.sqrt(1 - a1)
     expected = moved(x, line(phi[1], phi[0], second, first), phi[1], phi[2])
-    got = solvers.invert(model, x_0, None, 3, "angle2c", clamp=False, power=1.0, dtype=torch.float64)
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    noise = solvers.invert(model, x_0, None, 3, "angle2c", clamp=False, power=1.0, dtype=torch.float64)
+    torch.testing.assert_close(noise, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("solver", list(solvers.SOLVERS))

@@ -50,8 +50,8 @@ def test_edits_go_along_the_models_own_directions_where_it_has_them(decompositio
     model.tensors["attributes.identity.direction"] = swapped
     plain.tensors["attributes.identity.weight"] = swapped
     for scales in ({"Young": -0.6}, {"Young": {"0": 0.0, "2": 0.5}}):
-        wanted, got = (apply_attributes(decomposition, m, scales, normalize).current_identity([0, 1, 2]) for m in (plain, model))
-        np.testing.assert_array_equal(got, wanted)
+        expected, actual = (apply_attributes(decomposition, m, scales, normalize).current_identity([0, 1, 2]) for m in (plain, model))
+        np.testing.assert_array_equal(actual, expected)
     np.testing.assert_array_equal(AttributeSet.from_model(model).weight("Young"), swapped[0].double().numpy())  # the classifier stays
 
 

@@ -219,9 +219,9 @@ def test_scores_are_the_classifiers(model):
     ],
 )
 def test_mistakes_are_said_in_a_sentence(model, decomposition, act, message):
-    with pytest.raises(DVAError, match=message) as said:
+    with pytest.raises(DVAError, match=message) as error:
         act(model, decomposition, random_direction(model, 1))
-    assert str(said.value).count(". ") == 0 and "\n" not in str(said.value)
+    assert str(error.value).count(". ") == 0 and "\n" not in str(error.value)
 
 
 def test_other_files_are_refused(model, tmp_path):

@@ -88,14 +88,14 @@ def test_it_is_found_as_a_file_a_folder_or_by_its_path(open_clip, home, tmp_path
 
 
 def test_a_missing_file_is_named_with_where_it_comes_from_and_where_it_goes(open_clip, tmp_path):
-    with pytest.raises(DVAError) as said:
+    with pytest.raises(DVAError) as error:
         find_weights(DEFAULT, [tmp_path / "other", tmp_path])
-    text = str(said.value)
+    text = str(error.value)
     assert "https://huggingface.co/timm/vit_base_patch16_clip_224.openai/resolve/main/open_clip_model.safetensors" in text
     assert f"{tmp_path / FOLDER / DEFAULT}.safetensors" in text and "clip_vision" in text and text.count(". ") == 0
-    with pytest.raises(DVAError, match="laion") as said:
+    with pytest.raises(DVAError, match="laion") as error:
         find_weights("ViT-B-16", [tmp_path])  # OpenAI's weights would be wrong with this GELU
-    assert "openai" not in str(said.value)
+    assert "openai" not in str(error.value)
     with pytest.raises(DVAError, match="no name of an image-text model"):
         find_weights("../secret", [tmp_path])
 

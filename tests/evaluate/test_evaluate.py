@@ -150,7 +150,7 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["switch", "{a}", "--steps", "2"], "two videos"),
         (["consistency", "{a}"], "--attribute NAME --scale S"),
@@ -160,11 +160,11 @@ def test_the_commands_write_tables_and_pictures(videos, bundle, tmp_path, capsys
         (["reconstruction", "nowhere.mp4"], "no file nowhere.mp4"),
     ],
 )
-def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, said):
+def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, message):
     words = [word.format(a=videos[0]) for word in words]
     assert cli.main(["evaluate", *words, "--model", str(bundle), "--device", "cpu", "-o", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert said in lines[-1]
+    assert message in lines[-1]
 
 
 def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):

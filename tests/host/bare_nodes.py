@@ -40,13 +40,17 @@ def encoding_asks_for_the_detector_and_says_what_is_not_used() -> None:
             ({"detector": "insightface"}, "insightface", "position"),
         ):
             with patch("dva_core.pipeline.encode", note):
-                _, said = executed(
+                _, messages = executed(
                     nodes.EncodeDecomposed, model, 1, "ddim", face, 0.5, 0.5, 0, 0, *usual, images=IMAGES, reference=IMAGES[:1], **settings
                 )
             assert calls[-1].get("detector") == detector
             unused = face != "reference"
-            assert ("The reference picture is not used: set face to reference." in said[0][0]) == unused == (said[0][1] == logging.WARNING)
-            assert ("set face to reference" in said[-1][0]) == unused
+            assert (
+                ("The reference picture is not used: set face to reference." in messages[0][0])
+                == unused
+                == (messages[0][1] == logging.WARNING)
+            )
+            assert ("set face to reference" in messages[-1][0]) == unused
 
 
 def the_seed_counts_for_random_noise_alone() -> None:
@@ -66,10 +70,10 @@ def a_saved_decomposition_keeps_a_source_that_would_be_thrown_away() -> None:
         images = frames_of(write_clip(Path(BASE.name) / "clip.mkv", 3))
         source = write_frames(images, 25)
         decomposition = encode(source, model, steps=STEPS)
-        result, said = executed(nodes.SaveDecomposition, decomposition, "kept/a")
+        result, messages = executed(nodes.SaveDecomposition, decomposition, "kept/a")
         saved = Path(result.args[0])
         kept = saved.parent / source.name
-        assert kept.read_bytes() == source.read_bytes() and f"its source {kept.name}" in said[-1][0]
+        assert kept.read_bytes() == source.read_bytes() and f"its source {kept.name}" in messages[-1][0]
         source.unlink()
         loaded = Decomposition.load(saved)
         assert loaded.find_source() == kept
@@ -78,8 +82,8 @@ def a_saved_decomposition_keeps_a_source_that_would_be_thrown_away() -> None:
         assert Decomposition.load(again.args[0]).find_source() == kept and len(list(kept.parent.glob("*.mkv"))) == 1
         kept.rename(Path(BASE.name) / "gone.mkv")
         refused(loaded.find_source, "is not there")
-        _, said = executed(nodes.SaveDecomposition, decomposition, "kept/c")
-        assert "is not there; without it the decomposition cannot be decoded" in said[-1][0]
+        _, messages = executed(nodes.SaveDecomposition, decomposition, "kept/c")
+        assert "is not there; without it the decomposition cannot be decoded" in messages[-1][0]
         # the name is another video's
         (TEMP / "video.mkv").write_bytes((Path(BASE.name) / "gone.mkv").read_bytes())
         (OUTPUT / "kept" / "video.mkv").write_bytes(b"another")

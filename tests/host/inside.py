@@ -88,11 +88,11 @@ def weight_bytes(module: torch.nn.Module) -> int:
 @torch.inference_mode()
 def every_network_is_loaded_before_it_is_used() -> None:
     """And asked for again only where another one was loaded since, or more room is wanted."""
-    hosted, asked = models.load("starter"), []
+    hosted, calls = models.load("starter"), []
     load = management.load_models_gpu
 
     def note(patchers, memory_required=0, **settings):
-        asked.append((type(patchers[0].model).__name__, memory_required))
+        calls.append((type(patchers[0].model).__name__, memory_required))
         return load(patchers, memory_required=memory_required, **settings)
 
     with patch.object(management, "load_models_gpu", note):
@@ -102,8 +102,8 @@ def every_network_is_loaded_before_it_is_used() -> None:
         hosted.predict_noise(*network_inputs(hosted, 1))
         management.unload_all_models()
         hosted.predict_noise(*network_inputs(hosted, 1))
-    assert [name for name, _ in asked] == ["UNet", "UNet", "Linear", "UNet", "UNet"]
-    assert all(room > 0 for _, room in asked) and asked[1][1] == 1.5 * asked[0][1] == 3 * asked[3][1]
+    assert [name for name, _ in calls] == ["UNet", "UNet", "Linear", "UNet", "UNet"]
+    assert all(room > 0 for _, room in calls) and calls[1][1] == 1.5 * calls[0][1] == 3 * calls[3][1]
 
 
 @torch.inference_mode()

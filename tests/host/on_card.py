@@ -166,11 +166,11 @@ def a_dead_entry_in_comfyuis_list_is_passed_over(way: Callable) -> None:
 
 def networks_are_asked_for_once(way: Callable) -> None:
     """Small ones stay where they are while only ours are used, and the room for a batch is there before its first evaluation."""
-    model, asked = hosted(), []
+    model, calls = hosted(), []
     load = management.load_models_gpu
 
     def note(patchers, memory_required=0, **settings):
-        asked.append((type(patchers[0].model).__name__, memory_required))
+        calls.append((type(patchers[0].model).__name__, memory_required))
         return load(patchers, memory_required=memory_required, **settings)
 
     images = torch.zeros(1, 3, model.crop_size, model.crop_size)
@@ -179,13 +179,13 @@ def networks_are_asked_for_once(way: Callable) -> None:
             model.encode_identity(images)
             model.encode_motion(images)
             model.track_landmarks(images)
-        assert len({name for name, _ in asked}) == len(asked) <= 3, asked
-        asked.clear()
+        assert len({name for name, _ in calls}) == len(calls) <= 3, calls
+        calls.clear()
         x, t, z = network_inputs(model)
         conditions = model.face_conditions(z)
         for _ in range(3):
             model.predict_noise(x, t, conditions)
-        assert len(asked) == 1 and asked[0][1] > 0, asked
+        assert len(calls) == 1 and calls[0][1] > 0, calls
 
 
 def gradients_go_through(way: Callable) -> None:

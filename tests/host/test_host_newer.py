@@ -52,23 +52,23 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
     prompt["71"] = {"class_type": "PrimitiveBoundingBox", "inputs": {"x": 0, "y": 0, "width": 4, "height": 4}}
     prompt[edit]["inputs"]["over_time"] = ["70", 0]
     prompt["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [edit, 0], "filename_prefix": "curve"}}
-    wanted = {"90", "70", edit, encode, *(key for key in prompt if prompt[key]["class_type"] in ("DVALoadModel", "DVALoadVideo"))}
-    answer = server.run({key: prompt[key] for key in wanted})
+    nodes = {"90", "70", edit, encode, *(key for key in prompt if prompt[key]["class_type"] in ("DVALoadModel", "DVALoadVideo"))}
+    answer = server.run({key: prompt[key] for key in nodes})
     assert answer.succeeded, answer.error
     decomposition = Decomposition.load(answer.outputs["90"]["text"][0])
     glasses = [operation for operation in decomposition.operations if "Eyeglasses" in json.dumps(operation)]
     values = [value for value in json.dumps(glasses).replace("[", " ").replace("]", " ").split() if value]
     assert glasses and len(values) > FRAMES
-    (source,) = (key for key in wanted if prompt[key]["class_type"] == "DVALoadVideo")
+    (source,) = (key for key in nodes if prompt[key]["class_type"] == "DVALoadVideo")
     prompt[encode]["inputs"]["face_box"] = ["71", 0]
     prompt["71"]["inputs"].update(x=16000)
     prompt[encode]["inputs"]["video"] = [source, 0]
-    answer = server.run({key: prompt[key] for key in (*wanted, "71")})
+    answer = server.run({key: prompt[key] for key in (*nodes, "71")})
     assert not answer.succeeded and "outside the frames" in answer.error
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes", "said"),
+    ("kind", "changes", "message"),
     [
         (EDIT, {"attributes": '{"Hapiness": 0.5}'}, "no attribute Hapiness"),
         (EDIT, {"attributes": '{"Male": 50}'}, "50"),
@@ -76,13 +76,13 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
         ("DVASheet", {"attributes": "Male, Yuong"}, "did you mean Young"),
     ],
 )
-def test_names_and_strengths_are_checked_before_the_clip_is_taken_apart(server, clips, kind, changes, said):
+def test_names_and_strengths_are_checked_before_the_clip_is_taken_apart(server, clips, kind, changes, message):
     name = {EDIT: "edit_by_attribute", "DVAEditExpression": "edit_over_time", "DVASheet": "attribute_sheet"}[kind]
     prompt = quick(example(name))
     prompt[of_class(prompt, kind)[0]]["inputs"].update(changes)
     with pytest.raises(Refused) as refused:
         server.run(prompt)
-    assert any(said in reason for reason in refused.value.reasons), refused.value.reasons
+    assert any(message in reason for reason in refused.value.reasons), refused.value.reasons
 
 
 def test_clips_weights_are_missed_once(server, clips):
@@ -97,6 +97,6 @@ def test_a_folder_that_is_a_file(server, clips):
     prompt = quick(example("encode_once_edit_many"))
     (save,), (encode,) = of_class(prompt, "DVASaveDecomposition"), of_class(prompt, ENCODE)
     prompt[save]["inputs"]["filename_prefix"] = "taken/clip"
-    wanted = {save, encode, *(key for key in prompt if prompt[key]["class_type"] in ("DVALoadModel", "DVALoadVideo"))}
-    answer = server.run({key: prompt[key] for key in wanted})
+    nodes = {save, encode, *(key for key in prompt if prompt[key]["class_type"] in ("DVALoadModel", "DVALoadVideo"))}
+    answer = server.run({key: prompt[key] for key in nodes})
     assert not answer.succeeded and "cannot be made" in answer.error and "leads out" not in answer.error

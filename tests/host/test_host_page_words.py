@@ -62,29 +62,29 @@ def test_the_pages_translator_can_read_them(language, file):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_word_of_the_scripts_is_there(language):
-    said, own = read("en", "main.json")["dva"], read(language, "main.json")["dva"]
+    english, own = read("en", "main.json")["dva"], read(language, "main.json")["dva"]
     used = {key for script in WEB.glob("*.js") for key in re.findall(r'"((?:panel|player)\.\w+)"', script.read_text(encoding="utf-8"))}
     used |= {f"panel.{space}{end}" for space in ("identity", "motion") for end in ("", "_hint")} | {
         "panel.other",
         "player.before",
         "player.after",
     }
-    translated = {".".join(path) for path in paths({name: said[name] for name in ("panel", "player")})}
+    translated = {".".join(path) for path in paths({name: english[name] for name in ("panel", "player")})}
     assert used == translated
     for key in used:
         path = tuple(key.split("."))
-        assert {name for _, name, *_ in Formatter().parse(at(own, path))} == {name for _, name, *_ in Formatter().parse(at(said, path))}
+        assert {name for _, name, *_ in Formatter().parse(at(own, path))} == {name for _, name, *_ in Formatter().parse(at(english, path))}
 
 
 def test_every_node_has_a_help_page_in_every_language(english):
-    wanted = {path: text for language in LANGUAGES for path, text in help_pages(language).items()}
-    assert {path: path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")} == wanted, CURE
-    pages = [read(language, "help.json")["nodes"] for language in LANGUAGES]
+    pages = {path: text for language in LANGUAGES for path, text in help_pages(language).items()}
+    assert {path: path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")} == pages, CURE
+    texts = [read(language, "help.json")["nodes"] for language in LANGUAGES]
     for kind in english:
-        assert all(about[kind]["tips"] and about[kind]["wiring"] == pages[0][kind]["wiring"] for about in pages), (
+        assert all(about[kind]["tips"] and about[kind]["wiring"] == texts[0][kind]["wiring"] for about in texts), (
             f"{kind}: give wiring and tips"
         )
-    assert all(set(about) == set(english) for about in pages)
+    assert all(set(about) == set(english) for about in texts)
 
 
 def test_page_in_chinese(page, english):

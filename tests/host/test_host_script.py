@@ -58,8 +58,8 @@ def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, c
     while not server.get("/queue")["queue_running"] and time.monotonic() < until:
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=100)[1]
-    assert running.returncode == 1 and "Stopped" in said and "Traceback" not in said
+    output = running.communicate(timeout=100)[1]
+    assert running.returncode == 1 and "Stopped" in output and "Traceback" not in output
     while server.get("/queue")["queue_running"] and time.monotonic() < until:
         time.sleep(0.2)
     assert not server.get("/queue")["queue_running"] and not server.get("/queue")["queue_pending"]

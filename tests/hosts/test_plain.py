@@ -44,8 +44,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_else_repeated(error):
             raise error
         return [item**2 for item in items]
 
-    got = list(PlainHost("cpu").run_batched(square, range(7), 5))
-    assert [n for part in got for n in part] == [n**2 for n in range(7)]
+    parts = list(PlainHost("cpu").run_batched(square, range(7), 5))
+    assert [n for part in parts for n in part] == [n**2 for n in range(7)]
     assert calls == [[0, 1, 2, 3, 4], [0, 1], [2, 3], [4, 5], [6]]
 
 
@@ -77,5 +77,5 @@ def test_one_item_that_does_not_fit_and_other_errors():
 
 
 def test_tensors_are_batched_too():
-    got = list(PlainHost("cpu").run_batched(lambda t: t.sum(0), torch.arange(6.0).reshape(3, 2), 2))
-    assert [t.tolist() for t in got] == [[2.0, 4.0], [4.0, 5.0]]
+    sums = list(PlainHost("cpu").run_batched(lambda t: t.sum(0), torch.arange(6.0).reshape(3, 2), 2))
+    assert [t.tolist() for t in sums] == [[2.0, 4.0], [4.0, 5.0]]

@@ -108,8 +108,8 @@ def test_wrong_devices_and_precisions():
 def test_device_and_precision_are_said_once(caplog):
     with caplog.at_level(logging.INFO, "dva_core"):
         load_model("starter", device="cpu", dtype="bf16")
-    said = [record.getMessage() for record in caplog.records if "on cpu" in record.getMessage()]
-    assert len(said) == 1 and "bfloat16" in said[0]
+    messages = [record.getMessage() for record in caplog.records if "on cpu" in record.getMessage()]
+    assert len(messages) == 1 and "bfloat16" in messages[0]
 
 
 class Operations(nn.Module):

@@ -66,11 +66,11 @@ def test_small_maps_are_normalised_as_by_torch(channels, size, dtype, atol, rtol
         expected = expected * (1 + condition[:, :channels, None, None]) + condition[:, channels:, None, None]
     inputs = x.to(dtype, copy=True)
     with torch.no_grad():
-        got = normalise(norm.to(dtype), inputs, condition.to(dtype) if conditions else None)
-    assert got.dtype == dtype
-    torch.testing.assert_close(got.float(), expected, atol=(1 + bool(conditions)) * atol, rtol=rtol)
+        normalised = normalise(norm.to(dtype), inputs, condition.to(dtype) if conditions else None)
+    assert normalised.dtype == dtype
+    torch.testing.assert_close(normalised.float(), expected, atol=(1 + bool(conditions)) * atol, rtol=rtol)
     assert torch.equal(inputs, x.to(dtype)), "the map is needed again, beside the block"
-    assert got.is_contiguous(memory_format=torch.channels_last)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -99,10 +99,10 @@ def test_conditions_are_computed_once_and_change_nothing(shared):
         blocks = counts["face"] // 6
         counts.update(time=0, face=0)
         conditions = network.face_conditions(z_face)
-        got = [network(x_t, (one_t + more).expand(3), conditions) for more in (0, 100)]
+        noises = [network(x_t, (one_t + more).expand(3), conditions) for more in (0, 100)]
     assert counts == {"time": 2 * blocks, "face": 3 * blocks}
-    for eps, wanted in zip(got, expected):
-        torch.testing.assert_close(eps, wanted, atol=1e-5, rtol=1e-5)
+    for eps, reference in zip(noises, expected):
+        torch.testing.assert_close(eps, reference, atol=1e-5, rtol=1e-5)
 
 
 def test_layers_come_from_operations_and_parameters_lie_in_leaves():

@@ -35,10 +35,10 @@ def test_each_size_belongs_to_one_level():
 
 
 def test_loss_prefers_the_right_answer():
-    wanted = [tuple(part[None] for part in level) for level in targets([(BOX, POINTS)], 192)]
+    expected = [tuple(part[None] for part in level) for level in targets([(BOX, POINTS)], 192)]
     right = as_maps(targets([(BOX, POINTS)], 192))
     wrong = as_maps(targets([(BOX + 30, POINTS + 30)], 192))
-    assert detector_loss(right, wanted) < 0.1 * detector_loss(wrong, wanted)
+    assert detector_loss(right, expected) < 0.1 * detector_loss(wrong, expected)
 
 
 def test_suppress_keeps_the_best_of_overlapping_boxes():

@@ -36,7 +36,7 @@ def test_one_process_alone_is_no_group():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"MASTER_ADDR": ""}, "no MASTER_ADDR"),
         ({"RANK": "first"}, "'first' as RANK"),
@@ -44,8 +44,8 @@ def test_one_process_alone_is_no_group():
         ({"MASTER_PORT": ""}, "no MASTER_PORT"),
     ],
 )
-def test_an_odd_environment_is_told(change, said):
-    with pytest.raises(DVAError, match=said):
+def test_an_odd_environment_is_told(change, message):
+    with pytest.raises(DVAError, match=message):
         processes.check_environment(WHOLE | change)
 
 

@@ -40,16 +40,16 @@ def test_directions_are_between_weight_and_verdict_and_show_neither_colour_nor_e
     names, weights, std = ["Beard", "Male", "Young"], rng.standard_normal((3, 12)), rng.uniform(0.5, 2, 12)
     gradients = rng.standard_normal((6, 12))
     colours, earns = gradients[:3] * std, gradients[3:] * std
-    asked = {}
+    calls = {}
     monkeypatch.setattr(response, "Differentiable", contextlib.nullcontext)
-    monkeypatch.setattr(response, "classifier_outputs", lambda networks, weights: asked.update(weights=weights))
-    monkeypatch.setattr(response, "with_teacher", lambda judge, names, size, teacher: asked.update(teacher=teacher))
+    monkeypatch.setattr(response, "classifier_outputs", lambda networks, weights: calls.update(weights=weights))
+    monkeypatch.setattr(response, "with_teacher", lambda judge, names, size, teacher: calls.update(teacher=teacher))
     monkeypatch.setattr(response, "mean_gradients", lambda *_: gradients)
     monkeypatch.setattr(response, "AgeAndSex", lambda folder: folder)
     teachers = Path("teachers") if share == response.TEACHERS_SHARE["Male"] else None
     directions = visible_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
-    np.testing.assert_allclose(asked["weights"], weights / std)
-    assert asked["teacher"] == teachers
+    np.testing.assert_allclose(calls["weights"], weights / std)
+    assert calls["teacher"] == teachers
     np.testing.assert_allclose(directions @ colours.T, 0, atol=1e-9)
     assert EXCLUDED["Male"] == ("Young",) and abs(directions[1] @ earns[2]) < 1e-9 and abs(directions[2] @ earns[1]) < 1e-9
     assert abs(directions[0] @ earns[1]) > 1e-3  # a beard may show what it likes

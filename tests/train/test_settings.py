@@ -26,7 +26,7 @@ def test_the_starters_settings_are_the_defaults_but_for_their_length_their_speed
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"learning_rat": 1}, "'learning_rat' that is not known"),
         ({"people": "four"}, "'four' as people"),
@@ -38,8 +38,8 @@ def test_the_starters_settings_are_the_defaults_but_for_their_length_their_speed
         ({"save_every": True}, "True as save_every"),
     ],
 )
-def test_mistakes_are_told(values, said):
-    with pytest.raises(DVAError, match=said):
+def test_mistakes_are_told(values, message):
+    with pytest.raises(DVAError, match=message):
         DiffusionSettings.of(values)
 
 

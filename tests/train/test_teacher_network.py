@@ -29,8 +29,8 @@ def test_the_same_numbers_as_onnxruntime(shared, name):
     images = 255 * torch.rand(3, 3, 112, 112)
     with torch.no_grad():
         outputs = TeacherNetwork(path.parent, name)(images)
-    for got, wanted in zip(outputs, session.run(None, {session.get_inputs()[0].name: images.numpy()})):
-        np.testing.assert_allclose(got.numpy().reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4)
+    for actual, expected in zip(outputs, session.run(None, {session.get_inputs()[0].name: images.numpy()})):
+        np.testing.assert_allclose(actual.numpy().reshape(expected.shape), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_it_looks_where_the_teachers_look(pictures):

@@ -139,9 +139,9 @@ def test_full_disk_is_said_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatc
     ids=str,
 )
 def test_a_failure_to_write_is_blamed_on_its_cause(tmp_path, error, words):
-    said = str(write_error(error, tmp_path / "gone" / "a.mp4"))
-    assert re.search(words, said) and said.endswith(".") and "\n" not in said
-    assert ("disk" in said) == ("disk" in words or "too long" in words)
+    message = str(write_error(error, tmp_path / "gone" / "a.mp4"))
+    assert re.search(words, message) and message.endswith(".") and "\n" not in message
+    assert ("disk" in message) == ("disk" in words or "too long" in words)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_a_failure_to_write_is_blamed_on_its_cause(tmp_path, error, words):
     ids=str,
 )
 def test_a_failure_to_read_is_blamed_on_its_cause(tmp_path, error, words):
-    said = str(read_error(error, tmp_path / "a.mp4"))
-    assert re.search(words, said) and said.endswith(".") and ("convert" in said) == ("convert" in words)
+    message = str(read_error(error, tmp_path / "a.mp4"))
+    assert re.search(words, message) and message.endswith(".") and ("convert" in message) == ("convert" in words)
 
 
 def test_no_frames_and_wrong_sizes(tmp_path):

@@ -82,12 +82,12 @@ def test_start_and_length_select_by_timestamp(tmp_path):
     for start, length in [(0, 0.4), (0.04, None), (0.05, 0.2), (3.5, 0.5), (3.51, 0.09), (5.9, None), (5.96, 9), (0.1, 0.1)]:
         with open_video(path, start=start, length=length) as reader:
             first, last = Fraction(str(start)), Fraction(str(start)) + (99 if length is None else Fraction(str(length)))
-            wanted = [i for i in range(150) if first <= Fraction(i, 25) < last]
+            expected = [i for i in range(150) if first <= Fraction(i, 25) < last]
             frames = list(reader)
-            assert [f.time * 25 for f in frames] == wanted
-            assert all(np.array_equal(f.rgb, everything[i]) for f, i in zip(frames, wanted))
-            assert reader.count_frames() == len(wanted)
-            assert reader.info.frames is None or reader.info.frames == len(wanted)
+            assert [f.time * 25 for f in frames] == expected
+            assert all(np.array_equal(f.rgb, everything[i]) for f, i in zip(frames, expected))
+            assert reader.count_frames() == len(expected)
+            assert reader.info.frames is None or reader.info.frames == len(expected)
 
 
 def test_seek_that_lands_too_late_is_made_good(tmp_path, monkeypatch):

@@ -87,9 +87,9 @@ def test_sound_longer_or_shorter_than_its_pictures(tmp_path):
 def test_a_part_behind_the_seam(tmp_path):
     joined = join(tmp_path / "c.ts", part(tmp_path / "a.ts", 60), part(tmp_path / "b.ts", 60))
     everything = list(open_video(joined))
-    wanted = list(open_video(joined, start=3.2, length=0.4))
-    assert [f.time for f in wanted] == [f.time for f in everything[80:90]]
-    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(wanted, everything[80:90]))
+    expected = list(open_video(joined, start=3.2, length=0.4))
+    assert [f.time for f in expected] == [f.time for f in everything[80:90]]
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(expected, everything[80:90]))
     target = copy_with_sound(joined, tmp_path / "d.mp4", start=3.2, length=0.4)
     begin, samples = sound_samples(target)
     assert abs(float(begin)) < 0.03 and len(samples) / 48000 == pytest.approx(0.4, abs=0.06)

@@ -115,7 +115,7 @@ def test_a_clip_gives_the_readers_frames_and_leaves_nothing_open(tmp_path):
     with open_video(path) as reader:
         expected = [frame.rgb for frame in reader]
     with Frames(path, max_frames=7) as frames:
-        assert all(np.array_equal(frame.rgb, wanted) for frame, wanted in zip(frames, expected[:7], strict=True))
+        assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(frames, expected[:7], strict=True))
         half_way = iter(frames)
         next(half_way)
         assert helpers() and open_files(path)
