@@ -189,7 +189,7 @@ def find_faces(
             return found
         part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
         choice = settings.face[1]
-        who = survey_people(source, model, **part, folder=surveys, progress=lambda *_: progress("track", 0, frames.total))
+        who = survey_people(source, model, **part, folder=surveys, progress=lambda _, done, total, *__: progress("track", done / 2, total))
         check_found([], 0, source) if not who.frames else None
         key = survey_key(source, model, **part) if choice.clip else ""
         found = find_people(frames, finder, who, choice, key, progress, clock)

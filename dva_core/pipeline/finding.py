@@ -65,13 +65,13 @@ def find_people(
     frames: Frames, finder: FaceFinder, survey: Survey, choice: PeopleChoice, clip: str, progress: Progress, clock: Stopwatch
 ) -> list[FoundFace]:
     """Track those of a survey who are meant, by number. clip: key of the survey, "" if it is not known."""
-    chosen = choose_people(choice, survey, clip)
+    chosen, total = choose_people(choice, survey, clip), frames.total or survey.frames
     tracks = track_people(
         square_frames(clock.each("video", frames), frames.info),
         finder,
         np.stack([person.embedding for person in survey.people]),
         [one.number - 1 for one in chosen],
-        progress=lambda done: progress("track", done, frames.total),
+        progress=lambda done: progress("track", (total + done) / 2, total),  # the survey was the first half
     )
     found = []
     for one, track in zip(chosen, tracks):

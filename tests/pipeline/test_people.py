@@ -145,6 +145,21 @@ def test_watch_and_progress_count_everybody(encoded, model, tmp_path):
     assert all(total == 14 and done <= 14 for _, done, total in events) and events[-1][1] == 14
 
 
+def test_progress_of_encoding_rises_and_can_cancel(model, video):
+    events = []
+    encode(video, model, face="all", steps=1, progress=lambda *event: events.append(event[:3]))
+    for phase, total in (("track", 8), ("encode", 14)):
+        told = [event[1:] for event in events if event[0] == phase]
+        assert told == sorted(told, key=lambda event: event[0]) and told[-1] == (total, total)
+
+    def cancel(phase, done, *_):
+        if phase == "encode" and done > 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(video, model, face="all", steps=1, progress=cancel)
+
+
 def test_what_stays_in_front_is_of_the_frames(encoded, model, video, tmp_path):
     edited = apply_attributes(encoded, model, {"Young": -0.8})
     keep = np.zeros((HEIGHT, WIDTH), np.float32)
