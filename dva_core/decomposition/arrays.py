@@ -32,9 +32,9 @@ def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, 
 def soft_mask_spec(faces: int, crop_size: int) -> Spec:
     """Make the type and shape of `soft_masks`, which models that tell what is in front of the face add to the arrays.
 
-    [F, 2, C, C] in 0..255: the share of each pixel that is visible face, and that is in front of it.
+    [F, 3, C, C] in 0..255: the share of each pixel that is visible face, and that is in front of it; and the hull of the landmarks.
     """
-    return Spec.of("u1", faces, 2, crop_size, crop_size)
+    return Spec.of("u1", faces, 3, crop_size, crop_size)
 
 
 def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequence[int]:

@@ -102,7 +102,7 @@ class Decomposition:
 
     @property
     def soft_masks(self) -> Rows | None:
-        """[F, 2, C, C] uint8 in 0..255, visible face and what is in front of it; None where the model's masks do not tell."""
+        """[F, 3, C, C] uint8 in 0..255: visible face, what is in front, hull of the landmarks; None where the model does not tell."""
         return Rows(self.store, SOFT_MASKS) if SOFT_MASKS in self.store.specs else None
 
     def visible_face(self, rows: slice | Sequence[int]) -> np.ndarray:

@@ -192,16 +192,16 @@ class DiffusionVideoAutoencoder(nn.Module):
     def encode_crops(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z_id, z_lnd and face mask of images [B, 3, S, S] in [-1, 1], as by `encode_identity`, `encode_motion` and `face_mask`.
 
-        The masks of a model whose `tells_front` is true have a second channel: [B, 2, S, S], as of `face_parts`.
+        The masks of a model whose `tells_front` is true are [B, 3, S, S]: the parts of `face_parts`, and the hull of the landmarks.
         """
-        if self.tells_front:
-            return self.encode_identity(images), self.encode_motion(images), self.face_parts(images)
-        if self.face_parser is not None:
+        if self.face_parser is not None and not self.tells_front:
             return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
         z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
         start, end = self.motion_window
         points_cpu = points.cpu()  # where hulls are drawn
-        return z_id, points[:, JAW:].flatten(1), hull_mask(start + (end - start) * points_cpu, images.shape[-1])
+        hull = hull_mask(start + (end - start) * points_cpu, images.shape[-1])
+        masks = torch.cat([self.face_parts(images), hull.to(points.device)], 1) if self.tells_front else hull
+        return z_id, points[:, JAW:].flatten(1), masks
 
     def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
         """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""

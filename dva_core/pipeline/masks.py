@@ -18,7 +18,8 @@ class SoftMasks:
     """Stored masks, softened over neighbouring frames on access; frames of different segments are never mixed.
 
     What the model saw in front of the face (`Decomposition.soft_masks`) is cut out of the softened mask, frame by frame: a hand moves
-    faster than a face may flicker. `regions` limits each mask to these regions of the frame's face. `window` (start, end) is the part
+    faster than a face may flicker. `regions` limits each mask to these regions of the frame's face, which may reach over its visible
+    skin, as glasses do: within the hull of the landmarks, but for what is in front. `window` (start, end) is the part
     of the crop, in 0..1, that the motion encoder sees.
     """
 
@@ -28,26 +29,32 @@ class SoftMasks:
         self._cache: dict[int, np.ndarray] = {}
 
     def __getitem__(self, row: int) -> np.ndarray:
-        mask = self.whole(row)
         if self._regions:
-            mask = limit_to_regions(self._regions, self._points(row), mask)
-        front = self._cache[row][1]
+            mask = limit_to_regions(self._regions, self._points(row), self._soften(row, 1))
+        else:
+            mask = self._soften(row, 0)
+        front = self._cache[row][2]
         return mask if front is None else mask * (1 - in_front(front))
 
     def whole(self, row: int) -> np.ndarray:
         """The softened mask [C, C] alone: all of the face, whatever the regions."""
+        return self._soften(row, 0)
+
+    def _soften(self, row: int, part: int) -> np.ndarray:
+        """Soften one part of `_read` over neighbouring frames: [C, C]."""
         first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
         window = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
         self._cache = {i: self._cache[i] if i in self._cache else self._read(i) for i in window}
-        return soften(np.stack([self._cache[i][0] for i in window]), centre=row - window.start)
+        return soften(np.stack([self._cache[i][part] for i in window]), centre=row - window.start)
 
-    def _read(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The visible face [C, C] of a row, 0..1, and where it is known what is in front of it [C, C], 0..1."""
+    def _read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Of a row, each [C, C] in 0..1: the visible face, the whole face, and where it is known what is in front of it."""
         soft = self._decomposition.soft_masks
         if soft is None:
-            return self._decomposition.masks[row], None
-        face, front = soft[row].astype(np.float32) / 255
-        return face, front
+            mask = self._decomposition.masks[row]
+            return mask, mask, None
+        face, front, hull = soft[row].astype(np.float32) / 255
+        return face, np.maximum(face, hull), front
 
     def hidden(self, row: int, front: np.ndarray | None = None) -> float:
         """Which part of the face in a row's crop is hidden, 0..1: left out by its own mask, or behind `front` [n, n] in 0..1."""

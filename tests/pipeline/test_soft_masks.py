@@ -16,6 +16,7 @@ from dva_core.errors import DVAError
 from dva_core.faces.regions import BELOW, REGIONS
 from dva_core.model.arrays import to_images
 from dva_core.model.loader import load_model
+from dva_core.networks.hull import hull_mask
 from dva_core.pipeline import encode
 from dva_core.pipeline.masks import SoftMasks, in_front
 from dva_core.pipeline.preview import stills
@@ -41,13 +42,15 @@ def old_clip(model, monkeypatch, tmp_path):
     return encode(write_clip(tmp_path / "old.mkv", FRAMES), model, steps=4)
 
 
-def set_parts(clip: Decomposition, face: np.ndarray, front: np.ndarray) -> None:
-    clip.store.write(SOFT_MASKS, 0, np.broadcast_to(np.stack([face, front], 1) * 255, (FRAMES, 2, SIZE, SIZE)))
+def set_parts(clip: Decomposition, face: np.ndarray, front: np.ndarray, hull: np.ndarray | None = None) -> None:
+    clip.store.write(SOFT_MASKS, 0, np.stack([face, front, face if hull is None else hull], 1) * 255)
 
 
 def test_both_parts_are_stored_and_the_hard_mask_beside_them(clip, soft_model, tmp_path):
     parts = soft_model.face_parts(to_images(clip.crops[:])).numpy()
-    assert np.abs(clip.soft_masks[:] / 255 - parts).max() <= 0.5 / 255 + 1e-5
+    assert np.abs(clip.soft_masks[:][:, :2] / 255 - parts).max() <= 0.5 / 255 + 1e-5
+    hull = hull_mask(soft_model.encode_landmarks(to_images(clip.crops[:])), SIZE)[:, 0].numpy()
+    np.testing.assert_array_equal(clip.soft_masks[:][:, 2], hull * 255)
     np.testing.assert_array_equal(clip.masks[:], parts[:, 0] >= 0.5)
     np.testing.assert_allclose(clip.visible_face([1, 3]), parts[[1, 3], 0], atol=3e-3)
     clip.save(tmp_path / "clip.safetensors")
@@ -93,6 +96,20 @@ def test_a_beard_has_room_below_the_chin_but_not_in_front_of_a_hand(clip, monkey
     front[:, 26:, :] = 1
     set_parts(clip, face, front)
     assert not SoftMasks(clip, [REGIONS["lower"]])[2][room].any()
+
+
+def test_glasses_reach_over_visible_skin_but_not_over_a_hand(clip):
+    points = np.tile(REGIONS["eyes"].landmarks[17:].reshape(-1), (FRAMES, 1)).astype(np.float32)
+    clip.store.write("z_motion", 0, points)
+    face, front, hull = (np.zeros((FRAMES, SIZE, SIZE)) for _ in range(3))
+    face[:, 4:28, 12:20], hull[:, 4:28, 6:26] = 1, 1
+    set_parts(clip, face, front, hull)
+    row = int(0.5 * SIZE)
+    assert SoftMasks(clip, [REGIONS["eyes"]])[2][row, 8:24].min() > 0.6  # temples and rims
+    assert SoftMasks(clip)[2][row, 8] < 0.1  # an edit of the whole face stays on what is seen of it
+    front[:, :, 20:24] = 1
+    set_parts(clip, face, front, hull)
+    assert not SoftMasks(clip, [REGIONS["eyes"]])[2][row, 20:24].any()
 
 
 def test_the_share_that_is_hidden_is_what_the_face_lacks(clip):
