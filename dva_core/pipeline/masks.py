@@ -12,6 +12,7 @@ from ..faces.composite import SOFTEN_FRAMES, smoothstep, soften
 from ..faces.regions import Region, hidden_share, limit_to_regions
 
 FRONT = (0.1, 0.5)  # share of a pixel that is in front of the face: from where on the edit fades, and is gone
+FRONT_OF_REGION = (0.35, 0.7)  # the same for edits of a region, which need the rim of the face: shares there are unsure, hands are not
 
 
 class SoftMasks:
@@ -34,7 +35,7 @@ class SoftMasks:
         else:
             mask = self._soften(row, 0)
         front = self._cache[row][2]
-        return mask if front is None else mask * (1 - in_front(front))
+        return mask if front is None else mask * (1 - in_front(front, FRONT_OF_REGION if self._regions else FRONT))
 
     def whole(self, row: int) -> np.ndarray:
         """The softened mask [C, C] alone: all of the face, whatever the regions."""
@@ -69,6 +70,9 @@ class SoftMasks:
         return start + (end - start) * self._motion[row].reshape(-1, 2)
 
 
-def in_front(shares: np.ndarray) -> np.ndarray:
-    """Weight of the source [C, C], 0..1, where something covers these `shares` [C, C] of the pixels: 1 on it, and a pixel beyond."""
-    return smoothstep(*FRONT, cv2.dilate(shares, np.ones((3, 3), np.uint8)))
+def in_front(shares: np.ndarray, limits: tuple[float, float] = FRONT) -> np.ndarray:
+    """Weight of the source [C, C], 0..1, where something covers these `shares` [C, C] of the pixels: 1 on it, and a pixel beyond.
+
+    limits: the shares from which on the weight rises, and is 1.
+    """
+    return smoothstep(*limits, cv2.dilate(shares, np.ones((3, 3), np.uint8)))
