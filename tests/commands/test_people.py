@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from standin import use_two, write_two
+from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition, People, load_decomposition
 
-from .answers import YOUNG, pictures, refused
+from .answers import YOUNG, refused
 
 FFV1 = ("--codec", "ffv1")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from standin import HEIGHT, LEFT, WIDTH, use_two, write_clip, write_two
+from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition, People, combine, load_decomposition, pick
 from dva_core.edit import apply_attributes, apply_operations, apply_switch
@@ -18,7 +19,7 @@ from dva_core.pipeline import decode, decode_crops, encode
 from dva_core.pipeline.cache import encode_cached
 from dva_core.pipeline.layers import PlacedFace, paste_all
 from dva_core.pipeline.preview import nearest_row, stills
-from dva_core.video import Frame, VideoInfo, open_video
+from dva_core.video import Frame, VideoInfo
 from dva_core.video.frames import Frames
 
 STEPS = 2
@@ -39,11 +40,6 @@ def encoded(video, model):
     with pytest.MonkeyPatch.context() as patch:
         use_two(patch)
         return encode(video, model, face="all", steps=STEPS, batch_size=3)
-
-
-def pictures(path):
-    with open_video(path) as reader:
-        return np.stack([frame.rgb for frame in reader])
 
 
 def test_everybody_is_followed_with_arrays_of_their_own(encoded, video):
