@@ -20,8 +20,9 @@ def test_the_papers_settings():
 
 def test_the_starters_settings_are_the_defaults_but_for_their_length_their_speed_and_pairs():
     starter = DiffusionSettings.of(read_json("starter_training"))
-    lengths = ("minutes", "people", "precision", "compile", "cool_down", "save_every", "warm_up", "ema", "focus")
-    own = {name: getattr(starter, name) for name in (*lengths, "pairs", "pair_from_after", "other_encoders", "half_moments")}
+    lengths = ("minutes", "people", "precision", "compile", "cool_down", "save_every", "warm_up", "ema", "focus", "learning_rate", "light")
+    pairs = ("pairs", "pair_from_after", "paths", "path_weight", "path_edges", "soften")
+    own = {name: getattr(starter, name) for name in (*lengths, *pairs, "other_encoders", "half_moments")}
     assert starter == DiffusionSettings(**own)
 
 
