@@ -114,7 +114,7 @@ class ChooseFaces(io.ComfyNode):
         key = survey_key(source, model, detector=detector, **part)
         status.send(FOUND, {"node": cls.hidden.unique_id, "key": key})  # also where the choice is refused: it can then be made again
         chosen = choose_people(request, survey, key)
-        answer = replace(request, clip=key if images is None else "")  # images with sound have another file, and so another key
+        answer = replace(request, survey=key if images is None else "")  # images with sound have another file, and so another key
         logger.info(describe(chosen, len(survey.people)))
         sheet = people_sheet(survey, read_rgb(picture_path(folder / key, survey.busiest)))
         return io.NodeOutput(answer.to_json(), to_image(sheet[None]), ui={FOUND: [{"key": key}]})

@@ -1,4 +1,4 @@
-/** The JSON text of a choice of people, read leniently and written anew: {people: numbers or null (everyone), names, shots, clip}. */
+/** The JSON text of a choice of people, read leniently and written anew: {people: numbers or null (everyone), names, shots, survey}. */
 
 export const EVERYONE = "all";
 const MOST_SEEN = [1];
@@ -6,22 +6,22 @@ const NAME = 60; // longest
 
 /** {choice, error}: what the text says; of an empty one the default, with `untouched`. */
 export function readChoice(json) {
-  if (!json?.trim()) return { choice: { people: MOST_SEEN, names: {}, shots: {}, clip: "", untouched: true } };
+  if (!json?.trim()) return { choice: { people: MOST_SEEN, names: {}, shots: {}, survey: "", untouched: true } };
   try {
     const value = JSON.parse(json);
     if (value === null || typeof value !== "object" || Array.isArray(value)) return { error: json.trim().slice(0, 40) };
     const shots = Object.fromEntries(Object.entries(value.shots ?? {}).map(([shot, people]) => [Number(shot), numbers(people)]));
-    return { choice: { people: numbers(value.people ?? MOST_SEEN), names: { ...value.names }, shots, clip: value.clip ?? "" } };
+    return { choice: { people: numbers(value.people ?? MOST_SEEN), names: { ...value.names }, shots, survey: value.survey ?? "" } };
   } catch (error) {
     return { error: error.message };
   }
 }
 
-export function writeChoice({ people, names, shots, clip }) {
+export function writeChoice({ people, names, shots, survey }) {
   const value = { people: people ?? EVERYONE };
   if (Object.keys(names).length) value.names = names;
   if (Object.keys(shots).length) value.shots = Object.fromEntries(Object.entries(shots).map(([shot, there]) => [shot, there ?? EVERYONE]));
-  if (clip) value.clip = clip;
+  if (survey) value.survey = survey;
   return JSON.stringify(value);
 }
 

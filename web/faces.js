@@ -1,4 +1,4 @@
-/** Choose Faces: a frame with a box around everybody, a scrubber over the clip, and a strip of all people; click to choose, type to name.
+/** Choose Faces: a frame with a box around everybody, a scrubber over the video, and a strip of all people; click to choose, type to name.
  * Its only memory is the node's JSON text, and the key of the faces found last. */
 
 import { app } from "../../scripts/app.js";
@@ -175,8 +175,8 @@ class Chooser {
   /** What the text says, if it is about the faces that are shown; else nothing is chosen yet. */
   current() {
     const { choice, error } = readChoice(this.source.value);
-    const foreign = Boolean(choice?.clip && this.key && choice.clip !== this.key);
-    return { choice: foreign ? { people: [], names: {}, shots: {}, clip: this.key, untouched: true } : choice, error, foreign };
+    const foreign = Boolean(choice?.survey && this.key && choice.survey !== this.key);
+    return { choice: foreign ? { people: [], names: {}, shots: {}, survey: this.key, untouched: true } : choice, error, foreign };
   }
 
   toggle(number) {
@@ -210,7 +210,7 @@ class Chooser {
   }
 
   change(choice) {
-    this.commit(writeChoice({ ...choice, clip: this.key }));
+    this.commit(writeChoice({ ...choice, survey: this.key }));
   }
 
   commit(json) {

@@ -1,4 +1,4 @@
-/** The frame on Choose Faces: pictures of a clip under a scrubber, with a button around every face that was found. */
+/** The frame on Choose Faces: pictures of a video under a scrubber, with a button around every face that was found. */
 
 import { button, el, icon } from "./dom.js";
 import { viewed } from "./result.js";

@@ -15,7 +15,7 @@ EVERYBODY = (EVERYONE, "everyone")  # as words of a user
 MOST_SEEN = (1,)  # the choice where nothing is said
 LONGEST_NAME = 60
 LONGEST = 100_000  # characters of a choice
-KEYS = ("people", "names", "shots", "clip")
+KEYS = ("people", "names", "shots", "survey")
 EXAMPLE = 'write for example {"people": [1, 3], "names": {"1": "Anna"}}'
 
 
@@ -24,13 +24,13 @@ class PeopleChoice:
     """A choice among the people of a survey.
 
     people: their numbers, None for everyone. names: number -> name. shots: number of a shot -> who is meant there instead, perhaps
-    nobody. clip: key of the survey that the numbers are of (`pipeline.people.survey_key`), "" if any will do.
+    nobody. survey: key of the survey that the numbers are of (`pipeline.people.survey_key`), "" if any will do.
     """
 
     people: tuple[int, ...] | None = MOST_SEEN
     names: Mapping[int, str] = field(default_factory=dict)
     shots: Mapping[int, tuple[int, ...] | None] = field(default_factory=dict)
-    clip: str = ""
+    survey: str = ""
 
     def to_json(self) -> str:
         """Write the choice as `parse_choice` reads it."""
@@ -39,8 +39,8 @@ class PeopleChoice:
             value["names"] = {str(number): name for number, name in self.names.items()}
         if self.shots:
             value["shots"] = {str(shot): _listed(people) for shot, people in self.shots.items()}
-        if self.clip:
-            value["clip"] = self.clip
+        if self.survey:
+            value["survey"] = self.survey
         return json.dumps(value, ensure_ascii=False)
 
 
@@ -64,7 +64,7 @@ class ChosenPerson:
 def parse_choice(text: str) -> PeopleChoice:
     """Read a choice; an empty text is the default: the person seen most. DVAError, in one sentence, for anything that is none.
 
-    {"people": [1, 3] or "all", "names": {"1": "Anna"}, "shots": {"2": [3], "4": []}, "clip": "..."}: all optional.
+    {"people": [1, 3] or "all", "names": {"1": "Anna"}, "shots": {"2": [3], "4": []}, "survey": "..."}: all optional.
     """
     if not text.strip():
         return PeopleChoice()
@@ -79,15 +79,15 @@ def parse_choice(text: str) -> PeopleChoice:
         _refuse(f"The choice of faces {_short(text)} is no JSON object")
     if unknown := [key for key in value if key not in KEYS]:
         _refuse(f"The choice of faces holds {_short(unknown[0])}, which is none of {', '.join(KEYS)}")
-    names, shots, clip = value.get("names", {}), value.get("shots", {}), value.get("clip", "")
-    for what, given, kind in (("names", names, dict), ("shots", shots, dict), ("clip", clip, str)):
+    names, shots, key = value.get("names", {}), value.get("shots", {}), value.get("survey", "")
+    for what, given, kind in (("names", names, dict), ("shots", shots, dict), ("survey", key, str)):
         if not isinstance(given, kind):
             _refuse(f"The {what} of the choice of faces cannot be {_short(given)}")
     choice = PeopleChoice(
         _numbers(value.get("people", list(MOST_SEEN))),
         _names(names),
         {_number(shot, "shot"): _numbers(people) for shot, people in shots.items()},
-        clip,
+        key,
     )
     if choice.people == () and not any(people is None or people for people in choice.shots.values()):
         raise DVAError("Nobody is chosen; click at least one face, or leave the choice empty for the person seen most.")
@@ -113,12 +113,12 @@ def parse_people(text: str) -> PeopleChoice:
     return PeopleChoice(tuple(sorted({_number(part, "person") for part in parts})))
 
 
-def choose_people(choice: PeopleChoice, survey: Survey, clip: str = "") -> list[ChosenPerson]:
-    """Find the chosen people in a survey, by number. clip: the survey's key, held against that of the choice.
+def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[ChosenPerson]:
+    """Find the chosen people in a survey, by number. key: the survey's key, held against that of the choice.
 
     DVAError where nobody was found, a number or a shot is not there, nobody is chosen, or the choice was made for another video.
     """
-    if choice.clip and clip and choice.clip != clip:
+    if choice.survey and key and choice.survey != key:
         raise DVAError(
             "The faces were chosen in another video, part of a video or model, where the numbers mean others; choose them again here, or "
             "clear the choice."

@@ -1,4 +1,4 @@
-"""The other people of a clip: whoever is more like one of them than like the person followed is not that person."""
+"""The other people of a video: whoever is more like one of them than like the person followed is not that person."""
 
 from __future__ import annotations
 

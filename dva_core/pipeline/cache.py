@@ -70,7 +70,7 @@ def cache_key(sha256: str, model, settings: EncodeSettings) -> str:
     if face[0] == "reference":
         face = ("reference", source_hash(face[1]))  # the picture's content, whatever its name
     if face[0] == "people":
-        face = ("people", replace(settings.face[1], clip="").to_json())
+        face = ("people", replace(settings.face[1], survey="").to_json())
     values |= {"face": list(face), "model": model.fingerprint, "precision": str(model.host.dtype), "source": sha256}
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:KEY_DIGITS]
 

@@ -62,10 +62,10 @@ def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: P
 
 
 def find_people(
-    frames: Frames, finder: FaceFinder, survey: Survey, choice: PeopleChoice, clip: str, progress: Progress, clock: Stopwatch
+    frames: Frames, finder: FaceFinder, survey: Survey, choice: PeopleChoice, key: str, progress: Progress, clock: Stopwatch
 ) -> list[FoundFace]:
-    """Track those of a survey who are meant, by number. clip: key of the survey, "" if it is not known."""
-    chosen, total = choose_people(choice, survey, clip), frames.total or survey.frames
+    """Track those of a survey who are meant, by number. key: of the survey, "" if it is not known."""
+    chosen, total = choose_people(choice, survey, key), frames.total or survey.frames
     tracks = track_people(
         square_frames(clock.each("video", frames), frames.info),
         finder,

@@ -25,15 +25,15 @@ def found(count: int) -> Survey:
     return Survey(tuple(people), np.arange(0, 40, 10), SHOTS, 40)
 
 
-def chosen(text: str, count: int = 3, clip: str = ""):
-    return [(one.number, one.name, one.spans) for one in choose_people(parse_choice(text), found(count), clip)]
+def chosen(text: str, count: int = 3, key: str = ""):
+    return [(one.number, one.name, one.spans) for one in choose_people(parse_choice(text), found(count), key)]
 
 
 def test_who_is_chosen():
     assert chosen("") == chosen(" \n") == chosen("{}") == [(1, "", None)], "by default the person seen most"
     assert chosen('{"people": "all"}') == [(1, "", None), (2, "", None), (3, "", None)]
     assert chosen('{"people": [3, 1, 3], "names": {"3": " Anna "}}') == [(1, "", None), (3, "Anna", None)]
-    assert chosen('{"people": ["2"], "clip": "ab"}', clip="ab") == chosen('{"people": [2]}', clip="ab") == [(2, "", None)]
+    assert chosen('{"people": ["2"], "survey": "ab"}', key="ab") == chosen('{"people": [2]}', key="ab") == [(2, "", None)]
 
 
 def test_other_people_in_some_shots():
@@ -69,12 +69,12 @@ def test_other_people_in_some_shots():
         ('{"names": {"1": "A, B"}}', "without commas"),
         ('{"names": {"1": "Anna", "2": "anna"}}', "Two people are called"),
         ('{"shots": [1]}', "shots"),
-        ('{"clip": "x"}', "another video"),
+        ('{"survey": "x"}', "another video"),
     ],
 )
 def test_what_is_no_choice_is_told_in_one_sentence(text, says):
     with pytest.raises(DVAError) as error:
-        chosen(text, clip="y")
+        chosen(text, key="y")
     message = str(error.value)
     assert says in message and message.endswith(".") and "\n" not in message and len(message) < 400
 
@@ -90,14 +90,14 @@ NUMBERS = st.one_of(st.none(), st.lists(st.integers(1, 9), unique=True).map(lamb
 
 
 @given(NUMBERS.filter(lambda people: people != ()), st.dictionaries(st.integers(1, 9), NUMBERS, max_size=4), st.sampled_from(["", "0ab"]))
-def test_a_choice_is_read_as_it_was_written(people, shots, clip):
-    choice = PeopleChoice(people, {2: "Ännchen"}, shots, clip)
+def test_a_choice_is_read_as_it_was_written(people, shots, key):
+    choice = PeopleChoice(people, {2: "Ännchen"}, shots, key)
     assert parse_choice(choice.to_json()) == choice
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["people", "names", "shots", "clip", "1", "x"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["people", "names", "shots", "survey", "1", "x"]), inner),
     max_leaves=12,
 )
 

@@ -29,7 +29,7 @@ def with_choice(choice: str) -> dict[str, Any]:
         ("x", "is no JSON"),
         ('{"people": []}', "Nobody is chosen"),
         ('{"people": [9]}', "There is no person 9 in this video"),
-        ('{"people": [1], "clip": "0"}', "chosen in another video"),
+        ('{"people": [1], "survey": "0"}', "chosen in another video"),
     ],
 )
 def test_the_server_refuses_in_a_sentence(server, crowd, given, says):
@@ -51,9 +51,9 @@ def test_by_the_api_with_the_host_alone(server, crowd):
     answer = server.run(prompt)
     assert answer.succeeded, answer.error
     told = json.loads(answer.outputs["4"]["text"][0])
-    assert told["people"] == [2] and told["names"] == {"2": "Änne"} and told["clip"] == answer.outputs["3"]["dva.faces"][0]["key"]
+    assert told["people"] == [2] and told["names"] == {"2": "Änne"} and told["survey"] == answer.outputs["3"]["dva.faces"][0]["key"]
     assert server.file(answer.outputs["5"]["images"][0]).is_file()
-    folder = server.base / "temp" / "dva_faces" / told["clip"]
+    folder = server.base / "temp" / "dva_faces" / told["survey"]
     made = (folder / "people.json").stat().st_mtime_ns
     prompt["3"]["inputs"]["choice"] = ""
     again = server.run(prompt)

@@ -46,7 +46,7 @@ def choice(page) -> dict:
     """As it would be queued, without the key of the faces."""
     (node,) = (node for node in page.prompt().values() if node["class_type"] == KIND)
     value = json.loads(node["inputs"]["choice"] or "{}")
-    return {name: part for name, part in value.items() if name != "clip"}
+    return {name: part for name, part in value.items() if name != "survey"}
 
 
 def pressed(page, selector: str) -> list[str]:
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_told(faces):
     faces.set_value(KIND, "choice", "{[")
     faces.tab.locator(f"{FACES} .dva-text").wait_for()
     assert "no choice of faces" in note.inner_text() and box(faces, 1).is_disabled()
-    faces.set_value(KIND, "choice", '{"people": [2], "clip": "another"}')
+    faces.set_value(KIND, "choice", '{"people": [2], "survey": "another"}')
     until(faces, lambda: "another video" in note.inner_text())
     assert pressed(faces, BOX) == []
     box(faces, 1).click()
