@@ -191,7 +191,7 @@ def find_faces(
         choice = settings.face[1]
         who = survey_people(source, model, **part, folder=surveys, progress=lambda _, done, total, *__: progress("track", done / 2, total))
         check_found([], 0, source) if not who.frames else None
-        key = survey_key(source, model, **part) if choice.clip else ""
+        key = survey_key(source, model, **part) if choice.survey else ""
         found = find_people(frames, finder, who, choice, key, progress, clock)
         check_found(found, who.frames, source)
     return found

@@ -47,7 +47,7 @@ def test_slider_reaches_the_queued_prompt(panel):
         panel.do("() => app.queuePrompt(0)")
     inputs = sent[0]["prompt"][str(panel.id_of(EDIT))]["inputs"]
     assert inputs["attributes"] == '{"Male": -0.5, "Young": -0.6, "Beard": 0.125, "Smiling": 0.09}'
-    assert set(inputs) == {"attributes", "normalize", "decomposition", "model"}
+    assert set(inputs) == {"attributes", "normalize", "person", "decomposition", "model"}
     panel.picture("panel")
 
 

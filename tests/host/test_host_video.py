@@ -85,7 +85,7 @@ def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, cl
     (output,) = answer.outputs[decode]["dva_before"]
     assert output["rate"] == 25 and "dva_rate" not in answer.outputs[decode]
     path = Path(answer.outputs["90"]["text"][0])
-    for file in (server.base / "temp").glob("dva_*"):
+    for file in (server.base / "temp").glob("dva_*.*"):
         file.unlink()
     again = {key: node for key, node in prompt.items() if key not in ("90", edit, encode) and node["class_type"] != "DVALoadVideo"}
     again["91"] = {"class_type": "DVALoadDecomposition", "inputs": {"file": f"images/{path.name} [output]"}}
