@@ -19,7 +19,7 @@ from .sheets import SheetMaker
 from .terminal import Bars, answer, say
 
 # those the model knows, in this order
-EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 0.8}, {"Smiling": 0.8})
+EDITS = ({"Eyeglasses": 0.8}, {"Beard": 0.8}, {"Young": -0.8}, {"Heavy_Makeup": 0.8}, {"Male": 0.8}, {"Smiling": 0.8})
 ATTRIBUTES = 4
 
 
