@@ -30,11 +30,15 @@ def test_progress_counts_frames_and_steps_and_shows_the_face(server, clips, watc
     prompt = quick(example("edit_by_attribute"), max_frames=FRAMES)  # as in no other test: nothing is in the cache
     record = watch(prompt)
     assert record["end"] == "execution_success"
+    drops_updates = "PROGRESS_THROTTLE" in (server.comfy / "comfy" / "utils.py").read_text(
+        encoding="utf-8"
+    )  # those within .1 s, newer hosts
     for kind, evaluations in (("DVAEncodeDecomposed", 2 * STEPS - 1), ("DVADecodeDDIM", STEPS)):
         (node,) = of_class(prompt, kind)
         steps = [(value, most) for name, value, most in record["steps"] if name == node]
         frames_done = [value for value, most in steps if most == FRAMES * evaluations]
-        assert len(frames_done) >= evaluations and frames_done == sorted(frames_done) and frames_done[-1] == FRAMES * evaluations
+        assert len(frames_done) >= (2 if drops_updates else evaluations)
+        assert frames_done == sorted(frames_done) and frames_done[-1] == FRAMES * evaluations
         pictures = record["pictures"].get(node, [])
         assert pictures, f"{kind} showed nothing"
         for picture in pictures:
