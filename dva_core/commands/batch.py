@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..batch.words import missing_package
@@ -98,11 +99,15 @@ def run_run(args: argparse.Namespace) -> None:
         raise DVAError("Give either --server (with --header and --ca) or --ray.")
     if (args.workers is not None and args.workers < 1) or args.cpus <= 0 or (args.gpus is not None and args.gpus < 0):
         raise DVAError("--workers, --cpus and --gpus are counts of what each takes; give more than 0 (--gpus 0 for none).")
-    servers = batch_servers(plan, args.server, headers)
+    options = {"patience": args.patience, "redo": args.redo}
+    if args.ray:
+        run = partial(batch.run_on_ray, plan, args.ray, workers=args.workers, gpus=args.gpus, cpus=args.cpus, **options)
+    else:
+        run = partial(batch.run_on_servers, plan, batch_servers(plan, args.server, headers), timeout=args.timeout, ca=args.ca, **options)
     bars = None if args.json else BatchBars(len(plan.jobs), sum(job.result.exists() for job in plan.jobs))
     watch = print_event if bars is None else bars
     try:
-        summary = batch.run_on_servers(plan, servers, timeout=args.timeout, patience=args.patience, redo=args.redo, ca=args.ca, watch=watch)
+        summary = run(watch=watch)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
     finally:

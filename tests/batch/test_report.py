@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from video_helpers import make_video
 
-from dva_core.batch import make_manifest, make_plan, standings, write_report
+from dva_core.batch import Summary, make_manifest, make_plan, standings, write_report
 from dva_core.batch.journal import DiskError, Journal, lock_folder
 from dva_core.commands.main import main
 from dva_core.errors import DVAError
@@ -128,6 +128,25 @@ def test_what_a_run_refuses(plan, tmp_path, capsys, options, sentence):
     assert main(["batch", "run", str(tmp_path / "jobs.json"), *options]) == 2
     (message,) = capsys.readouterr().err.strip().splitlines()
     assert sentence in message
+
+
+@pytest.mark.parametrize(
+    ("options", "address", "limits"),
+    [
+        (["--ray"], "local", {"workers": None, "gpus": None, "cpus": 1.0}),
+        (["--ray", "ray://head:10001", "--workers", "3", "--gpus", "0.5"], "ray://head:10001", {"workers": 3, "gpus": 0.5, "cpus": 1.0}),
+    ],
+)
+def test_ray_does_the_batch_where_it_is_asked_for(plan, tmp_path, monkeypatch, options, address, limits):
+    calls = []
+
+    def run(plan, address, *, watch, patience, redo, **limits):
+        calls.append((len(plan.jobs), address, limits, patience, redo))
+        return Summary(jobs=6, done=6)
+
+    monkeypatch.setattr("dva_core.batch.run_on_ray", run)
+    assert main(["batch", "run", str(tmp_path / "jobs.json"), *options, "--patience", "7", "--redo"]) == 0
+    assert calls == [(6, address, limits, 7.0, True)]
 
 
 def test_a_journal_is_read_whatever_was_cut_off(tmp_path):
