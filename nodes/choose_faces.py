@@ -110,8 +110,8 @@ class ChooseFaces(io.ComfyNode):
         request = parse_choice(choice)
         source, part = as_file(video, images, rate)
         folder, progress = folders.faces_folder(), status.NodeProgress(1)
-        survey = survey_people(source, model, **part, detector=detector, folder=folder, progress=progress)
         key = survey_key(source, model, detector=detector, **part)
+        survey = survey_people(source, model, **part, detector=detector, folder=folder, key=key, progress=progress)
         status.send(FOUND, {"node": cls.hidden.unique_id, "key": key})  # also where the choice is refused: it can then be made again
         chosen = choose_people(request, survey, key)
         answer = replace(request, survey=key if images is None else "")  # images with sound have another file, and so another key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from dva_core.decomposition.people import choose, parse_whom, people_of
+from dva_core.decomposition.people import choose, people_of
 from dva_core.edit.curves import strengths, with_envelope
 from dva_core.edit.directions import (
     add_directions,
@@ -19,8 +19,8 @@ from dva_core.errors import DVAError
 
 from . import status
 from .edit_classifier import factors, over_time_input
-from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType, Model, person_input
+from .schema import schema
+from .types import CATEGORY, DecompositionType, Model, check_person, person_input
 from .types import Direction as DirectionType
 
 
@@ -64,12 +64,7 @@ class ApplyDirection(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, person: str | None = None) -> bool | str:
-        try:
-            need_text(person)
-            parse_whom(person)
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_person(person)
 
     @classmethod
     def execute(cls, decomposition, model, direction, scale: float, over_time=None, person: str = "") -> io.NodeOutput:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from dva_core.decomposition.people import combine, describe_people, parse_whom, people_of, pick
+from dva_core.decomposition.people import combine, describe_people, people_of, pick
 from dva_core.errors import DVAError
 
 from . import status
-from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType
+from .schema import schema
+from .types import CATEGORY, DecompositionType, check_person
 
 SEVERAL = ("b", "c", "d")
 
@@ -45,12 +45,7 @@ class SplitPeople(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, person: str | None = None) -> bool | str:
-        try:
-            need_text(person)
-            parse_whom(person)
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_person(person)
 
     @classmethod
     def execute(cls, decomposition, person: str) -> io.NodeOutput:

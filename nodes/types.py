@@ -6,9 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from dva_core.decomposition.people import parse_whom
 from dva_core.diffusion.guidance import LARGEST_WEIGHT
+from dva_core.errors import DVAError
 from dva_core.faces.regions import OFF, REGIONS
 from dva_core.faces.tone import TONES
+
+from .schema import need_text
 
 CATEGORY = "DVA"
 
@@ -88,6 +92,16 @@ def person_input(what: str = "Whom the edit means") -> io.String.Input:
         display_name="person",
         tooltip=f"{what}, where the decomposition holds several people: numbers or names, such as 2 or Anna, 3; empty: all.",
     )
+
+
+def check_person(person: Any) -> bool | str:
+    """Check the text of such an input before a prompt runs: True, or the sentence that refuses it."""
+    try:
+        need_text(person)
+        parse_whom(person)
+    except DVAError as error:
+        return str(error)
+    return True
 
 
 def one_person_input() -> io.String.Input:

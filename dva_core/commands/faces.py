@@ -51,12 +51,12 @@ def run_faces(args: argparse.Namespace) -> None:
     model = open_model(args)
     with temporary_folder() as folder:
         with Bars() as bars:
-            survey = survey_people(source, model, **part, detector=args.detector, folder=folder, progress=bars)
+            key = survey_key(source, model, detector=args.detector, **part)
+            survey = survey_people(source, model, **part, detector=args.detector, folder=folder, key=key, progress=bars)
         if not survey.frames:
             raise DVAError(f"{source} has no frames in the chosen range; check --start and --length, or the file.")
         if args.output:
-            place = folder / survey_key(source, model, detector=args.detector, **part)
-            save_picture(args.output, people_sheet(survey, read_rgb(picture_path(place, survey.busiest))))
+            save_picture(args.output, people_sheet(survey, read_rgb(picture_path(folder / key, survey.busiest))))
     if args.json:
         show(as_json(survey, args.output))
     else:

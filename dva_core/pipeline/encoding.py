@@ -154,7 +154,7 @@ def encode_video(
     with clock("video"):
         frames, digest = settings.frames(source), sha256 or source_hash(source)
     with frames:
-        found = find_faces(frames, model, source, settings, progress, clock, surveys)
+        found = find_faces(frames, model, source, digest, settings, progress, clock, surveys)
         infos = [record(source, digest, frames, one, model, settings) for one in found]
         rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in found]
         with close_on_error(create_store(path, scratch, model, [len(own) for own in rows], infos)) as store:
@@ -175,6 +175,7 @@ def find_faces(
     frames: Frames,
     model,
     source: Path,
+    sha256: str,
     settings: EncodeSettings,
     progress: Progress,
     clock: Stopwatch,
@@ -189,9 +190,17 @@ def find_faces(
             return found
         part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
         choice = settings.face[1]
-        who = survey_people(source, model, **part, folder=surveys, progress=lambda _, done, total, *__: progress("track", done / 2, total))
-        check_found([], 0, source) if not who.frames else None
-        key = survey_key(source, model, **part) if choice.survey else ""
+        key = survey_key(source, model, sha256=sha256, **part)
+        who = survey_people(
+            source,
+            model,
+            **part,
+            folder=surveys,
+            key=key,
+            progress=lambda _, done, total, *__: progress("track", done / 2, total),  # the first half of it
+        )
+        if not who.frames:
+            check_found([], 0, source)
         found = find_people(frames, finder, who, choice, key, progress, clock)
         check_found(found, who.frames, source)
     return found

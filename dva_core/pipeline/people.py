@@ -43,17 +43,19 @@ def survey_people(
     rate: float | Fraction | None = None,
     detector: str = DETECTORS[0],
     folder: str | Path | None = None,
+    key: str | None = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Find the people in a video, or in a part of it; boxes are in pixels of the video as stored.
 
     folder: where surveys are kept, each in a folder of its own named by `survey_key`, with pictures (see `picture_path`); the same
     video is then surveyed once. Numbers are those of the whole part, however many frames of it are encoded later.
+    key: the `survey_key` of the same arguments, where it is known already: it takes reading the whole file.
     DVAError for a video that cannot be read, or where the folder cannot be written to.
     """
     source, progress = check_input(source), progress or silent
     part = {"start": start, "length": length, "every": every, "rate": rate}
-    place = None if folder is None else Path(folder) / survey_key(source, model, detector=detector, **part)
+    place = None if folder is None else Path(folder) / (key or survey_key(source, model, detector=detector, **part))
     if place is not None and (kept := load_survey(place)) is not None:
         return kept
     finder = FaceFinder.of(model, detector)
@@ -78,10 +80,13 @@ def survey_people(
     return survey
 
 
-def survey_key(source: str | Path, model, *, detector: str = DETECTORS[0], **part: Any) -> str:
-    """Hash all that the numbers of a survey depend on, as hex digits: the video's content, the part of it, and the networks."""
+def survey_key(source: str | Path, model, *, detector: str = DETECTORS[0], sha256: str | None = None, **part: Any) -> str:
+    """Hash all that the numbers of a survey depend on, as hex digits: the video's content, the part of it, and the networks.
+
+    sha256: the `source_hash` of the video, where it is known already.
+    """
     values = {name: float(value) for name, value in part.items() if value not in (None, 0) and (name, value) != ("every", 1)}
-    values |= {"source": source_hash(source), "model": model.fingerprint, "detector": detector, "version": VERSION}
+    values |= {"source": sha256 or source_hash(source), "model": model.fingerprint, "detector": detector, "version": VERSION}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
