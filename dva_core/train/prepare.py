@@ -87,7 +87,7 @@ def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) 
 def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """Yield aligned squares of the frames with a large enough face; two passes, as for encoding."""
     with Frames(source, every=settings.every, max_frames=settings.max_frames or None) as frames:
-        track = find_faces(frames, model, source, EncodeSettings(), silent, Stopwatch())[0].track
+        track = find_faces(frames, model, source, "", EncodeSettings(), silent, Stopwatch())[0].track
         for n, frame in enumerate(frames):
             if n >= len(track.state) or track.state[n] != FOUND:
                 dropped["no face"] += 1
