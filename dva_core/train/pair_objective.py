@@ -28,7 +28,7 @@ HARDER = {  # drawn more often: learnt more slowly, or looked at most
 }  # fmt: skip
 SHARES = np.array([HARDER.get(kind, 1.0) for kind in KINDS])
 SHARES /= SHARES.sum()
-OWN_SHARE = 0.5  # of the pairs of a motion kind that move by their own difference, the others by the mean one
+OWN_SHARE = 0.25  # of the pairs of a motion kind that move by their own difference, the others by the mean one
 
 
 class CrossedPairs(NamedTuple):

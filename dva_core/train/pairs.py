@@ -58,9 +58,9 @@ LOOKS = {
     "Bushy_Eyebrows": {"thick": 1.35, "dark": 0.95, "long": 1.1, "unkempt": 0.25},
     "Freckles": {"strength": 1.0, "count": 420, "size": 1.0},
     "Older_Skin": {"strength": 1.4, "forehead": 4, "crow": 4, "cheek": 0.9, "bags": 1.1, "mottle": 0.8},
-    "Older": {"strength": 1.25, "texture": 1.35, "grey": 0.9}, "Younger": {"strength": 1.2, "smooth": 0.85, "lipstick": 0.3},
+    "Older": {"strength": 1.25, "texture": 1.35, "grey": 0.9, "donor": None}, "Younger": {"strength": 1.2, "smooth": 0.85, "lipstick": 0.3},
     "Male": {"strength": 1.25, "stubble": 0.7}, "Female": {"strength": 1.25, "smooth": 0.8, "lipstick": 0.7},
-    "Smiling": {"strength": 1.15, "texture": 0.5, "mouth": 0.9},
+    "Smiling": {"strength": 1.15, "texture": 0.5, "mouth": 1.0, "donor": None},
 }  # fmt: skip
 IN_A_TASK = 40  # pairs a process makes at a time
 

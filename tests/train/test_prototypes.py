@@ -164,6 +164,35 @@ def test_a_smile_widens_and_opens_the_mouth_and_shows_teeth(prototypes, faces):
     assert pair.picture[inside].mean() > picture[inside].mean() + 40
 
 
+@pytest.mark.parametrize("kind", ("Older", "Smiling"))
+def test_a_look_without_a_donor_lends_from_the_same_one_to_every_face(prototypes, faces, kind):
+    """What is lent must not hang on the order of the donors, nor on the face's tone and light."""
+    row = subject(faces, kind)
+    look = prototypes.look(kind, np.random.default_rng(0)) | {"donor": None}
+    field = "smiles" if kind == "Smiling" else "old"
+    donors = getattr(prototypes, field)
+    one = donors.typical_mouth if kind == "Smiling" else donors.typical_skin
+
+    def change(rows):
+        taken = {f.name: getattr(donors, f.name)[rows] for f in dataclasses.fields(donors)}
+        fitted = dataclasses.replace(prototypes, **{field: dataclasses.replace(donors, **taken)})
+        return fitted.change(kind, faces.pictures[row], faces.landmarks[row], look).picture
+
+    everybody = np.arange(len(donors))
+    assert len(donors) > 2
+    assert np.array_equal(change(everybody), change(everybody[::-1]))
+    assert np.array_equal(change(everybody), change([one]))
+    assert not np.array_equal(change(everybody), change(np.delete(everybody, one)))
+
+
+def test_the_typical_mouth_is_not_the_odd_one(prototypes):
+    donors = prototypes.smiles
+    landmarks = donors.landmarks.copy()
+    odd = donors.typical_mouth
+    landmarks[odd, 48:68, 1] += np.linspace(0, 30, 20)
+    assert dataclasses.replace(donors, landmarks=landmarks).typical_mouth != odd
+
+
 def test_landmarks_move_with_the_picture(prototypes, faces):
     """A dark spot under a landmark of the chin lies under it afterwards."""
     row = subject(faces, "Male")

@@ -98,6 +98,8 @@ class Prototypes:
     def change(self, kind: str, picture: np.ndarray, landmarks: np.ndarray, look: dict) -> Pair:
         """The face uint8 [S, S, 3] with landmarks [68, 2] changed; depends on the arguments alone.
 
+        A look whose `donor` is None takes the same donor for every face: the one with the most typical mouth, or skin.
+
         Raises DVAError for an unknown kind or a picture of another form.
         """
         check_kind(kind)
@@ -109,7 +111,10 @@ class Prototypes:
         light = self.space.read(picture, landmarks)
         skin, side = tone(light, self.space.regions["cheeks"]), light_side(light, self.space)
         donors = {"Older": self.old, "Smiling": self.smiles}.get(kind)
-        donor = donors.pick(skin, side, look["donor"]) if donors else None
+        if donors and look["donor"] is None:
+            donor = donors.typical_mouth if kind == "Smiling" else donors.typical_skin
+        elif donors:
+            donor = donors.pick(skin, side, look["donor"])
         target = self.move_landmarks(landmarks, does)
         if kind == "Smiling":
             target = mouth.shape_of(target, donors.landmarks[donor], look["mouth"] * float(np.clip(1.2 - 3 * yaw, 0.2, 1)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from dva_core.train.faces import FaceSet
+from dva_core.train.prototypes.mouth import MOUTH, similarity
 from dva_core.train.prototypes.space import LUMA, SIZE, MeanSpace, band, likeness, tone
 from dva_core.train.prototypes.statistics import HAIRY, label, turn, years
 from dva_core.train.synthesis import normalise
@@ -39,6 +41,21 @@ class Donors:
         distance = np.abs(off @ LUMA) + 1.5 * np.abs(off - (off @ LUMA)[:, None]).sum(1) + np.abs(self.side - side)
         order = np.argsort(distance, kind="stable")[:near]
         return int(order[min(int(share * len(order)), len(order) - 1)])
+
+    @cached_property
+    def typical_mouth(self) -> int:
+        """The donor whose mouth is nearest in shape to the mean of all."""
+        shapes = self.landmarks[:, MOUTH].astype(np.float64)
+        for _ in range(3):
+            mean = shapes.mean(0)
+            shapes = np.stack([similarity(points, mean) for points in shapes])
+        return int(((shapes - shapes.mean(0)) ** 2).sum((1, 2)).argmin())
+
+    @cached_property
+    def typical_skin(self) -> int:
+        """The donor whose texture is nearest to the mean of all."""
+        textures = self.textures.astype(np.float32)
+        return int(((textures - textures.mean(0)) ** 2).sum((1, 2)).argmin())
 
 
 def light_side(light: np.ndarray, space: MeanSpace) -> float:
