@@ -24,6 +24,7 @@ from dva_core.networks.normalisation import (
 from dva_core.networks.peak import peak_bytes
 from dva_core.networks.unet_blocks import (
     AttentionBlock,
+    DetailHead,
     FaceMap,
     Level,
     ResidualBlock,
@@ -33,9 +34,9 @@ from dva_core.networks.unet_blocks import (
 )
 
 
-def is_spatial(key: str) -> bool:
-    """Whether a parameter's name is of the spatial condition."""
-    return key.startswith("face_map.") or ".spatial." in key
+def is_added(key: str) -> bool:
+    """Whether a parameter's name is of a part that the published network has not: the spatial condition, the detail head."""
+    return key.startswith(("face_map.", "detail.")) or ".spatial." in key
 
 
 class UNet(nn.Module):
@@ -43,7 +44,8 @@ class UNet(nn.Module):
 
     `patch_size` p folds p x p pixels into channels before the first convolution and unfolds them after the last.
     `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention. With `spatial_channels`
-    every residual block also adds what it makes of a `FaceMap` of `spatial_size` pixels; 0 is the published network.
+    every residual block also adds what it makes of a `FaceMap` of `spatial_size` pixels, with `detail_channels` a `DetailHead` adds to
+    the output; 0 is the published network.
     Raises DVAError where the image size does not divide down to the deepest level.
     """
 
@@ -63,6 +65,7 @@ class UNet(nn.Module):
         operations: ModuleType | type = nn,
         spatial_channels: int = 0,
         spatial_size: int = 16,
+        detail_channels: int = 0,
     ) -> None:
         super().__init__()
         multiple = patch_size * 2 ** (len(channel_multipliers) - 1)
@@ -100,7 +103,7 @@ class UNet(nn.Module):
         self.settings = {"image_size": image_size, "patch_size": patch_size, "in_channels": in_channels, "base_channels": base_channels,
             "channel_multipliers": channel_multipliers, "num_res_blocks": num_res_blocks, "attention_resolutions": attention_resolutions,
             "embedding_channels": embedding_channels, "condition_channels": condition_channels, "num_heads": num_heads,
-            "spatial_channels": spatial_channels, "spatial_size": spatial_size}  # fmt: skip
+            "spatial_channels": spatial_channels, "spatial_size": spatial_size, "detail_channels": detail_channels}  # fmt: skip
 
         self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
 
@@ -117,6 +120,7 @@ class UNet(nn.Module):
         self.out = nn.Sequential(
             group_norm(channels, operations), nn.SiLU(), zero_weights(operations.Conv2d(channels, folded, 3, padding=1))
         )
+        self.detail = DetailHead(folded, channels, detail_channels, embedding_channels, operations) if detail_channels else None
 
     def peak_values(self) -> int:
         """Peak number of values that evaluating one image needs beside the weights, as on a GPU; counted from the graph, once."""
@@ -145,6 +149,7 @@ class UNet(nn.Module):
         if prefers_channels_last(h.device):
             h = h.contiguous(memory_format=torch.channels_last)  # then convolutions go on so, however their weights lie
         embedding = self.time_embed(one_for_all(t), x_t.dtype)
+        patches = h
         conditions = iter(z_face if isinstance(z_face, tuple) else self.face_conditions(z_face.to(x_t.dtype)))
         skips = []
         for layers in self.input_blocks:
@@ -153,5 +158,9 @@ class UNet(nn.Module):
         h = self.middle_block(h, embedding, conditions)
         for layers in self.output_blocks:
             h = layers(torch.cat([h, skips.pop()], dim=1), embedding, conditions)
-        h = self.out(h)
+        norm, activation, conv = self.out
+        features = activation(norm(h))
+        h = conv(features)
+        if self.detail is not None:
+            h = h + self.detail(patches, features, embedding)
         return F.pixel_shuffle(h, self.patch_size) if self.patch_size > 1 else h

@@ -19,7 +19,7 @@ from dva_core.model.bundle import read_bundle
 from dva_core.model.checks import weights_digest
 from dva_core.model.evaluation import CompiledEvaluation
 from dva_core.networks import build_network
-from dva_core.networks.unet import is_spatial
+from dva_core.networks.unet import is_added
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces
 from dva_core.train.frames import TrainingFrames
@@ -124,16 +124,17 @@ class Objective:
         own = self.unet.state_dict()
         patch = start.config["noise_predictor"].get("patch_size", 1)
         if self.unet.patch_size > patch:
-            state = spread_patches(state, patch, self.unet.patch_size)
-        state = {k: v for k, v in own.items() if is_spatial(k)} | state  # a spatial condition may be new: it begins with no effect
+            state = spread_patches({k: v for k, v in state.items() if not k.startswith("detail.")}, patch, self.unet.patch_size)
+        state = {k: v for k, v in own.items() if is_added(k)} | state  # an added part may be new: it begins with no effect
         shapes = {k: v.shape for k, v in own.items()}
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
             raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
         self.unet.load_state_dict(state)
         if Schedule(**start.config["diffusion"]).prediction != self.schedule.prediction:
             log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)
-            for parameter in self.unet.out[-1].parameters():
-                parameter.zero_()
+            for layer in filter(None, (self.unet.out[-1], self.unet.detail and self.unet.detail.proj_out)):
+                for parameter in layer.parameters():
+                    parameter.zero_()
         self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
         self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
 

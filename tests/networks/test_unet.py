@@ -11,7 +11,7 @@ import torch
 from dva_core.errors import DVAError
 from dva_core.networks import build_network
 from dva_core.networks.normalisation import normalise
-from dva_core.networks.unet import UNet, is_spatial
+from dva_core.networks.unet import UNet, is_added
 
 from .reference import TINY, shapes, tiny_unet, tiny_unet_numbers
 
@@ -140,7 +140,7 @@ def small_unet(**changes) -> UNet:
 
 def test_a_new_spatial_condition_changes_nothing_and_a_trained_one_acts_in_a_place():
     plain, spatial = small_unet(), small_unet(spatial_channels=4, spatial_size=4)
-    spatial.load_state_dict({k: v for k, v in spatial.state_dict().items() if is_spatial(k)} | plain.state_dict())
+    spatial.load_state_dict({k: v for k, v in spatial.state_dict().items() if is_added(k)} | plain.state_dict())
     x, t, z = torch.randn(2, 3, plain.image_size, plain.image_size), torch.tensor([10, 10]), torch.randn(2, plain.condition_channels)
     with torch.no_grad():
         assert torch.equal(spatial(x, t, z), plain(x, t, z))
