@@ -152,3 +152,26 @@ def test_a_new_spatial_condition_changes_nothing_and_a_trained_one_acts_in_a_pla
         assert torch.allclose(spatial(x, t, conditions), spatial(x, t, z), atol=1e-5)
         (_, added), *_ = conditions
         assert added.shape[2:] == (4, 4) and added.std((2, 3)).min() > 0  # not the same everywhere
+
+
+def test_a_new_detail_head_changes_nothing_and_a_trained_one_follows_time_pixels_and_features():
+    plain, detail = small_unet(), small_unet(detail_channels=8)
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    detail.load_state_dict({k: v for k, v in detail.state_dict().items() if is_added(k)} | plain.state_dict())
+    x, t, z = torch.randn(2, 3, plain.image_size, plain.image_size), torch.tensor([10, 10]), torch.randn(2, plain.condition_channels)
+    with torch.no_grad():
+        assert torch.equal(detail(x, t, z), plain(x, t, z))
+        for parameter in detail.detail.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+        def added(x, t, z):
+            return detail(x, t, z) - plain(x, t, z)
+
+        first = added(x, t, z)
+        assert first.abs().mean() > 0.01
+        assert not torch.allclose(added(x, t + 500, z), first, atol=1e-3)
+        assert not torch.allclose(added(x, t, -z), first, atol=1e-3)  # by the features, which know the face
+        assert torch.allclose(detail(x, t, detail.face_conditions(z)), detail(x, t, z), atol=1e-5)
+        one = detail(x, t[:1].expand(2), z)  # a timestep embedded once for all
+        assert torch.allclose(one, detail(x, t, z), atol=1e-5)

@@ -35,7 +35,7 @@ def encoders(tmp_path):
     return tmp_path
 
 
-def training(encoders, out, steps, **changes):
+def training(encoders, out, steps, config=None, **changes):
     rng = np.random.default_rng(0)
     people, frames = 12, 2
     variants = Variants(
@@ -47,7 +47,7 @@ def training(encoders, out, steps, **changes):
     )
     held_out = variants.group < 2
     return DiffusionTraining(
-        CONFIG, encoders, variants, held_out, out, DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1} | changes)
+        config or CONFIG, encoders, variants, held_out, out, DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1} | changes)
     )
 
 

@@ -38,6 +38,18 @@ def test_a_start_that_predicts_something_else_begins_with_nothing_said(tmp_path)
         assert not run.unet(x_t, t, torch.randn(2, 16)).any()
 
 
+def test_parts_that_the_start_has_not_begin_with_no_effect(tmp_path):
+    predictor = {**CONFIG["noise_predictor"], "spatial_channels": 4, "spatial_size": 4, "detail_channels": 8}
+    bundle = write_start(tmp_path, CONFIG)
+    plain, grown = training(bundle, tmp_path / "a", 1), training(bundle, tmp_path / "b", 1, config=CONFIG | {"noise_predictor": predictor})
+    x_t, t, z_face = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 16)
+    for run in (plain, grown):
+        run.start_from(bundle)
+        run.unet.eval()
+    with torch.inference_mode():
+        assert torch.equal(plain.unet(x_t, t, z_face), grown.unet(x_t, t, z_face))
+
+
 def test_a_start_of_another_shape_is_refused(tmp_path):
     other = CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}}
     bundle = write_start(tmp_path, other)
