@@ -1,4 +1,4 @@
-"""Clips with several people, made of real ones: their heads on a ground, each on a path of its own."""
+"""Frames with several people, made of real ones: their heads on a ground, each on a path of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Frame:
 
 @cache
 def heads(name: str) -> list[np.ndarray]:
-    """The head of one of the shared clips, cut out in every fourth frame: uint8 [h, w, 3]."""
+    """The head of one of the shared videos, cut out in every fourth frame: uint8 [h, w, 3]."""
     landmarks = np.load(need_shared("data/clips/annotations.npz"))[f"{name}/landmarks68"]
     scale = SIZE / float(np.ptp(landmarks[..., 1], axis=1).mean())
     width, height = int(1.7 * SIZE), 2 * SIZE
@@ -40,7 +40,7 @@ def heads(name: str) -> list[np.ndarray]:
     return cut
 
 
-def clip(frames: int, people: list[tuple[str, Path]]) -> list[Frame]:
+def draw_people(frames: int, people: list[tuple[str, Path]]) -> list[Frame]:
     """The people on a ground of their own, the last in front; a head turned away is its hair."""
     ground = cv2.resize(np.random.default_rng(5).integers(90, 150, (8, 16, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     mask = np.zeros((2 * SIZE, int(1.7 * SIZE)), np.float32)

@@ -31,7 +31,7 @@ def draw(i: int, face: bool = True) -> np.ndarray:
     return rgb
 
 
-def write_clip(path: Path, frames: int = 6, faceless: tuple[int, ...] = (), rate: int = 25, codec: str = "ffv1") -> Path:
+def write_video(path: Path, frames: int = 6, faceless: tuple[int, ...] = (), rate: int = 25, codec: str = "ffv1") -> Path:
     """A video of the drawn frames; those in `faceless` have no face."""
     info = VideoInfo.for_images(WIDTH, HEIGHT, rate, frames)
     with VideoWriter(path, info, codec=codec) as writer:

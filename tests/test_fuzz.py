@@ -162,7 +162,7 @@ def test_headers_made_to_hurt(folder, header):
 @few
 @given(st.data())
 def test_decompositions(folder, decomposition, model, data):
-    path = folder / "damaged_clip.safetensors"
+    path = folder / "damaged_decomposition.safetensors"
     path.write_bytes(data.draw(damaged(folder / "decomposition.safetensors")))
     loaded = answered(Decomposition.load, path)
     if loaded is not None:

@@ -85,7 +85,7 @@ def test_folders_that_are_read_are_spared(tmp_path):
         check_spares(tmp_path / "frames" / "sheet.png", "picture", [tmp_path / "frames"])
     with pytest.raises(DVAError, match="replace the folder"):
         check_spares(tmp_path / "frames", "output", [video])
-    check_spares(tmp_path / "frames" / "clip.safetensors", "output", [tmp_path / "frames"])
+    check_spares(tmp_path / "frames" / "decomposed.safetensors", "output", [tmp_path / "frames"])
     assert not same(tmp_path / "none", tmp_path / "none")
 
 

@@ -1,7 +1,7 @@
 """Fixtures of the commands: `call` runs one as a program would be, with the tiny model and the stand-in finder."""
 
 import pytest
-from standin import use_stand_in, write_clip
+from standin import use_stand_in, write_video
 
 from dva_core.commands import main as cli
 
@@ -10,13 +10,13 @@ WITH_MODEL = ("edit", "encode", "decode", "sheet", "preview", "expression", "tex
 
 @pytest.fixture
 def finder(monkeypatch, model):
-    """Every search for a face finds the one of `write_clip`."""
+    """Every search for a face finds the one of `write_video`."""
     use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", 4)
+    return write_video(tmp_path_factory.mktemp("video") / "video.mkv", 4)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from bundles import tiny_tensors, write_tiny
 from safetensors import safe_open
 from safetensors.torch import save_file
-from standin import write_clip
+from standin import write_video
 
 from dva_core.commands import edit as edit_command
 
@@ -63,11 +63,11 @@ def test_a_bad_input_is_one_sentence_and_leaves_nothing(call, video, tmp_path):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     (inputs / "text.mp4").write_text("this is no video\n" * 100)
-    whole = write_clip(inputs / "whole.mp4", 30, codec="h264").read_bytes()
+    whole = write_video(inputs / "whole.mp4", 30, codec="h264").read_bytes()
     (inputs / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
     (inputs / "empty.mp4").write_bytes(b"")
     (inputs / "folder").mkdir()
-    write_clip(inputs / "faceless.mkv", 5, faceless=range(5))
+    write_video(inputs / "faceless.mkv", 5, faceless=range(5))
     (inputs / "text.safetensors").write_text("this is no video")
     for name in ("missing.mp4", "text.mp4", "truncated.mp4", "empty.mp4", "folder", "text.safetensors"):
         for command in (("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")):
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(call, video, tmp_path, d
     assert not list(tmp_path.iterdir())
 
 
-def test_a_clip_file_is_checked_before_work(call, video, tmp_path):
+def test_a_decomposition_file_is_checked_before_work(call, video, tmp_path):
     moved = tmp_path / "moved.mkv"
     moved.write_bytes(video.read_bytes())
     call("encode", moved, "-o", "decomposition.safetensors", "--steps", 1)

@@ -44,7 +44,7 @@ def test_what_moves_is_what_the_numbers_say():
     assert where(roll=0.09)[3] <= 275
 
 
-def test_the_sound_is_as_long_as_the_clip(tmp_path):
+def test_the_sound_is_as_long_as_the_video(tmp_path):
     demo.write_sound(tmp_path / "a.wav", 1.92)
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(1.92)
@@ -52,7 +52,7 @@ def test_the_sound_is_as_long_as_the_clip(tmp_path):
     assert 3000 < np.abs(values).max() < 32000
 
 
-def test_the_clip_has_frames_and_sound(tmp_path):
+def test_the_video_has_frames_and_sound(tmp_path):
     path = demo.make_video(tmp_path / "a.mp4", count=5)
     with open_video(path) as reader:
         assert reader.info.has_audio and reader.info.rate == 25 and (reader.info.width, reader.info.height) == (512, 512)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from brightness import Brightness
 from bundles import IDENTITY, tiny_tensors, write_tiny
-from standin import write_clip
+from standin import write_video
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit import text as text_edit
@@ -36,7 +36,7 @@ def refused(result, *words):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """It ends with the frame that is searched in: a search reads no further."""
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", 3)
+    return write_video(tmp_path_factory.mktemp("video") / "video.mkv", 3)
 
 
 SEARCH = ("--iterations", 6, "--images", 2)
@@ -49,19 +49,21 @@ def test_text_finds_a_direction_that_edit_applies(call, video, tmp_path, model):
     assert answer["iterations"] == 6 and answer["loss"][1] < answer["loss"][0] and not answer["ended_early"]
     direction = Direction.load(tmp_path / "left.safetensors")
     assert (direction.name, direction.made["frames"], direction.made["seed"], direction.made["how"]) == ("left", [2], 3, "text")
-    assert call("encode", video, "-o", "clip.safetensors", "--steps", 2)[0] == 0
-    code, _, err = call("text", "clip.safetensors", "--target", "left", "-o", "again.safetensors", *SEARCH, "--frame", 2, "--seed", 3)
+    assert call("encode", video, "-o", "decomposed.safetensors", "--steps", 2)[0] == 0
+    code, _, err = call("text", "decomposed.safetensors", "--target", "left", "-o", "again.safetensors", *SEARCH, "--frame", 2, "--seed", 3)
     assert code == 0 and "in 6 iterations" in err
     np.testing.assert_array_equal(Direction.load(tmp_path / "again.safetensors").vector, direction.vector)  # noise maps do not matter
     edit = ("--attribute", "Young", "--scale", 0.2, "--direction", "left.safetensors", "--scale", "0s:0,0.08s:-1")
-    code, _, err = call("edit", "clip.safetensors", *edit, "-o", "edited.safetensors")
+    code, _, err = call("edit", "decomposed.safetensors", *edit, "-o", "edited.safetensors")
     assert code == 0, err
     edited = Decomposition.load(tmp_path / "edited.safetensors")
     assert [op["name"] for op in edited.operations] == ["attributes", "direction"]
     identities = edited.current_identity([0, 1, 2])
     expected = edited.current_z_id - direction.vector
     np.testing.assert_allclose(identities[2], expected / np.linalg.norm(expected), atol=1e-6)
-    assert call("edit", "clip.safetensors", "--direction", "left.safetensors", "--scale", 1, "-o", "out.mkv", "--codec", "ffv1")[0] == 0
+    assert (
+        call("edit", "decomposed.safetensors", "--direction", "left.safetensors", "--scale", 1, "-o", "out.mkv", "--codec", "ffv1")[0] == 0
+    )
 
 
 def test_interrupting_the_search_keeps_the_best_so_far(call, video, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from standin import write_clip
+from standin import write_video
 from video_helpers import pictures
 
 from dva_core.commands import edit as edit_command
@@ -105,7 +105,7 @@ def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_pat
     assert not Path("out.mp4").exists()
 
 
-def test_an_edited_clip_can_be_kept_and_decoded_later(call, video, tmp_path):
+def test_an_edited_decomposition_can_be_kept_and_decoded_later(call, video, tmp_path):
     assert call("edit", video, "-o", "a.safetensors", "--steps", 2, *YOUNG)[0] == 0
     assert call("edit", "a.safetensors", "-o", "b.safetensors", "--attribute", "Smiling", "--scale", "0.5")[0] == 0
     code, out, _ = call("decode", "b.safetensors", "-o", "b.mkv", "--codec", "ffv1", "--json")
@@ -121,13 +121,13 @@ def test_scale_0_gives_every_pixel_back(call, video):
 
 
 def test_a_face_in_some_frames_works_and_is_reported(call, tmp_path):
-    source = write_clip(tmp_path / "some.mkv", 24, faceless=range(4, 20))
+    source = write_video(tmp_path / "some.mkv", 24, faceless=range(4, 20))
     code, _, err = call("edit", source, "-o", "out.mp4", "--steps", 1, *YOUNG)
     assert code == 0 and "8 of 24 frames have the face; 16 without it pass through untouched" in err
     assert len(pictures("out.mp4")) == 24
 
 
-def test_the_solvers_settings_come_with_the_clip(call, video):
+def test_the_solvers_settings_come_with_the_decomposition(call, video):
     code, out, err = call(
         "encode", video, "-o", "a.safetensors", "--steps", 2, "--solver", "angle2", "--power", 1.5, "--no-clamp", "--json"
     )
@@ -165,8 +165,8 @@ def test_compatible_output_and_a_scratch_folder(call, video, tmp_path, monkeypat
         assert reader.info.pix_fmt == "yuv420p"
 
 
-def test_a_clip_is_edited_undecoded_though_its_source_is_elsewhere(call, tmp_path):
-    source = write_clip(tmp_path / "source.mkv", 2)
+def test_a_decomposition_is_edited_undecoded_though_its_source_is_elsewhere(call, tmp_path):
+    source = write_video(tmp_path / "source.mkv", 2)
     assert call("encode", source, "-o", "a.safetensors", "--steps", 2)[0] == 0
     source.unlink()
     code, _, err = call("edit", "a.safetensors", *YOUNG, "-o", "b.safetensors")

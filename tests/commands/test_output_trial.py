@@ -55,6 +55,6 @@ def test_a_sound_encoder_that_does_not_open_is_said_before_the_analysis(call, tm
     assert "track 1, sound, is left out" in caplog.text and "name the output .mkv, or convert the sound first" in caplog.text
 
 
-def test_a_clip_kept_undecoded_tries_no_output(call, video, monkeypatch, analysed):
+def test_a_decomposition_kept_undecoded_tries_no_output(call, video, monkeypatch, analysed):
     monkeypatch.setattr(options, "try_output", lambda *_, **__: pytest.fail("nothing is encoded here"))
     assert call("edit", video, "-o", "a.safetensors", *YOUNG)[0] == 2 and analysed

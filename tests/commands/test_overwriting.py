@@ -28,7 +28,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_the_source_of_a_clip_is_not_overwritten(call, video, tmp_path):
+def test_the_source_of_a_decomposition_is_not_overwritten(call, video, tmp_path):
     (tmp_path / "src.mkv").write_bytes(video.read_bytes())
     os.link("src.mkv", "other_name.mkv")
     assert call("encode", "src.mkv", "-o", "c.safetensors", "--steps", 1)[0] == 0
@@ -68,7 +68,7 @@ def test_a_picture_is_not_written_over_what_is_read(call, video, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_model_a_direction_and_a_clip_are_not_overwritten_by_another(call, bundle, video, tmp_path):
+def test_a_model_a_direction_and_a_decomposition_are_not_overwritten_by_another(call, bundle, video, tmp_path):
     own = tmp_path / "own.safetensors"
     own.write_bytes(bundle.read_bytes())
     assert call("encode", video, "-o", "c.safetensors", "--steps", 1, model=own)[0] == 0
@@ -90,7 +90,7 @@ def test_a_folder_without_access_is_one_sentence(call, video, tmp_path, monkeypa
         return stat(self, **options)
 
     monkeypatch.setattr(Path, "stat", denied)
-    refused(call("edit", "locked/clip.mp4", *YOUNG, "-o", "out.mp4"), "locked/clip.mp4", "Permission denied")
+    refused(call("edit", "locked/video.mp4", *YOUNG, "-o", "out.mp4"), "locked/video.mp4", "Permission denied")
     refused(call("encode", video, "-o", "locked/c.safetensors"), "locked", "Permission denied")
     refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--sheet", "locked/s.png"), "locked", "Permission denied")
 

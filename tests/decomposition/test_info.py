@@ -31,7 +31,7 @@ def as_once(folder: Path) -> str:
 
 def test_what_else_lies_in_the_folder_does_not_matter(folder):
     first = source_hash(folder)
-    for name in (".DS_Store", "Thumbs.db", "clip.safetensors", "out.mp4", ".hidden.png"):
+    for name in (".DS_Store", "Thumbs.db", "decomposed.safetensors", "out.mp4", ".hidden.png"):
         (folder / name).write_bytes(b"x")
     assert source_hash(folder) == first and is_source(folder, first)
     (folder / "11.png").write_bytes(b"x")
@@ -42,7 +42,7 @@ def test_the_order_is_that_of_the_frames(folder):
     assert source_hash(folder) == hashlib.sha256(b"1.png\0\x01" + b"2.png\0\x02" + b"10.png\0\x0a").hexdigest()
 
 
-def test_clips_of_folders_made_before_are_still_recognised(folder):
+def test_decompositions_of_folders_made_before_are_still_recognised(folder):
     (folder / ".dva_frames").touch()
     once = as_once(folder)
     assert once != source_hash(folder) and is_source(folder, once)

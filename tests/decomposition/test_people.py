@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,11 +12,10 @@ from safetensors import safe_open
 
 from dva_core.decomposition import Decomposition, People, combine, load_decomposition, pick
 from dva_core.decomposition.arrays import Steps, array_specs
+from dva_core.decomposition.info import DecompositionInfo
 from dva_core.decomposition.people import choose, edit_people, one_person, parse_whom, with_info
 from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.errors import DVAError
-
-from .test_decomposition import clip, video  # noqa: F401
 
 OF_ONE = {  # what a file of one person has always held
     *("format", "version", "source", "sha256", "width", "height", "rate", "frames", "start", "length", "every", "max_frames", "track"),
@@ -23,19 +23,19 @@ OF_ONE = {  # what a file of one person has always held
 }
 
 
-def another(clip, seed, faces=3, **info):  # noqa: F811
+def another(decomposition, seed, faces=3, **info):
     """Somebody else in the same video."""
     store = TensorMemory(array_specs(faces, 8, 16, 10, 6), {})
     for name, spec in store.specs.items():
         store.write(name, 0, np.random.default_rng([seed, len(name)]).random(spec.shape) * 100)
     store.write("frame_index", 0, np.arange(faces) + 1)
-    return Decomposition(store, replace(clip.info, **info))
+    return Decomposition(store, replace(decomposition.info, **info))
 
 
 @pytest.fixture
-def two(clip):  # noqa: F811
-    anna = with_info(clip, person=1, person_name="Anna")
-    return People([another(clip, 1, person=3), anna])  # in the order of their numbers, whatever was given
+def two(decomposition):
+    anna = with_info(decomposition, person=1, person_name="Anna")
+    return People([another(decomposition, 1, person=3), anna])  # in the order of their numbers, whatever was given
 
 
 def test_both_survive_a_file_with_their_own_edits(tmp_path, two):
@@ -63,21 +63,21 @@ def test_readers_of_one_person_refuse_it_in_a_sentence(tmp_path, two):
         Decomposition.load(tmp_path / "two.safetensors")
 
 
-def test_a_file_of_one_person_is_written_as_ever(tmp_path, clip, two):  # noqa: F811
-    clip.save(tmp_path / "one.safetensors")
+def test_a_file_of_one_person_is_written_as_ever(tmp_path, decomposition, two):
+    decomposition.save(tmp_path / "one.safetensors")
     with safe_open(tmp_path / "one.safetensors", "numpy") as file:
         assert set(file.metadata()) == OF_ONE and file.metadata()["version"] == "1"
-        assert set(file.keys()) == set(clip.store.specs)
+        assert set(file.keys()) == set(decomposition.store.specs)
     two.save(tmp_path / "two.safetensors")
     anna, rest = pick(load_decomposition(tmp_path / "two.safetensors"), "anna")
     assert type(anna) is Decomposition and rest.info.person == 3
     anna.save(tmp_path / "anna.safetensors")
     with safe_open(tmp_path / "anna.safetensors", "numpy") as file:
-        assert set(file.metadata()) == OF_ONE | {"person", "person_name"} and set(file.keys()) == set(clip.store.specs)
+        assert set(file.metadata()) == OF_ONE | {"person", "person_name"} and set(file.keys()) == set(decomposition.store.specs)
     assert load_decomposition(tmp_path / "anna.safetensors").info == anna.info
 
 
-def test_a_file_is_replaced_by_all_of_its_people_only(tmp_path, two, clip):  # noqa: F811
+def test_a_file_is_replaced_by_all_of_its_people_only(tmp_path, two, decomposition):
     path = tmp_path / "two.safetensors"
     two.save(path)
     loaded = load_decomposition(path)
@@ -87,7 +87,7 @@ def test_a_file_is_replaced_by_all_of_its_people_only(tmp_path, two, clip):  # n
         loaded[0].save(two.info.source)
     edit_people(loaded, None, lambda one: one.with_edit({"name": "a"}, z_id=np.zeros(10))).save(path)
     assert all(one.operations for one in load_decomposition(path))
-    three = combine(two, another(clip, 2, person=2))
+    three = combine(two, another(decomposition, 2, person=2))
     three.save(path)
     with pytest.raises(DVAError, match="which is read"):  # two of three
         pick(load_decomposition(path), "1,2")[0].save(path)
@@ -108,10 +108,10 @@ def test_whom(two):
             choose(two, whom)
 
 
-def test_one_person_is_number_one(clip):  # noqa: F811
-    assert choose(clip, "1") == choose(clip, "all") == [0]
+def test_one_person_is_number_one(decomposition):
+    assert choose(decomposition, "1") == choose(decomposition, "all") == [0]
     with pytest.raises(DVAError, match="There is no person 2 in this decomposition, which holds one person, 1"):
-        choose(clip, "2")
+        choose(decomposition, "2")
 
 
 def test_an_edit_leaves_the_others_alone(two):
@@ -119,24 +119,24 @@ def test_an_edit_leaves_the_others_alone(two):
     assert edited[0] is two[0] and edited[1].is_edited and not two.is_edited and edited.is_edited
 
 
-def test_apart_and_together_again(two, clip):  # noqa: F811
+def test_apart_and_together_again(two, decomposition):
     anna, rest = pick(two, "Anna")
     again = combine(rest, anna)
     assert [one.info.who for one in again] == ["Anna (1)", "3"] and all(a is b for a, b in zip(again, two))
-    counted = combine(two, another(clip, 2), another(clip, 4))  # encoded apart: the lowest free numbers
+    counted = combine(two, another(decomposition, 2), another(decomposition, 4))  # encoded apart: the lowest free numbers
     assert [one.info.person for one in counted] == [1, 2, 3, 4]
-    assert combine(clip) is clip and pick(two, "all")[1] is None
+    assert combine(decomposition) is decomposition and pick(two, "all")[1] is None
 
 
-def test_who_cannot_be_put_together(two, clip):  # noqa: F811
+def test_who_cannot_be_put_together(two, decomposition):
     with pytest.raises(DVAError, match="Person 1 is there twice"):
-        combine(two, with_info(clip, person=1))
+        combine(two, with_info(decomposition, person=1))
     with pytest.raises(DVAError, match="Person anna is there twice"):
-        combine(two, with_info(clip, person=2, person_name="anna"))
+        combine(two, with_info(decomposition, person=2, person_name="anna"))
     with pytest.raises(DVAError, match="different videos"):
-        combine(two, with_info(clip, person=2, sha256="0" * 64))
+        combine(two, with_info(decomposition, person=2, sha256="0" * 64))
     with pytest.raises(DVAError, match="different videos"):
-        combine(two, with_info(clip, person=2, frames=7))
+        combine(two, with_info(decomposition, person=2, frames=7))
 
 
 @given(st.text() | st.lists(st.text() | st.integers() | st.none() | st.floats()) | st.integers() | st.floats() | st.booleans())
@@ -161,11 +161,9 @@ def test_a_damaged_list_of_people_is_refused(tmp_path_factory, people):
     st.sampled_from(["person", "person_name", "sha256", "operations", "version"]), st.sampled_from(["0", "-1", '"x"', "null", "[]", "7"])
 )
 def test_a_damaged_record_is_refused_or_means_something(tmp_path_factory, name, value):
-    from .test_decomposition import DecompositionInfo, Fraction
-
     folder = tmp_path_factory.mktemp("damaged")
-    (folder / "clip.mp4").write_bytes(b"frames")
-    info = DecompositionInfo(str(folder / "clip.mp4"), "0" * 64, 64, 48, Fraction(25), 6)
+    (folder / "video.mp4").write_bytes(b"frames")
+    info = DecompositionInfo(str(folder / "video.mp4"), "0" * 64, 64, 48, Fraction(25), 6)
     base = Decomposition(TensorMemory(array_specs(3, 8, 16, 10, 6), {}), info)
     two = People([another(base, 1, person=1), another(base, 2, person=2)])
     two.save(folder / "two.safetensors")

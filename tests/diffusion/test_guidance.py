@@ -8,7 +8,7 @@ import torch
 from bundles import tiny_config, write_tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import use_stand_in, write_clip
+from standin import use_stand_in, write_video
 
 from dva_core.commands import main as cli
 from dva_core.diffusion import solvers
@@ -78,7 +78,7 @@ def models(folder):
 def decomposition(folder, models):
     with pytest.MonkeyPatch.context() as patch:
         use_stand_in(patch, models[0])
-        return encode(write_clip(folder / "a.mkv", 5), models[0], steps=STEPS)
+        return encode(write_video(folder / "a.mkv", 5), models[0], steps=STEPS)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_batches_and_pictures_of_one_frame_are_guided_alike(decomposition, model
     assert evaluations[STEPS:] == [1, 4, 4]  # anew where it pays: once up, down the frame and its edit, each twice
 
 
-def test_a_switch_is_guided_from_the_clips_own_face(folder, decomposition, models):
+def test_a_switch_is_guided_from_the_videos_own_face(folder, decomposition, models):
     other = apply_attributes(decomposition, models[0], {"Male": 3.0, "Smiling": 3.0})
     switched = apply_switch(decomposition, models[0], other, identity=True, motion=True)
     own = own_face(decomposition, models[0], range(5))

@@ -243,7 +243,7 @@ def test_an_unknown_solver_is_named(x_0):
         solvers.sample(Gaussian(), x_0, None, 5, "euler")
 
 
-def test_clips_have_one_noise_map_a_frame():
+def test_videos_have_one_noise_map_a_frame():
     assert all(solvers.SOLVERS[name].states == 1 for name in solvers.VIDEO_SOLVERS)
     with pytest.raises(DVAError, match="no solver 'bdia'"):
         solvers.find_solver("bdia", solvers.VIDEO_SOLVERS)

@@ -101,7 +101,7 @@ def test_what_makes_no_sense_is_refused(decomposition, scales, message):
     assert str(caught.value).count(". ") == 0
 
 
-def test_another_models_clip_and_a_model_without_attributes_are_refused(decomposition):
+def test_another_models_decomposition_and_a_model_without_attributes_are_refused(decomposition):
     other = Model()
     other.fingerprint = "beef"
     with pytest.raises(DVAError, match="encoded with the model tiny"):

@@ -102,7 +102,7 @@ def test_an_attribute_as_a_direction_is_the_same_edit(model, decomposition, name
     np.testing.assert_allclose(by_direction.current_z_motion([0]), direct.current_z_motion([0]), atol=1e-6)
 
 
-def test_edits_survive_the_clips_file_and_can_be_repeated_without_the_directions(model, decomposition, tmp_path):
+def test_edits_survive_the_decompositions_file_and_can_be_repeated_without_the_directions(model, decomposition, tmp_path):
     edited = apply_direction(decomposition, model, random_direction(model, 4), 0.7)
     edited = apply_direction(edited, model, random_direction(model, 5), {"0s": 0, "0.08s": 1})
     edited.save(tmp_path / "edited.safetensors")
@@ -137,7 +137,7 @@ def test_the_fingerprint_is_the_encoders_alone(model, tmp_path):
     assert str(refused.value).count(". ") == 0
 
 
-def test_another_models_clip_is_refused(model, decomposition):
+def test_another_models_decomposition_is_refused(model, decomposition):
     with pytest.raises(DVAError, match="encoded with the model"):
         apply_direction(
             replace(decomposition, info=replace(decomposition.info, model_fingerprint="beef")), model, random_direction(model, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bundles import tiny_config, write_tiny
-from standin import draw, stand_in, write_clip
+from standin import draw, stand_in, write_video
 
 from dva_core.decomposition import Decomposition
 from dva_core.edit import apply_attributes, apply_operations, apply_switch
@@ -25,14 +25,14 @@ def decompositions(tmp_path_factory, model):
     folder, finder = tmp_path_factory.mktemp("videos"), stand_in(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: finder))
-        return tuple(encode(write_clip(folder / f"{n}.mkv", n), model, steps=STEPS) for n in (5, 3))
+        return tuple(encode(write_video(folder / f"{n}.mkv", n), model, steps=STEPS) for n in (5, 3))
 
 
 def crops(decomposition, model):
     return np.stack(list(decode_crops(decomposition, model)))
 
 
-def test_each_feature_comes_from_the_other_clip_and_the_rest_stays(decompositions, model):
+def test_each_feature_comes_from_the_other_video_and_the_rest_stays(decompositions, model):
     decomposition, other = decompositions
     other = apply_attributes(other, model, {"Young": 1, "Smiling": 0.5})
     around = np.array([0, 1, 2, 0, 1])
@@ -71,7 +71,7 @@ def test_rows_are_read_wherever_they_start(decompositions, model):
         *((length, 3, 1, [0, 0, 0]) for length in LENGTHS),
     ],
 )
-def test_where_a_frame_lies_in_a_clip_of_another_length(length, ours, theirs, places):
+def test_where_a_frame_lies_in_a_video_of_another_length(length, ours, theirs, places):
     np.testing.assert_allclose(other_rows(np.arange(ours), ours, theirs, length), places)
 
 

@@ -215,7 +215,7 @@ def search_kept(decomposition, model):
         return search._prepare(networks).noisy
 
 
-def test_another_models_clip_is_refused_before_anything_is_loaded(path, model, decomposition):
+def test_another_models_decomposition_is_refused_before_anything_is_loaded(path, model, decomposition):
     other = load_model(path, device="cpu")
     other.fingerprint = "beef"
     with pytest.raises(DVAError, match="encoded with the model"):

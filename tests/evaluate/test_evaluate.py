@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import write_tiny
-from standin import use_stand_in, write_clip
+from standin import use_stand_in, write_video
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
@@ -35,7 +35,7 @@ def finder(monkeypatch, model):
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("video")
-    return [write_clip(folder / "a.mkv", 6), write_clip(folder / "b.mkv", 4)]
+    return [write_video(folder / "a.mkv", 6), write_video(folder / "b.mkv", 4)]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_change_anywhere_else_is_seen(decomposition, model, videos, tmp_path):
 @pytest.mark.parametrize(("frames", "words"), [(5, "5 frames"), (7, "more frames than the 6")])
 def test_another_length_is_refused(decomposition, model, tmp_path, frames, words):
     with pytest.raises(DVAError, match=words):
-        measure_edit(decomposition, write_clip(tmp_path / "other.mkv", frames), own_judge(model))
+        measure_edit(decomposition, write_video(tmp_path / "other.mkv", frames), own_judge(model))
 
 
 def test_the_square_covers_its_corners():
@@ -79,7 +79,7 @@ def test_the_square_covers_its_corners():
     assert inside[10:30, 10:30].all() and not inside[:8].any() and not inside[:, 33:].any()
 
 
-def test_reconstruction_has_a_row_a_clip_the_means_and_the_papers(videos, model):
+def test_reconstruction_has_a_row_a_video_the_means_and_the_papers(videos, model):
     table = evaluate_reconstruction(videos, model, steps=[2, 4], solvers=["ddim"])
     rows = [dict(zip(table.columns, row)) for row in table.rows]
     assert [row["clip"] for row in rows[:6]] == ["a", "b", "mean"] * 2 and rows[0]["frames"] == 6
@@ -167,7 +167,7 @@ def test_mistakes_get_a_sentence(videos, bundle, tmp_path, capsys, words, messag
     assert message in lines[-1]
 
 
-def test_clips_of_one_name_are_told_apart(model, videos, tmp_path):
+def test_videos_of_one_name_are_told_apart(model, videos, tmp_path):
     other = tmp_path / "a.mkv"
     other.write_bytes(videos[1].read_bytes())
     table, series = evaluate_consistency([videos[0], other], model, own_judge(model), {"Young -0.8": {"Young": -0.8}}, steps=2)

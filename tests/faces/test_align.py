@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from dva_core.faces import align
 
+from .drawn import blob, centroid, square
+
 
 @pytest.fixture
 def golden(shared):
@@ -20,23 +22,6 @@ def some_landmarks(seed: int = 0) -> np.ndarray:
     points = np.random.default_rng(seed).uniform(20, 80, (68, 2))
     points[36:42], points[42:48], points[[48, 54]] = [35, 40], [65, 42], [[40, 75], [61, 74]]
     return points
-
-
-def blob(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
-    u, v = np.arange(width) + 0.5, (np.arange(height) + 0.5)[:, None]
-    plane = 250 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * sigma**2))
-    return np.repeat(np.rint(plane)[..., None], 3, 2).astype(np.uint8)
-
-
-def centroid(image: np.ndarray) -> np.ndarray:
-    plane = image[..., 0].astype(np.float64)
-    u, v = np.arange(plane.shape[1]) + 0.5, np.arange(plane.shape[0]) + 0.5
-    return np.array([(plane.sum(0) * u).sum(), (plane.sum(1) * v).sum()]) / plane.sum()
-
-
-def square(cx: float, cy: float, half: float, angle: float) -> np.ndarray:
-    x = half * np.array([np.cos(angle), np.sin(angle)])
-    return align.corners(np.array([cx, cy]), x, align.turn(x))
 
 
 # ---- against the reference

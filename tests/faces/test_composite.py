@@ -10,23 +10,7 @@ from hypothesis import strategies as st
 from dva_core.errors import DVAError
 from dva_core.faces import align, composite
 
-from .test_align import blob, centroid, square
-
-SIZE = 48
-
-
-def noise_frame(seed: int, height: int = 90, width: int = 110) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def as_model(crop: np.ndarray) -> np.ndarray:
-    return crop.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
-
-
-def soft_disc(size: int = SIZE) -> np.ndarray:
-    u = (np.arange(size) + 0.5) / size - 0.5
-    return composite.soften(((u**2 + u[:, None] ** 2) < 0.35**2)[None].astype(np.uint8))
-
+from .drawn import SIZE, as_model, blob, centroid, noise_frame, soft_disc, square
 
 quads = st.builds(square, st.floats(-20, 130), st.floats(-20, 110), st.floats(6, 60), st.floats(-3, 3))
 

@@ -13,8 +13,7 @@ from dva_core.faces import composite
 from dva_core.faces.align import crop_face, side
 from dva_core.faces.front import FEATHER, FrontMask, is_of_square
 
-from .test_align import square
-from .test_composite import SIZE, noise_frame
+from .drawn import SIZE, noise_frame, square
 
 HEIGHT, WIDTH = 90, 110
 quads = st.builds(square, st.floats(-20, 130), st.floats(-20, 110), st.floats(12, 60), st.floats(-3, 3))

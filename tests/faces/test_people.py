@@ -1,27 +1,21 @@
-"""Two people in one clip, made of real ones, found by the starter's own networks: nobody but the person chosen is followed."""
+"""Two people in one video, made of real ones, found by the starter's own networks: nobody but the person chosen is followed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_people import ANNA, BERT, SIZE, WIDTH, Path, clip
+from made_people import ANNA, BERT, SIZE, WIDTH, Path, draw_people
 
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.segments import FaceTrack
 from dva_core.faces.track import MISSING, track_faces
-from dva_core.model.loader import load_model
-
-
-@pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder.of(load_model("starter", device="cpu"))
 
 
 def follow(finder: FaceFinder, frames: int, people: list[tuple[str, Path]]) -> FaceTrack:
     """Anna is chosen by where she is at first."""
     x, _ = dict(people)[ANNA](0)
     return track_faces(
-        clip(frames, people),
+        draw_people(frames, people),
         finder.detector,
         finder.landmarker,
         choice=("position", x / WIDTH, 0.5),

@@ -10,7 +10,7 @@ import torch
 from bundles import tiny_config, write_tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import stand_in, write_clip
+from standin import stand_in, write_video
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
@@ -110,7 +110,7 @@ def model(folder):
 
 
 @pytest.fixture(scope="module")
-def clip(folder, model):
+def decomposition(folder, model):
     found, mask = stand_in(model), hull_mask(torch.from_numpy(MEAN_FACE)[None], 32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceFinder, "of", classmethod(lambda cls, *_: found))
@@ -120,10 +120,10 @@ def clip(folder, model):
             "encode_crops",
             lambda images: (model.encode_identity(images), motion.expand(len(images), -1), mask.expand(len(images), -1, -1, -1)),
         )
-        return encode(write_clip(folder / "a.mkv", 3), model, steps=4, clamp=False)
+        return encode(write_video(folder / "a.mkv", 3), model, steps=4, clamp=False)
 
 
-def test_the_edit_says_where_it_lives(clip, model):
+def test_the_edit_says_where_it_lives(decomposition, model):
     own, mouth = find_region(model, "eyes"), REGIONS["mouth"]
     np.testing.assert_allclose(own.map, TOP, atol=1e-3)
     np.testing.assert_allclose(own.landmarks, MEAN_FACE, atol=1e-3)
@@ -131,35 +131,35 @@ def test_the_edit_says_where_it_lives(clip, model):
     def maps(edited, region=None):
         return [found.map.round(2).tolist() for found in regions_of(edited, model, region)]
 
-    young, smile = (apply_attributes(clip, model, {name: 1.0}) for name in ("Young", "Smiling"))
-    assert maps(clip) == [] and maps(young) == [own.map.round(2).tolist()] and maps(smile) == [mouth.map.round(2).tolist()]
+    young, smile = (apply_attributes(decomposition, model, {name: 1.0}) for name in ("Young", "Smiling"))
+    assert maps(decomposition) == [] and maps(young) == [own.map.round(2).tolist()] and maps(smile) == [mouth.map.round(2).tolist()]
     assert len(maps(apply_attributes(young, model, {"Smiling": -1.0}))) == 2
     assert maps(apply_attributes(young, model, {"Male": 1.0})) == []  # lives in the whole face
     assert maps(apply_attributes(young, model, {"Male": 0.0})) == maps(young)  # changes nothing
-    assert maps(apply_attributes(clip, model, {"Young": {"0": 0, "2": 1}})) == maps(young)
+    assert maps(apply_attributes(decomposition, model, {"Young": {"0": 0, "2": 1}})) == maps(young)
     assert maps(young, "off") == [] and maps(young, "mouth") == maps(smile) and maps(apply_switch(young, model, noise_seed=1)) == []
     with pytest.raises(DVAError, match=r"no region 'ears'.*eyes, brows"):
         maps(young, "ears")
 
 
-def test_a_direction_keeps_its_region(folder, clip, model):
+def test_a_direction_keeps_its_region(folder, decomposition, model):
     young = from_attribute(model, "Young")
     own = replace(young, region="lower", made={"how": "pictures"})
     for same in (Direction.load(own.save(folder / "own.safetensors")), Direction.from_json(own.to_json()), scale_direction(own, 2.0)):
         assert same.region == "lower" and np.array_equal(same.vector, own.vector * (2 if same.name != own.name else 1))
     assert young.region == "eyes" and add_directions([own, own]).region == "lower" and add_directions([own, young]).region is None
     assert "region" not in replace(own, region=None).to_json()  # as before there were any
-    edited = apply_direction(clip, model, own, 1.0)
+    edited = apply_direction(decomposition, model, own, 1.0)
     edited.save(folder / "edited.safetensors")
-    for one in (edited, Decomposition.load(folder / "edited.safetensors"), apply_operations(clip, model, edited.operations)):
+    for one in (edited, Decomposition.load(folder / "edited.safetensors"), apply_operations(decomposition, model, edited.operations)):
         assert regions_of(one, model) == [REGIONS["lower"]]
     record = {key: value for key, value in own.to_json().items() if key != "region"}
-    assert regions_of(apply_direction(clip, model, record, 1.0), model) == []
+    assert regions_of(apply_direction(decomposition, model, record, 1.0), model) == []
 
 
 @pytest.mark.parametrize("detail", ["transfer", "model"])
-def test_only_the_region_of_a_video_and_of_a_still_changes(folder, clip, model, detail):
-    edited, crops = apply_attributes(clip, model, {"Male": 3.0}), {}
+def test_only_the_region_of_a_video_and_of_a_still_changes(folder, decomposition, model, detail):
+    edited, crops = apply_attributes(decomposition, model, {"Male": 3.0}), {}
     for region in ("mouth", "off"):
         pairs = []
         decode(
@@ -175,7 +175,7 @@ def test_only_the_region_of_a_video_and_of_a_still_changes(folder, clip, model, 
     assert crops["mouth"].any() and (crops["mouth"] > 0).sum() < 0.4 * (crops["off"] > 0).sum()
     still = stills([edited], model, 1, region="mouth", detail=detail)
     changed = np.abs(still.edited[0].astype(int) - still.original).sum(2) > 0
-    room = SoftMasks(clip, [REGIONS["mouth"]])[1] > 0
+    room = SoftMasks(decomposition, [REGIONS["mouth"]])[1] > 0
     assert changed.any() and not (changed & ~room).any()
 
 
@@ -187,8 +187,8 @@ def test_what_a_bundle_says_of_regions_must_fit(folder):
         write_bundle(folder / "bad.safetensors", tensors, tiny_config(regions=["eyes"]), licence="MIT", source="a test")
 
 
-def test_on_the_command_line(folder, clip, model, capsys):
-    apply_attributes(clip, model, {"Male": 3.0}).save(folder / "male.safetensors")
+def test_on_the_command_line(folder, decomposition, model, capsys):
+    apply_attributes(decomposition, model, {"Male": 3.0}).save(folder / "male.safetensors")
     call = ["preview", str(folder / "male.safetensors"), "-o", str(folder / "p.png"), "--model", str(folder / "tiny.safetensors")]
     assert cli.main([*call, "--device", "cpu", "--region", "mouth", "--tone", "keep"]) == 0
     assert cli.main([*call, "--device", "cpu", "--region", "ears"]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_people import ANNA, BERT, SIZE, draw_people
 
 from dva_core.faces import several
 from dva_core.faces.choice import ChosenPerson
@@ -15,15 +16,13 @@ from dva_core.faces.several import track_people
 from dva_core.faces.track import MISSING, Record, track_faces
 from dva_core.pipeline.finding import where_meant
 
-from .test_people import ANNA, BERT, SIZE, clip, finder  # noqa: F401
 
-
-def follow_all(finder, frames: int, people) -> dict[str, FaceTrack]:  # noqa: F811
+def follow_all(finder, count: int, people) -> dict[str, FaceTrack]:
     """Everybody's track, by who is where in the first frame in which both are seen."""
-    made = clip(frames, people)
-    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=frames)
+    frames = draw_people(count, people)
+    survey = find_people(frames, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=count)
     assert len(survey.people) == len(people)
-    tracks = track_people(made, finder, np.stack([person.embedding for person in survey.people]))
+    tracks = track_people(frames, finder, np.stack([person.embedding for person in survey.people]))
     first = {}
     for name, path in people:
         off = [
@@ -45,7 +44,7 @@ def wrong(track: FaceTrack, path) -> float:
 
 
 @pytest.mark.parametrize("front", [ANNA, BERT])
-def test_two_who_cross_stay_who_they_are(finder, front):  # noqa: F811
+def test_two_who_cross_stay_who_they_are(finder, front):
     right, left = (lambda n: (120 + 8.0 * n, True)), (lambda n: (360 - 8.0 * n, True))
     people = [(ANNA, right), (BERT, left)] if front == BERT else [(BERT, left), (ANNA, right)]
     tracks = follow_all(finder, 31, people)
@@ -54,37 +53,37 @@ def test_two_who_cross_stay_who_they_are(finder, front):  # noqa: F811
         assert (tracks[name].state[:8] != MISSING).all() and (tracks[name].state[-8:] != MISSING).all()
 
 
-def test_one_who_leaves_and_comes_back_is_the_same(finder):  # noqa: F811
+def test_one_who_leaves_and_comes_back_is_the_same(finder):
     anna, bert = (lambda n: (300.0, True)), (lambda n: None if 12 <= n < 40 else (150.0, True))
     tracks = follow_all(finder, 52, [(ANNA, anna), (BERT, bert)])
     assert (tracks[ANNA].state != MISSING).all() and wrong(tracks[BERT], bert) < 0.2
     assert (tracks[BERT].state[:12] != MISSING).all() and (tracks[BERT].state[41:] != MISSING).all()
 
 
-def test_one_followed_alone_is_where_both_are(finder):  # noqa: F811
-    made = clip(20, [(ANNA, lambda n: (150.0 + n, True)), (BERT, lambda n: (330.0, True))])
-    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=20)
+def test_one_followed_alone_is_where_both_are(finder):
+    frames = draw_people(20, [(ANNA, lambda n: (150.0 + n, True)), (BERT, lambda n: (330.0, True))])
+    survey = find_people(frames, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=20)
     vectors = np.stack([person.embedding for person in survey.people])
-    both = track_people(made, finder, vectors)
+    both = track_people(frames, finder, vectors)
     for row in (0, 1):
-        (alone,) = track_people(made, finder, vectors, [row])
+        (alone,) = track_people(frames, finder, vectors, [row])
         np.testing.assert_array_equal(alone.state, both[row].state)
         assert np.abs(alone.quads - both[row].quads).max() < 0.02 * SIZE
 
 
-def test_squares_are_those_of_looking_at_both_images(finder):  # noqa: F811
+def test_squares_are_those_of_looking_at_both_images(finder):
     """Plain and mirrored by turns comes to their mean once it is smoothed."""
-    made = clip(24, [(ANNA, lambda n: (150.0 + 2 * n, True))])
-    usual = track_faces(made, finder.detector, finder.landmarker, embed_fn=finder.embed, same_person=finder.same_person)
-    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=24)
-    (by_turns,) = track_people(made, finder, np.stack([survey.people[0].embedding]))
+    frames = draw_people(24, [(ANNA, lambda n: (150.0 + 2 * n, True))])
+    usual = track_faces(frames, finder.detector, finder.landmarker, embed_fn=finder.embed, same_person=finder.same_person)
+    survey = find_people(frames, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=24)
+    (by_turns,) = track_people(frames, finder, np.stack([survey.people[0].embedding]))
     inner = slice(3, -3)
     assert np.abs(by_turns.quads - usual.quads)[inner].max() < 0.01 * SIZE
 
 
-def test_each_frame_is_searched_once_and_all_landmarks_in_one_look(finder, monkeypatch):  # noqa: F811
-    made = clip(16, [(ANNA, lambda n: (170.0, True)), (BERT, lambda n: (290.0, True))])
-    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=16)
+def test_each_frame_is_searched_once_and_all_landmarks_in_one_look(finder, monkeypatch):
+    frames = draw_people(16, [(ANNA, lambda n: (170.0, True)), (BERT, lambda n: (290.0, True))])
+    survey = find_people(frames, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=16)
     looks = {"detect": 0, "landmarks": 0}
     monkeypatch.setattr(
         type(finder.detector),
@@ -96,7 +95,7 @@ def test_each_frame_is_searched_once_and_all_landmarks_in_one_look(finder, monke
     monkeypatch.setattr(type(finder), "landmarker", landmarker, raising=False)
     object.__setattr__(finder, "landmarker", landmarker)
     try:
-        track_people(made, finder, np.stack([person.embedding for person in survey.people]))
+        track_people(frames, finder, np.stack([person.embedding for person in survey.people]))
     finally:
         object.__setattr__(finder, "landmarker", CropLandmarker(points, landmarker.size))
     assert looks["detect"] <= 16 + 4 and looks["landmarks"] <= 16 + 16

@@ -1,25 +1,19 @@
-"""Who is in a clip: people made of real ones are found, told apart, recognised and numbered by the starter's own networks."""
+"""Who is in a video: people made of real ones are found, told apart, recognised and numbered by the starter's own networks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from conftest import need_shared
-from made_people import ANNA, BERT, Frame, clip
+from made_people import ANNA, BERT, Frame, draw_people
 
 from dva_core.faces import people
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.people import MOST, Survey, find_people, sample_step
 from dva_core.faces.types import Face
-from dva_core.model.loader import load_model
 from dva_core.video import open_video
 
 CARL = "swiz3n"
-
-
-@pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder.of(load_model("starter", device="cpu"))
 
 
 def survey(finder: FaceFinder, frames: list[Frame], **options) -> Survey:
@@ -35,7 +29,7 @@ def still(x: float):
 
 
 def test_three_people_side_by_side(finder):
-    found = survey(finder, clip(60, [(ANNA, still(80.0)), (CARL, still(240.0)), (BERT, still(400.0))]))
+    found = survey(finder, draw_people(60, [(ANNA, still(80.0)), (CARL, still(240.0)), (BERT, still(400.0))]))
     assert [person.number for person in found.people] == [1, 2, 3]
     assert sorted(round(centres(person).mean() / 80) for person in found.people) == [1, 3, 5]
     assert all(np.ptp(centres(person)) < 20 and person.spans == [[0, 59]] and person.share == 1 for person in found.people)
@@ -44,13 +38,13 @@ def test_three_people_side_by_side(finder):
 
 
 def test_numbers_do_not_change_from_one_look_to_the_next(finder):
-    frames = clip(40, [(ANNA, still(120.0)), (BERT, still(330.0))])
+    frames = draw_people(40, [(ANNA, still(120.0)), (BERT, still(330.0))])
     one, other = survey(finder, frames), survey(finder, frames)
     assert [person.to_dict() for person in one.people] == [person.to_dict() for person in other.people]
 
 
 def test_two_who_cross_stay_themselves(finder):
-    found = survey(finder, clip(75, [(ANNA, lambda n: (120 + 3.0 * n, True)), (BERT, lambda n: (360 - 3.0 * n, True))]))
+    found = survey(finder, draw_people(75, [(ANNA, lambda n: (120 + 3.0 * n, True)), (BERT, lambda n: (360 - 3.0 * n, True))]))
     assert len(found.people) == 2
     for person in found.people:
         steps = np.diff(centres(person)) / np.diff(person.frames)
@@ -58,7 +52,7 @@ def test_two_who_cross_stay_themselves(finder):
 
 
 def test_who_leaves_and_returns_is_the_same_person(finder):
-    found = survey(finder, clip(120, [(ANNA, lambda n: None if 36 <= n < 72 else (120.0, True)), (BERT, still(330.0))]))
+    found = survey(finder, draw_people(120, [(ANNA, lambda n: None if 36 <= n < 72 else (120.0, True)), (BERT, still(330.0))]))
     first, second = found.people
     assert abs(centres(first).mean() - 330) < 12 and first.spans == [[0, 119]]
     assert abs(centres(second).mean() - 120) < 12 and second.spans == [[0, 35], [72, 119]] and second.share == 0.7
@@ -67,14 +61,17 @@ def test_who_leaves_and_returns_is_the_same_person(finder):
 def test_another_in_the_same_place_is_another_person(finder):
     """The two whom the identity network takes for each other most, one after the other where the first was."""
     found = survey(
-        finder, clip(120, [(ANNA, lambda n: (200.0, True) if n < 70 else None), (BERT, lambda n: (200.0, True) if n >= 72 else None)])
+        finder,
+        draw_people(120, [(ANNA, lambda n: (200.0, True) if n < 70 else None), (BERT, lambda n: (200.0, True) if n >= 72 else None)]),
     )
     assert [person.spans for person in found.people] == [[[0, 71]], [[72, 119]]]
 
 
 def test_over_cuts_people_are_recognised(finder):
     """Anna, Carl, Anna from the other side, nobody."""
-    parts = [clip(n, people) for n, people in ((50, [(ANNA, still(150.0))]), (25, [(CARL, still(300.0))]), (30, [(ANNA, still(340.0))]))]
+    parts = [
+        draw_people(n, people) for n, people in ((50, [(ANNA, still(150.0))]), (25, [(CARL, still(300.0))]), (30, [(ANNA, still(340.0))]))
+    ]
     for part, shift in zip(parts, (0, 70, 140)):  # each in a light of its own
         for frame in part:
             frame.rgb = np.clip(frame.rgb.astype(int) + (shift - 70) // 3, 0, 255).astype(np.uint8)
@@ -85,7 +82,7 @@ def test_over_cuts_people_are_recognised(finder):
     assert not {50, 75, 105} - set(found.samples.tolist())
 
 
-def test_real_clip_upright_and_lying(finder):
+def test_real_video_upright_and_lying(finder):
     with open_video(need_shared(f"data/clips/{CARL}.mpg")) as reader:
         frames = [Frame(frame.index, frame.rgb) for frame in reader][:30]
     lying = [Frame(frame.index, np.ascontiguousarray(np.rot90(frame.rgb))) for frame in frames]
@@ -94,7 +91,7 @@ def test_real_clip_upright_and_lying(finder):
 
 
 def test_the_frame_with_most_people(finder):
-    found = survey(finder, clip(75, [(ANNA, still(120.0)), (BERT, lambda n: (330.0, True) if 30 <= n < 50 else None)]))
+    found = survey(finder, draw_people(75, [(ANNA, still(120.0)), (BERT, lambda n: (330.0, True) if 30 <= n < 50 else None)]))
     assert 30 <= found.busiest < 50 and len(found.people) == 2
 
 
@@ -106,7 +103,7 @@ def test_nobody_and_no_frames(finder):
 
 
 def test_progress_cancels_and_watch_sees_the_samples(finder):
-    frames, seen = clip(30, [(ANNA, still(200.0))]), []
+    frames, seen = draw_people(30, [(ANNA, still(200.0))]), []
 
     def stop(done: int) -> None:
         if done > 12:

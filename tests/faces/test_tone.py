@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import use_stand_in, write_clip
+from standin import use_stand_in, write_video
 
 from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import from_attribute
@@ -70,12 +70,12 @@ def test_frames_come_in_order_with_few_ahead_and_nothing_crosses_a_cut():
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory, model):
+def decomposition(tmp_path_factory, model):
     with pytest.MonkeyPatch.context() as patch:
         use_stand_in(patch, model)
         encode_crops, mask = model.encode_crops, torch.from_numpy(disc(32)).float()
         patch.setattr(model, "encode_crops", lambda images: (*encode_crops(images)[:2], mask.expand(len(images), 1, -1, -1)))
-        return encode(write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", 4), model, steps=4, clamp=False)
+        return encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 4), model, steps=4, clamp=False)
 
 
 @pytest.fixture
@@ -86,45 +86,45 @@ def listed(model):
     del model.config["tone_attributes"]
 
 
-def test_a_bundle_without_the_list_changes_the_tone_as_in_the_paper(clip, model):
-    edited = apply_attributes(clip, model, {"Young": 1.0})
+def test_a_bundle_without_the_list_changes_the_tone_as_in_the_paper(decomposition, model):
+    edited = apply_attributes(decomposition, model, {"Young": 1.0})
     assert not keeps_tone(edited, model) and keeps_tone(edited, model, "keep") and not keeps_tone(edited, model, "change")
     with pytest.raises(DVAError, match="no tone 'grey'"):
         keeps_tone(edited, model, "grey")
 
 
-def test_the_edit_decides(clip, model, listed):
+def test_the_edit_decides(decomposition, model, listed):
     for scales, kept in (
         ({"Young": 1.0}, True),
         ({"Male": 1.0}, False),
         ({"Young": 1.0, "Male": 0.0}, True),
         ({"Male": {"0": 0, "3": 1}}, False),
     ):
-        assert keeps_tone(apply_attributes(clip, model, scales), model) == kept
-    assert not keeps_tone(apply_direction(clip, model, from_attribute(model, "Male"), 1.0), model)
+        assert keeps_tone(apply_attributes(decomposition, model, scales), model) == kept
+    assert not keeps_tone(apply_direction(decomposition, model, from_attribute(model, "Male"), 1.0), model)
     own = replace(from_attribute(model, "Male"), made={"how": "pictures"})
-    assert keeps_tone(apply_direction(clip, model, own, 1.0), model)
-    assert not keeps_tone(apply_switch(clip, model, noise_seed=1), model)
-    assert not keeps_tone(apply_switch(clip, model, clip, identity=True), model)
-    assert keeps_tone(apply_switch(clip, model, clip, motion=True), model)
+    assert keeps_tone(apply_direction(decomposition, model, own, 1.0), model)
+    assert not keeps_tone(apply_switch(decomposition, model, noise_seed=1), model)
+    assert not keeps_tone(apply_switch(decomposition, model, decomposition, identity=True), model)
+    assert keeps_tone(apply_switch(decomposition, model, decomposition, motion=True), model)
 
 
-def test_a_video_and_a_still_keep_the_tone(tmp_path, clip, model):
-    edited, tones, crops = apply_attributes(clip, model, {"Young": 3.0}), {}, {}
+def test_a_video_and_a_still_keep_the_tone(tmp_path, decomposition, model):
+    edited, tones, crops = apply_attributes(decomposition, model, {"Young": 3.0}), {}, {}
     for tone in ("change", "keep"):
         rows = crops[tone] = []
         decode(
             edited, model, tmp_path / f"{tone}.mkv", codec="ffv1", tone=tone, watch=lambda i, row, a, b, crop, rows=rows: rows.append(crop)
         )
-        tones[tone] = np.array([tone_of(crop, clip.rebuilt[row], clip.masks[row]) for row, crop in enumerate(rows)])
+        tones[tone] = np.array([tone_of(crop, decomposition.rebuilt[row], decomposition.masks[row]) for row, crop in enumerate(rows)])
     assert np.abs(tones["change"]).max() > 0.02 and np.abs(tones["keep"]).max() < 0.2 * np.abs(tones["change"]).max()
     between = np.array(crops["change"], np.float32) - crops["keep"]
     np.testing.assert_allclose(between, np.broadcast_to(between[:, :, :1, :1], between.shape), atol=2e-3)  # one number a channel
     kept, changed = (stills([edited], model, 1, tone=tone).edited[0].astype(float) for tone in ("keep", "change"))
-    assert np.abs(kept - clip.crops[1]).mean() < np.abs(changed - clip.crops[1]).mean()
+    assert np.abs(kept - decomposition.crops[1]).mean() < np.abs(changed - decomposition.crops[1]).mean()
 
 
-def test_an_edit_that_begins_later_leaves_the_frames_before_alone(tmp_path, clip, model):
-    edited, seen = apply_attributes(clip, model, {"Young": {"0": 0, "2": 0, "3": 4}}), []
+def test_an_edit_that_begins_later_leaves_the_frames_before_alone(tmp_path, decomposition, model):
+    edited, seen = apply_attributes(decomposition, model, {"Young": {"0": 0, "2": 0, "3": 4}}), []
     decode(edited, model, tmp_path / "later.mkv", codec="ffv1", tone="keep", watch=lambda i, row, a, b, crop: seen.append((a.rgb, b.rgb)))
     assert all(np.array_equal(*pair) for pair in seen[:3]) and not np.array_equal(*seen[3])

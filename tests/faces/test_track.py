@@ -560,7 +560,7 @@ class Yunet:
         return [Face((r[0] / k, r[1] / k, (r[0] + r[2]) / k, (r[1] + r[3]) / k), float(r[14]), r[4:14].reshape(5, 2) / k) for r in rows]
 
 
-def test_a_real_clip_with_the_teachers(shared):
+def test_a_real_video_with_the_teachers(shared):
     av, ort = pytest.importorskip("av"), pytest.importorskip("onnxruntime")
     detector, model = Yunet(shared("data/teachers/yunet.onnx")), shared("data/teachers/landmark68.onnx")
     options = ort.SessionOptions()
@@ -571,8 +571,8 @@ def test_a_real_clip_with_the_teachers(shared):
         tight = np.stack([cv2.resize(crop[42:118, 26:102], (112, 112)) for crop in crops]).astype(np.float32)
         return (network.run(None, {"rgb": tight.transpose(0, 3, 1, 2)})[0] * 76 + [26, 42]) / 128
 
-    with av.open(str(shared("data/clips/swiz3n.mpg"))) as clip:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    with av.open(str(shared("data/clips/swiz3n.mpg"))) as decomposition:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in decomposition.decode(video=0)]
     with np.load(shared("data/clips/annotations.npz")) as data:
         expected = data["swiz3n/landmarks68"]
     track = track_faces((Frame(n, rgb) for n, rgb in enumerate(pictures)), detector, CropLandmarker(points_fn))

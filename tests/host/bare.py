@@ -45,7 +45,7 @@ def links_are_followed_and_dead_ones_left_out() -> None:
     """What ComfyUI lists while it loads the pack is never a reason not to load it."""
     with tempfile.TemporaryDirectory() as elsewhere:
         theirs = Path(elsewhere)
-        for name in ("clip.mp4", "small.safetensors"):
+        for name in ("video.mp4", "small.safetensors"):
             (theirs / name).write_bytes(b"1234")
             (INPUT / name).symlink_to(theirs / name)
         (theirs / "pictures").mkdir()
@@ -54,16 +54,16 @@ def links_are_followed_and_dead_ones_left_out() -> None:
             (folder / "dead.safetensors").symlink_to(theirs / "none")
         (INPUT / "dead.mp4").symlink_to(theirs / "none")
         (OUTPUT / "large.safetensors").write_bytes(bytes(100))
-        assert folders.input_videos() == ["clip.mp4", "dva_example.mp4"]  # the pack brings the second
+        assert folders.input_videos() == ["dva_example.mp4", "video.mp4"]  # the pack brings the first
         assert folders.saved_files() == ["large.safetensors [output]", "small.safetensors"]
         assert folders.saved_files(smaller_than=100) == ["small.safetensors"]
         assert all(node.define_schema() for node in nodes.NODES)
-        assert folders.listed_file("clip.mp4", "video") == INPUT / "clip.mp4"
-        assert nodes.LoadVideo.validate_inputs("clip.mp4") is True
+        assert folders.listed_file("video.mp4", "video") == INPUT / "video.mp4"
+        assert nodes.LoadVideo.validate_inputs("video.mp4") is True
         assert folders.input_folder("pictures") == INPUT / "pictures"
-        for name in ("dead.mp4", "../clip.mp4", "pictures/../../input/../x", str(theirs / "clip.mp4"), "a\0b", "", "."):
+        for name in ("dead.mp4", "../video.mp4", "pictures/../../input/../x", str(theirs / "video.mp4"), "a\0b", "", "."):
             refused(lambda name=name: folders.listed_file(name, "video"), "There is no video")
-        for name in ("..", "pictures/../..", str(theirs), ".", " ", "none", "clip.mp4"):
+        for name in ("..", "pictures/../..", str(theirs), ".", " ", "none", "video.mp4"):
             refused(lambda name=name: folders.input_folder(name), "There is no folder")
         for path in (*INPUT.iterdir(), *OUTPUT.iterdir()):
             path.unlink()

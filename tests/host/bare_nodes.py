@@ -16,7 +16,7 @@ from comfy_api.latest import Types
 from node_runs import IMAGES, SOUND, STEPS, executed, frames_of, tiny
 from pack.nodes import decode, video
 from pack.nodes.frames import write_frames
-from standin import write_clip
+from standin import write_video
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import source_hash
@@ -33,7 +33,7 @@ def encoding_asks_for_the_detector_and_says_what_is_not_used() -> None:
 
     usual = (25.0, 64)
     with tiny() as model:
-        decomposition = encode(write_clip(TEMP / "a.mkv", 2), model, steps=1)
+        decomposition = encode(write_video(TEMP / "a.mkv", 2), model, steps=1)
         for settings, detector, face in (
             ({}, None, "largest"),
             ({"detector": "own"}, None, "reference"),
@@ -55,7 +55,7 @@ def encoding_asks_for_the_detector_and_says_what_is_not_used() -> None:
 
 def the_seed_counts_for_random_noise_alone() -> None:
     with tiny() as model:
-        decomposition = encode(write_clip(TEMP / "a.mkv", 3), model, steps=1)
+        decomposition = encode(write_video(TEMP / "a.mkv", 3), model, steps=1)
         off, same, on, other = (
             executed(nodes.SwitchFeatures, decomposition, model, True, False, False, noise, seed, other=decomposition)[0].args[0]
             for noise, seed in ((False, 1), (False, 2), (True, 1), (True, 2))
@@ -67,7 +67,7 @@ def the_seed_counts_for_random_noise_alone() -> None:
 
 def a_saved_decomposition_keeps_a_source_that_would_be_thrown_away() -> None:
     with tiny() as model:
-        images = frames_of(write_clip(Path(BASE.name) / "clip.mkv", 3))
+        images = frames_of(write_video(Path(BASE.name) / "video.mkv", 3))
         source = write_frames(images, 25)
         decomposition = encode(source, model, steps=STEPS)
         result, messages = executed(nodes.SaveDecomposition, decomposition, "kept/a")
@@ -91,15 +91,15 @@ def a_saved_decomposition_keeps_a_source_that_would_be_thrown_away() -> None:
         result, _ = executed(nodes.SaveDecomposition, renamed, "kept/d")
         assert source_hash(Decomposition.load(result.args[0]).find_source()) == decomposition.info.sha256
         # a video that stays where it is is not copied
-        stays = encode(Path(BASE.name) / "clip.mkv", model, steps=STEPS)
+        stays = encode(Path(BASE.name) / "video.mkv", model, steps=STEPS)
         result, _ = executed(nodes.SaveDecomposition, stays, "stays/a")
-        assert Decomposition.load(result.args[0]).find_source().name == "clip.mkv" and not list((OUTPUT / "stays").glob("*.mkv"))
+        assert Decomposition.load(result.args[0]).find_source().name == "video.mkv" and not list((OUTPUT / "stays").glob("*.mkv"))
     shutil.rmtree(OUTPUT / "kept")
 
 
 def the_same_frames_can_be_handed_over_again() -> None:
     with tiny() as model:
-        images = frames_of(write_clip(Path(BASE.name) / "clip.mkv", 3))
+        images = frames_of(write_video(Path(BASE.name) / "video.mkv", 3))
         source = write_frames(images, 23.976, SOUND)
         decomposition, usual = encode(source, model, steps=STEPS), ("transfer", 0, 0, 0, False)
         source.unlink()
@@ -125,7 +125,7 @@ def the_players_copy_is_made_once_and_tells_how_far_it_is() -> None:
             super().__call__(phase, done, total, preview)
 
     with tiny() as model, patch.object(status, "NodeProgress", Counted):
-        decomposition = encode(write_clip(TEMP / "b.mkv", 4), model, steps=STEPS)
+        decomposition = encode(write_video(TEMP / "b.mkv", 4), model, steps=STEPS)
         pages = [executed(nodes.DecodeDDIM, decomposition, model, "transfer", 0, 0, 0, True)[0].ui for _ in range(2)]
         assert [step for step in steps if step[0] == "compare"] == [("compare", i, 4) for i in range(4)]
         (first,), (second,) = (page["dva_before"] for page in pages)

@@ -15,7 +15,7 @@ from comfy_api.latest import Types
 from node_runs import IMAGES, SOUND, executed, frames_of, tiny
 from pack.nodes import video
 from pack.nodes.frames import write_frames
-from standin import write_clip
+from standin import write_video
 from video_helpers import pictures
 
 from dva_core.pipeline import encode
@@ -123,7 +123,7 @@ class Joined(VideoFromFile.__mro__[1]):
 
 
 def what_is_no_file_is_written_frame_by_frame() -> None:
-    one, two = write_clip(TEMP / "one.mkv", 3, codec="h264"), write_clip(TEMP / "two.mkv", 4, codec="h264")
+    one, two = write_video(TEMP / "one.mkv", 3, codec="h264"), write_video(TEMP / "two.mkv", 4, codec="h264")
     (path, part), again = video.as_file(Joined(one, two)), video.as_file(Joined(one, two))
     assert again == (path, part) and part == {} and folders.is_temporary(path.resolve())
     np.testing.assert_array_equal(pictures(path), np.concatenate([pictures(one), pictures(two)]))
@@ -150,7 +150,7 @@ def depth_and_colour_are_kept() -> None:
     parts = Types.VideoComponents(images=ramp, audio=None, frame_rate=Fraction(25))
     assert video.as_file(VideoFromComponents(parts, bit_depth=10)) == (deep, {}) != video.as_file(VideoFromComponents(parts))
     with tiny() as model:
-        images, path = frames_of(write_clip(TEMP / "c.mkv", 2)), TEMP / "hdr.mp4"
+        images, path = frames_of(write_video(TEMP / "c.mkv", 2)), TEMP / "hdr.mp4"
         VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(25))).save_to(str(path), color_space="HDR")
         source, part = video.as_file(VideoFromFile(str(path)))
         decomposition = encode(source, model, steps=1, **part)

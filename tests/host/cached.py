@@ -12,7 +12,7 @@ import torch
 from bare import TEMP, load_pack, run
 from comfy_execution import caching
 from node_runs import tiny
-from standin import write_clip
+from standin import write_video
 
 from dva_core.edit import apply_attributes, apply_switch
 from dva_core.pipeline import encode
@@ -23,7 +23,7 @@ GB, OPEN = 1 << 30, Path("/proc/self/fd")
 
 
 def decomposition_of(model, frames: int = 3):
-    return cache.CachedDecomposition.of(encode(write_clip(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
+    return cache.CachedDecomposition.of(encode(write_video(TEMP / "cached.mkv", frames), model, steps=1, scratch=TEMP))
 
 
 def weight(output) -> int:
@@ -37,7 +37,7 @@ def open_files() -> int:
     return len(list(OPEN.iterdir())) if OPEN.is_dir() else 0
 
 
-def a_clip_weighs_what_it_keeps_in_memory() -> None:
+def a_decomposition_weighs_what_it_keeps_in_memory() -> None:
     with tiny() as model:
         decomposition = decomposition_of(model)
         arrays = sum(spec.bytes for spec in decomposition.store.specs.values())
@@ -101,7 +101,7 @@ def what_is_let_go_is_gone() -> None:
                 assert store() is None and open_files() == files
 
 
-CHECKS = [a_clip_weighs_what_it_keeps_in_memory, what_is_let_go_is_gone]
+CHECKS = [a_decomposition_weighs_what_it_keeps_in_memory, what_is_let_go_is_gone]
 if hasattr(getattr(caching, "RAMPressureCache", None), "ram_release"):  # as newer ComfyUIs do it
     CHECKS.append(a_full_cache_lets_the_heavy_go)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import need_shared
-from made_people import ANNA, BERT, HEIGHT, WIDTH, clip
+from made_people import ANNA, BERT, HEIGHT, WIDTH, draw_people
 
 from dva_core.model.bundle import SHIPPED
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
@@ -60,7 +60,7 @@ def info(server) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="package")
-def clips(server, tmp_path_factory) -> dict[str, Path]:
+def videos(server, tmp_path_factory) -> dict[str, Path]:
     """Short videos in the input folder: two people (one with two frames fewer), and one with nobody."""
     videos = {}
     for name, source, frames in (("face.mp4", "swiz3n.mpg", FRAMES), ("other.mp4", "brbk7n.mpg", FRAMES - 2)):
@@ -80,10 +80,12 @@ def clips(server, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="package")
-def crowd(server, clips):
+def crowd(server, videos):
     """Three people for a shot, the first two of them in another light for a second one."""
     people = [(ANNA, lambda n: (80.0, True)), ("swiz3n", lambda n: (240.0, True)), (BERT, lambda n: (400.0, True))]
-    pictures = [frame.rgb for frame in clip(SHOT, people)] + [np.minimum(frame.rgb, 205) + 50 for frame in clip(15, people[:2])]
+    pictures = [frame.rgb for frame in draw_people(SHOT, people)] + [
+        np.minimum(frame.rgb, 205) + 50 for frame in draw_people(15, people[:2])
+    ]
     path = server.base / "input" / "crowd.mp4"
     with VideoWriter(path, VideoInfo.for_images(WIDTH, HEIGHT, 25, len(pictures)), quality=8) as writer:
         for index, rgb in enumerate(pictures):

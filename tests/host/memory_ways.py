@@ -28,7 +28,7 @@ import numpy as np
 from allocator import Slots, dynamic_vram
 from bundles import tiny_config, write_tiny
 from load_pack import load_pack
-from standin import BrightDetector, draw, landmarks_of, write_clip
+from standin import BrightDetector, draw, landmarks_of, write_video
 
 from dva_core.edit import apply_attributes
 from dva_core.faces.finder import FaceFinder
@@ -44,7 +44,7 @@ HAS_DYNAMIC = hasattr(comfy.model_patcher, "ModelPatcherDynamic")
 
 @cache
 def video_file() -> Path:
-    return write_clip(Path(FOLDER.name) / "video.mkv", 4)
+    return write_video(Path(FOLDER.name) / "video.mkv", 4)
 
 
 FIND = FaceFinder.of.__func__

@@ -31,7 +31,7 @@ def executed(node, *arguments, **settings):
 
 @contextmanager
 def tiny():
-    """A tiny model that finds the face of `standin.write_clip`."""
+    """A tiny model that finds the face of `standin.write_video`."""
     model = load_model(write_tiny(Path(BASE.name) / "tiny.safetensors"), device="cpu")
     finder = stand_in(model)
     with patch.object(FaceFinder, "of", classmethod(lambda cls, *_, **__: finder)):

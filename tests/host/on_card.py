@@ -71,7 +71,7 @@ def the_way_is_what_it_says(way: Callable) -> None:
         assert loaded > 0.9 * size if way is weights_come_as_they_are_used else loaded < 0.4 * size
 
 
-def a_clip_comes_out_as_without_a_host(way: Callable) -> None:
+def a_video_comes_out_as_without_a_host(way: Callable) -> None:
     check_near(whole(hosted()))
 
 
@@ -210,7 +210,7 @@ def a_compiled_network_keeps_its_weights(way: Callable) -> None:
 
 CHECKS = [
     the_way_is_what_it_says,
-    a_clip_comes_out_as_without_a_host,
+    a_video_comes_out_as_without_a_host,
     half_precision_is_near,
     what_overflows_is_computed_in_float32,
     memory_that_runs_out_halves_the_batch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,33 @@ class Page:
         finally:
             self.tab.unroute("**/api/prompt", catch)
 
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def until(self, holds: Callable[[], Any], seconds: float = 10) -> None:
+        """Waits until something holds; AssertionError where it does not."""
+        for _ in range(int(10 * seconds)):
+            if holds():
+                return
+            self.tab.wait_for_timeout(100)
+        assert holds()
+
+    def run(self, **values: Any) -> None:
+        """Queues the graph from the page, with these values in all widgets of such names, and waits until it has ended."""
+        for name, value in values.items():
+            self.do(
+                "([name, value]) => app.graph.nodes.forEach(n => n.widgets?.forEach(w => { if (w.name === name) w.value = value; }))",
+                [name, value],
+            )
+        self.do("""() => {
+            window.dvaEnded = null;
+            for (const event of ["execution_success", "execution_error"])
+                app.api.addEventListener(event, ({detail}) => { window.dvaEnded = {event, said: detail.exception_message}; }, {once: true});
+            app.queuePrompt(0);
+        }""")
+        self.tab.wait_for_function("window.dvaEnded", timeout=300_000)
+        ended = self.do("() => window.dvaEnded")
+        assert ended["event"] == "execution_success", ended
+
     # -- the mouse -----------------------------------------------------------------------------------------------
 
     def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -178,7 +205,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="package")
-def page(browser, server, clips) -> Iterator[Page]:
+def page(browser, server, videos) -> Iterator[Page]:
     """The page of the one server, in English, with nodes drawn on the canvas."""
     for name, value in SETTINGS.items():
         server.request(f"/settings/{name}", value)

@@ -14,10 +14,10 @@ from .graphs import FRAMES, STEPS
 EDITS = {"older": {"Young": -0.8}, "over time": {"attributes": {"Eyeglasses": {"0s": 0, "0.2s": 1}}, "guidance": 2, "region": "off"}}
 
 
-def test_settings_become_a_graph_that_runs(server, clips, tmp_path):
+def test_settings_become_a_graph_that_runs(server, videos, tmp_path):
     """Twice, of which the second time the video is opened from the folder; the results are the same."""
     (tmp_path / "clips").mkdir()
-    shutil.copyfile(clips["other.mp4"], tmp_path / "clips" / "other.mp4")
+    shutil.copyfile(videos["other.mp4"], tmp_path / "clips" / "other.mp4")
     results_by_run, there = [], set((server.base / "input").glob("dva/*"))  # of other tests
     for results in ("first", "second"):
         batch = {"videos": ["clips"], "edits": EDITS, "settings": {"steps": STEPS, "quality": 0}, "keep_clips": True, "results": results}

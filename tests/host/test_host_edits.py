@@ -25,7 +25,7 @@ EDIT, DECODE, PREVIEW, ENCODE = "DVAEditIdentityClassifier", "DVADecodeDDIM", "D
 
 
 @pytest.fixture(scope="module")
-def prompt(clips):
+def prompt(videos):
     """One video, one edit, decoded; the edit is kept as a file by node 90."""
     graph = quick(example("edit_by_attribute"))
     (edit,) = of_class(graph, EDIT)
@@ -109,7 +109,7 @@ def test_a_wrong_curve_is_said_before_anything_runs(server, prompt, attributes, 
     assert any(says in reason for reason in refused.value.reasons), refused.value.reasons
 
 
-def test_the_preview_alone_shows_the_frame_and_nothing_is_encoded_again(server, prompt, clips):
+def test_the_preview_alone_shows_the_frame_and_nothing_is_encoded_again(server, prompt, videos):
     """What the panel queues: one output node, the rest of the graph left alone."""
     graph = json.loads(json.dumps(prompt))
     (edit,), (model,) = of_class(graph, EDIT), of_class(graph, "DVALoadModel")
@@ -140,7 +140,7 @@ def picture(server, output: dict[str, str]) -> np.ndarray:
     return cv2.imread(str(server.file(output)))[..., ::-1]
 
 
-def test_the_sheet_is_laid_out(server, clips):
+def test_the_sheet_is_laid_out(server, videos):
     graph = quick(example("attribute_sheet"))
     for node in graph.values():
         if node["class_type"] == "DVASheet":
@@ -179,7 +179,7 @@ def test_expressions_of_the_mouth_and_from_two_frames(server, prompt):
     assert "Frame 77 of the video has no face" in server.run(graph).error
 
 
-def test_an_own_attribute_from_two_folders(server, clips):
+def test_an_own_attribute_from_two_folders(server, videos):
     folder = need_shared("data/faces128")
     table = read_labels(folder / "labels.csv")
     glasses = table.labels[:, table.names.index("Eyeglasses")]
@@ -209,7 +209,7 @@ def test_an_own_attribute_from_two_folders(server, clips):
         assert not answer.succeeded and says in answer.error
 
 
-def test_a_clip_of_another_length_is_stretched(server, clips):
+def test_a_video_of_another_length_is_stretched(server, videos):
     graph = with_another(quick(example("switch_identity_and_motion")))
     motion = next(key for key in of_class(graph, "DVASwitchFeatures") if graph[key]["inputs"]["motion"])
     model = of_class(graph, "DVALoadModel")[0]

@@ -7,7 +7,7 @@ import numpy as np
 from .graphs import example, of_class, quick
 
 
-def test_an_edit_is_measured_against_its_source(server, clips):
+def test_an_edit_is_measured_against_its_source(server, videos):
     prompt = quick(example("edit_by_attribute"))
     encode, decode, load = (of_class(prompt, kind)[0] for kind in ("DVAEncodeDecomposed", "DVADecodeDDIM", "DVALoadModel"))
     inputs = {"decomposition": [encode, 0], "model": [load, 0], "video": [decode, 0]}

@@ -42,7 +42,7 @@ def masked(prompt):
 
 
 @pytest.fixture(scope="module")
-def bars(server, clips) -> np.ndarray:
+def bars(server, videos) -> np.ndarray:
     """bars.mp4 in the input folder: a white bar over the face, in another place in each frame; bool [FRAMES, H, W]."""
     masks = np.zeros((FRAMES, 288, 360), bool)
     info = VideoInfo.for_images(360, 288, 25, FRAMES)
@@ -53,11 +53,11 @@ def bars(server, clips) -> np.ndarray:
     return masks
 
 
-def test_masks_of_comfyuis_own_nodes_keep_what_they_cover(server, clips, bars):
+def test_masks_of_comfyuis_own_nodes_keep_what_they_cover(server, videos, bars):
     graph = masked(example("edit_by_attribute"))
     answer = server.run(graph)
     assert answer.succeeded, answer.error
-    source = pictures(clips["face.mp4"])
+    source = pictures(videos["face.mp4"])
     plain, half, barred = (pictures(server.file(answer.outputs[key]["images"][0])) for key in ("20", "21", "22"))
     left = np.zeros(source.shape[:3], bool)
     left[:, :, :180] = True
@@ -71,7 +71,7 @@ def test_masks_of_comfyuis_own_nodes_keep_what_they_cover(server, clips, bars):
     assert np.array_equal(after, before)
 
 
-def test_a_mask_that_fits_nothing_is_told_in_a_sentence(server, clips):
+def test_a_mask_that_fits_nothing_is_told_in_a_sentence(server, videos):
     graph = masked(example("edit_by_attribute"))
     graph = {key: node for key, node in graph.items() if key not in ("20", "22", "23")}
     for size, batch, says in (

@@ -41,7 +41,7 @@ def test_words_to_search_by_and_pictures_that_survive_the_page(info, newer):
     assert all(info[kind]["has_intermediate_output"] for kind in ("DVAPreviewEdit", "DVADecodeDDIM"))
 
 
-def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
+def test_a_curve_of_the_host_and_a_box_around_the_face(server, videos, newer):
     prompt = quick(example("edit_by_attribute"))
     (edit,), (encode,) = of_class(prompt, EDIT), of_class(prompt, ENCODE)
     if not newer:
@@ -76,7 +76,7 @@ def test_a_curve_of_the_host_and_a_box_around_the_face(server, clips, newer):
         ("DVASheet", {"attributes": "Male, Yuong"}, "did you mean Young"),
     ],
 )
-def test_names_and_strengths_are_checked_before_the_clip_is_taken_apart(server, clips, kind, changes, message):
+def test_names_and_strengths_are_checked_before_the_video_is_taken_apart(server, videos, kind, changes, message):
     name = {EDIT: "edit_by_attribute", "DVAEditExpression": "edit_over_time", "DVASheet": "attribute_sheet"}[kind]
     prompt = quick(example(name))
     prompt[of_class(prompt, kind)[0]]["inputs"].update(changes)
@@ -85,14 +85,14 @@ def test_names_and_strengths_are_checked_before_the_clip_is_taken_apart(server, 
     assert any(message in reason for reason in refused.value.reasons), refused.value.reasons
 
 
-def test_clips_weights_are_missed_once(server, clips):
+def test_clips_weights_are_missed_once(server, videos):
     prompt = quick(example("text_edit"))
     with pytest.raises(Refused) as refused:
         server.run(prompt)
     assert len(refused.value.reasons) == 1
 
 
-def test_a_folder_that_is_a_file(server, clips):
+def test_a_folder_that_is_a_file(server, videos):
     (server.base / "output" / "taken").write_text("a file")
     prompt = quick(example("encode_once_edit_many"))
     (save,), (encode,) = of_class(prompt, "DVASaveDecomposition"), of_class(prompt, ENCODE)

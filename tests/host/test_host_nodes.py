@@ -61,7 +61,7 @@ def test_models_are_listed_from_all_folders(server):
 
 
 @pytest.mark.parametrize("folder", ["models/dva", "elsewhere"])
-def test_models_are_loaded_from_all_folders(server, clips, folder):
+def test_models_are_loaded_from_all_folders(server, videos, folder):
     """The other model does come: the video, which the starter encoded, is refused by it."""
     path = write_tiny(server.base / folder / "other.safetensors", config=tiny_config(name=folder))
     fingerprint = read_bundle(path).fingerprint
@@ -74,7 +74,7 @@ def test_models_are_loaded_from_all_folders(server, clips, folder):
     assert not answer.succeeded and f"not with the one loaded ({fingerprint[:12]})" in answer.error, answer.error
 
 
-def test_a_damaged_model_is_refused_in_a_sentence(server, clips):
+def test_a_damaged_model_is_refused_in_a_sentence(server, videos):
     path = write_tiny(server.base / "models" / "dva" / "damaged.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     prompt = quick(example("edit_by_attribute"), model=path.name)

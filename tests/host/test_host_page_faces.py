@@ -7,11 +7,9 @@ import json
 import pytest
 
 from .graphs import SHOT
-from .test_host_faces import KIND
-from .test_host_page_panel import until
-from .test_host_page_player import run
 
 FACES = ".dva-faces"
+KIND = "DVAChooseFaces"
 BOX, CARD = f"{FACES} .dva-box", f"{FACES} .dva-card"
 
 
@@ -78,7 +76,7 @@ def test_a_click_chooses_a_name_is_kept_and_all_is_there_after_loading(faces):
     box(faces, 2).click()
     assert choice(faces) == {"people": [1, 2], "names": {"2": "Anna"}} and pressed(faces, BOX) == ["Person 1", "Person 2, Anna"]
     faces.picture(f"faces_chosen_{name}")
-    run(faces)
+    faces.run()
     saved = faces.graph()
     faces.renew()
     faces.load(saved, KIND)
@@ -142,7 +140,7 @@ def test_what_is_wrong_is_told(faces):
     faces.tab.locator(f"{FACES} .dva-text").wait_for()
     assert "no choice of faces" in note.inner_text() and box(faces, 1).is_disabled()
     faces.set_value(KIND, "choice", '{"people": [2], "survey": "another"}')
-    until(faces, lambda: "another video" in note.inner_text())
+    faces.until(lambda: "another video" in note.inner_text())
     assert pressed(faces, BOX) == []
     box(faces, 1).click()
     assert choice(faces) == {"people": [1]}
@@ -154,7 +152,7 @@ def test_a_run_that_fails_lets_it_be_tried_again(empty):
     empty.do(f"() => app.graph.nodes.find(n => n.type === '{KIND}').disconnectInput(1)")
     find = empty.tab.locator(f"{FACES} .dva-find")
     find.click()
-    until(empty, find.is_enabled, 60)
+    empty.until(find.is_enabled, 60)
     assert "Connect either a video or images" in empty.tab.locator(f"{FACES} .dva-note").inner_text()
     assert empty.tab.locator(f"{FACES} .dva-faces-body").is_hidden()
     empty.tab.keyboard.press("Escape")  # the page's own message
@@ -166,6 +164,6 @@ def test_undo_takes_a_choice_back(faces):
     box(faces, 3).click()
     assert choice(faces) == {"people": [2, 3]}
     faces.tab.keyboard.press("Control+z")
-    until(faces, lambda: choice(faces) == {"people": [2]})
-    until(faces, lambda: pressed(faces, BOX) == ["Person 2"])
+    faces.until(lambda: choice(faces) == {"people": [2]})
+    faces.until(lambda: pressed(faces, BOX) == ["Person 2"])
     assert faces.tab.locator(FACES).count() == 1 and faces.tab.locator(CARD).count() == 3

@@ -9,15 +9,6 @@ import pytest
 from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows
 
 
-def until(page, holds, seconds: float = 10) -> None:
-    """Waits until something holds; AssertionError where it does not."""
-    for _ in range(int(10 * seconds)):
-        if holds():
-            return
-        page.tab.wait_for_timeout(100)
-    assert holds()
-
-
 def test_what_is_set_stands_first_and_in_sight(panel):
     assert shown_rows(panel)[0] == "Male"
     list_box, row_box = (panel.tab.locator(place).bounding_box() for place in (f"{PANEL} .dva-list", row("Male")))
@@ -47,7 +38,7 @@ def test_the_panel_is_in_its_place_after_undo(panel):
     panel.tab.keyboard.press("ArrowRight")
     panel.tab.wait_for_timeout(300)
     panel.tab.keyboard.press("Control+z")
-    until(panel, lambda: scales(panel) == {"Male": -0.5})
+    panel.until(lambda: scales(panel) == {"Male": -0.5})
     panel.tab.wait_for_timeout(700)
     assert scales(panel) == {"Male": -0.5} and panel.tab.locator(PANEL).count() == 1
     if panel.html and panel.front_end >= (1, 49):  # before, the badge stood in the title
@@ -69,7 +60,7 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
         model.callback?.(name);
     }}"""
     panel.do(choose, slow)
-    until(panel, lambda: waiting)
+    panel.until(lambda: waiting)
     panel.do(choose, quick)
     panel.tab.locator(row("Wrinkles")).wait_for(state="attached")
     for route in waiting:
@@ -86,7 +77,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
     with panel.caught_prompts() as sent:
         panel.tab.locator(PANEL).hover()
         panel.tab.locator(f"{PANEL} .dva-live").click()
-        until(panel, lambda: len(sent) == 1)
+        panel.until(lambda: len(sent) == 1)
         panel.tab.wait_for_timeout(300)
         box = panel.tab.locator(slider).bounding_box()
         at = lambda part: (box["x"] + part * box["width"], box["y"] + box["height"] / 2)  # noqa: E731
@@ -96,11 +87,11 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
         mouse.down()
         for part in (0.55, 0.6, 0.65, 0.7):
             mouse.move(*at(part))
-        until(panel, lambda: len(sent) == 2)
+        panel.until(lambda: len(sent) == 2)
         panel.tab.wait_for_timeout(300)
         assert len(sent) == 2, "one at a time while the slider is held"
         panel.do(ended, target)
-        until(panel, lambda: len(sent) == 3)
+        panel.until(lambda: len(sent) == 3)
         assert json.loads(sent[-1]["prompt"][str(panel.id_of(EDIT))]["inputs"]["attributes"])["Male"] == pytest.approx(0.4)
         count = len(sent)
         panel.do(ended, target)
@@ -125,7 +116,7 @@ def test_the_place_of_the_face_is_asked_of_those_who_say_it(page, mode):
     assert page.do(hidden) == [False, False]
 
 
-def test_the_examples_clip_is_put_in_place_when_one_is_opened(page, mode):
+def test_the_examples_video_is_put_in_place_when_one_is_opened(page, mode):
     place = page.server.base / "input" / "dva_example.mp4"
     kept = place.read_bytes()
     place.unlink()

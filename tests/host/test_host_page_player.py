@@ -10,7 +10,6 @@ import pytest
 from .graphs import FRAMES, STEPS, page_of
 
 DECODE, PLAYER = "DVADecodeDDIM", ".dva-player.dva-ready"
-SHORT = {"steps": STEPS, "max_images": 4}
 STATE = """() => {
     const [before, after] = ["before", "after"].map(side => document.querySelector(`.dva-player video.dva-${side}`));
     return {before: before.currentTime, after: after.currentTime, ready: Math.min(before.readyState, after.readyState),
@@ -37,31 +36,13 @@ LEFT_OVER = f"""() => {{
 }}"""
 
 
-def run(page, **values) -> None:
-    """Queues the graph from the page, and waits until it has ended."""
-    for name, value in values.items():
-        page.do(
-            "([name, value]) => app.graph.nodes.forEach(n => n.widgets?.forEach(w => { if (w.name === name) w.value = value; }))",
-            [name, value],
-        )
-    page.do("""() => {
-        window.dvaEnded = null;
-        for (const event of ["execution_success", "execution_error"])
-            app.api.addEventListener(event, ({detail}) => { window.dvaEnded = {event, said: detail.exception_message}; }, {once: true});
-        app.queuePrompt(0);
-    }""")
-    page.tab.wait_for_function("window.dvaEnded", timeout=300_000)
-    ended = page.do("() => window.dvaEnded")
-    assert ended["event"] == "execution_success", ended
-
-
 @pytest.fixture
 def player(page, mode):
     graph = json.loads(page_of("edit_by_attribute").read_text(encoding="utf-8"))
     for node in graph["nodes"]:
         node["pos"] = [2 * node["pos"][0], node["pos"][1]]
     page.load(graph, DECODE)
-    run(page, **SHORT)
+    page.run(steps=STEPS, max_images=4)
     page.tab.locator(PLAYER).wait_for()
     page.tab.wait_for_function(f"({STATE})().ready >= 2")
     page.bring(PLAYER)
@@ -200,7 +181,7 @@ def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
         const decode = app.graph.nodes.find(n => n.type === "{DECODE}");
         app.graph.convertToSubgraph(new Set([decode]));
     }}""")
-    run(player, quality=27)
+    player.run(quality=27)
     player.do(inside)
     tab.locator(PLAYER).wait_for()
     src = player.do(STATE)["src"]
@@ -219,16 +200,16 @@ def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
 def test_videos_are_let_go(player):
     """By the next result, and with the node; without a comparison the page shows its own preview."""
     first = player.do(STATE)["src"]
-    run(player, quality=25)
+    player.run(quality=25)
     player.tab.wait_for_function(f"({STATE})().src !== {json.dumps(first)}")
     player.do("() => { window.dvaVideos = [...document.querySelectorAll('.dva-player video')]; }")
-    run(player, compare=False)
+    player.run(compare=False)
     player.tab.locator(PLAYER).wait_for(state="detached")
     if not (player.html and player.front_end < (1, 30)):  # whose first HTML nodes show no videos
         player.tab.wait_for_function(OWN_PREVIEW)
     player.picture(f"player_none_{'html' if player.html else 'canvas'}")
     assert player.do("() => dvaVideos.map(video => video.getAttribute('src'))") == [None, None]
-    run(player, compare=True)
+    player.run(compare=True)
     player.tab.locator(PLAYER).wait_for()
     player.do(f"() => app.graph.remove(app.graph.nodes.find(n => n.type === '{DECODE}'))")
     states = player.do("() => dvaVideos.map(video => [video.getAttribute('src'), video.networkState])")

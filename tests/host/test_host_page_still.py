@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from .graphs import page_of
-from .test_host_page_player import SHORT, run
+from .graphs import STEPS, page_of
 
 PREVIEW, STILL = "DVAPreviewEdit", ".dva-still.dva-ready"
 VISIBLE = f"""() => Object.fromEntries([...document.querySelectorAll("{STILL} img, {STILL} .dva-tag")].map(
@@ -37,7 +36,7 @@ def still(page, mode):
         for (const kind of ["SaveVideo", "DVADecodeDDIM"]) if (of(kind)) app.graph.remove(of(kind));
     }}""")
     page.load(page.graph(), PREVIEW)
-    run(page, steps=SHORT["steps"])
+    page.run(steps=STEPS)
     page.tab.locator(STILL).wait_for()
     page.tab.wait_for_function(LOADED)
     page.bring(STILL)

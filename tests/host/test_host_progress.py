@@ -26,7 +26,7 @@ def watch(server):
     return run
 
 
-def test_progress_counts_frames_and_steps_and_shows_the_face(server, clips, watch):
+def test_progress_counts_frames_and_steps_and_shows_the_face(server, videos, watch):
     prompt = quick(example("edit_by_attribute"), max_frames=FRAMES)  # as in no other test: nothing is in the cache
     record = watch(prompt)
     assert record["end"] == "execution_success"
@@ -45,7 +45,7 @@ def test_progress_counts_frames_and_steps_and_shows_the_face(server, clips, watc
             assert picture["format"] == "JPEG" and picture["size"][0] == picture["size"][1] <= 512 and picture["contrast"] > 10
 
 
-def test_cancelling_while_decoding_keeps_what_was_encoded(server, clips, watch):
+def test_cancelling_while_decoding_keeps_what_was_encoded(server, videos, watch):
     slow = quick(example("edit_by_attribute"), steps=SLOW_STEPS, max_frames=1)
     (decode,) = of_class(slow, "DVADecodeDDIM")
     record = watch(slow, cancel=decode)
@@ -56,7 +56,7 @@ def test_cancelling_while_decoding_keeps_what_was_encoded(server, clips, watch):
     assert answer.succeeded and {"DVALoadVideo", "DVAEncodeDecomposed"} <= {slow[key]["class_type"] for key in answer.cached}
 
 
-def test_cancelling_while_encoding(server, clips, watch):
+def test_cancelling_while_encoding(server, videos, watch):
     before = set((server.base / "temp").iterdir())
     slow = quick(example("edit_by_attribute"), steps=1000, max_frames=2)
     (encode,) = of_class(slow, "DVAEncodeDecomposed")

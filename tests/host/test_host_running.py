@@ -20,7 +20,7 @@ def edit(**changes):
 
 
 @pytest.fixture
-def prompt(server, clips):
+def prompt(server, videos):
     return edit()
 
 
@@ -44,7 +44,7 @@ def test_another_strength_runs_only_edit_and_decode(server, prompt):
     assert (results[0] != results[1]).any()
 
 
-def test_two_prompts_queued_run_one_after_the_other(server, clips):
+def test_two_prompts_queued_run_one_after_the_other(server, videos):
     ids = [server.queue(edit(attributes=f'{{"Young": {scale}}}')) for scale in (0.7, -0.7)]
     results = []
     for prompt_id in ids:
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said_before_anything_runs(server, prompt, changes, say
         ({"face": "reference"}, "DVAEncodeDecomposed", "connect the picture"),
     ],
 )
-def test_what_goes_wrong_is_said_on_the_node(server, clips, changes, kind, says):
+def test_what_goes_wrong_is_said_on_the_node(server, videos, changes, kind, says):
     prompt = edit(**changes)
     answer = server.run(prompt)
     body = answer.message("execution_error")

@@ -17,10 +17,10 @@ from dva_core.video import open_video
 from .graphs import EXAMPLES, FRAMES, example, quick
 
 
-def test_a_folder_of_videos_times_a_list_of_edits(server, clips, tmp_path):
+def test_a_folder_of_videos_times_a_list_of_edits(server, videos, tmp_path):
     (tmp_path / "videos").mkdir()
     for name in ("face.mp4", "nobody.mp4"):
-        shutil.copyfile(clips[name], tmp_path / "videos" / name)
+        shutil.copyfile(videos[name], tmp_path / "videos" / name)
     (tmp_path / "edits.json").write_text(json.dumps({"younger": {"Young": 0.8}, "female": {"Male": -0.8}}))
     (tmp_path / "graph.json").write_text(json.dumps(quick(example("edit_by_attribute"))))
     (tmp_path / "out").mkdir()
@@ -43,10 +43,10 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, clips, tmp_path):
+def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, videos, tmp_path):
     """In a line each; after Ctrl-C nothing of ours is left on the server."""
     (tmp_path / "videos").mkdir()
-    shutil.copyfile(clips["face.mp4"], tmp_path / "videos" / "face.mp4")
+    shutil.copyfile(videos["face.mp4"], tmp_path / "videos" / "face.mp4")
     (tmp_path / "edits.json").write_text(json.dumps({"younger": {"Young": 0.8}}))
     (tmp_path / "graph.json").write_text(json.dumps(quick(example("edit_by_attribute"), steps=500)))
     command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]

@@ -43,7 +43,7 @@ def weights(server, tiny_clip):
     shutil.rmtree(folder)
 
 
-def test_without_weights_it_says_what_to_get_and_where_to_put_it(server, clips, tiny_clip):
+def test_without_weights_it_says_what_to_get_and_where_to_put_it(server, videos, tiny_clip):
     with pytest.raises(Refused) as refused:
         server.queue(text_edit())
     reason = refused.value.reasons[0]
@@ -51,7 +51,7 @@ def test_without_weights_it_says_what_to_get_and_where_to_put_it(server, clips, 
     assert str(server.base / "models" / "dva" / "open_clip" / f"{DEFAULT}.safetensors") in reason and "clip_vision" in reason
 
 
-def test_the_example_runs_and_its_direction_can_be_loaded_again(server, clips, weights):
+def test_the_example_runs_and_its_direction_can_be_loaded_again(server, videos, weights):
     """In ComfyUI's inference mode, with its memory management; the edit is the same in another strength from the file."""
     prompt = text_edit()
     prompt["90"] = {"class_type": "PreviewAny", "inputs": {"source": [of_class(prompt, APPLY)[0], 1]}}
@@ -81,7 +81,7 @@ def test_the_example_runs_and_its_direction_can_be_loaded_again(server, clips, w
     assert "open_clip" not in str(models)  # an image-text model is none of ours
 
 
-def test_cancelling_keeps_the_best_so_far_as_a_file(server, clips, weights):
+def test_cancelling_keeps_the_best_so_far_as_a_file(server, videos, weights):
     prompt = text_edit()
     (node,) = of_class(prompt, CLIP)
     prompt[node]["inputs"].update(steps=5000, settle=False)
@@ -96,15 +96,15 @@ def test_cancelling_keeps_the_best_so_far_as_a_file(server, clips, weights):
     assert 1 <= Direction.load(kept).made["iterations"] <= 4
 
 
-def test_a_direction_of_another_encoder_is_refused_on_the_node(server, clips):
+def test_a_direction_of_another_encoder_is_refused_on_the_node(server, videos):
     model = load_model("starter", device="cpu")
     Direction(np.ones(model.identity_dim), "identity", "theirs", "f" * 64).save(server.base / "input" / "theirs.safetensors")
     prompt = text_edit()
-    (model_key,), (clip_key,) = of_class(prompt, "DVALoadModel"), of_class(prompt, "DVAEncodeDecomposed")
+    (model_key,), (encode_key,) = of_class(prompt, "DVALoadModel"), of_class(prompt, "DVAEncodeDecomposed")
     (video_key,) = of_class(prompt, "DVALoadVideo")
-    prompt = {key: prompt[key] for key in (model_key, clip_key, video_key)}
+    prompt = {key: prompt[key] for key in (model_key, encode_key, video_key)}
     prompt["80"] = {"class_type": "DVALoadDirection", "inputs": {"file": "theirs.safetensors"}}
-    inputs = {"decomposition": [clip_key, 0], "model": [model_key, 0], "direction": ["80", 0], "scale": 1.0}
+    inputs = {"decomposition": [encode_key, 0], "model": [model_key, 0], "direction": ["80", 0], "scale": 1.0}
     prompt["81"] = {"class_type": APPLY, "inputs": inputs}
     prompt["82"] = {"class_type": "PreviewAny", "inputs": {"source": ["81", 1]}}
     answer = server.run(prompt)

@@ -15,7 +15,7 @@ from .graphs import FRAMES, example, of_class, quick
 
 
 @pytest.fixture
-def prompt(server, clips):
+def prompt(server, videos):
     return quick(example("edit_by_attribute"))
 
 
@@ -33,7 +33,7 @@ def connect(prompt, **sources):
     prompt[node]["inputs"].update(sources)
 
 
-def test_from_comfyuis_own_load_video(server, prompt, clips):
+def test_from_comfyuis_own_load_video(server, prompt, videos):
     expected = pictures(saved(server, prompt, server.run(prompt)))
     prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
     connect(prompt, video=["80", 0])
@@ -42,7 +42,7 @@ def test_from_comfyuis_own_load_video(server, prompt, clips):
 
 
 @pytest.mark.parametrize("create", [False, True], ids=["images", "Create Video"])
-def test_from_images_of_other_nodes(server, prompt, clips, create, tmp_path):
+def test_from_images_of_other_nodes(server, prompt, videos, create, tmp_path):
     prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}
     prompt["81"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["80", 0]}}
     if create:
@@ -56,7 +56,7 @@ def test_from_images_of_other_nodes(server, prompt, clips, create, tmp_path):
     with open_video(out) as reader:
         assert reader.info.rate == 25 and reader.count_frames() == FRAMES and reader.info.has_audio == create
     images = np.stack([cv2.imread(str(server.file(image)))[..., ::-1] for image in answer.outputs["83"]["images"]]).astype(int)
-    assert np.abs(images - pictures(clips["face.mp4"])).mean() < 2
+    assert np.abs(images - pictures(videos["face.mp4"])).mean() < 2
     untouched = pictures(written(tmp_path / "given.mp4", images))  # a video without loss has colour at half size
     changed = np.abs(pictures(out).astype(int) - untouched).max(-1)
     assert changed[:, :20].max() <= 6 and changed.max() > 20  # ComfyUI's PNG cut values off that the video rounds
@@ -71,7 +71,7 @@ def written(path, frames):
     return path
 
 
-def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, clips):
+def test_a_saved_decomposition_of_images_outlives_their_temporary_file(server, prompt, videos):
     """ComfyUI empties its temporary folder when it starts; the frames and their sound can also be handed over again."""
     (encode,), (edit,), (decode,) = (
         of_class(prompt, f"DVA{kind}") for kind in ("EncodeDecomposed", "EditIdentityClassifier", "DecodeDDIM")
@@ -109,7 +109,7 @@ def test_a_saved_clip_of_images_outlives_their_temporary_file(server, prompt, cl
     assert "TL-ID" in answer.outputs["93"]["text"][0]
 
 
-def test_a_part_of_a_video_for_other_nodes(server, prompt, clips):
+def test_a_part_of_a_video_for_other_nodes(server, prompt, videos):
     video = {"class_type": "DVALoadVideo", "inputs": {"file": "face.mp4", "start": 0.04, "length": 0.16, "every": 2}}
     graph = {
         "1": video,
@@ -121,7 +121,7 @@ def test_a_part_of_a_video_for_other_nodes(server, prompt, clips):
     }
     answer = server.run(graph)
     out = saved(server, graph, answer)
-    source = pictures(clips["face.mp4"])[1:5:2]
+    source = pictures(videos["face.mp4"])[1:5:2]
     with open_video(out) as reader:
         assert reader.info.has_audio and reader.info.rate == 12.5
     assert np.abs(pictures(out).astype(int) - source).mean() < 3
@@ -129,7 +129,7 @@ def test_a_part_of_a_video_for_other_nodes(server, prompt, clips):
     assert answer.outputs["5"]["text"] == ["2"] and float(answer.outputs["6"]["text"][0]) == 12.5
 
 
-def test_which_face_and_how_many_images(server, prompt, clips):
+def test_which_face_and_how_many_images(server, prompt, videos):
     (node,) = of_class(prompt, "DVAEncodeDecomposed")
     prompt[node]["inputs"].update(face="reference", max_images=3, reference=["82", 0])
     prompt["80"] = {"class_type": "LoadVideo", "inputs": {"file": "face.mp4"}}

@@ -61,7 +61,7 @@ def test_saved_graphs_still_mean_the_same(info, path):
                 assert options["min"] <= now[name] <= options["max"]
 
 
-def test_a_prompt_without_a_power_encodes_as_it_did(server, clips):
+def test_a_prompt_without_a_power_encodes_as_it_did(server, videos):
     """To the bit as with even timesteps, whatever suits the solver that is the default now."""
     prompt = quick(json.loads((HERE / "saved" / "0.1.0_edit_by_attribute.json").read_text(encoding="utf-8"))["api"], max_frames=1)
     (encode,) = of_class(prompt, "DVAEncodeDecomposed")
@@ -88,20 +88,20 @@ def outside(decomposition: Decomposition, grow: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
-def test_examples_run(server, clips, name):
+def test_examples_run(server, videos, name):
     """Same frames, rate and sound; the picture changes inside the face's square and nowhere else."""
     prompt = with_another(quick(example(name)))
     encoded = of_class(prompt, "DVAEncodeDecomposed")[0]  # of face.mp4
     prompt["90"] = {"class_type": "DVASaveDecomposition", "inputs": {"decomposition": [encoded, 0], "filename_prefix": name}}
     answer = server.run(prompt)
     assert answer.succeeded, answer.error
-    source, untouched = pictures(clips["face.mp4"]), outside(Decomposition.load(answer.outputs["90"]["text"][0]))
+    source, untouched = pictures(videos["face.mp4"]), outside(Decomposition.load(answer.outputs["90"]["text"][0]))
     assert 0.4 < untouched.mean() < 0.95
     saved = of_class(prompt, "SaveVideo")
     assert saved
     for key in saved:
         (output,) = answer.outputs[key]["images"]
-        with open_video(server.file(output)) as reader, open_video(clips["face.mp4"]) as original:
+        with open_video(server.file(output)) as reader, open_video(videos["face.mp4"]) as original:
             assert (reader.info.rate, reader.info.width, reader.info.height) == (25, original.info.width, original.info.height)
             assert reader.info.has_audio and reader.count_frames() == FRAMES
         changed = (pictures(server.file(output)) != source).any(-1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bundles import tiny_config, write_tiny
-from standin import BrightDetector, landmarks_of, write_clip
+from standin import BrightDetector, landmarks_of, write_video
 
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.loader import load_model
@@ -25,7 +25,7 @@ def bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", FRAMES)
+    return write_video(tmp_path_factory.mktemp("video") / "video.mkv", FRAMES)
 
 
 @pytest.fixture(scope="module")

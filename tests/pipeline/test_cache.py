@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from standin import stand_in, write_clip
+from standin import stand_in, write_video
 
 import dva_core.pipeline.cache as cache
 from dva_core.errors import DVAError
@@ -27,7 +27,7 @@ def encodes(monkeypatch, model):
 
 
 def test_the_same_video_is_encoded_once(model, encodes, tmp_path):
-    video, copy = write_clip(tmp_path / "clip.mkv", 3), tmp_path / "elsewhere.mkv"
+    video, copy = write_video(tmp_path / "video.mkv", 3), tmp_path / "elsewhere.mkv"
     shutil.copyfile(video, copy)
     first = encode_cached(video, model, tmp_path / "cache", steps=2)
     second = encode_cached(copy, model, tmp_path / "cache", steps=2, batch_size=1, scratch=tmp_path)
@@ -38,7 +38,7 @@ def test_the_same_video_is_encoded_once(model, encodes, tmp_path):
 
 
 def test_what_makes_a_difference(model, encodes, tmp_path):
-    video, other = write_clip(tmp_path / "clip.mkv", 3), write_clip(tmp_path / "other.mkv", 4)
+    video, other = write_video(tmp_path / "video.mkv", 3), write_video(tmp_path / "other.mkv", 4)
     for number, (source, settings) in enumerate(
         [(video, {}), (video, {"steps": 3}), (video, {"max_frames": 2}), (video, {"face": ("position", 0.5, 0.5)}), (other, {})], 1
     ):
@@ -49,14 +49,14 @@ def test_what_makes_a_difference(model, encodes, tmp_path):
 
 
 def test_a_damaged_file_is_made_again(model, encodes, tmp_path):
-    video = write_clip(tmp_path / "clip.mkv", 3)
+    video = write_video(tmp_path / "video.mkv", 3)
     path = encode_cached(video, model, tmp_path / "cache", steps=2).store.path
     path.write_bytes(path.read_bytes()[:100])
     assert encode_cached(video, model, tmp_path / "cache", steps=2).faces == 3 and len(encodes) == 2
 
 
 def test_two_at_a_time(model, encodes, tmp_path):
-    video, results = write_clip(tmp_path / "clip.mkv", 3), []
+    video, results = write_video(tmp_path / "video.mkv", 3), []
     threads = [threading.Thread(target=lambda: results.append(encode_cached(video, model, tmp_path / "cache", steps=2))) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -68,4 +68,4 @@ def test_two_at_a_time(model, encodes, tmp_path):
 def test_a_folder_that_cannot_be_made(model, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DVAError, match="cannot be made"):
-        encode_cached(write_clip(tmp_path / "clip.mkv", 3), model, tmp_path / "file" / "x", steps=2)
+        encode_cached(write_video(tmp_path / "video.mkv", 3), model, tmp_path / "file" / "x", steps=2)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from standin import HEIGHT, WIDTH, use_stand_in, write_clip
+from standin import HEIGHT, WIDTH, use_stand_in, write_video
 
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
@@ -30,11 +30,11 @@ def finder(monkeypatch, model):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """Frame 2 has no face."""
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", FRAMES, faceless=(2,))
+    return write_video(tmp_path_factory.mktemp("video") / "video.mkv", FRAMES, faceless=(2,))
 
 
 @pytest.fixture
-def clip(video, model):
+def decomposition(video, model):
     """Edited, of frames 1, 3, 5 and 7."""
     return apply_attributes(encode(video, model, steps=2, start=0.04, every=2, max_frames=4), model, {"Young": 3.0})
 
@@ -67,15 +67,15 @@ def pictures(path) -> np.ndarray:
         return np.stack([frame.rgb for frame in reader])
 
 
-def decoded(clip, model, path, keep=None) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of the source that the clip has, and what became of them."""
-    decode(clip, model, path, codec="ffv1", keep=keep)
-    info = clip.info
+def decoded(decomposition, model, path, keep=None) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of the source that the decomposition has, and what became of them."""
+    decode(decomposition, model, path, codec="ffv1", keep=keep)
+    info = decomposition.info
     return pictures(info.source)[1::2][: info.frames], pictures(path)
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "four axes", "list", "folder", "video", "all frames", "video of all frames"])
-def test_each_frame_keeps_what_its_mask_covers(tmp_path, clip, model, kind):
+def test_each_frame_keeps_what_its_mask_covers(tmp_path, decomposition, model, kind):
     every = bars(FRAMES)
     masks = every[1::2][:4]
     given = {
@@ -88,8 +88,8 @@ def test_each_frame_keeps_what_its_mask_covers(tmp_path, clip, model, kind):
         "all frames": lambda: every,
         "video of all frames": lambda: as_video(every, tmp_path / "masks.mkv"),
     }[kind]()
-    before, after = decoded(clip, model, tmp_path / "out.mkv", given)
-    _, plain = decoded(clip, model, tmp_path / "plain.mkv")
+    before, after = decoded(decomposition, model, tmp_path / "out.mkv", given)
+    _, plain = decoded(decomposition, model, tmp_path / "plain.mkv")
     inside = masks > 0
     assert (before[inside] == after[inside]).all()
     for number in range(4):
@@ -99,55 +99,57 @@ def test_each_frame_keeps_what_its_mask_covers(tmp_path, clip, model, kind):
     assert (after[away] == plain[away]).all()
 
 
-def test_one_mask_for_all_frames(tmp_path, clip, model):
+def test_one_mask_for_all_frames(tmp_path, decomposition, model):
     mask = bars(1)[0]
     cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([np.uint8(255 * mask)] * 3 + [np.full_like(mask, 255, np.uint8)]))
-    results = [decoded(clip, model, tmp_path / "out.mkv", keep) for keep in (mask, mask[None], tmp_path / "mask.png")]
+    results = [decoded(decomposition, model, tmp_path / "out.mkv", keep) for keep in (mask, mask[None], tmp_path / "mask.png")]
     before, after = results[0]
     assert (before == after)[:, mask > 0].all() and not np.array_equal(before, after)
     assert all(np.array_equal(after, other) for _, other in results[1:])
 
 
-def test_a_mask_of_the_crops_is_seen_in_the_frames(tmp_path, clip, model):
-    assert clip.faces < FRAMES and clip.crops.shape[1] != WIDTH
-    size = clip.crops.shape[1]
-    masks = np.zeros((clip.faces, size, size), np.float32)
+def test_a_mask_of_the_crops_is_seen_in_the_frames(tmp_path, decomposition, model):
+    assert decomposition.faces < FRAMES and decomposition.crops.shape[1] != WIDTH
+    size = decomposition.crops.shape[1]
+    masks = np.zeros((decomposition.faces, size, size), np.float32)
     masks[:, : size // 2] = 1
-    before, after = decoded(clip, model, tmp_path / "out.mkv", masks)
-    _, large = decoded(clip, model, tmp_path / "large.mkv", masks.repeat(2, 1).repeat(2, 2))
-    _, plain = decoded(clip, model, tmp_path / "plain.mkv")
-    for row, index in enumerate(clip.frame_index):
-        middle = int(clip.quads[row][:, 1].mean())
+    before, after = decoded(decomposition, model, tmp_path / "out.mkv", masks)
+    _, large = decoded(decomposition, model, tmp_path / "large.mkv", masks.repeat(2, 1).repeat(2, 2))
+    _, plain = decoded(decomposition, model, tmp_path / "plain.mkv")
+    for row, index in enumerate(decomposition.frame_index):
+        middle = int(decomposition.quads[row][:, 1].mean())
         assert (before[index] == after[index])[: middle - 1].all() and (before[index] != plain[index])[: middle - 1].any()
         assert (after[index] == plain[index])[middle + 4 :].all()
     assert np.abs(large.astype(int) - after).mean() < 0.05
 
 
-def test_nothing_kept_is_as_without(tmp_path, clip, model):
+def test_nothing_kept_is_as_without(tmp_path, decomposition, model):
     paths = [tmp_path / name for name in ("a.mkv", "b.mkv")]
-    decode(clip, model, paths[0], codec="ffv1")
-    decode(clip, model, paths[1], codec="ffv1", keep=np.zeros((1, 64, 64), np.float32))  # what LoadImage gives for a picture without one
+    decode(decomposition, model, paths[0], codec="ffv1")
+    decode(
+        decomposition, model, paths[1], codec="ffv1", keep=np.zeros((1, 64, 64), np.float32)
+    )  # what LoadImage gives for a picture without one
     assert np.array_equal(*map(pictures, paths))
 
 
-def test_a_still_keeps_what_decoding_keeps(tmp_path, clip, model):
-    row, size, middle = 2, clip.crops.shape[1], 54
-    index = int(clip.frame_index[row])
-    masks = np.zeros((clip.info.frames, HEIGHT, WIDTH), np.float32)
+def test_a_still_keeps_what_decoding_keeps(tmp_path, decomposition, model):
+    row, size, middle = 2, decomposition.crops.shape[1], 54
+    index = int(decomposition.frame_index[row])
+    masks = np.zeros((decomposition.info.frames, HEIGHT, WIDTH), np.float32)
     masks[index, :, :middle] = 1
-    still, plain = (stills([clip], model, row, keep=keep) for keep in (masks, None))
-    edge = int((middle - clip.quads[row][0, 0]) / (clip.quads[row][3, 0] - clip.quads[row][0, 0]) * size)
+    still, plain = (stills([decomposition], model, row, keep=keep) for keep in (masks, None))
+    edge = int((middle - decomposition.quads[row][0, 0]) / (decomposition.quads[row][3, 0] - decomposition.quads[row][0, 0]) * size)
     assert 4 < edge < size - 4
     assert np.array_equal(still.edited[0][:, : edge - 1], still.original[:, : edge - 1])
     assert not np.array_equal(plain.edited[0][:, : edge - 1], still.original[:, : edge - 1])
     assert np.array_equal(still.edited[0][:, edge + 4 :], plain.edited[0][:, edge + 4 :])
-    of_crop = stills([clip], model, row, keep=np.ones((size, size), np.float32))
+    of_crop = stills([decomposition], model, row, keep=np.ones((size, size), np.float32))
     assert np.array_equal(of_crop.edited[0], still.original)
-    sheet = attribute_stills(clip, model, ["Young"], [1.0], row, keep=np.ones((HEIGHT, WIDTH), np.float32))
+    sheet = attribute_stills(decomposition, model, ["Young"], [1.0], row, keep=np.ones((HEIGHT, WIDTH), np.float32))
     assert np.array_equal(sheet["Young"][0], still.original)
 
 
-def test_files_are_read_forwards_and_a_few_frames_at_a_time(tmp_path, clip, monkeypatch):
+def test_files_are_read_forwards_and_a_few_frames_at_a_time(tmp_path, decomposition, monkeypatch):
     masks = as_video(np.zeros((60, HEIGHT, WIDTH), np.float32), tmp_path / "masks.mkv")
     given, iterate = [], VideoReader.__iter__
     monkeypatch.setattr(VideoReader, "__iter__", lambda self: (given.append(frame) or frame for frame in iterate(self)))
@@ -159,13 +161,13 @@ def test_files_are_read_forwards_and_a_few_frames_at_a_time(tmp_path, clip, monk
     assert len(given) <= 16 + 3 + 6
 
 
-def test_a_compressed_black_keeps_nothing(tmp_path, clip):
+def test_a_compressed_black_keeps_nothing(tmp_path, decomposition):
     masks = bars(4)
     path = as_video(masks, tmp_path / "masks.mp4", codec="h264")
-    with FrontMasks(path, clip, lambda: None) as front:
-        for row, index in enumerate(clip.frame_index):
+    with FrontMasks(path, decomposition, lambda: None) as front:
+        for row, index in enumerate(decomposition.frame_index):
             mask = front.at(int(index), row)
-            weights = mask.weights(clip.quads[row], (0, 0, WIDTH, HEIGHT), (HEIGHT, WIDTH))
+            weights = mask.weights(decomposition.quads[row], (0, 0, WIDTH, HEIGHT), (HEIGHT, WIDTH))
             hard = cv2.erode(masks[index], np.ones((3, 3)))
             assert (weights[hard > 0] == 1).all()
             assert (weights[cv2.distanceTransform(np.uint8(masks[index] == 0), cv2.DIST_L2, 5) > 4] == 0).all()
@@ -187,14 +189,14 @@ def test_which_mask_is_meant():
 
 def test_the_report_says_which_frames_were_edited_and_in_which_the_face_is_hidden(tmp_path, video, model, monkeypatch):
     monkeypatch.setattr(SoftMasks, "_points", lambda *_: MEAN_FACE[JAW:])  # the tiny model does not know where a face is
-    clip = encode(video, model, steps=2)
-    assert clip.info.track["seen"] == [[0, FRAMES - 1]] and clip.info.track["others"] == []  # frame 2 is filled
+    decomposition = encode(video, model, steps=2)
+    assert decomposition.info.track["seen"] == [[0, FRAMES - 1]] and decomposition.info.track["others"] == []  # frame 2 is filled
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.float32)
     masks[4:6, :, :54] = 1
     masks[7] = 1
-    plain = decode(clip, model, tmp_path / "plain.mkv", codec="ffv1")
+    plain = decode(decomposition, model, tmp_path / "plain.mkv", codec="ffv1")
     assert plain.edited == [] and "no pixel changed" in describe_decode(plain)
-    edited = apply_attributes(clip, model, {"Young": 3.0})
+    edited = apply_attributes(decomposition, model, {"Young": 3.0})
     without, report = (decode(edited, model, tmp_path / "out.mkv", codec="ffv1", keep=keep) for keep in (None, masks))
     assert without.edited == [[0, FRAMES - 1]]
     changed = (pictures(video) != pictures(tmp_path / "out.mkv")).any((1, 2, 3))
@@ -229,19 +231,19 @@ def test_what_a_track_says_in_words():
         ("nothing.mp4", "no file nothing.mp4"),
     ],
 )
-def test_masks_that_fit_nothing_are_refused(tmp_path, clip, model, keep, says):
+def test_masks_that_fit_nothing_are_refused(tmp_path, decomposition, model, keep, says):
     with pytest.raises(DVAError, match=says) as refused:
-        decode(clip, model, tmp_path / "out.mkv", codec="ffv1", keep=keep)
+        decode(decomposition, model, tmp_path / "out.mkv", codec="ffv1", keep=keep)
     assert "\n" not in str(refused.value) and not list(tmp_path.iterdir())
     with pytest.raises(DVAError, match=says):
-        stills([clip], model, 0, keep=keep)
+        stills([decomposition], model, 0, keep=keep)
 
 
-def test_the_masks_are_not_written_over(tmp_path, clip, model):
+def test_the_masks_are_not_written_over(tmp_path, decomposition, model):
     masks = as_video(bars(4), tmp_path / "masks.mkv")
     content = masks.read_bytes()
     with pytest.raises(DVAError, match="would overwrite"):
-        decode(clip, model, masks, codec="ffv1", keep=masks)
+        decode(decomposition, model, masks, codec="ffv1", keep=masks)
     assert masks.read_bytes() == content
 
 

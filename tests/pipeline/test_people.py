@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from standin import HEIGHT, LEFT, WIDTH, use_two, write_clip, write_two
+from standin import HEIGHT, LEFT, WIDTH, use_two, write_two, write_video
 from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition, People, combine, load_decomposition, pick
@@ -241,7 +241,7 @@ def test_people_who_are_not_there(face, word, model, video):
 
 def test_a_video_of_nobody_and_of_one(model, tmp_path):
     with pytest.raises(DVAError, match="No face was found in the video"):
-        encode(write_clip(tmp_path / "a.mkv", 3, faceless=(0, 1, 2)), model, face="all", steps=1)
+        encode(write_video(tmp_path / "a.mkv", 3, faceless=(0, 1, 2)), model, face="all", steps=1)
     one = write_two(tmp_path / "b.mkv", 3, alone=(0, 1, 2))
     with pytest.raises(DVAError, match="There is no person 2 in this video, in which only person 1 was found"):
         encode(one, model, face="2", steps=1)

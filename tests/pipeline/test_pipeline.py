@@ -7,7 +7,7 @@ import pytest
 import torch
 from bundles import tiny_config, write_tiny
 from safetensors import safe_open
-from standin import WIDTH, draw, stand_in, use_stand_in, write_clip
+from standin import WIDTH, draw, stand_in, use_stand_in, write_video
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.info import DecompositionInfo
@@ -33,11 +33,11 @@ def finder(monkeypatch, model):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("video") / "clip.mkv", 6)
+    return write_video(tmp_path_factory.mktemp("video") / "video.mkv", 6)
 
 
 @pytest.fixture
-def clip(video, model):
+def decomposition(video, model):
     return encode(video, model, steps=STEPS)
 
 
@@ -46,27 +46,34 @@ def pictures(path):
         return [frame.rgb for frame in reader]
 
 
-def test_what_is_encoded_is_what_the_model_says_of_the_crops(clip, model, video):
-    images = to_images(clip.crops[:])
-    np.testing.assert_allclose(clip.z_id_frames[:], model.encode_identity(images), atol=1e-6)
-    np.testing.assert_allclose(clip.z_id, clip.z_id_frames[:].mean(0), atol=1e-7)  # the plain mean, not renormalised
-    np.testing.assert_allclose(clip.z_motion[:], model.encode_motion(images), atol=1e-6)
-    np.testing.assert_array_equal(clip.masks[:], model.face_mask(images)[:, 0])
-    z_face = model.fuse(torch.from_numpy(clip.z_id), torch.from_numpy(clip.z_motion[:]))
+def test_what_is_encoded_is_what_the_model_says_of_the_crops(decomposition, model, video):
+    images = to_images(decomposition.crops[:])
+    np.testing.assert_allclose(decomposition.z_id_frames[:], model.encode_identity(images), atol=1e-6)
+    np.testing.assert_allclose(decomposition.z_id, decomposition.z_id_frames[:].mean(0), atol=1e-7)  # the plain mean, not renormalised
+    np.testing.assert_allclose(decomposition.z_motion[:], model.encode_motion(images), atol=1e-6)
+    np.testing.assert_array_equal(decomposition.masks[:], model.face_mask(images)[:, 0])
+    z_face = model.fuse(torch.from_numpy(decomposition.z_id), torch.from_numpy(decomposition.z_motion[:]))
     x_0 = images.reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
     x_T = solvers.invert(model, x_0, z_face, STEPS, "angle2c")
-    np.testing.assert_allclose(clip.x_T[:], x_T, atol=5e-3)
-    rebuilt = solvers.sample(model, torch.from_numpy(clip.x_T[:]).float(), z_face, STEPS, "angle2c")  # from the noise maps as stored
-    np.testing.assert_allclose(clip.rebuilt[:], rebuilt, atol=1e-3)
-    assert clip.info.frames == clip.faces == 6 and clip.info.rate == 25 and clip.info.track["found"] == 6
-    assert clip.info.model_fingerprint == model.fingerprint and (clip.info.steps, clip.info.solver) == (STEPS, "angle2c")
+    np.testing.assert_allclose(decomposition.x_T[:], x_T, atol=5e-3)
+    rebuilt = solvers.sample(
+        model, torch.from_numpy(decomposition.x_T[:]).float(), z_face, STEPS, "angle2c"
+    )  # from the noise maps as stored
+    np.testing.assert_allclose(decomposition.rebuilt[:], rebuilt, atol=1e-3)
+    assert (
+        decomposition.info.frames == decomposition.faces == 6 and decomposition.info.rate == 25 and decomposition.info.track["found"] == 6
+    )
+    assert decomposition.info.model_fingerprint == model.fingerprint and (decomposition.info.steps, decomposition.info.solver) == (
+        STEPS,
+        "angle2c",
+    )
 
 
-def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
+def test_timesteps_by_a_power_and_no_clamp(decomposition, model, video):
     """Both belong to the video: it is inverted, rebuilt and, with an edit, decoded by them."""
     settings = {"solver": "ddim", "power": 2.0, "clamp": False}
     other = encode(video, model, steps=STEPS, **settings)
-    assert (other.info.power, other.info.clamp, clip.info.power, clip.info.clamp) == (2.0, False, 1.7, True)
+    assert (other.info.power, other.info.clamp, decomposition.info.power, decomposition.info.clamp) == (2.0, False, 1.7, True)
     assert other.info.solving == f"{STEPS} steps of ddim, power 2, no clamp"
     z_face = model.fuse(torch.from_numpy(other.z_id), torch.from_numpy(other.z_motion[:]))
     x_0 = to_images(other.crops[:]).reshape(6, 3, 16, 2, 16, 2).mean((3, 5))
@@ -80,13 +87,13 @@ def test_timesteps_by_a_power_and_no_clamp(clip, model, video):
         assert np.abs(plain.rebuilt[:] - other.rebuilt[:]).max() > 0.01
 
 
-def test_a_clip_by_order2_without_a_power_is_what_it_was_before_powers(clip, model, video):
+def test_a_video_by_order2_without_a_power_is_what_it_was_before_powers(decomposition, model, video):
     """To the bit, however the usual way of solving changes."""
     old, even = (encode(video, model, steps=STEPS, solver="order2", **power) for power in ({}, {"power": 1.0}))
     assert old.info == even.info and old.info.power == 1.0
     for name in ("x_T", "rebuilt"):
         assert np.array_equal(getattr(old, name)[:], getattr(even, name)[:])
-    assert not np.array_equal(old.x_T[:], clip.x_T[:])
+    assert not np.array_equal(old.x_T[:], decomposition.x_T[:])
 
 
 def test_a_file_without_a_power_is_decoded_by_even_timesteps(tmp_path, model, video):
@@ -96,8 +103,8 @@ def test_a_file_without_a_power_is_decoded_by_even_timesteps(tmp_path, model, vi
     old = replace(made, info=DecompositionInfo.from_metadata(before))
     assert old.info == made.info
     crops, others = (
-        np.stack(list(decode_crops(apply_attributes(clip, model, {"Young": 1}), model)))
-        for clip in (old, replace(made, info=replace(made.info, power=solvers.power_of("angle2"))))
+        np.stack(list(decode_crops(apply_attributes(decomposition, model, {"Young": 1}), model)))
+        for decomposition in (old, replace(made, info=replace(made.info, power=solvers.power_of("angle2"))))
     )
     z_face = model.fuse(torch.from_numpy(apply_attributes(made, model, {"Young": 1}).current_z_id), torch.from_numpy(made.z_motion[:]))
     even = solvers.sample(model, torch.from_numpy(made.x_T[:]).float(), z_face, STEPS, "angle2", power=1.0)
@@ -114,99 +121,99 @@ def test_a_solver_with_another_count_of_evaluations(model, video):
     assert fractions == sorted(fractions) and fractions[-1] == 1 and fractions[-2] < 1
 
 
-def test_the_batch_size_changes_nothing(clip, model, video):
-    edited = apply_attributes(clip, model, {"Young": 1, "Smiling": 1})
+def test_the_batch_size_changes_nothing(decomposition, model, video):
+    edited = apply_attributes(decomposition, model, {"Young": 1, "Smiling": 1})
     crops = np.stack(list(decode_crops(edited, model)))
     for batch in (1, 4):
         other = encode(video, model, steps=STEPS, batch_size=batch)
-        np.testing.assert_allclose(other.x_T[:], clip.x_T[:], atol=2e-3)
+        np.testing.assert_allclose(other.x_T[:], decomposition.x_T[:], atol=2e-3)
         np.testing.assert_allclose(np.stack(list(decode_crops(edited, model, batch_size=batch))), crops, atol=2e-3)
-    assert np.array_equal(encode(video, model, steps=STEPS).x_T[:], clip.x_T[:])  # and the same twice is the same
+    assert np.array_equal(encode(video, model, steps=STEPS).x_T[:], decomposition.x_T[:])  # and the same twice is the same
 
 
-def test_on_disk_as_in_memory(tmp_path, clip, model, video, monkeypatch):
+def test_on_disk_as_in_memory(tmp_path, decomposition, model, video, monkeypatch):
     filed = encode(video, model, steps=STEPS, path=tmp_path / "a.safetensors", batch_size=4)
     monkeypatch.setattr(encoding, "IN_MEMORY", 0)
     scratch = encode(video, model, steps=STEPS)
     assert isinstance(scratch.store, TensorFile)
     loaded = Decomposition.load(tmp_path / "a.safetensors")
     for name in ("x_T", "rebuilt", "crops", "masks", "z_motion"):
-        np.testing.assert_array_equal(getattr(scratch, name)[:], getattr(clip, name)[:])
+        np.testing.assert_array_equal(getattr(scratch, name)[:], getattr(decomposition, name)[:])
         np.testing.assert_allclose(getattr(loaded, name)[:], getattr(filed, name)[:])
-        np.testing.assert_allclose(getattr(loaded, name)[:], getattr(clip, name)[:], atol=1e-2)
+        np.testing.assert_allclose(getattr(loaded, name)[:], getattr(decomposition, name)[:], atol=1e-2)
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert file.get_tensor("x_T").shape == (6, 3, 16, 16)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 @pytest.mark.parametrize("edit", [None, {"Young": 0.0, "Smiling": 0.0}])
-def test_no_edit_gives_every_pixel_back(tmp_path, clip, model, video, edit):
-    unedited = clip if edit is None else apply_attributes(clip, model, edit)
+def test_no_edit_gives_every_pixel_back(tmp_path, decomposition, model, video, edit):
+    unedited = decomposition if edit is None else apply_attributes(decomposition, model, edit)
     decode(unedited, model, tmp_path / "out.mkv", codec="ffv1")
     for before, after in zip(pictures(video), pictures(tmp_path / "out.mkv"), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
-def test_no_edit_evaluates_nothing(clip, model, monkeypatch):
+def test_no_edit_evaluates_nothing(decomposition, model, monkeypatch):
     monkeypatch.setattr(model, "predict_noise", lambda *_: pytest.fail("evaluated"))
-    crops = list(decode_crops(clip, model))
-    np.testing.assert_array_equal(np.stack(crops), clip.rebuilt[:])
-    assert len(list(decode_crops(clip, model, [4, 1]))) == 2
+    crops = list(decode_crops(decomposition, model))
+    np.testing.assert_array_equal(np.stack(crops), decomposition.rebuilt[:])
+    assert len(list(decode_crops(decomposition, model, [4, 1]))) == 2
 
 
 @pytest.mark.parametrize("detail", ["transfer", "model"])
-def test_an_edit_changes_the_face_and_nothing_outside_its_square(tmp_path, clip, model, video, detail):
-    edited = apply_attributes(clip, model, {"Young": -2, "Smiling": 1})
+def test_an_edit_changes_the_face_and_nothing_outside_its_square(tmp_path, decomposition, model, video, detail):
+    edited = apply_attributes(decomposition, model, {"Young": -2, "Smiling": 1})
     report = decode(edited, model, tmp_path / "out.mkv", codec="ffv1", detail=detail)
     assert (report.frames, report.faces) == (6, 6)
     for row, (before, after) in enumerate(zip(pictures(video), pictures(tmp_path / "out.mkv"), strict=True)):
         changed = (before != after).any(-1)
-        (x0, y0), (x1, y1) = clip.quads[row].min(0), clip.quads[row].max(0)
+        (x0, y0), (x1, y1) = decomposition.quads[row].min(0), decomposition.quads[row].max(0)
         assert changed.any()
         rows, columns = np.nonzero(changed)
         assert columns.min() >= x0 - 1 and columns.max() <= x1 and rows.min() >= y0 - 1 and rows.max() <= y1
 
 
-def test_progress_of_decoding_counts_every_step(clip, model):
+def test_progress_of_decoding_counts_every_step(decomposition, model):
     told = []
-    edited = apply_attributes(clip, model, {"Young": 1})
+    edited = apply_attributes(decomposition, model, {"Young": 1})
     for _ in decode_crops(edited, model, batch_size=2, progress=lambda phase, done, total, preview=None: told.append((done, total))):
         pass
     assert told == [(2 * i / STEPS, 6) for i in range(1, 3 * STEPS + 1)]
 
 
-def test_edits_of_some_rows_are_those_of_all(clip, model):
-    edited = apply_attributes(clip, model, {"Young": 1})
+def test_edits_of_some_rows_are_those_of_all(decomposition, model):
+    edited = apply_attributes(decomposition, model, {"Young": 1})
     some, all_ = list(decode_crops(edited, model, [5, 0, 2])), list(decode_crops(edited, model))
     np.testing.assert_allclose(np.stack(some), np.stack([all_[i] for i in (5, 0, 2)]), atol=2e-3)
-    assert not np.allclose(all_[0], clip.rebuilt[0], atol=1e-2)
+    assert not np.allclose(all_[0], decomposition.rebuilt[0], atol=1e-2)
 
 
 def test_frames_without_a_face_pass_through(tmp_path, model):
-    video = write_clip(tmp_path / "clip.mkv", 26, faceless=tuple(range(6, 20)))
-    clip = encode(video, model, steps=2)
-    assert clip.frame_index.tolist() == [*range(6), *range(20, 26)] and clip.info.frames == 26
-    assert clip.info.track["missing"] == 14 and len(set(clip.segment)) == 2
-    decode(apply_attributes(clip, model, {"Young": -2}), model, tmp_path / "out.mkv", codec="ffv1")
+    video = write_video(tmp_path / "video.mkv", 26, faceless=tuple(range(6, 20)))
+    decomposition = encode(video, model, steps=2)
+    assert decomposition.frame_index.tolist() == [*range(6), *range(20, 26)] and decomposition.info.frames == 26
+    assert decomposition.info.track["missing"] == 14 and len(set(decomposition.segment)) == 2
+    decode(apply_attributes(decomposition, model, {"Young": -2}), model, tmp_path / "out.mkv", codec="ffv1")
     same = [np.array_equal(a, b) for a, b in zip(pictures(video), pictures(tmp_path / "out.mkv"), strict=True)]
     assert same == [False] * 6 + [True] * 14 + [False] * 6
 
 
-def test_masks_are_not_softened_across_a_gap(tmp_path, clip, monkeypatch):
+def test_masks_are_not_softened_across_a_gap(tmp_path, decomposition, monkeypatch):
     asked = []
     monkeypatch.setattr("dva_core.pipeline.masks.soften", lambda masks, centre: asked.append((masks[:, 0, 0].tolist(), centre)))
-    clip.store.write("masks", 0, np.arange(6)[:, None, None] * np.ones((1, 32, 32)))
-    clip.store.write("segment", 0, [1, 1, 2, 2, 2, 2])
-    masks = SoftMasks(clip)
+    decomposition.store.write("masks", 0, np.arange(6)[:, None, None] * np.ones((1, 32, 32)))
+    decomposition.store.write("segment", 0, [1, 1, 2, 2, 2, 2])
+    masks = SoftMasks(decomposition)
     for row in range(6):
         masks[row]
     assert asked == [([0, 1], 0), ([0, 1], 1), ([2, 3, 4, 5], 0), ([2, 3, 4, 5], 1), ([2, 3, 4, 5], 2), ([2, 3, 4, 5], 3)]
 
 
-def test_part_of_a_clip(tmp_path, model, video):
-    clip = encode(video, model, steps=1, start=0.04, length=0.16, every=2, max_frames=1)
-    assert clip.info.frames == 1 and clip.info.rate == 12.5
-    report = decode(clip, model, tmp_path / "out.mkv", codec="ffv1")
+def test_part_of_a_video(tmp_path, model, video):
+    decomposition = encode(video, model, steps=1, start=0.04, length=0.16, every=2, max_frames=1)
+    assert decomposition.info.frames == 1 and decomposition.info.rate == 12.5
+    report = decode(decomposition, model, tmp_path / "out.mkv", codec="ffv1")
     assert report.frames == 1
     np.testing.assert_array_equal(pictures(tmp_path / "out.mkv")[0], draw(1))
 
@@ -218,23 +225,23 @@ def test_a_folder_of_pictures(tmp_path, model):
     folder.mkdir()
     for i in range(3):
         cv2.imwrite(str(folder / f"{i}.png"), draw(i)[..., ::-1])
-    clip = encode(folder, model, steps=1, rate="30000/1001")
-    assert str(clip.info.rate) == "30000/1001"
-    decode(clip, model, tmp_path / "out", codec="png")
+    decomposition = encode(folder, model, steps=1, rate="30000/1001")
+    assert str(decomposition.info.rate) == "30000/1001"
+    decode(decomposition, model, tmp_path / "out", codec="png")
     for i, picture in enumerate(pictures(tmp_path / "out")):
         np.testing.assert_array_equal(picture, draw(i))
 
 
 def test_the_source_is_not_written_over(tmp_path, model):
     """By whatever name it goes."""
-    source = write_clip(tmp_path / "clip.mkv", 3)
-    clip, before = encode(source, model, steps=1), source.read_bytes()
+    source = write_video(tmp_path / "video.mkv", 3)
+    decomposition, before = encode(source, model, steps=1), source.read_bytes()
     (tmp_path / "link.mkv").symlink_to(source)
     (tmp_path / "deeper").mkdir()
-    for name in ("clip.mkv", "link.mkv", "deeper/../clip.mkv"):
+    for name in ("video.mkv", "link.mkv", "deeper/../video.mkv"):
         with pytest.raises(DVAError, match="would overwrite"):
-            decode(clip, model, tmp_path / name, codec="ffv1")
-    decode(clip, model, tmp_path / "pictures", codec="png")
+            decode(decomposition, model, tmp_path / name, codec="ffv1")
+    decode(decomposition, model, tmp_path / "pictures", codec="png")
     with pytest.raises(DVAError, match="would overwrite"):
         decode(encode(tmp_path / "pictures", model, steps=1), model, tmp_path / "pictures", codec="png")
     assert source.read_bytes() == before and len(list((tmp_path / "pictures").glob("*.png"))) == 3
@@ -254,17 +261,17 @@ def test_output_every_player_shows(tmp_path, model, caplog):
     with VideoWriter(tmp_path / "odd.mkv", VideoInfo.for_images(WIDTH - 1, 79, 25), codec="ffv1") as writer:
         for i in range(3):
             writer.write(Frame.from_rgb(draw(i)[:79, :-1], i))
-    clip = encode(tmp_path / "odd.mkv", model, steps=1)
+    decomposition = encode(tmp_path / "odd.mkv", model, steps=1)
     for compatible, size in ((False, (95, 79)), (True, (96, 80))):
         caplog.clear()
-        decode(clip, model, tmp_path / "out.mp4", compatible=compatible)
+        decode(decomposition, model, tmp_path / "out.mp4", compatible=compatible)
         info = open_video(tmp_path / "out.mp4").info
         assert (info.width, info.height) == size and ("4:4:4" in caplog.text) is not compatible
     with pytest.raises(DVAError, match="quality 0"):
-        decode(clip, model, tmp_path / "out.mp4", quality=0, compatible=True)
+        decode(decomposition, model, tmp_path / "out.mp4", quality=0, compatible=True)
 
 
-def test_progress_comes_in_order_and_can_cancel(tmp_path, clip, model, video):
+def test_progress_comes_in_order_and_can_cancel(tmp_path, decomposition, model, video):
     seen = []
 
     def note(*event):
@@ -304,7 +311,7 @@ def test_a_full_disk_while_writing_noise_maps(tmp_path, model, video, disk_that_
 
 
 def test_no_face_and_no_frames(tmp_path, model, video):
-    empty = write_clip(tmp_path / "empty.mkv", 5, faceless=range(5))
+    empty = write_video(tmp_path / "empty.mkv", 5, faceless=range(5))
     with pytest.raises(DVAError, match=r"No face was found in the 5 frames of .*empty\.mkv"):
         encode(empty, model, steps=1, path=tmp_path / "a.safetensors")
     with pytest.raises(DVAError, match="No frame of"):
@@ -335,14 +342,14 @@ def test_settings_that_make_no_sense(model, video, settings):
         encode(video, model, **settings)
 
 
-def test_decode_refuses_what_does_not_belong(tmp_path, clip, model, video):
+def test_decode_refuses_what_does_not_belong(tmp_path, decomposition, model, video):
     with pytest.raises(DVAError, match="detail"):
-        decode(clip, model, tmp_path / "out.mkv", detail="more")
-    other = write_clip(tmp_path / "other.mkv", 7)
+        decode(decomposition, model, tmp_path / "out.mkv", detail="more")
+    other = write_video(tmp_path / "other.mkv", 7)
     with pytest.raises(DVAError, match="has changed since"):
-        decode(clip, model, tmp_path / "out.mkv", video=other)
+        decode(decomposition, model, tmp_path / "out.mkv", video=other)
     stranger = load_model(write_tiny(tmp_path / "stranger.safetensors", config=tiny_config(name="stranger")), device="cpu")
-    for call in (lambda: decode(clip, stranger, tmp_path / "out.mkv"), lambda: next(decode_crops(clip, stranger))):
+    for call in (lambda: decode(decomposition, stranger, tmp_path / "out.mkv"), lambda: next(decode_crops(decomposition, stranger))):
         with pytest.raises(DVAError, match="encoded with the model tiny"):
             call()
     assert not (tmp_path / "out.mkv").exists()
@@ -352,8 +359,8 @@ def test_values_that_are_no_numbers_in_half_precision_are_computed_again(tmp_pat
     half = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu", dtype="bf16")
     predict, weights = half.predict_noise, {key: tensor.clone() for key, tensor in half.state_dict().items()}
     half.predict_noise = lambda x, t, z: predict(x, t, z) * (float("nan") if half.host.dtype != torch.float32 else 1)
-    clip = encode(video, half, steps=STEPS, max_frames=2)
-    np.testing.assert_allclose(clip.x_T[:], encode(video, model, steps=STEPS, max_frames=2).x_T[:], atol=0.1)  # weights rounded
+    decomposition = encode(video, half, steps=STEPS, max_frames=2)
+    np.testing.assert_allclose(decomposition.x_T[:], encode(video, model, steps=STEPS, max_frames=2).x_T[:], atol=0.1)  # weights rounded
     assert "float32" in caplog.text
     assert half.host.dtype == torch.bfloat16  # and the model is as it was, to the bit
     assert all(tensor.dtype == weights[key].dtype and torch.equal(tensor, weights[key]) for key, tensor in half.state_dict().items())
@@ -372,17 +379,17 @@ def test_only_the_batch_that_overflows_is_computed_in_float32(tmp_path, video):
         return predict(x, t, z) * (float("nan") if len(calls) == 2 * (2 * STEPS - 1) else 1)  # in the last step of the second frame
 
     half.predict_noise = overflow
-    clip = encode(video, half, steps=STEPS, max_frames=3, batch_size=1)
+    decomposition = encode(video, half, steps=STEPS, max_frames=3, batch_size=1)
     assert calls.count(torch.float32) == STEPS  # the second frame's way down, and nothing else
-    same = [np.array_equal(clip.rebuilt[i], expected.rebuilt[i]) for i in range(3)]
-    assert same == [True, False, True] and np.array_equal(clip.x_T[:], expected.x_T[:])
+    same = [np.array_equal(decomposition.rebuilt[i], expected.rebuilt[i]) for i in range(3)]
+    assert same == [True, False, True] and np.array_equal(decomposition.x_T[:], expected.x_T[:])
 
 
-def test_memory_does_not_grow_with_the_clip(tmp_path, model, monkeypatch):
+def test_memory_does_not_grow_with_the_video(tmp_path, model, monkeypatch):
     monkeypatch.setattr(encoding, "IN_MEMORY", 0)
     peaks = []
     for frames in (10, 30):
-        video = write_clip(tmp_path / f"{frames}.mkv", frames)
+        video = write_video(tmp_path / f"{frames}.mkv", frames)
         tracemalloc.start()
         decode(encode(video, model, steps=1, batch_size=4), model, tmp_path / "out.mkv", codec="ffv1")
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -428,11 +435,11 @@ def test_a_stopwatch_counts_each_second_once():
 
 
 def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_path, model, monkeypatch):
-    source = write_clip(tmp_path / "clip.mkv", 3)
-    clip = encode(
+    source = write_video(tmp_path / "video.mkv", 3)
+    decomposition = encode(
         source, model, steps=np.int64(2), start=Fraction(0), every=np.int32(1), max_frames=np.int64(3), path=tmp_path / "a.safetensors"
     )
-    assert Decomposition.load(tmp_path / "a.safetensors").info == clip.info and clip.info.steps == 2
+    assert Decomposition.load(tmp_path / "a.safetensors").info == decomposition.info and decomposition.info.steps == 2
     monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
     for settings in (
         {"steps": "3"},
@@ -450,7 +457,7 @@ def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_pa
 
 
 def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch):
-    source, face = write_clip(tmp_path / "clip.mkv", 3), tmp_path / "face.png"
+    source, face = write_video(tmp_path / "video.mkv", 3), tmp_path / "face.png"
     face.write_bytes(b"a face")
     monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
     (tmp_path / "link").symlink_to(source)
@@ -464,23 +471,23 @@ def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch)
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_decoding_spares_the_clip_s_own_file_and_the_model(tmp_path, model):
-    source = write_clip(tmp_path / "clip.mkv", 3)
-    clip = encode(source, model, steps=1, path=tmp_path / "a.safetensors")
+def test_decoding_spares_the_decomposition_s_own_file_and_the_model(tmp_path, model):
+    source = write_video(tmp_path / "video.mkv", 3)
+    decomposition = encode(source, model, steps=1, path=tmp_path / "a.safetensors")
     for number, path in enumerate((tmp_path / "a.safetensors", model.path)):
         (tmp_path / f"{number}.mp4").symlink_to(path)
         with pytest.raises(DVAError, match="would overwrite"):
-            decode(clip, model, tmp_path / f"{number}.mp4")
+            decode(decomposition, model, tmp_path / f"{number}.mp4")
 
 
 def test_what_decoding_is_asked_for_is_checked_when_it_is_asked(tmp_path, model):
-    clip = encode(write_clip(tmp_path / "clip.mkv", 3), model, steps=1)
+    decomposition = encode(write_video(tmp_path / "video.mkv", 3), model, steps=1)
     with pytest.raises(DVAError, match="encoded with the model"):
-        decode_crops(replace(clip, info=replace(clip.info, model_fingerprint="f" * 64)), model)
+        decode_crops(replace(decomposition, info=replace(decomposition.info, model_fingerprint="f" * 64)), model)
     with pytest.raises(IndexError):
-        decode_crops(clip, model, [3])
-    some = list(decode_crops(clip, model, np.array([True, False, True])))
-    np.testing.assert_array_equal(some, clip.rebuilt[[0, 2]])
+        decode_crops(decomposition, model, [3])
+    some = list(decode_crops(decomposition, model, np.array([True, False, True])))
+    np.testing.assert_array_equal(some, decomposition.rebuilt[[0, 2]])
 
 
 def test_a_pipe_is_refused(tmp_path, model):

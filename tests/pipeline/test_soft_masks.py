@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import tiny_config, write_tiny
-from standin import use_stand_in, write_clip
+from standin import use_stand_in, write_video
 
 from dva_core.decomposition import SOFT_MASKS, Decomposition
 from dva_core.decomposition.arrays import soft_mask_spec
@@ -31,100 +31,100 @@ def soft_model(tmp_path_factory):
 
 
 @pytest.fixture
-def clip(soft_model, monkeypatch, tmp_path):
+def decomposition(soft_model, monkeypatch, tmp_path):
     use_stand_in(monkeypatch, soft_model)
-    return encode(write_clip(tmp_path / "clip.mkv", FRAMES), soft_model, steps=4)
+    return encode(write_video(tmp_path / "video.mkv", FRAMES), soft_model, steps=4)
 
 
 @pytest.fixture
-def old_clip(model, monkeypatch, tmp_path):
+def old_decomposition(model, monkeypatch, tmp_path):
     use_stand_in(monkeypatch, model)
-    return encode(write_clip(tmp_path / "old.mkv", FRAMES), model, steps=4)
+    return encode(write_video(tmp_path / "old.mkv", FRAMES), model, steps=4)
 
 
-def set_parts(clip: Decomposition, face: np.ndarray, front: np.ndarray, hull: np.ndarray | None = None) -> None:
-    clip.store.write(SOFT_MASKS, 0, np.stack([face, front, face if hull is None else hull], 1) * 255)
+def set_parts(decomposition: Decomposition, face: np.ndarray, front: np.ndarray, hull: np.ndarray | None = None) -> None:
+    decomposition.store.write(SOFT_MASKS, 0, np.stack([face, front, face if hull is None else hull], 1) * 255)
 
 
-def test_both_parts_are_stored_and_the_hard_mask_beside_them(clip, soft_model, tmp_path):
-    parts = soft_model.face_parts(to_images(clip.crops[:])).numpy()
-    assert np.abs(clip.soft_masks[:][:, :2] / 255 - parts).max() <= 0.5 / 255 + 1e-5
-    hull = hull_mask(soft_model.encode_landmarks(to_images(clip.crops[:])), SIZE)[:, 0].numpy()
-    np.testing.assert_array_equal(clip.soft_masks[:][:, 2], hull * 255)
-    np.testing.assert_array_equal(clip.masks[:], parts[:, 0] >= 0.5)
-    np.testing.assert_allclose(clip.visible_face([1, 3]), parts[[1, 3], 0], atol=3e-3)
-    clip.save(tmp_path / "clip.safetensors")
-    with Decomposition.load(tmp_path / "clip.safetensors") as again:
-        np.testing.assert_array_equal(again.soft_masks[:], clip.soft_masks[:])
+def test_both_parts_are_stored_and_the_hard_mask_beside_them(decomposition, soft_model, tmp_path):
+    parts = soft_model.face_parts(to_images(decomposition.crops[:])).numpy()
+    assert np.abs(decomposition.soft_masks[:][:, :2] / 255 - parts).max() <= 0.5 / 255 + 1e-5
+    hull = hull_mask(soft_model.encode_landmarks(to_images(decomposition.crops[:])), SIZE)[:, 0].numpy()
+    np.testing.assert_array_equal(decomposition.soft_masks[:][:, 2], hull * 255)
+    np.testing.assert_array_equal(decomposition.masks[:], parts[:, 0] >= 0.5)
+    np.testing.assert_allclose(decomposition.visible_face([1, 3]), parts[[1, 3], 0], atol=3e-3)
+    decomposition.save(tmp_path / "decomposed.safetensors")
+    with Decomposition.load(tmp_path / "decomposed.safetensors") as again:
+        np.testing.assert_array_equal(again.soft_masks[:], decomposition.soft_masks[:])
 
 
-def test_without_them_everything_is_as_it_was(old_clip, model):
-    assert not model.tells_front and old_clip.soft_masks is None and SOFT_MASKS not in old_clip.store.specs
-    np.testing.assert_array_equal(old_clip.visible_face([0, 2]), old_clip.masks[[0, 2]])
+def test_without_them_everything_is_as_it_was(old_decomposition, model):
+    assert not model.tells_front and old_decomposition.soft_masks is None and SOFT_MASKS not in old_decomposition.store.specs
+    np.testing.assert_array_equal(old_decomposition.visible_face([0, 2]), old_decomposition.masks[[0, 2]])
 
 
-def test_soft_masks_of_another_size_are_refused(clip, tmp_path):
-    other = TensorMemory({**clip.store.specs, SOFT_MASKS: soft_mask_spec(FRAMES, SIZE // 2)}, clip.store.metadata)
-    for name in clip.store.specs:
+def test_soft_masks_of_another_size_are_refused(decomposition, tmp_path):
+    other = TensorMemory({**decomposition.store.specs, SOFT_MASKS: soft_mask_spec(FRAMES, SIZE // 2)}, decomposition.store.metadata)
+    for name in decomposition.store.specs:
         if name != SOFT_MASKS:
-            other.write(name, 0, clip.store.read(name))
+            other.write(name, 0, decomposition.store.read(name))
     with pytest.raises(DVAError, match="do not fit each other"):
-        Decomposition.from_store(other, tmp_path / "clip.safetensors")
+        Decomposition.from_store(other, tmp_path / "decomposed.safetensors")
 
 
-def test_what_is_in_front_is_cut_out_of_its_own_frame_only(clip):
+def test_what_is_in_front_is_cut_out_of_its_own_frame_only(decomposition):
     face = np.ones((FRAMES, SIZE, SIZE))
     front = np.zeros((FRAMES, SIZE, SIZE))
     front[2, :, 14:18] = 1
-    set_parts(clip, face, front)
-    masks = SoftMasks(clip)
+    set_parts(decomposition, face, front)
+    masks = SoftMasks(decomposition)
     found = np.stack([masks[row] for row in range(FRAMES)])
     assert not found[2, :, 14:18].any() and found[2, 16, 8] == pytest.approx(1, abs=1e-3)
     assert (found[[0, 1, 3, 4], 16, 14:18] > 0.99).all()
 
 
-def test_a_beard_has_room_below_the_chin_but_not_in_front_of_a_hand(clip, monkeypatch):
+def test_a_beard_has_room_below_the_chin_but_not_in_front_of_a_hand(decomposition, monkeypatch):
     points = np.zeros((FRAMES, 102), np.float32)
     points[:] = REGIONS["lower"].landmarks[17:].reshape(-1)
-    clip.store.write("z_motion", 0, points)
+    decomposition.store.write("z_motion", 0, points)
     face, front = np.zeros((FRAMES, SIZE, SIZE)), np.zeros((FRAMES, SIZE, SIZE))
     face[:, 6:28, 8:24] = 1
-    set_parts(clip, face, front)
+    set_parts(decomposition, face, front)
     room = BELOW.on(points[0].reshape(-1, 2), SIZE) > 0.5
     room[:28] = False
-    assert SoftMasks(clip, [REGIONS["lower"]])[2][room].max() > 0.2  # the visible face ends above it
+    assert SoftMasks(decomposition, [REGIONS["lower"]])[2][room].max() > 0.2  # the visible face ends above it
     front[:, 26:, :] = 1
-    set_parts(clip, face, front)
-    assert not SoftMasks(clip, [REGIONS["lower"]])[2][room].any()
+    set_parts(decomposition, face, front)
+    assert not SoftMasks(decomposition, [REGIONS["lower"]])[2][room].any()
 
 
-def test_glasses_reach_over_visible_skin_but_not_over_a_hand(clip):
+def test_glasses_reach_over_visible_skin_but_not_over_a_hand(decomposition):
     points = np.tile(REGIONS["eyes"].landmarks[17:].reshape(-1), (FRAMES, 1)).astype(np.float32)
-    clip.store.write("z_motion", 0, points)
+    decomposition.store.write("z_motion", 0, points)
     face, front, hull = (np.zeros((FRAMES, SIZE, SIZE)) for _ in range(3))
     face[:, 4:28, 12:20], hull[:, 4:28, 6:26] = 1, 1
-    set_parts(clip, face, front, hull)
+    set_parts(decomposition, face, front, hull)
     row = int(0.5 * SIZE)
-    assert SoftMasks(clip, [REGIONS["eyes"]])[2][row, 8:24].min() > 0.6  # temples and rims
-    assert SoftMasks(clip)[2][row, 8] < 0.1  # an edit of the whole face stays on what is seen of it
+    assert SoftMasks(decomposition, [REGIONS["eyes"]])[2][row, 8:24].min() > 0.6  # temples and rims
+    assert SoftMasks(decomposition)[2][row, 8] < 0.1  # an edit of the whole face stays on what is seen of it
     front[:, :, 20:24] = 1
-    set_parts(clip, face, front, hull)
-    assert not SoftMasks(clip, [REGIONS["eyes"]])[2][row, 20:24].any()
+    set_parts(decomposition, face, front, hull)
+    assert not SoftMasks(decomposition, [REGIONS["eyes"]])[2][row, 20:24].any()
 
 
-def test_the_share_that_is_hidden_is_what_the_face_lacks(clip):
+def test_the_share_that_is_hidden_is_what_the_face_lacks(decomposition):
     face = np.ones((FRAMES, SIZE, SIZE))
-    set_parts(clip, face, np.zeros_like(face))
-    assert SoftMasks(clip).hidden(1) == pytest.approx(0, abs=1e-6)
-    set_parts(clip, 0.25 * face, 0.75 * face)
-    assert SoftMasks(clip).hidden(1) == pytest.approx(0.75, abs=0.01)
+    set_parts(decomposition, face, np.zeros_like(face))
+    assert SoftMasks(decomposition).hidden(1) == pytest.approx(0, abs=1e-6)
+    set_parts(decomposition, 0.25 * face, 0.75 * face)
+    assert SoftMasks(decomposition).hidden(1) == pytest.approx(0.75, abs=0.01)
 
 
-def test_no_pixel_under_what_is_in_front_changes(clip, soft_model):
+def test_no_pixel_under_what_is_in_front_changes(decomposition, soft_model):
     front = np.zeros((FRAMES, SIZE, SIZE))
     front[:, 10:20, :] = 1
-    set_parts(clip, 1 - front, front)
-    still = stills([apply_attributes(clip, soft_model, {"Young": -3.0})], soft_model, 2, detail="model")
+    set_parts(decomposition, 1 - front, front)
+    still = stills([apply_attributes(decomposition, soft_model, {"Young": -3.0})], soft_model, 2, detail="model")
     changed = (still.edited[0] != still.original).any(2)
     assert not changed[11:19].any() and changed[24:28, 8:24].any()
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from made_people import ANNA, BERT, HEIGHT, WIDTH, clip
+from made_people import ANNA, BERT, HEIGHT, WIDTH, draw_people
 
 from dva_core.commands import main as cli
 from dva_core.errors import DVAError
@@ -26,7 +26,7 @@ def starter():
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Two people for a second, then one of them."""
-    frames = clip(40, [(ANNA, lambda n: (120.0, True)), (BERT, lambda n: (330.0, True) if n < 25 else None)])
+    frames = draw_people(40, [(ANNA, lambda n: (120.0, True)), (BERT, lambda n: (330.0, True) if n < 25 else None)])
     path = tmp_path_factory.mktemp("video") / "two.mp4"
     with VideoWriter(path, VideoInfo.for_images(WIDTH, HEIGHT, 25, len(frames))) as writer:
         for frame in frames:

@@ -14,9 +14,7 @@ from dva_core.networks import build_network
 from dva_core.train.conditioner import fold_scaling
 from dva_core.train.diffusion import Draw, export
 
-from .runs import CONFIG, encoders, training
-
-__all__ = ["encoders"]
+from .runs import CONFIG, training
 
 
 def test_only_training_runs_compiled(encoders, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from dva_core.train.gains import SCALES, decoded_shares, gains
 from dva_core.train.paired import PairedSteps
 from dva_core.train.pairs import ATTRIBUTE, KINDS
 
-from .test_paired import Points, Rows, stripes
+from .pair_runs import Points, Rows, stripes
 
 SHARES = st.lists(st.floats(-1, 3), min_size=len(SCALES), max_size=len(SCALES))
 

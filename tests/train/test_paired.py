@@ -7,50 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from dva_core.errors import DVAError
-from dva_core.train.diffusion import DiffusionSettings, DiffusionTraining
 from dva_core.train.pair_identity import targets_of, train_pair_identity
 from dva_core.train.paired import LENGTH, SPACES, PairedSteps, load_steps, orthonormal
-from dva_core.train.pairs import ATTRIBUTE, KINDS, LOOKS, Pairs, load_pairs
+from dva_core.train.pairs import ATTRIBUTE, KINDS, LOOKS, load_pairs
 from dva_core.train.synthesis import Variants
 
-from .test_diffusion import CONFIG, encoders, training  # noqa: F401 (a fixture)
-
-SIZE = 32
-
-
-def stripes(each: int = 3, size: int = SIZE) -> Pairs:
-    """Pairs of noise whose kinds are bright stripes, each in a place of its own."""
-    rng = np.random.default_rng(0)
-    count = each * len(KINDS)
-    kind = np.repeat(np.arange(len(KINDS)), each)
-    before = rng.integers(60, 120, (count, size, size, 3), dtype=np.uint8)
-    mask = np.zeros((count, size, size), np.uint8)
-    for row, k in enumerate(kind):
-        mask[row, 2 * k + 1 : 2 * k + 3] = 255
-    after = np.where(mask[..., None] > 0, 230, before).astype(np.uint8)
-    held_out = np.tile(np.arange(each) == 0, len(KINDS))
-    landmarks = np.full((count, 68, 2), size / 2, np.float32)
-    return Pairs(before, after, mask, landmarks, kind, np.arange(count), held_out)
-
-
-class Rows(nn.Module):
-    """A picture's rows as its identity vector: sees every stripe."""
-
-    def __init__(self, dim: int = SIZE):
-        super().__init__()
-        self.linear = nn.Linear(3 * SIZE, dim, bias=False)
-        torch.nn.init.orthogonal_(self.linear.weight)
-
-    def forward(self, images):
-        return nn.functional.normalize(self.linear(images.mean(3).flatten(1)), dim=1)
-
-
-class Points(nn.Module):
-    def forward(self, images):
-        return images.mean((1, 2, 3))[:, None, None].expand(-1, 68, 2) * 0.1 + 0.5
+from .pair_runs import Points, Rows, paired, stripes
+from .runs import CONFIG
 
 
 def test_every_kind_has_a_look_and_both_signs_share_a_step():
@@ -119,13 +84,7 @@ def test_a_target_is_the_face_moved_by_the_step():
     assert torch.allclose(made, torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, -1]]) / 2**0.5)
 
 
-def paired(encoders, out, steps=2, config=CONFIG, **changes):  # noqa: F811
-    made = training(encoders, out, steps)  # for its variants
-    settings = DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1, "pairs": 4} | changes)
-    return DiffusionTraining(config, encoders, made.frames, np.zeros(len(made.frames.group), bool), out, settings, pairs=stripes())
-
-
-def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp_path):  # noqa: F811
+def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp_path):
     run = paired(encoders, tmp_path / "run" / "diffusion")
     figures = run.run()
     assert set(figures["answers"]) == set(KINDS) and run.pictures_per_step == 3 * 2 + 4
@@ -133,14 +92,14 @@ def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp
     assert kept.identity.shape == (sum(space == "identity" for space in SPACES.values()), 128)
 
 
-def test_levels_are_shares(encoders, tmp_path):  # noqa: F811
+def test_levels_are_shares(encoders, tmp_path):
     own, wanted = paired(encoders, tmp_path / "diffusion").pair_objective.levels(4000, np.random.default_rng(0))
     assert own.min() >= 0 and own.max() <= 1 and wanted.min() >= 0 and wanted.max() <= 1
     assert 0.4 < ((own == 0) & (wanted == 1)).float().mean() < 0.6  # most are the edit itself
     assert ((own == 1) & (wanted == 0)).any()
 
 
-def test_the_change_asked_for_is_the_pair(encoders, tmp_path):  # noqa: F811
+def test_the_change_asked_for_is_the_pair(encoders, tmp_path):
     objective = paired(encoders, tmp_path / "diffusion").pair_objective
     rows = objective.held_out_rows[KINDS.index("Beard")]
     batch = objective.cross_pairs(rows)
@@ -149,7 +108,7 @@ def test_the_change_asked_for_is_the_pair(encoders, tmp_path):  # noqa: F811
     assert not torch.equal(batch.own[0], batch.moved[0])
 
 
-def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):  # noqa: F811
+def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):
     run = paired(encoders, tmp_path / "diffusion")
     batch = run.pair_objective.cross_pairs(run.pair_objective.held_out_rows[0])
     t, noise = torch.full((len(batch.x_0),), 300), torch.randn(batch.x_0.shape)
@@ -166,7 +125,7 @@ def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):  # noqa
     assert all(np.isfinite(value) for pair in shares.values() for value in pair)
 
 
-def test_pairs_lower_the_answer_error(encoders, tmp_path):  # noqa: F811
+def test_pairs_lower_the_answer_error(encoders, tmp_path):
     config = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}  # as the starter; by epsilon it takes much longer
     run = paired(encoders, tmp_path / "diffusion", config=config, steps=200, learning_rate=3e-3, pairs=16, pair_weight=50.0, people=1)
     run.conditioner.identity, run.conditioner.landmarks = Rows(128), Points()  # quicker than the real ones, and they see the stripes

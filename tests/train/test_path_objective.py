@@ -13,14 +13,14 @@ from dva_core.train.paired import PairedSteps
 from dva_core.train.pairs import KINDS
 from dva_core.train.path_objective import POOL
 
-from .test_diffusion import CONFIG, encoders  # noqa: F401
-from .test_paired import Points, Rows, paired
+from .pair_runs import Points, Rows, paired
+from .runs import CONFIG
 
 RNG, GENERATOR = (lambda: np.random.default_rng(3)), (lambda: torch.Generator().manual_seed(3))
 
 
 @pytest.fixture
-def run(encoders, tmp_path):  # noqa: F811
+def run(encoders, tmp_path):
     return paired(encoders, tmp_path / "diffusion", paths=4)
 
 
@@ -101,11 +101,11 @@ def test_a_run_with_paths_says_what_its_decodes_bring(run):
     assert set(figures["decodes"]) == set(KINDS) and run.pictures_per_step == 3 * 2 + 4 + 4
 
 
-def test_without_paths_there_is_none(encoders, tmp_path):  # noqa: F811
+def test_without_paths_there_is_none(encoders, tmp_path):
     assert paired(encoders, tmp_path / "diffusion").path_objective is None
 
 
-def test_training_lowers_the_error_at_the_states(encoders, tmp_path):  # noqa: F811
+def test_training_lowers_the_error_at_the_states(encoders, tmp_path):
     config = CONFIG | {"diffusion": {**CONFIG["diffusion"], "prediction": "v"}}
     settings = {"learning_rate": 3e-3, "pairs": 1, "paths": 8, "path_weight": 50.0, "people": 1, "frames": 1, "path_every": 10_000}
     run = paired(encoders, tmp_path / "diffusion", config=config, **settings)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from bundles import write_tiny
-from standin import stand_in, write_clip
+from standin import stand_in, write_video
 
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
@@ -32,14 +32,14 @@ def model(tmp_path, monkeypatch):
 @pytest.fixture
 def footage(tmp_path):
     (tmp_path / "footage" / "more").mkdir(parents=True)
-    write_clip(tmp_path / "footage" / "one.mkv", 6)
-    write_clip(tmp_path / "footage" / "more" / "two.mkv", 5)
+    write_video(tmp_path / "footage" / "one.mkv", 6)
+    write_video(tmp_path / "footage" / "more" / "two.mkv", 5)
     (tmp_path / "footage" / "broken.mp4").write_bytes(b"no video")
-    write_clip(tmp_path / "footage" / "nobody.mkv", 4, faceless=(0, 1, 2, 3))
+    write_video(tmp_path / "footage" / "nobody.mkv", 4, faceless=(0, 1, 2, 3))
     return tmp_path / "footage"
 
 
-def test_clips_with_faces_are_packed_and_the_others_told(footage, model, tmp_path):
+def test_videos_with_faces_are_packed_and_the_others_told(footage, model, tmp_path):
     out = tmp_path / "out"
     figures = prepare([footage], out, model, WANTED)
     assert (figures["videos"], figures["clips"], figures["frames"], figures["shards"]) == (4, 2, 11, 1)
@@ -58,7 +58,7 @@ def test_filters_count_what_they_drop(footage, model, tmp_path):
     assert figures["frames_dropped"] == {"blurred": 6} and "only 0 of 6" in figures["videos_left_out"]["one"]
     large = Preparation(size=32, least_size=500, kind="png")
     assert prepare([footage / "one.mkv"], tmp_path / "small", model, large)["frames_dropped"] == {"too small": 6}
-    write_clip(footage / "gap.mkv", 30, faceless=tuple(range(5, 25)))
+    write_video(footage / "gap.mkv", 30, faceless=tuple(range(5, 25)))
     assert prepare([footage / "gap.mkv"], tmp_path / "gap", model, WANTED)["frames_dropped"] == {"no face": 20}
 
 
@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on_without_doing_anything_twice(footage, model,
     figures = prepare([footage], out, model, WANTED)
     assert figures["frames"] == 11 and done.count("more_two") == 1 and done.count("one") == 2
     assert len(Shards(out, 8).group) == 11
-    write_clip(footage / "three.mkv", 4)
+    write_video(footage / "three.mkv", 4)
     assert prepare([footage], out, model, WANTED)["shards"] == 2 and done[-1] == "three"
     assert len(Shards(out, 8).group) == 15
 
@@ -103,9 +103,9 @@ def test_a_crash_between_packing_and_tidying_does_not_double(footage, model, tmp
     assert pack(out, 100) == [] and not list((out / "cache").iterdir())
 
 
-def test_shards_hold_whole_clips_up_to_their_size(footage, model, tmp_path):
+def test_shards_hold_whole_videos_up_to_their_size(footage, model, tmp_path):
     out = tmp_path / "out"
-    write_clip(footage / "three.mkv", 4)
+    write_video(footage / "three.mkv", 4)
     prepare([footage], out, model, Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, shard_frames=9))
     sizes = [len(Shards(out, 8, [shard]).group) for shard in sorted(out.glob("*.tar"))]
     assert sizes == [5, 6, 4] or sizes == [6, 9]
@@ -116,7 +116,7 @@ def test_other_options_and_changed_videos_are_refused(footage, model, tmp_path):
     prepare([footage / "one.mkv"], out, model, WANTED)
     with pytest.raises(DVAError, match="other options"):
         prepare([footage / "one.mkv"], out, model, Preparation(size=64))
-    write_clip(footage / "one.mkv", 9)
+    write_video(footage / "one.mkv", 9)
     with pytest.raises(DVAError, match="has changed"):
         prepare([footage / "one.mkv"], out, model, WANTED)
 
@@ -138,7 +138,7 @@ def test_aligned_frames_are_read_as_they_are_or_packed_the_same(model, tmp_path)
     assert open_frames(tmp_path / "out", 8).read(np.array([0])).shape == (1, 8, 8, 3)
 
 
-def test_whole_clips_are_held_out_and_stay_so():
+def test_whole_videos_are_held_out_and_stay_so():
     class Named:
         def __init__(self, count):
             self.groups, self.group = [f"video {i}" for i in range(count)], np.repeat(np.arange(count), 2)
@@ -168,8 +168,8 @@ def test_what_cannot_be_read_is_told(tmp_path):
 def test_names_stay_distinct(footage, model, tmp_path):
     """Also where the case of letters does not count, for any number of one name, in several folders, and from one run to the next."""
     for name in ("a b", "a.b", "a_b", "A_B"):
-        write_clip(footage / f"{name}.mkv", 4)
-        write_clip(footage / "more" / f"{name}.mkv", 4)
+        write_video(footage / f"{name}.mkv", 4)
+        write_video(footage / "more" / f"{name}.mkv", 4)
     (footage / "nobody.mkv").unlink(), (footage / "broken.mp4").unlink()
     out = tmp_path / "out"
     one = [footage / "more"]

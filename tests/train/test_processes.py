@@ -21,9 +21,8 @@ from two_processes import backward_of
 from dva_core.errors import DVAError
 from dva_core.train import processes
 
-from .runs import CONFIG, encoders, training
+from .runs import CONFIG, training
 
-__all__ = ["encoders"]
 HERE = Path(__file__).resolve().parents[1]
 WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from faces.test_align import centroid
+from faces.drawn import centroid
 
 from dva_core.faces.align import MIRROR68
 from dva_core.train.augment import reframe, relight, soften

@@ -22,7 +22,7 @@ def sound_codec(path):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_shared_clip_keeps_its_sound(shared, tmp_path, suffix):
+def test_shared_video_keeps_its_sound(shared, tmp_path, suffix):
     source = shared("data/clips/swiz3n.mpg")
     target = copy_with_sound(source, tmp_path / f"a.{suffix}")
     original, copied = audio_packets(source), audio_packets(target)
@@ -152,7 +152,7 @@ def test_copying_can_be_turned_off(tmp_path):
     assert sound_codec(copy_with_sound(source, tmp_path / "b.mkv", copy_audio=False)) == "flac"
 
 
-def test_silent_clip_gets_no_sound(tmp_path):
+def test_silent_video_gets_no_sound(tmp_path):
     target = copy_with_sound(make_video(tmp_path / "a.mp4", 5), tmp_path / "b.mp4")
     with av.open(str(target)) as container:
         assert not container.streams.audio

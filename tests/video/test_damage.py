@@ -55,7 +55,7 @@ def test_damage_in_the_middle_is_passed_over_with_one_warning(tmp_path, caplog):
     assert len(caplog.records) == 1 and "damaged" in caplog.text and f"{len(frames)} frames" in caplog.text
 
 
-def test_clip_that_ends_early_warns(tmp_path, caplog):
+def test_video_that_ends_early_warns(tmp_path, caplog):
     path = make_video(tmp_path / "a.mp4", 60, size=(160, 120), native=True, options={"crf": "5"})
     fast = tmp_path / "fast.mp4"
     with av.open(str(path)) as source, av.open(str(fast), "w", container_options={"movflags": "+faststart"}) as out:

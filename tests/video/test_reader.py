@@ -14,7 +14,7 @@ from dva_core.errors import DVAError
 from dva_core.video import VideoWriter, open_video
 
 
-def test_shared_clips_are_75_frames_at_25(shared):
+def test_shared_videos_are_75_frames_at_25(shared):
     for path in sorted(shared("data/clips").glob("*.mpg")):
         with open_video(path) as reader:
             assert reader.info.rate == 25 and (reader.info.width, reader.info.height) == (360, 288)
@@ -43,7 +43,7 @@ def test_iterates_more_than_once_and_closes_early(tmp_path):
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
-def test_rotated_clip_comes_upright(tmp_path, degrees):
+def test_rotated_video_comes_upright(tmp_path, degrees):
     """The tag says by how much (counter-clockwise) a player turns the stored picture."""
     plain = list(open_video(make_video(tmp_path / "a.mp4", 3)))
     with open_video(make_video(tmp_path / "b.mp4", 3, rotation=degrees)) as reader:
@@ -96,7 +96,7 @@ def test_seek_that_lands_too_late_is_made_good(tmp_path, monkeypatch):
     assert [f.time * 25 for f in open_video(path, start=3)] == list(range(75, 150))
 
 
-def test_shared_clip_seeks_exactly(shared):
+def test_shared_video_seeks_exactly(shared):
     path = shared("data/clips/swiz3n.mpg")
     everything = list(open_video(path))
     for start in (0.5, 2.1, 2.5, 2.96):
@@ -194,7 +194,7 @@ def test_pictures_before_zero_are_not_lost(tmp_path):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_a_clip_trimmed_by_an_edit_list_has_as_many_frames_as_are_shown(tmp_path, caplog, every):
+def test_a_video_trimmed_by_an_edit_list_has_as_many_frames_as_are_shown(tmp_path, caplog, every):
     whole = make_video(tmp_path / "a.mp4", 50, options={"g": "25", "bf": "2", "preset": "ultrafast"})
     with av.open(str(whole)) as source, av.open(str(tmp_path / "b.mp4"), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])

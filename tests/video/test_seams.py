@@ -31,7 +31,7 @@ def times(path):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_shared_clip_twice(shared, tmp_path, suffix):
+def test_a_shared_video_twice(shared, tmp_path, suffix):
     video = shared("data/clips/swiz3n.mpg")
     twice = join(tmp_path / "twice.mpg", video, video)
     assert times(twice) == [Fraction(i, 25) for i in range(150)]

@@ -9,8 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from faces.test_align import blob, centroid, square
-from faces.test_composite import as_model, noise_frame, soft_disc
+from faces.drawn import as_model, blob, centroid, noise_frame, soft_disc, square
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

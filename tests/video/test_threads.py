@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standin import write_clip
+from standin import write_video
 
 from dva_core.video import open_video
 from dva_core.video.frames import Frames
@@ -110,8 +110,8 @@ def open_files(path: Path) -> int:
     return sum(os.path.realpath(link) == str(path.resolve()) for link in folder.iterdir())
 
 
-def test_a_clip_gives_the_readers_frames_and_leaves_nothing_open(tmp_path):
-    path = write_clip(tmp_path / "clip.mkv", 9)
+def test_a_video_gives_the_readers_frames_and_leaves_nothing_open(tmp_path):
+    path = write_video(tmp_path / "video.mkv", 9)
     with open_video(path) as reader:
         expected = [frame.rgb for frame in reader]
     with Frames(path, max_frames=7) as frames:

@@ -111,7 +111,7 @@ def test_h265_of_an_odd_size_is_itself_again(tmp_path):
     assert one_sentence(error)
 
 
-def test_rotated_clip_is_written_upright_without_a_tag(tmp_path):
+def test_rotated_video_is_written_upright_without_a_tag(tmp_path):
     source = make_video(tmp_path / "a.mp4", 3, rotation=90)
     target = copy_video(source, tmp_path / "b.mp4")
     with open_video(source) as a, open_video(target) as b:
@@ -131,7 +131,7 @@ def test_pixel_shape_is_kept(tmp_path):
     assert open_video(copy_video(tmp_path / "a.mp4", tmp_path / "b.mp4")).info.sample_aspect == Fraction(16, 11)
 
 
-def test_bare_rgb_into_a_yuv_clip(tmp_path):
+def test_bare_rgb_into_a_yuv_video(tmp_path):
     """A host may hand RGB for a video whose info is native."""
     info = open_video(make_video(tmp_path / "a.mp4", 3, tags=(6, 6, 6, 1))).info
     with VideoWriter(tmp_path / "b.mkv", info, "ffv1") as writer:
