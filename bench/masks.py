@@ -149,8 +149,8 @@ def decompose(model, picture: np.ndarray, steps: int) -> tuple[Decomposition, De
 def changes(model, picture: np.ndarray, edit: dict[str, float], steps: int) -> list[np.ndarray]:
     """Change [S, S] of one picture by an edit, in grey levels, with the hull and with the model's own mask; and the edited pictures."""
     results = []
-    for clip in decompose(model, picture, steps):
-        edited = stills([apply_attributes(clip, model, edit)], model, 0).edited[0]
+    for decomposition in decompose(model, picture, steps):
+        edited = stills([apply_attributes(decomposition, model, edit)], model, 0).edited[0]
         results += [np.abs(edited.astype(np.float32) - picture).mean(2), edited]
     return results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dva_core.progress import picture_for, silent
+from dva_core.progress import Stopwatch, picture_for, silent
 
 
 def test_pictures_are_fetched_when_somebody_looks():
@@ -17,3 +17,12 @@ def test_pictures_are_fetched_when_somebody_looks():
     assert picture_for(silent, lambda: pytest.fail("nobody looks")) is None
     assert picture_for(Looking(False), lambda: pytest.fail("nobody looks now")) is None
     assert picture_for(Looking(True), lambda: picture) is picture and picture_for(lambda *_: None, lambda: picture) is picture
+
+
+def test_a_stopwatch_counts_each_second_once():
+    clock = Stopwatch()
+    with clock("outer"):
+        for _ in clock.each("inner", range(3)):
+            pass
+    assert set(clock.seconds) == {"outer", "inner"} and clock.total < 1
+    assert clock.total == sum(clock.seconds.values())

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from standin import HEIGHT, WIDTH, use_stand_in, write_video
+from standin import HEIGHT, WIDTH, write_video
 
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
@@ -22,9 +22,7 @@ from dva_core.video import Frame, VideoInfo, VideoReader, VideoWriter, open_vide
 FRAMES = 9
 
 
-@pytest.fixture(autouse=True)
-def finder(monkeypatch, model):
-    use_stand_in(monkeypatch, model)
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture
-def decomposition(video, model):
+def decomposition(video, model, bright_finder):
     """Edited, of frames 1, 3, 5 and 7."""
     return apply_attributes(encode(video, model, steps=2, start=0.04, every=2, max_frames=4), model, {"Young": 3.0})
 
