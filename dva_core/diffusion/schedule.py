@@ -108,6 +108,13 @@ class Schedule:
         a = self.at(t, x_t)
         return (a.sqrt() * output + (1 - a).sqrt() * x_t).to(x_t.dtype)
 
+    def as_output(self, noise: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Convert eps of x_t [B, C, H, W] at t [B] to what the network should output: the reverse of `as_noise`."""
+        if self.prediction == "epsilon":
+            return noise
+        a = self.at(t, x_t)
+        return ((noise - (1 - a).sqrt() * x_t) / a.sqrt()).to(x_t.dtype)
+
     def at(self, t: Tensor, like: Tensor) -> Tensor:
         """Look up alpha_bar_t: [B, 1, 1, 1], at least float32, on the device of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)

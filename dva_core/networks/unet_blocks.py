@@ -167,7 +167,7 @@ class AttentionBlock(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """What is added to the prediction of a patch, from its own pixels beside the last features; scaled and shifted by t.
+    """What is added to the prediction of a patch, from its own pixels: a linear part scaled by t, and one with the last features.
 
     A patch of p x p pixels holds more values than the base channels can carry (48 against 32 in the starter), so that without it the
     finest detail is neither predicted nor edited. It begins with no effect. Not of Kim et al. 2023, whose network has no patches.
@@ -179,14 +179,15 @@ class DetailHead(nn.Module):
         super().__init__()
         self.sizes = [channels, channels, patch_channels]
         self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(embedding_channels, sum(self.sizes)))
+        self.basis = operations.Conv2d(patch_channels, patch_channels, 1, bias=False)
         self.conv = operations.Conv2d(patch_channels + in_channels, channels, 3, padding=1)
-        self.proj_out = zero_weights(operations.Conv2d(channels + patch_channels, patch_channels, 1))
+        self.proj_out = zero_weights(operations.Conv2d(patch_channels + channels, patch_channels, 1))
 
     def forward(self, patches: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
         """patches [B, 3 p^2, H, W] of x_t, features [B, in_channels, H, W], embedding [B or 1, E] -> [B, 3 p^2, H, W]."""
         scale, shift, gate = self.emb_layers(embedding)[..., None, None].split(self.sizes, dim=1)
         h = F.silu(torch.addcmul(shift, self.conv(torch.cat([patches, features], dim=1)), 1 + scale))
-        return self.proj_out(torch.cat([h, patches * (1 + gate)], dim=1))
+        return self.proj_out(torch.cat([gate * self.basis(patches), h], dim=1))
 
 
 class Level(nn.Sequential):

@@ -24,6 +24,7 @@ from dva_core.train.augment import reframe, relight
 from dva_core.train.board import Board, sample_grids
 from dva_core.train.conditioner import Conditioner
 from dva_core.train.frames import TrainingFrames
+from dva_core.train.grow import fit_detail_head
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.pair_objective import PairObjective
 from dva_core.train.paired import PairedSteps, load_steps
@@ -36,6 +37,7 @@ __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema
 
 log = logging.getLogger(__name__)
 
+HEAD_PICTURES = 48  # that a new detail head is fitted to
 VALIDATION = 48  # pictures
 GRID_PEOPLE = 4
 NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run is given up
@@ -121,6 +123,9 @@ class DiffusionTraining(Objective):
 
     def start_from(self, bundle: Path) -> None:
         super().start_from(bundle)
+        if self.unet.detail is not None and not self.unet.detail.proj_out.weight.any():  # the bundle had none
+            batches = [self.batch()[:2] for _ in range(-(-HEAD_PICTURES // (self.settings.people * self.settings.frames)))]
+            fit_detail_head(self.unet, self.schedule, *(torch.cat(parts) for parts in zip(*batches)), self.generator)
         self.ema = Ema(self.parameters, self.settings.ema)
 
     @property

@@ -1,14 +1,20 @@
-"""A noise predictor for larger images that begins with what a smaller one has learnt: larger patches, the same maps between."""
+"""A noise predictor that begins with what a smaller one has learnt: larger patches with the same maps between, a detail head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.networks.unet import UNet
 
+FITTED = 32  # timesteps at which a detail head is fitted
+MOST_SCALE, RIDGE = 12.0, 1e-3
 FIRST, LAST = "input_blocks.0.0.", "out.2."  # where patches are folded into channels and unfolded
 
 
@@ -29,3 +35,38 @@ def spread_patches(state: Mapping[str, Tensor], small: int, large: int) -> dict[
     places = (torch.arange(channels)[:, None] * small**2 + pixels).flatten()
     first, last = f"{FIRST}weight", [f"{LAST}weight", f"{LAST}bias"]
     return {**state, first: state[first][:, places] / k**2, **{key: state[key][places] for key in last}}
+
+
+@torch.no_grad()
+def fit_detail_head(unet: UNet, schedule: Schedule, x_0: Tensor, z_face: Tensor, generator: torch.Generator) -> None:
+    """Set the linear part of a new detail head, by least squares, to what the pixels of a patch say of the error of the rest.
+
+    At some timesteps the error of the prediction of pictures x_0 [B, 3, S, S] of faces z_face [B, F] is regressed on x_t, in a basis
+    in which the errors are uncorrelated; the scales over t are then those nearest that a linear layer makes of the embedding of t.
+    """
+    head, count = unet.detail, len(x_0)
+    visited = (torch.linspace(0, 1, FITTED) ** 2 * (schedule.train_steps - 1)).round().long().unique()
+    inputs, errors = [], []
+    for t in visited.tolist():
+        at = torch.full((count,), t, device=x_0.device)
+        noise = torch.randn(x_0.shape, generator=generator).to(x_0)
+        x_t = schedule.add_noise(x_0, at, noise)
+        error = schedule.as_output(noise, x_t, at) - unet(x_t, at, z_face)
+        for kept, values in ((inputs, x_t), (errors, error)):
+            kept.append(F.pixel_unshuffle(values, unet.patch_size).movedim(1, -1).flatten(0, -2))
+    typical = errors[len(errors) // 3]  # the noise is strong enough to hide detail, weak enough to show the face
+    basis = torch.linalg.eigh(typical.T.cov()).eigenvectors  # [C, C], in columns
+    wanted = torch.stack([((e @ basis) * (x @ basis)).mean(0) / (x @ basis).square().mean(0) for x, e in zip(inputs, errors)])
+    wanted = wanted.clamp(-MOST_SCALE, MOST_SCALE).cpu().double().numpy()
+    every = torch.arange(schedule.train_steps, device=x_0.device)
+    embedding = head.emb_layers[0](unet.time_embed(every, x_0.dtype)).cpu().double()
+    terms = torch.cat([embedding, torch.ones(len(every), 1, dtype=torch.float64)], 1)
+    values = torch.from_numpy(np.stack([np.interp(every.cpu(), visited, column) for column in wanted.T], 1))
+    weight = (1 - schedule.alphas_cumprod).sqrt()[:, None]  # of an error, in the image that it leads to
+    left, right = (terms * weight).T @ (terms * weight), (terms * weight).T @ (values * weight)
+    layer = torch.linalg.solve(left + RIDGE * torch.eye(len(left), dtype=torch.float64), right)
+    linear, channels = head.emb_layers[1], len(basis)
+    linear.weight[-channels:] = layer[:-1].T.to(linear.weight)
+    linear.bias[-channels:] = layer[-1].to(linear.bias)
+    head.basis.weight.copy_(basis.T[:, :, None, None])
+    head.proj_out.weight[:, :channels] = basis[:, :, None, None]

@@ -21,6 +21,7 @@ def test_the_noise_follows_from_the_velocity():
     a = schedule.at(t, x_0)
     velocity = a.sqrt() * noise - (1 - a).sqrt() * x_0
     assert torch.allclose(schedule.as_noise(velocity, schedule.add_noise(x_0, t, noise), t), noise, atol=1e-12)
+    assert torch.allclose(schedule.as_output(noise, schedule.add_noise(x_0, t, noise), t), velocity, atol=1e-9)
 
 
 def test_epsilon_is_the_default_and_taken_as_it_is():

@@ -38,8 +38,8 @@ def test_a_start_that_predicts_something_else_begins_with_nothing_said(tmp_path)
         assert not run.unet(x_t, t, torch.randn(2, 16)).any()
 
 
-def test_parts_that_the_start_has_not_begin_with_no_effect(tmp_path):
-    predictor = {**CONFIG["noise_predictor"], "spatial_channels": 4, "spatial_size": 4, "detail_channels": 8}
+def test_a_spatial_condition_that_the_start_has_not_begins_with_no_effect(tmp_path):
+    predictor = {**CONFIG["noise_predictor"], "spatial_channels": 4, "spatial_size": 4}
     bundle = write_start(tmp_path, CONFIG)
     plain, grown = training(bundle, tmp_path / "a", 1), training(bundle, tmp_path / "b", 1, config=CONFIG | {"noise_predictor": predictor})
     x_t, t, z_face = torch.randn(2, 3, 16, 16), torch.tensor([10, 900]), torch.randn(2, 16)
@@ -48,6 +48,14 @@ def test_parts_that_the_start_has_not_begin_with_no_effect(tmp_path):
         run.unet.eval()
     with torch.inference_mode():
         assert torch.equal(plain.unet(x_t, t, z_face), grown.unet(x_t, t, z_face))
+
+
+def test_a_detail_head_that_the_start_has_not_is_fitted(tmp_path):
+    bundle = write_start(tmp_path, CONFIG)
+    run = training(bundle, tmp_path / "b", 1, config=CONFIG | {"noise_predictor": CONFIG["noise_predictor"] | {"detail_channels": 8}})
+    run.start_from(bundle)
+    assert run.unet.detail.proj_out.weight[:, :12].any()
+    assert torch.equal(run.ema.values["unet.detail.proj_out.weight"], run.unet.detail.proj_out.weight)
 
 
 def test_a_start_of_another_shape_is_refused(tmp_path):
