@@ -71,6 +71,22 @@ class CropLandmarker:
         return np.stack([plain, mirrored[MIRROR68] * [-1, 1] + [1, 0]])
 
 
+class CheckedLandmarker:
+    """A landmarker whose points are refused where they do not fit the face's box. `doubt`: None where the landmarker has none."""
+
+    def __init__(self, landmarker: Callable[[np.ndarray, Face], np.ndarray]) -> None:
+        self.landmarker = landmarker
+        self.doubt: Callable[[np.ndarray, np.ndarray], float] | None = getattr(landmarker, "doubt", None)
+        self._follow = getattr(landmarker, "follow", lambda rgb, face, _before: landmarker(rgb, face))
+
+    def __call__(self, rgb: np.ndarray, face: Face | None, before: np.ndarray | None = None) -> np.ndarray | None:
+        """Find the points [68, 2] of a face, from those of the frame before where they are known; None without a face that they fit."""
+        if face is None:
+            return None
+        landmarks = self.landmarker(rgb, face) if before is None else self._follow(rgb, face, before)
+        return landmarks if plausible(landmarks, face.box) else None
+
+
 def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> bool:
     """Tell whether 68 points fit the box of their face: finite, about as large, centre inside."""
     if not np.isfinite(landmarks).all():

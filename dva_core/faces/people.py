@@ -23,7 +23,7 @@ SMALLEST = 12  # pixels of the longer side of a face that can be told from other
 SAME_PLACE = 0.35  # sides of the larger square between the centres of two faces, up to which they are one that was detected twice
 SURE = 0.8  # score from which a face that is seen only once is believed
 GROUPS = 512  # that are kept while a video is read: beyond, they are merged and the least of them dropped
-DOUBT, SURER = 0.015, 0.6  # see follower.py: landmarks of a face that is turned
+DOUBT, SURER = 0.015, 0.6  # see turned.py: landmarks of a face that is turned
 TURNS = (1, 3, 2)  # quarters
 TRIES = 8  # samples without a face after which turned frames are searched less often
 

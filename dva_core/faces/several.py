@@ -9,7 +9,7 @@ import numpy as np
 
 from dva_core.faces.align import quad_from_landmarks, side
 from dva_core.faces.finder import FaceFinder
-from dva_core.faces.follower import LOOK_AROUND, Follower, State
+from dva_core.faces.follower import LOOK_AROUND, Follower
 from dva_core.faces.landmarker import plausible
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.search import detect_in, distance, overlap, window_around
@@ -51,20 +51,20 @@ def track_people(
         change = scene(frame.rgb)
         if change >= 1:
             cuts.append(n)
-        followed = [record.follower for record in records if record.follower.state is State.FOLLOWING and change < 1]
+        followed = [record.follower for record in records if record.follower.place.following and change < 1]
         embed.forget()
-        shared.begin(frame.rgb, [follower.last.box for follower in followed])
+        shared.begin(frame.rgb, [follower.place.face.box for follower in followed])
         if isinstance(landmarker, _SharedLandmarker):
-            landmarker.begin(frame.rgb, [follower.landmarks for follower in followed], mirrored=n % 2 == 1)
+            landmarker.begin(frame.rgb, [follower.place.landmarks for follower in followed], mirrored=n % 2 == 1)
         # who is in sight goes first: the faces that they have need not be looked at for those who are not
-        for record in sorted(records, key=lambda record: record.follower.state is not State.FOLLOWING):
-            shared.lost = record.follower.state is not State.FOLLOWING or change >= 1
-            sight = record.follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
-            record.add(sight)
-            if sight.face is not None:
-                shared.held.append(sight.face.box)
+        for record in sorted(records, key=lambda record: not record.follower.place.following):
+            shared.lost = not record.follower.place.following or change >= 1
+            observation = record.follower.step(frame.rgb, change, look_around=n % LOOK_AROUND == 0)
+            record.add(observation)
+            if observation.face is not None:
+                shared.held.append(observation.face.box)
         _settle(frame.rgb, records, n)
-        _know_apart([record.follower for record in records if np.isfinite(record.points[n]).all()])
+        _trust_those_apart([record.follower for record in records if np.isfinite(record.points[n]).all()])
         if progress is not None:
             progress(n + 1)
     tracks = [record.track(max_gap, cuts) for record in records]
@@ -86,19 +86,19 @@ def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
                 continue
             if np.linalg.norm(quads[i].mean(0) - quads[j].mean(0)) > SAME_FACE * min(side(quads[i]), side(quads[j])):
                 continue
-            vector = a.follower.embedding(rgb, a.follower.last, a.points[n])
-            loser = a if vector @ a.follower.identity < vector @ b.follower.identity else b
+            vector = a.follower.person.embedding(rgb, a.follower.place.face, a.points[n])
+            loser = a if vector @ a.follower.person.identity < vector @ b.follower.person.identity else b
             loser.forget(n)
-            loser.follower.leave()
+            loser.follower.place.abandon()
 
 
-def _know_apart(seen: Sequence[Follower]) -> None:
+def _trust_those_apart(followers: Sequence[Follower]) -> None:
     """Spare those a doubt who are close to nobody but others that are followed too, and too far from them to be taken for them next."""
-    for follower in seen:
-        own = follower.last
-        others = [other.last for other in seen if other is not follower]
-        if follower.there <= len(others) and all(distance(own, face) > max(extent(own.box), extent(face.box)) for face in others):
-            follower.trust()
+    for follower in followers:
+        own, others = follower.place.face, [other.place.face for other in followers if other is not follower]
+        apart = all(distance(own, face) > max(extent(own.box), extent(face.box)) for face in others)
+        if apart and follower.neighbours.count <= len(others):
+            follower.neighbours.trust()
 
 
 class _SharedDetector:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.follower import LOOK_AROUND, Follower, Sight
+from dva_core.faces.follower import LOOK_AROUND, Follower, Observation
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.segments import FOUND, INTERPOLATED, MISSING, FaceTrack, assemble
 from dva_core.faces.select import SAME_PERSON, FaceChoice, check_choice
@@ -19,9 +19,11 @@ __all__ = ["FOUND", "INTERPOLATED", "MISSING", "SAME_PERSON", "FaceTrack", "Scen
 
 log = logging.getLogger(__name__)
 
+NO_POINTS = np.full((68, 2), np.nan, np.float32)  # of a frame without the face
+
 
 class Record:
-    """What the follower of one face has seen, frame by frame, and the track that it comes to."""
+    """The observations of one face, frame by frame, and the track that they come to."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
@@ -32,36 +34,35 @@ class Record:
         self.others: list[int] = []
         self.vectors: dict[int, np.ndarray] = {}
 
-    def add(self, sight: Sight) -> None:
+    def add(self, observation: Observation) -> None:
         """Note what the next frame shows, and what it says of the frames before."""
         n = len(self.points)
-        if sight.mistaken:
+        if observation.mistaken:
             for past in range(n):
                 self.forget(past)
             self.taken = [False] * n
-        for past in range(n - sight.wrong, n):
+        for past in range(n - observation.wrong, n):
             self.forget(past)
-        self.points.append(np.full((68, 2), np.nan, np.float32) if sight.landmarks is None else np.asarray(sight.landmarks, np.float32))
-        self.scores.append(0.0 if sight.face is None else sight.face.score)
-        self.starts.append(sight.begins)
-        self.taken.append(sight.taken)
-        if sight.others:
+        self.points.append(NO_POINTS if observation.landmarks is None else np.asarray(observation.landmarks, np.float32))
+        self.scores.append(0.0 if observation.face is None else observation.face.score)
+        self.starts.append(observation.begins)
+        self.taken.append(observation.taken)
+        if observation.others:
             self.others.append(n)
-        if sight.begins and self.follower.vector is not None:
+        if observation.begins and self.follower.vector is not None:
             self.vectors[n] = self.follower.vector
 
     def forget(self, n: int) -> None:
         """The face in frame `n` was somebody else's."""
-        self.points[n], self.scores[n], self.starts[n], self.taken[n] = np.full((68, 2), np.nan, np.float32), 0.0, False, True
+        self.points[n], self.scores[n], self.starts[n], self.taken[n] = NO_POINTS, 0.0, False, True
         self.vectors.pop(n, None)
 
     def track(self, max_gap: int, cuts: Sequence[int]) -> FaceTrack:
         """Build the track. cuts: the first frames of new scenes."""
         follower = self.follower
-        known = (
-            {} if follower.identity is None else {n: bool(v @ follower.identity >= follower.same_person) for n, v in self.vectors.items()}
-        )
-        track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.most_others, known, self.taken)
+        person = follower.person
+        known = {} if person.identity is None else {n: person.matches(vector) for n, vector in self.vectors.items()}
+        track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.neighbours.most, known, self.taken)
         return replace(track, others=tuple(self.others))
 
 
@@ -105,7 +106,7 @@ def track_faces(
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:
         raise DVAError(
-            f"No face in the video matches the reference picture (best similarity {follower.best_similarity:.2f}, "
+            f"No face in the video matches the reference picture (best similarity {follower.person.best_similarity:.2f}, "
             f"{same_person:.2f} needed): use a clearer picture of the person, or select the face by position."
         )
     if report["missing"] > report["found"] and report["other_faces_seen"]:

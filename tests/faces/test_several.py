@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from made_people import ANNA, BERT, SIZE, draw_people
@@ -122,26 +125,19 @@ def test_frames_in_which_a_person_is_not_meant_are_left_out():
 
 
 def test_one_face_is_given_to_whom_it_is_more_like():
-    class Followed:
-        """What a follower knows of a frame."""
-
-        def __init__(self, identity):
-            self.identity, self.last, self.left = np.asarray(identity, float), None, 0
-
-        def embedding(self, *_):
-            return np.array([1.0, 0.0])
-
-        def leave(self):
-            self.left += 1
+    def followed(identity):
+        """What is known of somebody followed in a frame."""
+        person = SimpleNamespace(identity=np.asarray(identity, float), embedding=lambda *_: np.array([1.0, 0.0]))
+        return SimpleNamespace(person=person, place=SimpleNamespace(face=None, abandon=Mock()))
 
     points = np.random.default_rng(0).uniform(20, 60, (68, 2)).astype(np.float32)
     points[36:42], points[42:48], points[[48, 54]] = (30, 30), (50, 30), ((33, 52), (47, 52))
-    likely, unlikely, far = (Record(Followed(identity)) for identity in ([1, 0], [0.6, 0.8], [0, 1]))
+    likely, unlikely, far = (Record(followed(identity)) for identity in ([1, 0], [0.6, 0.8], [0, 1]))
     for record, shift in ((unlikely, 0), (likely, 1), (far, 60)):
         record.points, record.scores, record.starts, record.taken = [points + shift], [0.9], [True], [False]
     several._settle(np.zeros((200, 200, 3), np.uint8), [unlikely, likely, far], 0)
     assert [np.isfinite(record.points[0]).all() for record in (likely, unlikely, far)] == [True, False, True]
-    assert unlikely.taken == [True] and [record.follower.left for record in (likely, unlikely, far)] == [0, 1, 0]
+    assert unlikely.taken == [True] and [record.follower.place.abandon.call_count for record in (likely, unlikely, far)] == [0, 1, 0]
 
 
 def test_others_are_known_from_the_first_frame_and_never_forgotten():

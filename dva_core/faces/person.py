@@ -1,0 +1,102 @@
+"""Who the face that is followed belongs to, told by identity vectors; those of other people seen beside it count against a face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dva_core.faces.others import Others
+from dva_core.faces.select import FaceChoice, embed_faces, unit
+from dva_core.faces.types import Face
+
+
+class Person:
+    """The person followed. `identity` [D]: the vector by which a face is recognised, None until there is one.
+
+    embed_fn: None where nobody can be told from anybody. others: vectors [n, D] of people known not to be the one.
+    """
+
+    def __init__(
+        self, choice: FaceChoice, landmarker: Callable, embed_fn: Callable | None, same_person: float, others: Sequence[np.ndarray] = ()
+    ) -> None:
+        self.landmarker, self.embed_fn, self.same_person = landmarker, embed_fn, same_person
+        self.identity: np.ndarray | None = None
+        self.from_reference = choice[0] == "reference"
+        if self.from_reference:
+            self.identity, self.embed_fn = unit(np.asarray(choice[1], np.float64)), choice[2]
+        self.best_similarity = -1.0  # of all faces among which one was chosen
+        self.unverified = 0  # frames followed since the face was last told from the others
+        self._others = Others(same_person, others)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a face can be recognised."""
+        return self.identity is not None and self.embed_fn is not None
+
+    def reset(self) -> None:
+        """The face followed so far was not the one that is meant."""
+        self._others = Others(self.same_person, self._others.known)
+        if not self.from_reference:
+            self.identity = None
+
+    # -- one face -------------------------------------------------------------------------------------------
+
+    def embedding(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> np.ndarray | None:
+        """Identity vector [D] of a face with known landmarks; None without an encoder."""
+        return None if self.embed_fn is None else embed_faces(rgb, [face], lambda *_: landmarks, self.embed_fn)[0]
+
+    def learn(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> None:
+        """Take the identity from this face, unless there is one or no encoder."""
+        if self.identity is None:
+            self.identity = self.embedding(rgb, face, landmarks)
+
+    def matches(self, vector: np.ndarray) -> bool:
+        """Tell whether an identity vector [D] is similar enough to be this person's."""
+        return bool(vector @ self.identity >= self.same_person)
+
+    def recognises(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
+        """Tell whether the face is this person's and nobody else's; true where that cannot be told."""
+        if self.embed_fn is None:
+            return True
+        vector = self.embedding(rgb, face, landmarks)
+        return self.matches(vector) and not self._is_others(vector[None])[0]
+
+    def mistakes(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
+        """Tell whether the face is more like somebody else's; the frame counts as verified."""
+        mistaken = bool(self._is_others(self.embedding(rgb, face, landmarks)[None])[0])
+        self.unverified = self.unverified if mistaken else -1  # this frame comes on top
+        return mistaken
+
+    # -- several faces --------------------------------------------------------------------------------------
+
+    def most_similar(self, rgb: np.ndarray, faces: Sequence[Face]) -> Face:
+        """Choose the face most like this person's."""
+        return faces[int(np.argmax(self._embed(rgb, faces) @ self.identity))]
+
+    def find(self, rgb: np.ndarray, faces: Sequence[Face]) -> Face | None:
+        """Recognise this person among faces; None where nobody is similar enough, or only somebody who is known as another."""
+        vectors = self._embed(rgb, faces)
+        cosines = vectors @ self.identity
+        self.best_similarity = max(self.best_similarity, float(cosines.max()))
+        cosines[self._is_others(vectors)] = -1
+        best = int(np.argmax(cosines))
+        return faces[best] if cosines[best] >= self.same_person else None
+
+    @property
+    def knows_others(self) -> bool:
+        """Whether anybody is known for whom this person could be taken."""
+        return bool(self._others.vectors)
+
+    def note_others(self, rgb: np.ndarray, faces: Sequence[Face], frame: int) -> None:
+        """Remember the people seen beside this one in frame number `frame`."""
+        strangers = self._others.unknown(faces, frame) if self.embed_fn is not None else []
+        if strangers:
+            self._others.keep(strangers, self._embed(rgb, strangers), frame)
+
+    def _is_others(self, vectors: np.ndarray) -> np.ndarray:
+        """The one question to `Others`: which identity vectors [n, D] are more like somebody else's, bool [n]."""
+        return self._others.claim(vectors, self.identity)
+
+    def _embed(self, rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        return embed_faces(rgb, faces, self.landmarker, self.embed_fn)
