@@ -34,7 +34,10 @@ from dva_core.networks.hull import hull_mask
 from dva_core.pipeline.encoding import create_store, invert_crops
 from dva_core.pipeline.preview import stills
 from dva_core.progress import Stopwatch, silent
-from dva_core.train.mask.occluders import Outline, Scene, draw_occluder, lay_on, skin
+from dva_core.train.mask.occluders import draw_occluder, lay_on
+from dva_core.train.mask.outlines import Outline
+from dva_core.train.mask.scene import Scene
+from dva_core.train.mask.textures import skin
 from dva_core.video import open_video
 from dva_core.video.images import read_rgb
 

@@ -11,7 +11,8 @@ import pytest
 KILLED = """
 import sys, time
 from dva_core.files import Partial
-from dva_core.decomposition.tensorfile import Spec, TensorFile
+from dva_core.decomposition.header import Spec
+from dva_core.decomposition.tensorfile import TensorFile
 store = TensorFile.create(sys.argv[1], {"a": Spec.of("f4", 1000)}, {})
 print("ready", flush=True)
 time.sleep(60)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from .decomposition import SOFT_MASKS, Decomposition, check_model, close_on_error, has_switched_arrays, switches_arrays
+from .arrays import SOFT_MASKS
+from .decomposition import Decomposition, check_model
 from .info import DecompositionInfo
 from .people import People, combine, load_decomposition, pick
+from .record import has_switched_arrays, switches_arrays
+from .tensorfile import close_on_error
 
 ClipInfo = DecompositionInfo  # its former name, for what is written against it
 

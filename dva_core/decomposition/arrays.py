@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DVAError
-from .tensorfile import Spec, TensorStore
+from .header import Spec
+from .tensorfile import TensorStore
+
+SOFT_MASKS = "soft_masks"  # an array that not every decomposition has
 
 
 def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, motion_dim: int) -> dict[str, Spec]:

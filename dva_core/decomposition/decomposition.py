@@ -8,7 +8,6 @@ and their weights per frame (`Steps`).
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,10 @@ import numpy as np
 
 from ..errors import DVAError, MissingFileError
 from ..files import check_spares
-from .arrays import Rows, Steps, array_specs, read_steps, soft_mask_spec
-from .info import FORMAT, VERSION, DecompositionInfo, is_source
+from .arrays import SOFT_MASKS, Rows, Steps, read_steps
+from .info import VERSION_OVER_TIME, DecompositionInfo, is_source
+from .record import has_switched_arrays, read_record, switches_arrays
 from .tensorfile import TensorFile, TensorStore
-
-SOFT_MASKS = "soft_masks"  # an array that not every decomposition has
-VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
-VERSION_PEOPLE = 3  # of files with several people
 
 
 @dataclass(frozen=True)
@@ -264,31 +260,10 @@ class Decomposition:
     @classmethod
     def from_store(cls, store: TensorStore, path: Path) -> Decomposition:
         """Make a decomposition from an open store; `path` is for messages."""
-        if store.metadata.get("format") != FORMAT:
-            raise DVAError(f"{path} is not a decomposition; give one that `encode` wrote.")
-        if store.metadata.get("version") == str(VERSION_PEOPLE):
-            raise DVAError(f"{path} holds several people; open it with load_decomposition, and split it for what takes one person.")
-        if store.metadata.get("version") not in (str(VERSION), str(VERSION_OVER_TIME)):
-            version = store.metadata.get("version")
-            raise DVAError(
-                f"{path} has version {version} of the format and this program reads up to {VERSION_PEOPLE}; encode the video again."
-            )
-        try:
-            info = DecompositionInfo.from_metadata(store.metadata)
-            operations = tuple(dict(operation) for operation in json.loads(store.metadata["operations"]))
-            faces, image, crop = store.specs["x_T"].shape[0], store.specs["x_T"].shape[-1], store.specs["crops"].shape[1]
-            expected = array_specs(faces, image, crop, store.specs["z_id"].shape[0], store.specs["motion_shift"].shape[0])
-        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-            raise DVAError(f"{path} lacks part of what a decomposition holds; encode the video again.") from error
-        if SOFT_MASKS in store.specs:
-            expected[SOFT_MASKS] = soft_mask_spec(faces, crop)
-        if any(store.specs.get(name) != spec for name, spec in expected.items()):
-            raise DVAError(f"{path} holds arrays that do not fit each other; encode the video again.")
-        index, quads = store.read("frame_index"), store.read("quads")
-        if not faces or index[0] < 0 or index[-1] >= info.frames or (np.diff(index) <= 0).any() or not np.isfinite(quads).all():
-            raise DVAError(f"{path} holds frames that its video does not have; encode the video again.")
+        info, operations = read_record(store, path)
         if not operations:
             return cls(store, info)
+        faces = store.specs["x_T"].shape[0]
         over_time = (read_steps(store, space, faces, dim) for space, dim in (("identity", "z_id"), ("motion", "motion_shift")))
         return cls(store, info, operations, store.read("z_id_edited"), store.read("motion_shift"), *over_time)
 
@@ -313,20 +288,6 @@ class Decomposition:
         return beside if not path.exists() and beside.exists() else path
 
 
-def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether one of the operations replaces motion or noise maps by those of another video."""
-    return any(
-        operation.get("name") == "switch"
-        and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)
-        for operation in operations
-    )
-
-
-def has_switched_arrays(store: TensorStore) -> bool:
-    """Tell whether the motion or noise maps in a file are those of another video, because it was saved after a switch."""
-    return switches_arrays(json.loads(store.metadata.get("operations", "[]")))
-
-
 def check_model(decomposition: Decomposition, model) -> None:
     """DVAError if the decomposition was encoded with another model, whose vectors mean something else."""
     theirs, ours = decomposition.info.model_fingerprint, getattr(model, "fingerprint", "")
@@ -336,13 +297,3 @@ def check_model(decomposition: Decomposition, model) -> None:
             f"This decomposition was encoded with the model {name} ({theirs[:12]}), not with the one loaded ({ours[:12]}); "
             "load that one or encode the video again."
         )
-
-
-@contextlib.contextmanager
-def close_on_error(store: TensorStore):
-    """Context manager that closes the store, which removes its partial file, if the block fails or is cancelled."""
-    try:
-        yield store
-    except BaseException:
-        store.close()
-        raise

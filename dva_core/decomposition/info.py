@@ -17,6 +17,8 @@ from ..video.frames import Frames
 from ..video.images import list_images
 
 FORMAT, VERSION = "dva-decomposition", 1
+VERSION_OVER_TIME = 2  # of files with edits that change over time, which readers of version 1 would leave out
+VERSION_PEOPLE = 3  # of files with several people
 
 
 @dataclass(frozen=True)

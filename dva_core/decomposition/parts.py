@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .tensorfile import Spec, TensorStore
+from .header import Spec
+from .tensorfile import TensorStore
 
 
 def prefix_of(number: int) -> str:

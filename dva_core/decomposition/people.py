@@ -16,8 +16,8 @@ from typing import Any
 from ..errors import DVAError
 from ..faces.choice import EVERYBODY, check_name
 from ..files import check_spares
-from .decomposition import VERSION_PEOPLE, Decomposition
-from .info import FORMAT, DecompositionInfo
+from .decomposition import Decomposition
+from .info import FORMAT, VERSION_PEOPLE, DecompositionInfo
 from .parts import JoinedStore, PartStore, prefix_of
 from .tensorfile import TensorFile, TensorStore
 

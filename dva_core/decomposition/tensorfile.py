@@ -9,49 +9,23 @@ rows are written and read by plain file calls, so that memory stays bounded. The
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
-import math
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DVAError, MissingFileError
 from ..files import Partial, check_input, check_place, to_path
+from .header import SPARE, Spec, array_offsets, build_header, read_header
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
-CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
-LONGEST_HEADER = 16_000_000  # bytes; parsed, a hostile one can take 25 times as much
-SPARE = 4096  # bytes of spaces kept in the header, so that metadata may still grow before the file is closed
 COPY_BYTES = 1 << 24
-MOST_AXES = 32
 OTHER_FOLDER, OTHER_SCRATCH = "choose another folder", "choose another folder for temporary files (--scratch, or the variable TMPDIR)"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Dtype and shape of an array; rows run along the first axis."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, dtype, *shape: int) -> Spec:
-        return cls(np.dtype(dtype), tuple(int(n) for n in shape))
-
-    @property
-    def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class TensorStore:
@@ -154,7 +128,7 @@ class TensorFile(TensorStore):
     def __init__(self, path: Path, file, specs: dict[str, Spec], metadata: dict[str, str], data_start: int, partial: Partial | None):
         self.path, self.specs, self.metadata, self.files = path, specs, metadata, (path,)
         self._file, self._data_start, self._partial = file, data_start, partial
-        self._offsets, self._cure = _offsets(specs), OTHER_FOLDER
+        self._offsets, self._cure = array_offsets(specs), OTHER_FOLDER
         self._lock = threading.Lock()  # seek and read belong together
 
     @classmethod
@@ -166,7 +140,7 @@ class TensorFile(TensorStore):
         """
         path = check_place(path)
         specs = {name: specs[name] for name in sorted(specs, key=lambda n: -specs[n].dtype.itemsize)}  # keeps every array aligned
-        header = _header(specs, dict(metadata), spare=SPARE)
+        header = build_header(specs, dict(metadata), spare=SPARE)
         total = len(header) + sum(spec.bytes for spec in specs.values())
         _need_room(path.parent, total, OTHER_FOLDER)
         partial = None
@@ -213,7 +187,7 @@ class TensorFile(TensorStore):
         except OSError as error:
             raise DVAError(f"Cannot read {path}: {error.strerror}.") from error
         try:
-            specs, metadata, data_start = _read_header(file, path)
+            specs, metadata, data_start = read_header(file, path)
         except BaseException:
             file.close()
             raise
@@ -248,7 +222,7 @@ class TensorFile(TensorStore):
         if self._partial is None:
             return
         try:
-            header = _header(self.specs, self.metadata, length=self._data_start)
+            header = build_header(self.specs, self.metadata, length=self._data_start)
             self._write_at(0, header)
             os.fsync(self._file.fileno())
             self._file.close()  # Windows renames closed files only
@@ -295,63 +269,17 @@ def row_blocks(spec: Spec) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, spec.shape[0])
 
 
-def _offsets(specs: Mapping[str, Spec]) -> dict[str, int]:
-    offsets, end = {}, 0
-    for name, spec in specs.items():
-        offsets[name] = end
-        end += spec.bytes
-    return offsets
-
-
-def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: int = 0, length: int | None = None) -> bytes:
-    """Build the length prefix and JSON header, padded with spaces to a multiple of 8 or to `length` bytes in all."""
-    offsets = _offsets(specs)
-    entries: dict = {"__metadata__": dict(metadata)}
-    for name, spec in specs.items():
-        span = [offsets[name], offsets[name] + spec.bytes]
-        entries[name] = {"dtype": CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": span}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    size = (len(text) + spare + 7) // 8 * 8 if length is None else length - 8
-    if len(text) > size:
-        raise DVAError(f"The metadata grew by more than the {SPARE} bytes kept for it.")
-    return size.to_bytes(8, "little") + text.ljust(size)
-
-
 def _need_room(folder: Path, total: int, cure: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < total:
         raise DVAError(f"{folder} has {free / 1e6:.0f} MB free and this needs {total / 1e6:.0f} MB; free some space or {cure}.")
 
 
-def _read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]:
-    size = os.fstat(file.fileno()).st_size
-    foreign = DVAError(f"{path} is not a safetensors file; give one that `encode` wrote.")
-    length = int.from_bytes(file.read(8), "little")
-    if size < 10 or length > LONGEST_HEADER or length > size - 8:
-        raise foreign
+@contextlib.contextmanager
+def close_on_error(store: TensorStore):
+    """Context manager that closes the store, which removes its partial file, if the block fails or is cancelled."""
     try:
-        entries = json.loads(file.read(length))
-        metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
-        spans = {name: _numbers(entry["data_offsets"]) for name, entry in entries.items()}
-        order = sorted(entries, key=lambda name: spans[name])
-        specs = {name: Spec.of(DTYPES[entries[name]["dtype"]], *_numbers(entries[name]["shape"])) for name in order}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise foreign from error
-    if any(math.prod(max(1, n) for n in spec.shape) >= 1 << 48 for spec in specs.values()):  # more than numpy addresses, if only empty
-        raise foreign
-    offsets, data = _offsets(specs), size - 8 - length
-    if any(spans[name] != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):
-        raise foreign
-    data_size = sum(spec.bytes for spec in specs.values())
-    if data < data_size:
-        raise DVAError(f"{path} is truncated: {data} of {data_size} bytes of data are there; copy or encode it again.")
-    if data > data_size:
-        raise foreign
-    return specs, metadata, 8 + length
-
-
-def _numbers(values) -> list[int]:
-    """Check a list of non-negative integers of a header; ValueError for anything else."""
-    if not isinstance(values, list) or len(values) > MOST_AXES or not all(type(n) is int and 0 <= n < 1 << 48 for n in values):
-        raise ValueError("no list of sizes")
-    return values
+        yield store
+    except BaseException:
+        store.close()
+        raise

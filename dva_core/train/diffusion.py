@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from dva_core.model.arrays import to_images
 from dva_core.train import processes
 from dva_core.train.augment import reframe, relight
 from dva_core.train.board import Board, sample_grids
+from dva_core.train.checkpoint import resume_run, save_run
 from dva_core.train.conditioner import Conditioner
 from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import fit_detail_head
@@ -31,7 +31,7 @@ from dva_core.train.paired import PairedSteps, load_steps
 from dva_core.train.pairs import Pairs
 from dva_core.train.path_objective import PathObjective
 from dva_core.train.settings import DiffusionSettings
-from dva_core.train.state import Ema, export, open_tensors, read_state, write_state, write_tensors
+from dva_core.train.state import Ema, export, write_tensors
 
 __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema", "export"]
 
@@ -41,8 +41,6 @@ HEAD_PICTURES = 48  # that a new detail head is fitted to
 VALIDATION = 48  # pictures
 GRID_PEOPLE = 4
 NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run is given up
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
-OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the stopped one had not
 
 
 class DiffusionTraining(Objective):
@@ -217,27 +215,7 @@ class DiffusionTraining(Objective):
             recent.append(self.gradient())
             norm = self.update()
             self.seconds = processes.broadcast(time.monotonic() - start, self.device)
-            if self.board:
-                simple, reg, answer, path = recent[-1]
-                self.board.figures(
-                    self.step,
-                    train__simple=simple,
-                    train__reg=reg,
-                    train__answer=answer,
-                    train__path=path,
-                    train__learning_rate=rate,
-                    train__gradient_norm=norm,
-                )
-            if self.step % 50 == 0:
-                length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
-                means = np.nanmean(recent[-50:], 0)
-                log.info(
-                    "diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f, answer %.4f, path %.4f",
-                    self.step,
-                    self.seconds / 60,
-                    length,
-                    *means,
-                )
+            self._report(recent, rate, norm)
             due = self.seconds - last_save > s.save_every * 60 or self.progress() >= 1
             if due or (s.validate_every and self.step % s.validate_every == 0):
                 self.figures = self.validate()
@@ -248,11 +226,32 @@ class DiffusionTraining(Objective):
             self.board.close()
         return self.figures
 
+    def _report(self, recent: Sequence[tuple[float, ...]], rate: float, norm: float) -> None:
+        """Put the figures of the last step on the board, and the means of fifty steps in the log."""
+        if self.board:
+            simple, reg, answer, path = recent[-1]
+            self.board.figures(
+                self.step,
+                train__simple=simple,
+                train__reg=reg,
+                train__answer=answer,
+                train__path=path,
+                train__learning_rate=rate,
+                train__gradient_norm=norm,
+            )
+        if self.step % 50 == 0:
+            s = self.settings
+            length = f"{s.steps} steps" if s.steps else f"{s.minutes:g} min"
+            log.info(
+                "diffusion: step %d, %.1f min of %s, L_simple %.4f, L_reg %.4f, answer %.4f, path %.4f",
+                *(self.step, self.seconds / 60, length, *np.nanmean(recent[-50:], 0)),
+            )
+
     @torch.no_grad()
     def validate(self) -> dict:
         """Measure L_simple and L_reg of the averaged weights on held-out people with fixed noises, and log grids to the board."""
         current = {k: v.detach().clone() for k, v in self.parameters.items()}
-        self._load_parameters(self.ema.values)
+        self.load_parameters(self.ema.values)
         self.unet.eval()
         generator, sums = torch.Generator().manual_seed(1), []
         for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
@@ -262,10 +261,6 @@ class DiffusionTraining(Objective):
         if self.board:
             self.board.figures(self.step, validation__simple=simple, validation__reg=reg)
             self.board.pictures(self.step, sample_grids(self, self.frames.read(self.grid_rows()), self.settings.grid_steps))
-        answers = self.pair_objective.answers() if self.pair_objective is not None else {}
-        decodes = self.path_objective.errors() if self.path_objective is not None else {}
-        self._load_parameters(current)
-        self.unet.train()
         figures = {
             "step": self.step,
             "minutes": round(self.seconds / 60, 2),
@@ -274,9 +269,11 @@ class DiffusionTraining(Objective):
             "reg": round(reg, 5),
         }
         if self.pair_objective is not None:
-            figures["answers"] = answers
+            figures["answers"] = self.pair_objective.answers()
         if self.path_objective is not None:
-            figures["decodes"] = decodes
+            figures["decodes"] = self.path_objective.errors()
+        self.load_parameters(current)
+        self.unet.train()
         log.info("diffusion: validation %s", figures)
         return figures
 
@@ -287,75 +284,15 @@ class DiffusionTraining(Objective):
         return np.concatenate([unseen, trained[~np.isin(self.frames.group[trained], self.frames.group[unseen])]])[:GRID_PEOPLE]
 
     @torch.no_grad()
-    def take_scaling(self) -> None:
-        """Load the scaling stored by the run, as the pictures may have changed. DVAError if it is missing or damaged."""
-        path = self.out / "scaling.safetensors"
-        with open_tensors(path) as file:
-            for name in ("centre", "gain"):
-                getattr(self.conditioner, name).copy_(file.get_tensor(name))
-
-    @torch.no_grad()
-    def _load_parameters(self, values: Mapping[str, Tensor]) -> None:
+    def load_parameters(self, values: Mapping[str, Tensor]) -> None:
+        """Copy values, one for each of `parameters`, into the network."""
         for key, parameter in self.parameters.items():
             parameter.copy_(values[key])
 
     def save(self) -> None:
         """Write everything a resumed run needs to one safetensors file; the first process writes the random states of all."""
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        draws = processes.gather((self.rng.bit_generator.state, self.generator.get_state(), torch.get_rng_state(), cuda))
-        if self.rank:
-            return
-        tensors = {f"model.{k}": v for k, v in self.parameters.items()} | {f"ema.{k}": v for k, v in self.ema.values.items()}
-        for key, parameter in self.parameters.items():
-            for name, value in self.optimiser.state[parameter].items():
-                if self.settings.half_moments and name in MOMENTS:
-                    tensors[f"optimiser.{key}.{name}"] = value.bfloat16()
-                    value.copy_(tensors[f"optimiser.{key}.{name}"])
-                else:
-                    tensors[f"optimiser.{key}.{name}"] = value
-        for rank, (_, generator, torch_rng, cuda) in enumerate(draws):
-            end = f".{rank}" if rank else ""
-            tensors |= {f"generator{end}": generator, f"torch_rng{end}": torch_rng} | ({} if cuda is None else {f"cuda_rng{end}": cuda})
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "pictures": self.pictures,
-            "rng": draws[0][0],
-            "other_rngs": [rng for rng, *_ in draws[1:]],
-            "scaler": self.scaler.state_dict(),
-            "settings": asdict(self.settings),
-            "figures": self.figures,
-            "encoders": self.encoders,
-            "encoders_from": str(self.encoders_from),
-        }
-        write_state(self.out / "state.safetensors", tensors, state, self.config)
+        save_run(self)
 
     def resume(self) -> None:
         """Load the run in `out`. DVAError if there is none, or it has another configuration or other encoders."""
-        path = self.out / "state.safetensors"
-        state, tensors = read_state(path)
-        if state.get("encoders", self.encoders) != self.encoders:
-            raise DVAError(f"{path} is of a run with other encoders ({state['encoders_from']}); resume with those, by --encoders.")
-        if any(f"model.{k}" not in tensors or tensors[f"model.{k}"].shape != v.shape for k, v in self.parameters.items()):
-            raise DVAError(f"{path} is of a run with another configuration; resume with the one it was begun with.")
-        self._load_parameters({k: tensors[f"model.{k}"] for k in self.parameters})
-        self.take_scaling()
-        self.figures = state.get("figures", {})
-        self.ema.values = {k: tensors[f"ema.{k}"].to(self.device) for k in self.parameters}
-        for key, parameter in self.parameters.items():
-            names = {name: f"optimiser.{key}.{name}" for name in ("step", *MOMENTS)}
-            moments = {name: tensors[place].float() for name, place in names.items() if place in tensors}
-            self.optimiser.state[parameter] = {name: v if name == "step" else v.to(self.device) for name, v in moments.items()}
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.pictures = state.get("pictures", self.step * self.pictures_per_step)
-        if state.get("scaler") and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
-        end, rngs = f".{self.rank}" if self.rank else "", [state["rng"], *state.get("other_rngs", ())]
-        if f"generator{end}" not in tensors:
-            self.seed_draws(self.settings.seed + self.rank + OTHER_STEPS * self.step)
-            return
-        self.rng.bit_generator.state = rngs[self.rank]
-        self.generator.set_state(tensors[f"generator{end}"])
-        torch.set_rng_state(tensors[f"torch_rng{end}"])
-        if self.device.type == "cuda" and f"cuda_rng{end}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda_rng{end}"], self.device)
+        resume_run(self)

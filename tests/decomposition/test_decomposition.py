@@ -10,8 +10,9 @@ from safetensors import safe_open
 
 from dva_core.decomposition import Decomposition
 from dva_core.decomposition.arrays import Rows, array_specs
+from dva_core.decomposition.header import Spec
 from dva_core.decomposition.info import DecompositionInfo, source_hash
-from dva_core.decomposition.tensorfile import Spec, TensorFile, TensorMemory
+from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.errors import DVAError
 
 

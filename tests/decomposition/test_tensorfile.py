@@ -7,7 +7,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dva_core.decomposition import tensorfile
-from dva_core.decomposition.tensorfile import Spec, TensorFile, TensorMemory
+from dva_core.decomposition.header import Spec
+from dva_core.decomposition.tensorfile import TensorFile, TensorMemory
 from dva_core.errors import DVAError
 
 SPECS = {"noise": Spec.of("f2", 5, 3, 4), "crops": Spec.of("u1", 5, 7), "quads": Spec.of("f8", 5, 4, 2), "z": Spec.of("f4", 6)}

@@ -18,8 +18,9 @@ from dva_core.networks.parser import CompactParser
 from dva_core.train.faces import EYE_LABELS, FaceSet
 from dva_core.train.mask import training
 from dva_core.train.mask.labels import cut_label, fill_holes, largest_piece, polygon
-from dva_core.train.mask.occluders import OUTLINES, TEXTURES, Scene, draw_occluder, lay_on
+from dva_core.train.mask.occluders import OUTLINES, TEXTURES, draw_occluder, lay_on
 from dva_core.train.mask.samples import LabelledFaces, label_faces, load_labels, make_batch, make_sample, sources_of
+from dva_core.train.mask.scene import Scene
 from dva_core.train.mask.training import Run, overlap, parser_loss, train_mask
 from dva_core.train.state import write_network
 

@@ -20,7 +20,8 @@ from dva_core.train import drawings
 from dva_core.train.augment import reframe, relight, soften, uniform
 from dva_core.train.faces import FaceSet
 from dva_core.train.mask.labels import Label, cut_label, polygon
-from dva_core.train.mask.occluders import Scene, draw_occluder, lay_on
+from dva_core.train.mask.occluders import draw_occluder, lay_on
+from dva_core.train.mask.scene import Scene
 
 log = logging.getLogger(__name__)
 
