@@ -142,12 +142,13 @@ def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype, device
 def usual_batch(model, guidance: bool = False) -> int:
     """Choose the batch of the noise predictor, in frames; the host halves it where it does not fit.
 
-    On a CPU 16 of 64 pixels a core; elsewhere as fill three quarters of the free memory. Never more than 64, which no device fills better.
-    Half as many where each is evaluated twice at once (`guided`).
+    On a CPU 16 a core where the first feature maps are of 32 pixels, or images of 64; elsewhere as fill three quarters of the free memory.
+    Never more than 64, which no device fills better. Half as many where each is evaluated twice at once (`guided`).
     """
     host, pixels = model.host, model.image_size**2
     if host.device.type == "cpu":
-        fit = (1 << 16) * torch.get_num_threads() // pixels
+        folded = getattr(model.noise_predictor, "patch_size", 1) ** 2  # pixels that become channels before the first convolution
+        fit = max(1 << 16, (1 << 14) * folded) * torch.get_num_threads() // pixels
     elif (free := host.free_bytes()) is None:
         fit = (1 << 20) // pixels
     else:

@@ -156,6 +156,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
+        if x.is_contiguous(memory_format=torch.channels_last) and type(self.qkv) is type(self.proj_out) is nn.Conv1d:
+            return x + self._pixel_by_pixel(normalise(self.norm, x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         qkv = self.qkv(normalise(self.norm, x).flatten(2))  # [B, 3C, HW]
         qkv = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3)
         if x.device.type != "cpu":
@@ -164,6 +166,13 @@ class AttentionBlock(nn.Module):
         h = F.scaled_dot_product_attention(q, k, v)
         h = self.proj_out(h.transpose(2, 3).reshape(batch, channels, height * width))
         return x + h.reshape(batch, channels, height, width)
+
+    def _pixel_by_pixel(self, x: Tensor) -> Tensor:
+        """The same of normalised x [B, H, W, C] -> [B, H, W, C], without a copy to [B, C, HW] and back, for plain layers."""
+        qkv = F.linear(x.flatten(1, 2), self.qkv.weight.squeeze(-1), self.qkv.bias)  # [B, HW, 3C]
+        q, k, v = qkv.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).chunk(3, dim=-1)  # [B, heads, HW, C/heads]
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape[0], -1, x.shape[-1])
+        return F.linear(h, self.proj_out.weight.squeeze(-1), self.proj_out.bias).view(x.shape)
 
 
 class DetailHead(nn.Module):

@@ -13,6 +13,7 @@ class Painter:
     """Networks whose face takes its colour from the first three numbers of z_id."""
 
     image_size, crop_size, schedule, host, device = 8, 16, Schedule(), PlainHost("cpu"), torch.device("cpu")
+    noise_predictor = None  # it paints without
 
     @property
     def model(self):

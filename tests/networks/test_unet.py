@@ -12,6 +12,7 @@ from dva_core.errors import DVAError
 from dva_core.networks import build_network
 from dva_core.networks.normalisation import normalise
 from dva_core.networks.unet import UNet, is_added
+from dva_core.networks.unet_blocks import AttentionBlock
 
 from .reference import TINY, shapes, tiny_unet, tiny_unet_numbers
 
@@ -175,3 +176,26 @@ def test_a_new_detail_head_changes_nothing_and_a_trained_one_follows_time_pixels
         assert torch.allclose(detail(x, t, detail.face_conditions(z)), detail(x, t, z), atol=1e-5)
         one = detail(x, t[:1].expand(2), z)  # a timestep embedded once for all
         assert torch.allclose(one, detail(x, t, z), atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_attention_is_the_same_in_both_layouts_and_copies_nothing_where_channels_lie_together(heads):
+    torch.manual_seed(0)
+    block, x = AttentionBlock(32, heads).double(), torch.randn(3, 32, 4, 6, dtype=torch.float64)
+    for values in block.parameters():
+        torch.nn.init.normal_(values)
+    expected, together = block(x), x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(block(together), expected, rtol=1e-9, atol=1e-9)
+    block.qkv.forward = block.proj_out.forward = None  # neither is called
+    assert block(together).is_contiguous(memory_format=torch.channels_last)
+
+    class Cast(torch.nn.Conv1d):
+        """A host's layer, which does more than its weights say."""
+
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    block.proj_out = Cast(32, 32, 1, dtype=torch.float64)
+    block.proj_out.weight.data.normal_()
+    del block.qkv.forward
+    torch.testing.assert_close(block(together), block(x), rtol=1e-9, atol=1e-9)
