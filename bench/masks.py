@@ -31,8 +31,9 @@ from dva_core.edit import apply_attributes
 from dva_core.evaluate.table import Table
 from dva_core.model.arrays import to_images
 from dva_core.networks.hull import hull_mask
-from dva_core.pipeline.encoding import create_store, invert_crops
+from dva_core.pipeline.encoding import invert_crops
 from dva_core.pipeline.preview import stills
+from dva_core.pipeline.store import create_store
 from dva_core.progress import Stopwatch, silent
 from dva_core.train.mask.occluders import draw_occluder, lay_on
 from dva_core.train.mask.outlines import Outline

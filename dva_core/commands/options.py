@@ -19,8 +19,8 @@ from ..files import check_input, check_spares
 from ..hosts.devices import AUTO, PRECISIONS
 from ..model.loader import STARTER, load_model
 from ..pipeline import DETAILS
-from ..pipeline.encoding import EncodeSettings
 from ..pipeline.front import FrontMasks, check_keep
+from ..pipeline.settings import EncodeSettings
 from ..pipeline.solving import check_steps
 from ..video import try_output
 from ..video.frames import Frames

@@ -14,6 +14,9 @@ from scipy.ndimage import gaussian_filter1d
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right as seen in the picture
 MOUTH_CORNERS = (48, 54)
+FEATURES = np.zeros((3, MOUTH_CORNERS[1] + 1 - LEFT_EYE.start))  # means of eyes and mouth corners, of the points from the first of them on
+FEATURES[0, :6], FEATURES[1, 6:12] = 1 / 6, 1 / 6
+FEATURES[2, [12, 18]] = 1 / 2
 
 # iBUG 68: point i of a mirrored picture is point MIRROR68[i] of the picture
 MIRROR68 = np.concatenate(
@@ -53,9 +56,8 @@ def turn(v: np.ndarray) -> np.ndarray:
 
 def crop_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre, half-axis x and half-axis y [..., 2] of the square around 68 landmarks [..., 68, 2]."""
-    landmarks = np.asarray(landmarks, np.float64)
-    mouth = landmarks[..., MOUTH_CORNERS, :].mean(-2)
-    return square_from_features(landmarks[..., LEFT_EYE, :].mean(-2), landmarks[..., RIGHT_EYE, :].mean(-2), mouth)
+    features = FEATURES @ np.asarray(landmarks, np.float64)[..., LEFT_EYE.start : MOUTH_CORNERS[1] + 1, :]
+    return square_from_features(features[..., 0, :], features[..., 1, :], features[..., 2, :])
 
 
 def corners(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dva_core.faces.turned import TurnedSearch
 from dva_core.faces.types import Face
 
 LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of other faces
+LONGEST_LOOK = 16  # the same where a survey has searched some: no further apart
 CONFIRMED = 5  # frames in a row with the face after which it is trusted to be the one
 UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
 

@@ -26,9 +26,18 @@ class CropLandmarker:
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Find the points [68, 2] float32, in frame pixels, of the face in a frame uint8 [H, W, 3]."""
-        quad = quad_from_face(face)
-        (first,) = np.asarray(self.points_fn(crop_face(rgb, quad, self.size, BORDER)[None]), np.float64)
-        return self.in_square(rgb, quad_from_landmarks(crop_to_frame(first, quad))).astype(np.float32)
+        return self.look(rgb, [face])[0][0]
+
+    def look(self, rgb: np.ndarray, faces: Sequence[Face]) -> tuple[list[np.ndarray], list[float]]:
+        """Find the points of several faces at once, and the doubt about each (see `doubt`)."""
+        if not faces:
+            return [], []
+        quads = [quad_from_face(face) for face in faces]
+        first = np.asarray(self.points_fn(np.stack([crop_face(rgb, quad, self.size, BORDER) for quad in quads])), np.float64)
+        quads = [quad_from_landmarks(crop_to_frame(points, quad)) for points, quad in zip(first, quads)]
+        both = self._both(rgb, quads)
+        points = [crop_to_frame(pair.mean(0), quad).astype(np.float32) for pair, quad in zip(both, quads)]
+        return points, [float(np.linalg.norm(plain - mirrored, axis=-1).mean()) for plain, mirrored in both]
 
     def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
         """Find the points given those of the previous frame; while the face hardly moves, their square replaces the first pass."""
@@ -54,21 +63,22 @@ class CropLandmarker:
 
     def in_square(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Find the points [68, 2], in frame pixels, in one square of the frame; the mean over the square and its mirror image."""
-        return crop_to_frame(self._both(rgb, quad).mean(0), quad)
+        return crop_to_frame(self._both(rgb, [quad])[0].mean(0), quad)
 
     def doubt(self, rgb: np.ndarray, landmarks: np.ndarray) -> float:
         """Distance, in sides of the square, between the points found in the landmarks' square and in its mirror image.
 
         About 0.006 for a face, 0.03 for one upside down or on its side, in which the network sees an upright one that is not there.
         """
-        plain, mirrored = self._both(rgb, quad_from_landmarks(landmarks))
+        ((plain, mirrored),) = self._both(rgb, [quad_from_landmarks(landmarks)])
         return float(np.linalg.norm(plain - mirrored, axis=-1).mean())
 
-    def _both(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """Find the points [2, 68, 2], in 0..1 of a square, in it and in its mirror image."""
-        crop = crop_face(rgb, quad, self.size, BORDER)
-        plain, mirrored = np.asarray(self.points_fn(np.stack([crop, crop[:, ::-1]])), np.float64)
-        return np.stack([plain, mirrored[MIRROR68] * [-1, 1] + [1, 0]])
+    def _both(self, rgb: np.ndarray, quads: Sequence[np.ndarray]) -> np.ndarray:
+        """Find the points [n, 2, 68, 2], in 0..1 of each square, in it and in its mirror image."""
+        crops = np.stack([crop_face(rgb, quad, self.size, BORDER) for quad in quads])
+        points = np.asarray(self.points_fn(np.concatenate([crops, crops[:, :, ::-1]])), np.float64)
+        plain, mirrored = points[: len(quads)], points[len(quads) :]
+        return np.stack([plain, mirrored[:, MIRROR68] * [-1, 1] + [1, 0]], axis=1)
 
 
 class CheckedLandmarker:

@@ -11,6 +11,7 @@ import numpy as np
 from dva_core.faces.align import crop_axes, crop_face, quad_from_landmarks, side
 from dva_core.faces.identities import Group, Sight, join_turned, link, merge
 from dva_core.faces.landmarker import plausible
+from dva_core.faces.looks import Looks, LooksSoFar, Seen
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.search import detect_turned
 from dva_core.faces.select import EMBED_SIZE, unit
@@ -26,6 +27,7 @@ GROUPS = 512  # that are kept while a video is read: beyond, they are merged and
 DOUBT, SURER = 0.015, 0.6  # see turned.py: landmarks of a face that is turned
 TURNS = (1, 3, 2)  # quarters
 TRIES = 8  # samples without a face after which turned frames are searched less often
+Found = tuple[Face, np.ndarray, float]  # with landmarks float32 [68, 2] and the doubt about them
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Person:
 class Survey:
     """The people of a video by number, the sampled frames, and the shots as (first, last) frame.
 
-    busiest: the sampled frame in which most people are seen; 0 without any. frames: how many the video has.
+    busiest: the sampled frame in which most people are seen; 0 without any. frames: how many the video has. looks: all that was seen.
     """
 
     people: tuple[Person, ...]
@@ -78,6 +80,7 @@ class Survey:
     busiest: int = 0
     width: int = 0
     height: int = 0
+    looks: Looks | None = None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -117,7 +120,8 @@ def find_people(
     surveyor = _Surveyor(detector, landmarker, embed_fn, same_person)
     scene, step, due, size, n = SceneCuts(), sample_step(rate, total), 0, (0, 0), -1
     for n, frame in enumerate(frames):
-        cut = scene(frame.rgb) >= 1
+        surveyor.looks.changes.append(scene.of(frame))
+        cut = surveyor.looks.changes[-1] >= 1
         if cut:
             surveyor.cuts.append(n)
         if cut or n >= due:
@@ -144,8 +148,9 @@ class _Surveyor:
     def __init__(self, detector, landmarker: Callable, embed_fn: Callable, same_person: float) -> None:
         self.detect = getattr(detector, "detect_every_size", detector.detect)
         self.landmarker, self.embed_fn, self.same_person = landmarker, embed_fn, same_person
-        self.doubt = getattr(landmarker, "doubt", None)
-        self.samples: list[int] = []
+        self.look_at_all = getattr(landmarker, "look", None)
+        self.looks = LooksSoFar()
+        self.samples = self.looks.samples
         self.cuts: list[int] = []
         self.groups: list[Group] = []
         self.last: list[Group] = []  # those seen in the last sample
@@ -155,12 +160,12 @@ class _Surveyor:
     def look(self, n: int, rgb: np.ndarray) -> None:
         """Look at frame `n`, the first of a shot where `cuts` says so."""
         sample = len(self.samples)
-        self.samples.append(n)
         if self.shot != len(self.cuts):
             self.shot, self.last = len(self.cuts), []
         faces = self._faces(rgb)
-        sights = [Sight(sample, self.shot, face, _frontal(landmarks)) for face, landmarks in faces]
+        sights = [Sight(sample, self.shot, face, _frontal(landmarks)) for face, landmarks, _ in faces]
         new = [Group(sight, *about) for sight, about in zip(sights, self._describe(rgb, faces, sights))]
+        self.looks.look(n, [Seen(face, landmarks, group.total) for (face, landmarks, _), group in zip(faces, new)])
         link(self.last, new, self.same_person)
         fresh = [group for group in new if group.sights]
         self.groups += fresh
@@ -168,43 +173,44 @@ class _Surveyor:
         if len(self.groups) > GROUPS:
             self._thin_out()
 
-    def _faces(self, rgb: np.ndarray) -> list[tuple[Face, np.ndarray]]:
-        """The faces of a frame with their landmarks [68, 2]; of a frame turned by quarters where those are plainly surer."""
-        pairs = self._with_landmarks(rgb, self.detect(rgb))
-        self.empty = 0 if pairs else self.empty + 1
-        if self.doubt is None or (not pairs and self.empty > TRIES and self.empty % TRIES):
-            return pairs
-        least = np.inf
-        for _, landmarks in pairs:
-            if (least := min(least, self.doubt(rgb, landmarks))) < DOUBT:  # one that is upright is enough
-                return pairs
+    def _faces(self, rgb: np.ndarray) -> list[Found]:
+        """The faces of a frame; of a frame turned by quarters where their landmarks are plainly surer."""
+        faces = self._with_landmarks(rgb, self.detect(rgb))
+        self.empty = 0 if faces else self.empty + 1
+        if self.look_at_all is None or (not faces and self.empty > TRIES and self.empty % TRIES):
+            return faces
+        least = min((doubt for *_, doubt in faces), default=np.inf)
+        if least < DOUBT:  # one that is upright is enough
+            return faces
         limit = min(DOUBT, SURER * least)
         for turns in TURNS:
             turned = self._with_landmarks(rgb, detect_turned(self.detect, rgb, turns))
-            if turned and (doubt := min(self.doubt(rgb, landmarks) for _, landmarks in turned)) < limit:
-                pairs, limit, self.empty = turned, doubt, 0
-        return pairs
+            if turned and (doubt := min(doubt for *_, doubt in turned)) < limit:
+                faces, limit, self.empty = turned, doubt, 0
+        return faces
 
-    def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[tuple[Face, np.ndarray]]:
+    def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[Found]:
         """Faces with their landmarks, best score first; one that was detected twice counts once."""
-        pairs, quads = [], []
-        for face in sorted(faces, key=lambda face: -face.score):
-            landmarks = self.landmarker(rgb, face) if extent(face.box) >= SMALLEST else None
-            if landmarks is None or not plausible(landmarks, face.box):
+        faces = [face for face in sorted(faces, key=lambda face: -face.score) if extent(face.box) >= SMALLEST]
+        if self.look_at_all is None:
+            points, doubts = [self.landmarker(rgb, face) for face in faces], [0.0] * len(faces)
+        else:
+            points, doubts = self.look_at_all(rgb, faces)
+        found, quads = [], []
+        for face, landmarks, doubt in zip(faces, points, doubts):
+            if not plausible(landmarks, face.box):
                 continue
             quad = quad_from_landmarks(landmarks)
             if all(np.linalg.norm(quad.mean(0) - other.mean(0)) > SAME_PLACE * max(side(quad), side(other)) for other in quads):
-                pairs.append((face, landmarks))
+                found.append((face, np.asarray(landmarks, np.float32), doubt))
                 quads.append(quad)
-        return pairs
+        return found
 
-    def _describe(
-        self, rgb: np.ndarray, faces: list[tuple[Face, np.ndarray]], sights: list[Sight]
-    ) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    def _describe(self, rgb: np.ndarray, faces: list[Found], sights: list[Sight]) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Identity vector, portrait and its quality of each face."""
         if not faces:
             return []
-        quads = [quad_from_landmarks(landmarks) for _, landmarks in faces]
+        quads = [quad_from_landmarks(landmarks) for _, landmarks, _ in faces]
         vectors = unit(np.asarray(self.embed_fn(np.stack([crop_face(rgb, quad, EMBED_SIZE) for quad in quads])), np.float64))
         return [
             (vector, crop_face(rgb, quad, PORTRAIT), sight.face.score * min(1.0, side(quad) / PORTRAIT) * max(0.1, sight.frontal))
@@ -231,7 +237,7 @@ class _Surveyor:
                 counts[sight.sample] += 1, extent(sight.face.box)
         busiest = int(samples[max(range(len(samples)), key=lambda k: (*counts[k], -k))]) if self.samples else 0
         shots = tuple(zip([0, *self.cuts], [*(cut - 1 for cut in self.cuts), frames - 1])) if frames else ()
-        return Survey(people, samples, shots, frames, busiest, *size)
+        return Survey(people, samples, shots, frames, busiest, *size, looks=self.looks.done())
 
     def _person(self, number: int, group: Group, samples: np.ndarray, ends: np.ndarray) -> Person:
         seen = np.array([sight.sample for sight in group.sights])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -24,7 +26,13 @@ class SceneCuts:
         self.mean_change = 0.0
 
     def __call__(self, rgb: np.ndarray) -> float:
-        current = thumbnail(rgb)
+        return self.step(thumbnail(rgb))
+
+    def of(self, frame: Any) -> float:
+        """As for the frame's `rgb`; from its own `thumbnail(size)` where it has one, which saves the conversion to RGB."""
+        return self.step(frame.thumbnail(THUMBNAIL)) if hasattr(frame, "thumbnail") else self(frame.rgb)
+
+    def step(self, current: np.ndarray) -> float:
         change = self.change(current)
         self.keep(current)
         return change

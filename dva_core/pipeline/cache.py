@@ -17,7 +17,8 @@ from ..decomposition.info import source_hash
 from ..decomposition.people import AnyDecomposition, with_info
 from ..errors import DVAError
 from ..progress import Progress, Stopwatch, silent
-from .encoding import EncodeSettings, encode_video
+from .encoding import encode_video
+from .settings import EncodeSettings
 
 KEY_DIGITS = 32
 

@@ -5,9 +5,7 @@ frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crop
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,73 +13,24 @@ import numpy as np
 import torch
 
 from ..decomposition import SOFT_MASKS, Decomposition, close_on_error
-from ..decomposition.arrays import array_specs, soft_mask_spec
 from ..decomposition.info import DecompositionInfo, source_hash
-from ..decomposition.parts import PartStore, join, prefix_of
-from ..decomposition.people import AnyDecomposition, people_metadata, together
-from ..decomposition.tensorfile import TensorFile, TensorMemory, TensorStore, check_scratch
+from ..decomposition.people import AnyDecomposition, together
+from ..decomposition.tensorfile import TensorStore, check_scratch
 from ..diffusion import solvers
 from ..errors import DVAError
 from ..faces.align import crop_face
-from ..faces.finder import DETECTORS, FaceFinder
-from ..faces.follower import LOOK_AROUND
+from ..faces.follower import LONGEST_LOOK
 from ..files import check_input, check_place, check_spares
 from ..model.arrays import fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, Shares, Stopwatch, silent
-from ..values import real, whole
+from ..values import whole
 from ..version import __version__
 from ..video.frames import Frames
-from .finding import FoundFace, as_choice, check_found, find_face, find_people
-from .people import survey_key, survey_people
+from .finding import FoundFace, find_faces
+from .settings import EncodeSettings
 from .solving import solve
-
-logger = logging.getLogger(__name__)
-
-IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a file stays in memory
-
-
-@dataclass(frozen=True)
-class EncodeSettings:
-    """Settings that decide what a decomposition holds, with their defaults; see `encode`."""
-
-    steps: int = solvers.STEPS
-    solver: str = solvers.SOLVER
-    power: float | None = None
-    clamp: bool = True
-    start: float = 0.0
-    length: float | None = None
-    every: int = 1
-    max_frames: int | None = None
-    rate: float | Fraction | None = None
-    face: str | tuple = "largest"  # or ("people", Selection)
-    detector: str = DETECTORS[0]
-
-    def resolve(self, model) -> EncodeSettings:
-        """These settings with Python's own numbers and the solver's default power. DVAError for the first setting that makes no sense."""
-        solvers.find_solver(self.solver, solvers.VIDEO_SOLVERS)
-        if self.detector not in DETECTORS:
-            raise DVAError(f"There is no detector {self.detector!r}; choose one of {', '.join(DETECTORS)}.")
-        settings = replace(
-            self,
-            steps=whole(self.steps, "number of steps"),
-            every=whole(self.every, "step between frames", 1),
-            max_frames=whole(self.max_frames, "most frames"),
-            start=real(self.start, "start"),
-            length=real(self.length, "length"),
-            face=as_choice(self.face),
-            power=solvers.power_of(self.solver, real(self.power, "power"), model),
-        )
-        model.schedule.timesteps(settings.steps, settings.power)
-        return settings
-
-    @property
-    def pictures(self) -> tuple:
-        """Files that are read beside the video: the reference picture of the face."""
-        return self.face[1:] if self.face[0] == "reference" else ()
-
-    def frames(self, source: Path) -> Frames:
-        return Frames(source, self.start, self.length, self.every, self.max_frames, self.rate)
+from .store import create_store, parts_of
 
 
 def encode(
@@ -154,7 +103,7 @@ def encode_video(
     with clock("video"):
         frames, digest = settings.frames(source), sha256 or source_hash(source)
     with frames:
-        found = find_faces(frames, model, source, digest, settings, progress, clock, surveys)
+        found = find_faces(frames, model, source, settings, sha256=digest, surveys=surveys, progress=progress, clock=clock)
         infos = [record(source, digest, frames, one, model, settings) for one in found]
         rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in found]
         with close_on_error(create_store(path, scratch, model, [len(own) for own in rows], infos)) as store:
@@ -169,41 +118,6 @@ def encode_video(
                 invert_crops(model, part, info, batch, shares.of(number), clock)
             store.commit()
     return together([Decomposition(part, info) for part, info in zip(parts, infos)])
-
-
-def find_faces(
-    frames: Frames,
-    model,
-    source: Path,
-    sha256: str,
-    settings: EncodeSettings,
-    progress: Progress,
-    clock: Stopwatch,
-    surveys: str | Path | None = None,
-) -> list[FoundFace]:
-    """Pass 1: track the face that is meant, or the people. DVAError where there are no frames, no face, or not the people named."""
-    with clock("track"):
-        finder = FaceFinder.of(model, settings.detector)
-        if settings.face[0] != "people":
-            found = [find_face(frames, finder, settings.face, progress, clock)]
-            check_found(found, len(found[0].track.quads), source)
-            return found
-        part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
-        choice = settings.face[1]
-        key = survey_key(source, model, sha256=sha256, **part)
-        who = survey_people(
-            source,
-            model,
-            **part,
-            folder=surveys,
-            key=key,
-            progress=lambda _, done, total, *__: progress("track", done / 2, total),  # the first half of it
-        )
-        if not who.frames:
-            check_found([], 0, source)
-        found = find_people(frames, finder, who, choice, key, progress, clock)
-        check_found(found, who.frames, source)
-    return found
 
 
 def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: Sequence) -> None:
@@ -229,7 +143,7 @@ def record(source: Path, sha256: str, frames: Frames, found: FoundFace, model, s
         length=settings.length,
         every=settings.every,
         max_frames=settings.max_frames,
-        track=track.report() | track.seen(LOOK_AROUND),
+        track=track.report() | track.seen(LONGEST_LOOK),
         model_name=model.config.get("name", ""),
         model_fingerprint=model.fingerprint,
         image_size=model.image_size,
@@ -313,32 +227,3 @@ def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int,
     with clock("encode"):
         for _ in model.host.run_batched(invert_some, range(total), batch):
             pass
-
-
-def create_store(
-    path: str | Path | None, scratch: str | Path | None, model, faces: Sequence[int], infos: Sequence[DecompositionInfo]
-) -> TensorStore:
-    """Make the store of the arrays of one person or several, with so many `faces` each.
-
-    It is a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`.
-    """
-    records = [{**info.to_metadata(), "operations": "[]"} for info in infos]
-    own = [array_specs(count, model.image_size, model.crop_size, model.identity_dim, model.motion_dim) for count in faces]
-    if model.tells_front:
-        for specs, count in zip(own, faces):
-            specs[SOFT_MASKS] = soft_mask_spec(count, model.crop_size)
-    several = len(infos) > 1
-    specs = join({prefix_of(info.person): specs for info, specs in zip(infos, own)}) if several else own[0]
-    metadata = people_metadata(records) if several else records[0]
-    if path is not None:
-        return TensorFile.create(path, specs, metadata)
-    if sum(spec.bytes for spec in specs.values()) <= IN_MEMORY:
-        return TensorMemory(specs, metadata)
-    return TensorFile.scratch(specs, metadata, scratch)
-
-
-def parts_of(store: TensorStore, infos: Sequence[DecompositionInfo]) -> list[TensorStore]:
-    """The store of each person in the one of them all."""
-    if len(infos) == 1:
-        return [store]
-    return [PartStore(store, info.person, {**info.to_metadata(), "operations": "[]"}) for info in infos]

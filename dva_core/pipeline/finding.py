@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,13 @@ from ..faces.people import Survey
 from ..faces.segments import MISSING, FaceTrack
 from ..faces.several import track_people
 from ..faces.track import track_faces
-from ..progress import Progress, Stopwatch
+from ..progress import Progress, Stopwatch, silent
 from ..video.frames import Frames
 from ..video.square import square_frames, to_stored_pixels
+from .people import survey_key, survey_people
+
+if TYPE_CHECKING:
+    from .settings import EncodeSettings
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,40 @@ def as_choice(face: str | int | tuple | Iterable) -> str | tuple:
     return face
 
 
+def find_faces(
+    frames: Frames,
+    model,
+    source: Path,
+    settings: EncodeSettings,
+    *,
+    sha256: str | None = None,
+    surveys: str | Path | None = None,
+    progress: Progress = silent,
+    clock: Stopwatch | None = None,
+) -> list[FoundFace]:
+    """Track the face that `settings` mean in the frames of `source`, or the people.
+
+    sha256: the `source_hash` of the video, where it is known. surveys, progress, clock: as of `encode`.
+    DVAError where there are no frames, no face, or not the people named.
+    """
+    clock, face = clock or Stopwatch(), as_choice(settings.face)
+    with clock("track"):
+        finder = FaceFinder.of(model, settings.detector)
+        if face[0] != "people":
+            found = [find_face(frames, finder, face, progress, clock)]
+            check_found(found, len(found[0].track.quads), source)
+            return found
+        part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
+        key = survey_key(source, model, sha256=sha256, **part)
+        half = lambda _, done, total, *__: progress("track", done / 2, total)  # noqa: E731
+        survey = survey_people(source, model, **part, folder=surveys, key=key, progress=half)
+        if not survey.frames:
+            check_found([], 0, source)
+        found = find_people(frames, finder, survey, face[1], key, progress, clock)
+        check_found(found, survey.frames, source)
+    return found
+
+
 def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: Progress, clock: Stopwatch) -> FoundFace:
     """Track the one face that is meant."""
     track = track_faces(
@@ -71,6 +110,7 @@ def find_people(
         finder,
         np.stack([person.embedding for person in survey.people]),
         [one.number - 1 for one in chosen],
+        looks=survey.looks,
         progress=lambda done: progress("track", (total + done) / 2, total),  # the survey was the first half
     )
     found = []

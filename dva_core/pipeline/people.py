@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from ..decomposition.info import source_hash
 from ..errors import DVAError
 from ..faces.finder import DETECTORS, FaceFinder
+from ..faces.looks import Looks
 from ..faces.people import Person, Survey, find_people
 from ..files import Partial, check_input, write_text
 from ..progress import Progress, silent
@@ -25,7 +26,7 @@ from ..video.images import save_picture
 from ..video.square import square_frames, to_stored_pixels
 
 KEY_DIGITS = 32
-VERSION = 1  # of what is kept: another one is made anew
+VERSION = 2  # of what is kept: another one is made anew
 FILE = "people.safetensors"
 PAGE = "people.json"  # the same for a page, without arrays: `Survey.to_dict` and the frames of which there are "pictures"
 PICTURE = 640  # pixels of a picture's longer side
@@ -112,7 +113,9 @@ def load_survey(place: Path) -> Survey | None:
             record = json.loads(file.metadata()["survey"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         people = tuple(_load_person(one, arrays) for one in record.pop("people"))
-        return Survey(people, **record | {"samples": arrays["samples"], "shots": tuple(map(tuple, record["shots"]))})
+        looks = Looks.of({name.removeprefix(LOOKS): array for name, array in arrays.items() if name.startswith(LOOKS)})
+        known = {"samples": arrays["samples"], "shots": tuple(map(tuple, record["shots"])), "looks": looks}
+        return Survey(people, **record | known)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 
@@ -149,16 +152,17 @@ def _to_stored(person: Person, info) -> Person:
     return replace(person, boxes=boxes, size=float(np.median((boxes[:, 2:] - boxes[:, :2]).max(1))))
 
 
+LOOKS = "looks."  # begins the names of the arrays of `Survey.looks`
 ARRAYS = ("frames", "boxes", "scores", "embedding", "portrait")  # of a person
 
 
 def _save(survey: Survey, place: Path) -> None:
-    arrays, people = {"samples": survey.samples}, []
+    arrays, people = {"samples": survey.samples} | {LOOKS + name: array for name, array in survey.looks.arrays().items()}, []
     for person in survey.people:
         save_picture(portrait_path(place, person.number), person.portrait)
         arrays |= {f"{person.number}.{name}": np.ascontiguousarray(getattr(person, name)) for name in ARRAYS}
         people.append({name: value for name, value in vars(person).items() if name not in ARRAYS})
-    record = {name: value for name, value in vars(survey).items() if name not in ("people", "samples")} | {"people": people}
+    record = {name: value for name, value in vars(survey).items() if name not in ("people", "samples", "looks")} | {"people": people}
     write_text(place / PAGE, json.dumps(survey.to_dict() | {"pictures": pictured_frames(place)}))
     save_file(arrays, place / FILE, {"survey": json.dumps(record)})
 

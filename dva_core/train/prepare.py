@@ -23,8 +23,8 @@ from dva_core.errors import DVAError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
 from dva_core.files import Partial, atomic_write, clear, write_text
-from dva_core.pipeline.encoding import EncodeSettings, find_faces
-from dva_core.progress import Stopwatch, silent
+from dva_core.pipeline.finding import find_faces
+from dva_core.pipeline.settings import EncodeSettings
 from dva_core.train.footage import find_videos
 from dva_core.train.frames import FrameFolder, Shards, frame_entries
 from dva_core.video.frames import Frames
@@ -87,7 +87,7 @@ def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) 
 def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
     """Yield aligned squares of the frames with a large enough face; two passes, as for encoding."""
     with Frames(source, every=settings.every, max_frames=settings.max_frames or None) as frames:
-        track = find_faces(frames, model, source, "", EncodeSettings(), silent, Stopwatch())[0].track
+        track = find_faces(frames, model, source, EncodeSettings())[0].track
         for n, frame in enumerate(frames):
             if n >= len(track.state) or track.state[n] != FOUND:
                 dropped["no face"] += 1

@@ -61,6 +61,18 @@ def to_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags) -> np.ndarray:
     return out
 
 
+def thumbnail_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags, size: tuple[int, int]) -> np.ndarray:
+    """float32 [h, w, 3], 0..255: the picture shrunk to `size`, (w, h), by areas; without the cost of a full-size conversion."""
+    if layout.family != "yuv":
+        return cv2.resize(to_rgb(frame, layout, tags), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    scale = Scale.of(layout.bits, is_full_range(layout, tags))
+    matrix = yuv_to_rgb_matrix(tags.resolve(frame.width, frame.height).matrix) * (255 / scale.chroma_gain)
+    y, cb, cr = (cv2.resize(samples(frame, layout, i), size, interpolation=cv2.INTER_AREA).astype(np.float32) for i in range(3))
+    chroma = np.stack([cb, cr], axis=-1) - np.float32(scale.chroma_offset)
+    luma = (y - np.float32(scale.luma_offset)) * np.float32(255 / scale.luma_gain)
+    return np.clip(luma[..., None] + chroma @ matrix[:, 1:].T.astype(np.float32), 0, 255)
+
+
 def block_reduce(values: np.ndarray, block: tuple[int, int], how) -> np.ndarray:
     """[h, w, ...] reduced by `how(array, axis)` over blocks of (wide, high); partial blocks at the ends repeat their edge."""
     block_w, block_h = block

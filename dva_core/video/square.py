@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,11 +18,18 @@ log = logging.getLogger(__name__)
 PLAUSIBLE = Fraction(1, 4), Fraction(4)  # pixel shapes beyond these are a mistake in the file
 
 
-@dataclass(frozen=True)
 class SquareFrame:
-    """A frame's picture stretched along one axis until its pixels are square: `rgb` uint8 [H, W, 3]."""
+    """A frame's picture stretched along one axis until its pixels are square, `size` (width, height): `rgb` uint8 [H, W, 3]."""
 
-    rgb: np.ndarray
+    def __init__(self, frame: Frame, size: tuple[int, int]) -> None:
+        self._frame, self._size = frame, size
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        return cv2.resize(self._frame.rgb, self._size, interpolation=cv2.INTER_LINEAR)
+
+    def thumbnail(self, size: int) -> np.ndarray:
+        return self._frame.thumbnail(size)
 
 
 def square_size(info: VideoInfo) -> tuple[int, int]:
@@ -38,7 +45,7 @@ def square_frames(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame | 
     """Yield the frames, or where their pixels are not square SquareFrames with the stretched `rgb`."""
     size = square_size(info)
     for frame in frames:
-        yield frame if size == (frame.width, frame.height) else SquareFrame(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_LINEAR))
+        yield frame if size == (frame.width, frame.height) else SquareFrame(frame, size)
 
 
 def to_stored_pixels(points: np.ndarray, info: VideoInfo) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -147,3 +148,42 @@ def test_others_are_known_from_the_first_frame_and_never_forgotten():
     for n in range(40):
         others.keep([], other[None], n)
     assert others.claim(sister[None], own)[0] and len(others.vectors) == MOST + 1
+
+
+def test_what_a_survey_has_seen_is_not_searched_or_embedded_again(finder, monkeypatch):
+    made = draw_people(36, [(ANNA, lambda n: (90.0 + n / 2, True)), (BERT, lambda n: (390.0, True))])
+    survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=36, rate=24)
+    assert survey.samples.tolist()[:3] == [0, 4, 8] and len(survey.looks.at(4)) == 2 and survey.looks.at(5) is None
+    vectors = np.stack([person.embedding for person in survey.people])
+    without = track_people(made, finder, vectors)
+    searched, measured = [], []
+    monkeypatch.setattr(
+        type(finder.detector), "_detect_at", counted(type(finder.detector)._detect_at, lambda: searched.append(len(searched)))
+    )
+    monkeypatch.setattr(several, "SceneCuts", lambda: lambda rgb: measured.append(rgb))
+    embedded = counted(finder.embed, lambda: pytest.fail("embedded again"))
+    tracks = track_people(made, replace(finder, embed=embedded), vectors, looks=survey.looks)
+    assert not measured and len(searched) < 36 / 2
+    for track, usual in zip(tracks, without):
+        np.testing.assert_array_equal(track.state, usual.state)
+        assert np.abs(track.quads - usual.quads).max() < 0.02 * SIZE
+
+
+def test_a_face_not_searched_for_is_there_only_between_two_that_are_found(finder):
+    """Who is gone behind something is gone, and not before, however the frames fall."""
+    for gone in (13, 14, 15):
+        anna, bert = (lambda n: (150.0, True)), (lambda n, gone=gone: (340.0, True) if n < gone else None)
+        tracks = follow_all(finder, 30, [(ANNA, anna), (BERT, bert)])
+        assert (tracks[ANNA].state != MISSING).all()
+        assert np.flatnonzero(tracks[BERT].state != MISSING).max() == gone - 1
+
+
+def test_a_lost_face_is_searched_for_in_the_frames_that_were_passed_over(finder):
+    rgb = {n: frame.rgb for n, frame in enumerate(draw_people(2, [(ANNA, lambda n: (150.0, True) if n == 0 else None)]))}
+    (face,) = finder.detector.detect(rgb[0])
+    for shown, kept in (((0, 0), [True, True]), ((0, 1), [True, False]), ((1, 1), [False, False]), ((1, 0), [True, True])):
+        record = Record(None)
+        record.points, record.scores = [np.zeros((68, 2), np.float32)] * 2, [0.9] * 2
+        record.starts, record.taken = [False] * 2, [False] * 2
+        several._search_again(record, [several.Unsearched(n, rgb[one], face) for n, one in enumerate(shown)], finder.detector, False)
+        assert [np.isfinite(points).all() for points in record.points] == kept and not any(record.taken)

@@ -52,7 +52,7 @@ def a_decomposition_weighs_what_it_keeps_in_memory() -> None:
         )
         switched = apply_switch(decomposition, model, decomposition_of(model, 2), motion=True)
         assert weight(switched) > 1.5 * weight(decomposition)
-        with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
+        with patch("dva_core.pipeline.store.IN_MEMORY", 0):
             assert weight(decomposition_of(model)) < 1000
 
 
@@ -78,7 +78,7 @@ def a_full_cache_lets_the_heavy_go() -> None:
         assert short_of_memory(entries, GB, GB + 1000) == {"small", "text"}
         large = {"large": [[torch.zeros(4, 256, 256, 3)]], **entries}
         assert short_of_memory(large, GB, GB + 1000) == {"heavy", "small", "text"}
-        with patch("dva_core.pipeline.encoding.IN_MEMORY", 0):
+        with patch("dva_core.pipeline.store.IN_MEMORY", 0):
             entries = {"heavy": [[decomposition_of(model)], [picture[:0]]], "small": [[torch.zeros(64, 64, 3)]]}
         assert short_of_memory(entries, GB, GB + 1000) == {"heavy"}  # to throw it away would free nothing
 
@@ -88,7 +88,7 @@ def what_is_let_go_is_gone() -> None:
     with tiny() as model:
         decomposition_of(model)
         for limit in (64_000_000, 0):
-            with patch("dva_core.pipeline.encoding.IN_MEMORY", limit):
+            with patch("dva_core.pipeline.store.IN_MEMORY", limit):
                 gc.collect()
                 files = open_files()
                 decomposition = decomposition_of(model)

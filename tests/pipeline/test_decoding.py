@@ -15,7 +15,7 @@ from dva_core.diffusion import solvers
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.model.loader import load_model
-from dva_core.pipeline import decode, decode_crops, encode, encoding
+from dva_core.pipeline import decode, decode_crops, encode
 from dva_core.pipeline.masks import SoftMasks
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
@@ -197,7 +197,7 @@ def test_decode_refuses_what_does_not_belong(tmp_path, decomposition, model, vid
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(encoding, "IN_MEMORY", 0)
+    monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0)
     peaks = []
     for frames in (10, 30):
         video = write_video(tmp_path / f"{frames}.mkv", frames)

@@ -17,7 +17,7 @@ from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.faces.finder import FaceFinder
 from dva_core.model.arrays import to_images
-from dva_core.pipeline import decode_crops, encode, encoding
+from dva_core.pipeline import decode_crops, encode
 from dva_core.video import open_video
 
 from .conftest import STEPS
@@ -96,7 +96,7 @@ def test_the_batch_size_changes_nothing(decomposition, model, video):
 
 def test_on_disk_as_in_memory(tmp_path, decomposition, model, video, monkeypatch):
     filed = encode(video, model, steps=STEPS, path=tmp_path / "a.safetensors", batch_size=4)
-    monkeypatch.setattr(encoding, "IN_MEMORY", 0)
+    monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0)
     scratch = encode(video, model, steps=STEPS)
     assert isinstance(scratch.store, TensorFile)
     loaded = Decomposition.load(tmp_path / "a.safetensors")
@@ -123,7 +123,7 @@ def test_a_full_disk_while_writing_noise_maps(tmp_path, model, video, disk_that_
     with pytest.raises(DVAError, match="is full"):
         encode(video, model, steps=1, path=tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(encoding, "IN_MEMORY", 0)
+    monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0)
     with pytest.raises(DVAError, match="is full"):
         encode(video, model, steps=1)
 
@@ -175,7 +175,7 @@ def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_pa
         source, model, steps=np.int64(2), start=Fraction(0), every=np.int32(1), max_frames=np.int64(3), path=tmp_path / "a.safetensors"
     )
     assert Decomposition.load(tmp_path / "a.safetensors").info == decomposition.info and decomposition.info.steps == 2
-    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_, **__: pytest.fail("work has begun"))
     for settings in (
         {"steps": "3"},
         {"start": "0"},
@@ -194,7 +194,7 @@ def test_numbers_of_any_kind_are_taken_and_others_refused_before_any_work(tmp_pa
 def test_encoding_writes_over_nothing_that_is_read(tmp_path, model, monkeypatch):
     source, face = write_video(tmp_path / "video.mkv", 3), tmp_path / "face.png"
     face.write_bytes(b"a face")
-    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("dva_core.pipeline.encoding.find_faces", lambda *_, **__: pytest.fail("work has begun"))
     (tmp_path / "link").symlink_to(source)
     before = {path: path.read_bytes() for path in (source, face, model.path)}
     for path in (source, tmp_path / "link", face, model.path):

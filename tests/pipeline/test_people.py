@@ -80,7 +80,7 @@ def test_the_video_is_read_no_more_often_for_two_than_for_one(model, video, monk
 
 @pytest.mark.parametrize("where", ["memory", "file", "scratch"])
 def test_wherever_the_arrays_lie(where, encoded, model, video, tmp_path, monkeypatch):
-    monkeypatch.setattr("dva_core.pipeline.encoding.IN_MEMORY", 0 if where == "scratch" else 1 << 30)
+    monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0 if where == "scratch" else 1 << 30)
     path = tmp_path / "two.safetensors" if where == "file" else None
     with encode(video, model, face="all", steps=STEPS, batch_size=3, path=path) as people:
         loaded = load_decomposition(path) if path else people

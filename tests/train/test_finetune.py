@@ -50,7 +50,7 @@ def test_published_weights_train_on_and_come_back_as_a_bundle_that_edits(frames,
     assert changed == {"noise_predictor", "fusion"}
     assert after.config == before.config | {"name": "tuned"} and "1 steps" in after.metadata["source"]
     finder = stand_in(load_model(out, device="cpu"))
-    monkeypatch.setattr("dva_core.pipeline.encoding.FaceFinder.of", lambda model, detector="own": finder)
+    monkeypatch.setattr("dva_core.faces.finder.FaceFinder.of", lambda model, detector="own": finder)
     video = write_video(tmp_path / "video.mkv", 1)
     edit = words("edit", video, "-o", tmp_path / "edited.mkv", "--model", out, "--attribute", "Young", "--scale", 0.8, "--steps", 2)
     assert main(edit) == 0 and (tmp_path / "edited.mkv").stat().st_size

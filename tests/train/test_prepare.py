@@ -25,7 +25,7 @@ WANTED = Preparation(size=32, least_size=10, least_sharpness=0, least_frames=3, 
 def model(tmp_path, monkeypatch):
     tiny = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu")
     finder = stand_in(tiny)
-    monkeypatch.setattr("dva_core.pipeline.encoding.FaceFinder.of", lambda model, detector="own": finder)
+    monkeypatch.setattr("dva_core.faces.finder.FaceFinder.of", lambda model, detector="own": finder)
     return tiny
 
 

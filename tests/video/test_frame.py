@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -222,3 +223,15 @@ def test_relayout_is_lossless():
     assert all(np.array_equal(a, b) for a, b in zip(packed.planes(), Frame(planar, layout, packed.color, 0, 0, 1).planes()))
     with pytest.raises(ValueError, match="lose chroma"):
         relayout(finer, layout_of("yuv444p"), "yuv420p")
+
+
+@pytest.mark.parametrize("pix_fmt", ALL)
+@pytest.mark.parametrize("tags", [ColorTags(), ColorTags(matrix=1, range=2)])
+def test_a_thumbnail_is_the_picture_shrunk(pix_fmt, tags):
+    frame = make(pix_fmt, 128, 96, tags)
+    # in gamut, as pictures are: what is out of it is clipped before shrinking there, after it here
+    calm = frame.with_rgb(np.clip(cv2.GaussianBlur(frame.rgb, (0, 0), 4), 60, 190))
+    usual = cv2.resize(calm.rgb, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = calm.thumbnail(8)
+    assert small.dtype == np.float32 and small.shape == (8, 8, 3)
+    assert np.abs(small - usual).max() < 2

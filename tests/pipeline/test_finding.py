@@ -1,0 +1,38 @@
+"""The faces that are meant: one call, whatever settings say who that is."""
+
+import inspect
+
+import pytest
+from standin import use_two, write_two
+
+from dva_core.pipeline.finding import find_faces
+from dva_core.pipeline.settings import EncodeSettings
+from dva_core.video.frames import Frames
+
+
+@pytest.fixture(autouse=True)
+def finder(monkeypatch):
+    return use_two(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_two(tmp_path_factory.mktemp("video") / "two.mkv", 8, alone=(6, 7))
+
+
+@pytest.mark.parametrize("settings", [EncodeSettings(), EncodeSettings(face="largest"), EncodeSettings(face=("largest",))])
+def test_one_face_without_more_ado(video, model, settings):
+    with Frames(video) as frames:
+        (one,) = find_faces(frames, model, video, settings)
+    assert one.number == 0 and one.track.quads.shape == (8, 4, 2)
+
+
+@pytest.mark.parametrize(("face", "numbers"), [("all", [1, 2]), (2, [2]), ((1, 2), [1, 2]), ("2", [2])])
+def test_people_as_callers_write_them_need_no_resolved_settings(video, model, face, numbers):
+    with Frames(video) as frames:
+        assert [one.number for one in find_faces(frames, model, video, EncodeSettings(face=face))] == numbers
+
+
+def test_what_is_handed_through_is_named():
+    kinds = [parameter.kind for parameter in inspect.signature(find_faces).parameters.values()]
+    assert kinds[4:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[4:]) and len(kinds) > 4
