@@ -200,6 +200,7 @@ def decode_to_video(decomposition: AnyDecomposition, model, args: argparse.Names
         "faces": report.faces,
         "edited": report.edited,
         "hidden": report.hidden,
+        "usual_hidden": report.usual_hidden,
         **({"people": report.people} if report.people else {}),
         "track": by_person(decomposition, lambda one: one.info.track),
         "operations": by_person(decomposition, lambda one: one.operations),

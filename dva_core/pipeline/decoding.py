@@ -48,9 +48,11 @@ class DecodeReport:
     """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face.
 
     edited   frames in which a pixel changed, as [first, last] of each stretch
-    hidden   frame -> share of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN or more; of several
-             faces the largest
-    people   of several people, number -> their own {"faces": rows, "edited": stretches, "hidden": {frame: share}}
+    hidden   frame -> share of what is usually seen of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN
+             or more; of several faces the largest
+    people   of several people, number -> their own {"faces": rows, "edited": stretches, "hidden": {frame: share}, "usual_hidden": share}
+    usual_hidden   share of the face that its mask leaves out in the middle of all frames, as for a fringe: the median; of several people
+             the largest
     """
 
     path: Path
@@ -59,6 +61,7 @@ class DecodeReport:
     edited: list[list[int]] = field(default_factory=list)
     hidden: dict[int, float] = field(default_factory=dict)
     people: dict[int, dict[str, Any]] = field(default_factory=dict)
+    usual_hidden: float = 0.0
 
 
 def decode_crops(
@@ -223,8 +226,13 @@ def edited_crops(
 
 def make_report(path: Path, frames: int, edited: list[list[int]], layers: Sequence[FaceLayer]) -> DecodeReport:
     hidden = {index: max(layer.hidden.get(index, 0.0) for layer in layers) for index in sorted({i for one in layers for i in one.hidden})}
-    people = {layer.info.person: {"faces": len(layer.rows), "edited": spans(layer.edited), "hidden": layer.hidden} for layer in layers}
-    return DecodeReport(path, frames, sum(len(layer.rows) for layer in layers), edited, hidden, people if len(layers) > 1 else {})
+    usual = [round(layer.usual_hidden, 3) for layer in layers]
+    people = {
+        layer.info.person: {"faces": len(layer.rows), "edited": spans(layer.edited), "hidden": layer.hidden, "usual_hidden": share}
+        for layer, share in zip(layers, usual)
+    }
+    faces = sum(len(layer.rows) for layer in layers)
+    return DecodeReport(path, frames, faces, edited, hidden, people if len(layers) > 1 else {}, max(usual, default=0.0))
 
 
 def check_detail(detail: str) -> None:

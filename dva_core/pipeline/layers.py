@@ -19,7 +19,8 @@ from ..video import Frame
 from .front import FrontMasks
 from .masks import SoftMasks
 
-HIDDEN = 0.05  # share of the face from which on it counts as partly hidden: the masks of unhidden faces leave out less
+HIDDEN = 0.05  # share of what is usually seen of the face from which on it counts as partly hidden: the masks of unhidden faces vary less
+USUAL_ROWS = 64  # rows of which the usual share is taken
 STEADY = 12.0  # frames over which the size of a face is smoothed, so that two of one size do not take turns in front
 
 
@@ -61,6 +62,12 @@ class FaceLayer:
         self.hidden: dict[int, float] = {}
 
     @cached_property
+    def usual_hidden(self) -> float:
+        """The share of the face, 0..1, that is hidden in half of the clip at least: by a fringe, say. Median over rows spread evenly."""
+        rows = np.unique(np.linspace(0, len(self.rows) - 1, min(USUAL_ROWS, len(self.rows))).round().astype(int))
+        return float(np.median([self.masks.hidden(row) for row in rows.tolist()])) if len(self.rows) else 0.0
+
+    @cached_property
     def sizes(self) -> np.ndarray:
         """Side of the square in every row, smoothed [F]."""
         return smooth_over_time(np.array([side(quad) for quad in self.quads]), STEADY)
@@ -76,7 +83,8 @@ class FaceLayer:
         row = self.rows[index]
         mask, front = self.masks[row], None if masks is None else masks.at(index, row)
         kept = None if front is None else front.in_square(self.quads[row], self.crop_size, frame_shape).values
-        share = self.masks.hidden(row, kept)
+        # what is always hidden hides nothing that was there to be seen
+        share = 1 - min(1.0, (1 - self.masks.hidden(row, kept)) / max(1 - self.usual_hidden, 1e-6))
         if share >= HIDDEN:
             self.hidden[index] = round(share, 3)
         whole = self.masks.whole(row) if self.limited else mask

@@ -23,6 +23,7 @@ def time_per_frame(clock: Stopwatch, frames: int) -> str:
     return f"{clock.total / frames:.3f} s a frame ({parts}), {clock.total:.1f} s in all"
 
 
+TOLD = 0.1  # share of the face from which on it is told that it is always hidden
 SHOWN = 6  # stretches that are named
 
 
@@ -39,6 +40,8 @@ def describe_decode(report) -> str:
         text += f"; person {number} in frames {in_words(one['edited'])}" if one["edited"] else f"; person {number} unchanged"
     if report.hidden:
         text += f"; partly hidden (up to {max(report.hidden.values()):.0%}) in {in_words(spans(report.hidden))}"
+    if report.usual_hidden >= TOLD:
+        text += f"; {report.usual_hidden:.0%} of the face are hidden all along, as by a fringe"
     return text
 
 

@@ -13,13 +13,15 @@ from dva_core.decomposition.arrays import soft_mask_spec
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
-from dva_core.faces.regions import BELOW, REGIONS
+from dva_core.faces.regions import BELOW, MEAN_FACE, REGIONS
 from dva_core.model.arrays import to_images
+from dva_core.model.autoencoder import JAW
 from dva_core.model.loader import load_model
 from dva_core.networks.hull import hull_mask
-from dva_core.pipeline import encode
+from dva_core.pipeline import decode, encode
 from dva_core.pipeline.masks import SoftMasks, in_front
 from dva_core.pipeline.preview import stills
+from dva_core.pipeline.report import describe_decode
 
 FRAMES, SIZE = 5, 32
 
@@ -143,3 +145,25 @@ def test_the_mask_of_training_is_the_hull_with_hair(soft_model, model):
     assert torch.equal(soft_model.face_mask(images, for_video=False), model.face_mask(images, for_video=False))
     parts = soft_model.face_parts(images)
     assert torch.equal(soft_model.face_mask(images), parts[:, :1]) and parts.shape == (2, 2, SIZE, SIZE)
+
+
+def test_a_fringe_is_no_hidden_face_but_a_hand_is(decomposition, soft_model, tmp_path, monkeypatch):
+    """What is always hidden is usual; the report counts what is hidden of the rest."""
+    monkeypatch.setattr(SoftMasks, "_points", lambda *_: MEAN_FACE[JAW:])
+    face = np.ones((FRAMES, SIZE, SIZE))
+    face[:, : SIZE // 2] = 0  # hair
+    set_parts(decomposition, face, 1 - face)
+    report = decode(decomposition, soft_model, tmp_path / "fringe.mkv", codec="ffv1")
+    assert report.hidden == {} and 0.2 < report.usual_hidden < 0.7 and "of the face are hidden all along" in describe_decode(report)
+    face[2:4, :, : SIZE // 2] = 0  # a hand
+    set_parts(decomposition, face, 1 - face)
+    hand = decode(decomposition, soft_model, tmp_path / "hand.mkv", codec="ffv1")
+    assert set(hand.hidden) == {2, 3} and hand.hidden[2] == pytest.approx(0.5, abs=0.1) and hand.usual_hidden == report.usual_hidden
+    face[:] = 1
+    face[2:4, :, : SIZE // 2] = 0
+    set_parts(decomposition, face, 1 - face)
+    bare = decode(decomposition, soft_model, tmp_path / "bare.mkv", codec="ffv1")
+    assert set(bare.hidden) == {2, 3} and bare.usual_hidden < 0.01 and "all along" not in describe_decode(bare)
+    face[:] = 0
+    set_parts(decomposition, face, 1 - face)
+    assert decode(decomposition, soft_model, tmp_path / "none.mkv", codec="ffv1").usual_hidden == 1
