@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import DVAError, MissingFileError
-from .leftovers import GONE, OLD, PREFIX, SUFFIX, clear, clear_older, clear_unless_used, make_locked_folder, remove_folder
+from .leftovers import GONE, OLD, PREFIX, SUFFIX, clear_for, clear_unless_used, make_locked_folder, remove_folder
 
 PICTURES = (".png", ".jpg", ".jpeg")  # suffixes that pictures are written with
 # suffixes of the videos in a folder; a file that is named itself may have any
@@ -133,8 +133,7 @@ class Partial:
     def __init__(self, place: str | Path, alone: bool = False) -> None:
         self.place = resolve_link(place).absolute()
         parent, key = self.place.parent, hashlib.sha256(os.fsencode(self.place.name)).hexdigest()[:8]
-        clear(parent)
-        clear_older(self.place)
+        clear_for(self.place)
         self.folder, lock = make_locked_folder(parent, key)
         self.path = self.folder / f"_{self.place.suffix}"
         self._close = weakref.finalize(self, remove_folder, self.folder, lock)

@@ -8,6 +8,7 @@ folder finds the lock free and removes the leftover.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import shutil
@@ -25,29 +26,58 @@ DAY = 86_400  # seconds
 
 def clear(folder: Path) -> None:
     """Remove the leftovers of killed programs from `folder`."""
-    with contextlib.suppress(OSError):
-        for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
-            clear_unless_used(leftover)
+    for name in _names(folder):
+        if name.startswith(PREFIX):
+            _clear_ours(folder / name)
 
 
-def clear_older(place: Path) -> None:
-    """Remove the leftovers of a killed program of an older version for `place`, unless they were written to in the last day.
+def clear_for(place: Path) -> None:
+    """Remove the leftovers of killed programs from the folder of `place`, also those of an older version for `place`.
+
+    The folder is listed once, and only names that are ours are looked at: it may hold all results of a long batch.
+    """
+    older = _OlderNames(place)
+    for name in _names(place.parent):
+        if name.startswith(PREFIX):
+            _clear_ours(place.parent / name)
+        elif name.startswith(older.start) or name in older.plain:
+            with contextlib.suppress(OSError):
+                older.clear(place.parent / name)
+
+
+def _names(folder: Path) -> list[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+    return []
+
+
+def _clear_ours(path: Path) -> None:
+    if path.name.endswith(SUFFIX):
+        with contextlib.suppress(OSError):
+            clear_unless_used(path)
+
+
+class _OlderNames:
+    """What an older version called its unfinished output for `place`: they go unless they were written to in the last day.
 
     Only files with that version's names and content: `.<name>.<number>.partial` and `.part`, a decomposition or a training state
     `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` exists.
     """
-    number = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|[0-9]+)\.(partial|part|old)")
-    plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
-    with contextlib.suppress(OSError):
-        for leftover in place.parent.iterdir():
-            match = number.fullmatch(leftover.name)
-            if not (match or leftover.name in plain) or leftover.is_symlink() or time.time() - leftover.stat().st_mtime < DAY:
-                continue
-            if match and leftover.is_dir():
-                if (leftover / MARKER).is_file() and (match[2] != "old" or place.is_dir()):
-                    shutil.rmtree(leftover, ignore_errors=True)
-            elif leftover.is_file() and (_is_ours(leftover) if match is None else match[2] != "old"):
-                leftover.unlink()
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.start = place, f".{place.name}."
+        self.number = re.compile(re.escape(self.start) + r"([0-9a-f]{8}|[0-9]+)\.(partial|part|old)")
+        self.plain = (f"{place.name}.partial", "state.partial" if place.name == "state.safetensors" else "")
+
+    def clear(self, path: Path) -> None:
+        match = self.number.fullmatch(path.name)
+        if not (match or path.name in self.plain) or path.is_symlink() or time.time() - path.stat().st_mtime < DAY:
+            return
+        if match and path.is_dir():
+            if (path / MARKER).is_file() and (match[2] != "old" or self.place.is_dir()):
+                shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and (_is_ours(path) if match is None else match[2] != "old"):
+            path.unlink()
 
 
 def _is_ours(path: Path) -> bool:

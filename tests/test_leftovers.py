@@ -85,3 +85,17 @@ partial.put()
     with atomic_write(tmp_path / "another") as partial:
         partial.touch()
     assert names(tmp_path) == ["another", "frames"] and names(tmp_path / "frames") == ["first"]
+
+
+def test_a_folder_of_many_results_is_listed_once_a_write_and_its_results_are_not_looked_at(tmp_path, monkeypatch):
+    for number in range(50):
+        (tmp_path / f"video_{number}.mp4").touch()
+    listed, looked_at = [], []
+    listdir, stat, scandir = os.listdir, os.stat, os.scandir
+    monkeypatch.setattr(os, "listdir", lambda path=".": (listed.append(str(path)), listdir(path))[1])
+    monkeypatch.setattr(os, "scandir", lambda path=".": (listed.append(str(path)), scandir(path))[1])
+    monkeypatch.setattr(os, "stat", lambda path, **more: (looked_at.append(str(path).rpartition(os.sep)[2]), stat(path, **more))[1])
+    with atomic_write(tmp_path / "video_51.mp4") as partial:
+        partial.touch()
+    assert listed.count(str(tmp_path)) == 1
+    assert not {f"video_{number}.mp4" for number in range(50)} & set(looked_at)
