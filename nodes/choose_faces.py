@@ -9,7 +9,6 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from dva_core.errors import DVAError
 from dva_core.faces.choice import ChosenPerson, choose_people, parse_choice
 from dva_core.faces.finder import DETECTORS
 from dva_core.pipeline.people import picture_path, survey_key, survey_people
@@ -17,8 +16,8 @@ from dva_core.pipeline.people_sheet import people_sheet
 
 from . import folders, status
 from .image import to_image
-from .schema import need_text, schema
-from .types import CATEGORY, Model
+from .schema import check_texts, schema
+from .types import CATEGORY, Model, detector_input, rate_input
 from .video import as_file
 
 logger = logging.getLogger(__name__)
@@ -53,25 +52,8 @@ class ChooseFaces(io.ComfyNode):
                     tooltip='Who is chosen, as JSON: {"people": [1, 3], "names": {"1": "Anna"}, "shots": {"2": [3]}}. people may be "all"; '
                     "shots says who is meant instead in a shot. Empty: the person seen most.",
                 ),
-                io.Float.Input(
-                    "rate",
-                    default=25.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.01,
-                    round=False,
-                    optional=True,
-                    display_name="frame rate",
-                    tooltip="Frames a second of the images input; a video brings its own.",
-                ),
-                io.Combo.Input(
-                    "detector",
-                    options=list(DETECTORS),
-                    default=DETECTORS[0],
-                    optional=True,
-                    display_name="detector",
-                    tooltip="What finds faces: the model's own detector, or that of insightface, as on Encode Decomposed.",
-                ),
+                rate_input(optional=True),
+                detector_input("What finds faces: the model's own detector, or that of insightface, as on Encode Decomposed."),
             ],
             outputs=[
                 io.String.Output(
@@ -87,13 +69,7 @@ class ChooseFaces(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, choice: str | None = None) -> bool | str:
-        try:
-            need_text(choice)
-            if choice is not None:
-                parse_choice(choice)
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_texts(parse_choice, choice)
 
     @classmethod
     def execute(

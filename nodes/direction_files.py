@@ -8,10 +8,9 @@ from dva_core.edit.directions import (
     SMALL,
     Direction,
 )
-from dva_core.errors import DVAError
 
 from . import folders, status
-from .schema import file_name_input, need_text, schema
+from .schema import check_texts, file_name_input, schema
 from .types import CATEGORY
 from .types import Direction as DirectionType
 
@@ -71,11 +70,7 @@ class LoadDirection(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
-        try:
-            need_text(file)
-            return file is None or bool(Direction.load(folders.listed_file(file, KIND)))
-        except DVAError as error:
-            return str(error)
+        return check_texts(lambda name: Direction.load(folders.listed_file(name, KIND)), file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:

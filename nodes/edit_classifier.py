@@ -8,10 +8,9 @@ from comfy_api.latest import io
 from dva_core.decomposition.people import AnyDecomposition, parse_whom
 from dva_core.edit import apply_attributes, parse_scales
 from dva_core.edit.curves import with_envelope
-from dva_core.errors import DVAError
 
 from . import models
-from .schema import has_type, need_text, schema
+from .schema import check_texts, has_type, schema
 from .types import CATEGORY, DecompositionType, Floats, Model, person_input
 
 
@@ -80,14 +79,7 @@ class EditIdentityClassifier(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, attributes: str | None = None, person: str | None = None) -> bool | str:
-        try:
-            need_text(attributes, person)
-            parse_whom(person)
-            if attributes is not None:
-                models.check_scales(parse_scales(attributes))
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_texts(_check, attributes, person)
 
     @classmethod
     def execute(cls, decomposition, model, attributes: str, normalize: bool, over_time=None, person: str = "") -> io.NodeOutput:
@@ -95,3 +87,9 @@ class EditIdentityClassifier(io.ComfyNode):
         if over_time is not None:
             scales = {name: with_envelope(scale, factors(over_time, decomposition)) for name, scale in scales.items()}
         return io.NodeOutput(apply_attributes(decomposition, model, scales, normalize, person=person))
+
+
+def _check(attributes: str | None, person: str | None) -> None:
+    parse_whom(person)
+    if attributes is not None:
+        models.check_scales(parse_scales(attributes))

@@ -16,7 +16,7 @@ from dva_core.faces.regions import OFF
 
 from . import folders, models, status
 from .image import to_image
-from .schema import need_text, schema
+from .schema import check_texts, schema
 from .types import CATEGORY, DecompositionType, Direction, Model, one_person_input, region_input, region_or_none
 
 
@@ -166,14 +166,11 @@ class EditIdentityCLIP(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, clip_model: str | None = None) -> bool | str:
         # ComfyUI repeats a refusal for every input that is named here, and this one is long
-        try:
-            need_text(clip_model)
-            if clip_model is not None:
-                import_open_clip()
-                find_weights(clip_model, models.text_model_folders())
-        except DVAError as error:
-            return str(error)
-        return True
+        def check(name: str) -> None:
+            import_open_clip()
+            find_weights(name, models.text_model_folders())
+
+        return check_texts(check, clip_model)
 
     @classmethod
     def execute(

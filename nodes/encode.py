@@ -12,17 +12,15 @@ from comfy_api.latest import io
 from dva_core.decomposition.people import people_of
 from dva_core.diffusion.schedule import LARGEST_POWER
 from dva_core.diffusion.solvers import SOLVER, STEPS, VIDEO_SOLVERS, evaluations
-from dva_core.errors import DVAError
-from dva_core.faces.choice import parse_people
 from dva_core.faces.finder import DETECTORS
 from dva_core.pipeline.report import describe_model, describe_tracks
 
 from . import folders, status
 from .cache import cached
-from .face import FACES, face_box_inputs, face_choice, middle_of
+from .face import FACES, face_box_inputs, face_choice, middle_of, people_or_face
 from .image import to_image, to_mask
-from .schema import need_text, schema
-from .types import CATEGORY, DecompositionType, Model
+from .schema import check_texts, schema
+from .types import CATEGORY, DecompositionType, Model, detector_input, rate_input
 from .video import as_file
 
 
@@ -84,7 +82,7 @@ class EncodeDecomposed(io.ComfyNode):
                     default="largest",
                     display_name="face",
                     tooltip="Which face to follow: the largest, the one nearest to a position, the one most like the reference "
-                    "picture, or everyone.",
+                    "picture, everyone, or those chosen by click on this node.",
                 ),
                 io.Float.Input(
                     "face_x",
@@ -120,16 +118,7 @@ class EncodeDecomposed(io.ComfyNode):
                     display_name="most frames",
                     tooltip="Stop after that many frames; 0 takes them all.",
                 ),
-                io.Float.Input(
-                    "rate",
-                    default=25.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.01,
-                    round=False,
-                    display_name="frame rate",
-                    tooltip="Frames a second of the images input; a video brings its own.",
-                ),
+                rate_input(),
                 io.Int.Input(
                     "max_images",
                     default=64,
@@ -164,14 +153,9 @@ class EncodeDecomposed(io.ComfyNode):
                     display_name="audio",
                     tooltip="The sound of the images, for the decoded video; a video brings its own.",
                 ),
-                io.Combo.Input(
-                    "detector",
-                    options=list(DETECTORS),
-                    default=DETECTORS[0],
-                    optional=True,
-                    display_name="detector",
-                    tooltip="What finds the face: the model's own detector, or that of insightface, a package to be installed. Its weights "
-                    "are for non-commercial research only, and must be put in place by you.",
+                detector_input(
+                    "What finds the face: the model's own detector, or that of insightface, a package to be installed. Its weights are "
+                    "for non-commercial research only, and must be put in place by you."
                 ),
                 *face_box_inputs(),
                 io.Boolean.Input(
@@ -204,13 +188,7 @@ class EncodeDecomposed(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, people: str | None = None) -> bool | str:
-        try:
-            need_text(people)
-            if people is not None and people.strip():
-                parse_people(people)
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_texts(lambda text: people_or_face(text, ""), people)
 
     @classmethod
     def execute(
@@ -244,8 +222,7 @@ class EncodeDecomposed(io.ComfyNode):
         if face_box is not None:
             face, face_x, face_y = ("position", *middle_of(face_box, source, part))
         other = {} if detector == DETECTORS[0] else {"detector": detector}
-        if people.strip():
-            face = parse_people(people)
+        face = people_or_face(people, face)
         unused = "" if reference is None or face == "reference" else " The reference picture is not used: set face to reference."
         if unused:
             status.tell(cls.hidden.unique_id, unused.strip(), logging.WARNING)

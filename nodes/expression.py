@@ -12,7 +12,7 @@ from dva_core.errors import DVAError
 
 from . import models
 from .edit_classifier import factors, over_time_input
-from .schema import need_text, schema
+from .schema import check_texts, schema
 from .types import CATEGORY, DecompositionType, Direction, Model, person_input
 
 FROM_FRAMES = "two frames"
@@ -86,17 +86,7 @@ class EditExpression(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, scale: str | None = None, expression: str | None = None, person: str | None = None) -> bool | str:
-        try:
-            need_text(scale, expression, person)
-            parse_whom(person)
-            if expression is not None and not expression.strip():
-                return f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}."
-            strength = 0.0 if scale is None else parse_text(scale, "the expression")
-            if expression is not None and expression.strip().lower() != FROM_FRAMES:
-                models.check_scales({expression.strip(): strength})
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_texts(_check, scale, expression, person)
 
     @classmethod
     def execute(
@@ -130,3 +120,12 @@ class EditExpression(io.ComfyNode):
         )
         strength = strength if over_time is None else with_envelope(strength, factors(over_time, decomposition))
         return io.NodeOutput(apply_direction(decomposition, model, direction, strength, person=person), direction)
+
+
+def _check(scale: str | None, expression: str | None, person: str | None) -> None:
+    parse_whom(person)
+    if expression is not None and not expression.strip():
+        raise DVAError(f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}.")
+    strength = 0.0 if scale is None else parse_text(scale, "the expression")
+    if expression is not None and expression.strip().lower() != FROM_FRAMES:
+        models.check_scales({expression.strip(): strength})

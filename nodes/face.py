@@ -11,14 +11,22 @@ import torch
 from comfy_api.latest import io
 
 from dva_core.errors import DVAError
-from dva_core.faces.choice import PeopleChoice
+from dva_core.faces.choice import PeopleChoice, parse_people
 from dva_core.video import open_video
 
 from . import folders
 from .frames import as_uint8
 from .schema import has_type
 
-FACES = ("largest", "position", "reference", "everyone")
+CHOSEN = "chosen"  # people by the text of the input people, or by click; as in web/encode_faces.js
+FACES = ("largest", "position", "reference", "everyone", CHOSEN)
+
+
+def people_or_face(people: str, face: str) -> str | PeopleChoice:
+    """Read the text of the input `people`; where it is empty, what `face` says. DVAError for a text that chooses nobody."""
+    if people.strip():
+        return parse_people(people)
+    return PeopleChoice() if face == CHOSEN else face
 
 
 def face_box_inputs() -> list[io.Input]:

@@ -15,7 +15,7 @@ from dva_core.files import atomic_write
 
 from . import folders, status
 from .cache import cached
-from .schema import file_name_input, need_text, schema
+from .schema import check_texts, file_name_input, schema
 from .types import CATEGORY, DecompositionType
 
 USUAL_NAME = "dva/clip"
@@ -93,11 +93,7 @@ class LoadDecomposition(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
-        try:
-            need_text(file)
-            return file is None or bool(folders.listed_file(file, "decomposition"))
-        except DVAError as error:
-            return str(error)
+        return check_texts(lambda name: folders.listed_file(name, "decomposition"), file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from dva_core.errors import DVAError
 from dva_core.hosts.devices import AUTO, PRECISIONS
 from dva_core.model.loader import STARTER
 from dva_core.pipeline.report import describe_model
 
 from . import models, status
-from .schema import need_text, schema
+from .schema import check_texts, schema
 from .types import CATEGORY, Model
 
 
@@ -56,11 +55,7 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model: str | None = None) -> bool | str:
-        try:
-            need_text(model)
-            return model is None or bool(models.model_path(model))
-        except DVAError as error:
-            return str(error)
+        return check_texts(models.model_path, model)
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **_) -> float:

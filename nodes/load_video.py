@@ -8,7 +8,7 @@ from dva_core.errors import DVAError
 from dva_core.video import open_video
 
 from . import folders
-from .schema import need_text, schema
+from .schema import check_texts, schema
 from .types import CATEGORY
 from .video import VideoPart
 
@@ -71,11 +71,7 @@ class LoadVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
-        try:
-            need_text(file)
-            return file is None or bool(folders.listed_file(file, "video"))
-        except DVAError as error:
-            return str(error)
+        return check_texts(lambda name: folders.listed_file(name, "video"), file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -37,11 +37,21 @@ def file_name_input(usual: str) -> io.String.Input:
     )
 
 
-def need_text(*values: Any) -> None:
-    """DVAError unless a value is text. For checks that run before ComfyUI converts the values of a prompt."""
-    for value in values:
-        if value is not None and not isinstance(value, str):
-            raise DVAError(f"{str(value)[:40]} is no text; write a text here.")
+def check_texts(check: Callable[..., object], *texts: Any) -> bool | str:
+    """Check texts before a prompt runs, as `validate_inputs` answers: True, or the sentence that refuses them.
+
+    check: called with the texts, raises DVAError for what it refuses. A text from another node is None; all None, it is not called.
+    Values that are no texts are refused: ComfyUI has not converted them yet.
+    """
+    try:
+        for text in texts:
+            if text is not None and not isinstance(text, str):
+                raise DVAError(f"{str(text)[:40]} is no text; write a text here.")
+        if any(text is not None for text in texts):
+            check(*texts)
+    except DVAError as error:
+        return str(error)
+    return True
 
 
 def has_type(name: str) -> bool:

@@ -7,13 +7,12 @@ import torch
 from comfy_api.latest import io
 
 from dva_core.decomposition.people import one_person
-from dva_core.errors import DVAError
 from dva_core.pipeline.preview import attribute_stills, nearest_row
 from dva_core.pipeline.sheet import attribute_sheet, parse_names, parse_numbers
 
 from . import models, status
 from .image import to_image
-from .schema import need_text, schema
+from .schema import check_texts, schema
 from .types import AUTO, CATEGORY, DecompositionType, Model, frame_input, keep_input, look_inputs, look_of, one_person_input
 
 SCALES = "-0.8, -0.4, 0, 0.4, 0.8"
@@ -71,15 +70,7 @@ class Sheet(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, scales: str | None = None, attributes: str | None = None) -> bool | str:
-        try:
-            need_text(scales, attributes)
-            if scales is not None:
-                parse_numbers(scales)
-            if attributes is not None:
-                models.check_scales(dict.fromkeys(parse_names(attributes), 0.0))
-        except DVAError as error:
-            return str(error)
-        return True
+        return check_texts(_check, scales, attributes)
 
     @classmethod
     def execute(
@@ -105,3 +96,10 @@ class Sheet(io.ComfyNode):
         sheet = attribute_sheet(rows, numbers, tile)
         faces = np.stack([picture for pictures in rows.values() for picture in pictures])
         return io.NodeOutput(to_image(sheet[None]), to_image(faces))
+
+
+def _check(scales: str | None, attributes: str | None) -> None:
+    if scales is not None:
+        parse_numbers(scales)
+    if attributes is not None:
+        models.check_scales(dict.fromkeys(parse_names(attributes), 0.0))

@@ -8,11 +8,11 @@ from comfy_api.latest import io
 
 from dva_core.decomposition.people import parse_whom
 from dva_core.diffusion.guidance import LARGEST_WEIGHT
-from dva_core.errors import DVAError
+from dva_core.faces.finder import DETECTORS
 from dva_core.faces.regions import OFF, REGIONS
 from dva_core.faces.tone import TONES
 
-from .schema import need_text
+from .schema import check_texts
 
 CATEGORY = "DVA"
 
@@ -31,6 +31,28 @@ def frame_input() -> io.Int.Input:
         max=10**6,
         display_name="frame",
         tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
+    )
+
+
+def rate_input(*, optional: bool = False) -> io.Float.Input:
+    """Make the input for the frame rate of images."""
+    return io.Float.Input(
+        "rate",
+        default=25.0,
+        min=0.01,
+        max=1000.0,
+        step=0.01,
+        round=False,
+        optional=optional,
+        display_name="frame rate",
+        tooltip="Frames a second of the images input; a video brings its own.",
+    )
+
+
+def detector_input(tooltip: str) -> io.Combo.Input:
+    """Make the input for what finds faces."""
+    return io.Combo.Input(
+        "detector", options=list(DETECTORS), default=DETECTORS[0], optional=True, display_name="detector", tooltip=tooltip
     )
 
 
@@ -96,12 +118,7 @@ def person_input(what: str = "Whom the edit means") -> io.String.Input:
 
 def check_person(person: Any) -> bool | str:
     """Check the text of such an input before a prompt runs: True, or the sentence that refuses it."""
-    try:
-        need_text(person)
-        parse_whom(person)
-    except DVAError as error:
-        return str(error)
-    return True
+    return check_texts(parse_whom, person)
 
 
 def one_person_input() -> io.String.Input:

@@ -1,6 +1,7 @@
 /** The JSON text of a choice of people, read leniently and written anew: {people: numbers or null (everyone), names, shots, survey}. */
 
-export const EVERYONE = "all";
+const EVERYONE = "all";
+const EVERYBODY = [EVERYONE, "everyone"]; // as words of a user
 const MOST_SEEN = [1];
 const NAME = 60; // longest
 
@@ -15,6 +16,13 @@ export function readChoice(json) {
   } catch (error) {
     return { error: error.message };
   }
+}
+
+/** The same of a text that may also be plain: "all", or numbers with commas between. */
+export function readPeople(text) {
+  const plain = text.trim().toLowerCase();
+  if (EVERYBODY.includes(plain)) return { choice: { people: null, names: {}, shots: {}, survey: "" } };
+  return readChoice(/^\d+(\s*,\s*\d+)*$/.test(plain) ? JSON.stringify({ people: plain.split(",").map(Number) }) : text);
 }
 
 export function writeChoice({ people, names, shots, survey }) {
@@ -50,7 +58,7 @@ export function rename(choice, number, name) {
 /** Whether a person may be called so: by the rules of the server (faces/choice.py). */
 export function mayBeCalled(choice, number, name) {
   const others = Object.entries(choice.names).filter(([other]) => Number(other) !== number);
-  const taken = [EVERYONE, "everyone", ...others.map(([, other]) => String(other).toLowerCase())];
+  const taken = [...EVERYBODY, ...others.map(([, other]) => String(other).toLowerCase())];
   return name.length <= NAME && !name.includes(",") && !/^\d+$/.test(name) && !taken.includes(name.toLowerCase());
 }
 

@@ -2,7 +2,8 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addStyles, chain, setVisible } from "./dom.js";
+import { addStyles, chain } from "./dom.js";
+import { addEncodeFaces } from "./encode_faces.js";
 import { addFaces, watchFaces } from "./faces.js";
 import { forgetModels } from "./models.js";
 import { addPanel, refreshPanels } from "./panel.js";
@@ -14,7 +15,7 @@ import { loadTexts } from "./text.js";
 
 const EXAMPLE = "dva_example.mp4"; // as EXAMPLE in nodes/folders.py
 const ADDITIONS = {
-  DVAEncodeDecomposed: showPlaceOfFace,
+  DVAEncodeDecomposed: addEncodeFaces,
   DVAChooseFaces: (node) => addFaces(node),
   DVAEditIdentityClassifier: (node) => addPanel(node),
   DVADecodeDDIM: addPlayer,
@@ -28,23 +29,6 @@ const ADDITIONS = {
 function keepSeed(node) {
   const control = node.widgets?.find((widget) => widget.name === "control_after_generate");
   if (control) control.value = "fixed";
-}
-
-/** Where the face is, is asked only of those who say it. */
-function showPlaceOfFace(node) {
-  const [face, ...place] = ["face", "face_x", "face_y"].map((name) => node.widgets?.find((widget) => widget.name === name));
-  if (!face) return;
-  const update = () => {
-    for (const widget of place) {
-      const visible = face.value === "position";
-      setVisible(widget, visible);
-      widget.options.hidden = !visible; // in nodes of HTML
-    }
-    node.graph?.setDirtyCanvas(true, true);
-  };
-  chain(face, "callback", update);
-  chain(node, "onConfigure", update);
-  update();
 }
 
 /** The video of the examples is put into the input folder when one of them is opened. */

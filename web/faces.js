@@ -4,11 +4,12 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { meantIn, mayBeCalled, readChoice, rename, toggle, writeChoice } from "./choice.js";
-import { adopt, button, chain, el, fitNode, guard, icon, noteChange, setVisible } from "./dom.js";
+import { button, chain, el, guard, icon, noteChange } from "./dom.js";
 import { FrameView, colour, label } from "./faces_frame.js";
-import { executionId, isOff, linkInto, placesOf } from "./graph.js";
+import { executionId, isOff, placesOf } from "./graph.js";
 import { viewed } from "./result.js";
 import { text } from "./text.js";
+import { TextPanel } from "./text_panel.js";
 
 const FOUND = "dva.faces"; // as in nodes/choose_faces.py
 const KEY = "dva_faces"; // of the faces found last, in the node's properties
@@ -23,32 +24,30 @@ const choosers = new Set();
 /** Puts the faces on a node whose text widget `name` holds the choice, and hides that widget. */
 export function addFaces(node, name = "choice") {
   const source = node.widgets?.find((widget) => widget.name === name);
-  if (source) new Chooser(node, source).attach();
+  if (!source) return;
+  new Chooser(node, source).attach();
+  if (node.size[0] < FIRST_WIDTH) node.setSize([FIRST_WIDTH, node.size[1]]);
 }
 
 /** The server says which faces a node has, before it looks at the choice. */
 export function watchFaces() {
-  const of = (id) => [...choosers].filter(({ node }) => placesOf(node).some((place) => executionId(place) === String(id)));
+  const of = (id) => [...choosers].filter((chooser) => chooser.answersFor(id));
   api.addEventListener(FOUND, ({ detail }) => of(detail.node).forEach((chooser) => chooser.open(detail.key)));
   api.addEventListener("execution_error", ({ detail }) => choosers.forEach((chooser) => chooser.fail(detail.exception_message)));
   for (const event of ["execution_success", "execution_interrupted"]) api.addEventListener(event, () => choosers.forEach((chooser) => chooser.setBusy(false)));
   api.addEventListener("status", ({ detail }) => detail?.exec_info?.queue_remaining === 0 && choosers.forEach((chooser) => chooser.setBusy(false)));
 }
 
-class Chooser {
+export class Chooser extends TextPanel {
   constructor(node, source) {
-    Object.assign(this, { node, source, found: null, key: "", cards: [], inShot: false, message: "" });
+    super(node, source, text("faces.json"));
+    Object.assign(this, { found: null, key: "", cards: [], inShot: false, message: "" });
     this.find = button("", text("faces.find"), () => this.look(), { class: "dva-button dva-find" });
     this.find.append(icon(FIND), el("span", { text: text("faces.find") }));
     this.summary = el("span", { class: "dva-summary", role: "status" });
     this.everyone = button(text("faces.everyone"), text("faces.everyone_hint"), () => this.chooseAll(), { class: "dva-button dva-everyone", "aria-pressed": "false" });
     this.reset = button("↺", text("faces.reset"), () => this.commit(""), { class: "dva-button dva-reset-all" });
-    this.json = button("{ }", text("faces.json"), () => this.showText(this.area.hidden), { class: "dva-button dva-json", "aria-pressed": "false" });
-    const bar = el("div", { class: "dva-bar" }, this.find, this.summary, this.everyone, this.reset, this.json);
-    this.note = el("div", { class: "dva-note", role: "status", hidden: "" });
-    this.area = el("textarea", { class: "dva-text", spellcheck: "false", rows: "3", "aria-label": text("faces.json"), hidden: "" });
-    this.area.addEventListener("input", () => this.write(this.area.value));
-    this.area.addEventListener("change", noteChange);
+    this.bar = el("div", { class: "dva-bar" }, this.find, this.summary, this.everyone, this.reset, this.json);
     this.view = new FrameView({ toggle: (number) => this.toggle(number), moved: () => this.show() });
     const scope = (inShot) => button(text(inShot ? "faces.this_shot" : "faces.all_shots"), text(inShot ? "faces.this_shot_hint" : "faces.all_shots_hint"), () => this.setScope(inShot), { class: `dva-button ${inShot ? "dva-this-shot" : "dva-all-shots"}`, "aria-pressed": "false" });
     [this.allShots, this.thisShot] = [scope(false), scope(true)];
@@ -56,18 +55,14 @@ class Chooser {
     this.scopes = el("div", { class: "dva-fields dva-scopes" }, this.allShots, this.thisShot, this.likeAll);
     this.strip = el("div", { class: "dva-strip dva-scroll", role: "group", "aria-label": text("faces.people"), "data-capture-wheel": "true" });
     this.body = el("div", { class: "dva-faces-body", hidden: "" }, this.view.stage, this.view.controls, this.scopes, this.strip);
-    this.element = el("div", { class: "dva-panel dva-faces", role: "group", "aria-label": text("faces.title") }, bar, this.note, this.area, this.body);
+    this.element = el("div", { class: "dva-panel dva-faces", role: "group", "aria-label": text("faces.title") }, this.bar, this.note, this.area, this.body);
     this.element.addEventListener("keydown", (event) => this.press(event));
     guard(this.element);
   }
 
   attach() {
     const { node, source } = this;
-    setVisible(source, false);
-    source.options.hidden = true; // in nodes of HTML
-    this.widget = node.addDOMWidget("dva_faces", "dva_faces", this.element, { serialize: false, hideOnZoom: false, getMinHeight: () => this.minHeight() });
-    this.widget.serialize = false;
-    adopt(node, "dva_faces", this.element);
+    this.place("dva_faces");
     chain(source, "callback", () => ((this.message = ""), this.show()));
     chain(node, "onExecuted", (output) => output?.[FOUND]?.[0] && this.open(output[FOUND][0].key));
     for (const event of ["onAdded", "onConfigure"]) chain(node, event, () => setTimeout(() => this.open(node.properties[KEY])));
@@ -75,28 +70,43 @@ class Chooser {
     chain(node, "onAdded", () => choosers.add(this));
     chain(node, "onRemoved", () => choosers.delete(this));
     chain(node, "onResize", () => this.fit());
-    if (node.size[0] < FIRST_WIDTH) node.setSize([FIRST_WIDTH, node.size[1]]);
     this.show();
   }
 
-  get linked() {
-    return Boolean(linkInto(this.node, this.node.inputs?.findIndex((input) => input.widget?.name === this.source.name) ?? -1));
+  /** Whether there are faces to be shown. */
+  get unfolded() {
+    return Boolean(this.found);
   }
 
   get count() {
     return this.found?.people.length ?? 0;
   }
 
-  /** Looks for faces: runs this node, and what it needs. */
+  /** Looks for faces. */
   async look() {
     if (isOff(this.node)) return this.tell(text("faces.off"), true);
     this.setBusy(true);
     try {
-      await app.queuePrompt(0, 1, placesOf(this.node).map(executionId));
+      await this.run();
       if (Object.keys(app.lastNodeErrors ?? {}).length) this.setBusy(false);
     } catch (error) {
       this.fail(error.message);
     }
+  }
+
+  /** Runs this node, and what it needs. */
+  async run() {
+    await app.queuePrompt(0, 1, placesOf(this.node).map(executionId));
+  }
+
+  /** The key that a choice holds. */
+  get surveyed() {
+    return this.key;
+  }
+
+  /** Whether what the server says of a node is meant for this one. */
+  answersFor(id) {
+    return placesOf(this.node).some((place) => executionId(place) === String(id));
   }
 
   /** The search for faces has failed, if there is one. */
@@ -172,9 +182,13 @@ class Chooser {
     this.show();
   }
 
+  read() {
+    return readChoice(this.source.value);
+  }
+
   /** What the text says, if it is about the faces that are shown; else nothing is chosen yet. */
   current() {
-    const { choice, error } = readChoice(this.source.value);
+    const { choice, error } = this.read();
     const foreign = Boolean(choice?.survey && this.key && choice.survey !== this.key);
     return { choice: foreign ? { people: [], names: {}, shots: {}, survey: this.key, untouched: true } : choice, error, foreign };
   }
@@ -210,19 +224,13 @@ class Chooser {
   }
 
   change(choice) {
-    this.commit(writeChoice({ ...choice, survey: this.key }));
+    this.commit(writeChoice({ ...choice, survey: this.surveyed }));
   }
 
   commit(json) {
     this.message = "";
     this.write(json);
     noteChange();
-  }
-
-  write(json) {
-    if (this.linked || this.source.value === json) return;
-    this.source.value = json; // calls `callback`
-    this.show();
   }
 
   show() {
@@ -232,7 +240,7 @@ class Chooser {
     const all = choice ? meantIn({ ...choice, shots: {} }, 0, this.count) : [];
     if (document.activeElement !== this.area) this.area.value = this.source.value;
     if (error) this.area.hidden = false;
-    this.body.hidden = !this.found;
+    this.body.hidden = !this.unfolded;
     this.element.classList.toggle("dva-off", off);
     const here = this.inShot ? meant : all;
     for (const { number, face, name, element } of this.cards) {
@@ -269,31 +277,15 @@ class Chooser {
     this.fit();
   }
 
-  tell(message, broken) {
-    this.note.textContent = message;
-    this.note.hidden = !message;
-    this.note.classList.toggle("dva-broken", broken);
-  }
-
-  showText(shown) {
-    this.area.hidden = !shown;
+  redraw() {
     this.show();
-    if (shown) this.area.focus();
   }
 
   minHeight() {
     const texts = 32 + (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 38);
-    if (!this.found) return Math.max(84, texts + 24);
+    if (!this.unfolded) return Math.max(84, texts + 24);
     const inner = this.node.size[0] - 46;
     const rows = Math.ceil(this.count / Math.max(1, Math.floor(inner / CARD.width)));
     return texts + Math.min(WIDEST, inner * this.view.shape) + 44 + (this.scopes.hidden ? 0 : 28) + Math.min(STRIP, rows * CARD.height + 8) + 20;
-  }
-
-  fit() {
-    const height = this.minHeight();
-    if (height === this.fitted) return;
-    const before = this.fitted;
-    this.fitted = height;
-    fitNode(this.node, height, before);
   }
 }

@@ -1,13 +1,13 @@
 /** The attribute panel: one slider for each attribute of the connected model. Its only memory is the node's JSON text. */
 
-import { adopt, button, chain, el, fitNode, guard, noteChange, setVisible } from "./dom.js";
-import { linkInto } from "./graph.js";
+import { button, chain, el, guard, noteChange } from "./dom.js";
 import { keyEditor } from "./keys.js";
 import { attributesOf, modelName } from "./models.js";
 import { canFollow, preview, previewsBehind } from "./preview.js";
 import { attributeRow } from "./row.js";
 import { changed, format, keyOf, parse } from "./scales.js";
 import { attributeLabel, text } from "./text.js";
+import { TextPanel } from "./text_panel.js";
 
 const FOLDED = "dva_folded"; // in the node's properties, so that they are saved
 const LIVE = "dva_live";
@@ -30,19 +30,15 @@ export function refreshPanels() {
   for (const panel of panels) panel.refresh();
 }
 
-class Panel {
+class Panel extends TextPanel {
   constructor(node, source) {
-    Object.assign(this, { node, source, rows: new Map(), found: null, failed: "", wanted: false });
+    super(node, source, text("panel.json"));
+    Object.assign(this, { rows: new Map(), found: null, failed: "", wanted: false });
     this.search = el("input", { class: "dva-search", type: "search", placeholder: text("panel.search"), "aria-label": text("panel.search") });
-    this.search.addEventListener("input", () => this.filter());
+    this.search.addEventListener("input", () => this.redraw());
     this.fold = button("▾", text("panel.fold"), () => this.setFolded(!this.folded), { class: "dva-button dva-fold" });
     this.resetAll = button("↺", text("panel.reset_all"), () => this.commit(new Map()), { class: "dva-button dva-reset-all" });
-    this.json = button("{ }", text("panel.json"), () => this.showText(this.area.hidden), { class: "dva-button dva-json", "aria-pressed": "false" });
     this.live = button("◉", text("panel.live"), () => this.setLive(!this.node.properties[LIVE]), { class: "dva-button dva-live", "aria-pressed": "false" });
-    this.area = el("textarea", { class: "dva-text", spellcheck: "false", rows: "3", "aria-label": text("panel.json"), hidden: "" });
-    this.area.addEventListener("input", () => this.write(this.area.value));
-    this.area.addEventListener("change", noteChange);
-    this.note = el("div", { class: "dva-note", role: "status", hidden: "" });
     this.list = el("div", { class: "dva-list dva-scroll", "data-capture-wheel": "true" });
     const bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.live, this.resetAll, this.json);
     this.element = el("div", { class: "dva-panel", role: "group", "aria-label": text("panel.title") }, bar, this.note, this.area, this.list);
@@ -53,22 +49,9 @@ class Panel {
     return Boolean(this.node.properties[FOLDED]);
   }
 
-  get linked() {
-    return Boolean(linkInto(this.node, this.node.inputs?.findIndex((input) => input.widget?.name === this.source.name) ?? -1));
-  }
-
   attach() {
     const { node, source } = this;
-    setVisible(source, false);
-    source.options.hidden = true; // in nodes of HTML
-    const widget = node.addDOMWidget("dva_attributes", "dva_attributes", this.element, {
-      serialize: false, // the values are the text widget's
-      hideOnZoom: false,
-      getMinHeight: () => this.minHeight(),
-      getMaxHeight: () => (this.folded ? this.minHeight() : undefined),
-    });
-    widget.serialize = false;
-    adopt(node, "dva_attributes", this.element);
+    this.place("dva_attributes", { getMaxHeight: () => (this.folded ? this.minHeight() : undefined) });
     chain(source, "callback", () => this.refresh());
     for (const event of ["onConfigure", "onConnectionsChange", "onAdded"]) chain(node, event, () => this.refresh());
     chain(node, "onAdded", () => panels.add(this));
@@ -153,7 +136,7 @@ class Panel {
       row.overTime.setAttribute("aria-expanded", "true");
       row.element.after(editor.element);
     }
-    this.filter();
+    this.redraw();
   }
 
   /** What the text says, on the sliders; names the model does not have get rows of their own. */
@@ -183,7 +166,7 @@ class Panel {
     this.resetAll.disabled = off || !this.values.size;
     this.area.readOnly = this.linked;
     this.showLive();
-    this.filter();
+    this.redraw();
   }
 
   /** The preview switch: of use only where a Preview Edit node shows this edit. */
@@ -203,7 +186,7 @@ class Panel {
   }
 
   /** Folded: only what is changed. Searched for: only what is meant. */
-  filter() {
+  redraw() {
     const wanted = this.search.value.trim().toLowerCase();
     for (const row of this.rows.values()) {
       const named = [row.name, attributeLabel(row.name)].some((name) => name.toLowerCase().replaceAll("_", " ").includes(wanted.replaceAll("_", " ")));
@@ -220,22 +203,10 @@ class Panel {
     this.fit();
   }
 
-  tell(message, broken) {
-    this.note.textContent = message;
-    this.note.hidden = !message;
-    this.note.classList.toggle("dva-broken", broken);
-  }
-
-  showText(shown) {
-    this.area.hidden = !shown;
-    this.filter();
-    if (shown) this.area.focus();
-  }
-
   setFolded(folded) {
     if (folded) this.node.properties[FOLDED] = true;
     else delete this.node.properties[FOLDED];
-    this.filter();
+    this.redraw();
     noteChange();
   }
 
@@ -262,24 +233,9 @@ class Panel {
     });
   }
 
-  write(json) {
-    if (this.linked || this.source.value === json) return;
-    this.written = json;
-    this.source.value = json; // calls `callback`, and so `refresh`
-    this.show();
-  }
-
   minHeight() {
     const texts = (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 34) + (this.keys ? KEYS_HEIGHT : 0);
     const set = [...this.rows.values()].filter((row) => !row.element.hidden).length;
     return texts + (this.folded ? Math.max(FOLDED_HEIGHT, Math.min(OPEN_HEIGHT, 64 + ROW_HEIGHT * set)) : OPEN_HEIGHT);
-  }
-
-  fit() {
-    const height = this.minHeight();
-    if (height === this.fitted) return;
-    const before = this.fitted;
-    this.fitted = height;
-    fitNode(this.node, height, before);
   }
 }

@@ -21,9 +21,10 @@ import folder_paths
 from load_pack import load_pack
 
 nodes = load_pack()
-folders, models, status = (load_pack(f"nodes.{name}") for name in ("folders", "models", "status"))
+face, folders, models, status = (load_pack(f"nodes.{name}") for name in ("face", "folders", "models", "status"))
 
 from dva_core.errors import DVAError
+from dva_core.faces.choice import PeopleChoice
 
 INPUT, OUTPUT, TEMP = (Path(folder_paths.get_directory_by_type(kind)) for kind in ("input", "output", "temp"))
 for folder in (INPUT, OUTPUT, TEMP):
@@ -100,11 +101,28 @@ def empty_texts_are_refused_before_anything_runs() -> None:
     refused(lambda: nodes.EditIdentityCLIP.execute(source="a face", target="", **rest), "The target text is empty")
 
 
+def the_text_of_people_counts_before_face() -> None:
+    """Where it is empty, face counts; chosen then means the person seen most."""
+    for text, way, expected in (
+        ("", "largest", "largest"),
+        (" ", "chosen", PeopleChoice()),
+        ("1, 3", "largest", PeopleChoice((1, 3))),
+        ("all", "chosen", PeopleChoice(None)),
+        ('{"people": [2]}', "chosen", PeopleChoice((2,))),
+    ):
+        assert face.people_or_face(text, way) == expected
+    refused(lambda: face.people_or_face("one", "chosen"), "Cannot choose people by")
+    assert nodes.EncodeDecomposed.validate_inputs(people=" ") is True and nodes.EncodeDecomposed.validate_inputs() is True
+    for node, name in ((nodes.EncodeDecomposed, "people"), (nodes.LoadVideo, "file"), (nodes.SplitPeople, "person"), (nodes.Sheet, "scales")):
+        assert "is no text" in node.validate_inputs(**{name: 3})
+
+
 CHECKS = [
     links_are_followed_and_dead_ones_left_out,
     a_name_from_another_node_is_not_known_to_the_cache,
     a_file_without_a_name_gets_the_usual_one,
     empty_texts_are_refused_before_anything_runs,
+    the_text_of_people_counts_before_face,
 ]
 
 
