@@ -19,7 +19,8 @@ SUFFIX = ".safetensors"
 DECOMPOSITIONS = "dva_clips"
 FACES = "dva_faces"
 NAME_DIGITS = 32  # of a hash, in the name of a file
-EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "dva_example.mp4"  # made by commands.demo_video
+EXAMPLES = Path(__file__).resolve().parents[1] / "example_workflows"
+EXAMPLE_VIDEOS = ("dva_example.mp4", "dva_example_two.mp4")  # made by commands.demo_video
 
 
 def temp_path(suffix: str, content: str = "") -> Path:
@@ -60,20 +61,20 @@ def file_size(path: Path) -> int | None:
 
 
 def input_videos() -> list[str]:
-    """List the videos in ComfyUI's input folder and the example video, which is copied there on use."""
+    """List the videos in ComfyUI's input folder and the example videos, which are copied there on use."""
     folder, _, names = next(os.walk(folder_paths.get_input_directory()), ("", [], []))
     names = [name for name in names if file_size(Path(folder, name)) is not None]
     videos = set(folder_paths.filter_files_content_types(names, ["video"]))
-    return sorted(videos | ({EXAMPLE.name} if EXAMPLE.is_file() else set()))
+    return sorted(videos | {name for name in EXAMPLE_VIDEOS if (EXAMPLES / name).is_file()})
 
 
-def provide_example() -> Path:
-    """Copy the example video to ComfyUI's input folder, unless a file of that name exists, and return its path."""
-    place = Path(folder_paths.get_input_directory()) / EXAMPLE.name
-    if file_size(place) is None and EXAMPLE.is_file():
+def provide_example(name: str) -> Path:
+    """Copy an example video to ComfyUI's input folder, unless a file of that name exists, and return its path."""
+    place = Path(folder_paths.get_input_directory()) / name
+    if file_size(place) is None and (EXAMPLES / name).is_file():
         try:
             with atomic_write(place) as partial:
-                shutil.copyfile(EXAMPLE, partial)
+                shutil.copyfile(EXAMPLES / name, partial)
         except OSError as error:
             raise DVAError(f"The example video cannot be put into {place.parent} ({error.strerror}); make that folder writable.") from error
     return place
@@ -105,7 +106,7 @@ def listed_file(name: str, kind: str) -> Path:
     """Resolve an entry of `saved_files`. DVAError if the file is missing."""
     mark = re.search(r" ?\[(input|output|temp)\]$", name)
     folder = folder_paths.get_directory_by_type(mark[1] if mark else "input")
-    path = provide_example() if name == EXAMPLE.name else path_inside(folder, name[: mark.start()] if mark else name)
+    path = provide_example(name) if name in EXAMPLE_VIDEOS else path_inside(folder, name[: mark.start()] if mark else name)
     if path is None or file_size(path) is None:
         raise DVAError(f"There is no {kind} {name[:100]!r} in {folder}; upload it, put it there, or choose another.")
     return path

@@ -8,7 +8,7 @@ from dva_core.errors import DVAError
 from dva_core.model.bundle import read_header
 from dva_core.model.loader import STARTER
 
-from .folders import provide_example
+from .folders import EXAMPLE_VIDEOS, provide_example
 from .models import model_path
 
 
@@ -23,8 +23,8 @@ async def register_replacements(replacements: list[dict[str, Any]]) -> None:
 
 
 def add_routes() -> None:
-    """GET /dva/attributes?model=NAME: the model's attributes for the sliders. POST /dva/example: copy the example video.
-    Nothing where there is no server."""
+    """GET /dva/attributes?model=NAME: the model's attributes for the sliders. POST /dva/example?file=NAME: copy an
+    example video. Nothing where there is no server."""
     try:
         from server import PromptServer
     except ImportError:
@@ -44,7 +44,10 @@ def add_routes() -> None:
 
     @server.routes.post("/dva/example")
     async def example(request):
+        name = request.query.get("file", EXAMPLE_VIDEOS[0])
+        if name not in EXAMPLE_VIDEOS:
+            return web.json_response({"error": f"There is no example video {name[:100]!r}."}, status=404)
         try:
-            return web.json_response({"file": provide_example().name})
+            return web.json_response({"file": provide_example(name).name})
         except DVAError as error:
             return web.json_response({"error": str(error)}, status=500)

@@ -13,7 +13,7 @@ import { showKept, watchRuns } from "./result.js";
 import { addStill } from "./still.js";
 import { loadTexts } from "./text.js";
 
-const EXAMPLE = "dva_example.mp4"; // as EXAMPLE in nodes/folders.py
+const EXAMPLES = ["dva_example.mp4", "dva_example_two.mp4"]; // as EXAMPLE_VIDEOS in nodes/folders.py
 const ADDITIONS = {
   DVAEncodeDecomposed: addEncodeFaces,
   DVAChooseFaces: (node) => addFaces(node),
@@ -31,12 +31,13 @@ function keepSeed(node) {
   if (control) control.value = "fixed";
 }
 
-/** The video of the examples is put into the input folder when one of them is opened. */
+/** The video of an example is put into the input folder when the example is opened. */
 async function provideExample(node) {
   const file = node.widgets?.find((widget) => widget.name === "file");
-  if (node.comfyClass !== "DVALoadVideo" || file?.value !== EXAMPLE) return;
-  const answer = await api.fetchApi("/dva/example", { method: "POST" });
-  if (answer.ok && node.graph && file.value === EXAMPLE) file.callback?.(EXAMPLE); // so that the page shows it
+  const name = file?.value;
+  if (node.comfyClass !== "DVALoadVideo" || !EXAMPLES.includes(name)) return;
+  const answer = await api.fetchApi(`/dva/example?file=${name}`, { method: "POST" });
+  if (answer.ok && node.graph && file.value === name) file.callback?.(name); // so that the page shows it
 }
 
 app.registerExtension({

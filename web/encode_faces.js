@@ -15,7 +15,7 @@ const FINDS_IN = ["model", "video", "images", "rate", "detector"]; // inputs of 
 const FIRST_ID = 1e9; // of nodes that are in a run alone, above all that are in a graph
 const OPEN = "dva_faces_open"; // in the node's properties, so that they are saved
 const PUT_BY = "dva_people";
-const BAR = 36; // px
+const BAR = 52; // px, with the widget's margins
 let searches = 0;
 
 /** Shows of the node's widgets those that matter, and the faces where people are chosen. */
@@ -120,14 +120,21 @@ class EncodeChooser extends Chooser {
 
   show() {
     super.show();
+    this.summary.title = this.summary.textContent;
+    this.element.classList.toggle("dva-compact", Boolean(this.found));
+    this.element.classList.toggle("dva-shut", this.onlyBar);
     this.fold.textContent = this.unfolded ? "▾" : "▸";
     this.fold.disabled = !this.found;
     this.fold.setAttribute("aria-expanded", String(this.unfolded));
   }
 
+  get onlyBar() {
+    return !this.unfolded && this.note.hidden && this.area.hidden;
+  }
+
   minHeight() {
     if (!this.shown) return 0;
-    return this.unfolded || !this.note.hidden || !this.area.hidden ? super.minHeight() : BAR;
+    return this.onlyBar ? BAR : super.minHeight();
   }
 }
 

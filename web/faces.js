@@ -32,7 +32,9 @@ export function addFaces(node, name = "choice") {
 /** The server says which faces a node has, before it looks at the choice. */
 export function watchFaces() {
   const of = (id) => [...choosers].filter((chooser) => chooser.answersFor(id));
-  api.addEventListener(FOUND, ({ detail }) => of(detail.node).forEach((chooser) => chooser.open(detail.key)));
+  const open = (id, key) => key && of(id).forEach((chooser) => chooser.open(key));
+  api.addEventListener(FOUND, ({ detail }) => open(detail.node, detail.key));
+  api.addEventListener("executed", ({ detail }) => open(detail.node, detail.output?.[FOUND]?.[0]?.key)); // also of what the server has kept
   api.addEventListener("execution_error", ({ detail }) => choosers.forEach((chooser) => chooser.fail(detail.exception_message)));
   for (const event of ["execution_success", "execution_interrupted"]) api.addEventListener(event, () => choosers.forEach((chooser) => chooser.setBusy(false)));
   api.addEventListener("status", ({ detail }) => detail?.exec_info?.queue_remaining === 0 && choosers.forEach((chooser) => chooser.setBusy(false)));
@@ -64,7 +66,6 @@ export class Chooser extends TextPanel {
     const { node, source } = this;
     this.place("dva_faces");
     chain(source, "callback", () => ((this.message = ""), this.show()));
-    chain(node, "onExecuted", (output) => output?.[FOUND]?.[0] && this.open(output[FOUND][0].key));
     for (const event of ["onAdded", "onConfigure"]) chain(node, event, () => setTimeout(() => this.open(node.properties[KEY])));
     chain(node, "onConnectionsChange", () => this.show());
     chain(node, "onAdded", () => choosers.add(this));
@@ -282,7 +283,8 @@ export class Chooser extends TextPanel {
   }
 
   minHeight() {
-    const texts = 32 + (this.area.hidden ? 0 : 64) + (this.note.hidden ? 0 : 38);
+    const note = this.note.hidden ? 0 : Math.max(28, Math.min(94, this.note.scrollHeight)) + 10;
+    const texts = 32 + (this.area.hidden ? 0 : 64) + note;
     if (!this.unfolded) return Math.max(84, texts + 24);
     const inner = this.node.size[0] - 46;
     const rows = Math.ceil(this.count / Math.max(1, Math.floor(inner / CARD.width)));

@@ -20,6 +20,7 @@ from ..files import temporary_folder
 from ..video import Frame, VideoInfo, VideoWriter
 
 FRAMES, RATE, SOUND_RATE = 40, 25, 44100
+PAIR, LEFT = (632, 320), 66  # width and height of the frames with two people; the first column of the picture that is in them
 HEAD, NECK = np.array([227.0, 104.0]), np.array([222.0, 188.0])  # places in the picture, pixels
 NOSE, MOUTH, LOWER_LIP = np.array([223.0, 126.0]), np.array([223.0, 143.0]), np.array([222.0, 151.0])
 EYES = np.array([[202.5, 100.5], [248.0, 103.0]])
@@ -52,6 +53,36 @@ def frames(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
     picture = portrait()
     for i in range(count):
         yield warp(picture, **motion(i / rate))
+
+
+def two_people(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
+    """Yield `count` frames of the portrait beside its twin, RGB uint8 [height, width, 3] of PAIR; each moves in a time of its own."""
+    pictures = portrait(), twin(portrait())
+    for i in range(count):
+        left, right = warp(pictures[0], **motion(i / rate)), warp(pictures[1], **motion(0.85 * i / rate + 0.55))
+        halves = left[: PAIR[1], LEFT : LEFT + PAIR[0] // 2], right[: PAIR[1], LEFT : LEFT + PAIR[0] // 2][:, ::-1]
+        yield np.concatenate(halves, axis=1)
+
+
+def twin(picture: np.ndarray) -> np.ndarray:
+    """Make another person of the portrait: a longer face with a broad chin, dark hair and a blue suit."""
+    at = np.stack(np.meshgrid(np.arange(512), np.arange(512)), axis=-1).astype(np.float32)
+    source = at.copy()
+    source[..., 0] -= 0.16 * (at[..., 0] - 223) * bump(at, np.array([223.0, 158.0]), (60, 26))  # a broader chin
+    source[..., 1] -= 7 * bump(at, np.array([223.0, 172.0]), (60, 26))  # and a longer one
+    source[..., 1] += 3 * bump(at, np.array([223.0, 92.0]), (70, 12))  # brows higher
+    picture = cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC)
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL).astype(np.float32)
+    neck = np.linalg.norm((at - [224, 186]) / [56, 34], axis=-1) < 1
+    red = ((hsv[..., 0] > 235) & (at[..., 0] > 105)) | ((hsv[..., 0] > 2) & (hsv[..., 0] < 30))  # not the flag
+    suit = (at[..., 1] > 175) & ~neck & (hsv[..., 1] > 110) & red
+    hsv[..., 0] = np.where(suit, (hsv[..., 0] + 150) % 256, hsv[..., 0])
+    face = np.linalg.norm((at - [224, 129]) / [47, 60], axis=-1)
+    fringe = smoothstep(19, 24, hsv[..., 0]) * smoothstep(98, 86, at[..., 1])  # what is golden above the brows
+    golden = smoothstep(55, 90, hsv[..., 1]) * np.maximum(smoothstep(1.0, 1.12, face), fringe) * smoothstep(200, 180, at[..., 1])
+    hair = golden * smoothstep(1.75, 1.55, np.linalg.norm((at - [224, 100]) / [62, 66], axis=-1))
+    hsv[..., 2] *= 1 - 0.62 * cv2.GaussianBlur(hair, (0, 0), 1.0)
+    return cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB_FULL)
 
 
 def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, open: float, blink: float) -> np.ndarray:
@@ -101,13 +132,14 @@ def write_sound(path: Path, seconds: float) -> None:
         file.writeframes((sound * 32767).astype("<i2").tobytes())
 
 
-def make_video(path: Path, count: int = FRAMES, rate: int = RATE) -> Path:
-    """Write the animated portrait with its sound to a video file."""
-    info = VideoInfo.for_images(512, 512, rate, count)
+def make_video(path: Path, count: int = FRAMES, rate: int = RATE, *, people: int = 1) -> Path:
+    """Write the animated portrait, alone or as one of two people, with its sound to a video file."""
+    width, height, pictures = (512, 512, frames) if people == 1 else (*PAIR, two_people)
+    info = VideoInfo.for_images(width, height, rate, count)
     with temporary_folder() as folder:
         sound = folder / "sound.wav"
         write_sound(sound, count / rate)
         with VideoWriter(path, info, quality=16, audio_from=sound) as writer:
-            for index, rgb in enumerate(frames(count, rate)):
+            for index, rgb in enumerate(pictures(count, rate)):
                 writer.write(Frame.from_rgb(rgb, index, time_base=info.time_base))
     return path

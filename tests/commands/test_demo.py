@@ -1,5 +1,6 @@
 import json
 import wave
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from dva_core.errors import MissingDependencyError
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.types import Face
 from dva_core.model.arrays import as_picture
+from dva_core.model.bundle import SHIPPED
 from dva_core.model.loader import load_model
+from dva_core.pipeline.people import survey_people
 from dva_core.pipeline.sheet import contact_sheet, moments
 from dva_core.video import open_video
 
@@ -44,6 +47,27 @@ def test_what_moves_is_what_the_numbers_say():
     assert where(roll=0.09)[3] <= 275
 
 
+def test_the_twin_is_another_person_before_the_same_wall():
+    frames = np.stack(list(demo.two_people(4))).astype(int)
+    assert frames.shape == (4, demo.PAIR[1], demo.PAIR[0], 3)
+    left, right = frames[:, :, : demo.PAIR[0] // 2], frames[:, :, : demo.PAIR[0] // 2 - 1 : -1]  # the twin mirrored back
+    np.testing.assert_array_equal(left[:, :12, :40], right[:, :12, :40])
+    hair, face, suit = ((slice(24, 50), slice(120, 200)), (slice(90, 160), slice(130, 185)), (slice(280, 320), slice(20, 80)))
+    assert (left[0][hair].mean() - right[0][hair].mean()) > 30 and (left[0][suit].mean((0, 1)) - right[0][suit].mean((0, 1)))[0] > 60
+    assert np.abs(left[0][face] - right[0][face]).mean() > 8
+    assert all(np.abs(np.diff(half[:, 60:200, 80:230], axis=0)).mean() > 0.3 for half in (left, right))
+
+
+@pytest.mark.skipif(not (SHIPPED / "starter.safetensors").is_file(), reason="needs the starter")
+def test_the_example_of_two_people_shows_both_in_every_frame():
+    """Its workflow means them by the numbers 1 and 2."""
+    video = Path(__file__).resolve().parents[2] / "example_workflows" / "dva_example_two.mp4"
+    survey = survey_people(video, load_model(device="cpu"))
+    middles = sorted(float(person.boxes[:, [0, 2]].mean()) / survey.width for person in survey.people[:2])
+    assert [person.number for person in survey.people[:2]] == [1, 2] and middles[0] < 0.35 and middles[1] > 0.65
+    assert all(len(person.frames) == len(survey.samples) for person in survey.people[:2])
+
+
 def test_the_sound_is_as_long_as_the_video(tmp_path):
     demo.write_sound(tmp_path / "a.wav", 1.92)
     with wave.open(str(tmp_path / "a.wav")) as file:
@@ -53,10 +77,11 @@ def test_the_sound_is_as_long_as_the_video(tmp_path):
 
 
 def test_the_video_has_frames_and_sound(tmp_path):
-    path = demo.make_video(tmp_path / "a.mp4", count=5)
-    with open_video(path) as reader:
-        assert reader.info.has_audio and reader.info.rate == 25 and (reader.info.width, reader.info.height) == (512, 512)
-        assert len(list(reader)) == 5
+    for people, size in ((1, (512, 512)), (2, demo.PAIR)):
+        path = demo.make_video(tmp_path / f"{people}.mp4", count=5, people=people)
+        with open_video(path) as reader:
+            assert reader.info.has_audio and reader.info.rate == 25 and (reader.info.width, reader.info.height) == size
+            assert len(list(reader)) == 5
 
 
 def test_without_scikit_image_it_says_what_to_install(monkeypatch):

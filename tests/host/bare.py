@@ -55,7 +55,7 @@ def links_are_followed_and_dead_ones_left_out() -> None:
             (folder / "dead.safetensors").symlink_to(theirs / "none")
         (INPUT / "dead.mp4").symlink_to(theirs / "none")
         (OUTPUT / "large.safetensors").write_bytes(bytes(100))
-        assert folders.input_videos() == ["dva_example.mp4", "video.mp4"]  # the pack brings the first
+        assert folders.input_videos() == [*folders.EXAMPLE_VIDEOS, "video.mp4"]  # the pack brings the others
         assert folders.saved_files() == ["large.safetensors [output]", "small.safetensors"]
         assert folders.saved_files(smaller_than=100) == ["small.safetensors"]
         assert all(node.define_schema() for node in nodes.NODES)
@@ -113,7 +113,12 @@ def the_text_of_people_counts_before_face() -> None:
         assert face.people_or_face(text, way) == expected
     refused(lambda: face.people_or_face("one", "chosen"), "Cannot choose people by")
     assert nodes.EncodeDecomposed.validate_inputs(people=" ") is True and nodes.EncodeDecomposed.validate_inputs() is True
-    for node, name in ((nodes.EncodeDecomposed, "people"), (nodes.LoadVideo, "file"), (nodes.SplitPeople, "person"), (nodes.Sheet, "scales")):
+    for node, name in (
+        (nodes.EncodeDecomposed, "people"),
+        (nodes.LoadVideo, "file"),
+        (nodes.SplitPeople, "person"),
+        (nodes.Sheet, "scales"),
+    ):
         assert "is no text" in node.validate_inputs(**{name: 3})
 
 

@@ -24,10 +24,12 @@ CLIP = EXAMPLES / "dva_example.mp4"
 
 
 def picture_of(path: Path) -> np.ndarray:
-    """The head in one frame of a video, TILE pixels wide and high."""
+    """The head in one frame of a video, or all of a frame with two people; TILE pixels high."""
     with open_video(path) as reader:
         frame = [frame.rgb for frame in reader][MOMENT]
-    return cv2.resize(frame[:300, 70:370], (TILE, TILE), interpolation=cv2.INTER_AREA)
+    height, width = frame.shape[:2]
+    shown = frame[:300, 70:370] if height == width else frame
+    return cv2.resize(shown, (round(TILE * shown.shape[1] / shown.shape[0]), TILE), interpolation=cv2.INTER_AREA)
 
 
 def beside(tiles: list[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from .workflows import to_page, widget_names
 OUT = Path(__file__).resolve().parents[2] / "example_workflows"
 SAVED = Path(__file__).resolve().parent / "saved"
 COLUMN, ROW = 350, 700  # a row is as high as Decode DDIM with its player
-CLIP = "dva_example.mp4"  # comes with the pack
+CLIP, TWO = "dva_example.mp4", "dva_example_two.mp4"  # come with the pack
 
 ENCODE = {
     "steps": 12,
@@ -64,20 +64,23 @@ class Graph:
         self.places[key] = (round(column * COLUMN), round(row))
         return key
 
-    def decomposition(self, model: str, row: float = 0, **part: Any) -> str:
-        """Load Video and Encode Decomposed."""
-        part = {"file": CLIP, "start": 0.0, "length": 0.0, "every": 1, **part}
+    def decomposition(self, model: str, row: float = 0, **changes: Any) -> str:
+        """Load Video and Encode Decomposed; `changes` of the inputs of either."""
+        part = {"file": CLIP, "start": 0.0, "length": 0.0, "every": 1}
+        part |= {name: changes.pop(name) for name in part.keys() & changes.keys()}
         video = self.add("DVALoadVideo", "Load Video (DVA)", 0, row + 190, **part)
-        return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row, model=[model, 0], video=[video, 0], **ENCODE)
+        return self.add("DVAEncodeDecomposed", "Encode Decomposed", 1, row, model=[model, 0], video=[video, 0], **ENCODE | changes)
 
-    def edit(self, decomposition: str, model: str, row: float, title: str = "Edit Identity (Classifier)", **scales: float) -> str:
-        inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
+    def edit(
+        self, decomposition: str, model: str, row: float, title: str = "Edit Identity (Classifier)", output: int = 0, **scales: float
+    ) -> str:
+        inputs = {"decomposition": [decomposition, output], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
         return self.add("DVAEditIdentityClassifier", title, 2, row, **inputs)
 
-    def show(self, decomposition: str, model: str, row: float, name: str) -> str:
+    def show(self, decomposition: str, model: str, row: float, name: str, column: int = 3) -> str:
         """Decode DDIM and Save Video."""
-        decoded = self.add("DVADecodeDDIM", "Decode DDIM", 3, row, decomposition=[decomposition, 0], model=[model, 0], **DECODE)
-        self.add("SaveVideo", "Save Video", 4, row, video=[decoded, 0], filename_prefix=f"dva/{name}", format="auto", codec="auto")
+        decoded = self.add("DVADecodeDDIM", "Decode DDIM", column, row, decomposition=[decomposition, 0], model=[model, 0], **DECODE)
+        self.add("SaveVideo", "Save Video", column + 1, row, video=[decoded, 0], filename_prefix=f"dva/{name}", format="auto", codec="auto")
         return decoded
 
     def model(self) -> str:
@@ -221,6 +224,23 @@ def own_attribute() -> Graph:
     return graph
 
 
+def two_people() -> Graph:
+    graph = Graph(
+        "## Two people, two edits\n\nBoth are encoded in one pass; **Split People** takes the first out, each gets an edit of their own, "
+        "and **Combine People** puts them together for one video.\n\n"
+        "With another video, press **Find faces** on **Encode Decomposed** and click whom you mean; **Split People** then names who goes "
+        "the upper way. For the same edit on everybody, leave out Split and Combine."
+    )
+    model = graph.model()
+    decomposition = graph.decomposition(model, file=TWO, face="chosen", people=json.dumps({"people": [1, 2]}))
+    split = graph.add("DVASplitPeople", "Split People", 2, 0, decomposition=[decomposition, 0], person="1")
+    edits = {"Glasses": {"Eyeglasses": 1.0}, "Make-up": {"Heavy_Makeup": 0.8, "Young": 0.4}}
+    branches = [graph.edit(split, model, 170 + 420 * output, title, output, **edit) for output, (title, edit) in enumerate(edits.items())]
+    both = graph.add("DVACombinePeople", "Combine People", 3, 0, a=[branches[0], 0], b=[branches[1], 0])
+    graph.show(both, model, 0, "two_people", column=4)
+    return graph
+
+
 GRAPHS = {
     "edit_by_attribute": edit_by_attribute,
     "several_attributes_and_comparison": several_attributes,
@@ -230,6 +250,7 @@ GRAPHS = {
     "attribute_sheet": attribute_sheet,
     "own_attribute": own_attribute,
     "text_edit": text_edit,
+    "two_people": two_people,
 }
 
 

@@ -15,7 +15,7 @@ from dva_core.model.bundle import SHIPPED
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
 
 from .comfy_server import CannotRun, Server, comfy_python, find_comfy, missing_packages
-from .graphs import FRAMES, HERE, SHOT
+from .graphs import FRAMES, HERE, SHOT, SIDE
 from .page import browser, mode, page  # noqa: F401 (fixtures)
 from .panels import panel  # noqa: F401 (a fixture)
 
@@ -61,7 +61,7 @@ def info(server) -> dict[str, Any]:
 
 @pytest.fixture(scope="package")
 def videos(server, tmp_path_factory) -> dict[str, Path]:
-    """Short videos in the input folder: two people (one with two frames fewer), and one with nobody."""
+    """Short videos in the input folder: two people (one with two frames fewer), both side by side, and one with nobody."""
     videos = {}
     for name, source, frames in (("face.mp4", "swiz3n.mpg", FRAMES), ("other.mp4", "brbk7n.mpg", FRAMES - 2)):
         videos[name] = server.base / "input" / name
@@ -71,12 +71,29 @@ def videos(server, tmp_path_factory) -> dict[str, Path]:
                 writer.write(frame)
     videos["dva_example.mp4"] = server.base / "input" / "dva_example.mp4"  # a real person in place of the pack's own
     shutil.copyfile(videos["face.mp4"], videos["dva_example.mp4"])
+    videos["two.mp4"] = side_by_side(server.base / "input" / "two.mp4", "swiz3n", "brbk7n")
+    videos["dva_example_two.mp4"] = server.base / "input" / "dva_example_two.mp4"
+    shutil.copyfile(videos["two.mp4"], videos["dva_example_two.mp4"])
     videos["nobody.mp4"] = server.base / "input" / "nobody.mp4"
     info = VideoInfo.for_images(160, 120, 25, FRAMES)
     with VideoWriter(videos["nobody.mp4"], info) as writer:
         for i in range(FRAMES):
             writer.write(Frame.from_rgb(np.full((120, 160, 3), 40 + i, np.uint8), i, time_base=info.time_base))
     return videos
+
+
+def side_by_side(path: Path, *people: str) -> Path:
+    """A video of the middle of each of these, SIDE pixels wide, with the sound of the first."""
+    sources = [need_shared(f"data/clips/{name}.mpg") for name in people]
+    columns = []
+    for source in sources:
+        with open_video(source, start=1.0, length=FRAMES / 25) as reader:
+            columns.append([frame.rgb[:, 60 : 60 + SIDE] for frame in reader])
+    info = VideoInfo.for_images(len(people) * SIDE, columns[0][0].shape[0], 25, FRAMES)
+    with VideoWriter(path, info, quality=0, audio_from=sources[0]) as writer:
+        for i, row in enumerate(zip(*columns)):
+            writer.write(Frame.from_rgb(np.ascontiguousarray(np.hstack(row)), i, time_base=info.time_base))
+    return path
 
 
 @pytest.fixture(scope="package")

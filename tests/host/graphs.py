@@ -10,6 +10,7 @@ from typing import Any
 from .comfy_server import ROOT
 
 FRAMES, STEPS = 6, 3
+SIDE = 240  # pixels of the width of each half of two.mp4
 SHOT = 20  # the first frame of the second shot of crowd.mp4
 HERE = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "example_workflows"
@@ -22,6 +23,7 @@ TITLES = {  # what the page lists, in this order; the API's files have plain nam
     "switch_identity_and_motion": "6 Switch identity and motion",
     "own_attribute": "7 An attribute of your own",
     "text_edit": "8 Edit by text",
+    "two_people": "9 Two people, two edits",
 }
 
 

@@ -10,20 +10,31 @@ from .graphs import SHOT
 
 FACES = ".dva-faces"
 KIND = "DVAChooseFaces"
-BOX, CARD = f"{FACES} .dva-box", f"{FACES} .dva-card"
+BOX, CARD, FIND = (f"{FACES} .dva-{part}" for part in ("box", "card", "find"))
+
+
+EMPTY = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0, "groups": [], "config": {}, "extra": {}}
+
+
+def with_nodes(page, kind: str, *more: str) -> None:
+    """An empty page with a node of this class, model and crowd.mp4 before it, and unconnected ones of other classes."""
+    page.load(EMPTY)
+    page.do(
+        """kinds => {
+            const add = (kind, x) => { const node = LiteGraph.createNode(kind); node.pos = [x, 100]; app.graph.add(node); return node; };
+            const [model, video, node] = ["DVALoadModel", "DVALoadVideo", ...kinds].map((kind, index) => add(kind, 450 * index));
+            video.widgets.find(w => w.name === "file").value = "crowd.mp4";
+            model.connect(0, node, 0);
+            video.connect(0, node, 1);
+        }""",
+        [kind, *more],
+    )
 
 
 @pytest.fixture
 def empty(page, mode, crowd):
     """The node on an empty page, with the video before it."""
-    page.load({"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0, "groups": [], "config": {}, "extra": {}})
-    page.do(f"""() => {{
-        const add = (kind, x) => {{ const node = LiteGraph.createNode(kind); node.pos = [x, 100]; app.graph.add(node); return node; }};
-        const [model, video, faces] = [add("DVALoadModel", 0), add("DVALoadVideo", 400), add("{KIND}", 900)];
-        video.widgets.find(w => w.name === "file").value = "crowd.mp4";
-        model.connect(0, faces, 0);
-        video.connect(0, faces, 1);
-    }}""")
+    with_nodes(page, KIND)
     page.load(page.graph(), KIND)
     page.tab.locator(FACES).wait_for()
     yield page
@@ -33,7 +44,7 @@ def empty(page, mode, crowd):
 @pytest.fixture
 def faces(empty):
     """The same with the faces found by its button."""
-    empty.tab.locator(f"{FACES} .dva-find").click()
+    empty.tab.locator(FIND).click()
     empty.tab.locator(CARD).first.wait_for(timeout=120_000)
     empty.tab.wait_for_function(f"() => [...document.querySelectorAll('{FACES} img')].every(one => one.complete && one.naturalWidth)")
     empty.bring(FACES)
@@ -150,7 +161,7 @@ def test_what_is_wrong_is_told(faces):
 
 def test_a_run_that_fails_lets_it_be_tried_again(empty):
     empty.do(f"() => app.graph.nodes.find(n => n.type === '{KIND}').disconnectInput(1)")
-    find = empty.tab.locator(f"{FACES} .dva-find")
+    find = empty.tab.locator(FIND)
     find.click()
     empty.until(find.is_enabled, 60)
     assert "Connect either a video or images" in empty.tab.locator(f"{FACES} .dva-note").inner_text()

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import need_shared
 from video_helpers import pictures
 
-from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
-
 from .comfy_server import Refused
-from .graphs import FRAMES, STEPS
+from .graphs import SIDE, STEPS
 
-SIDE = 240  # pixels of each person's half
 DEFAULTS = {
     "steps": STEPS,
     "solver": "angle2",
@@ -30,18 +26,9 @@ EDITS = {"1": '{"Eyeglasses": 1.0}', "2": '{"Beard": 1.0}'}
 
 
 @pytest.fixture(scope="module")
-def two(server) -> Path:
+def two(videos) -> Path:
     """two.mp4 in the input folder: two people side by side."""
-    halves = []
-    for name in ("swiz3n", "brbk7n"):
-        with open_video(need_shared(f"data/clips/{name}.mpg"), start=1.0, length=FRAMES / 25) as reader:
-            halves.append([frame.rgb[:, 60 : 60 + SIDE] for frame in reader])
-    path = server.base / "input" / "two.mp4"
-    info = VideoInfo.for_images(2 * SIDE, 288, 25, FRAMES)
-    with VideoWriter(path, info, quality=0) as writer:
-        for i, pair in enumerate(zip(*halves)):
-            writer.write(Frame.from_rgb(np.ascontiguousarray(np.hstack(pair)), i, time_base=info.time_base))
-    return path
+    return videos["two.mp4"]
 
 
 def linked(prompt: dict[str, Any]) -> dict[str, Any]:
