@@ -103,7 +103,7 @@ def test_examples_run(server, videos, name):
     answer = server.run(prompt)
     assert answer.succeeded, answer.error
     source, untouched = pictures(video), outside(load_decomposition(answer.outputs["90"]["text"][0]))
-    assert 0.4 < untouched.mean() < 0.95
+    assert 0.2 < untouched.mean() < 0.95
     saved = of_class(prompt, "SaveVideo")
     assert saved
     for key in saved:
