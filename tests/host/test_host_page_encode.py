@@ -53,7 +53,6 @@ def visible(page) -> list[str]:
 @pytest.fixture
 def encode(page, mode, crowd):
     """Encode Decomposed with model and video before it and a file behind it, its face as by default."""
-    page.renew()
     with_nodes(page, ENCODE, SAVE)
     page.do(f"""() => {{
         const set = (node, name, value) => {{ node.widgets.find(w => w.name === name).value = value; }};

@@ -36,7 +36,6 @@ def around(page) -> int:
 @pytest.fixture
 def outside(page, mode, crowd):
     """The page, left at its outermost graph."""
-    page.renew()
     yield page
     page.do("() => app.canvas.setGraph(app.graph)")
     page.tab.mouse.move(0, 0)
