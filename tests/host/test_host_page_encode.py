@@ -9,26 +9,10 @@ import pytest
 from dva_core.decomposition import load_decomposition
 from dva_core.decomposition.people import people_of
 
+from .faces_panels import BOX, CARD, ENCODE, FACES, FIND, SAVE, box, pressed, set_face, with_nodes
 from .graphs import STEPS
-from .test_host_page_faces import BOX, CARD, FACES, FIND, box, pressed, with_nodes
-from .test_host_page_panel import until
-from .test_host_page_player import run
 
-ENCODE, SAVE = "DVAEncodeDecomposed", "DVASaveDecomposition"
 NOTE = f"{FACES} .dva-note"
-
-
-def set_face(page, value: str) -> None:
-    """As the user does."""
-    page.do(
-        f"""value => {{
-        const face = app.graph.nodes.find(n => n.type === "{ENCODE}").widgets.find(w => w.name === "face");
-        face.value = value;
-        face.callback?.(value);
-    }}""",
-        value,
-    )
-    page.tab.wait_for_timeout(300)
 
 
 def queued(page) -> dict:
@@ -109,7 +93,7 @@ def test_people_are_found_chosen_and_encoded(chosen):
     tab.keyboard.press("Enter")
     assert queued(chosen) == {"face": "chosen", "people": {"people": [2, 3], "names": {"2": "Anna"}}}
     chosen.picture(f"encode_chosen_{name}")
-    run(chosen)
+    chosen.run()
     (file,) = set(folder.glob("*.safetensors")) - saved
     assert [one.info.who for one in people_of(load_decomposition(file))] == ["Anna (2)", "3"]
     assert sorted(pressed(chosen, BOX)) == ["Person 2, Anna", "Person 3"]
@@ -146,7 +130,7 @@ def test_another_face_is_not_overruled_by_who_was_chosen(chosen):
     chosen.load(saved, ENCODE)
     set_face(chosen, "chosen")
     assert queued(chosen) == {"face": "chosen", "people": {"people": [2]}}
-    until(chosen, lambda: pressed(chosen, BOX) == ["Person 2"])
+    chosen.until(lambda: pressed(chosen, BOX) == ["Person 2"])
 
 
 def test_a_text_that_was_typed_is_shown_as_a_choice(chosen):
@@ -188,12 +172,12 @@ def test_a_search_that_cannot_run_is_told_and_may_be_tried_again(encode):
     cut = f"slot => app.graph.nodes.find(n => n.type === '{ENCODE}').disconnectInput(slot)"
     encode.do(cut, 1)
     find.click()
-    until(encode, find.is_enabled, 60)
-    until(encode, lambda: "Connect either a video or images" in note.inner_text())
+    encode.until(find.is_enabled, 60)
+    encode.until(lambda: "Connect either a video or images" in note.inner_text())
     encode.tab.keyboard.press("Escape")  # the page's own message
     encode.do(cut, 0)
     find.click()
-    until(encode, lambda: "Required input is missing: model" in note.inner_text())
+    encode.until(lambda: "Required input is missing: model" in note.inner_text())
     assert find.is_enabled()
 
 
@@ -203,6 +187,6 @@ def test_undo_takes_a_choice_back(chosen):
     box(chosen, 3).click()
     assert queued(chosen)["people"] == {"people": [2, 3]}
     chosen.tab.keyboard.press("Control+z")
-    until(chosen, lambda: queued(chosen)["people"] == {"people": [2]})
-    until(chosen, lambda: pressed(chosen, BOX) == ["Person 2"])
+    chosen.until(lambda: queued(chosen)["people"] == {"people": [2]})
+    chosen.until(lambda: pressed(chosen, BOX) == ["Person 2"])
     assert visible(chosen) == ["dva_faces"] and chosen.tab.locator(CARD).count() == 3

@@ -6,29 +6,8 @@ import json
 
 import pytest
 
+from .faces_panels import BOX, CARD, FACES, FIND, KIND, box, pressed, with_nodes
 from .graphs import SHOT
-
-FACES = ".dva-faces"
-KIND = "DVAChooseFaces"
-BOX, CARD, FIND = (f"{FACES} .dva-{part}" for part in ("box", "card", "find"))
-
-
-EMPTY = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0, "groups": [], "config": {}, "extra": {}}
-
-
-def with_nodes(page, kind: str, *more: str) -> None:
-    """An empty page with a node of this class, model and crowd.mp4 before it, and unconnected ones of other classes."""
-    page.load(EMPTY)
-    page.do(
-        """kinds => {
-            const add = (kind, x) => { const node = LiteGraph.createNode(kind); node.pos = [x, 100]; app.graph.add(node); return node; };
-            const [model, video, node] = ["DVALoadModel", "DVALoadVideo", ...kinds].map((kind, index) => add(kind, 450 * index));
-            video.widgets.find(w => w.name === "file").value = "crowd.mp4";
-            model.connect(0, node, 0);
-            video.connect(0, node, 1);
-        }""",
-        [kind, *more],
-    )
 
 
 @pytest.fixture
@@ -56,14 +35,6 @@ def choice(page) -> dict:
     (node,) = (node for node in page.prompt().values() if node["class_type"] == KIND)
     value = json.loads(node["inputs"]["choice"] or "{}")
     return {name: part for name, part in value.items() if name != "survey"}
-
-
-def pressed(page, selector: str) -> list[str]:
-    return page.tab.locator(f'{selector}[aria-pressed="true"]').evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
-
-
-def box(page, number: int):
-    return page.tab.locator(f'{BOX}[aria-label^="Person {number}"]')
 
 
 def test_before_a_run_it_says_what_to_do(empty):

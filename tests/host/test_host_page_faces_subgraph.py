@@ -6,12 +6,8 @@ import json
 
 import pytest
 
-from .test_host_faces import KIND
-from .test_host_page_encode import ENCODE, SAVE, set_face
-from .test_host_page_faces import BOX, CARD, FACES, FIND, box, pressed, with_nodes
-from .test_host_page_panel import until
-from .test_host_page_player import run
-from .test_host_page_subgraph import NODES, into_subgraph, look_inside
+from .faces_panels import BOX, CARD, ENCODE, FACES, FIND, KIND, SAVE, box, pressed, set_face, with_nodes
+from .subgraphs import NODES, into_subgraph, look_inside
 
 
 def look(page, kind: str) -> None:
@@ -57,7 +53,7 @@ def test_choose_faces_inside(outside, kinds):
     outside.load(saved)
     look_inside(outside, KIND)
     outside.tab.locator(CARD).first.wait_for()
-    until(outside, lambda: pressed(outside, BOX) == ["Person 3"])
+    outside.until(lambda: pressed(outside, BOX) == ["Person 3"])
     ((_, again),) = queued(outside, KIND).items()
     assert json.loads(again["choice"])["people"] == [3]
 
@@ -69,7 +65,7 @@ def test_who_is_chosen_inside_is_told_outside(outside):
     into_subgraph(outside, KIND)
     look(outside, KIND)
     box(outside, 2).click()
-    run(outside)
+    outside.run()
     (ran,) = outside.server.get("/history?max_items=1").values()
     shown = next(key for key, node in ran["prompt"][2].items() if node["class_type"] == "PreviewAny")
     assert json.loads(ran["outputs"][shown]["text"][0])["people"] == [2]

@@ -7,35 +7,9 @@ import json
 import pytest
 
 from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, spread
+from .subgraphs import NODES, into_subgraph, look_inside
 
 PREVIEW = "DVAPreviewEdit"
-NODES = """
-    const everywhere = (graph, path = []) => graph.nodes.flatMap(node =>
-        [{node, id: [...path, node.id].join(":")}, ...(node.subgraph ? everywhere(node.subgraph, [...path, node.id]) : [])]);
-    const found = kind => everywhere(app.graph).find(({node}) => node.type === kind);
-"""
-
-
-def into_subgraph(page, *kinds: str) -> None:
-    """Makes a subgraph of the nodes of these classes in the graph that is shown."""
-    page.do(
-        "kinds => { app.canvas.graph.convertToSubgraph(new Set(app.canvas.graph.nodes.filter(n => kinds.includes(n.type)))); }", list(kinds)
-    )
-    page.tab.wait_for_timeout(300)
-
-
-def look_inside(page, kind: str = EDIT) -> None:
-    """Shows the graph that has a node of that class."""
-    page.do(
-        f"""kind => {{ {NODES}
-            const {{node}} = found(kind);
-            app.canvas.setGraph(node.graph);
-            Object.assign(app.canvas.ds, {{scale: 1, offset: [140 - node.pos[0], 160 - node.pos[1]]}});
-            app.canvas.setDirty(true, true);
-        }}""",
-        kind,
-    )
-    page.tab.wait_for_timeout(500)
 
 
 def choose_model(page, name: str) -> None:
@@ -74,7 +48,7 @@ def test_the_model_is_found_and_the_preview_is_run(graph, steps):
         if "subgraph" in kinds:
             kinds = (*kinds, *graph.do("() => app.graph.nodes.filter(n => n.subgraph).map(n => n.type)"))
         into_subgraph(graph, *kinds)
-    look_inside(graph)
+    look_inside(graph, EDIT)
     graph.tab.locator(row("Wrinkles")).wait_for(state="attached")
     graph.tab.locator(PANEL).hover()
     live = graph.tab.locator(f"{PANEL} .dva-live")
@@ -91,7 +65,7 @@ def test_the_model_is_found_and_the_preview_is_run(graph, steps):
 def test_a_model_chosen_on_the_subgraph(graph):
     """The loader's widget is shown on the subgraph node: the value there counts."""
     into_subgraph(graph, EDIT, LOADER)
-    look_inside(graph)
+    look_inside(graph, EDIT)
     graph.do(f"""() => {{ {NODES}
         const {{node}} = found("{LOADER}");
         const input = node.inputs.findIndex(one => one.widget?.name === "model");
@@ -118,7 +92,7 @@ def test_a_model_that_is_not_visible_is_not_taken_for_the_starter(graph):
         other.connect(0, twin, slot);
         if (!around.subgraph || twin.subgraph !== around.subgraph) throw new Error("not the same subgraph");
     }}""")
-    look_inside(graph)
+    look_inside(graph, EDIT)
     note = graph.tab.locator(f"{PANEL} .dva-note")
     note.wait_for()
     assert "not visible" in note.text_content()
@@ -135,6 +109,6 @@ def test_converting_leaves_no_error_behind(graph):
     }}""")
     graph.tab.wait_for_timeout(500)
     assert not graph.errors
-    look_inside(graph)
+    look_inside(graph, EDIT)
     graph.tab.locator(row("Young")).wait_for(state="attached")
     assert json.loads(graph.do(f"() => {{ {NODES} return found('{EDIT}').node.widgets[0].value; }}")) == {"Male": -0.5}
