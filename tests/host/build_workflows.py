@@ -235,7 +235,7 @@ def two_people() -> Graph:
     decomposition = graph.decomposition(model, file=TWO, face="chosen", people=json.dumps({"people": [1, 2]}))
     split = graph.add("DVASplitPeople", "Split People", 2, 0, decomposition=[decomposition, 0], person="1")
     edits = {"Glasses": {"Eyeglasses": 1.0}, "Make-up": {"Heavy_Makeup": 0.8, "Young": 0.4}}
-    branches = [graph.edit(split, model, 170 + 420 * output, title, output, **edit) for output, (title, edit) in enumerate(edits.items())]
+    branches = [graph.edit(split, model, 170 + 520 * output, title, output, **edit) for output, (title, edit) in enumerate(edits.items())]
     both = graph.add("DVACombinePeople", "Combine People", 3, 0, a=[branches[0], 0], b=[branches[1], 0])
     graph.show(both, model, 0, "two_people", column=4)
     return graph

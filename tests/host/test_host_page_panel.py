@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, scales, shown_rows
+from .graphs import page_of
+from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, saved_graph, scales, shown_rows
 
 
 def test_what_is_set_stands_first_and_in_sight(panel):
@@ -116,16 +117,18 @@ def test_the_place_of_the_face_is_asked_of_those_who_say_it(page, mode):
     assert page.do(hidden) == [False, False]
 
 
-def test_the_examples_video_is_put_in_place_when_one_is_opened(page, mode):
-    place = page.server.base / "input" / "dva_example.mp4"
+@pytest.mark.parametrize(("name", "file"), [("edit_by_attribute", "dva_example.mp4"), ("two_people", "dva_example_two.mp4")])
+def test_the_examples_video_is_put_in_place_when_one_is_opened(page, mode, name, file):
+    graph = saved_graph(page_of(name))
+    place = page.server.base / "input" / file
     kept = place.read_bytes()
     place.unlink()
     try:
-        page.load(first_example())
+        page.load(graph)
         page.tab.wait_for_timeout(1000)
         assert place.is_file() and not list(place.parent.glob("*.partial"))
         place.write_bytes(b"the user's own")
-        page.load(first_example())
+        page.load(graph)
         page.tab.wait_for_timeout(1000)
         assert place.read_bytes() == b"the user's own"
     finally:
