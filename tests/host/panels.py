@@ -11,7 +11,7 @@ from .graphs import EXAMPLES, HERE, page_of
 
 EDIT, LOADER = "DVAEditIdentityClassifier", "DVALoadModel"
 FILES = [*sorted(EXAMPLES.glob("*.json")), *sorted((HERE / "saved").glob("*.json"))]
-PANEL = ".dva-panel"
+PANEL = ".dva-panel:not(.dva-faces)"  # that of the attributes
 
 
 def saved_graph(path: Any) -> dict[str, Any]:
