@@ -73,26 +73,13 @@ def measure_edit(
     everybody = people_of(decomposition)
     decomposition = one_person(decomposition, person, "A measurement")
     others = [dict(zip(one.frame_index.tolist(), one.quads)) for one in everybody if one is not decomposition]
-    quads, masks = decomposition.quads, decomposition.masks
+    quads, masks, segment = decomposition.quads, decomposition.masks, decomposition.segment
     row_of = {int(index): row for row, index in enumerate(decomposition.frame_index)}
-    segment, flicker = decomposition.segment, metrics.Flicker()
-    vectors: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    waiting: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    changes, outside, last = [], [], None
-
-    def flush() -> None:
-        for pictures, series in zip(waiting, vectors):
-            if pictures:
-                series.append(judge.embed(np.stack(pictures)))
-                pictures.clear()
-
+    flicker, vectors, changes, outside, last = metrics.Flicker(), PairedVectors(judge), [], [], None
     for index, (frame_before, frame_after) in enumerate(frames_of(decomposition, after, video)):
-        row, difference = row_of.get(index), np.abs(frame_before.astype(np.int16) - frame_after).mean(2)
-        here = [own[index] for own in others if index in own] + ([] if row is None else [quads[row]])
-        if not here:
-            outside.append(difference.mean())
-        elif (beside := ~np.any([square_mask(quad, difference.shape) for quad in here], axis=0)).any():  # a close-up may fill its frame
-            outside.append(difference[beside].mean())
+        row = row_of.get(index)
+        squares_here = [own[index] for own in others if index in own] + ([] if row is None else [quads[row]])
+        outside += change_outside(frame_before, frame_after, squares_here)
         if row is None:
             continue
         squares = [crop_face(frame, quads[row], SQUARE) for frame in (frame_before, frame_after)]
@@ -103,14 +90,10 @@ def measure_edit(
             flicker.restart()
         last = segment[row]
         flicker.add(*squares, mask)
-        for pictures, picture in zip(waiting, squares):
-            pictures.append(picture)
-        if len(waiting[0]) == BATCH:
-            flush()
+        vectors.add(*squares)
         if progress is not None:
             progress("evaluate", row + 1, len(row_of))
-    flush()
-    before, edited = (np.concatenate(series) for series in vectors)
+    before, edited = vectors.all()
     near = [metrics.neighbours(v, segment) for v in (before, edited)]
     return EditFigures(
         frames=len(before),
@@ -123,6 +106,43 @@ def measure_edit(
         outside=metrics.mean_of(outside),
         series=np.stack(near, 1),
     )
+
+
+class PairedVectors:
+    """Identity vectors of faces before and after an edit, computed a batch at a time as the faces come."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self._pictures: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        self._vectors: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+
+    def add(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Take the next face, uint8 [S, S, 3]."""
+        for pictures, picture in zip(self._pictures, (before, after)):
+            pictures.append(picture)
+        if len(self._pictures[0]) == BATCH:
+            self._embed()
+
+    def all(self) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors [F, D] of all faces, before and after."""
+        self._embed()
+        before, after = (np.concatenate(vectors) for vectors in self._vectors)
+        return before, after
+
+    def _embed(self) -> None:
+        for pictures, vectors in zip(self._pictures, self._vectors):
+            if pictures:
+                vectors.append(self.judge.embed(np.stack(pictures)))
+                pictures.clear()
+
+
+def change_outside(before: np.ndarray, after: np.ndarray, quads: Sequence[np.ndarray]) -> list[float]:
+    """Mean absolute change outside of the squares [4, 2] in a frame uint8 [H, W, 3]; nothing where they fill it, as in a close-up."""
+    difference = np.abs(before.astype(np.int16) - after).mean(2)
+    if not quads:
+        return [difference.mean()]
+    rest = ~np.any([square_mask(quad, difference.shape) for quad in quads], axis=0)
+    return [difference[rest].mean()] if rest.any() else []
 
 
 def edit_table(figures: EditFigures, judge: Judge, name: str = "edit") -> Table:

@@ -5,7 +5,7 @@ x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
@@ -32,10 +32,10 @@ from ..model.arrays import as_picture
 from ..model.evaluation import usual_batch
 from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
-from ..video import VideoWriter, check_encoding, check_output
-from ..video.threads import WriteBehind, in_order
+from ..video import Frame, VideoWriter, check_encoding, check_output
+from ..video.threads import WriteBehind
 from .front import FrontMasks, Keep
-from .layers import FaceLayer, paste_all
+from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import edited_face, own_face, solve
 
 PASTE_THREADS = 3  # beside a graphics card; on a CPU decoding needs all cores
@@ -161,57 +161,59 @@ def decode(
     Guidance.from_config(model.config, guidance)
     check_tone(tone)
     regions = [regions_of(one, model, region) for one in people]
-    progress, clock, info = progress or silent, clock or Stopwatch(), decomposition.info
+    progress, clock = progress or silent, clock or Stopwatch()
     with clock("video"):
         source = decomposition.find_source(video)
         check_output(out, codec, source)
-        files = [file for one in people for file in one.store.files]
-        check_spares(out, "output", [*files, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])])
-        front = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
-        frames = source_frames(source, info)
-    shares = Shares(progress, [one.faces for one in people])
-    layers = []
-    for number, (one, own_regions) in enumerate(zip(people, regions)):
-        settings = {"batch_size": batch_size, "progress": shares.of(number), "guidance": guidance}
-        layers.append(
-            FaceLayer(one, model, edited_crops(one, model, tone, clock, **settings), own_regions, shares.of(number), len(people) == 1)
-        )
+        check_spares(out, "output", read_files(people, model, keep))
+        masks = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
+        frames = source_frames(source, decomposition.info)
+    layers = make_layers(people, regions, model, tone, progress, clock, batch_size=batch_size, guidance=guidance)
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     count, edited = 0, []
     with (
         frames,
-        front as in_front,
+        masks as in_front,
         VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
         WriteBehind(writer.write) as queue,
     ):
-
-        def read() -> Iterator[tuple]:
-            for index, frame in enumerate(clock.each("video", frames)):
-                crops = [layer.crop_of(index) for layer in layers]
-                with clock("paste"):
-                    faces = [layer.place(index, crop, frame.rgb.shape, in_front) for layer, crop in zip(layers, crops)]
-                yield index, frame, faces
-
-        def result_of(item: tuple) -> tuple:
-            index, frame, faces = item
-            with nullcontext() if threads else clock("paste"):
-                return index, frame, faces, *paste_all(frame, faces, detail)
-
-        for index, frame, faces, result, changed in in_order(result_of, read(), threads):
+        for index, frame, faces, result, changed in paste_frames(frames, layers, in_front, detail, threads, clock):
             with clock("video"):
                 queue.put(result)
             if result is not frame:
                 edited.append(index)
-            rows, crops = [None if face is None else face.row for face in faces], [None if face is None else face.crop for face in faces]
             if watch is not None:
-                single = not isinstance(decomposition, People)
-                watch(index, rows[0] if single else rows, frame, result, crops[0] if single else crops)
+                show(watch, index, frame, result, faces, single=not isinstance(decomposition, People))
             count += 1
             for layer, face, differs in zip(layers, faces, changed):
                 layer.note(index, face, differs)
-        if count != info.frames:
-            raise DVAError(f"{source} gave {count} frames where {info.frames} were encoded; encode it again.")
+        if count != decomposition.info.frames:
+            raise DVAError(f"{source} gave {count} frames where {decomposition.info.frames} were encoded; encode it again.")
     return make_report(Path(out), count, spans(edited), layers)
+
+
+def read_files(people: Sequence[Decomposition], model, keep: Keep | None) -> list[Path]:
+    """List the files, beside the source, that decoding reads and so must not write over."""
+    stores = [file for one in people for file in one.store.files]
+    return [*stores, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])]
+
+
+def make_layers(
+    people: Sequence[Decomposition], regions: Sequence, model, tone: str | None, progress: Progress, clock: Stopwatch, **settings
+) -> list[FaceLayer]:
+    """Make each person's layer of decoded faces; `settings` are those of `decode_crops`. Progress counts the faces of all of them."""
+    shares = Shares(progress, [one.faces for one in people])
+    layers = []
+    for number, (one, own_regions) in enumerate(zip(people, regions)):
+        crops = edited_crops(one, model, tone, clock, progress=shares.of(number), **settings)
+        layers.append(FaceLayer(one, model, crops, own_regions, shares.of(number), alone=len(people) == 1))
+    return layers
+
+
+def show(watch: Callable, index: int, frame: Frame, result: Frame, faces: Sequence[PlacedFace | None], single: bool) -> None:
+    """Call `watch` as `decode` describes: with the row and the crop of a single person, or with lists of them."""
+    rows, crops = [None if face is None else face.row for face in faces], [None if face is None else face.crop for face in faces]
+    watch(index, rows[0] if single else rows, frame, result, crops[0] if single else crops)
 
 
 def edited_crops(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -14,8 +15,9 @@ from ..faces.composite import lay_bare, paste
 from ..faces.front import FrontMask
 from ..faces.regions import Region
 from ..model.arrays import as_picture
-from ..progress import Progress, picture_for
+from ..progress import Progress, Stopwatch, picture_for
 from ..video import Frame
+from ..video.threads import in_order
 from .front import FrontMasks
 from .masks import SoftMasks
 
@@ -82,9 +84,9 @@ class FaceLayer:
             return None
         row = self.rows[index]
         mask, front = self.masks[row], None if masks is None else masks.at(index, row)
-        kept = None if front is None else front.in_square(self.quads[row], self.crop_size, frame_shape).values
+        cover = None if front is None else front.in_square(self.quads[row], self.crop_size, frame_shape).values
         # what is always hidden hides nothing that was there to be seen
-        share = 1 - min(1.0, (1 - self.masks.hidden(row, kept)) / max(1 - self.usual_hidden, 1e-6))
+        share = 1 - min(1.0, (1 - self.masks.hidden(row, cover)) / max(1 - self.usual_hidden, 1e-6))
         if share >= HIDDEN:
             self.hidden[index] = round(share, 3)
         whole = self.masks.whole(row) if self.limited else mask
@@ -105,9 +107,32 @@ def paste_all(frame: Frame, faces: Sequence[PlacedFace | None], detail: str) -> 
     for number in sorted((n for n, face in enumerate(faces) if face is not None), key=lambda n: faces[n].size):
         face = faces[number]
         below = None if result is rgb else lay_bare(result, rgb, face.quad, face.whole, face.front)
-        pasted, part = paste(rgb, face.quad, face.crop, face.rebuilt, face.mask, detail, face.front, below)
-        changed[number] = not np.array_equal(pasted, rgb if below is None else below)
+        candidate, part = paste(rgb, face.quad, face.crop, face.rebuilt, face.mask, detail, face.front, below)
+        changed[number] = not np.array_equal(candidate, rgb if below is None else below)
         inside = part if inside is None else inside | part
         if below is not None or changed[number]:
-            result = pasted
+            result = candidate
     return (frame if inside is None else frame.with_rgb(result, inside)), changed
+
+
+def paste_frames(
+    frames: Iterable[Frame], layers: Sequence[FaceLayer], masks: FrontMasks | None, detail: str, threads: int, clock: Stopwatch
+) -> Iterator[tuple[int, Frame, list[PlacedFace | None], Frame, list[bool]]]:
+    """Paste the faces of all layers into the frames of the video: (number, frame, faces, result, which faces changed it) in order.
+
+    masks: of what stays in front; threads: that paste while the next frame is read, 0: none.
+    """
+
+    def place() -> Iterator[tuple[int, Frame, list[PlacedFace | None]]]:
+        for index, frame in enumerate(clock.each("video", frames)):
+            crops = [layer.crop_of(index) for layer in layers]
+            with clock("paste"):
+                faces = [layer.place(index, crop, frame.rgb.shape, masks) for layer, crop in zip(layers, crops)]
+            yield index, frame, faces
+
+    def paste_one(item: tuple) -> tuple:
+        index, frame, faces = item
+        with nullcontext() if threads else clock("paste"):
+            return index, frame, faces, *paste_all(frame, faces, detail)
+
+    return in_order(paste_one, place(), threads)

@@ -28,6 +28,7 @@ from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
 from ..faces.composite import paste
 from ..faces.front import FrontMask
+from ..faces.regions import Region
 from ..faces.tone import tone_of
 from ..hosts.devices import to_device
 from ..model.arrays import as_picture, fuse, shrink, to_images
@@ -79,49 +80,72 @@ def stills(
     """
     edits = [one_person(edit, None, "A preview") for edit in edits]
     base, progress = edits[0], progress or silent
-    if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
-        raise DVAError("The edits to show together are of different videos; choose edits of one video.")
-    if not 0 <= row < base.faces:
-        raise DVAError(f"There is no frame {row} among the {base.faces} that have a face; choose 0 to {base.faces - 1}.")
+    check_edits(edits, row)
     check_detail(detail)
     check_tone(tone)
     check_model(base, model)
     regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
-    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
-    reinvert = steps is not None and not any(edit.is_switched for edit in edits)
-    reinvert = reinvert and is_cheaper(model.schedule, base.info, steps, len(edited_indices), guided)
-    info = replace(base.info, steps=steps) if reinvert else base.info
+    info = base.info if steps is None else info_of_steps(edits, model, steps, guided)
     model.schedule.timesteps(info.steps)
     front = None if keep is None else front_mask(base, row, keep)
-    batch = batch_size or usual_batch(model, guided.is_on)
-    z_plain = fuse(model, base.z_id, base.z_motion[[row]])
+    rebuilt, crops = decode_row(edits, model, row, info, batch_size or usual_batch(model, guided.is_on), progress, guided)
+    original = base.crops[row]
+
+    def picture(edit: Decomposition, crop: np.ndarray | None, own_regions: Sequence[Region]) -> np.ndarray:
+        """What the edit makes of the face square."""
+        if crop is None:
+            return original
+        if keeps_tone(edit, model, tone):
+            crop = crop - tone_of(crop, rebuilt, base.masks[row])[:, None, None]
+        mask = SoftMasks(edit, own_regions, model.motion_window)[row]
+        return paste(original, whole_square(original), crop, rebuilt, mask, detail, front)[0]
+
+    return Still(row, original, [picture(*each) for each in zip(edits, crops, regions)])
+
+
+def check_edits(edits: Sequence[Decomposition], row: int) -> None:
+    """DVAError for edits of different videos, or a row that they have not."""
+    base = edits[0]
+    if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
+        raise DVAError("The edits to show together are of different videos; choose edits of one video.")
+    if not 0 <= row < base.faces:
+        raise DVAError(f"There is no frame {row} among the {base.faces} that have a face; choose 0 to {base.faces - 1}.")
+
+
+def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Guidance) -> DecompositionInfo:
+    """The settings to decode one frame with: those of its video with `steps`, where inverting it again is possible and less work."""
+    info = edits[0].info
+    if any(edit.is_switched for edit in edits):
+        return info
+    cheaper = is_cheaper(model.schedule, info, steps, sum(edit.is_edited for edit in edits), guided)
+    return replace(info, steps=steps) if cheaper else info
+
+
+def decode_row(
+    edits: Sequence[Decomposition], model, row: int, info: DecompositionInfo, batch: int, progress: Progress, guided: Guidance
+) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """Decode one row: the rebuilt crop float32 [3, S, S], and an edited one for each of the edits, None where it edits nothing.
+
+    Where the settings `info` are not those of the video, the crop is inverted again, and rebuilt from that.
+    """
+    base, reinvert = edits[0], info is not edits[0].info
+    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
     callback = evaluation_counter(progress, (2 if reinvert else 1) * info.steps)
-    x_T = invert_frame(base, model, row, z_plain, info, callback) if reinvert else None
+    x_T = invert_frame(base, model, row, fuse(model, base.z_id, base.z_motion[[row]]), info, callback) if reinvert else None
 
     def decode_some(batch_edits: Sequence[Decomposition]) -> np.ndarray:
-        """Decode the frame with each of the edits; with none of them too, if it was inverted again."""
         z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
         noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
         before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
         return solve(solvers.sample, model, noise, z_face, info, callback, guided, before).half().cpu().numpy()
 
-    plain = [base.without_edits()] if reinvert else []
-    crops = [crop for part in model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch) for crop in part]
-    rebuilt = np.asarray(crops[0] if reinvert else base.rebuilt[row], np.float32)
+    plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
+    parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)
+    crops = [crop.astype(np.float32) for part in parts for crop in part]
+    rebuilt = crops[0] if reinvert else np.asarray(base.rebuilt[row], np.float32)
     crop_of = dict(zip(edited_indices, crops[len(plain) :]))
-    original = base.crops[row]
-
-    def picture(i: int) -> np.ndarray:
-        if i not in crop_of:
-            return original
-        edited = crop_of[i].astype(np.float32)
-        if keeps_tone(edits[i], model, tone):
-            edited = edited - tone_of(edited, rebuilt, base.masks[row])[:, None, None]
-        mask = SoftMasks(edits[i], regions[i], model.motion_window)[row]
-        return paste(original, whole_square(original), edited, rebuilt, mask, detail, front)[0]
-
-    return Still(row, original, [picture(i) for i in range(len(edits))])
+    return rebuilt, [crop_of.get(i) for i in range(len(edits))]
 
 
 def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:

@@ -172,23 +172,36 @@ def pack(out: Path, shard_frames: int) -> list[Path]:
             part.unlink()
         else:
             parts.append((part, len(frame_entries(part))))
-    while parts:
-        frames, batch = 0, []
-        while parts and (not batch or frames + parts[0][1] <= shard_frames):
-            part, count = parts.pop(0)
-            batch.append(part)
-            frames += count
+    for batch in batches_of(parts, shard_frames):
         while (shard := out / f"shard-{number:06d}.tar").exists():
             number += 1
-        with atomic_write(shard) as partial, tarfile.open(partial, "w") as tar:
-            for part in batch:
-                with tarfile.open(part, "r:") as source:
-                    for entry in source:
-                        tar.addfile(entry, source.extractfile(entry))
+        write_shard(shard, batch)
         new_shards.append(shard)
         for part in batch:
             part.unlink()
     return new_shards
+
+
+def batches_of(parts: Sequence[tuple[Path, int]], shard_frames: int) -> Iterator[list[Path]]:
+    """Group cached videos, with their numbers of frames, to shards of at most `shard_frames` frames; a larger video stays alone."""
+    batch, frames = [], 0
+    for part, count in parts:
+        if batch and frames + count > shard_frames:
+            yield batch
+            batch, frames = [], 0
+        batch.append(part)
+        frames += count
+    if batch:
+        yield batch
+
+
+def write_shard(shard: Path, parts: Sequence[Path]) -> None:
+    """Write one archive of the entries of several."""
+    with atomic_write(shard) as partial, tarfile.open(partial, "w") as tar:
+        for part in parts:
+            with tarfile.open(part, "r:") as source:
+                for entry in source:
+                    tar.addfile(entry, source.extractfile(entry))
 
 
 def prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -> dict:
