@@ -27,10 +27,10 @@ class Parser(argparse.ArgumentParser):
 
 def join_signed(argv: Sequence[str]) -> list[str]:
     """Rewrite `--scale -1e9` as `--scale=-1e9`, which argparse would take for an option."""
-    joined: list[str] = []
+    words: list[str] = []
     for word in argv:
-        if joined and joined[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):
-            joined[-1] += f"={word}"
+        if words and words[-1] in SIGNED and word.startswith("-") and not word.startswith("--"):
+            words[-1] += f"={word}"
         else:
-            joined.append(word)
-    return joined
+            words.append(word)
+    return words

@@ -130,9 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for step in steps:
         if args.step == "starter":
             args.minutes = minutes.get(step)
-        started = time.monotonic()
+        start = time.monotonic()
         figures = run_step(step, args)
-        figures["seconds"] = round(time.monotonic() - started)
+        figures["seconds"] = round(time.monotonic() - start)
         if first:
             write_text(args.run / f"{step}.json", json.dumps(figures, indent=1))
             log.info("%s: %s", step, figures)
@@ -141,11 +141,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def steps_of_starter(args: argparse.Namespace) -> list[str]:
     """List the steps to run: without those finished by an earlier run (--resume) or given by the bundle (--start)."""
-    done = {"landmarks", "identity", "detector", "mask"} if args.start else set()
+    finished_stages = {"landmarks", "identity", "detector", "mask"} if args.start else set()
     if args.resume:
-        done |= {step for step in ("variants", "pairs", *MINUTES) if step not in done and is_made(step, args.run)}
+        finished_stages |= {step for step in ("variants", "pairs", *MINUTES) if step not in finished_stages and is_made(step, args.run)}
         args.resume = (args.run / "diffusion" / "state.safetensors").is_file()
-    return [step for step in STEPS if step not in done]
+    return [step for step in STEPS if step not in finished_stages]
 
 
 def is_made(step: str, run: Path) -> bool:

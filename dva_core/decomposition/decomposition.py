@@ -219,8 +219,8 @@ class Decomposition:
         DVAError where it cannot be written, or would overwrite a source video or a decomposition that features came from.
         """
         check_spares(path, "decomposition", self.read_files)
-        metadata, values, dropped = self.as_saved()
-        self.store.save(path, metadata, values, dropped)
+        metadata, values, left_out = self.as_saved()
+        self.store.save(path, metadata, values, left_out)
 
     @property
     def read_files(self) -> list[Path]:
@@ -241,8 +241,8 @@ class Decomposition:
             "motion_shift": np.zeros(self.store.specs["motion_shift"].shape) if self.motion_shift is None else self.motion_shift,
             **over_time,
         }
-        dropped = [name for name in self.store.specs if "_steps." in name and name not in over_time]
-        return metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}), values, dropped
+        left_out = [name for name in self.store.specs if "_steps." in name and name not in over_time]
+        return metadata | ({"version": str(VERSION_OVER_TIME)} if over_time else {}), values, left_out
 
     @classmethod
     def load(cls, path: str | Path) -> Decomposition:

@@ -84,14 +84,14 @@ class People(tuple):
         only = next(iter(wholes.values())) if len(wholes) == 1 else None
         own = [] if only is None or count_people(only) != len(self) else only.files
         check_spares(path, "decomposition", [file for one in self for file in one.read_files if file not in own])
-        records, values, dropped = [], {}, []
+        records, values, left_out = [], {}, []
         for one in self:
             metadata, replaced, names = one.as_saved()
             prefix = prefix_of(one.info.person)
             records.append(metadata)
             values |= {prefix + name: array for name, array in replaced.items()}
-            dropped += [prefix + name for name in names]
-        JoinedStore({one.info.person: one.store for one in self}).save(path, people_metadata(records), values, dropped)
+            left_out += [prefix + name for name in names]
+        JoinedStore({one.info.person: one.store for one in self}).save(path, people_metadata(records), values, left_out)
 
     @classmethod
     def from_store(cls, store: TensorStore, path: Path) -> People:
@@ -123,8 +123,8 @@ def load_decomposition(path: str | Path) -> AnyDecomposition:
 
 def people_metadata(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Make the metadata of a file of several people from those of each as a file of their own."""
-    shared = {name: records[0][name] for name in (*SHARED, "format", "source", "dva_version", "model_name")}
-    return {**shared, "version": str(VERSION_PEOPLE), "people": json.dumps([dict(record) for record in records])}
+    common = {name: records[0][name] for name in (*SHARED, "format", "source", "dva_version", "model_name")}
+    return {**common, "version": str(VERSION_PEOPLE), "people": json.dumps([dict(record) for record in records])}
 
 
 def count_people(store: TensorStore) -> int:
@@ -145,10 +145,10 @@ def parse_whom(whom: Whom) -> list[int | str] | None:
     if whom is None or (isinstance(whom, str) and whom.strip().lower() in ALL):
         return None
     parts = whom.split(",") if isinstance(whom, str) else list(whom) if isinstance(whom, Iterable) else [whom]
-    wanted = [_number_or_name(part) for part in parts]
-    if not wanted or None in wanted:
+    selection = [_number_or_name(part) for part in parts]
+    if not selection or None in selection:
         raise DVAError(f"Cannot choose people by {str(whom)[:60]!r}; write their numbers or names with commas between, or all.")
-    return wanted
+    return selection
 
 
 def _number_or_name(part: Any) -> int | str | None:
@@ -167,16 +167,16 @@ def choose(decomposition: AnyDecomposition, whom: Whom = None) -> list[int]:
 
     DVAError for a number or a name that is not there. A decomposition of one person who is not counted has number 1.
     """
-    wanted, people = parse_whom(whom), people_of(decomposition)
-    if wanted is None:
+    selection, people = parse_whom(whom), people_of(decomposition)
+    if selection is None:
         return list(range(len(people)))
     places = {one.info.person or 1: place for place, one in enumerate(people)}
     places |= {one.info.person_name.lower(): place for place, one in enumerate(people) if one.info.person_name}
-    for who in wanted:
+    for who in selection:
         if (who.lower() if isinstance(who, str) else who) not in places:
             some = "people " if len(people) > 1 else "one person, "
             raise DVAError(f"There is no person {str(who)[:60]} in this decomposition, which holds {some}{describe_people(people)}.")
-    return sorted({places[who.lower() if isinstance(who, str) else who] for who in wanted})
+    return sorted({places[who.lower() if isinstance(who, str) else who] for who in selection})
 
 
 def describe_people(people: Iterable[Decomposition]) -> str:
@@ -227,8 +227,8 @@ def combine(*decompositions: AnyDecomposition) -> AnyDecomposition:
     people = [one for decomposition in decompositions for one in people_of(decomposition)]
     if len(people) == 1:
         return people[0]
-    used = {one.info.person for one in people}
-    free = (number for number in range(1, len(people) + len(used) + 1) if number not in used)
+    numbers = {one.info.person for one in people}
+    free = (number for number in range(1, len(people) + len(numbers) + 1) if number not in numbers)
     return together([one if one.info.person else with_info(one, person=next(free)) for one in people])
 
 

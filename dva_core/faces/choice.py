@@ -34,11 +34,11 @@ class PeopleChoice:
 
     def to_json(self) -> str:
         """Write the choice as `parse_choice` reads it."""
-        value: dict[str, Any] = {"people": _listed(self.people)}
+        value: dict[str, Any] = {"people": _as_json(self.people)}
         if self.names:
             value["names"] = {str(number): name for number, name in self.names.items()}
         if self.shots:
-            value["shots"] = {str(shot): _listed(people) for shot, people in self.shots.items()}
+            value["shots"] = {str(shot): _as_json(people) for shot, people in self.shots.items()}
         if self.survey:
             value["survey"] = self.survey
         return json.dumps(value, ensure_ascii=False)
@@ -80,9 +80,9 @@ def parse_choice(text: str) -> PeopleChoice:
     if unknown := [key for key in value if key not in KEYS]:
         _refuse(f"The choice of faces holds {_short(unknown[0])}, which is none of {', '.join(KEYS)}")
     names, shots, key = value.get("names", {}), value.get("shots", {}), value.get("survey", "")
-    for what, given, kind in (("names", names, dict), ("shots", shots, dict), ("survey", key, str)):
-        if not isinstance(given, kind):
-            _refuse(f"The {what} of the choice of faces cannot be {_short(given)}")
+    for what, entry, kind in (("names", names, dict), ("shots", shots, dict), ("survey", key, str)):
+        if not isinstance(entry, kind):
+            _refuse(f"The {what} of the choice of faces cannot be {_short(entry)}")
     choice = PeopleChoice(
         _numbers(value.get("people", list(MOST_SEEN))),
         _names(names),
@@ -125,26 +125,26 @@ def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[C
         )
     if not survey.people:
         raise DVAError("No face was found in the video; use one that shows faces large and bright enough, or another part of it.")
-    known = {person.number: person for person in survey.people}
-    named = [*choice.names, *(choice.people or ()), *(number for people in choice.shots.values() for number in people or ())]
-    for number in named:
-        if number not in known:
-            there = "only person 1 was" if len(known) == 1 else f"people 1 to {len(known)} were"
+    person_of = {person.number: person for person in survey.people}
+    numbers = [*choice.names, *(choice.people or ()), *(number for people in choice.shots.values() for number in people or ())]
+    for number in numbers:
+        if number not in person_of:
+            there = "only person 1 was" if len(person_of) == 1 else f"people 1 to {len(person_of)} were"
             raise DVAError(f"There is no person {number} in this video, in which {there} found; choose among these.")
     for shot in choice.shots:
         if shot > len(survey.shots):
             there = "only one" if len(survey.shots) == 1 else f"{len(survey.shots)}"
             raise DVAError(f"There is no shot {shot} in this video, which has {there}; leave it out of the choice.")
-    chosen = []
-    for number, person in known.items():
-        meant = [choice.shots.get(shot, choice.people) for shot in range(1, len(survey.shots) + 1)]
-        there = [people is None or number in people for people in meant]
+    people_chosen = []
+    for number, person in person_of.items():
+        of_shots = [choice.shots.get(shot, choice.people) for shot in range(1, len(survey.shots) + 1)]
+        there = [people is None or number in people for people in of_shots]
         if any(there):
             spans = [list(shot) for shot, is_there in zip(survey.shots, there) if is_there]
-            chosen.append(ChosenPerson(person, choice.names.get(number, ""), None if all(there) else spans))
-    if not chosen:
+            people_chosen.append(ChosenPerson(person, choice.names.get(number, ""), None if all(there) else spans))
+    if not people_chosen:
         raise DVAError("Nobody is chosen in any shot of this video; click at least one face, or leave the choice empty.")
-    return chosen
+    return people_chosen
 
 
 def check_name(name: Any) -> str:
@@ -157,8 +157,8 @@ def check_name(name: Any) -> str:
 
 def _names(names: Mapping[str, Any]) -> dict[int, str]:
     read = {_number(number, "person"): check_name(name) for number, name in names.items()}
-    known = [name.lower() for name in read.values()]
-    if twice := next((name for name in known if known.count(name) > 1), None):
+    lower_names = [name.lower() for name in read.values()]
+    if twice := next((name for name in lower_names if lower_names.count(name) > 1), None):
         raise DVAError(f"Two people are called {_short(twice)}; give each a name of their own.")
     return read
 
@@ -179,7 +179,7 @@ def _number(value: Any, what: str) -> int:
     return value
 
 
-def _listed(people: tuple[int, ...] | None) -> list[int] | str:
+def _as_json(people: tuple[int, ...] | None) -> list[int] | str:
     return EVERYONE if people is None else list(people)
 
 

@@ -93,7 +93,7 @@ class FaceDetector:
         faces: list[Face] = []
         for side in self.sides:
             # a large face is found less well, and off its place, at a high resolution: there only what else there is counts
-            faces += [face for face in self._detect_at(frame, side) if not any(_cover(face, known) for known in faces)]
+            faces += [face for face in self._detect_at(frame, side) if not any(_cover(face, other) for other in faces)]
             if side >= max(frame.shape[:2]):
                 break
         return faces

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from dva_core.faces.turned_search import TurnedSearch
 
 from dva_core.faces.first_choice import FirstChoice
 from dva_core.faces.landmarker import CheckedLandmarker
@@ -14,7 +15,6 @@ from dva_core.faces.person import Person
 from dva_core.faces.place import Place
 from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap
 from dva_core.faces.select import FaceChoice
-from dva_core.faces.turned import TurnedSearch
 from dva_core.faces.types import Face
 
 LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of other faces
@@ -25,14 +25,14 @@ UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as 
 
 class Observation(NamedTuple):
     """What one frame shows of the face: None where it is missing. `begins`: a segment begins here; `mistaken`: the face of all frames
-    before was the wrong one; `taken`: others are there, and what is in the place of the missing face is not that face; `wrong`: how many
+    before was the wrong one; `occluded`: others are there, and what is in the place of the missing face is not that face; `wrong`: how many
     frames before this one are not of that face either; `others`: how many other faces were seen."""
 
     face: Face | None = None
     landmarks: np.ndarray | None = None  # [68, 2], frame pixels
     begins: bool = False
     mistaken: bool = False
-    taken: bool = False
+    occluded: bool = False
     wrong: int = 0
     others: int = 0
 
@@ -55,7 +55,7 @@ class Follower:
         self.person = Person(choice, landmarker, embed_fn, same_person, others)
         self.choice = FirstChoice(choice)
         self.neighbours = Neighbours()
-        self.turned = TurnedSearch(detector, self.landmarker)
+        self.turned_search = TurnedSearch(detector, self.landmarker)
         self.run = 0  # frames seen in this segment
         self.vector: np.ndarray | None = None  # identity vector of the face that the last segment began with
         self.mistaken = False  # the first choice turned out wrong in this frame
@@ -66,10 +66,10 @@ class Follower:
         self.neighbours.begin()
         if change >= 1:
             self._cut()
-        self.turned.begin()
+        self.turned_search.begin()
         face, landmarks, begins = self._find(rgb, change, look_around)
-        taken, wrong = face is not None and not begins and self._is_somebody_else(rgb, face, landmarks, look_around), 0
-        if taken:
+        occluded, wrong = face is not None and not begins and self._is_somebody_else(rgb, face, landmarks, look_around), 0
+        if occluded:
             face, wrong = None, self._lose_track()
         if face is not None and not begins and self.place.looks_different(rgb, landmarks):  # another face in the same place
             begins = self.person.identity is None
@@ -78,9 +78,9 @@ class Follower:
         if face is None:
             # a face that was there, and turned out to be somebody else's, is another one
             self.neighbours.count += landmarks is not None and not self.neighbours.alone
-            taken = taken or self._is_taken(rgb)
+            occluded = occluded or self._is_occluded(rgb)
             self.place.miss()
-            return Observation(mistaken=self.mistaken, taken=taken, wrong=wrong, others=self.neighbours.count)
+            return Observation(mistaken=self.mistaken, occluded=occluded, wrong=wrong, others=self.neighbours.count)
         self._accept(rgb, face, landmarks, begins)
         return Observation(face, landmarks, begins, self.mistaken, others=self.neighbours.count)
 
@@ -89,7 +89,7 @@ class Follower:
     def _cut(self) -> None:
         self.place.abandon()
         self.neighbours.cut()
-        self.turned.cut()
+        self.turned_search.cut()
         self.choice.cut()
 
     def _accept(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, begins: bool) -> None:
@@ -144,8 +144,8 @@ class Follower:
             face = self._choose(rgb, faces)
         self._note_others(rgb, faces, face)
         landmarks = self.landmarker(rgb, face)
-        if begins or self.turned.in_doubt:
-            better = self.turned.improve(rgb, face, landmarks, begins, lambda candidates: self._choose(rgb, candidates))
+        if begins or self.turned_search.in_doubt:
+            better = self.turned_search.improve(rgb, face, landmarks, begins, lambda candidates: self._choose(rgb, candidates))
             if better is not None:
                 if not begins and self.choice.is_open:
                     self._start_over()
@@ -188,7 +188,7 @@ class Follower:
         doubtful = look_around or self.place.gap or self.neighbours.need_a_check
         return bool(doubtful and self.person.knows_others) and self.person.mistakes(rgb, face, landmarks)
 
-    def _is_taken(self, rgb: np.ndarray) -> bool:
+    def _is_occluded(self, rgb: np.ndarray) -> bool:
         """While the face is lost and others are there: whether its place has become another picture."""
         if self.place.searching or (self.neighbours.alone and not self.neighbours.faces):
             return False

@@ -36,7 +36,7 @@ class Person:
 
     def reset(self) -> None:
         """The face followed so far was not the one that is meant."""
-        self._others = Others(self.same_person, self._others.known)
+        self._others = Others(self.same_person, self._others.permanent)
         if not self.from_reference:
             self.identity = None
 

@@ -121,14 +121,14 @@ _HULL = extend_hull(MEAN_FACE)
 WITHIN = Region(soft_map(hull(_HULL.mean(0) + INNER * (_HULL - _HULL.mean(0)))), MEAN_FACE)
 
 
-def hidden_share(mask: np.ndarray, points: np.ndarray, kept: np.ndarray | None = None) -> float:
+def hidden_share(mask: np.ndarray, points: np.ndarray, cover: np.ndarray | None = None) -> float:
     """Which part of a face, 0..1, its mask [C, C] leaves out, or `kept` [C, C] keeps as it is in the source, both in 0..1.
 
     The face is the hull of a mean one, a little smaller, laid on the inner landmarks `points` [51, 2], in 0..1 of the crop.
     """
     face = WITHIN.on(points, len(mask))
-    shown = mask if kept is None else mask * (1 - kept)
-    return float(1 - (face * shown).sum() / max(face.sum(), 1e-6))
+    visible = mask if cover is None else mask * (1 - cover)
+    return float(1 - (face * visible).sum() / max(face.sum(), 1e-6))
 
 
 def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:

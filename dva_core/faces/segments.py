@@ -60,13 +60,13 @@ class FaceTrack:
 
 def spans(frames: Iterable[int], gap: int = 1) -> list[list[int]]:
     """Rising frame numbers as [first, last] of each stretch in which no step is larger than `gap`."""
-    found: list[list[int]] = []
+    stretches: list[list[int]] = []
     for frame in map(int, frames):
-        if found and frame - found[-1][1] <= gap:
-            found[-1][1] = frame
+        if stretches and frame - stretches[-1][1] <= gap:
+            stretches[-1][1] = frame
         else:
-            found.append([frame, frame])
-    return found
+            stretches.append([frame, frame])
+    return stretches
 
 
 def segments(state: np.ndarray, starts: np.ndarray) -> list[tuple[int, int]]:
@@ -84,29 +84,29 @@ def assemble(
     max_gap: int,
     cuts: tuple[int, ...] = (),
     others: int = 0,
-    known: Mapping[int, bool] | None = None,
-    taken: Sequence[bool] | None = None,
+    is_person: Mapping[int, bool] | None = None,
+    occluded: Sequence[bool] | None = None,
 ) -> FaceTrack:
     """Build the track from the sights of all frames: points [68, 2], nan without a face; score; whether a segment begins.
 
-    cuts: the first frames of new scenes. known: for frames at which a segment begins, whether it is the person who is followed,
-    where that can be told. taken: whether something else is in the face's place, so that the frame is not interpolated.
+    cuts: the first frames of new scenes. is_person: for frames at which a segment begins, whether it is the person who is followed,
+    where that can be told. occluded: whether something else is in the face's place, so that the frame is not interpolated.
     """
     landmarks = np.stack(points) if points else np.empty((0, 68, 2), np.float32)
-    begins, known = np.array(starts, bool), known or {}
+    begins, is_person = np.array(starts, bool), is_person or {}
     state = np.where(np.isfinite(landmarks).all((1, 2)), FOUND, MISSING).astype(np.uint8)
     for a, b in pairwise(np.flatnonzero(state == FOUND)):
         if 1 < b - a <= max_gap + 1 and not begins[b]:
             share = (np.arange(a + 1, b) - a)[:, None, None] / (b - a)
             landmarks[a + 1 : b] = (1 - share) * landmarks[a] + share * landmarks[b]
             state[a + 1 : b] = INTERPOLATED
-            gone = a + 1 + np.flatnonzero([] if taken is None else taken[a + 1 : b])
-            landmarks[gone], state[gone] = np.nan, MISSING
+            rows = a + 1 + np.flatnonzero([] if occluded is None else occluded[a + 1 : b])
+            landmarks[rows], state[rows] = np.nan, MISSING
     begins[1:] |= (state[1:] != MISSING) & (state[:-1] == MISSING)  # what is seen again after a gap stands for itself
-    _join(landmarks, state, begins, cuts, known)
+    _join(landmarks, state, begins, cuts, is_person)
     lengths = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
     for (a, b), length in lengths.items():
-        if length < min(SHORTEST, max(lengths.values())) and not known.get(a, _is_whole_shot(a, b, cuts, len(state))):
+        if length < min(SHORTEST, max(lengths.values())) and not is_person.get(a, _is_whole_shot(a, b, cuts, len(state))):
             state[a:b], landmarks[a:b] = MISSING, np.nan
     quads = np.full((len(landmarks), 4, 2), np.nan)
     for a, b in segments(state, begins):
@@ -115,13 +115,13 @@ def assemble(
     return FaceTrack(landmarks, state, quads, scores_kept, begins & (state != MISSING), cuts, others)
 
 
-def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tuple[int, ...], known: Mapping[int, bool]) -> None:
+def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tuple[int, ...], is_person: Mapping[int, bool]) -> None:
     """Make one of two segments that touch in time and place: where one is too short to stand alone, or both show the person followed."""
     runs = segments(state, begins)
     for (a, b), (start, stop) in pairwise(runs):
         if b != start or start in cuts or not continues(bounds(landmarks[b - 1]), bounds(landmarks[start]), 0):
             continue
-        if min(b - a, stop - start) < SHORTEST or (known.get(a) and known.get(start)):
+        if min(b - a, stop - start) < SHORTEST or (is_person.get(a) and is_person.get(start)):
             begins[start] = False
 
 

@@ -82,7 +82,7 @@ def track_people(
             if observation.face is not None:
                 shared.held.append(observation.face.box)
             elif change < 1:
-                _search_again(record, before.get(id(record), []), finder.detector, observation.taken)
+                _search_again(record, before.get(id(record), []), finder.detector, observation.occluded)
         _settle(frame.rgb, records, n)
         _trust_those_apart([record.follower for record in records if np.isfinite(record.points[n]).all()])
         if progress is not None:
@@ -112,13 +112,13 @@ def _moved(
     return moved
 
 
-def _search_again(record: Record, frames: Sequence[Unsearched], detector, taken: bool) -> None:
+def _search_again(record: Record, frames: Sequence[Unsearched], detector, occluded: bool) -> None:
     """A face is lost: was it there in the frames before, in which it was not searched for?"""
     for past in reversed(frames):
         if any(continues(past.face, face, 0) for face in detect_around(detector, past.rgb, past.face.box)):
             return
         record.forget(past.number)
-        record.taken[past.number] = taken
+        record.occluded[past.number] = occluded
 
 
 def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:

@@ -30,7 +30,7 @@ class Record:
         self.points: list[np.ndarray] = []
         self.scores: list[float] = []
         self.starts: list[bool] = []
-        self.taken: list[bool] = []
+        self.occluded: list[bool] = []
         self.others: list[int] = []
         self.vectors: dict[int, np.ndarray] = {}
 
@@ -40,13 +40,13 @@ class Record:
         if observation.mistaken:
             for past in range(n):
                 self.forget(past)
-            self.taken = [False] * n
+            self.occluded = [False] * n
         for past in range(n - observation.wrong, n):
             self.forget(past)
         self.points.append(NO_POINTS if observation.landmarks is None else np.asarray(observation.landmarks, np.float32))
         self.scores.append(0.0 if observation.face is None else observation.face.score)
         self.starts.append(observation.begins)
-        self.taken.append(observation.taken)
+        self.occluded.append(observation.occluded)
         if observation.others:
             self.others.append(n)
         if observation.begins and self.follower.vector is not None:
@@ -54,15 +54,15 @@ class Record:
 
     def forget(self, n: int) -> None:
         """The face in frame `n` was somebody else's."""
-        self.points[n], self.scores[n], self.starts[n], self.taken[n] = NO_POINTS, 0.0, False, True
+        self.points[n], self.scores[n], self.starts[n], self.occluded[n] = NO_POINTS, 0.0, False, True
         self.vectors.pop(n, None)
 
     def track(self, max_gap: int, cuts: Sequence[int]) -> FaceTrack:
         """Build the track. cuts: the first frames of new scenes."""
         follower = self.follower
         person = follower.person
-        known = {} if person.identity is None else {n: person.matches(vector) for n, vector in self.vectors.items()}
-        track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.neighbours.most, known, self.taken)
+        is_person = {} if person.identity is None else {n: person.matches(vector) for n, vector in self.vectors.items()}
+        track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.neighbours.most, is_person, self.occluded)
         return replace(track, others=tuple(self.others))
 
 

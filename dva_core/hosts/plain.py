@@ -104,8 +104,8 @@ class PlainHost:
         """Free memory of the device for a batch, bytes; None where it is unknown or, on a CPU, not the limit."""
         if self.device.type != "cuda":
             return None
-        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return torch.cuda.mem_get_info(self.device)[0] + cached
+        cache_bytes = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + cache_bytes
 
     def free_memory(self) -> None:
         """Release cached device memory before another try."""
@@ -131,10 +131,10 @@ class PlainHost:
                     raise DVAError(
                         f"The memory of {self.device} does not hold even one frame's step; choose a lower precision or device cpu."
                     ) from error
-                failed = True  # the retry waits until the error, which keeps the failed call's tensors alive, is gone
+                retry = True  # the retry waits until the error, which keeps the failed call's tensors alive, is gone
             else:
-                failed = False
-            if failed:
+                retry = False
+            if retry:
                 batch = min(batch, len(items) - start) // 2 or 1
                 logger.info("Out of memory on %s: going on with batches of %d.", self.device, batch)
                 self.free_memory()

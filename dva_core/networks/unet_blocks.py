@@ -136,8 +136,8 @@ class ResidualBlock(nn.Module):
         h = conv_in(self._resample(silu(normalise(norm_in, x))))
         h = conv_t(silu(normalise(norm_t, h, self.emb_layers(embedding))))
         if isinstance(condition, tuple):
-            condition, added = condition
-            h = torch.add(h, resize_condition(added, h.shape[2:]), out=reusable(h))
+            condition, addition = condition
+            h = torch.add(h, resize_condition(addition, h.shape[2:]), out=reusable(h))
         h = conv_z(dropout(silu(normalise(norm_z, h, condition))))
         return torch.add(h, self.skip_connection(self._resample(x)), out=reusable(h))
 

@@ -23,14 +23,14 @@ def time_per_frame(clock: Stopwatch, frames: int) -> str:
     return f"{clock.total / frames:.3f} s a frame ({parts}), {clock.total:.1f} s in all"
 
 
-TOLD = 0.1  # share of the face from which on it is told that it is always hidden
-SHOWN = 6  # stretches that are named
+ALWAYS_HIDDEN = 0.1  # share of the face from which on it is said to be always hidden
+MOST_STRETCHES = 6  # stretches that are named
 
 
 def in_words(stretches: list[list[int]]) -> str:
     """Stretches [first, last] of frames, counted from 0: "0-19, 50-74"; of many the first."""
-    named = [f"{first}-{last}" if last > first else f"{first}" for first, last in stretches[:SHOWN]]
-    return ", ".join(named) + (f" and {len(stretches) - SHOWN} more stretches" if len(stretches) > SHOWN else "")
+    texts = [f"{first}-{last}" if last > first else f"{first}" for first, last in stretches[:MOST_STRETCHES]]
+    return ", ".join(texts) + (f" and {len(stretches) - MOST_STRETCHES} more stretches" if len(stretches) > MOST_STRETCHES else "")
 
 
 def describe_decode(report) -> str:
@@ -40,7 +40,7 @@ def describe_decode(report) -> str:
         text += f"; person {number} in frames {in_words(one['edited'])}" if one["edited"] else f"; person {number} unchanged"
     if report.hidden:
         text += f"; partly hidden (up to {max(report.hidden.values()):.0%}) in {in_words(spans(report.hidden))}"
-    if report.usual_hidden >= TOLD:
+    if report.usual_hidden >= ALWAYS_HIDDEN:
         text += f"; {report.usual_hidden:.0%} of the face are hidden all along, as by a fringe"
     return text
 
@@ -53,8 +53,8 @@ def describe_track(track: dict[str, Any]) -> str:
         text += f", {track['interpolated']} of them interpolated"
     if track.get("missing"):
         text += f"; {track['missing']} without it pass through untouched"
-        seen = stretches_of(track, "seen")
-        text += f", it is there in frames {in_words(seen)}" if seen else ""
+        stretches = stretches_of(track, "seen")
+        text += f", it is there in frames {in_words(stretches)}" if stretches else ""
     others = stretches_of(track, "others")
     return text + (f"; other faces in frames {in_words(others)}" if others else "")
 

@@ -50,15 +50,15 @@ def plain_name(where: Path) -> str:
 def assign_names(places: Mapping[Path, str], earlier: Mapping[str, str]) -> dict[str, Path]:
     """Map unique names to paths with plain names: names in `earlier` are kept, later duplicates are extended."""
     names_before = {source: name for name, source in earlier.items()}
-    used = {fold_case(name) for name, source in earlier.items() if Path(source).exists()}
+    names_in_use = {fold_case(name) for name, source in earlier.items() if Path(source).exists()}
     names: dict[str, Path] = {}
     for path, plain in places.items():
         name = names_before.get(str(path))
         if name is None:
             ending = [f"{plain}_{path.suffix[1:]}"] if path.suffix and path.is_file() else []
             others = chain([plain, *ending], (f"{plain}_{number}" for number in count(2)))
-            name = next(other for other in others if fold_case(other) not in used)
-            used.add(fold_case(name))
+            name = next(other for other in others if fold_case(other) not in names_in_use)
+            names_in_use.add(fold_case(name))
         names[name] = path
     return names
 

@@ -56,12 +56,12 @@ def fit_detail_head(unet: UNet, schedule: Schedule, x_0: Tensor, z_face: Tensor,
             kept.append(F.pixel_unshuffle(values, unet.patch_size).movedim(1, -1).flatten(0, -2))
     typical = errors[len(errors) // 3]  # the noise is strong enough to hide detail, weak enough to show the face
     basis = torch.linalg.eigh(typical.T.cov()).eigenvectors  # [C, C], in columns
-    wanted = torch.stack([((e @ basis) * (x @ basis)).mean(0) / (x @ basis).square().mean(0) for x, e in zip(inputs, errors)])
-    wanted = wanted.clamp(-MOST_SCALE, MOST_SCALE).cpu().double().numpy()
+    scales = torch.stack([((e @ basis) * (x @ basis)).mean(0) / (x @ basis).square().mean(0) for x, e in zip(inputs, errors)])
+    scales = scales.clamp(-MOST_SCALE, MOST_SCALE).cpu().double().numpy()
     every = torch.arange(schedule.train_steps, device=x_0.device)
     embedding = head.emb_layers[0](unet.time_embed(every, x_0.dtype)).cpu().double()
     terms = torch.cat([embedding, torch.ones(len(every), 1, dtype=torch.float64)], 1)
-    values = torch.from_numpy(np.stack([np.interp(every.cpu(), visited, column) for column in wanted.T], 1))
+    values = torch.from_numpy(np.stack([np.interp(every.cpu(), visited, column) for column in scales.T], 1))
     weight = (1 - schedule.alphas_cumprod).sqrt()[:, None]  # of an error, in the image that it leads to
     left, right = (terms * weight).T @ (terms * weight), (terms * weight).T @ (values * weight)
     layer = torch.linalg.solve(left + RIDGE * torch.eye(len(left), dtype=torch.float64), right)

@@ -34,12 +34,12 @@ OWN_SHARE = 0.25  # of the pairs of a motion kind that move by their own differe
 class CrossedPairs(NamedTuple):
     """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, two pairs of vectors, the change and its place.
 
-    `own` and `moved` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
+    `own` and `target` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
     """
 
     x_0: Tensor
     own: tuple[Tensor, Tensor]
-    moved: tuple[Tensor, Tensor]
+    target: tuple[Tensor, Tensor]
     change: Tensor
     mask: Tensor
     amount: Tensor
@@ -74,8 +74,8 @@ class PairObjective:
         """How much of the change the noised picture has, and how much the vector asks for: mostly 0 and 1, some 1 and 0, some between."""
         kind, between = rng.random(count), rng.random((2, count))
         own = np.select([kind < 0.65, kind < 0.8], [0.0, 1.0], between[0])
-        wanted = np.select([kind < 0.5, kind < 0.65, kind < 0.8], [1.0, between[1], 0.0], between[1])
-        return tuple(torch.from_numpy(np.float32(v)) for v in (own, wanted))
+        target = np.select([kind < 0.5, kind < 0.65, kind < 0.8], [1.0, between[1], 0.0], between[1])
+        return tuple(torch.from_numpy(np.float32(v)) for v in (own, target))
 
     def cross_pairs(
         self,
@@ -93,28 +93,28 @@ class PairObjective:
         mask = torch.from_numpy(self.pairs.mask[rows])[:, None].float() / 255
         stack = torch.cat([to_images(self.pairs.before[rows]), to_images(self.pairs.after[rows]), mask], 1)
         if rng is None:
-            own, wanted, base = torch.zeros(len(rows)), torch.ones(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
+            own, target, base = torch.zeros(len(rows)), torch.ones(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
         else:
             nowhere = torch.zeros(len(rows), 68, 2)
             stack, _ = reframe(stack, nowhere, generator, turn=settings.turn, zoom=settings.zoom, shift=settings.shift)
             wide = relight(torch.cat([stack[:, :3], stack[:, 3:6]], 3), generator, settings.light)
             before, after = wide.chunk(2, 3)
-            seen = soften(before, generator, settings.soften)  # a soft video; what is drawn on it stays sharp
-            stack = torch.cat([seen, (after + seen - before).clamp(-1, 1), stack[:, 6:]], 1)
-            own, wanted = levels or self.levels(len(rows), rng)
+            picture = soften(before, generator, settings.soften)  # a soft video; what is drawn on it stays sharp
+            stack = torch.cat([picture, (after + picture - before).clamp(-1, 1), stack[:, 6:]], 1)
+            own, target = levels or self.levels(len(rows), rng)
             base = torch.from_numpy(rng.random(len(rows)) < (0 if levels else self.from_after))
         stack = stack.to(objective.device)
         before, after, mask = stack[:, :3], stack[:, 3:6], stack[:, 6:]
-        seen = torch.where(base[:, None, None, None].to(before.device), after, before)
-        z_id, points = objective.conditioner.encode(seen[:, None])
+        picture = torch.where(base[:, None, None, None].to(before.device), after, before)
+        z_id, points = objective.conditioner.encode(picture[:, None])
         motion = motion_of(points)
         id_step, motion_step = (step[kinds].to(motion) for step in self.steps)
         moving = self.is_motion[kinds]
         if moving.any():
             ends = [motion_of(objective.conditioner.encode(v[moving][:, None])[1]) for v in (before, after)]
             count = int(moving.sum())
-            chosen = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
-            motion_step[moving] = torch.where(chosen[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
+            own_motion = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
+            motion_step[moving] = torch.where(own_motion[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
 
         def vectors(level: Tensor) -> tuple[Tensor, Tensor]:
             by = (level - base.float())[:, None].to(motion)
@@ -122,11 +122,11 @@ class PairObjective:
 
         size = objective.config["image_size"]
         x_before, x_after, place = (shrink(v, size) for v in (before, after, mask))
-        level, by = (v[:, None, None, None].to(x_before) for v in (own, wanted - own))
+        level, by = (v[:, None, None, None].to(x_before) for v in (own, target - own))
         difference = x_after - x_before
         x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
         amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
-        return CrossedPairs(x_0, vectors(own), vectors(wanted), by * difference, place, amount)
+        return CrossedPairs(x_0, vectors(own), vectors(target), by * difference, place, amount)
 
     def place(self, mask: Tensor) -> Tensor:
         """How much an error of the answer weighs at each pixel."""
@@ -136,20 +136,20 @@ class PairObjective:
         """eps of the own vector, the change of the estimated image by the moved one, and sigma [B, 1, 1, 1]."""
         schedule = self.objective.schedule
         x_t = schedule.add_noise(batch.x_0, t, noise)
-        z_face = self.objective.conditioner.fuse(*(torch.cat(parts) for parts in zip(batch.own, batch.moved)))
+        z_face = self.objective.conditioner.fuse(*(torch.cat(parts) for parts in zip(batch.own, batch.target)))
         eps = self.objective.predict_noise(torch.cat([x_t, x_t]), torch.cat([t, t]), z_face)
-        own, moved = eps.chunk(2)
+        own, target = eps.chunk(2)
         a = schedule.at(t, x_t)
-        return own, (own - moved) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
+        return own, (own - target) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
 
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What `count` fresh pairs add to the loss, and the plain means of L_simple and of the answer's error."""
         objective, settings = self.objective, self.objective.settings
         batch = self.cross_pairs(self.draw_rows(count, rng), rng, generator)
-        drawn = objective.draw(batch.x_0, generator)
-        t = drawn.t.clamp(min=LEAST_T)
-        own, change, sigma = self.estimates(batch, t, drawn.noise_1)
-        simple = (own - drawn.noise_1).abs().mean((1, 2, 3))
+        draw = objective.draw(batch.x_0, generator)
+        t = draw.t.clamp(min=LEAST_T)
+        own, change, sigma = self.estimates(batch, t, draw.noise_1)
+        simple = (own - draw.noise_1).abs().mean((1, 2, 3))
         error = (change - batch.change).abs() * self.place(batch.mask) * (sigma / FULL_SIGMA).clamp(max=1)
         answer = error.mean((1, 2, 3)) / batch.amount  # of the pair's own change, so that a lip weighs what a beard does
         noisiness = (sigma.square() / (1 - sigma.square())).sqrt().flatten()

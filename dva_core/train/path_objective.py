@@ -48,9 +48,9 @@ class Recorder:
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         eps = self.objective.predict_noise(x_t, t, z_face)
-        own, moved = x_t.chunk(2)
+        own, target = x_t.chunk(2)
         image = image_of(own, eps.chunk(2)[0], self.schedule.at(t[: len(own)], own)).clamp(-1, 1)
-        self.states.append((moved, t[len(own) :], image))
+        self.states.append((target, t[len(own) :], image))
         return eps
 
 
@@ -63,14 +63,14 @@ class PathObjective:
         self.age = 0
 
     def levels(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        wanted = np.where(rng.random(count) < WHOLE_SHARE, 1.0, rng.uniform(LEAST_LEVEL, 1.0, count))
-        return torch.zeros(count), torch.from_numpy(np.float32(wanted))
+        target = np.where(rng.random(count) < WHOLE_SHARE, 1.0, rng.uniform(LEAST_LEVEL, 1.0, count))
+        return torch.zeros(count), torch.from_numpy(np.float32(target))
 
     @torch.no_grad()
     def decode(self, batch: CrossedPairs, steps: int = STEPS) -> tuple[Tensor, Tensor, Recorder]:
         """Decode pairs with their own vectors and with the moved ones: rebuilt, edited [B, 3, S, S] and the states passed."""
         fuse, recorder = self.objective.conditioner.fuse, Recorder(self.objective)
-        z_face = [fuse(*vectors) for vectors in (batch.own, batch.moved)]
+        z_face = [fuse(*vectors) for vectors in (batch.own, batch.target)]
         x_T = invert(self.objective, batch.x_0, z_face[0], steps)
         rebuilt, edited = sample(recorder, torch.cat([x_T, x_T]), torch.cat(z_face), steps).chunk(2)
         return rebuilt, edited, recorder
@@ -84,13 +84,13 @@ class PathObjective:
         fresh = States(
             torch.cat([x_t for x_t, _, _ in recorded]).half(),
             torch.cat([t for _, t, _ in recorded]),
-            *(v.repeat(repeats, 1) for v in batch.moved),
+            *(v.repeat(repeats, 1) for v in batch.target),
             torch.cat([image + batch.change for _, _, image in recorded]).half(),
             batch.mask.repeat(repeats, 1, 1, 1).half(),
             batch.amount.repeat(repeats),
         )
-        kept = self.states or States(*(v[:0] for v in fresh))
-        self.states = States(*(torch.cat(parts)[-POOL:] for parts in zip(kept, fresh)))
+        states = self.states or States(*(v[:0] for v in fresh))
+        self.states = States(*(torch.cat(parts)[-POOL:] for parts in zip(states, fresh)))
 
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         """The mean error of the image estimate at `count` states of the pool, in parts of the pair's change."""

@@ -88,9 +88,9 @@ def broadcast(value: float, device: torch.device) -> float:
     """Return the value of the first process in all processes: clocks differ, and all must stop at the same step."""
     if rank_and_world()[1] == 1:
         return value
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
-    dist.broadcast(shared, 0)
-    return shared.item()
+    message = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(message, 0)
+    return message.item()
 
 
 def gather(value: object) -> list:

@@ -135,10 +135,10 @@ def test_one_face_is_given_to_whom_it_is_more_like():
     points[36:42], points[42:48], points[[48, 54]] = (30, 30), (50, 30), ((33, 52), (47, 52))
     likely, unlikely, far = (Record(followed(identity)) for identity in ([1, 0], [0.6, 0.8], [0, 1]))
     for record, shift in ((unlikely, 0), (likely, 1), (far, 60)):
-        record.points, record.scores, record.starts, record.taken = [points + shift], [0.9], [True], [False]
+        record.points, record.scores, record.starts, record.occluded = [points + shift], [0.9], [True], [False]
     several._settle(np.zeros((200, 200, 3), np.uint8), [unlikely, likely, far], 0)
     assert [np.isfinite(record.points[0]).all() for record in (likely, unlikely, far)] == [True, False, True]
-    assert unlikely.taken == [True] and [record.follower.place.abandon.call_count for record in (likely, unlikely, far)] == [0, 1, 0]
+    assert unlikely.occluded == [True] and [record.follower.place.abandon.call_count for record in (likely, unlikely, far)] == [0, 1, 0]
 
 
 def test_others_are_known_from_the_first_frame_and_never_forgotten():
@@ -184,6 +184,6 @@ def test_a_lost_face_is_searched_for_in_the_frames_that_were_passed_over(finder)
     for shown, kept in (((0, 0), [True, True]), ((0, 1), [True, False]), ((1, 1), [False, False]), ((1, 0), [True, True])):
         record = Record(None)
         record.points, record.scores = [np.zeros((68, 2), np.float32)] * 2, [0.9] * 2
-        record.starts, record.taken = [False] * 2, [False] * 2
+        record.starts, record.occluded = [False] * 2, [False] * 2
         several._search_again(record, [several.Unsearched(n, rgb[one], face) for n, one in enumerate(shown)], finder.detector, False)
-        assert [np.isfinite(points).all() for points in record.points] == kept and not any(record.taken)
+        assert [np.isfinite(points).all() for points in record.points] == kept and not any(record.occluded)

@@ -93,10 +93,10 @@ def test_a_run_with_pairs_keeps_its_steps_and_says_what_comes_back(encoders, tmp
 
 
 def test_levels_are_shares(encoders, tmp_path):
-    own, wanted = paired(encoders, tmp_path / "diffusion").pair_objective.levels(4000, np.random.default_rng(0))
-    assert own.min() >= 0 and own.max() <= 1 and wanted.min() >= 0 and wanted.max() <= 1
-    assert 0.4 < ((own == 0) & (wanted == 1)).float().mean() < 0.6  # most are the edit itself
-    assert ((own == 1) & (wanted == 0)).any()
+    own, target = paired(encoders, tmp_path / "diffusion").pair_objective.levels(4000, np.random.default_rng(0))
+    assert own.min() >= 0 and own.max() <= 1 and target.min() >= 0 and target.max() <= 1
+    assert 0.4 < ((own == 0) & (target == 1)).float().mean() < 0.6  # most are the edit itself
+    assert ((own == 1) & (target == 0)).any()
 
 
 def test_the_change_asked_for_is_the_pair(encoders, tmp_path):
@@ -105,7 +105,7 @@ def test_the_change_asked_for_is_the_pair(encoders, tmp_path):
     batch = objective.cross_pairs(rows)
     place = batch.mask.expand_as(batch.change)
     assert batch.change[place == 0].abs().max() < 1e-6 and batch.change[place > 0.4].min() > 0.4
-    assert not torch.equal(batch.own[0], batch.moved[0])
+    assert not torch.equal(batch.own[0], batch.target[0])
 
 
 def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):

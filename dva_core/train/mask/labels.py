@@ -40,7 +40,7 @@ def polygon(points: np.ndarray, size: int) -> np.ndarray:
     return layer > 0
 
 
-def grown(points: np.ndarray, factor: float) -> np.ndarray:
+def enlarge(points: np.ndarray, factor: float) -> np.ndarray:
     """Scale points [n, 2] about the middle of their bounding box."""
     middle = (points.min(0) + points.max(0)) / 2
     return middle + factor * (points - middle)
@@ -80,7 +80,7 @@ def cut_label(
     fine = cv2.resize(picture, (FINE, FINE), interpolation=cv2.INTER_CUBIC)
     lab = cv2.cvtColor(np.float32(cv2.bilateralFilter(fine, 5, 25, 3)) / 255, cv2.COLOR_RGB2LAB)
     outline = cv2.convexHull(extend_hull(points).astype(np.float32))[:, 0].astype(np.float64)
-    hull, wide = polygon(outline, FINE), polygon(grown(outline, 1.06), FINE)
+    hull, wide = polygon(outline, FINE), polygon(enlarge(outline, 1.06), FINE)
     rows = np.arange(FINE)[:, None]
     mouth = points[48:60].mean(0)[1]
     wide = (wide & (rows < mouth)) | hull  # at the jaw the colour of the neck cannot tell
@@ -113,12 +113,12 @@ def cut_label(
     face = fill_holes(largest_piece(face | sure))
     pieces = 1 - face.sum() / max(whole, 1)
     share = (face & hull).sum() / hull.sum()
-    cut, kept = hull & ~face, face & ~sure
-    contrast = np.median(ratio[kept]) - np.median(ratio[cut]) if cut.sum() > 0.02 * hull.sum() and kept.any() else 10.0
+    cut, rest = hull & ~face, face & ~sure
+    contrast = np.median(ratio[rest]) - np.median(ratio[cut]) if cut.sum() > 0.02 * hull.sum() and rest.any() else 10.0
     forehead = hull & (rows < points[17:27, 1].min() - 0.02 * FINE)
     bare = (face & forehead).sum() / max(forehead.sum(), 1)
-    shown = share - LEAST_COVERED if covered_brows else min(share - LEAST_SHARE, bare - LEAST_FOREHEAD)
-    score = min(shown, (contrast - LEAST_CONTRAST) / 10, MOST_PIECES - pieces)
+    visibility = share - LEAST_COVERED if covered_brows else min(share - LEAST_SHARE, bare - LEAST_FOREHEAD)
+    score = min(visibility, (contrast - LEAST_CONTRAST) / 10, MOST_PIECES - pieces)
     return Label(to_pixels(face, size), to_pixels(hull, size), float(score))
 
 
@@ -130,8 +130,8 @@ def to_pixels(mask: np.ndarray, size: int) -> np.ndarray:
 def window(mask: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of a mask [FINE, FINE] with MARGIN around it."""
     room = round(MARGIN * FINE)
-    found = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return tuple(slice(max(0, line[0] - room), line[-1] + room + 1) for line in found)
+    lines = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(0, line[0] - room), line[-1] + room + 1) for line in lines)
 
 
 def skin_patch(points: np.ndarray, size: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from dva_core.train.mask.scene import Scene
 
 log = logging.getLogger(__name__)
 
-DRAWN = ("Eyeglasses", "Sunglasses", "Beard")  # one of them is drawn on a copy of each face that has none of them
+ACCESSORIES = ("Eyeglasses", "Sunglasses", "Beard")  # one of them is drawn on a copy of each face that has none of them
 NOT_DRAWN_ON = ("Eyeglasses", "Sunglasses", "Beard", "Wearing_Hat", "Bangs")
 THINGS = (0.3, 0.45, 0.25)  # shares of the samples with none, one and two things in front
 ROOM = 0.12  # of the picture: how far below the chin it is known what is in front
@@ -117,11 +117,11 @@ def sources_of(faces: FaceSet, labels: LabelledFaces, rows: np.ndarray, seed: in
     rng = np.random.default_rng(seed)
     has = np.any([faces.labels[:, faces.names.index(name)] == 1 for name in NOT_DRAWN_ON], axis=0)
     bare = rows[~has[rows]]
-    drawn = []
+    copies = []
     for row in bare:
-        kind = DRAWN[rng.integers(len(DRAWN))]
-        drawn.append(drawings.draw(kind, faces.pictures[row], faces.landmarks[row], drawings.style(kind, rng)).picture)
-    pictures = np.concatenate([faces.pictures[rows], np.stack(drawn)]) if drawn else faces.pictures[rows]
+        kind = ACCESSORIES[rng.integers(len(ACCESSORIES))]
+        copies.append(drawings.draw(kind, faces.pictures[row], faces.landmarks[row], drawings.style(kind, rng)).picture)
+    pictures = np.concatenate([faces.pictures[rows], np.stack(copies)]) if copies else faces.pictures[rows]
     return Sources(pictures, np.concatenate([rows, bare]), faces.landmarks / faces.pictures.shape[1], labels)
 
 
@@ -139,14 +139,14 @@ def make_sample(rng: np.random.Generator, sources: Sources, row: int, things: in
     picture, label = sources.pictures[row], sources.label[row]
     size = len(picture)
     face, hull = (np.float32(part[label]) for part in (sources.labels.face, sources.labels.hull))
-    front, known = hull * (1 - face), np.where((hull > 0) | room_below(sources.landmarks[label], size), 1, ELSEWHERE).astype(np.float32)
+    front, certainty = hull * (1 - face), np.where((hull > 0) | room_below(sources.landmarks[label], size), 1, ELSEWHERE).astype(np.float32)
     count = rng.choice(len(THINGS), p=THINGS) if things is None else things
     for _ in range(count):
         donor = sources.pictures[rng.integers(len(sources.pictures))]
         thing = draw_occluder(rng, Scene(picture, sources.landmarks[label], donor))
         picture = lay_on(rng, picture, thing)
-        face, front, known = face * (1 - thing.alpha), np.maximum(front, thing.alpha), np.maximum(known, thing.alpha)
-    return picture, np.stack([face, front, known])
+        face, front, certainty = face * (1 - thing.alpha), np.maximum(front, thing.alpha), np.maximum(certainty, thing.alpha)
+    return picture, np.stack([face, front, certainty])
 
 
 def make_batch(seed: tuple[int, ...], sources: Sources, count: int) -> tuple[Tensor, Tensor]:

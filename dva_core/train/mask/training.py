@@ -34,9 +34,9 @@ def parser_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
     logits [B, 2, S, S]; targets [B, 3, S, S]: face, front, how well the front is known.
     """
-    face, front, known = targets.clamp(0, 1).unbind(1)
+    face, front, certainty = targets.clamp(0, 1).unbind(1)
     entropy = F.binary_cross_entropy_with_logits(logits[:, 0], face)
-    entropy = entropy + (known * F.binary_cross_entropy_with_logits(logits[:, 1], front, reduction="none")).sum() / known.sum()
+    entropy = entropy + (certainty * F.binary_cross_entropy_with_logits(logits[:, 1], front, reduction="none")).sum() / certainty.sum()
     share = logits[:, 0].sigmoid()
     dice = 1 - (2 * (share * face).sum((1, 2)) + 1) / (share.sum((1, 2)) + face.sum((1, 2)) + 1)
     return entropy + OVERLAP * dice.mean()
@@ -55,8 +55,8 @@ def measure(network: nn.Module, sources: Sources, things: int, seed: int = 0) ->
     samples = [make_sample(rng, sources, row, things) for row in range(len(sources.pictures))]
     images = to_images(np.stack([picture for picture, _ in samples]))
     faces = np.stack([parts[0] for _, parts in samples]) > 0.5
-    found = torch.cat([network(part)[:, 0] for part in images.split(64)]).numpy() > 0
-    return {"ours": round(overlap(found, faces), 4), "hull": round(overlap(sources.labels.hull[sources.label] > 0, faces), 4)}
+    masks = torch.cat([network(part)[:, 0] for part in images.split(64)]).numpy() > 0
+    return {"ours": round(overlap(masks, faces), 4), "hull": round(overlap(sources.labels.hull[sources.label] > 0, faces), 4)}
 
 
 class Run:
@@ -102,7 +102,7 @@ def train_mask(faces: FaceSet, out: Path, *, minutes: float = 25, batch: int = B
     run = Run(out.parent / STATE, seed)
     if resume:
         run.resume()
-    network, last, saved = run.network.train(), time.monotonic(), run.seconds
+    network, last, last_save = run.network.train(), time.monotonic(), run.seconds
     while (progress := run.seconds / (60 * minutes)) < 1:
         images, targets = make_batch((seed, run.step), sources, batch)
         run.optimiser.param_groups[0]["lr"] = one_cycle(progress, PEAK)
@@ -116,9 +116,9 @@ def train_mask(faces: FaceSet, out: Path, *, minutes: float = 25, batch: int = B
         run.seconds, last = run.seconds + now - last, now
         if run.step % 50 == 0:
             log.info("mask: step %d, %.0f %% of the time, loss %.3f", run.step, 100 * progress, loss.item())
-        if run.seconds - saved > SAVE_EVERY:
+        if run.seconds - last_save > SAVE_EVERY:
             run.save()
-            saved = run.seconds
+            last_save = run.seconds
     run.save()
     network.eval()
     held_out = sources_of(faces, labels, np.flatnonzero(labels.usable & faces.held_out), seed)
