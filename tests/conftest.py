@@ -14,6 +14,7 @@ import torch
 from bundles import write_tiny
 from host.comfy_server import comfy_version, find_hosts
 from hypothesis import HealthCheck, settings
+from standin import use_stand_in
 
 from dva_core.decomposition.tensorfile import TensorFile
 from dva_core.model.loader import load_model
@@ -64,6 +65,12 @@ def bundle(tmp_path_factory) -> Path:
 def model(bundle):
     """The tiny model on the CPU, one for all tests of a file."""
     return load_model(bundle, device="cpu")
+
+
+@pytest.fixture
+def bright_finder(monkeypatch, model):
+    """Every search for a face finds the bright one of `standin.write_video`."""
+    use_stand_in(monkeypatch, model)
 
 
 @contextlib.contextmanager

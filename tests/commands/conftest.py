@@ -1,17 +1,11 @@
 """Fixtures of the commands: `call` runs one as a program would be, with the tiny model and the stand-in finder."""
 
 import pytest
-from standin import use_stand_in, write_video
+from standin import write_video
 
 from dva_core.commands import main as cli
 
 WITH_MODEL = ("edit", "encode", "decode", "sheet", "preview", "expression", "text", "direction")
-
-
-@pytest.fixture
-def finder(monkeypatch, model):
-    """Every search for a face finds the one of `write_video`."""
-    use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")

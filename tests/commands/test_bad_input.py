@@ -16,7 +16,7 @@ from dva_core.commands import edit as edit_command
 
 from .answers import YOUNG, refused
 
-pytestmark = pytest.mark.usefixtures("finder")
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 BAD_EDITS = {

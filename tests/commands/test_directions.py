@@ -18,7 +18,7 @@ from . import answers
 
 
 @pytest.fixture(autouse=True)
-def text_model(monkeypatch, finder):
+def text_model(monkeypatch, bright_finder):
     """The stand-in for CLIP, whose weights are not looked for."""
     monkeypatch.setattr("dva_core.commands.directions.import_open_clip", lambda: None)
     monkeypatch.setattr("dva_core.commands.directions.find_weights", lambda name: None)

@@ -22,7 +22,7 @@ from .answers import YOUNG, refused
 
 FASTEST = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")  # the default
 
-pytestmark = pytest.mark.usefixtures("finder")
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 def test_edit_writes_a_video_a_sheet_and_says_what_it_did(call, video, tmp_path):

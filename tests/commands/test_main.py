@@ -16,7 +16,7 @@ from .answers import YOUNG, refused
 
 ROOT = Path(cli.__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.usefixtures("finder")
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 @pytest.mark.parametrize("command", [("edit", *YOUNG, "-o", "out.mp4"), ("encode", "-o", "out.safetensors")])

@@ -13,7 +13,7 @@ from dva_core.errors import DVAError
 
 from .answers import YOUNG, refused
 
-pytestmark = pytest.mark.usefixtures("finder")
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 @pytest.fixture

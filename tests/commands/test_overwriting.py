@@ -13,7 +13,7 @@ from dva_core.video import VideoWriter, open_video
 
 from .answers import YOUNG, refused
 
-pytestmark = pytest.mark.usefixtures("finder")
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 def folder_of(video, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import write_tiny
-from standin import use_stand_in, write_video
+from standin import write_video
 
 from dva_core.commands import main as cli
 from dva_core.decomposition import Decomposition
@@ -26,10 +26,7 @@ from dva_core.pipeline import decode, encode
 from dva_core.train.state import read_facts
 from dva_core.video import VideoWriter, open_video
 
-
-@pytest.fixture(autouse=True)
-def finder(monkeypatch, model):
-    use_stand_in(monkeypatch, model)
+pytestmark = pytest.mark.usefixtures("bright_finder")
 
 
 @pytest.fixture(scope="module")

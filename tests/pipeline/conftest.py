@@ -1,18 +1,12 @@
-"""A video with a bright face, what finds it, and the decomposition by the tiny model."""
+"""A video with a bright face, and its decomposition by the tiny model."""
 
 import pytest
-from standin import use_stand_in, write_video
+from standin import write_video
 
 from dva_core.pipeline import encode
 from dva_core.video import open_video
 
 STEPS = 4
-
-
-@pytest.fixture
-def bright_finder(monkeypatch, model):
-    """Every search for a face finds the bright one."""
-    use_stand_in(monkeypatch, model)
 
 
 @pytest.fixture(scope="module")
