@@ -32,7 +32,7 @@ def run_people(args: argparse.Namespace) -> None:
     if args.output:
         check_tensors(args.output, "decomposition")
         check_spares(args.output, "output", args.inputs)
-    result = named(combine(*(load_decomposition(check_input(path)) for path in args.inputs)), args.name)
+    result = give_names(combine(*(load_decomposition(check_input(path)) for path in args.inputs)), args.name)
     result, _ = pick(result, args.person)
     lines = [f"{one.info.who or 1}: {describe_track(one.info.track)}; {len(one.operations)} edits." for one in people_of(result)]
     if args.output:
@@ -48,7 +48,7 @@ def run_people(args: argparse.Namespace) -> None:
         show("\n".join(lines))
 
 
-def named(decomposition: AnyDecomposition, names: list[str]) -> AnyDecomposition:
+def give_names(decomposition: AnyDecomposition, names: list[str]) -> AnyDecomposition:
     """Call people as N=NAME says. DVAError for anything else, and for a number that is not there."""
     people = list(people_of(decomposition))
     for entry in names:

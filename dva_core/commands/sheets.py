@@ -75,6 +75,5 @@ def edits_of(operation: Mapping[str, Any]) -> dict[str, Any]:
 
 def in_words(scale: Any) -> str:
     """Format a scale: "+0.5", or "+0 to -0.8" for a curve."""
-    parsed = parse_scale(scale)
-    ends = strengths(parsed)
+    ends = strengths(parse_scale(scale))
     return f"{ends[0]:+g}" if len(set(ends)) == 1 else f"{ends[0]:+g} to {ends[-1]:+g}"

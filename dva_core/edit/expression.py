@@ -53,9 +53,9 @@ def apply_expression(
 
     Raises DVAError for an unknown expression or region, frames without a face, a scale that makes no sense.
     """
-    shown = shown_person(decomposition, person, frames is not None)
-    check_model(shown, model)
-    direction = expression_direction(shown, model, expression, frames=frames, regions=regions, project=project)
+    one = shown_person(decomposition, person, frames is not None)
+    check_model(one, model)
+    direction = expression_direction(one, model, expression, frames=frames, regions=regions, project=project)
     return apply_direction(decomposition, model, direction, scale, person=person)
 
 

@@ -95,11 +95,11 @@ def paste(
     inside[window] = covered
     result = ground.copy()
     if below is not None and not np.array_equal(below[window], frame[window]):
-        pasted = source + change
+        target = source + change
         source = below[window].astype(np.float32) / 127.5 - 1
-        change = pasted - source
-    pasted = np.clip(np.rint((source + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
-    result[window][covered] = pasted[covered]
+        change = target - source
+    blend = np.clip(np.rint((source + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
+    result[window][covered] = blend[covered]
     return result, inside
 
 
@@ -117,8 +117,8 @@ def lay_bare(below: np.ndarray, frame: np.ndarray, quad: np.ndarray, mask: np.nd
     if front is not None:
         soft = soft * (1 - front.weights(quad, (x0, y0, x1, y1), frame.shape))[..., None]
     soft[~within(quad - [x0, y0], soft.shape[:2])] = 0
-    result, pasted = below.copy(), below[window].astype(np.float32)
-    result[window] = np.rint(pasted + soft * (frame[window] - pasted)).astype(np.uint8)
+    result, base = below.copy(), below[window].astype(np.float32)
+    result[window] = np.rint(base + soft * (frame[window] - base)).astype(np.uint8)
     return result
 
 

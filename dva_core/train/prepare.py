@@ -75,35 +75,35 @@ def sharpness(picture: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).std())
 
 
-def usable_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
-    """Yield the usable frames of a video; counts dropped ones by reason in `dropped`. DVAError for an unusable video."""
-    for frame in (ready_frames if settings.aligned else video_frames)(source, model, settings, dropped):
+def usable_frames(source: Path, model, settings: Preparation, drops: Counter) -> Iterator[AlignedFrame]:
+    """Yield the usable frames of a video; counts dropped ones by reason in `drops`. DVAError for an unusable video."""
+    for frame in (ready_frames if settings.aligned else video_frames)(source, model, settings, drops):
         if frame.sharpness < settings.least_sharpness:
-            dropped["blurred"] += 1
+            drops["blurred"] += 1
         else:
             yield frame
 
 
-def video_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+def video_frames(source: Path, model, settings: Preparation, drops: Counter) -> Iterator[AlignedFrame]:
     """Yield aligned squares of the frames with a large enough face; two passes, as for encoding."""
     with Frames(source, every=settings.every, max_frames=settings.max_frames or None) as frames:
         track = find_faces(frames, model, source, EncodeSettings())[0].track
         for n, frame in enumerate(frames):
             if n >= len(track.state) or track.state[n] != FOUND:
-                dropped["no face"] += 1
+                drops["no face"] += 1
             elif side(track.quads[n]) < settings.least_size:
-                dropped["too small"] += 1
+                drops["too small"] += 1
             else:
                 picture, to_crop = crop_face(frame.rgb, track.quads[n], settings.size), frame_to_crop(track.quads[n], 1)
                 yield AlignedFrame(n * settings.every, picture, sharpness(picture), track.landmarks[n] @ to_crop[:, :2].T + to_crop[:, 2])
 
 
-def ready_frames(source: Path, model, settings: Preparation, dropped: Counter) -> Iterator[AlignedFrame]:
+def ready_frames(source: Path, model, settings: Preparation, drops: Counter) -> Iterator[AlignedFrame]:
     """Yield every `every`-th picture of a folder of aligned frames."""
     folder = FrameFolder(source.parent, settings.size, [source])
     for n in range(0, len(folder.files), settings.every)[: settings.max_frames or None]:
         if folder.side(n) < settings.least_size:
-            dropped["too small"] += 1
+            drops["too small"] += 1
         else:
             picture = folder.read(np.array([n]))[0]
             yield AlignedFrame(n, picture, sharpness(picture))

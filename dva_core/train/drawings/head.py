@@ -109,9 +109,9 @@ class Head:
 
     def project(self, points: Array) -> Array:
         """Face units [n, 3] -> pixels [n, 2]."""
-        rotated = np.asarray(points, np.float64) @ self.rotation.T
-        near = _CAMERA / (_CAMERA - rotated[:, 2:])
-        return self.unit * (rotated[:, :2] * near) @ self._move.T + self._origin
+        in_view = np.asarray(points, np.float64) @ self.rotation.T
+        near = _CAMERA / (_CAMERA - in_view[:, 2:])
+        return self.unit * (in_view[:, :2] * near) @ self._move.T + self._origin
 
     @cached_property
     def map(self) -> Array:
