@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from dva_core.faces.turned_search import TurnedSearch
 
 from dva_core.faces.first_choice import FirstChoice
 from dva_core.faces.landmarker import CheckedLandmarker
@@ -15,6 +14,7 @@ from dva_core.faces.person import Person
 from dva_core.faces.place import Place
 from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap
 from dva_core.faces.select import FaceChoice
+from dva_core.faces.turned_search import TurnedSearch
 from dva_core.faces.types import Face
 
 LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of other faces
