@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import DVAError
 from .jobs import Plan
 
+CROP = 256  # pixels of a face crop; another model's differ, which matters for masks of square videos only
+
 
 @dataclass
 class Findings:
@@ -43,8 +45,23 @@ def check_plan(plan: Plan) -> Findings:
             about["problem"] = str(error)
             findings.problems.append(str(error))
         findings.videos.append(about)
+    findings.problems += unfit_masks(plan)
     findings.problems += unknown_attributes(plan)
     return findings
+
+
+def unfit_masks(plan: Plan) -> list[str]:
+    """List masks that do not fit their video, one sentence each."""
+    from ..pipeline.front import check_keep
+
+    settings, sentences = plan.settings, []
+    part = {name: getattr(settings, name) for name in ("start", "length", "every", "max_frames")}
+    for video, keep in dict.fromkeys((job.video, job.keep) for job in plan.jobs if job.keep is not None):
+        try:
+            check_keep(keep, video, CROP, **part)
+        except DVAError as error:
+            sentences.append(f"{video}: {error}")
+    return sentences
 
 
 def unknown_attributes(plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..errors import DVAError, MissingFileError
 from ..files import VIDEOS
-from .manifest import LARGEST, Edit, Manifest, Settings
+from .manifest import Edit, Manifest, Settings
 from .manifest import Video as Entry
 
 STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for itself
@@ -22,7 +23,8 @@ STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for i
 class Job:
     """One edit of one video. `name` is the unique path of the result in the folder of results, without suffix.
 
-    `group`: jobs with the same one share the decomposition. `size`: of the video, bytes. `face` as `--face` has it.
+    `group`: jobs with the same one share the decomposition. `size`: of the video, bytes. `face` as `--face` has it; `whom`: whom of several
+    people the edit means, "" for all. `keep`: the picture, folder or video of what stays in front.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Job:
     result: Path
     group: str
     size: int
+    whom: str = ""
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ class Plan:
 
     def fingerprint(self, job: Job) -> str:
         """Hash all that determines the result of a job, as far as the manifest says."""
-        parts = [job.spec.model_dump(mode="json"), job.face, str(job.video), job.size]
+        parts = [job.spec.model_dump(mode="json", exclude={"face", "keep"}), job.face, str(job.video), job.size]
         parts += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
+        parts += [{"whom": job.whom}] if job.whom else []
+        parts += [{"keep": str(job.keep)}] if job.keep else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -88,14 +94,16 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
     jobs: dict[str, Job] = {}
     for entry, video, name in matches:
         size = video.stat().st_size
-        for edit_name, edit in edits_of(entry, manifest):
+        for edit_name, edit in manifest.edits_of(entry):
+            face, whom = manifest.face_of(entry, edit)
             person = edit.person or entry.person
-            face = face_of(manifest, person, base)
-            own = {"video": names[video, name], "edit": edit_name, "person": person or "face"}
+            face = with_full_path(face, base, f"picture of {person}" if person else "reference picture")
+            own = {"video": names[video, name], "edit": edit_name, "person": re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", person or "face")}
             place = manifest.name.format(**own)
-            job = Job(place, video, edit_name, edit, face, root / f"{place}{suffix}", f"{video}|{face}", size)
+            keep = keep_of(edit.keep or entry.keep, name, base)
+            job = Job(place, video, edit_name, edit, face, root / f"{place}{suffix}", f"{video}|{face}", size, whom, keep)
             other = jobs.setdefault(place.casefold(), job)
-            if (other.video, other.spec, other.face) != (job.video, job.spec, job.face):
+            if (other.video, other.spec, other.face, other.keep) != (job.video, job.spec, job.face, job.keep):
                 raise DVAError(
                     f"{other.video} and {video} would share one result, {place}{suffix}; give one a `name` of its own."
                     if other.video != video
@@ -110,18 +118,20 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
     return Plan(manifest, base, root, tuple(sorted(jobs.values(), key=lambda job: first[job.group])))
 
 
-def edits_of(entry: Entry, manifest: Manifest) -> list[tuple[str, Edit]]:
-    """List the edits of an entry: its own, those it names, or all."""
-    if isinstance(entry.edits, dict):
-        return list(entry.edits.items())
-    return [(name, manifest.edits[name]) for name in (manifest.edits if entry.edits is None else entry.edits)]
-
-
-def face_of(manifest: Manifest, person: str | None, base: Path) -> str:
-    """Resolve the face of a person, a reference picture to its full path; DVAError if that is missing."""
-    face = manifest.people[person] if person else LARGEST
+def with_full_path(face: str, base: Path, what: str) -> str:
+    """Resolve a reference picture to its full path; DVAError if that is missing. Other faces stay as they are."""
     kind, _, rest = face.partition(":")
-    return f"reference:{need_file(base / Path(rest).expanduser(), f'picture of {person}')}" if kind == "reference" else face
+    return f"reference:{need_file(base / Path(rest).expanduser(), what)}" if kind == "reference" else face
+
+
+def keep_of(keep: str | None, video: str, base: Path) -> Path | None:
+    """Resolve the masks of what stays in front of the video called `video`; DVAError if they are missing."""
+    if keep is None:
+        return None
+    path = base / Path(keep.replace("{video}", video)).expanduser()
+    if not path.exists():
+        raise MissingFileError(f"The masks of what stays in front, {path}, are not there; check the path.")
+    return path
 
 
 def need_file(path: Path, what: str) -> Path:

@@ -48,18 +48,45 @@ def off_is_a_word(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def as_numbers(value: Any) -> Any:
+    """YAML reads a person's number as one, and several in brackets as a list."""
+    entries = value if isinstance(value, list) and value else [value]
+    return ",".join(map(str, entries)) if all(type(entry) is int or isinstance(entry, str) for entry in entries) else value
+
+
 def as_face(value: Any) -> Any:
-    """Validate a choice of face, as `--face` takes it; DVAError for anything else."""
-    if isinstance(value, str) and value != LARGEST and not re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
-        raise ValueError(f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, or reference:FILE")
+    """Validate a choice of face, as `--face` takes it; ValueError or DVAError for anything else."""
+    value = as_numbers(value)
+    if not isinstance(value, str) or value == LARGEST or re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
+        return value
+    if not means_people(value):
+        raise ValueError(
+            f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, reference:FILE, all, or numbers "
+            "such as 1,3"
+        )
+
+    from ..faces.choice import parse_people
+
+    parse_people(value)
     return value
+
+
+def means_people(face: str) -> bool:
+    """Tell whether a face is people by number, or all, rather than one face by a rule."""
+    return face.strip().lower() in ("all", "everyone") or face.strip()[:1] in tuple("{[0123456789")
+
+
+def means_several(face: str) -> bool:
+    """Tell whether a face is surely more than one person, or may be."""
+    return means_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
 
 
 StrengthInput = float | str | list[float] | dict[str, float | str]  # a strength as people write it
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=StrengthInput)]
 Region = Annotated[str | None, BeforeValidator(off_is_a_word, json_schema_input_type=str | Literal[False] | None)]
-Face = Annotated[Text, BeforeValidator(as_face)]
+Face = Annotated[Text, BeforeValidator(as_face, json_schema_input_type=Text | int | list[int])]
+Person = Annotated[Text, BeforeValidator(as_numbers, json_schema_input_type=Text | int | list[int | str])]
 Tone = Literal["keep", "change"] | None
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
@@ -83,15 +110,19 @@ class TextEdit(Part):
 
 
 class Edit(Part):
-    """Attributes, directions (files) and a text, each with its strength or curve; `person` selects the face.
+    """Attributes, directions (files) and a text, each with its strength or curve.
 
+    `person` selects the face by its name under `people`, or, where `face` is several people, whom the edit means. `face`, `keep`: instead
+    of those of the video.
     `inputs` are put into a workflow wherever an input has that name. A mapping of nothing but attributes may stand for an Edit.
     """
 
     attributes: dict[Text, Strength] = {}
     directions: dict[Text, Strength] = {}
     text: TextEdit | None = None
-    person: Text | None = None
+    person: Person | None = None
+    face: Face | None = None
+    keep: Text | None = None
     normalize: bool = True
     guidance: Guidance = None
     tone: Tone = None
@@ -113,12 +144,18 @@ class Edit(Part):
 
 
 class Video(Part):
-    """A video, a folder of videos or a pattern such as clips/**/*.mp4, with its edits (None: all) and its face."""
+    """A video, a folder of videos or a pattern such as clips/**/*.mp4, with its edits (None: all) and its face.
+
+    `face` is a face or several people, as `--face` has them, `person` the name of one under `people`. `keep`: what stays in front, a
+    picture, a folder or a video of masks; {video} in it is the video's name.
+    """
 
     file: Text
     name: Name | None = None
     edits: list[Name] | dict[Name, Edit] | None = None
     person: Text | None = None
+    face: Face | None = None
+    keep: Text | None = None
 
 
 class Settings(Part):
@@ -207,14 +244,46 @@ class Manifest(Part):
         for name, edit in self.all_edits():
             if self.workflow is None and edit.inputs:
                 raise ValueError(f"the edit {name!r} has `inputs`, which belong to a workflow; name one")
-            if self.workflow is not None and (edit.directions or edit.text or edit.person):
-                raise ValueError(f"the edit {name!r} has a text, a direction or a person, which a workflow says itself; use `inputs`")
-        people = [edit.person for _, edit in self.all_edits()] + [video.person for video in self.videos]
-        for person in filter(None, people):
-            if person not in self.people:
-                raise ValueError(f"there is no person {person!r}; name them under `people`, such as {{{person}: reference:picture.jpg}}")
+            if self.workflow is not None and (edit.directions or edit.text or edit.person or edit.face or edit.keep):
+                raise ValueError(f"the edit {name!r} has a text, a direction, a face or masks, which a workflow says itself; use `inputs`")
+        for video in self.videos:
+            self._check_people(video)
         check_pattern(self.name)
         return self
+
+    def _check_people(self, video: Video) -> None:
+        """Check who is meant by a video and its edits; ValueError where that is nobody, or two things at once."""
+        if self.workflow is not None and (video.face or video.keep):
+            raise ValueError(f"{video.file} has a face or masks, which a workflow says itself; use `inputs`")
+        if video.face and video.person:
+            raise ValueError(f"{video.file} has both a `face` and a `person`; give one of them")
+        if video.person and video.person not in self.people:
+            raise ValueError(self._nobody(video.person))
+        for name, edit in self.edits_of(video):
+            if edit.face and edit.person in self.people:
+                raise ValueError(f"the edit {name!r} has both a `face` and {edit.person!r} of `people`; give one of them")
+            face, whom = self.face_of(video, edit)
+            if whom and not means_people(face):
+                raise ValueError(self._nobody(whom))
+            if edit.text and not whom and means_several(face):
+                raise ValueError(f"the edit {name!r} searches by text for one person; give its `person`, such as 1")
+
+    def _nobody(self, person: str) -> str:
+        """Tell in a sentence that there is no such person."""
+        advice = f"name them under `people`, such as {{{person}: reference:picture.jpg}}"
+        return f"there is no person {person!r}; {advice}, or give `face: all` to choose by number"
+
+    def face_of(self, video: Video, edit: Edit) -> tuple[str, str]:
+        """Find the face of an edit of a video, and whom of several people the edit means: "" for everybody."""
+        if edit.person in self.people:
+            return self.people[edit.person], ""
+        return edit.face or video.face or self.people.get(video.person, LARGEST), edit.person or ""
+
+    def edits_of(self, video: Video) -> list[tuple[str, Edit]]:
+        """List the edits of a video: its own, those it names, or all."""
+        if isinstance(video.edits, dict):
+            return list(video.edits.items())
+        return [(name, self.edits[name]) for name in (self.edits if video.edits is None else video.edits)]
 
     def all_edits(self) -> list[tuple[str, Edit]]:
         """List the named edits and those defined beside a video."""

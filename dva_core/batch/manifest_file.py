@@ -19,6 +19,7 @@ from .manifest import Manifest, Settings
 SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")
 LARGEST_FILE = 50_000_000  # bytes
 LOOK = ("guidance", "tone", "region", "normalize")
+WORDS = ("video", "edit", "person", "face", "keep")  # columns in which a comma is none of a number
 TEXT = {"text_source": "source", "text_target": "target", "text_scale": "scale"}
 
 
@@ -132,8 +133,9 @@ def first_duplicate(names: list[str]) -> str:
 
 
 def from_csv(text: str, path: Path) -> dict[str, Any]:
-    """One row per video (or pattern) and edit. Columns: video, edit, person, guidance, tone, region, text_source, text_target,
-    text_scale, those of the settings (the same in all rows); every other one is an attribute with its strength, empty for none.
+    """One row per video (or pattern) and edit. Columns: video, edit, person, face, keep, guidance, tone, region, text_source,
+    text_target, text_scale, those of the settings (the same in all rows); every other one is an attribute with its strength, empty for
+    none.
 
     A comma, semicolon or tab between; numbers with a decimal comma where it is no comma. DVAError with the row otherwise.
     """
@@ -154,10 +156,10 @@ def from_csv(text: str, path: Path) -> dict[str, Any]:
         if None in row:
             raise DVAError(f"{path}: row {number} has more cells than there are columns.")
         cells = {(name or "").strip(): (value or "").strip() for name, value in row.items()}
-        cells = {name: as_cell(value, delimiter) for name, value in cells.items() if name and value}
+        cells = {name: value if name in WORDS else as_cell(value, delimiter) for name, value in cells.items() if name and value}
         if not cells:
             continue
-        file, edit_name, person = (str(cells.pop(name, "")) for name in ("video", "edit", "person"))
+        file, edit_name, person, face, keep = (str(cells.pop(name, "")) for name in ("video", "edit", "person", "face", "keep"))
         for name in [name for name in cells if name in Settings.model_fields and name not in LOOK]:
             value = cells.pop(name)
             if settings.setdefault(name, value) != value:
@@ -166,7 +168,11 @@ def from_csv(text: str, path: Path) -> dict[str, Any]:
         words = {TEXT[name]: cells.pop(name) for name in list(cells) if name in TEXT}
         edit |= {"text": words} if words else {}
         edit |= {"attributes": cells} if cells else {}
-        videos.append({"file": file, "edits": {edit_name or usual_name(cells): edit}, **({"person": person} if person else {})})
+        video = {"face": face, "keep": keep} | ({} if face else {"person": person})
+        edit |= {"person": person} if face and person else {}
+        videos.append(
+            {"file": file, "edits": {edit_name or usual_name(cells): edit}, **{name: value for name, value in video.items() if value}}
+        )
     people = {video["person"]: video["person"] for video in videos if "person" in video}
     settings = {name: as_setting(value) for name, value in settings.items()}
     return {"videos": videos, "people": people, **({"settings": settings} if settings else {})}

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..errors import DVAError
 from .jobs import Job, Plan
+from .manifest import LARGEST, means_people
+from .masks import make_mask_files, mask_file
 
 AUTO = "auto"
 SAVER = "SaveVideo"
@@ -50,9 +52,11 @@ def fill_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
 
 
 def files_of(plan: Plan, job: Job) -> list[Path]:
-    """List the files that a server needs for a job: the video, a reference picture, directions."""
+    """List the files that a server needs for a job: the video, a reference picture, masks, directions."""
     kind, _, picture = job.face.partition(":")
-    return [job.video, *([Path(picture)] if kind == "reference" else []), *(plan.place(name) for name in job.spec.directions)]
+    masks = mask_file(plan, job)
+    others = [*([Path(picture)] if kind == "reference" else []), *([] if masks is None else [masks])]
+    return [job.video, *others, *(plan.place(name) for name in job.spec.directions)]
 
 
 def saver_of(workflow: Prompt | None) -> str:
@@ -84,7 +88,8 @@ def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> 
     video = node(
         "video", "DVALoadVideo", file=file_names[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
     )
-    kind, _, place = job.face.partition(":")
+    people = job.face if means_people(job.face) else None
+    kind, _, place = (LARGEST if people else job.face).partition(":")
     x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
     reference = node("reference", "LoadImage", image=file_names[Path(place)]) if kind == "reference" else None
     decomposition = node(
@@ -99,19 +104,33 @@ def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> 
         face_y=y,
         rate=25.0,
         max_images=1,
+        people=people,
     )
+    whom = job.whom or None
     if spec.text is not None:
-        decomposition = node("text", "DVAEditIdentityCLIP", decomposition=decomposition, model=model, **text_inputs(spec.text))
+        decomposition = node("text", "DVAEditIdentityCLIP", decomposition=decomposition, model=model, **text_inputs(spec.text), person=whom)
     if spec.attributes:
         scales = json.dumps(spec.attributes)
         decomposition = node(
-            "edit", "DVAEditIdentityClassifier", decomposition=decomposition, model=model, attributes=scales, normalize=spec.normalize
+            "edit",
+            "DVAEditIdentityClassifier",
+            decomposition=decomposition,
+            model=model,
+            attributes=scales,
+            normalize=spec.normalize,
+            person=whom,
         )
     for number, (name, scale) in enumerate(spec.directions.items()):
         direction = node(f"direction{number}", "DVALoadDirection", file=file_names[plan.place(name)])
         decomposition = node(
-            f"apply{number}", "DVAApplyDirection", decomposition=decomposition, model=model, direction=direction, scale=scale
+            f"apply{number}", "DVAApplyDirection", decomposition=decomposition, model=model, direction=direction, scale=scale, person=whom
         )
+    keep, masks = None, mask_file(plan, job)
+    if masks is not None and masks.suffix == ".png":
+        keep = node("keep", "LoadImageMask", image=file_names[masks], channel="red")
+    elif masks is not None:
+        film = node("keep_video", "DVALoadVideo", file=file_names[masks], start=0.0, length=0.0, every=1)
+        keep = node("keep", "ImageToMask", image=node("keep_frames", "GetVideoComponents", video=film), channel="red")
     look = plan.look(job)
     result = node(
         "decode",
@@ -126,6 +145,7 @@ def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> 
         guidance=look["guidance"] or 0.0,
         tone=look["tone"] or AUTO,
         region=look["region"] or AUTO,
+        keep=keep,
     )
     node("save", SAVER, video=result, filename_prefix=prefix, format="auto", codec="auto")
     return prompt
@@ -167,7 +187,8 @@ def text_inputs(text: Any) -> dict[str, Any]:
 
 
 def check_for_servers(plan: Plan) -> None:
-    """DVAError for edits that the nodes cannot do. Imports the library, so call it before the event loop starts."""
+    """DVAError for edits that the nodes cannot do; writes the masks that servers are to be sent. Imports the library, so call it before
+    the event loop starts."""
     settings = plan.settings
     encode_inputs(plan)
     if settings.codec != "h264" or settings.compatible:
@@ -176,3 +197,4 @@ def check_for_servers(plan: Plan) -> None:
         curves = [key for key, scale in edit.directions.items() if isinstance(scale, dict)]
         if curves or (edit.text is not None and isinstance(edit.text.scale, dict)):
             raise DVAError(f"The edit {name} has a direction or a text over time, which the graph does not do; use --ray or a workflow.")
+    make_mask_files(plan)

@@ -166,7 +166,7 @@ class Cluster:
         if encodes:
             folder = None if self.folder is None else str(self.folder)
             self.decompositions[job.group] = handle.encode.remote(video, job.size, content, job.face, folder)
-        spec = job.spec.model_dump() | self.plan.look(job)
+        spec = job.spec.model_dump() | self.plan.look(job) | {"keep": job.keep and str(job.keep), "whom": job.whom}
         spec["directions"] = {str(self.plan.place(path)): scale for path, scale in spec["directions"].items()}
         ref = handle.edit.remote(self.decompositions[job.group], video, job.size, content, spec, job.result.suffix)
         self.running[ref] = (name, job, time.monotonic(), encodes)

@@ -47,12 +47,13 @@ class Worker:
             return {"error": str(error)}
 
     def _encode(self, source: Path, face: str, folder: str | None) -> EncodedVideo:
+        from ..decomposition.people import people_of
         from ..faces.finder import parse_face
         from ..pipeline.cache import encode_cached
 
         settings = {**encode_settings(self.settings), "face": parse_face(face)}
         encoded = encode_cached(source, self.model, folder or self.scratch.name, progress=self._tell, **settings)
-        path = encoded.store.path
+        path = people_of(encoded)[0].store.path
         return {"key": path.stem, "path": str(path)} if folder else {"key": path.stem, "content": np.fromfile(path, np.uint8)}
 
     def edit(self, encoded: EncodedVideo, video: str, size: int, content: list, spec: Mapping[str, Any], suffix: str) -> dict[str, Any]:
@@ -73,29 +74,29 @@ class Worker:
         from ..edit import Direction, apply_attributes, apply_direction, apply_text
         from ..pipeline import decode
 
-        result = self._open(encoded)
+        result, whom = self._open(encoded), spec["whom"] or None
         if spec["text"]:
             text = dict(spec["text"])
             source, target, iterations = text.pop("source"), text.pop("target"), text.pop("steps")
-            result = apply_text(result, self.model, source, target, iterations=iterations, progress=self._tell, **text)
+            result = apply_text(result, self.model, source, target, iterations=iterations, progress=self._tell, person=whom, **text)
         if spec["attributes"]:
-            result = apply_attributes(result, self.model, spec["attributes"], normalize=spec["normalize"])
+            result = apply_attributes(result, self.model, spec["attributes"], normalize=spec["normalize"], person=whom)
         for path, scale in spec["directions"].items():
-            result = apply_direction(result, self.model, Direction.load(path), scale)
+            result = apply_direction(result, self.model, Direction.load(path), scale, person=whom)
         look = {name: spec[name] for name in ("guidance", "tone", "region")}
         output = {name: self.settings[name] for name in ("detail", "codec", "quality", "compatible", "batch_size")}
-        return decode(result, self.model, out, video=source, progress=self._tell, **output, **look).frames
+        return decode(result, self.model, out, video=source, progress=self._tell, keep=spec["keep"], **output, **look).frames
 
     def _open(self, encoded: EncodedVideo) -> Any:
         """Open a decomposition and keep it open until another one is needed."""
-        from ..decomposition import Decomposition
+        from ..decomposition import load_decomposition
 
         if self._cache is None or self._cache[0] != encoded["key"]:
             self._cache = None
             path = Path(encoded["path"]) if "path" in encoded else Path(self.scratch.name) / f"{encoded['key']}.safetensors"
             if not path.is_file():
                 np.asarray(encoded["content"]).tofile(path)
-            self._cache = (encoded["key"], Decomposition.load(path))
+            self._cache = (encoded["key"], load_decomposition(path))
             for old in Path(self.scratch.name).glob("*.safetensors"):
                 if old != path:
                     with suppress(OSError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,11 @@ from hypothesis import strategies as st
 from dva_core.batch import load_plan, make_manifest, make_plan, read_manifest, schema
 from dva_core.batch.check import check_plan
 from dva_core.batch.manifest import check_pattern
+from dva_core.batch.prompts import check_for_servers, files_of, make_prompt
 from dva_core.commands.batch import in_words
 from dva_core.errors import DVAError, MissingFileError
+from dva_core.video import open_video
+from dva_core.video.images import save_picture
 
 EDITS = {"younger": {"Young": 0.8}}
 
@@ -224,3 +229,106 @@ def test_what_will_fail_is_found_before_anything_runs(tmp_path):
     review = check_plan(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
     assert review.missing == 1 and review.done == 0 and len(review.problems) == 2
     assert "broken.mp4" in review.problems[0] and "did you mean Young" in review.problems[1]
+
+
+def test_masks_and_several_people_in_a_job(tmp_path):
+    put(tmp_path, "clips/a.mp4", "clips/b.mp4", "masks/a.mp4", "masks/b.mp4", "hand.png")
+    plan = make_plan(
+        make_manifest(
+            {
+                "videos": [{"file": "clips/*.mp4", "face": [1, 3], "keep": "masks/{video}.mp4"}],
+                "edits": {
+                    "two": {"attributes": {"Young": 0.8}, "person": 3},
+                    "all": {"attributes": {"Young": 0.8}, "face": "all", "keep": "hand.png"},
+                    "left": {"attributes": {"Young": 0.8}, "person": "left"},
+                },
+                "people": {"left": "position:0.2,0.5"},
+                "name": "{video}_{edit}_{person}",
+            }
+        ),
+        tmp_path,
+    )
+    jobs = {job.name: (job.face, job.whom, job.keep.relative_to(tmp_path).as_posix()) for job in plan.jobs}
+    assert jobs["a_two_3"] == ("1,3", "3", "masks/a.mp4") and jobs["b_two_3"][2] == "masks/b.mp4"
+    assert jobs["a_all_face"] == ("all", "", "hand.png") and jobs["a_left_left"] == ("position:0.2,0.5", "", "masks/a.mp4")
+    assert len({plan.fingerprint(job) for job in plan.jobs if job.name.startswith("a")}) == 3
+    assert len({job.group for job in plan.jobs}) == 6  # a decomposition for each video and face
+    (tmp_path / "masks" / "b.mp4").unlink()
+    with pytest.raises(DVAError, match=r"The masks of what stays in front, .*b.mp4, are not there; check the path"):
+        make_plan(plan.manifest, tmp_path)
+
+
+def test_a_job_without_masks_and_people_has_the_fingerprint_it_had(tmp_path):
+    """What older versions made is not made again."""
+    put(tmp_path, "clips/a.mp4")
+    plan = make_plan(manifest(), tmp_path)
+    (job,) = plan.jobs
+    spec = job.spec.model_dump(mode="json")
+    assert set(spec) - {"face", "keep"} == {
+        "attributes", "directions", "text", "person", "normalize", "guidance", "tone", "region", "inputs"
+    }  # fmt: skip
+    parts = [{name: value for name, value in spec.items() if name not in ("face", "keep")}, "largest", str(job.video), job.size]
+    parts += [None, {}, plan.settings.model_dump(mode="json", exclude={"batch_size"})]
+    assert plan.fingerprint(job) == hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("videos: [{file: a.mp4, face: left}]", "the face 'left' is none; write largest, position:x,y"),
+        ("videos: [{file: a.mp4, face: '0'}]", "0"),
+        ("videos: [{file: a.mp4, face: '1,,3'}]", "1,,3"),
+        ("videos: [{file: a.mp4, face: '{\"people\": []}'}]", "Nobody is chosen"),
+        ("videos: [{file: a.mp4, face: all, person: p}]\npeople: {p: largest}", "both a `face` and a `person`"),
+        ("videos: [{file: a.mp4, edits: {x: {attributes: {Young: 1}, person: 2}}}]", "there is no person '2'; name them under `people`"),
+        ("videos: [{file: a.mp4, face: all, edits: {x: {text: {target: old}}}}]", "give its `person`, such as 1"),
+        ("videos: [{file: a.mp4, edits: {x: {attributes: {Young: 1}, face: all, person: p}}}]\npeople: {p: largest}", "give one of them"),
+        ("videos: [{file: a.mp4, keep: m.png}]\nworkflow: a.json", "which a workflow says itself"),
+    ],
+)
+def test_bad_people_and_masks_get_a_sentence(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text + "\nedits: {y: {Young: 1}}")
+    with pytest.raises(DVAError) as error:
+        read_manifest(tmp_path / "a.yaml")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_people_and_masks_in_a_spreadsheet(tmp_path):
+    put(tmp_path, "a.mp4", "hand.png")
+    (tmp_path / "jobs.csv").write_text("video;edit;face;person;keep;Young\na.mp4;both;1,3;;hand.png;0,8\na.mp4;one;1,3;3;;0,8\n")
+    both, one = load_plan(tmp_path / "jobs.csv").jobs
+    assert (both.face, both.whom, both.keep, both.spec.attributes) == ("1,3", "", tmp_path / "hand.png", {"Young": 0.8})
+    assert (one.face, one.whom, one.keep, one.group == both.group) == ("1,3", "3", None, True)
+
+
+def test_people_and_masks_become_a_graph(tmp_path):
+    """As nodes of the host and of the pack; masks of many frames are sent as one small video."""
+    put(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "masks").mkdir()
+    hand = np.zeros((600, 1200, 3), np.uint8)
+    hand[:, :400] = 255
+    for name in ("hand.png", "masks/0.png", "masks/1.png"):
+        save_picture(tmp_path / name, hand if name != "masks/1.png" else 255 - hand)
+    edit = {"attributes": {"Young": 0.8}, "person": 2}
+    videos = [{"file": "a.mp4", "keep": "hand.png", "face": "all", "edits": {"two": edit}}, {"file": "b.mp4", "keep": "masks"}]
+    batch = {"videos": videos, "edits": {"x": {"Young": 1}}}
+    plan = make_plan(make_manifest(batch), tmp_path)
+    check_for_servers(plan)
+    prompts = []
+    for job in plan.jobs:
+        files = {path: path.name for path in files_of(plan, job)}
+        assert all(path.is_file() for path in files)
+        prompts.append(make_prompt(plan, None, job, files, "out"))
+    several, film = prompts
+    assert several["encode"]["inputs"]["people"] == "all" and several["encode"]["inputs"]["face"] == "largest"
+    assert several["edit"]["inputs"]["person"] == "2" and several["decode"]["inputs"]["keep"] == ["keep", 0]
+    assert several["keep"]["class_type"] == "LoadImageMask" and "people" not in film["encode"]["inputs"]
+    kinds = [film[key]["class_type"] for key in ("keep_video", "keep_frames", "keep")]
+    assert kinds == ["DVALoadVideo", "GetVideoComponents", "ImageToMask"]
+    with open_video(files_of(plan, plan.jobs[1])[1]) as reader:
+        frames = [frame.rgb for frame in reader]
+    assert [frame.shape for frame in frames] == [(256, 512, 3)] * 2
+    assert frames[0][10, 10].tolist() == [255] * 3 and frames[0][10, 400].tolist() == [0] * 3 and frames[1][10, 10].tolist() == [0] * 3
+    alone = make_plan(make_manifest({"videos": ["a.mp4"], "edits": {"x": {"Young": 1}}}), tmp_path)
+    plain = make_prompt(alone, None, alone.jobs[0], {alone.jobs[0].video: "a.mp4"}, "out")
+    assert not {"keep", "person"} & (set(plain["decode"]["inputs"]) | set(plain["edit"]["inputs"]))  # older servers know neither

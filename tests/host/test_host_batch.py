@@ -8,8 +8,9 @@ import numpy as np
 from video_helpers import pictures
 
 from dva_core.batch import make_manifest, make_plan, run_on_servers
+from dva_core.video.images import save_picture
 
-from .graphs import FRAMES, STEPS
+from .graphs import FRAMES, SIDE, STEPS
 
 EDITS = {"older": {"Young": -0.8}, "over time": {"attributes": {"Eyeglasses": {"0s": 0, "0.2s": 1}}, "guidance": 2, "region": "off"}}
 
@@ -33,3 +34,32 @@ def test_settings_become_a_graph_that_runs(server, videos, tmp_path):
         assert len(first) == len(source) == FRAMES - 2
         np.testing.assert_array_equal(first, second)
         assert np.abs(first.astype(int) - source).mean() > 0.1
+
+
+def test_people_and_masks_of_a_batch_become_a_graph_that_runs(server, videos, tmp_path):
+    """The second of two people is edited, and nothing where the masks, a picture or one a frame, are white."""
+    shutil.copyfile(videos["two.mp4"], tmp_path / "two.mp4")
+    (tmp_path / "masks").mkdir()
+    mask = np.zeros((288, 2 * SIDE, 3), np.uint8)
+    mask[:150] = 255
+    for name in ("mask.png", *(f"masks/{n:02d}.png" for n in range(FRAMES))):
+        save_picture(tmp_path / name, mask)
+    edit = {"attributes": {"Beard": 1.0}, "guidance": 2}
+    edits = {
+        "all": edit,
+        "second": edit | {"person": 2},
+        "picture": edit | {"keep": "mask.png"},
+        "film": edit | {"keep": "masks", "person": 2},
+        "nobody": edit | {"person": 7},
+    }
+    batch = {"videos": [{"file": "two.mp4", "face": "all"}], "edits": edits, "settings": {"steps": STEPS, "quality": 0}}
+    plan = make_plan(make_manifest(batch), tmp_path)
+    summary = run_on_servers(plan, [server.url])
+    assert set(summary.failed) == {"two_nobody"} and "person 7" in summary.failed["two_nobody"].lower()
+    source = pictures(tmp_path / "two.mp4").astype(int)
+    changed = {
+        job.spec.keep or job.edit: np.abs(pictures(job.result) - source).max((0, 3)) > 24 for job in plan.jobs if job.result.exists()
+    }
+    sides = {name: (there[:, :SIDE].any(), there[:, SIDE:].any()) for name, there in changed.items()}
+    assert sides["all"] == sides["mask.png"] == (True, True) and sum(sides["second"]) == 1 and sides["masks"] == sides["second"]
+    assert changed["all"][:140].any() and not changed["mask.png"][:140].any() and not changed["masks"][:140].any()
