@@ -183,8 +183,10 @@ def in_words(job) -> str:
     parts = [f"{name} {strength(scale)}" for name, scale in {**edit.attributes, **edit.directions}.items()]
     parts += [f'"{edit.text.source}" to "{edit.text.target}" {strength(edit.text.scale)}'] if edit.text else []
     parts += [f"{name}={value}" for name, value in edit.inputs.items()]
-    face = "" if job.face == "largest" else f", {job.face}"
-    return ", ".join(parts) + face
+    parts += [job.face] if job.face != "largest" else []
+    parts += [f"person {job.whom} alone"] if job.whom else []
+    parts += [f"{job.keep.name} in front"] if job.keep else []
+    return ", ".join(parts)
 
 
 def strength(scale: float | dict[str, Any]) -> str:

@@ -144,7 +144,8 @@ def parse_whom(whom: Whom) -> list[int | str] | None:
     """Convert "2", "Anna, 3" or [1, "Bert"] to numbers and names; None: everybody. DVAError for anything else."""
     if whom is None or (isinstance(whom, str) and whom.strip().lower() in ALL):
         return None
-    parts = whom.split(",") if isinstance(whom, str) else list(whom) if isinstance(whom, Iterable) else [whom]
+    several = isinstance(whom, Iterable) and not isinstance(whom, bytes)
+    parts = whom.split(",") if isinstance(whom, str) else list(whom) if several else [whom]
     selection = [_number_or_name(part) for part in parts]
     if not selection or None in selection:
         raise DVAError(f"Cannot choose people by {str(whom)[:60]!r}; write their numbers or names with commas between, or all.")
@@ -222,8 +223,11 @@ def together(people: Sequence[Decomposition]) -> AnyDecomposition:
 def combine(*decompositions: AnyDecomposition) -> AnyDecomposition:
     """Put people together that were encoded, or edited, apart. Those without a number get the lowest free ones.
 
-    DVAError where they are of different videos or models, or one is there twice.
+    DVAError where they are of different videos or models, or one is there twice, or for what is no decomposition.
     """
+    for one in decompositions:
+        if not isinstance(one, (Decomposition, People)):
+            raise DVAError(f"A {type(one).__name__} cannot be put together with others; give decompositions, as both of pick.")
     people = [one for decomposition in decompositions for one in people_of(decomposition)]
     if len(people) == 1:
         return people[0]

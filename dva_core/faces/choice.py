@@ -110,7 +110,9 @@ def parse_people(text: str) -> PeopleChoice:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() for part in parts):
         raise DVAError(f"Cannot choose people by {_short(text)}; write all, or their numbers with commas between, such as 1,3.")
-    return PeopleChoice(tuple(sorted({_number(part, "person") for part in parts})))
+    if not all(0 < int(part) < 10**9 for part in parts):
+        raise DVAError(f"Cannot choose people by {_short(text)}; the number of a person cannot be 0 or so large, the first is 1.")
+    return PeopleChoice(tuple(sorted({int(part) for part in parts})))
 
 
 def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[ChosenPerson]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from ..faces.choice import ChosenPerson, PeopleChoice, choose_people, is_people
 from ..faces.finder import FaceFinder, parse_face, resolve_face
 from ..faces.people import Survey
 from ..faces.segments import MISSING, FaceTrack
+from ..faces.select import check_choice
 from ..faces.several import track_people
 from ..faces.track import track_faces
 from ..progress import Progress, Stopwatch, silent
@@ -37,8 +39,11 @@ class FoundFace:
     name: str = ""
 
 
-def as_choice(face: str | int | tuple | Iterable) -> str | tuple:
-    """Convert what callers write for people ("all", 2, (1, 3), JSON, a PeopleChoice) to ("people", PeopleChoice); anything else stays."""
+def as_choice(face: str | int | tuple | Mapping | Iterable) -> str | tuple:
+    """Convert what callers write for people ("all", 2, (1, 3), JSON, a PeopleChoice) to ("people", PeopleChoice); other rules stay.
+
+    DVAError for what is no choice of a face at all.
+    """
     if isinstance(face, PeopleChoice):
         return ("people", face)
     if isinstance(face, str):
@@ -49,7 +54,12 @@ def as_choice(face: str | int | tuple | Iterable) -> str | tuple:
         if not face:
             raise DVAError('Nobody is chosen; give at least one number, or "all".')
         return parse_face(",".join(map(str, face)))
-    return face
+    if isinstance(face, Mapping):
+        try:
+            return parse_face(json.dumps(face))
+        except (TypeError, ValueError) as error:
+            raise DVAError(f"The choice of faces cannot be written as JSON ({error}); give numbers and names.") from error
+    return face if isinstance(face, (list, tuple)) and face else check_choice(face)
 
 
 def find_faces(

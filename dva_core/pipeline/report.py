@@ -64,7 +64,7 @@ def describe_tracks(decomposition: AnyDecomposition) -> str:
     people = people_of(decomposition)
     if len(people) == 1:
         return describe_track(decomposition.info.track)
-    return "\n".join(f"{one.info.who}: {describe_track(one.info.track)}" for one in people)
+    return ".\n".join(f"{one.info.who}: {describe_track(one.info.track)}" for one in people)
 
 
 def by_person(decomposition: AnyDecomposition, value: Callable[[Decomposition], Any]) -> Any:

@@ -179,3 +179,14 @@ def test_a_damaged_record_is_refused_or_means_something(tmp_path_factory, name, 
         assert "\n" not in str(error)
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("wrong", [[()], [[1]], [None], ["two.safetensors"]])
+def test_only_decompositions_are_put_together(wrong):
+    with pytest.raises(DVAError, match="cannot be put together with others; give decompositions"):
+        combine(*wrong)
+
+
+def test_bytes_are_nobody():
+    with pytest.raises(DVAError, match="Cannot choose people by"):
+        parse_whom(b"2")

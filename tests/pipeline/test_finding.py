@@ -5,7 +5,8 @@ import inspect
 import pytest
 from standin import use_two, write_two
 
-from dva_core.pipeline.finding import find_faces
+from dva_core.errors import DVAError
+from dva_core.pipeline.finding import as_choice, find_faces
 from dva_core.pipeline.settings import EncodeSettings
 from dva_core.video.frames import Frames
 
@@ -27,7 +28,7 @@ def test_one_face_without_more_ado(video, model, settings):
     assert one.number == 0 and one.track.quads.shape == (8, 4, 2)
 
 
-@pytest.mark.parametrize(("face", "numbers"), [("all", [1, 2]), (2, [2]), ((1, 2), [1, 2]), ("2", [2])])
+@pytest.mark.parametrize(("face", "numbers"), [("all", [1, 2]), (2, [2]), ((1, 2), [1, 2]), ("2", [2]), ({"people": [2]}, [2])])
 def test_people_as_callers_write_them_need_no_resolved_settings(video, model, face, numbers):
     with Frames(video) as frames:
         assert [one.number for one in find_faces(frames, model, video, EncodeSettings(face=face))] == numbers
@@ -36,3 +37,9 @@ def test_people_as_callers_write_them_need_no_resolved_settings(video, model, fa
 def test_what_is_handed_through_is_named():
     kinds = [parameter.kind for parameter in inspect.signature(find_faces).parameters.values()]
     assert kinds[4:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[4:]) and len(kinds) > 4
+
+
+@pytest.mark.parametrize("face", [None, 3.5, {}.keys(), b"1", [], {1, 2}, {"people": object()}, {"people": []}])
+def test_what_is_no_choice_gets_a_sentence(face):
+    with pytest.raises(DVAError, match=r"^[^\n]*$"):
+        as_choice(face)
