@@ -24,7 +24,7 @@ MEANT = {  # where the program waits for the card, and why
     "pipeline/solving.py own_face": "a switched video's own motion, once a batch",
     "pipeline/decoding.py _crops": "the pictures, once a batch",
     "pipeline/decoding.py edit_sizes": "how far each frame is moved, once a video's 64 frames",
-    "pipeline/preview.py stills": "the pictures, once a batch",
+    "pipeline/preview.py decode_row": "the pictures, once a batch",
     "edit/text_search.py _prepare": "before a search",
     "edit/text_search.py _search": "before a search",
     "edit/text_search.py intermediate_images": "before a search",
