@@ -41,7 +41,7 @@ def describe_decode(report) -> str:
     if report.hidden:
         text += f"; partly hidden (up to {max(report.hidden.values()):.0%}) in {in_words(spans(report.hidden))}"
     if report.usual_hidden >= ALWAYS_HIDDEN:
-        text += f"; {report.usual_hidden:.0%} of the face are hidden all along, as by a fringe"
+        text += f"; {report.usual_hidden:.0%} of the face is hidden all along, as by a fringe"
     return text
 
 

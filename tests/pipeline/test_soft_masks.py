@@ -154,7 +154,7 @@ def test_a_fringe_is_no_hidden_face_but_a_hand_is(decomposition, soft_model, tmp
     face[:, : SIZE // 2] = 0  # hair
     set_parts(decomposition, face, 1 - face)
     report = decode(decomposition, soft_model, tmp_path / "fringe.mkv", codec="ffv1")
-    assert report.hidden == {} and 0.2 < report.usual_hidden < 0.7 and "of the face are hidden all along" in describe_decode(report)
+    assert report.hidden == {} and 0.2 < report.usual_hidden < 0.7 and "of the face is hidden all along" in describe_decode(report)
     face[2:4, :, : SIZE // 2] = 0  # a hand
     set_parts(decomposition, face, 1 - face)
     hand = decode(decomposition, soft_model, tmp_path / "hand.mkv", codec="ffv1")
