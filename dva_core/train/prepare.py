@@ -22,7 +22,8 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import crop_face, frame_to_crop, side
 from dva_core.faces.track import FOUND
-from dva_core.files import Partial, atomic_write, clear, write_text
+from dva_core.files import Partial, atomic_write, write_text
+from dva_core.leftovers import clear
 from dva_core.pipeline.finding import find_faces
 from dva_core.pipeline.settings import EncodeSettings
 from dva_core.train.footage import find_videos
