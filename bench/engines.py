@@ -143,10 +143,8 @@ def main(argv: list[str] | None = None) -> None:
         rows.append([name, f"{ready[name]:.1f}", f"{median(rates):.1f}", spread(rates), f"{base / median(some):.2f}", differs])
     print(markdown(["", "s until ready", "evaluations a second", "range", "times eager", "differs by"], rows))
     rate = matrix_rate(CPU, torch.float32, args.matrix, clock)
-    capability = torch.backends.cpu.get_cpu_capability()
-    print(
-        f"\nMatrix product {rate / 1e9:.0f} GFLOP/s ({capability}, {args.threads} threads, {args.frames} frames, torch {torch.__version__})."
-    )
+    how = f"{torch.backends.cpu.get_cpu_capability()}, {args.threads} threads, {args.frames} frames, torch {torch.__version__}"
+    print(f"\nMatrix product {rate / 1e9:.0f} GFLOP/s ({how}).")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-
 Clock = Callable[[], float]  # seconds; time.process_time counts the processor's, whatever else the machine does
 
 
