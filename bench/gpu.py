@@ -17,6 +17,7 @@ from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
 from dva_core.hosts.devices import PRECISIONS
 from dva_core.model.evaluation import CompiledEvaluation, usual_batch
+from dva_core.model.graphs import GraphEvaluation
 from dva_core.pipeline import decode, encode
 from dva_core.progress import Stopwatch
 from dva_core.video import Frame, VideoInfo, VideoWriter, open_video
@@ -34,6 +35,8 @@ def by_precision(model, flop: int, args) -> list[str]:
     for name, dtype in PRECISIONS.items():
         model.noise_predictor, model.host.dtype = networks[name], dtype
         works[name] = one_evaluation(model, networks[name], dtype, usual_batch(model))
+        if device.type == "cuda":
+            works[f"{name}, CUDA graph"] = one_evaluation(model, networks[name], dtype, usual_batch(model), GraphEvaluation())
         if args.compile:
             works[f"{name}, compiled"] = one_evaluation(model, networks[name], dtype, usual_batch(model), CompiledEvaluation())
     for name, (work, frames) in works.items():

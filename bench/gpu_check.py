@@ -33,6 +33,7 @@ import dva_core  # noqa: E402
 from dva_core.edit.text import text_search  # noqa: E402
 from dva_core.hosts.devices import PRECISIONS  # noqa: E402
 from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, activation_bytes, usual_batch  # noqa: E402
+from dva_core.model.graphs import GraphEvaluation  # noqa: E402
 from dva_core.model.loader import load_model  # noqa: E402
 from dva_core.pipeline import decode, decode_crops, encode  # noqa: E402
 from dva_core.progress import Stopwatch  # noqa: E402
@@ -144,7 +145,7 @@ class Checks(Setup):
                 x, t, z = (value.to(self.device) for value in self.inputs(model, batch))
                 for label, evaluate in (
                     ("eager", ThreadedEvaluation()),
-                    *((("compiled", CompiledEvaluation()),) if self.device.type == "cuda" else ()),
+                    *((("CUDA graph", GraphEvaluation()), ("compiled", CompiledEvaluation())) if self.device.type == "cuda" else ()),
                 ):
                     if self.device.type == "cuda":
                         torch.cuda.empty_cache()

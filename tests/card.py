@@ -20,6 +20,7 @@ from unittest.mock import patch
 import torch
 from card_tensors import NVIDIA, Card, Kind, OnCard
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 # what autocast does on CUDA (torch.testing._internal.autocast_test_lists), as far as it occurs here
@@ -111,6 +112,30 @@ class Stream:
         pass
 
 
+class Graph(TorchDispatchMode):
+    """A CUDA graph: a replay runs what was recorded again, from and into the same memory."""
+
+    def __init__(self, card: Card | None = None) -> None:
+        super().__init__()
+        self.card, self.calls = card, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        waits = self.card.waits.total()
+        result = func(*args, **(kwargs or {}))
+        if self.card.waits.total() > waits:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        assert self.calls, "nothing was recorded"
+        for func, args, kwargs, result in self.calls:
+            for old, new in zip(tree_flatten(result)[0], tree_flatten(func(*args, **kwargs))[0]):
+                if isinstance(old, torch.Tensor) and old is not new:
+                    old.copy_(new)
+
+
 @contextmanager
 def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
     """The only graphics card there is while this lasts, with `limit` bytes of memory."""
@@ -138,6 +163,9 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         "get_allocator_backend": lambda: "native",
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "set_rng_state": lambda *_: None,
+        "CUDAGraph": lambda: Graph(here),
+        "graph": lambda graph, pool=None: graph,
+        "graph_pool_handle": lambda: (0, 1),
         "Stream": Stream,
         "stream": lambda *_: nullcontext(),
         "current_stream": lambda *_: stream,

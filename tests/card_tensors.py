@@ -93,6 +93,9 @@ class OnCard(torch.Tensor):
     is_mps = property(lambda self: self.card.kind.type == "mps")
     is_meta = False
 
+    def data_ptr(self) -> int:
+        return self.held.data_ptr()
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         card = next(x for x in tree_flatten((args, kwargs))[0] if isinstance(x, OnCard)).card

@@ -125,7 +125,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision", choices=[*PRECISIONS, AUTO], default=AUTO, help="of the noise predictor; auto (default): this device's fastest"
     )
-    group.add_argument("--compile", action="store_true", help="compile the noise predictor first: minutes, for long videos on a GPU")
+    way = group.add_mutually_exclusive_group()
+    way.add_argument("--compile", action="store_true", help="compile the noise predictor first: minutes, for long videos on a GPU")
+    way.add_argument("--cuda-graphs", action="store_true", help="launch an evaluation as one CUDA graph (NVIDIA); takes no compiler")
     group.add_argument("--batch-size", type=int, metavar="N", help="frames evaluated together; changes the speed only")
     group.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
@@ -141,7 +143,8 @@ def open_model(args: argparse.Namespace):
         raise DVAError(f"The batch size cannot be {args.batch_size}; use 1 or more, or leave it out.")
     if getattr(args, "output", None) and Path(args.model).is_file():
         check_spares(args.output, "output", [args.model])
-    return load_model(args.model, device=args.device, dtype=args.precision, compile=getattr(args, "compile", False))
+    ways = {name: getattr(args, name, False) for name in ("compile", "cuda_graphs")}
+    return load_model(args.model, device=args.device, dtype=args.precision, **ways)
 
 
 def is_direction(name: str) -> bool:

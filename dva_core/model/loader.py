@@ -17,6 +17,7 @@ from .build import build_empty, expected_tensors
 from .bundle import read_bundle, resolve_model
 from .checks import check_tensors
 from .evaluation import CompiledEvaluation
+from .graphs import GraphEvaluation
 
 if TYPE_CHECKING:
     from .autoencoder import DiffusionVideoAutoencoder
@@ -33,16 +34,20 @@ def load_model(
     operations: ModuleType | type | None = None,
     host: Any = None,
     compile: bool = False,
+    cuda_graphs: bool = False,
 ) -> DiffusionVideoAutoencoder:
     """The model of a known name (`bundle.find_models`) or of a .safetensors bundle; frozen, in evaluation mode.
 
     `device`: None takes cuda, else mps, else cpu. `dtype` is the noise predictor's (`choose_dtype`); the encoders, the fusion layer
     and the attributes are small and stay float32. `operations` supplies the noise predictor's layers (the host's, or torch.nn), `host` the
     memory management (PlainHost), which has a device and a dtype of its own. `compile`: torch.compile makes code for the noise predictor
-    when it is first used, which takes minutes. Every load checks the file against its fingerprint.
+    when it is first used, which takes minutes; `cuda_graphs`: its evaluations are replayed as CUDA graphs (`GraphEvaluation`). Every load
+    checks the file against its fingerprint.
     Raises DVAError for an unknown name, a damaged or foreign file, a device that is not there, a `device` or `dtype` other than the
-    host's.
+    host's, and for both `compile` and `cuda_graphs`.
     """
+    if compile and cuda_graphs:
+        raise DVAError("A model is either compiled or replayed as CUDA graphs; choose one of compile and cuda_graphs.")
     if host is None:
         host = PlainHost(device)
         host.dtype = choose_dtype(dtype, host.device)
@@ -62,6 +67,8 @@ def load_model(
                 part.to(memory_format=torch.channels_last)  # a sixth less time of the noise predictor on a CPU, a fifth of the small ones
     if compile:
         model.evaluate = CompiledEvaluation()
+    elif cuda_graphs:
+        model.evaluate = GraphEvaluation()
     model.fingerprint, model.path = bundle.fingerprint, bundle.path
     model.host = host
     logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)
