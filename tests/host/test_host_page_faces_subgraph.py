@@ -32,6 +32,8 @@ def around(page) -> int:
 @pytest.fixture
 def outside(page, mode, crowd):
     """The page, left at its outermost graph."""
+    if page.html and page.front_end < (1, 30):
+        pytest.skip("the first HTML nodes do not show what is inside a subgraph")
     yield page
     page.do("() => app.canvas.setGraph(app.graph)")
     page.tab.mouse.move(0, 0)
@@ -41,6 +43,7 @@ def outside(page, mode, crowd):
 @pytest.mark.parametrize("kinds", [(KIND,), (KIND, "DVALoadVideo"), (KIND, "DVALoadVideo", "DVALoadModel")], ids=len)
 def test_choose_faces_inside(outside, kinds):
     with_nodes(outside, KIND)
+    outside.load(outside.graph(), KIND)
     into_subgraph(outside, *kinds)
     look(outside, KIND)
     assert outside.tab.locator(BOX).count() == 3 and pressed(outside, BOX) == ["Person 1"]
@@ -62,6 +65,7 @@ def test_who_is_chosen_inside_is_told_outside(outside):
     """By a node outside that shows the text; the faces stay what they were when a run has ended."""
     with_nodes(outside, KIND, "PreviewAny")
     outside.do(f"() => {{ {NODES} found('{KIND}').node.connect(0, found('PreviewAny').node, 0); }}")
+    outside.load(outside.graph(), KIND)
     into_subgraph(outside, KIND)
     look(outside, KIND)
     box(outside, 2).click()
@@ -75,6 +79,7 @@ def test_who_is_chosen_inside_is_told_outside(outside):
 def test_a_subgraph_that_is_used_twice(outside):
     """One choice for both, and one search in each."""
     with_nodes(outside, KIND)
+    outside.load(outside.graph(), KIND)
     into_subgraph(outside, KIND)
     outside.do("""() => {
         const node = app.graph.nodes.find(n => n.subgraph);
@@ -98,6 +103,7 @@ def test_encode_inside(outside, kinds):
     with_nodes(outside, ENCODE, SAVE)
     outside.do(f"() => {{ {NODES} found('{ENCODE}').node.connect(0, found('{SAVE}').node, 0); }}")
     set_face(outside, "chosen")
+    outside.load(outside.graph(), ENCODE)
     into_subgraph(outside, *kinds)
     look(outside, ENCODE)
     (ran,) = outside.server.get("/history?max_items=1").values()
