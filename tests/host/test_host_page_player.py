@@ -52,10 +52,10 @@ def player(page, mode):
 
 def test_divider_time_and_release(player):
     tab = player.tab
-    divider = tab.locator(".dva-divider")
+    divider = tab.locator(f"{PLAYER} .dva-divider")
     assert divider.get_attribute("aria-valuenow") == "50"
     player.picture(f"player_{'html' if player.html else 'canvas'}")
-    player.drag(".dva-stage", (0.5, 0.4), (0.25, 0.4))
+    player.drag(f"{PLAYER} .dva-stage", (0.5, 0.4), (0.25, 0.4))
     assert abs(float(divider.get_attribute("aria-valuenow")) - 25) < 1
     clip_path = tab.locator("video.dva-after").evaluate("video => getComputedStyle(video).clipPath")
     assert clip_path.startswith("inset(") and "25" in clip_path.split("%")[0]
@@ -63,23 +63,23 @@ def test_divider_time_and_release(player):
     assert abs(float(divider.get_attribute("aria-valuenow")) - 27) < 1
     divider.press("End")
     assert divider.get_attribute("aria-valuenow") == "100"
-    tab.locator(".dva-step").click()
-    tab.locator(".dva-step").click()
+    tab.locator(f"{PLAYER} .dva-step").click()
+    tab.locator(f"{PLAYER} .dva-step").click()
     divider.press(".")
     tab.wait_for_timeout(300)
     state = player.do(STATE)
     assert state["before"] == state["after"] == pytest.approx(3.5 / 25) and state["width"] > 0
-    assert f"4/{FRAMES}" in tab.locator(".dva-time").text_content()
-    tab.locator(".dva-step-back").click()
-    assert f"3/{FRAMES}" in tab.locator(".dva-time").text_content()
+    assert f"4/{FRAMES}" in tab.locator(f"{PLAYER} .dva-time").text_content()
+    tab.locator(f"{PLAYER} .dva-step-back").click()
+    assert f"3/{FRAMES}" in tab.locator(f"{PLAYER} .dva-time").text_content()
     assert state["muted"] == [True, True]
-    tab.locator(".dva-mute").click()
+    tab.locator(f"{PLAYER} .dva-mute").click()
     assert player.do(STATE)["muted"] == [True, False]
-    tab.locator(".dva-mute").click()
-    tab.locator(".dva-play").click()
+    tab.locator(f"{PLAYER} .dva-mute").click()
+    tab.locator(f"{PLAYER} .dva-play").click()
     tab.wait_for_function(f"!({STATE})().paused")
     tab.wait_for_timeout(700)  # longer than the video: it has begun again
-    tab.locator(".dva-play").click()
+    tab.locator(f"{PLAYER} .dva-play").click()
     state = player.do(STATE)
     assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25
     assert not player.do(OWN_PREVIEW), "the page's own preview is beside it"
@@ -89,8 +89,8 @@ def test_divider_time_and_release(player):
 def test_a_pause_at_the_very_end_holds(player):
     """The browser has paused the video already, and says only then that it has ended."""
     tab = player.tab
-    tab.locator(".dva-play").click()
-    label = tab.locator(".dva-play").get_attribute("aria-label")
+    tab.locator(f"{PLAYER} .dva-play").click()
+    label = tab.locator(f"{PLAYER} .dva-play").get_attribute("aria-label")
     player.do("""() => {
         const video = document.querySelector(".dva-player video.dva-after"), button = document.querySelector(".dva-player .dva-play");
         window.dvaPressed = false;
@@ -98,8 +98,8 @@ def test_a_pause_at_the_very_end_holds(player):
     }""")
     tab.wait_for_function("window.dvaPressed")
     tab.wait_for_timeout(500)
-    assert player.do(STATE)["paused"] and tab.locator(".dva-play").get_attribute("aria-label") != label
-    tab.locator(".dva-play").click()
+    assert player.do(STATE)["paused"] and tab.locator(f"{PLAYER} .dva-play").get_attribute("aria-label") != label
+    tab.locator(f"{PLAYER} .dva-play").click()
     tab.wait_for_function(f"!({STATE})().paused")
     player.do("() => { const play = document.querySelector('.dva-player .dva-play'); play.click(); play.click(); }")
     tab.wait_for_timeout(300)
@@ -109,16 +109,16 @@ def test_a_pause_at_the_very_end_holds(player):
 def test_full_screen_and_saving(player):
     """By pointer and by key; the file that is saved is the result."""
     tab = player.tab
-    full, is_full = tab.locator(".dva-full"), "document.fullscreenElement?.classList.contains('dva-player')"
+    full, is_full = tab.locator(f"{PLAYER} .dva-full"), "document.fullscreenElement?.classList.contains('dva-player')"
     full.click()
     tab.wait_for_function(is_full)
     tab.wait_for_selector('.dva-full[aria-pressed="true"]')  # the button follows the page a moment later
     tab.wait_for_timeout(500)
-    box = tab.locator(".dva-stage").bounding_box()
-    assert box["width"] > 1000 and tab.locator(".dva-play").is_visible()
+    box = tab.locator(f"{PLAYER} .dva-stage").bounding_box()
+    assert box["width"] > 1000 and tab.locator(f"{PLAYER} .dva-play").is_visible()
     player.picture(f"player_full_{'html' if player.html else 'canvas'}")
-    player.drag(".dva-stage", (0.5, 0.4), (0.25, 0.4))
-    assert abs(float(tab.locator(".dva-divider").get_attribute("aria-valuenow")) - 25) < 1
+    player.drag(f"{PLAYER} .dva-stage", (0.5, 0.4), (0.25, 0.4))
+    assert abs(float(tab.locator(f"{PLAYER} .dva-divider").get_attribute("aria-valuenow")) - 25) < 1
     scale = player.do("() => app.canvas.ds.scale")
     tab.mouse.wheel(0, 200)
     assert player.do("() => app.canvas.ds.scale") == scale, "the canvas behind it was zoomed"
@@ -129,7 +129,7 @@ def test_full_screen_and_saving(player):
     tab.wait_for_function(is_full)
     full.press("f")
     tab.wait_for_function("!document.fullscreenElement")
-    save = tab.locator(".dva-save")
+    save = tab.locator(f"{PLAYER} .dva-save")
     with tab.expect_download() as caught:
         save.press("Enter")
     output = player.do(KEPT)["images"][0]
@@ -140,7 +140,7 @@ def test_full_screen_and_saving(player):
 
 
 def test_a_player_that_is_taken_away_while_it_fills_the_screen_leaves_the_wheel_alone(player):
-    player.tab.locator(".dva-full").click()
+    player.tab.locator(f"{PLAYER} .dva-full").click()
     player.tab.wait_for_function("document.fullscreenElement?.classList.contains('dva-player')")
     player.do(f"() => app.graph.remove(app.graph.nodes.find(n => n.type === '{DECODE}'))")
     player.tab.wait_for_function("!document.fullscreenElement")
