@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from ..faces.choice import is_people, parse_people
+
 PLACEHOLDERS = ("video", "edit", "person")
 USUAL_NAME = "{video}_{edit}"
 LARGEST = "largest"
@@ -59,26 +61,18 @@ def as_face(value: Any) -> Any:
     value = as_numbers(value)
     if not isinstance(value, str) or value == LARGEST or re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
         return value
-    if not means_people(value):
+    if not is_people(value):
         raise ValueError(
             f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, reference:FILE, all, or numbers "
             "such as 1,3"
         )
-
-    from ..faces.choice import parse_people
-
     parse_people(value)
     return value
 
 
-def means_people(face: str) -> bool:
-    """Tell whether a face is people by number, or all, rather than one face by a rule."""
-    return face.strip().lower() in ("all", "everyone") or face.strip()[:1] in tuple("{[0123456789")
-
-
 def means_several(face: str) -> bool:
     """Tell whether a face is surely more than one person, or may be."""
-    return means_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
+    return is_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
 
 
 StrengthInput = float | str | list[float] | dict[str, float | str]  # a strength as people write it
@@ -263,7 +257,7 @@ class Manifest(Part):
             if edit.face and edit.person in self.people:
                 raise ValueError(f"the edit {name!r} has both a `face` and {edit.person!r} of `people`; give one of them")
             face, whom = self.face_of(video, edit)
-            if whom and not means_people(face):
+            if whom and not is_people(face):
                 raise ValueError(self._nobody(whom))
             if edit.text and not whom and means_several(face):
                 raise ValueError(f"the edit {name!r} searches by text for one person; give its `person`, such as 1")

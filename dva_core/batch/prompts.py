@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DVAError
+from ..faces.choice import is_people
 from .jobs import Job, Plan
-from .manifest import LARGEST, means_people
+from .manifest import LARGEST
 from .masks import make_mask_files, mask_file
 
 AUTO = "auto"
@@ -88,7 +89,7 @@ def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> 
     video = node(
         "video", "DVALoadVideo", file=file_names[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
     )
-    people = job.face if means_people(job.face) else None
+    people = job.face if is_people(job.face) else None
     kind, _, place = (LARGEST if people else job.face).partition(":")
     x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
     reference = node("reference", "LoadImage", image=file_names[Path(place)]) if kind == "reference" else None

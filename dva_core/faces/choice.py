@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dva_core.errors import DVAError
-from dva_core.faces.people import Person, Survey
+
+if TYPE_CHECKING:
+    from dva_core.faces.people import Person, Survey
 
 EVERYONE = "all"
 EVERYBODY = (EVERYONE, "everyone")  # as words of a user
