@@ -34,12 +34,12 @@ OWN_SHARE = 0.25  # of the pairs of a motion kind that move by their own differe
 class CrossedPairs(NamedTuple):
     """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, two pairs of vectors, the change and its place.
 
-    `own` and `target` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
+    `own` and `moved` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
     """
 
     x_0: Tensor
     own: tuple[Tensor, Tensor]
-    target: tuple[Tensor, Tensor]
+    moved: tuple[Tensor, Tensor]
     change: Tensor
     mask: Tensor
     amount: Tensor
@@ -136,11 +136,11 @@ class PairObjective:
         """eps of the own vector, the change of the estimated image by the moved one, and sigma [B, 1, 1, 1]."""
         schedule = self.objective.schedule
         x_t = schedule.add_noise(batch.x_0, t, noise)
-        z_face = self.objective.conditioner.fuse(*(torch.cat(parts) for parts in zip(batch.own, batch.target)))
+        z_face = self.objective.conditioner.fuse(*(torch.cat(parts) for parts in zip(batch.own, batch.moved)))
         eps = self.objective.predict_noise(torch.cat([x_t, x_t]), torch.cat([t, t]), z_face)
-        own, target = eps.chunk(2)
+        own, moved = eps.chunk(2)
         a = schedule.at(t, x_t)
-        return own, (own - target) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
+        return own, (own - moved) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
 
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What `count` fresh pairs add to the loss, and the plain means of L_simple and of the answer's error."""

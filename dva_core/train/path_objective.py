@@ -48,9 +48,9 @@ class Recorder:
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
         eps = self.objective.predict_noise(x_t, t, z_face)
-        own, target = x_t.chunk(2)
+        own, moved = x_t.chunk(2)
         image = image_of(own, eps.chunk(2)[0], self.schedule.at(t[: len(own)], own)).clamp(-1, 1)
-        self.states.append((target, t[len(own) :], image))
+        self.states.append((moved, t[len(own) :], image))
         return eps
 
 
@@ -70,7 +70,7 @@ class PathObjective:
     def decode(self, batch: CrossedPairs, steps: int = STEPS) -> tuple[Tensor, Tensor, Recorder]:
         """Decode pairs with their own vectors and with the moved ones: rebuilt, edited [B, 3, S, S] and the states passed."""
         fuse, recorder = self.objective.conditioner.fuse, Recorder(self.objective)
-        z_face = [fuse(*vectors) for vectors in (batch.own, batch.target)]
+        z_face = [fuse(*vectors) for vectors in (batch.own, batch.moved)]
         x_T = invert(self.objective, batch.x_0, z_face[0], steps)
         rebuilt, edited = sample(recorder, torch.cat([x_T, x_T]), torch.cat(z_face), steps).chunk(2)
         return rebuilt, edited, recorder
@@ -84,7 +84,7 @@ class PathObjective:
         fresh = States(
             torch.cat([x_t for x_t, _, _ in recorded]).half(),
             torch.cat([t for _, t, _ in recorded]),
-            *(v.repeat(repeats, 1) for v in batch.target),
+            *(v.repeat(repeats, 1) for v in batch.moved),
             torch.cat([image + batch.change for _, _, image in recorded]).half(),
             batch.mask.repeat(repeats, 1, 1, 1).half(),
             batch.amount.repeat(repeats),

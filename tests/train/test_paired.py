@@ -105,7 +105,7 @@ def test_the_change_asked_for_is_the_pair(encoders, tmp_path):
     batch = objective.cross_pairs(rows)
     place = batch.mask.expand_as(batch.change)
     assert batch.change[place == 0].abs().max() < 1e-6 and batch.change[place > 0.4].min() > 0.4
-    assert not torch.equal(batch.own[0], batch.target[0])
+    assert not torch.equal(batch.own[0], batch.moved[0])
 
 
 def test_a_network_that_answers_has_no_answer_error(encoders, tmp_path):
