@@ -87,8 +87,11 @@ def find_faces(
             return found
         part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
         key = survey_key(source, model, sha256=sha256, **part)
-        half = lambda _, done, total, *__: progress("track", done / 2, total)  # noqa: E731
-        survey = survey_people(source, model, **part, folder=surveys, key=key, progress=half)
+
+        def first_half(_: str, done: float, total: float, *__) -> None:
+            progress("track", done / 2, total)
+
+        survey = survey_people(source, model, **part, folder=surveys, key=key, progress=first_half)
         if not survey.frames:
             check_found([], 0, source)
         found = find_people(frames, finder, survey, face[1], key, progress, clock)
