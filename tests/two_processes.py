@@ -1,6 +1,7 @@
 """Run by torchrun in test_train_processes: one step with every second picture of a batch, then the command itself.
 
-Arguments: a folder with encoders, and the command's words. Writes `gradient<rank>.safetensors`: shared gradients, weights after the step.
+Arguments: a folder with encoders, and the command's words. Writes `gradient<rank>.safetensors`: shared gradients, weights after the step;
+`fitted<rank>.safetensors`: weights that began with start.safetensors and a new detail head.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def backward_of(run, rows: slice) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    from train.runs import training
+    from train.runs import CONFIG, training
 
     folder = Path(sys.argv[1])
     with processes.process_group(torch.device("cpu")):
@@ -37,6 +38,11 @@ def main() -> None:
         run.update()
         weights = {k: v.detach().contiguous() for k, v in run.parameters.items()}
         save_file({k: v.contiguous() for k, v in gradients.items()} | weights, str(folder / f"gradient{rank}.safetensors"))
+        config = CONFIG | {"noise_predictor": CONFIG["noise_predictor"] | {"detail_channels": 4}}
+        fitted = training(folder, folder / "fitted", 1, config=config, other_encoders=True)
+        fitted.seed_draws(rank)  # each process draws its own pictures
+        fitted.start_from(folder / "start.safetensors")
+        save_file({k: v.detach().contiguous() for k, v in fitted.parameters.items()}, str(folder / f"fitted{rank}.safetensors"))
         cli.main(sys.argv[2:])
 
 

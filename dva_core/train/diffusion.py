@@ -124,6 +124,7 @@ class DiffusionTraining(Objective):
         if self.unet.detail is not None and not self.unet.detail.proj_out.weight.any():  # the bundle had none
             batches = [self.batch()[:2] for _ in range(-(-HEAD_PICTURES // (self.settings.people * self.settings.frames)))]
             fit_detail_head(self.unet, self.schedule, *(torch.cat(parts) for parts in zip(*batches)), self.generator)
+            processes.from_first([*self.unet.detail.parameters()])  # each has fitted to pictures of its own
         self.ema = Ema(self.parameters, self.settings.ema)
 
     @property

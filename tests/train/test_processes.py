@@ -21,7 +21,7 @@ from two_processes import backward_of
 from dva_core.errors import DVAError
 from dva_core.train import processes
 
-from .runs import CONFIG, training
+from .runs import CONFIG, training, write_start
 
 HERE = Path(__file__).resolve().parents[1]
 WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
@@ -57,6 +57,7 @@ def test_a_device_that_is_not_there_is_told():
 def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
     """Gradients within 1e-5, the same weights in both after a step; and the command runs as torchrun starts it."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    write_start(tmp_path, CONFIG)
     rng = np.random.default_rng(0)
     for person in "abc":
         (tmp_path / "frames" / person).mkdir(parents=True)
@@ -80,6 +81,10 @@ def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
         learnt = gradient.abs() > 1e-6  # below, Adam makes a step of what is left over from rounding
         assert (one.parameters[key] - first[key])[learnt].abs().max() < 2e-5 if learnt.any() else True, key
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+    fitted = [load_file(str(tmp_path / f"fitted{rank}.safetensors")) for rank in (0, 1)]
+    assert fitted[0]["unet.detail.proj_out.weight"].any()
+    assert all(torch.equal(fitted[0][key], fitted[1][key]) for key in fitted[0])
 
     figures = json.loads((tmp_path / "run" / "diffusion.json").read_text())
     assert figures["step"] == 2 and figures["pictures"] == 2 * 2 * 2
