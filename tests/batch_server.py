@@ -37,6 +37,7 @@ class FakeComfy:
         self.uploads: Counter[str] = Counter()
         self.requests = 0
         self.hangs = False
+        self.stops_after: int | None = None  # after so many decodes the next job goes on until this is changed
         self.fails_on: set[bytes] = set()  # contents of videos
         self.cut_results = 0  # how many results break off half-way
         self.interrupted: list[str] = []
@@ -159,10 +160,13 @@ class FakeComfy:
 
     async def _take(self, seconds: float, prompt_id: str) -> None:
         until = self._loop.time() + seconds
-        while self.hangs or (self._loop.time() < until and prompt_id not in self.interrupted):
+        while self.hangs or self._is_stopped() or (self._loop.time() < until and prompt_id not in self.interrupted):
             client = self.running[0][3] if self.running else ""
             await self._say(client, "progress", {"value": 1, "max": 2, "prompt_id": prompt_id, "node": "x"})
             await asyncio.sleep(min(0.05, seconds))
+
+    def _is_stopped(self) -> bool:
+        return self.stops_after is not None and self.decodes.total() >= self.stops_after
 
     async def _say(self, client: str, kind: str, data: dict[str, Any]) -> None:
         socket = self._sockets.get(client)

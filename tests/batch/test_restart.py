@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -49,21 +51,36 @@ def until_done(client: subprocess.Popen, jobs: int) -> None:
     raise AssertionError(client.stderr.read())
 
 
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_the_client_is_killed_and_started_again(tmp_path):
     """What ran goes on meanwhile and is taken up: nothing is computed twice."""
     plan = plan_of(tmp_path)
     with FakeComfy(0.2, 0.2) as one, FakeComfy(0.2, 0.2) as two:
-        for jobs in (3, 2):
+        for decodes in (2, 3):
+            one.stops_after = two.stops_after = decodes
             client = start_client(tmp_path, one.url, two.url)
-            until_done(client, jobs)
-            assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+            until_done(client, 4 if decodes == 2 else 2)
+            until(lambda: one.running and two.running)
             client.kill()
             client.communicate()
         with open(plan.state / "journal.jsonl", "ab") as journal:
             journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
-        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events()))
+        events = Events()
+
+        def watch(event: dict) -> None:
+            events(event)
+            if event["event"] == "server":
+                one.stops_after = two.stops_after = None
+
+        summary = run_on_servers(plan, [one.url, two.url], watch=watch)
         check_results(plan)
-        assert summary.done + summary.before == 12 and summary.before >= 5
+        assert summary.done + summary.before == 12 and summary.before >= 6
         assert set((one.decodes + two.decodes).values()) == {1}
         assert any(event.get("taken_up") for event in events.of("server"))
         assert not (one.pending + two.pending + one.running + two.running)
@@ -79,10 +96,8 @@ def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
         client.send_signal(how)
         errors = client.communicate(timeout=60)[1]
         assert client.returncode == 1 and errors.strip() == "stopped"
-        until = time.monotonic() + 5
-        while (one.pending or one.running) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not one.pending and not one.running and len(one.interrupted) == 1
+        until(lambda: not one.pending and not one.running)
+        assert len(one.interrupted) == 1
         run_on_servers(plan, [one.url])
     check_results(plan)
 
