@@ -43,7 +43,7 @@ class Recorder:
     """A noise model of decodes side by side, [own ; moved]: keeps the states of the second half and the image estimates of the first."""
 
     def __init__(self, objective):
-        self.objective, self.schedule = objective, objective.schedule
+        self.objective, self.schedule, self.config = objective, objective.schedule, objective.config  # which names the timestep power
         self.states: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:

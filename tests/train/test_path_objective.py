@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dva_core.diffusion.schedule import noise_of
-from dva_core.diffusion.solvers import STEPS
+from dva_core.diffusion.solvers import SOLVER, STEPS
 from dva_core.train.pair_objective import CrossedPairs
 from dva_core.train.paired import PairedSteps
 from dva_core.train.pairs import KINDS
@@ -74,6 +74,12 @@ def test_states_are_those_that_the_edited_decode_passes(known):
     assert timesteps == sorted(timesteps, reverse=True) and timesteps[-1] == 0
     assert torch.allclose(recorder.states[-1][0], batch.x_0 + batch.change, atol=0.05)  # almost without noise, it shows the edit
     assert all(torch.allclose(image, batch.x_0, atol=1e-4) for *_, image in recorder.states)
+
+
+def test_decodes_take_the_timesteps_that_the_configuration_names(known):
+    known.config = known.config | {"powers": {SOLVER: 3.0}}
+    recorder = known.path_objective.decode(known.pair_objective.cross_pairs(np.zeros(2)))[2]
+    assert [int(t[0]) for _, t, _ in recorder.states] == [int(t) for t, *_ in known.schedule.downwards(STEPS, 3.0)]
 
 
 def test_the_pool_keeps_the_newest_states(known):
