@@ -1,10 +1,10 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can correct."""
 
 from __future__ import annotations
 
 
 class DVAError(ValueError):
-    """Bad input or a missing piece; the message is one sentence that names the thing and the cure."""
+    """Bad input or a missing file or package; the message is one sentence that names it and says what to do."""
 
 
 class MissingDependencyError(DVAError, ImportError):
@@ -12,9 +12,9 @@ class MissingDependencyError(DVAError, ImportError):
 
 
 class MissingFileError(DVAError, FileNotFoundError):
-    """A file or a folder that was named is not there; the message says which."""
+    """A file or folder given by the user does not exist; the message names it."""
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's message, of 300 signs at most, without its full stop; its type where the message is empty."""
+    """The first line of an error's message, at most 300 characters, without its full stop; the error's type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -79,9 +79,9 @@ def check_input(path: str | os.PathLike) -> Path:
 
 
 def check_spares(path: str | os.PathLike, what: str, inputs: Iterable[str | os.PathLike | None]) -> None:
-    """DVAError where writing the file or folder `path` (`what`: "contact sheet") would overwrite or change one of the `inputs`.
+    """DVAError if writing the file or folder `path` (`what`: "contact sheet") would overwrite or change one of the `inputs`.
 
-    That is where it is one of them, a picture in a folder of input pictures, or a folder that contains one. None is ignored.
+    That is so if it is one of them, a picture in a folder of input pictures, or a folder that contains one. None is ignored.
     """
     for read in filter(None, inputs):
         if not exists(read):
@@ -113,7 +113,7 @@ def file_names(names: Sequence[str], suffix: str) -> list[str]:
 
 
 def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
-    """Whether both paths are the same file or folder, through links, hard links and letter case; False where one does not exist."""
+    """Whether both paths are the same file or folder, through symbolic and hard links and letter case; False if one does not exist."""
     try:
         return Path(one).samefile(other)
     except OSError:
@@ -124,10 +124,10 @@ def same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
 
 
 class Partial:
-    """An unfinished file or folder for `place`: write it to `path`, then call `put` and `close`.
+    """A partially written file or folder for `place`: write it to `path`, then call `put` and `close`.
 
-    alone: DVAError where another process is writing the same place. A link at `place` is resolved. Raises OSError where the folder
-    may not be written to.
+    alone: DVAError if another process is writing the same place. A link at `place` is resolved. Raises OSError if the folder
+    cannot be written to.
     """
 
     def __init__(self, place: str | Path, alone: bool = False) -> None:
@@ -156,14 +156,14 @@ class Partial:
         (self.folder / OLD).rename(self.folder / GONE)
 
     def close(self) -> None:
-        """Remove what was not put in place."""
+        """Remove the file or folder at `path` unless `put` has moved it."""
         self._close()
 
 
 def check_place(path: str | os.PathLike, what: str = "output", folder: bool = False) -> Path:
     """Check that the file (or the `folder`) `path` can be written, and return it with links resolved. Call it before the work starts.
 
-    DVAError where it has no name, its folder is missing or may not be written to, something else is there, or another run is
+    DVAError if it has no name, its folder is missing or cannot be written to, something else exists there, or another run is
     writing it.
     """
     place = resolve_link(to_path(path, what))
@@ -191,9 +191,9 @@ def check_place(path: str | os.PathLike, what: str = "output", folder: bool = Fa
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Context: a temporary path to write to, which is renamed to `path` when the block succeeds and removed when it fails.
+    """Context manager: a temporary path to write to, renamed to `path` if the block succeeds and removed if it fails.
 
-    The file gets the permissions of a new file: safetensors itself makes files that nobody else may read. Raises OSError.
+    The file gets the permissions of a new file: safetensors itself makes files that only their owner can read. Raises OSError.
     """
     partial = Partial(path)
     try:
@@ -214,7 +214,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Context: a temporary folder, removed after the block or, where the program was killed, by the next one that is made."""
+    """Context manager: a temporary folder, removed after the block, or, if the process was killed, by the next call."""
     partial = Partial(Path(tempfile.gettempdir()) / "scratch")
     try:
         yield partial.folder

@@ -1,7 +1,7 @@
-"""Locked folders for unfinished outputs, and the removal of what killed programs leave behind.
+"""Locked folders for partially written outputs, and the removal of what killed processes leave behind.
 
-An unfinished output lies in a folder of its own beside its place, `.dva-<hash of the name>-<random>.partial`, so that the name is short
-however long the output's is. A lock file in it is held while the writing process lives: if it was killed, the next writer in the same
+A partial output lies in a folder of its own beside its place, `.dva-<hash of the name>-<random>.partial`, whose name is short
+however long the output's is. The writing process holds a lock file in it: if it was killed, the next writer in the same
 folder finds the lock free and removes the leftover.
 """
 
@@ -25,16 +25,16 @@ DAY = 86_400  # seconds
 
 
 def clear(folder: Path) -> None:
-    """Remove the leftovers of killed programs from `folder`."""
+    """Remove the leftovers of killed processes from `folder`."""
     for name in _names(folder):
         if name.startswith(PREFIX):
             _clear_ours(folder / name)
 
 
 def clear_for(place: Path) -> None:
-    """Remove the leftovers of killed programs from the folder of `place`, also those of an older version for `place`.
+    """Remove the leftovers of killed processes from the folder of `place`, and those of older versions for `place`.
 
-    The folder is listed once, and only names that are ours are looked at: it may hold all results of a long batch.
+    The folder is listed once, and only names of this program are examined, as it may hold all results of a long batch.
     """
     older = _OlderNames(place)
     for name in _names(place.parent):
@@ -58,10 +58,10 @@ def _clear_ours(path: Path) -> None:
 
 
 class _OlderNames:
-    """What an older version called its unfinished output for `place`: they go unless they were written to in the last day.
+    """Names of the partial outputs of an older version for `place`; they are removed unless written to in the last day.
 
     Only files with that version's names and content: `.<name>.<number>.partial` and `.part`, a decomposition or a training state
-    `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` where `place` exists.
+    `<name>.partial`, a folder of frames `.<name>.<number>.part`, or `.old` if `place` exists.
     """
 
     def __init__(self, place: Path) -> None:
@@ -109,7 +109,7 @@ def _lock(folder: Path) -> FileLock | None:
 
 
 def clear_unless_used(folder: Path) -> bool:
-    """Tell whether a process still holds the folder's lock; if not, restore what it had moved away and remove the folder."""
+    """Tell whether a process still holds the folder's lock; if not, put back what it had moved away and remove the folder."""
     lock = _lock(folder)
     if lock is not None:
         for old in (folder / OLD).glob("*"):

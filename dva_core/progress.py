@@ -13,18 +13,18 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """A callback: called often, between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
+    """Progress callback, called between any two evaluations of the noise predictor at the latest; may raise to cancel the run.
 
-    `phase` is "track", "encode", "decode", or of making an edit "text" or "shown"; `done` of `total` are frames or steps (`done` may be
-    fractional: steps of a batch; `total` 0: not known), `preview` an RGB picture uint8 [h, w, 3] where there is one to show.
-    One with a method `looks() -> bool` is given pictures only when that says so: each has a graphics card waited for.
+    `phase` is "track", "encode" or "decode", or, for making an edit, "text" or "shown"; `done` of `total` are frames or steps (`done` may
+    be fractional: steps of a batch; `total` 0: unknown); `preview` is an RGB picture uint8 [h, w, 3], if there is one to show.
+    If it has a method `looks() -> bool`, pictures are made only while that returns true: each one synchronises with the GPU.
     """
 
     def __call__(self, phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None: ...
 
 
 def silent(phase: str, done: float, total: int, preview: np.ndarray | None = None) -> None:
-    """Progress that does nothing."""
+    """Progress callback that does nothing."""
 
 
 def picture_for(progress: Progress, make: Callable[[], np.ndarray]) -> np.ndarray | None:
@@ -34,7 +34,7 @@ def picture_for(progress: Progress, make: Callable[[], np.ndarray]) -> np.ndarra
 
 
 class Shares:
-    """The progress of several parts of a run as one: what is done is counted over all of them.
+    """The progress of several parts of a run as one: `done` and `total` are summed over the parts.
 
     totals: frames or steps of each part.
     """
@@ -43,7 +43,7 @@ class Shares:
         self.progress, self.total, self.done = progress, sum(totals), [0.0] * len(totals)
 
     def of(self, number: int) -> Progress:
-        """Make the progress of one part; of a single one it is the whole progress itself."""
+        """Make the progress callback of one part; if there is only one part, that is the whole callback itself."""
         return self.progress if len(self.done) == 1 else _Share(self, number)
 
 
@@ -78,7 +78,7 @@ class Stopwatch:
             self._running.pop()
 
     def each(self, phase: str, items: Iterable[T]) -> Iterator[T]:
-        """Yield `items`, booking the time to get each under `phase`."""
+        """Yield `items`, counting the time to get each under `phase`."""
         iterator = iter(items)
         end = object()
         while True:

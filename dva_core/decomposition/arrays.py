@@ -15,7 +15,7 @@ SOFT_MASKS = "soft_masks"  # an array that not every decomposition has
 
 
 def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, motion_dim: int) -> dict[str, Spec]:
-    """Make the names, types and shapes of the arrays of a decomposition with `faces` rows."""
+    """Names, types and shapes of the arrays of a decomposition with `faces` rows."""
     return {
         "quads": Spec.of("f8", faces, 4, 2),  # corners of the face square in the frame, pixels
         "frame_index": Spec.of("i8", faces),  # which frame each row belongs to
@@ -33,9 +33,9 @@ def array_specs(faces: int, image_size: int, crop_size: int, identity_dim: int, 
 
 
 def soft_mask_spec(faces: int, crop_size: int) -> Spec:
-    """Make the type and shape of `soft_masks`, which models that tell what is in front of the face add to the arrays.
+    """Type and shape of `soft_masks`, an additional array of models that segment what is in front of the face.
 
-    [F, 3, C, C] in 0..255: the share of each pixel that is visible face, and that is in front of it; and the hull of the landmarks.
+    [F, 3, C, C] in 0..255: for each pixel the share of visible face, the share of what is in front, and the hull of the landmarks.
     """
     return Spec.of("u1", faces, 3, crop_size, crop_size)
 
@@ -58,7 +58,7 @@ def row_numbers(index: slice | Sequence[int] | np.ndarray, count: int) -> Sequen
 
 
 class Rows:
-    """One array of a store, read on indexing along its first axis, with numpy's meaning.
+    """One array of a store, read when it is indexed along its first axis, as in numpy.
 
     `rows[3]`, `rows[-1]`, `rows[2:8]`, `rows[[0, 5, 9]]`, `rows[mask]`; IndexError for several indices at once (write rows[2][1]).
     """
@@ -104,12 +104,12 @@ class Steps:
         return self.weights[rows] @ self.vectors
 
     def select(self, rows: np.ndarray) -> Steps:
-        """Make the step of a decomposition reduced to these `rows`."""
+        """The step restricted to these `rows` of the decomposition."""
         return Steps(self.weights[rows], self.vectors)
 
 
 def read_steps(store: TensorStore, space: str, faces: int, like: str) -> tuple[Steps, ...]:
-    """Read the edits over time of one space from a file, in order. DVAError where they do not fit its frames."""
+    """Read the edits over time in one space from a file, in order. DVAError where their shapes do not fit its frames."""
     all_steps: list[Steps] = []
     while f"{space}_steps.{len(all_steps)}.weights" in store.specs:
         name = f"{space}_steps.{len(all_steps)}"

@@ -28,12 +28,12 @@ from .tensorfile import TensorFile, TensorStore
 class Decomposition:
     """A decomposition and its edits. Immutable: `with_edit` returns a new one that shares the arrays.
 
-    `z_id` [D] is the plain mean of the frames' unit vectors, `z_id_edited` [D] what it has become (None: unedited),
-    `motion_shift` [D_motion] what is added to every frame's motion (None: nothing). `operations` lists the edits in
-    order, each a dict with its `name` and settings, ready for `dva_core.edit.apply_operations`.
+    `z_id` [D] is the mean of the frames' unit vectors, not normalised again; `z_id_edited` [D] is the identity after the edits (None:
+    unedited); `motion_shift` [D_motion] is added to the motion of every frame (None: nothing). `operations` lists the edits in
+    order, each a dict with its `name` and settings, as `dva_core.edit.apply_operations` takes them.
 
-    The method has one identity for the video. Edits over time move it on purpose: `identity_steps` are taken one after
-    another from `current_z_id`, each followed by normalising, and `motion_steps` are added to the motion.
+    An edit over time changes the identity from frame to frame: the `identity_steps` are added to `current_z_id` one after
+    another, each followed by a normalisation, and the `motion_steps` are added to the motion.
     """
 
     store: TensorStore
@@ -98,11 +98,11 @@ class Decomposition:
 
     @property
     def soft_masks(self) -> Rows | None:
-        """[F, 3, C, C] uint8 in 0..255: visible face, what is in front, hull of the landmarks; None where the model does not tell."""
+        """[F, 3, C, C] uint8 in 0..255: visible face, what is in front of it, hull of the landmarks; None if the model has none."""
         return Rows(self.store, SOFT_MASKS) if SOFT_MASKS in self.store.specs else None
 
     def visible_face(self, rows: slice | Sequence[int]) -> np.ndarray:
-        """[n, C, C] float32, the share of each pixel that is visible face: 0 or 1 where there are no soft masks."""
+        """[n, C, C] float32, the share of each pixel that is visible face; 0 or 1 if there are no soft masks."""
         soft = self.soft_masks
         return self.masks[rows].astype(np.float32) if soft is None else soft[rows][:, 0].astype(np.float32) / 255
 
@@ -118,18 +118,18 @@ class Decomposition:
 
     @property
     def segment(self) -> np.ndarray:
-        """[F] int64, the number of the unbroken stretch of frames each row lies in."""
+        """[F] int64, number of each row's segment, a stretch of consecutive frames with the face and without a cut."""
         return self.store.read("segment")
 
     # -- the edit --------------------------------------------------------------------------------------------
 
     @property
     def current_z_id(self) -> np.ndarray:
-        """[D], the identity to decode with; where it changes over time, what it starts from (see `current_identity`)."""
+        """[D], the identity to decode with, without edits over time (for these see `current_identity`)."""
         return self.z_id if self.z_id_edited is None else self.z_id_edited
 
     def current_identity(self, rows: slice | Sequence[int]) -> np.ndarray:
-        """The identity to decode these rows with: [D], the same in all, or [n, D] unit vectors where it changes over time."""
+        """The identity to decode these rows with: [D] if it is the same in all frames, [n, D] unit vectors if it changes over time."""
         z_id = self.current_z_id
         if not self.identity_steps:
             return z_id
@@ -151,7 +151,7 @@ class Decomposition:
 
     @property
     def is_edited(self) -> bool:
-        """False when decoding would give the rebuilt crops again."""
+        """Whether decoding gives anything but the rebuilt crops."""
         has_shift = self.motion_shift is not None and bool(np.any(self.motion_shift))
         over_time = any(np.any(steps.weights) for steps in self.identity_steps + self.motion_steps)
         other = self.z_id_edited is not None and not np.array_equal(self.z_id_edited, self.z_id)
@@ -170,7 +170,7 @@ class Decomposition:
         identity_steps: tuple[Steps, ...] | None = None,
         motion_steps: tuple[Steps, ...] | None = None,
     ) -> Decomposition:
-        """Add an operation (None: none); the other arguments are the new totals, None leaves them as they are."""
+        """Add an operation (None: none). The other arguments replace the current totals; None leaves them unchanged."""
         # an operation must survive the file: fail here if it cannot
         more = () if operation is None else (json.loads(json.dumps(dict(operation))),)
         return replace(
@@ -228,7 +228,7 @@ class Decomposition:
         return [Path(self.info.source), self._source_path(), *self.store.files[len(self.store.own_files) :]]
 
     def as_saved(self) -> tuple[dict[str, str], dict[str, np.ndarray], list[str]]:
-        """Make what a file of it holds beside the arrays of its store: metadata, arrays that are replaced or added, names left out."""
+        """What `save` writes beside the unchanged arrays of the store: metadata, arrays replaced or added, names of arrays left out."""
         over_time = {
             f"{space}_steps.{i}.{name}": np.ascontiguousarray(getattr(steps, name))
             for space, all_steps in (("identity", self.identity_steps), ("motion", self.motion_steps))
@@ -270,9 +270,9 @@ class Decomposition:
     # -- the source ------------------------------------------------------------------------------------------
 
     def find_source(self, video: str | Path | None = None, cure: str = "give the right one as source video (--video)") -> Path:
-        """Find the source: `video` where it is given, else the recorded path, else beside the decomposition's file.
+        """Find the source: `video` if it is given, else the recorded path, else a file of that name beside the decomposition's file.
 
-        Raises DVAError when it is not there or is not the same video any more (by its SHA-256); `cure` ends its sentence.
+        Raises DVAError if it is missing or its content has changed (by its SHA-256); `cure` ends the message.
         """
         path = Path(video) if video is not None else self._source_path()
         if not path.exists():

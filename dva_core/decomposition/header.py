@@ -1,4 +1,4 @@
-"""The header of a safetensors file: names, types, shapes and places of its arrays, and its metadata."""
+"""The header of a safetensors file: names, types, shapes and offsets of its arrays, and its metadata."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Spec:
 
 
 def array_offsets(specs: Mapping[str, Spec]) -> dict[str, int]:
-    """Where each array begins, in bytes after the header."""
+    """Offset of each array, in bytes after the header."""
     offsets, end = {}, 0
     for name, spec in specs.items():
         offsets[name] = end
@@ -64,7 +64,7 @@ def build_header(specs: Mapping[str, Spec], metadata: Mapping[str, str], spare: 
 
 
 def read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]:
-    """Read specs, metadata and the place of the first array, in bytes; DVAError where the file is truncated or something else."""
+    """Read specs, metadata and the offset of the first array, in bytes; DVAError for a truncated file or another format."""
     size = os.fstat(file.fileno()).st_size
     foreign = DVAError(f"{path} is not a safetensors file; give one that `encode` wrote.")
     length = int.from_bytes(file.read(8), "little")

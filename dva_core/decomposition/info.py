@@ -26,9 +26,9 @@ class DecompositionInfo:
     """Source and encoding settings of a decomposition: all that is needed to find and read its frames again.
 
     `frames` counts the frames read (with and without a face), `rate` is frames a second, `start` and `length` are
-    seconds, `track` is the face track's report, `model_fingerprint` ties the numbers to one model. `power` and `clamp` belong to
-    `solver`; files written before there were such settings have the paper's, 1 and True. `person` is the number, from 1, of one of
-    several people of the video (0: not counted) and `person_name` what the user calls them.
+    seconds, `track` is the face track's report, `model_fingerprint` identifies the model. `power` and `clamp` are settings of
+    `solver`; files written before these settings existed have the paper's, 1 and True. `person` is the person's number, from 1,
+    if several people of the video are numbered (else 0), and `person_name` the name that the user gave them.
     """
 
     source: str
@@ -56,7 +56,7 @@ class DecompositionInfo:
 
     @property
     def who(self) -> str:
-        """Describe the person: "Anna (2)", "2", or "" where they are not counted."""
+        """Describe the person: "Anna (2)", "2", or "" without a number."""
         return f"{self.person_name} ({self.person})" if self.person_name else str(self.person or "")
 
     @property
@@ -119,7 +119,7 @@ def source_hash(path: str | Path) -> str:
 
 
 def is_source(path: str | Path, sha256: str) -> bool:
-    """Tell whether `path` has this `source_hash`, or for a folder the hash that older versions recorded."""
+    """Tell whether `path` has this `source_hash`, or, for a folder, the hash recorded by older versions."""
     path = Path(path)
     if source_hash(path) == sha256:
         return True

@@ -1,4 +1,4 @@
-"""Several stores in one, and one as several: the arrays of each person have that person's prefix."""
+"""The stores of several people combined in one, and each person's part of it: a prefix per person precedes the names of the arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prefix_of(number: int) -> str:
 
 
 class PartStore(TensorStore):
-    """The arrays of `whole` that belong to one person, under their usual names. Closing it closes `whole`."""
+    """The arrays of one person in the store `whole`, under their usual names. Closing it closes `whole`."""
 
     def __init__(self, whole: TensorStore, number: int, metadata: Mapping[str, str]) -> None:
         self.whole, self.prefix, self.metadata = whole, prefix_of(number), dict(metadata)
@@ -42,7 +42,7 @@ class PartStore(TensorStore):
 
 
 class JoinedStore(TensorStore):
-    """The stores of several people, by number, as one to be saved."""
+    """The stores of several people, by number, as one store for saving."""
 
     def __init__(self, parts: Mapping[int, TensorStore]) -> None:
         self.parts = {prefix_of(number): store for number, store in parts.items()}
@@ -55,5 +55,5 @@ class JoinedStore(TensorStore):
 
 
 def join(parts: Mapping[str, Mapping[str, Spec]]) -> dict[str, Spec]:
-    """Make one mapping of several by prefix."""
+    """Join mappings, one for each prefix, in one."""
     return {prefix + name: spec for prefix, specs in parts.items() for name, spec in specs.items()}

@@ -1,4 +1,4 @@
-"""Several people of one video: a decomposition each, which are edited one by one or together, and decoded and saved together.
+"""Several people of one video: one decomposition for each; edited together or one by one, decoded and saved together.
 
 Where a function takes "a decomposition", it may be one person's or several people's; `whom` says which of these are meant.
 """
@@ -29,9 +29,9 @@ SHARED = ("sha256", "width", "height", "rate", "frames", "start", "length", "eve
 class People(tuple):
     """The decompositions of two or more people of one video, in the order of their numbers. Immutable.
 
-    Each has its own number (`info.person`), perhaps a name (`info.person_name`), and its own z_id, motion, noise maps, masks, squares and
-    edits. DVAError for decompositions of different videos or models, or two with the same number or name. See `combine` for
-    decompositions that have no number yet.
+    Each has its own number (`info.person`), optionally a name (`info.person_name`), and its own z_id, motion, noise maps, masks, squares
+    and edits. DVAError for decompositions of different videos or models, or two with the same number or name. See `combine` for
+    decompositions without a number.
     """
 
     def __new__(cls, people: Iterable[Decomposition]) -> People:
@@ -51,7 +51,7 @@ class People(tuple):
 
     @property
     def faces(self) -> int:
-        """Number of rows of all people together."""
+        """Number of rows of all people in total."""
         return sum(one.faces for one in self)
 
     @property
@@ -59,7 +59,7 @@ class People(tuple):
         return any(one.is_edited for one in self)
 
     def without_edits(self) -> People:
-        """Everybody as encoded; see `Decomposition.without_edits`."""
+        """All people as encoded; see `Decomposition.without_edits`."""
         return People(one.without_edits() for one in self)
 
     def find_source(self, video: str | Path | None = None, **cure: str) -> Path:
@@ -77,8 +77,10 @@ class People(tuple):
         self.close()
 
     def save(self, path: str | Path) -> None:
-        """Write all people with their edits to one .safetensors file, as `Decomposition.save` does; it may replace the file that they
-        all come from, not one that holds others too."""
+        """Write all people with their edits to one .safetensors file, as `Decomposition.save` does.
+
+        It may replace the file that they all come from, but not a file that holds other people too.
+        """
         bases = [getattr(one.store, "base", one.store) for one in self]
         wholes = {id(whole): whole for whole in (getattr(base, "whole", None) for base in bases)}
         only = next(iter(wholes.values())) if len(wholes) == 1 else None
@@ -164,9 +166,9 @@ def _number_or_name(part: Any) -> int | str | None:
 
 
 def choose(decomposition: AnyDecomposition, whom: Whom = None) -> list[int]:
-    """Find the positions in `people_of` of those who are meant: everybody, or by number or name, whatever its case.
+    """Find the positions in `people_of` of the people that are meant: all, or by number or name, ignoring case.
 
-    DVAError for a number or a name that is not there. A decomposition of one person who is not counted has number 1.
+    DVAError for a number or a name that does not exist. A decomposition of one person without a number has number 1.
     """
     selection, people = parse_whom(whom), people_of(decomposition)
     if selection is None:
@@ -187,7 +189,7 @@ def describe_people(people: Iterable[Decomposition]) -> str:
 
 
 def one_person(decomposition: AnyDecomposition, whom: Whom = None, what: str = "This") -> Decomposition:
-    """Return the one person who is meant; DVAError, which names `what` needs one, where it is not clear who."""
+    """Return the one person that is meant; DVAError, saying that `what` needs one person, if several may be meant."""
     places = choose(decomposition, whom)
     if len(places) > 1:
         raise DVAError(
@@ -197,7 +199,7 @@ def one_person(decomposition: AnyDecomposition, whom: Whom = None, what: str = "
 
 
 def edit_people(decomposition: AnyDecomposition, whom: Whom, edit: Callable[[Decomposition], Decomposition]) -> AnyDecomposition:
-    """Apply `edit` to those who are meant; the others stay as they are."""
+    """Apply `edit` to the people that are meant; the others are left unchanged."""
     places = choose(decomposition, whom)
     if not isinstance(decomposition, People):
         return edit(decomposition)
@@ -208,7 +210,7 @@ def edit_people(decomposition: AnyDecomposition, whom: Whom, edit: Callable[[Dec
 
 
 def pick(decomposition: AnyDecomposition, whom: Whom) -> tuple[AnyDecomposition, AnyDecomposition | None]:
-    """Split into those who are meant and the rest (None: nobody is left)."""
+    """Split into the people that are meant and the others (None: nobody is left)."""
     places = choose(decomposition, whom)
     people = people_of(decomposition)
     rest = [one for place, one in enumerate(people) if place not in places]
@@ -216,14 +218,14 @@ def pick(decomposition: AnyDecomposition, whom: Whom) -> tuple[AnyDecomposition,
 
 
 def together(people: Sequence[Decomposition]) -> AnyDecomposition:
-    """Make a `People` of two or more; one stays as it is."""
+    """Make a `People` of two or more decompositions; a single one is returned as it is."""
     return people[0] if len(people) == 1 else People(people)
 
 
 def combine(*decompositions: AnyDecomposition) -> AnyDecomposition:
-    """Put people together that were encoded, or edited, apart. Those without a number get the lowest free ones.
+    """Combine people that were encoded or edited separately. Those without a number get the lowest free ones.
 
-    DVAError where they are of different videos or models, or one is there twice, or for what is no decomposition.
+    DVAError for different videos or models, a person who is there twice, or an argument that is no decomposition.
     """
     for one in decompositions:
         if not isinstance(one, (Decomposition, People)):
@@ -237,7 +239,7 @@ def combine(*decompositions: AnyDecomposition) -> AnyDecomposition:
 
 
 def with_info(decomposition: AnyDecomposition, **values: Any) -> AnyDecomposition:
-    """Change values of the record, of everybody."""
+    """Change fields of the record, for all people."""
     people = [replace(one, info=replace(one.info, **values)) for one in people_of(decomposition)]
     return together(people)
 

@@ -1,4 +1,4 @@
-"""The record in a decomposition's file: what it says of the video and of its edits, checked against its arrays."""
+"""The record in a decomposition's file: its video and its edits, checked against its arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tensorfile import TensorStore
 
 
 def read_record(store: TensorStore, path: Path) -> tuple[DecompositionInfo, tuple[dict[str, Any], ...]]:
-    """Read the video and the operations from the metadata of an open store; DVAError where its arrays do not fit them.
+    """Read the record of the video and the operations from the metadata of an open store; DVAError if they do not fit its arrays.
 
     path: for messages.
     """
@@ -45,7 +45,7 @@ def read_record(store: TensorStore, path: Path) -> tuple[DecompositionInfo, tupl
 
 
 def switches_arrays(operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether one of the operations replaces motion or noise maps by those of another video."""
+    """Tell whether an operation replaces motion or noise maps by those of another video."""
     return any(
         operation.get("name") == "switch"
         and (operation.get("motion") or operation.get("background") or operation.get("noise_seed") is not None)

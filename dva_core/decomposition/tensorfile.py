@@ -37,7 +37,7 @@ class TensorStore:
 
     @property
     def own_files(self) -> tuple[Path, ...]:
-        """Those of `files` that hold nothing but this store, so that it may be saved in their place."""
+        """Those of `files` that hold only this store, so that a save may replace them."""
         return self.files
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -49,7 +49,7 @@ class TensorStore:
         raise NotImplementedError
 
     def in_memory(self, prefix: str = "") -> list[np.ndarray]:
-        """Arrays that occupy main memory as long as the store exists, of those whose names begin with `prefix`; none for a file."""
+        """Arrays held in main memory as long as the store exists, of those whose names begin with `prefix`; none for a file."""
         return []
 
     def commit(self) -> None:
@@ -121,7 +121,7 @@ class TensorMemory(TensorStore):
 class TensorFile(TensorStore):
     """A .safetensors file, either being written (`create` .. `commit`) or read (`open`).
 
-    While being written it lies beside its place under another name (see files.Partial); `commit` puts it there, `close` without
+    While it is written it has a temporary name (see files.Partial); `commit` renames it, `close` without
     `commit` removes it. A committed file can be read through the same object.
     """
 

@@ -1,4 +1,4 @@
-"""Edits of a decomposition. Each takes a Decomposition and gives a new one with one more named operation."""
+"""Edits of a decomposition. Each takes a decomposition and returns a new one with one more operation."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def __getattr__(name: str) -> Any:
 def apply_operations(
     decomposition: AnyDecomposition, model, operations: Iterable[Mapping[str, Any]], *, person: Whom = None
 ) -> AnyDecomposition:
-    """Apply operations recorded by a decomposition of one person (`decomposition.operations`), in order, to this one.
+    """Apply the operations recorded in a decomposition of one person (`decomposition.operations`), in order, to this one.
 
-    `person`: of several people, whom they mean, by numbers or names; None: everybody.
+    `person`: whom of several people to edit, by numbers or names; None: all.
 
     Raises DVAError for an operation this version does not know.
     """

@@ -8,8 +8,7 @@ the standardised identity vector,
 Motion: an identity network is trained to ignore expression, so a smile is a shift of the landmarks instead,
 z_motion[n]' = z_motion[n] + scale * shift for every frame n.
 
-A scale may be a curve over time (see curves.py). The method has one identity for the video; a curve moves it smoothly, on purpose,
-and frame n then has the face that the plain edit with the curve's strength at n has.
+A scale may be a curve over time (see curves.py): frame n then gets the edit at the curve's strength in frame n.
 """
 
 from __future__ import annotations
@@ -33,7 +32,13 @@ USUAL_RANGE = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a bundle: its space ("identity" or "motion"), row there, held-out AUC, usual scales, region (None: the face)."""
+    """One attribute of a bundle.
+
+    space   "identity" or "motion"; `index` is its row in the tensors of that space
+    auc     of its classifier or direction on held-out people
+    range   usual scales
+    region  of the face that its edit changes (see faces.regions); None: the whole face
+    """
 
     name: str
     space: str
@@ -47,9 +52,9 @@ class Attribute:
 class AttributeSet:
     """The attributes of a model with their tensors.
 
-    identity: `weight` [K, D] of the classifiers, `mean` [D], `std` [D]; `direction` [K, D] where edits do not go along the weights
-    (train/response.py), `step` [K, D] where scale 1 is a step of the vector itself, the mean difference of pairs (train/paired.py); motion:
-    `shift` [M, D_motion]. `retired` are names that an earlier model of this name had.
+    Identity: `weight` [K, D] of the classifiers, `mean` [D], `std` [D]; optionally `direction` [K, D], along which edits move instead of
+    the weights (train/response.py), and `step` [K, D], the step of z_id at scale 1, the mean difference of pairs (train/pair_steps.py).
+    Motion: `shift` [M, D_motion]. `retired` lists names of attributes that earlier versions of the model had.
     """
 
     entries: tuple[Attribute, ...]
@@ -106,7 +111,7 @@ class AttributeSet:
         return self.tensors["identity.weight"][self[name].index]
 
     def shift(self, name: str) -> np.ndarray:
-        """[D_motion], the shift of the motion vector at scale 1."""
+        """Shift [D_motion] of the motion vector at scale 1."""
         return self.tensors["motion.shift"][self[name].index]
 
 
@@ -126,7 +131,7 @@ def entries_of(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
 
 
 def check_scale(attribute: Attribute, scale: Scale) -> Scale:
-    """`scale`, when it is finite and at most LARGEST_SCALE in size, at all its keys; else DVAError naming a sensible range."""
+    """Return `scale` if its magnitude, at all keys of a curve, is at most LARGEST_SCALE; else DVAError naming a sensible range."""
     low, high = attribute.range
     for strength in strengths(scale):
         if not math.isfinite(strength) or abs(strength) > LARGEST_SCALE:
@@ -154,12 +159,11 @@ def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, A
     """Change the attributes in `scales`, each in its space, and return the new decomposition; no frame is read.
 
     scales     name -> signed strength, e.g. {"Young": -0.6, "Smiling": 0.4}; usually 0.2 to 1 either way. 0 changes nothing.
-               Instead of a number a curve over time: a `Curve`, or as it is written in JSON, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
-    normalize  step in the standardised identity space (as the paper does); False: in the raw one.
-    person     of a decomposition of several people: whom the edit means, by numbers or names; None: everybody
+               Instead of a number a curve over time: a `Curve`, or its JSON form, {"0s": 0, "1.5s": -0.8, "curve": "smooth"}
+    normalize  step in the standardised identity space (as the paper does); False: in the raw one
+    person     whom of several people to edit, by numbers or names; None: all
 
-    The identity is one for the video by the method; a curve moves it smoothly on purpose. A curve with the same number at
-    all keys gives the plain edit bit for bit.
+    A curve with the same number at all keys gives exactly the plain edit.
     Raises DVAError for an unknown name, a scale that is not a number or out of bounds, or a decomposition of another model.
     """
     check_model(decomposition, model)

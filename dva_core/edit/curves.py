@@ -1,14 +1,14 @@
-"""Strengths that change over time: a few keys, and a line or a smooth curve through them.
+"""Strengths that change over time: a few keys with linear or smooth interpolation between them.
 
-The method has one identity for the whole video (Kim et al. 2023, sec. 3.1), which is why its edits do not flicker. A curve moves
-that identity on purpose, and slowly; between two keys nothing jumps. Written as plain JSON,
+The method has one identity for the whole video (Kim et al. 2023, sec. 3.1), which is why its edits do not flicker. A curve
+changes that identity gradually, without jumps. Its JSON form is
 
-    {"0s": 0, "1.5s": -0.8, "curve": "smooth"}      seconds (`s`) or frames (a bare number), "linear" where no curve is named
-    [0, 0.1, 0.2, 0.3]                              one strength a frame
+    {"0s": 0, "1.5s": -0.8, "curve": "smooth"}      seconds (`s`) or frames (a bare number); "linear" if no curve is named
+    [0, 0.1, 0.2, 0.3]                              one strength per frame
     0s:0, 1.5s:-0.8, smooth                         the same as the first, on a command line
 
-Second 0 and frame 0 are the first frame read; frames without a face count, seconds go by the exact frame rate. Before the first
-key and after the last the strength stays what it is there.
+Second 0 and frame 0 are the first frame read; frames without a face count; seconds are converted by the exact frame rate. The
+strength is constant before the first key and after the last one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|f)?\s*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Curve:
-    """`keys` are (when, strength); when is "1.5s" in seconds or "36" in frames. `shape`: "linear" or "smooth"."""
+    """A strength over time. `keys` are (when, strength), when "1.5s" in seconds or "36" in frames. `shape`: "linear" or "smooth"."""
 
     keys: tuple[tuple[str, float], ...]
     shape: str = "linear"
 
     def positions(self, rate: Fraction) -> list[Fraction]:
-        """Where the keys lie, in frames, exactly; `rate` is frames a second. DVAError for two keys at one place."""
+        """Positions of the keys in frames, as exact fractions; `rate` is frames a second. DVAError for two keys at one position."""
         places = [place(when, rate) for when, _ in self.keys]
         if len(set(places)) < len(places):
             raise DVAError(f"Two keys of the curve fall on one moment ({', '.join(when for when, _ in self.keys)}); give each its own.")
@@ -54,12 +54,12 @@ class Curve:
 
     @property
     def constant(self) -> float | None:
-        """The one strength of all keys, or None."""
+        """The strength, if it is the same at all keys, else None."""
         values = {strength for _, strength in self.keys}
         return values.pop() if len(values) == 1 else None
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written and kept."""
+        """The form that `parse_scale` reads."""
         return {**dict(self.keys), **({} if self.shape == "linear" else {"curve": self.shape})}
 
 
@@ -67,7 +67,7 @@ Scale = float | Curve
 
 
 def place(when: str, rate: Fraction) -> Fraction:
-    """The frame, as an exact fraction, that "1.5s" or "36" means."""
+    """Convert "1.5s" or "36" to a frame, as an exact fraction."""
     number, unit = TIME.fullmatch(when).groups()
     return Fraction(number) * (rate if (unit or "").lower() == "s" else 1)
 
@@ -90,7 +90,7 @@ def monotone_cubic(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def parse_scale(value: Any, name: str = "the attribute") -> Scale:
-    """A strength as it stands in JSON: a number, an object of keys, or a list of one number a frame; Curves go through.
+    """Parse a strength in JSON form: a number, an object of keys, or a list of one number per frame; a Curve is returned as it is.
 
     DVAError, one sentence that names `name`, for anything else.
     """
@@ -107,7 +107,7 @@ def parse_scale(value: Any, name: str = "the attribute") -> Scale:
 
 
 def from_keys(keys: Mapping[str, Any], name: str) -> Curve:
-    """The curve of an object such as {"0s": 0, "36": -0.8, "curve": "smooth"}."""
+    """Make a curve of an object such as {"0s": 0, "36": -0.8, "curve": "smooth"}."""
     shape = keys.get("curve", "linear")
     if shape not in SHAPES:
         raise DVAError(f"The curve of {name} cannot be {json.dumps(shape, default=str)[:40]}; use {' or '.join(SHAPES)}.")
@@ -123,7 +123,7 @@ def from_keys(keys: Mapping[str, Any], name: str) -> Curve:
 
 
 def parse_text(text: str, name: str = "--scale") -> Scale:
-    """A strength as a command line gives it: "0.5", "0s:0, 1.5s:-0.8, smooth", JSON, or the name of a JSON file that holds one.
+    """Parse a strength on a command line: "0.5", "0s:0, 1.5s:-0.8, smooth", JSON, or the name of a JSON file.
 
     DVAError for anything else.
     """
@@ -156,7 +156,7 @@ def parse_text(text: str, name: str = "--scale") -> Scale:
 
 
 def sample_scale(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np.ndarray:
-    """The strength [n] at `frames`, or one number if the strength is the same, to the bit, at all of them."""
+    """The strength [n] at `frames`, or one number if it is exactly the same at all of them."""
     if not isinstance(scale, Curve):
         return float(scale)
     values = scale.at(frames, rate)
@@ -164,7 +164,7 @@ def sample_scale(scale: Scale, frames: np.ndarray, rate: Fraction) -> float | np
 
 
 def strengths(scale: Scale) -> list[float]:
-    """The number itself, or the strengths at the curve's keys: where its extremes lie."""
+    """The number itself, or the strengths at the curve's keys, which bound it."""
     return [strength for _, strength in scale.keys] if isinstance(scale, Curve) else [float(scale)]
 
 
@@ -173,7 +173,10 @@ def scale_to_json(scale: Scale) -> Any:
 
 
 def with_envelope(scale: Scale, envelope: float | Sequence[float]) -> Scale:
-    """`scale` times a number, or times one number a frame (the last one goes on); of a curve it takes a number only, else DVAError."""
+    """Multiply `scale` by a number, or by one number per frame (the last one holds for later frames).
+
+    DVAError for a curve times one number per frame.
+    """
     if is_number(envelope):
         factor = float(envelope)
         return Curve(tuple((when, factor * s) for when, s in scale.keys), scale.shape) if isinstance(scale, Curve) else factor * scale
@@ -185,7 +188,7 @@ def with_envelope(scale: Scale, envelope: float | Sequence[float]) -> Scale:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number that fits a float."""
+    """Whether the value is a number that fits a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The model's networks with gradients, without touching those that others share."""
+"""The model's networks for computing gradients; networks shared with others are never changed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ GRADIENT_MEMORY = 6  # times what evaluating alone takes
 
 
 class Differentiable:
-    """Noise predictor, fusion layer and identity encoder in float32, with weights that autograd accepts; frozen.
+    """Noise predictor, fusion layer and identity encoder in float32, frozen, with weights that autograd accepts.
 
-    A context: on leaving it the host may let go of everything. Where a network's weights were loaded under ComfyUI's inference mode
-    (autograd refuses those) or are half precision, it is copied; the shared one is never changed. Enter it outside inference mode.
-    `schedule` and `predict_noise` are what the solvers ask of a model.
+    A context manager: on exit the host may release the networks. A network is copied if its weights are in half precision or were
+    loaded under ComfyUI's inference mode, which autograd refuses; the shared one is never changed. Enter it outside inference mode.
+    `schedule` and `predict_noise` are the interface that the solvers need.
     """
 
     def __init__(self, model) -> None:
@@ -65,7 +65,7 @@ class Differentiable:
         return self.model.run("identity_encoder", images) if network is None else network(images.to(self.device))
 
     def _use_copy(self, part: str, images: Tensor) -> nn.Module | None:
-        """The copy of a part, on the device; None where the shared one will do."""
+        """The copy of a part, on the device; None if the shared network can be used."""
         network = self._copies.get(part)
         if network is not None:
             self.host.use(copy_name(part), network, GRADIENT_MEMORY * activation_bytes(network, images, torch.float32))
@@ -73,12 +73,12 @@ class Differentiable:
 
 
 def copy_name(part: str) -> str:
-    """What the host knows the copy of a part by."""
+    """Name under which the host manages the copy of a part."""
     return f"differentiable_{part}"
 
 
 def copy_network(model, part: str) -> nn.Module:
-    """A copy of one of the model's networks in float32, of plain layers, frozen; its weights are no inference tensors."""
+    """Copy one of the model's networks to float32 and plain layers, frozen; its weights are not inference tensors."""
     with torch.random.fork_rng(devices=[]), SkipInit():
         network = build_network(model.config[part])
     weights = {

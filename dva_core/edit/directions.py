@@ -5,7 +5,8 @@ A direction v is one step of the identity or of the motion, at scale 1, in the u
     identity    z_id'        = l2norm(z_id + scale v)            (Kim et al. 2023, sec. 3.4: how both editing methods end)
     motion      z_motion[n]' = z_motion[n] + scale v             for every frame n
 
-A trained attribute is one too: with w its classifier's weight on (z - mean) / std, v = std sqrt(D) w / |w| (`from_attribute`).
+A trained attribute gives a direction too: with w its classifier's weight on (z - mean) / std, v = std sqrt(D) w / |w|
+(`from_attribute`).
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ SMALL = 1 << 19  # bytes; no direction's file has more
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """One step at scale 1, and where it comes from.
+    """One step at scale 1, and its origin.
 
     vector   [D] float32, in the units of the vector it is added to
     space    "identity" or "motion"
-    name     what it changes, for people
-    encoder  SHA-256 of the encoder whose vectors it moves (`encoder_fingerprint`)
-    range    scales that make sense
-    made     how it was made; plain JSON
-    region   of the face where it may be seen (see faces.regions); None: all of it
+    name     of what it changes
+    encoder  SHA-256 of the encoder of that space (`encoder_fingerprint`)
+    range    sensible scales
+    made     how it was made, as plain JSON
+    region   of the face that it changes (see faces.regions); None: the whole face
     """
 
     vector: np.ndarray
@@ -73,7 +74,7 @@ class Direction:
 
     @property
     def about(self) -> str:
-        """One line for people: name, how it was made, sensible scales."""
+        """Describe it in a line: name, how it was made, sensible scales."""
         made, (low, high) = self.made, self.range
         of = [str(name) for name in made["of"]] if isinstance(made.get("of"), (list, tuple)) else []
         how = {
@@ -88,12 +89,12 @@ class Direction:
         return f"{self.name}: a direction of {self.space}, {how}; strengths from {low:g} to {high:g} make sense."
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON; the vector as base64 of its little-endian float32, so that it comes back bit for bit."""
+        """Convert to plain JSON; the vector as base64 of its little-endian float32, so that it is restored exactly."""
         return {**self._facts(), "vector": base64.b64encode(self.vector.astype("<f4").tobytes()).decode("ascii")}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Direction:
-        """The direction that `to_json` wrote. DVAError for anything else."""
+        """Restore a direction from `to_json`. DVAError for anything else."""
         try:
             vector = np.frombuffer(base64.b64decode(record["vector"], validate=True), "<f4")
             return cls(vector, **{key: record[key] for key in FACTS}, region=record.get("region"))
@@ -103,7 +104,7 @@ class Direction:
             raise DVAError("The record of a direction is damaged; apply the direction's file instead.") from error
 
     def save(self, path: str | Path) -> Path:
-        """Writes a .safetensors file of a few kB, all or nothing. DVAError for another suffix or a place that cannot be written."""
+        """Write a .safetensors file of a few kB atomically. DVAError for another suffix or a path that cannot be written."""
         path = Path(path)
         if path.suffix != SUFFIX:
             raise DVAError(f"A direction needs a name that ends in {SUFFIX}; call it {path.with_suffix(SUFFIX)}.")
@@ -118,7 +119,7 @@ class Direction:
 
     @classmethod
     def load(cls, path: str | Path) -> Direction:
-        """Reads a direction's file. DVAError where it is missing, damaged, something else, or of a version not known here."""
+        """Read the file of a direction. DVAError if it is missing, damaged, of another format, or of an unknown version."""
         path = Path(path)
         if not path.is_file():
             raise MissingFileError(f"There is no direction {path}; check the path.")
@@ -151,7 +152,7 @@ def encoder_fingerprint(model, space: str) -> str:
 
 
 def check_encoder(direction: Direction, model) -> None:
-    """DVAError where the direction was made with another encoder than the model's: its numbers would mean nothing there."""
+    """DVAError if the direction was made with another encoder than the model's, whose vectors are not comparable."""
     ours = encoder_fingerprint(model, direction.space)
     if direction.encoder != ours:
         theirs = f"{direction.made.get('model') or 'another model'}'s, {direction.encoder[:12]}"
@@ -162,7 +163,7 @@ def check_encoder(direction: Direction, model) -> None:
 
 
 def check_scale_of(name: str, scale: Any, range: tuple[float, float] = USUAL_RANGE) -> Scale:
-    """`scale` as a number or a Curve, finite and at most LARGEST_SCALE in size; else DVAError naming `name` and a sensible range."""
+    """Return `scale`, a number or a Curve, if its magnitude is at most LARGEST_SCALE; else DVAError naming `name` and a sensible range."""
     scale = parse_scale(scale, name)
     for value in strengths(scale):
         if not math.isfinite(value) or abs(value) > LARGEST_SCALE:
@@ -172,11 +173,11 @@ def check_scale_of(name: str, scale: Any, range: tuple[float, float] = USUAL_RAN
 
 @on_people
 def apply_direction(decomposition: Decomposition, model, direction: Direction | Mapping[str, Any], scale: Scale = 1.0) -> Decomposition:
-    """`decomposition` one step further along `direction` (or its `to_json`), the same in all frames or by a curve; no frame is touched.
+    """Apply `direction` (or its `to_json`) at `scale`, the same in all frames or a curve over time; no frame is read.
 
-    The operation keeps the whole direction, so that it can be repeated without its file. `person`: of several people, whom the edit
-    means, by numbers or names; None: everybody. Raises DVAError for a direction of another
-    encoder, a scale that makes no sense, or a decomposition of another model.
+    The operation records the whole direction, so that it can be repeated without its file. `person`: whom of several people to edit,
+    by numbers or names; None: all. Raises DVAError for a direction of another encoder, a scale out of bounds, or a decomposition of
+    another model.
     """
     check_model(decomposition, model)
     direction = direction if isinstance(direction, Direction) else Direction.from_json(direction)
@@ -215,11 +216,11 @@ def add_directions(directions: Sequence[Direction], factors: Sequence[float] | N
 
 
 def orthogonal_to(direction: Direction, others: Sequence[Direction], std: np.ndarray | None = None) -> Direction:
-    """What is left of `direction` without its part along all `others`: "Beard without changing Male".
+    """Remove from `direction` its components along all `others`: "Beard without changing Male".
 
-    With `std` [D], the deviation that attribute classifiers standardise identities with (`identity_std`), the angle is measured in
+    With `std` [D], by which attribute classifiers standardise identities (`identity_std`), orthogonality is that of the
     standardised space. A classifier's logit is linear there with its own direction as gradient, so what is orthogonal to an
-    attribute's direction leaves that attribute's logit where it was. DVAError where nothing is left, or for another space or encoder.
+    attribute's direction leaves that attribute's logit unchanged. DVAError if nothing is left, or for another space or encoder.
     """
     if not others:
         return direction
@@ -250,7 +251,7 @@ def check_same_space(directions: Sequence[Direction]) -> None:
 
 
 def from_attribute(model, name: str) -> Direction:
-    """A trained attribute of the model as a direction; DVAError for a name it does not have."""
+    """Convert a trained attribute of the model to a direction; DVAError for a name it does not have."""
     attributes = AttributeSet.from_model(model)
     entry = attributes[name]
     vector = attributes.shift(entry.name)[:] if entry.space == "motion" else identity_std(model) * attributes.step(entry.name)
@@ -259,13 +260,13 @@ def from_attribute(model, name: str) -> Direction:
 
 
 def identity_std(model) -> np.ndarray:
-    """[D], the deviation of identities that the model's attributes were trained with; ones where it has none."""
+    """Standard deviation [D] of identities in the training of the model's attributes; ones if the model has none."""
     tensors = AttributeSet.from_model(model).tensors
     return tensors["identity.std"].reshape(-1) if "identity.std" in tensors else np.ones(model.identity_dim)
 
 
 def _derive(first: Direction, vector: np.ndarray, name: str, how: str, parents: Sequence[Direction], factors) -> Direction:
-    """A direction made from others; records their names and factors, and the region if they have the same one."""
+    """Make a direction from others; records their names and factors, and the region if it is the same for all."""
     region = first.region if how != "added" or len({parent.region for parent in parents}) == 1 else None
     record = {"how": how, "of": [parent.name for parent in parents], "model": first.made.get("model", "")}
     record |= {} if factors is None else {"factors": [float(f) for f in factors]}

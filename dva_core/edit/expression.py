@@ -42,16 +42,16 @@ def apply_expression(
     project: bool = True,
     person: Whom = None,
 ) -> AnyDecomposition:
-    """`decomposition` with an expression, one shift of the motion, the same in all frames (or by a curve over time).
+    """Apply an expression: one shift of the motion, the same in all frames or by a curve over time.
 
     expression  a motion attribute of the model, such as "Smiling"; or
     frames      (neutral, expressive): two frames of this video, by their number among the frames read
     scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
     regions     names of REGIONS that may move; none means all
-    project     keep the shift inside the main components of landmark motion
-    person      of several people: whose, by numbers or names; None: everybody's. Two frames are those of one person
+    project     project the shift on the main components of landmark motion
+    person      whom of several people to edit, by numbers or names; None: all. Two frames need a single person
 
-    Raises DVAError for an unknown expression or region, frames without a face, a scale that makes no sense.
+    Raises DVAError for an unknown expression or region, frames without a face, a scale out of bounds.
     """
     one = shown_person(decomposition, person, frames is not None)
     check_model(one, model)
@@ -60,7 +60,7 @@ def apply_expression(
 
 
 def shown_person(decomposition: AnyDecomposition, person: Whom, in_frames: bool) -> Decomposition:
-    """The person whose frames an expression is taken from; if it does not come from frames (`in_frames`), any of the persons."""
+    """The person whose frames an expression is taken from; any of the persons if it is not taken from frames (`in_frames`)."""
     if in_frames:
         return one_person(decomposition, person, "An expression of two frames")
     return people_of(decomposition)[choose(decomposition, person)[0]]
@@ -75,7 +75,7 @@ def expression_direction(
     regions: Sequence[str] = (),
     project: bool = True,
 ) -> Direction:
-    """The shift of `apply_expression` as a direction of motion, to save and to apply to other videos. Settings and errors as there."""
+    """The shift of `apply_expression` as a direction, to save and to apply to other videos. Settings and errors as there."""
     if (expression is None) == (frames is None):
         raise DVAError("Name either an expression of the model or two frames of the video, one of the two.")
     check_regions(regions)
@@ -107,7 +107,7 @@ def between_frames(decomposition: Decomposition, neutral: int, expressive: int) 
 
 
 def row_of(decomposition: Decomposition, frame: int) -> int:
-    """The row of a frame, counted over the frames read; DVAError, with the nearest that has a face, where it has none."""
+    """The row of a frame, counted over the frames read; DVAError, naming the nearest frame with a face, if it has none."""
     index = decomposition.frame_index
     rows = np.flatnonzero(index == frame)
     if len(rows):
@@ -117,9 +117,9 @@ def row_of(decomposition: Decomposition, frame: int) -> int:
 
 
 def without_head_motion(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """`shift` [102] of the landmarks `face` [102] without the small translation, rotation and scaling that its STILL points show.
+    """Remove from `shift` [102] of the landmarks `face` [102] the translation, rotation and scaling of its STILL points.
 
-    Least squares over the four ways a face moves in the picture: x, y, scaled (p - c), rotated (p - c turned by 90 degrees).
+    Least squares over the four small motions of a face in the picture: x, y, scaling (p - c), rotation (p - c turned by 90 degrees).
     """
     points, change = face.reshape(-1, 2), shift.reshape(-1, 2)
     arm = points - points[STILL].mean(0)
@@ -132,7 +132,7 @@ def without_head_motion(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
 def main_components(decomposition: Decomposition | None, model, include_frames: bool = True) -> np.ndarray | None:
     """Orthonormal components [C, D_motion] of real landmark motion: those of the model's bundle and those of the video's own frames.
 
-    None where there are neither.
+    None if there are none.
     """
     tensors = AttributeSet.from_model(model).tensors
     bases = [tensors["motion.components"]] if "motion.components" in tensors else []
@@ -143,7 +143,7 @@ def main_components(decomposition: Decomposition | None, model, include_frames: 
 
 
 def components_of(motion: np.ndarray, variance: float = EXPLAINED_VARIANCE, most: int = MOST_COMPONENTS) -> np.ndarray:
-    """Principal components [C, D_motion] of landmarks [n, D_motion] without head motion, as many as explain `variance` of them."""
+    """Principal components [C, D_motion] of landmarks [n, D_motion] without head motion, as many as explain the share `variance`."""
     mean = motion.mean(0)
     local_motion = np.stack([without_head_motion(row, mean) for row in motion - mean])
     _, sizes, rows = np.linalg.svd(local_motion, full_matrices=False)
@@ -152,12 +152,12 @@ def components_of(motion: np.ndarray, variance: float = EXPLAINED_VARIANCE, most
 
 
 def project_shift(shift: np.ndarray, components: np.ndarray | None) -> np.ndarray:
-    """The part of `shift` [D_motion] that lies in the orthonormal `components` [C, D_motion]."""
+    """Project `shift` [D_motion] on the orthonormal `components` [C, D_motion]."""
     return shift if components is None else (shift @ components.T) @ components
 
 
 def mask_regions(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
-    """`shift` [102] at the landmarks of `regions` only."""
+    """Restrict `shift` [102] to the landmarks of `regions`."""
     mask = np.zeros((POINTS, 1))
     for region in regions:
         mask[list(REGIONS[region])] = 1
@@ -165,7 +165,7 @@ def mask_regions(shift: np.ndarray, regions: Sequence[str]) -> np.ndarray:
 
 
 def check_expression(name: str, model) -> str:
-    """The model's own spelling of the expression `name`, ignoring case; DVAError with the names of its expressions if it has none such."""
+    """Return the model's spelling of the expression `name`, ignoring case; DVAError listing its expressions if there is no such."""
     spaces = {entry.name.lower(): entry.space for entry in AttributeSet.from_model(model).entries}
     if spaces.get(name.lower()) != "motion":
         names = [entry.name for entry in AttributeSet.from_model(model).entries if entry.space == "motion"]

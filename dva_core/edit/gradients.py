@@ -43,7 +43,7 @@ class View(NamedTuple):
 
 
 def spread(pictures: np.ndarray, most: int = PICTURES) -> np.ndarray:
-    """Choose `most` of the pictures [N, ...], evenly spaced, or all where there are fewer."""
+    """Choose `most` of the pictures [N, ...], evenly spaced, or all if there are fewer."""
     return pictures[np.linspace(0, len(pictures) - 1, min(most, len(pictures))).astype(int)]
 
 

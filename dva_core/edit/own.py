@@ -1,19 +1,19 @@
-"""An attribute of your own from a few pictures with and without it, at best of the same people.
+"""An attribute of your own from a few pictures with and without it, preferably of the same people.
 
-From five to fifty vectors no covariance can be learnt, so the direction is the difference of the two sets' means, taken where all
-dimensions weigh the same. Identity: with zs = (z - mean) / std by the model's statistics,
+Five to fifty vectors are too few for a covariance, so the direction is the difference of the means of both sets, with all
+dimensions weighted alike. Identity: with zs = (z - mean) / std by the model's statistics,
 
     w = mean(zs with) - mean(zs without),      v = std sqrt(D) w / |w|
 
-as long as a trained attribute's step (Kim et al. 2023, sec. 3.4), so that scales mean the same. Motion: v = the difference of the
-landmarks' means, freed of moving, turning and scaling the whole face. In pairs of one person the mean is over the pairs'
-differences: who it is drops out of every pair.
+as long as a trained attribute's step (Kim et al. 2023, sec. 3.4), so that scales are comparable. Motion: v = the difference of the
+landmarks' means, without translation, rotation and scaling of the whole face. With pairs of one person each, the mean is over the
+differences of the pairs, in which the person's identity cancels.
 
 A difference of vectors may look different in the generated picture. Unless `shown` is off, an identity's direction is therefore mixed with
 the model's own gradient on these pictures (see gradients.py). That removes the skin's colour from it, so turn it off for a tan or a blush.
 
-The score is measured on pictures that were left out: for each picture with and each without it (for pairs: each pair) the
-direction is made from all others, and must put the one with it higher (leave-pair-out; Airola et al. 2009).
+The score is a leave-pair-out estimate (Airola et al. 2009): for every pair of a picture with and one without it (or the given
+pairs) the direction is computed from all other pictures, and must rank the one with it higher.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MOST = 200  # of each kind; more is a task for `train attributes`
 
 @dataclass(frozen=True)
 class OwnAttribute:
-    """A direction made of pictures; `score` is the share of left-out pairs that it puts in the right order (0.5 is chance)."""
+    """A direction made from pictures; `score` is the share of left-out pairs that it ranks correctly (0.5 is chance)."""
 
     direction: Direction
     score: float
@@ -58,7 +58,7 @@ class OwnAttribute:
     without: int
 
     def describe(self) -> str:
-        """One line for a person."""
+        """Describe it in a line."""
         verdict = "" if self.score >= POOR else "; that is little better than guessing, so use more or clearer pictures"
         kind = "pairs" if self.direction.made.get("pairs") else f"and {self.without}"
         return (
@@ -79,7 +79,7 @@ def own_attribute(
     region: str | None = None,
     progress: Progress | None = None,
 ) -> OwnAttribute:
-    """A direction from pictures uint8 [H, W, 3] (any sizes, one face each), five of each kind at least.
+    """Make a direction from pictures uint8 [H, W, 3] (any sizes, one face each), at least five of each kind.
 
     space     "identity" for what someone looks like, "motion" for an expression
     pairs     the i-th picture with it and the i-th without show the same person
@@ -87,7 +87,7 @@ def own_attribute(
     region    the only region of the face that the edit changes (see faces.regions); None: the whole face
     progress  called with the phase "shown"; may raise to cancel
 
-    Raises DVAError for too few pictures, unpaired ones, or one in which no face is found.
+    Raises DVAError for too few pictures, unpaired ones, or a picture without a face.
     """
     check_sets(with_it, without, name, space, pairs)
     if region is not None:
@@ -115,7 +115,7 @@ def check_sets(with_it: Sequence, without: Sequence, name: str, space: str, pair
 def from_vectors(
     model, with_it: np.ndarray, without: np.ndarray, name: str, *, space: str = "identity", pairs: bool = False
 ) -> OwnAttribute:
-    """As `own_attribute`, from the encoder's vectors of the pictures with it, [n, D], and without, [m, D]."""
+    """As `own_attribute`, from encoded pictures: vectors [n, D] with it and [m, D] without."""
     mean, std = statistics(model, space)
     a, b = ((np.asarray(vectors, np.float64) - mean) / std for vectors in (with_it, without))
     step = a.mean(0) - b.mean(0)
@@ -135,7 +135,7 @@ def from_vectors(
 
 
 def make_visible(model, attribute: OwnAttribute, crops: np.ndarray, progress: Progress | None = None) -> OwnAttribute:
-    """The same attribute, of the identity, as the model shows it on faces uint8 [N, C, C, 3]; its step is as long as before."""
+    """Replace an identity attribute's direction by the one visible in the model's pictures of faces uint8 [N, C, C, 3]; same length."""
     direction = attribute.direction
     if direction.space != "identity":
         return attribute
@@ -146,7 +146,7 @@ def make_visible(model, attribute: OwnAttribute, crops: np.ndarray, progress: Pr
 
 
 def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation that vectors of `space` are standardised with: the model's own for identities; none for motion."""
+    """Mean and standard deviation by which vectors of `space` are standardised: the model's for identities; 0 and 1 for motion."""
     tensors = AttributeSet.from_model(model).tensors
     if space == "identity" and "identity.std" in tensors:
         return tensors["identity.mean"].reshape(-1), tensors["identity.std"].reshape(-1)
@@ -154,7 +154,7 @@ def statistics(model, space: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leave_out_score(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of pairs (one of a [n, D], one of b [m, D]) that the difference of the other vectors' means orders rightly."""
+    """Share of pairs (one of a [n, D], one of b [m, D]) ranked correctly by the difference of the other vectors' means."""
     right = 0.0
     for i in range(len(a)):
         for j in range(len(b)):
@@ -165,7 +165,7 @@ def leave_out_score(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def paired_score(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of pairs a[i], b[i] that the mean difference of the other pairs orders rightly."""
+    """Share of pairs a[i], b[i] ranked correctly by the mean difference of the other pairs."""
     steps = a - b
     margins = [step @ np.delete(steps, i, 0).mean(0) for i, step in enumerate(steps)]
     return float(np.mean(0.5 * (np.sign(margins) + 1)))
@@ -175,7 +175,7 @@ def paired_score(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def crop_faces(model, pictures: Sequence[np.ndarray], kind: str = "") -> np.ndarray:
-    """Crop the largest face in each picture uint8 [H, W, 3] -> uint8 [n, C, C, 3]. DVAError where a picture shows no face."""
+    """Crop the largest face in each picture uint8 [H, W, 3] -> uint8 [n, C, C, 3]. DVAError for a picture without a face."""
     finder = FaceFinder.of(model)
     return np.stack([face_of(finder, rgb, model.crop_size, f"Picture {n} {kind}".strip()) for n, rgb in enumerate(pictures, 1)])
 

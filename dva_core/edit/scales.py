@@ -1,4 +1,4 @@
-"""The text that names an edit by attributes: a JSON object of names and signed strengths, or curves of them over time."""
+"""The text form of an edit by attributes: a JSON object of names and signed strengths, or curves over time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ EXAMPLE = '{"Young": -0.6, "Smiling": 0.4}'
 
 
 def parse_scales(text: str) -> dict[str, Scale]:
-    """'{"Young": -0.6, "Beard": {"0s": 0, "1.5s": 0.8}}' -> numbers and Curves; an empty text is an empty edit.
+    """Parse '{"Young": -0.6, "Beard": {"0s": 0, "1.5s": 0.8}}' to numbers and Curves; an empty text is an empty edit.
 
-    DVAError, one sentence, for anything else. Whether the model knows the names is for `AttributeSet.check` to say.
+    DVAError, one sentence, for anything else. Names are checked by `AttributeSet.check`.
     """
     if not text.strip():
         return {}
@@ -33,7 +33,7 @@ def parse_scales(text: str) -> dict[str, Scale]:
 
 
 def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """The object of these pairs; DVAError where a name comes twice, in whatever case."""
+    """Make an object of these pairs; DVAError for two names that are the same, ignoring case."""
     names = [name.lower() for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:

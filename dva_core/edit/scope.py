@@ -15,8 +15,8 @@ from .curves import parse_scale, strengths
 def keeps_tone(decomposition: Decomposition, model, tone: str | None = None) -> bool:
     """Whether the change of the whole face's tone is removed: `tone` "keep" or "change"; None: decided by the edits.
 
-    Then it is removed unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has replaced the
-    identity or the background. With a bundle without that list it stays, as in the paper. DVAError for another `tone`.
+    By default it is removed unless an attribute of the edits is among the configuration's `tone_attributes`, or a switch has replaced the
+    identity or the background. For a bundle without that list it is kept, as in the paper. DVAError for another `tone`.
     """
     check_tone(tone)
     if tone is not None:
@@ -35,10 +35,10 @@ def check_tone(tone: str | None) -> None:
 
 
 def regions_of(decomposition: Decomposition, model, region: str | None = None) -> list[Region]:
-    """The regions of the face in which the edits show, their union; empty: the whole face. `region`: a name or "off"; None: by the edits.
+    """The regions of the face whose union the edits may change; empty: the whole face. `region`: a name or "off"; None: by the edits.
 
-    An attribute's region is that of its entry in the configuration, a direction's its own. One edit without a region means the whole
-    face. DVAError for a region that neither the model nor this program has.
+    The region of an attribute is that of its entry in the configuration, the region of a direction its own. If one edit has no
+    region, the whole face may change. DVAError for a region that neither the model nor this program has.
     """
     if region is not None:
         return [] if region == OFF else [find_region(model, region)]

@@ -85,16 +85,14 @@ def apply_switch(
     noise_seed: int | None = None,
     length: str = "repeat",
 ) -> Decomposition:
-    """`decomposition` with features of `other` in the place of its own; the frames, their sound and the face squares stay.
+    """Replace features of `decomposition` by those of `other`; the frames, their sound and the face squares are kept.
 
-    identity, motion, background   which features come from `other`, as they stand there, its own edits included
+    identity, motion, background   which features come from `other`, with its own edits
     noise_seed                     instead of a background: one noise map drawn with this seed, the same in all frames
-
     length                         how another length is matched: "repeat" (a longer one is cut), "ping-pong" or "stretch", which
                                    interpolates the motion of the two nearest frames and takes the noise map of the nearest (an
                                    interpolated one would no longer be noise)
-
-    person                         of several people: who is changed, by numbers or names; None: everybody. `other` is one person
+    person                         whom of several people to change, by numbers or names; None: all. `other` is one person
 
     Raises DVAError for decompositions of another model or with other encoding settings, and for both a background and a seed.
     """
@@ -143,7 +141,7 @@ def apply_switch(
 
 
 def interpolate_rows(reader: Reader, places: np.ndarray) -> np.ndarray:
-    """Interpolate linearly between rows: what `reader` gives at the fractional row numbers `places` [n]."""
+    """Interpolate linearly between rows: the rows of `reader` at the fractional row numbers `places` [n]."""
     below = np.floor(places).astype(int)
     part = (places - below)[:, None].astype(np.float32)
     values = reader(below)
@@ -151,7 +149,7 @@ def interpolate_rows(reader: Reader, places: np.ndarray) -> np.ndarray:
 
 
 def check_noise(decomposition: Decomposition, other: Decomposition) -> None:
-    """DVAError unless the noise maps of both lie at the same timestep: then they are interchangeable."""
+    """DVAError unless the noise maps of both lie at the same timestep and so are interchangeable."""
     ours, theirs = (item.info.solving for item in (decomposition, other))
     if ours != theirs:
         raise DVAError(
@@ -160,6 +158,6 @@ def check_noise(decomposition: Decomposition, other: Decomposition) -> None:
 
 
 def describe(other: Decomposition | None, **settings: Any) -> dict[str, Any]:
-    """The operation as the decomposition records it: what was switched, and which video it came from."""
+    """The operation that the decomposition records: which features were switched, and which video they come from."""
     source = {} if other is None else {"other": {"source": other.info.source, "sha256": other.info.sha256, "operations": other.operations}}
     return {"name": "switch", **settings, **source}

@@ -32,13 +32,13 @@ def text_search(
     folders: Iterable[str | Path] | None = None,
     **settings: Any,
 ) -> TextSearch:
-    """A search that is ready to `run`; unlike `apply_text` it can be ended early, with the best result so far.
+    """Make a search to be started by `run`; unlike `apply_text` it can be stopped early with the best result so far.
 
-    clip_model   the image-text model: open_clip's name for it (the paper's where None), or an ImageTextModel
+    clip_model   the image-text model: open_clip's name for it (None: the paper's), or an ImageTextModel
     weights      its .safetensors file; None: from `folders`, see text_model.load_clip
     settings     of text_settings.TextSettings: frames, images, iterations, settle, seed, clip_weight, ...
 
-    Raises DVAError for settings that make no sense, weights that are missing, or a decomposition of another model.
+    Raises DVAError for invalid settings, missing weights, or a decomposition of another model.
     """
     settings = {OLDER.get(name, name): value for name, value in settings.items()}
     clip_model = settings.pop("clip_model", clip_model)
@@ -52,7 +52,7 @@ def text_search(
 def find_text_direction(
     decomposition: Decomposition, model, source: str = "face", target: str = "", *, progress: Progress | None = None, **settings: Any
 ) -> Direction:
-    """The identity direction whose scale 1 changes the face in the chosen frames from what `source` says to what `target` says.
+    """Find the identity direction whose scale 1 changes the face in the chosen frames from the text `source` to the text `target`.
 
     `settings` are those of `text_search`. `progress("text", iteration, iterations, images)` may raise to cancel; the result so far is
     then lost (`text_search` keeps it).
@@ -74,11 +74,11 @@ def apply_text(
     person: Whom = None,
     **settings: Any,
 ) -> AnyDecomposition:
-    """`decomposition` with its face changed as the texts say (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
+    """Change the face from the text `source` to the text `target` (Kim et al. 2023, sec. 3.4): z' = l2norm(z_id + scale (z - z_0)).
 
     scale     of the step; 1 is the step itself, a curve changes it over time
-    region    of the face where it may be seen (see faces.regions), kept with the edit; None: all of it
-    person    of several people: the one whose frames are searched and who is edited, by number or name
+    region    the only region of the face that may change (see faces.regions), recorded with the edit; None: the whole face
+    person    whom of several people to search on and edit, by number or name
     settings  those of `text_search`: clip_model, weights, folders, frames, images, iterations, settle, seed, ...
 
     The direction is recorded, so that repeating the edit needs no search. Raises DVAError as `text_search` does.

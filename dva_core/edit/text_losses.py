@@ -12,10 +12,10 @@ LEAST_TEXT_CHANGE = 1e-4  # of unit features; below it two texts say the same
 
 
 def text_direction(source: Tensor, target: Tensor) -> Tensor:
-    """Where the text goes: features of N sentences each, [N, E] and [N, E] -> [1, E], unit length.
+    """Direction of the text: features of N sentences each, [N, E] and [N, E] -> [1, E], unit length.
 
-    The features are brought to unit length, then averaged over the sentences; the direction is the difference of the averages.
-    DVAError where both texts say the same.
+    The features are normalised, then averaged over the sentences; the direction is the difference of the averages.
+    DVAError if both texts have the same features.
     """
     change = F.normalize(target, dim=-1).mean(0, keepdim=True) - F.normalize(source, dim=-1).mean(0, keepdim=True)
     if change.norm() < LEAST_TEXT_CHANGE:
@@ -26,8 +26,8 @@ def text_direction(source: Tensor, target: Tensor) -> Tensor:
 def directional_loss(source: Tensor, target: Tensor, direction: Tensor, floor: float = 0.0) -> Tensor:
     """Directional loss d_i = 1 - cos(image change, text change): features [n, E], [n, E], direction [1, E] unit -> [n], in 0..2.
 
-    With `floor` the cosine's norm of the image change u is sqrt(|u|^2 + floor^2): smooth where nothing has changed yet (u = 0, where
-    the plain cosine has no gradient to speak of), and the same as the plain one as soon as |u| is several floors.
+    With `floor` the norm of the image change u in the cosine is sqrt(|u|^2 + floor^2), which is smooth at u = 0 (no change yet), where
+    the gradient of the plain cosine is undefined, and approaches the plain cosine for |u| of several floors.
     """
     change = F.normalize(target, dim=-1) - F.normalize(source, dim=-1)
     length = (change.square().sum(-1) + max(floor, 1e-8) ** 2).sqrt()
@@ -35,7 +35,7 @@ def directional_loss(source: Tensor, target: Tensor, direction: Tensor, floor: f
 
 
 def clip_loss(directional: Tensor) -> Tensor:
-    """L_clip = -log((2 - d) / 2) with d the mean of the directional losses [n] in 0..2: 0 where every change points as the text does."""
+    """L_clip = -log((2 - d) / 2) with d the mean of the directional losses [n] in 0..2: 0 if every change has the text's direction."""
     return -torch.log((2 - directional.mean()).clamp(min=1e-6) / 2)
 
 

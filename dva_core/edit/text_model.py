@@ -1,7 +1,7 @@
 """Image-text models: CLIP by open_clip, from a file that is already here. Nothing is ever downloaded.
 
-A model is known by open_clip's name for it. Its weights lie in a folder `open_clip` beside the bundles, either as NAME.safetensors or
-as a folder NAME with open_clip_config.json and open_clip_model.safetensors, the way models come from Hugging Face.
+A model is named as in open_clip. Its weights lie in a folder `open_clip` beside the bundles, either as NAME.safetensors or
+as a folder NAME with open_clip_config.json and open_clip_model.safetensors, the layout of Hugging Face.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ONE_TOWER = ("vision_model.", "text_model.", "transformer.text_model.")  # as ke
 
 
 class ImageTextModel(Protocol):
-    """What a text edit asks of an image-text model; features need not have unit length."""
+    """Interface of the image-text model of a text edit; features need not have unit length."""
 
     name: str
 
@@ -44,7 +44,7 @@ class ImageTextModel(Protocol):
 
 
 class OpenClip(nn.Module):
-    """An open_clip model with its tokenizer and its way of preparing pictures, as an ImageTextModel; frozen, float32."""
+    """An open_clip model with its tokenizer and image preprocessing, as an ImageTextModel; frozen, float32."""
 
     def __init__(self, network: nn.Module, tokenizer: Any, preprocess: dict[str, Any], name: str) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class OpenClip(nn.Module):
 
 @lru_cache(maxsize=8)
 def resize_matrix(size_in: int, size_out: int) -> Tensor:
-    """[size_out, size_in], the bicubic, anti-aliased resampling of one axis."""
+    """Matrix [size_out, size_in] of bicubic, anti-aliased resampling of one axis."""
     with torch.inference_mode(False), torch.no_grad():
         rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
         return F.interpolate(rows, (size_out, size_in), mode="bicubic", antialias=True, align_corners=False)[0, 0].float()
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """[n, 3, S, S] -> [n, 3, size, size], bicubic and anti-aliased. By two products, whose gradient is the same on every run of CUDA."""
+    """Resize [n, 3, S, S] -> [n, 3, size, size], bicubic and anti-aliased; two matrix products, whose gradient is deterministic on CUDA."""
     if images.shape[-1] == size:
         return images
     matrix = resize_matrix(images.shape[-1], size).to(images)
@@ -85,7 +85,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def import_open_clip() -> ModuleType:
-    """open_clip; MissingDependencyError where it is not installed or does not run."""
+    """Import open_clip; MissingDependencyError if it is not installed or fails to import."""
     try:
         import open_clip
     except (ImportError, RuntimeError, OSError) as error:
@@ -95,12 +95,12 @@ def import_open_clip() -> ModuleType:
 
 
 def clip_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
-    """Where weights are looked for: `open_clip` in each of the models' folders. The last is the one to put them in."""
+    """Folders searched for weights: `open_clip` in each of the models' folders. Messages name the last one as the place for new weights."""
     return [Path(folder) / FOLDER for folder in (model_folders() if folders is None else folders)]
 
 
 def clip_names(folders: Iterable[str | Path] | None = None) -> list[str]:
-    """The paper's model first, then whatever else lies in the folders."""
+    """Names of models: the paper's first, then those whose weights are in the folders."""
     names = set()
     for folder in clip_folders(folders):
         names |= {path.stem for path in folder.glob("*.safetensors")} | {path.parent.name for path in folder.glob(f"*/{WEIGHTS}")}
@@ -108,7 +108,7 @@ def clip_names(folders: Iterable[str | Path] | None = None) -> list[str]:
 
 
 def find_weights(name: str, folders: Iterable[str | Path] | None = None) -> Path:
-    """The file with the weights of the model called `name`. DVAError where there is none: which, where from, and where to put it."""
+    """Find the weights of the model called `name`. DVAError if there are none, saying where to get them and where to put them."""
     places = clip_folders(folders)
     if Path(name).name != name or name in ("", ".", ".."):
         raise DVAError(f"{name!r} is no name of an image-text model; use one of open_clip's, such as {DEFAULT}.")
@@ -141,10 +141,10 @@ def where_from(name: str) -> str:
 def load_clip(
     name: str = DEFAULT, weights: str | Path | None = None, folders: Iterable[str | Path] | None = None, empty: bool = False
 ) -> OpenClip:
-    """The image-text model that open_clip calls `name`, on the CPU; whoever runs it brings it to its device.
+    """Load the image-text model that open_clip calls `name`, on the CPU; the caller moves it to its device.
 
-    `weights` names a .safetensors file; None looks in `folders` (those of the bundles). `empty` leaves the weights at random, for
-    trying out. May be called in inference mode. Raises DVAError for weights that are missing or do not fit, an unknown name, a model
+    `weights` names a .safetensors file; None searches `folders` (those of the bundles). `empty` leaves the weights random, for
+    tests. May be called in inference mode. Raises DVAError for weights that are missing or do not fit, an unknown name, a model
     whose tokenizer would have to be downloaded; MissingDependencyError without open_clip.
     """
     open_clip = import_open_clip()
@@ -170,7 +170,7 @@ def load_clip(
 
 
 def create_network(open_clip: ModuleType, source: str, path: Path, name: str) -> nn.Module:
-    """The network with the weights at `path`. DVAError where they are of another model."""
+    """Create the network with the weights at `path`. DVAError if they are of another model."""
     try:
         with SkipInit():
             return open_clip.create_model(source, pretrained=None if source.startswith("local-dir:") else str(path))

@@ -1,4 +1,4 @@
-"""The networks that a text edit differentiates through."""
+"""The networks of a text edit, for computing gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IMAGE_TEXT = "text_edit_image_text"  # its name for the host
 
 
 class TextNetworks(Differentiable):
-    """The model's networks and the image-text model, which the host lets go of on leaving the context."""
+    """The model's networks and the image-text model, which the host may release when the context ends."""
 
     def __init__(self, model, text_model: ImageTextModel) -> None:
         super().__init__(model)

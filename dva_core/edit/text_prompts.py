@@ -1,6 +1,6 @@
-"""Sentences around a text; averaging their features cancels the influence of a single wording (Kim et al. 2023, appendix, uses 79).
+"""Sentences that contain a text; averaging their features cancels the influence of a single wording (Kim et al. 2023, appendix, uses 79).
 
-Ours are about pictures of faces: how close, how taken, how good, how lit. "{}" is the text itself, such as "face with beard".
+These describe pictures of faces: kind of picture, view, light, quality. "{}" stands for the text, such as "face with beard".
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ ARTICLES = ("a ", "an ", "the ")
 
 
 def templates() -> list[str]:
-    """Every manner of every picture, each with one "{}"."""
+    """All combinations of PICTURES and MANNERS, each with one "{}"."""
     return [manner.format(picture) for picture, manner in product(PICTURES, MANNERS)]
 
 
 def sentences(text: str) -> list[str]:
-    """`text` in every template; an article of its own takes the place of the template's."""
+    """Insert `text` in every template; an article in the text replaces the template's."""
     text = text.strip()
     own_article = text.lower().startswith(ARTICLES)
     return [(template.replace("a {}", "{}") if own_article else template).format(text) for template in templates()]

@@ -48,7 +48,7 @@ PREVIEW_EVERY = 5
 
 @dataclass
 class Best:
-    """The best result so far: the step [D], its loss, the iteration, and the loss's parts."""
+    """The best result so far: the step [D], its loss, the iteration, and the terms of the loss."""
 
     step: np.ndarray | None = None
     loss: float = float("inf")
@@ -86,7 +86,7 @@ class TextSearch:
         self._chunk: int | None = None
 
     def run(self, progress: Progress | None = None) -> Best:
-        """Search until the loss has settled or the iterations are done; calls `progress("text", iteration, iterations, images)`."""
+        """Search until the loss has settled or all iterations are done; calls `progress("text", iteration, iterations, images)`."""
         with torch.inference_mode(False), torch.enable_grad(), TextNetworks(self.model, self.text_model) as networks:
             self._search(networks, progress or silent)
         return self.best
@@ -142,7 +142,7 @@ class TextSearch:
         logger.info("Text edit: loss %.4f -> %.4f in %d iterations.", self.history[0], self.best.loss, self.iterations)
 
     def _prepare(self, networks: TextNetworks) -> SearchFrames:
-        """Compute everything that stays constant during the search."""
+        """Compute what stays constant during the search."""
         with torch.no_grad():
             direction = text_direction(*(networks.texts(sentences(text)) for text in (self.settings.source, self.settings.target)))
             decomposition, rows, S = self._decomposition, self.rows, self.settings.images
@@ -173,7 +173,7 @@ class TextSearch:
         return torch.from_numpy(np.ascontiguousarray(decomposition.z_motion[rows], np.float32))
 
     def _gradient(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float], np.ndarray]:
-        """Compute the loss at u, its parts and the step, and the gradient in u.grad; fewer images at a time where memory runs out."""
+        """Compute the loss at u, its terms and the step, and the gradient in u.grad; fewer images at a time if memory runs out."""
         host, count = self.model.host, len(frames.noisy)
         if self._chunk is None:
             self._chunk = 1 if self.settings.save_memory else count
@@ -191,7 +191,7 @@ class TextSearch:
             host.free_memory()
 
     def _backward(self, networks: TextNetworks, frames: SearchFrames, u: Tensor) -> tuple[float, dict[str, float], np.ndarray]:
-        """As `_gradient`, in a call of its own, so that the graph of a failed call is freed."""
+        """As `_gradient`, in a function of its own, so that the graph of a failed call is freed."""
         loss, parts = self._loss(networks, frames, u)
         loss.backward()
         results = torch.cat([torch.stack([loss, *parts.values()]).detach(), self._step(frames, u)]).cpu()  # one synchronisation

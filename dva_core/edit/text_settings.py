@@ -46,7 +46,7 @@ class TextSettings:
             object.__setattr__(self, name, float(getattr(self, name)))
 
     def check(self) -> None:
-        """DVAError for the first setting that makes no sense."""
+        """DVAError for the first invalid setting."""
         if not self.target.strip() or not self.source.strip():
             raise DVAError('A text edit needs a source and a target text; say for example "face" and "face with beard".')
         for name in ("images", "iterations"):

@@ -10,9 +10,9 @@ from ..decomposition.people import AnyDecomposition, Whom, edit_people
 
 
 def on_people(edit: Callable) -> Callable:
-    """Decorator of an edit of one person, edit(decomposition, model, ...), that lets it take several people too.
+    """Decorator that extends an edit of one person, edit(decomposition, model, ...), to decompositions of several people.
 
-    Its keyword `person` names whom it means, by numbers or names; None: everybody. The others stay as they are.
+    Its keyword `person` names whom it edits, by numbers or names; None: all. The others are left unchanged.
     """
 
     @wraps(edit)
