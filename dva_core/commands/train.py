@@ -150,7 +150,7 @@ def steps_of_starter(args: argparse.Namespace) -> list[str]:
 
 def is_made(step: str, run: Path) -> bool:
     """Tell whether `run` holds the complete output of a step; warns if it is incomplete."""
-    from dva_core.train.paired import load_steps
+    from dva_core.train.pair_steps import load_steps
     from dva_core.train.pairs import load_pairs
     from dva_core.train.state import read_network
     from dva_core.train.synthesis import load_variants
@@ -219,7 +219,7 @@ def learn_steps(args: argparse.Namespace, faces) -> dict:
     from dva_core.model.bundle import resolve_model
     from dva_core.train.conditioner import load_encoders
     from dva_core.train.pair_identity import train_pair_identity
-    from dva_core.train.paired import PairedSteps
+    from dva_core.train.pair_steps import PairedSteps
     from dva_core.train.pairs import load_pairs
     from dva_core.train.settings import read_json
     from dva_core.train.synthesis import load_variants

@@ -24,7 +24,7 @@ from dva_core.train.faces import FaceSet
 from dva_core.train.gains import LIMITS, decoded_shares, gains
 from dva_core.train.look import add_look
 from dva_core.train.mask.bundle import add_mask, tells_front
-from dva_core.train.paired import PairedSteps, load_steps, paired_directions
+from dva_core.train.pair_steps import PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import Pairs, load_pairs
 from dva_core.train.regions import measure_regions
 from dva_core.train.response import visible_directions
@@ -62,7 +62,7 @@ def assemble(
 ) -> BundleInfo:
     """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
-    With pairs.npz and steps.safetensors in the folder, attributes go by their pairs (see paired); else by classifiers of the labels.
+    With pairs.npz and steps.safetensors in the folder, attributes go by their pairs (see pair_steps); else by classifiers of the labels.
     Networks that the folder lacks are those of the bundle `start`; where neither has a face parser (mask.safetensors) the mask is the
     hull of the landmarks. guidance, interval: see look.add_look.
     `teachers`: whose verdicts the directions of sex and age go by too.

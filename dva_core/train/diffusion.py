@@ -27,7 +27,7 @@ from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import fit_detail_head
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.pair_objective import PairObjective
-from dva_core.train.paired import PairedSteps, load_steps
+from dva_core.train.pair_steps import PairedSteps, load_steps
 from dva_core.train.pairs import Pairs
 from dva_core.train.path_objective import PathObjective
 from dva_core.train.settings import DiffusionSettings

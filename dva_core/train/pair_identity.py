@@ -14,7 +14,7 @@ from dva_core.model.arrays import to_images
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.encoders import encode_faces, one_cycle
 from dva_core.train.labels import roc_auc
-from dva_core.train.paired import PairedSteps, no_points
+from dva_core.train.pair_steps import PairedSteps, no_points
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 from dva_core.train.synthesis import Variants
 

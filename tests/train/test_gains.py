@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dva_core.model.loader import load_model
 from dva_core.train.assemble import scale_steps
 from dva_core.train.gains import SCALES, decoded_shares, gains
-from dva_core.train.paired import PairedSteps
+from dva_core.train.pair_steps import PairedSteps
 from dva_core.train.pairs import ATTRIBUTE, KINDS
 
 from .pair_runs import Points, Rows, stripes

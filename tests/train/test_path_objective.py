@@ -9,7 +9,7 @@ import torch
 from dva_core.diffusion.schedule import noise_of
 from dva_core.diffusion.solvers import SOLVER, STEPS
 from dva_core.train.pair_objective import CrossedPairs
-from dva_core.train.paired import PairedSteps
+from dva_core.train.pair_steps import PairedSteps
 from dva_core.train.pairs import KINDS
 from dva_core.train.path_objective import POOL
 

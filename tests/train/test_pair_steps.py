@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dva_core.errors import DVAError
 from dva_core.train.pair_identity import targets_of, train_pair_identity
-from dva_core.train.paired import LENGTH, SPACES, PairedSteps, load_steps, orthonormal
+from dva_core.train.pair_steps import LENGTH, SPACES, PairedSteps, load_steps, orthonormal
 from dva_core.train.pairs import ATTRIBUTE, KINDS, LOOKS, load_pairs
 from dva_core.train.synthesis import Variants
 
