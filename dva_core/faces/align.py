@@ -77,16 +77,16 @@ def quad_from_points5(points5: np.ndarray) -> np.ndarray:
 
 
 def smooth_over_time(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian over the first axis of [N, ...], sigma in frames, cut at 4 sigma, the ends mirrored (d c b a | a b c d)."""
+    """Gaussian filter over the first axis of [N, ...], sigma in frames, truncated at 4 sigma, the ends mirrored (d c b a | a b c d)."""
     if sigma <= 0:
         return values
     return gaussian_filter1d(values, sigma, axis=0, mode="reflect", truncate=4.0)
 
 
 def smooth_squares(landmarks: np.ndarray, sigma_centre: float = 1.0, sigma_axes: float = 3.0) -> np.ndarray:
-    """Quads [N, 4, 2] along an unbroken track [N, 68, 2]: Gaussian over frames of c and x (Kim et al. 2023, sec. 4.1).
+    """Quads [N, 4, 2] of a continuous track [N, 68, 2]: Gaussian filter over frames of c and x (Kim et al. 2023, sec. 4.1).
 
-    The caller cuts the track at scene changes and long gaps first; nan is not accepted.
+    The caller splits the track at scene changes and long gaps first; nan is not accepted.
     """
     c, x, _ = crop_axes(landmarks)
     x = smooth_over_time(x, sigma_axes)
@@ -104,7 +104,7 @@ def side(quad: np.ndarray) -> float:
 
 
 def frame_to_crop(quad: np.ndarray, size: int) -> np.ndarray:
-    """Affine map [2, 3] from frame coordinates to the coordinates 0..size of the crop; both count from the outer corner."""
+    """Affine map [2, 3] from frame coordinates to crop coordinates 0..size; both count from the outer corner."""
     quad = np.asarray(quad, np.float64)
     across, down = quad[3] - quad[0], quad[1] - quad[0]  # crop (size, 0) and (0, size)
     linear = size * np.linalg.inv(np.stack([across, down], axis=1))
@@ -112,7 +112,7 @@ def frame_to_crop(quad: np.ndarray, size: int) -> np.ndarray:
 
 
 def crop_to_frame(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Points [..., 2] in 0..1 of the crop as points of the frame."""
+    """Convert points [..., 2] in 0..1 of the crop to frame coordinates."""
     quad = np.asarray(quad, np.float64)
     points = np.asarray(points, np.float64)
     return quad[0] + points[..., :1] * (quad[3] - quad[0]) + points[..., 1:] * (quad[1] - quad[0])
@@ -125,10 +125,10 @@ def to_pixel_indices(affine: np.ndarray) -> np.ndarray:
 
 
 def crop_face(frame: np.ndarray, quad: np.ndarray, size: int, border: int = cv2.BORDER_REFLECT) -> np.ndarray:
-    """The square `quad` [4, 2] of a frame uint8 [H, W, 3], upright, as uint8 [size, size, 3].
+    """Crop the square `quad` [4, 2] of a frame uint8 [H, W, 3], upright: uint8 [size, size, 3].
 
-    Sampled at least once a frame pixel and averaged over areas, so a shrunk face does not alias.
-    Outside the frame its mirror image continues, or what OpenCV's `border` says.
+    Sampled at least once per frame pixel and averaged over areas, so that shrinking does not alias.
+    Outside the frame its mirror image continues, or the border is that of OpenCV's mode `border`.
     """
     factor = max(1, int(np.ceil(side(quad) / size - 1e-6)))
     affine = to_pixel_indices(frame_to_crop(quad, size * factor))
@@ -142,7 +142,7 @@ def paste_coefficients(quad: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def reference_crop(frame: np.ndarray, quad: np.ndarray, size: int = 256, fine_size: int = 1024) -> np.ndarray:
-    """The reference's crop uint8 [size, size, 3]: bilinear to 1024, then shrunk with a triangle filter. For comparisons with it only."""
+    """The reference's crop uint8 [size, size, 3]: bilinear to 1024, then shrunk with a triangle filter. Only for comparison with it."""
     from PIL import Image
 
     fine = Image.fromarray(frame).transform((fine_size, fine_size), Image.Transform.QUAD, np.ravel(quad), Image.Resampling.BILINEAR)
@@ -150,7 +150,7 @@ def reference_crop(frame: np.ndarray, quad: np.ndarray, size: int = 256, fine_si
 
 
 def reference_paste(frame: np.ndarray, quad: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """The reference's paste-back of a whole crop uint8 [S, S, 3], bilinear; returns the frame uint8. For comparisons with it only."""
+    """The reference's paste-back of a whole crop uint8 [S, S, 3], bilinear; returns the frame uint8. Only for comparison with it."""
     from PIL import Image
 
     result = Image.fromarray(frame).convert("RGBA")

@@ -1,4 +1,4 @@
-"""Who of a survey's people is meant: a small JSON object, as the node Choose Faces writes it and scripts may."""
+"""The choice among the people of a survey as a small JSON object, written by the node Choose Faces or by a script."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ EXAMPLE = 'write for example {"people": [1, 3], "names": {"1": "Anna"}}'
 class PeopleChoice:
     """A choice among the people of a survey.
 
-    people: their numbers, None for everyone. names: number -> name. shots: number of a shot -> who is meant there instead, perhaps
-    nobody. survey: key of the survey that the numbers are of (`pipeline.people.survey_key`), "" if any will do.
+    people: their numbers, None for all. names: number -> name. shots: number of a shot -> the people chosen in that shot instead,
+    possibly none. survey: key of the survey whose numbers these are (`pipeline.people.survey_key`), "" for any.
     """
 
     people: tuple[int, ...] | None = MOST_SEEN
@@ -35,7 +35,7 @@ class PeopleChoice:
     survey: str = ""
 
     def to_json(self) -> str:
-        """Write the choice as `parse_choice` reads it."""
+        """Write the choice in the form that `parse_choice` reads."""
         value: dict[str, Any] = {"people": _as_json(self.people)}
         if self.names:
             value["names"] = {str(number): name for number, name in self.names.items()}
@@ -48,7 +48,7 @@ class PeopleChoice:
 
 @dataclass(frozen=True)
 class ChosenPerson:
-    """One person to be followed. spans: [first, last] frame of the stretches in which the person is meant; None: wherever they are."""
+    """One person to be followed. spans: [first, last] frame of the stretches in which the person is chosen; None: all frames."""
 
     person: Person
     name: str = ""
@@ -59,12 +59,12 @@ class ChosenPerson:
         return self.person.number
 
     def is_meant(self, frame: int) -> bool:
-        """Tell whether the person is meant in a frame."""
+        """Tell whether the person is chosen in a frame."""
         return self.spans is None or any(first <= frame <= last for first, last in self.spans)
 
 
 def parse_choice(text: str) -> PeopleChoice:
-    """Read a choice; an empty text is the default: the person seen most. DVAError, in one sentence, for anything that is none.
+    """Parse a choice; an empty text is the default: the person seen most. DVAError, one sentence, for anything else.
 
     {"people": [1, 3] or "all", "names": {"1": "Anna"}, "shots": {"2": [3], "4": []}, "survey": "..."}: all optional.
     """
@@ -103,7 +103,7 @@ def is_people(text: str) -> bool:
 
 
 def parse_people(text: str) -> PeopleChoice:
-    """Read "all", numbers such as "1, 3", or a choice as `parse_choice` does. DVAError, in one sentence, for anything else."""
+    """Parse "all", numbers such as "1, 3", or a choice as `parse_choice` does. DVAError, one sentence, for anything else."""
     text = text.strip()
     if text.lower() in EVERYBODY:
         return PeopleChoice(None)
@@ -118,9 +118,9 @@ def parse_people(text: str) -> PeopleChoice:
 
 
 def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[ChosenPerson]:
-    """Find the chosen people in a survey, by number. key: the survey's key, held against that of the choice.
+    """Find the chosen people in a survey, by number. key: the survey's key, compared with that of the choice.
 
-    DVAError where nobody was found, a number or a shot is not there, nobody is chosen, or the choice was made for another video.
+    DVAError if the survey is empty, a number or a shot does not exist, nobody is chosen, or the choice was made for another video.
     """
     if choice.survey and key and choice.survey != key:
         raise DVAError(
@@ -152,7 +152,7 @@ def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[C
 
 
 def check_name(name: Any) -> str:
-    """Return a person's name without blanks around it, if it can be told from a number and from a list; else DVAError."""
+    """Return a person's name without surrounding blanks; DVAError if it could be taken for a number or a list."""
     text = name.strip() if isinstance(name, str) else ""
     if not text or len(text) > LONGEST_NAME or "," in text or text.isdecimal() or not text.isprintable() or text.lower() in EVERYBODY:
         raise DVAError(f"A person cannot be called {_short(name)}; use a short name without commas that is no number.")

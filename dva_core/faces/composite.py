@@ -1,7 +1,7 @@
 """Paste-back of a decoded crop into its frame, which keeps its own detail wherever nothing was edited.
 
 Crops are float32 [3, S, S] in [-1, 1], masks float32 [S, S] in 0..1, frames uint8 [H, W, 3] RGB, quads as in align.py.
-Only pixels inside the square change; all work is done on the square's bounding rectangle.
+Only pixels inside the square change; all computation is restricted to its bounding rectangle.
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ def paste(
 
 
 def lay_bare(below: np.ndarray, frame: np.ndarray, quad: np.ndarray, mask: np.ndarray, front: FrontMask | None = None) -> np.ndarray:
-    """Take away what other faces, pasted in `below`, changed in a face of `frame` that is nearer than they: uint8 [H, W, 3].
+    """Restore, in `below`, the pixels of a nearer face of `frame` that other, pasted faces have changed: uint8 [H, W, 3].
 
-    below, frame: uint8 [H, W, 3]; mask: soft, of all of the nearer face, in its square `quad`, as in `paste`. Nothing changes where both
-    pictures are the same, and inside of `front`.
+    below, frame: uint8 [H, W, 3]; mask: soft, of the whole nearer face, in its square `quad`, as in `paste`. Nothing changes where both
+    pictures are equal, or inside `front`.
     """
     x0, y0, x1, y1 = rectangle(quad, frame.shape)
     window = (slice(y0, y1), slice(x0, x1))

@@ -1,4 +1,4 @@
-"""Our own face detector: CompactDetector run over a frame, its maps turned into faces."""
+"""The project's own face detector: CompactDetector applied to a frame, its maps converted to faces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = 32  # pixels of the network's input; the points of smaller faces are up 
 
 
 def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
-    """Faces of one picture from the detector's maps (batch of one), in pixels of the network's input; overlaps are not removed."""
+    """Convert the detector's maps (batch of one) to faces, in pixels of the network's input; overlapping ones are not removed."""
     faces = []
     for stride, (score, geometry) in zip(STRIDES, fetch_maps(maps)):
         score = score[0].sigmoid()
@@ -62,9 +62,9 @@ class FaceDetector:
 
     Args:
         network: [1, 3, H, W] in [-1, 1] -> maps; any callable with CompactDetector's interface, on any device.
-        sides: the frame's longer side is scaled to the first of these; when nothing is found, or only small faces, to the next.
+        sides: the frame's longer side is scaled to the first of these; if nothing or only small faces are found, to the next.
         threshold: least score, 0..1.
-        device: where the network's input belongs, asked before every call.
+        device: returns the device of the network's input; called before every evaluation.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FaceDetector:
         return faces
 
     def detect_every_size(self, frame: np.ndarray) -> list[Face]:
-        """Detect faces as `detect`, small ones beside large ones too, at the cost of a pass at every resolution."""
+        """Detect faces of all sizes in one frame, at the cost of a pass at every resolution."""
         faces: list[Face] = []
         for side in self.sides:
             # a large face is found less well, and off its place, at a high resolution: there only what else there is counts
@@ -99,7 +99,7 @@ class FaceDetector:
         return faces
 
     def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
-        """Detect faces whose longer side is about `extent` pixels, at no higher resolution than that takes."""
+        """Detect faces whose longer side is about `extent` pixels, at the resolution that this size needs."""
         side = max(frame.shape[:2])
         return self._detect_at(frame, int(np.clip(side * KNOWN_SIZE / extent, 2 * KNOWN_SIZE, self.sides[-1])))
 

@@ -37,8 +37,8 @@ class FaceFinder:
     def of(cls, model, detector: str = "own") -> FaceFinder:
         """Make the finder from the model's networks, or the starter's for those that the model lacks.
 
-        detector: "insightface" takes the faces and landmarks of that package instead (see faces/insightface.py). DVAError for another,
-        MissingDependencyError where it or its weights are not there.
+        detector: "insightface" uses the detector and landmarks of that package (see faces/insightface.py). DVAError for another name,
+        MissingDependencyError if the package or its weights are missing.
         """
         if detector == "insightface":
             from .insightface import InsightFace
@@ -58,9 +58,9 @@ class FaceFinder:
 
 
 def embed(model, crops: np.ndarray) -> np.ndarray:
-    """Compute identity vectors [B, D] of crops uint8 [B, S, S, 3], centred on the model's mean person if it has one.
+    """Compute identity vectors [B, D] of crops uint8 [B, S, S, 3], less the mean identity of the training set if the model has it.
 
-    The vectors of a small identity network share a large common part, which would make all people similar.
+    The vectors of a small identity network share a large common component, which would make all people similar.
     """
     z_id = model.encode_identity(to_images(crops, model.host.device)).float().cpu()
     statistics = getattr(model.attributes, "identity", None)
@@ -95,7 +95,7 @@ def parse_face(text: str) -> tuple[str, ...]:
 
 
 def resolve_face(face: str | FaceChoice, finder: FaceFinder) -> FaceChoice:
-    """Convert to a choice for the tracker: ("reference", FILE) becomes the identity vector of the picture's face."""
+    """Convert to a choice of the tracker: ("reference", FILE) becomes the identity vector of the picture's face."""
     if isinstance(face, str):
         face = parse_face(face)
     if face[0] == "reference" and len(face) == 2:

@@ -1,4 +1,4 @@
-"""Whether the face chosen at first was a mistake: early in a video the rule is held against every face that appears."""
+"""Revision of the first choice of a face: early in a video, another face may turn out to fit the rule better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAR_LARGER = 2.0  # times the area of the followed face: what then takes its pla
 
 
 class FirstChoice:
-    """The rule by which a face is chosen, and whether the first choice may still turn out wrong."""
+    """The rule by which a face is chosen, and whether the first choice can still be revised."""
 
     def __init__(self, rule: FaceChoice) -> None:
         self.rule = rule
@@ -22,15 +22,15 @@ class FirstChoice:
 
     @property
     def is_open(self) -> bool:
-        """Whether the choice may still turn out wrong."""
+        """Whether the first choice can still be revised."""
         return self._only and self.frames <= EARLY
 
     def pick(self, faces: Sequence[Face], shape: tuple[int, ...]) -> Face:
-        """Choose a face of a frame of this shape by its place or size."""
+        """Choose a face of a frame of this shape by its position or size."""
         return at_position(faces, *self.rule[1:], shape) if self.rule[0] == "position" else largest(faces)
 
     def is_wrong(self, faces: Sequence[Face], face: Face | None, shape: tuple[int, ...]) -> bool:
-        """Tell whether one of the faces is what the rule means, plainly more so than the one that is followed."""
+        """Tell whether another of the faces fits the rule clearly better than the one that is followed."""
         if face is None or not self.is_open:
             return False
         certain = [other for other in faces if other.score > face.score - 0.1]  # no false alarm
@@ -39,20 +39,20 @@ class FirstChoice:
         return self.rule == "largest" and largest(certain).area > FAR_LARGER * face.area
 
     def cut(self) -> None:
-        """A new scene: a choice made before it stands."""
+        """Begin a new scene: an earlier choice is then final."""
         self._only &= not self.frames
 
     def count(self, followed: bool, begins: bool) -> None:
-        """One more frame, in which the face is followed or not; in which it `begins` to be followed."""
+        """Count a frame; `followed`: the face is in it; `begins`: a segment begins in it."""
         self._only &= not (begins and self.frames)
         self.frames += bool(self.frames or followed)
 
     def confirm(self, face: Face, shape: tuple[int, ...]) -> None:
-        """Note where the face followed is."""
+        """Record whether the face is at the position that the rule names."""
         self._was_there |= self.rule[0] == "position" and self._meets(face, shape)
 
     def reset(self) -> None:
-        """The choice was a mistake; the next one is the first."""
+        """Discard a wrong choice; the next one counts as the first."""
         self.frames = 0
 
     def _meets(self, face: Face, shape: tuple[int, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""One face followed from frame to frame: where it is, who it is, whether the choice was right, and who else is there."""
+"""One face followed from frame to frame: its place, its identity, the check of the choice, and the other faces."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as 
 
 
 class Observation(NamedTuple):
-    """What one frame shows of the face: None where it is missing. `begins`: a segment begins here; `mistaken`: the face of all frames
-    before was the wrong one; `occluded`: others are there, and what is in the place of the missing face is not that face; `wrong`: how many
-    frames before this one are not of that face either; `others`: how many other faces were seen."""
+    """The face in one frame: `face` and `landmarks`, None if it is missing.
+
+    begins     a segment begins here
+    mistaken   the face of all earlier frames was the wrong one
+    occluded   there are other faces, and something else is in the place of the missing face
+    wrong      number of frames just before this one that show another person
+    others     number of other faces in the frame
+    """
 
     face: Face | None = None
     landmarks: np.ndarray | None = None  # [68, 2], frame pixels
@@ -38,7 +43,7 @@ class Observation(NamedTuple):
 
 
 class Follower:
-    """One face followed through frames that are given to `step` in order. others: vectors [n, D] of people known not to be the one."""
+    """Follows one face through frames passed to `step` in order. others: identity vectors [n, D] of people known to be someone else."""
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Follower:
         self.mistaken = False  # the first choice turned out wrong in this frame
 
     def step(self, rgb: np.ndarray, change: float, look_around: bool) -> Observation:
-        """The face in the next frame uint8 [H, W, 3], which differs from the one before by `change` (1: a cut)."""
+        """Find the face in the next frame uint8 [H, W, 3]; `change` is its difference from the frame before (1: a cut)."""
         self.mistaken = False
         self.neighbours.begin()
         if change >= 1:
@@ -93,7 +98,7 @@ class Follower:
         self.choice.cut()
 
     def _accept(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, begins: bool) -> None:
-        """The face is in this frame."""
+        """Record that the face is in this frame."""
         self.place.follow(rgb, face, landmarks)
         self.neighbours.elsewhere = False
         self.choice.confirm(face, rgb.shape)
@@ -105,14 +110,14 @@ class Follower:
             self.person.learn(rgb, face, landmarks)
 
     def _lose_track(self) -> int:
-        """The face that is followed is somebody else's, perhaps for some frames: how many. If so, its last place says nothing."""
+        """Drop a face that turned out to be somebody else's, and its place; returns the number of earlier frames that may be wrong too."""
         wrong, self.person.unverified = 0 if self.place.gap else min(self.person.unverified, LOOK_AROUND), 0
         if wrong > 0:
             self.place.abandon()
         return wrong
 
     def _start_over(self) -> None:
-        """The face followed so far was not the one that is meant."""
+        """Discard the face followed so far, which was not the chosen one."""
         self.mistaken = True
         self.place.abandon()
         self.choice.reset()
@@ -121,7 +126,7 @@ class Follower:
     # -- where the face is in a frame ------------------------------------------------------------------------
 
     def _find(self, rgb: np.ndarray, change: float, look_around: bool) -> tuple[Face | None, np.ndarray | None, bool]:
-        """The face, its landmarks and whether a segment begins: around its last place, else in the whole frame, else turned."""
+        """Find the face, its landmarks and whether a segment begins: around its last place, in the whole frame, or in turned frames."""
         roll = self.place.roll()
         if self.place.following and not look_around:
             face, landmarks = self._around(rgb, roll)
@@ -155,7 +160,7 @@ class Follower:
         return face, landmarks, begins or self.place.jumps(face, change)
 
     def _around(self, rgb: np.ndarray, roll: float) -> tuple[Face | None, np.ndarray | None]:
-        """The face around its last place, and its landmarks where it is there."""
+        """Find the face around its last place, and its landmarks if it is there."""
         faces = detect_around(self.detector, rgb, self.place.face.box, roll if abs(roll) > UPRIGHT else 0.0)
         face = self._near(rgb, faces)
         if face is not None and len(faces) > 1:
@@ -163,7 +168,7 @@ class Follower:
         return face, self.landmarker(rgb, face, self.place.landmarks if self.place.following else None)
 
     def _near(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
-        """The face that continues the track: near the last place and about as large; the identity decides between two."""
+        """Choose the face that continues the track: near the last place and of similar size; of several by identity."""
         last = self.place.face
         candidates = [face for face in faces if continues(last, face, self.place.gap)]
         if len(candidates) > 1 and self.person.is_known:
@@ -171,7 +176,7 @@ class Follower:
         return max(candidates, key=lambda face: (overlap(face.box, last.box), -distance(face, last)), default=None)
 
     def _choose(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
-        """A new choice, where there is no place to look at, or the face has jumped and cannot be mistaken for somebody else's."""
+        """Choose a face anew if there is no last place, or if the face may have jumped and cannot be confused with another."""
         certain = self.person.identity is not None or (self.neighbours.alone and len(faces) == 1)
         if not faces or not (self.place.searching or certain):
             return None
@@ -180,7 +185,7 @@ class Follower:
     # -- who it is -------------------------------------------------------------------------------------------
 
     def _is_somebody_else(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, look_around: bool) -> bool:
-        """Whether the face that lies where the track goes on is another person's; looked at where there is reason to doubt it."""
+        """Tell whether the face that continues the track is another person's; checked only if there is a reason for doubt."""
         if not self.person.is_known:
             return False
         if self.neighbours.elsewhere:  # then there is a gap
@@ -189,14 +194,14 @@ class Follower:
         return bool(doubtful and self.person.knows_others) and self.person.mistakes(rgb, face, landmarks)
 
     def _is_occluded(self, rgb: np.ndarray) -> bool:
-        """While the face is lost and others are there: whether its place has become another picture."""
+        """Tell, while the face is lost and there are other faces, whether its last place looks different now."""
         if self.place.searching or (self.neighbours.alone and not self.neighbours.faces):
             return False
         self.neighbours.note_elsewhere(self.place.face)
         return self.place.looks_different(rgb)
 
     def _note_others(self, rgb: np.ndarray, faces: list[Face], face: Face | None) -> None:
-        """Remember the faces beside the one followed, and who they are."""
+        """Record the faces beside the one followed, and their identities."""
         others = self.neighbours.note(faces, face)
         if face is not None and not self.place.searching:
             self.neighbours.note_distance(others, face)

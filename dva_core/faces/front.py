@@ -1,4 +1,4 @@
-"""Masks of what stays in front of an edited face, such as a hand; no pixel inside of a mask changes."""
+"""Masks of what stays in front of an edited face, such as a hand; pixels inside a mask never change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FrontMask:
     def weights(self, quad: np.ndarray, window: tuple[int, int, int, int], frame_shape: tuple[int, ...]) -> np.ndarray:
         """Compute the weight of the source in a window (x0, y0, x1, y1) of the frame: float32 [y1 - y0, x1 - x0] in 0..1.
 
-        Exactly 1 where the mask is at least INSIDE; outside it falls to 0 over FEATHER of the square `quad`, or as slowly as a soft mask
+        Exactly 1 where the mask is at least INSIDE; outside it falls to 0 over FEATHER of the square `quad`, or more slowly if the mask
         does.
         """
         reach = max(2.0, FEATHER * side(quad))

@@ -1,4 +1,4 @@
-"""Faces seen here and there in a video, put together by identity: which of them are one person."""
+"""Faces of sampled frames grouped by identity: which of them are the same person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGER = 2.0  # times the size: no face grows so much from one sample to the nex
 
 @dataclass(frozen=True)
 class Sight:
-    """One face in one sampled frame; `sample` counts those, `shot` the shots, from 0; `frontal`: 1 seen from the front, falling to 0."""
+    """One face in one sampled frame. `sample`: its number among the samples; `shot`: from 0; `frontal`: 1 for a frontal face, else less."""
 
     sample: int
     shot: int
@@ -41,7 +41,7 @@ class Group:
         return unit(self.total)
 
     def take(self, other: Group) -> None:
-        """Take over the sights of another group."""
+        """Add the sights of another group."""
         self.sights = sorted(self.sights + other.sights, key=lambda sight: sight.sample)
         self.total = self.total + other.total
         if other.quality > self.quality:
@@ -49,9 +49,9 @@ class Group:
 
 
 def link(before: Sequence[Group], after: Sequence[Group], same_person: float) -> None:
-    """Let groups that end in the last sample take over the new ones, of one sight each, that continue them; those are emptied.
+    """Continue groups that end in the last sample by the new groups, of one sight each, that match them; these are emptied.
 
-    Identity decides between several, place where that is alike.
+    Matched by identity, and by place if the identities are similar.
     """
     if not before or not after:
         return
@@ -71,9 +71,9 @@ def link(before: Sequence[Group], after: Sequence[Group], same_person: float) ->
 
 
 def join_turned(groups: Sequence[Group], same_person: float) -> list[Group]:
-    """Join what somebody was before, while and after being turned away: identity vectors of such faces are worth little.
+    """Join groups of one person, split while the face was turned away: identity vectors of such faces are unreliable.
 
-    Two groups of one person in one shot, and between them in time and place one that is never seen from the front.
+    Two groups of one person in one shot, and a group between them in time and place that is never seen from the front.
     """
     left = sorted(groups, key=lambda group: group.sights[0].sample)
     for turned in list(left):
@@ -93,7 +93,7 @@ def join_turned(groups: Sequence[Group], same_person: float) -> list[Group]:
 
 
 def _stays(a: Sight, b: Sight) -> bool:
-    """Tell whether a face is still in its place."""
+    """Tell whether a face has hardly moved."""
     sizes = extent(a.face.box), extent(b.face.box)
     return a.shot == b.shot and distance(a.face, b.face) < NEAR * max(sizes) and max(sizes) < LARGER * min(sizes)
 

@@ -1,7 +1,7 @@
-"""Detector and 68 landmarks of insightface, for those who have it installed; never needed, never downloaded.
+"""Detector and 68 landmarks of insightface, an optional package; never needed, never downloaded.
 
 insightface's code is MIT, but its model packages (buffalo_l and the others) are licensed for NON-COMMERCIAL research only
-(https://github.com/deepinsight/insightface#license). The default detector of this project carries no such limit.
+(https://github.com/deepinsight/insightface#license). The default detector of this project has no such restriction.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MODULES = ("detection", "landmark_3d_68")
 
 
 class InsightFace:
-    """`detect(rgb) -> list[Face]` and `landmarks(rgb, face) -> [68, 2]`: fits `track_faces` as detector and landmarker.
+    """`detect(rgb) -> list[Face]` and `landmarks(rgb, face) -> [68, 2]`, to be used as detector and landmarker of `track_faces`.
 
-    `package` names the folder `<root>/models/<package>` (root: insightface's own, ~/.insightface, unless given) that must hold
-    the package's .onnx files; they are checked before insightface is called, because it would download what it misses.
+    `package` names the folder `<root>/models/<package>` (root: by default insightface's own, ~/.insightface) that must contain
+    the package's .onnx files; this is checked before insightface is called, because it would download missing ones.
     Frames are uint8 [H, W, 3] RGB, points are frame pixels.
     """
 
@@ -55,14 +55,14 @@ class InsightFace:
         return sorted(faces, key=lambda face: -face.score)
 
     def landmarks(self, rgb: np.ndarray, face: Face) -> np.ndarray:
-        """68 points [68, 2] float32 of one face; the third coordinate insightface gives is dropped."""
+        """68 points [68, 2] float32 of one face; insightface's third coordinate is dropped."""
         record = self._face_type(bbox=np.asarray(face.box, np.float32))
         points = self._landmarks.get(np.ascontiguousarray(rgb[..., ::-1]), record)
         return np.asarray(points, np.float32)[:, :2]
 
 
 def _import_insightface():
-    """The module insightface.app of version 2 or later."""
+    """Import the module insightface.app of version 2 or later."""
     try:
         import insightface
         import insightface.app

@@ -1,4 +1,4 @@
-"""68 landmarks from a network on square crops: a first pass finds the square, a second one the points."""
+"""68 landmarks from a network on square crops, in two passes: the first finds the square, the second the points."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LARGEST_MOVE = 0.05  # of its side: a square that moves by less on a look was lo
 class CropLandmarker:
     """68-point landmarks by a network for aligned square crops.
 
-    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first look gives a
-    better square, in which the points are found again: plain and mirrored, of which the mean is taken.
+    points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first pass gives a
+    better square, in which the points are found again: the mean over the crop and its mirror image.
     """
 
     def __init__(self, points_fn: Callable[[np.ndarray], np.ndarray], size: int = 128):
@@ -45,10 +45,10 @@ class CropLandmarker:
         return points.astype(np.float32) if self.moved_little(points, before) else self(rgb, face)
 
     def look_again(self, rgb: np.ndarray, before: Sequence[np.ndarray], mirrored: bool) -> list[np.ndarray]:
-        """Find the points of several faces, given those of the previous frame, in one look: in all their squares, or their mirror images.
+        """Find the points of several faces in one pass, given those of the previous frame: in all their squares, or in the mirror images.
 
-        What differs between the two changes sign if they take turns, and smoothing over time (align.smooth_squares) takes 99 % of that
-        away: it comes to the mean of both, for half the cost.
+        If calls alternate between the two, smoothing over time (align.smooth_squares) removes 99 % of the difference between them, which
+        gives the mean of both at half the cost.
         """
         quads = [quad_from_landmarks(points) for points in before]
         crops = np.stack([crop_face(rgb, quad, self.size, BORDER) for quad in quads])
@@ -57,7 +57,7 @@ class CropLandmarker:
         return [crop_to_frame(own, quad) for own, quad in zip(points, quads)]
 
     def moved_little(self, points: np.ndarray, before: np.ndarray) -> bool:
-        """Tell whether the square of the previous frame's points was the right one to find `points` in."""
+        """Tell whether the square of the previous frame's points was close enough to the face to find `points` in it."""
         quad = quad_from_landmarks(before)
         return float(np.linalg.norm(quad_from_landmarks(points) - quad, axis=-1).max()) < LARGEST_MOVE * side(quad)
 
@@ -68,7 +68,7 @@ class CropLandmarker:
     def doubt(self, rgb: np.ndarray, landmarks: np.ndarray) -> float:
         """Distance, in sides of the square, between the points found in the landmarks' square and in its mirror image.
 
-        About 0.006 for a face, 0.03 for one upside down or on its side, in which the network sees an upright one that is not there.
+        About 0.006 for an upright face; 0.03 for one upside down or on its side, for which the network predicts an upright face.
         """
         ((plain, mirrored),) = self._both(rgb, [quad_from_landmarks(landmarks)])
         return float(np.linalg.norm(plain - mirrored, axis=-1).mean())
@@ -82,7 +82,7 @@ class CropLandmarker:
 
 
 class CheckedLandmarker:
-    """A landmarker whose points are refused where they do not fit the face's box. `doubt`: None where the landmarker has none."""
+    """A landmarker that rejects points which do not fit the face's box. `doubt`: None if the landmarker has no such method."""
 
     def __init__(self, landmarker: Callable[[np.ndarray, Face], np.ndarray]) -> None:
         self.landmarker = landmarker
@@ -90,7 +90,7 @@ class CheckedLandmarker:
         self._follow = getattr(landmarker, "follow", lambda rgb, face, _before: landmarker(rgb, face))
 
     def __call__(self, rgb: np.ndarray, face: Face | None, before: np.ndarray | None = None) -> np.ndarray | None:
-        """Find the points [68, 2] of a face, from those of the frame before where they are known; None without a face that they fit."""
+        """Find the points [68, 2] of a face, given those of the previous frame if known; None if there is no face or they do not fit it."""
         if face is None:
             return None
         landmarks = self.landmarker(rgb, face) if before is None else self._follow(rgb, face, before)
@@ -98,7 +98,7 @@ class CheckedLandmarker:
 
 
 def plausible(landmarks: np.ndarray, box: tuple[float, float, float, float]) -> bool:
-    """Tell whether 68 points fit the box of their face: finite, about as large, centre inside."""
+    """Tell whether 68 points fit the box of their face: finite, of similar size, centre inside."""
     if not np.isfinite(landmarks).all():
         return False
     quad = quad_from_landmarks(landmarks)

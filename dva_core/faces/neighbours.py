@@ -1,4 +1,4 @@
-"""The other faces of a scene: whether there are any, how near they are, and where all faces of a frame are."""
+"""The other faces of a scene: whether there are any, how near they are, and all faces of the frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER_FACE = 0.3  # intersection over union below which two boxes are two faces
 
 
 class Neighbours:
-    """What is known of faces other than the one followed. `count`: of this frame; `most`: in one frame so far."""
+    """The faces other than the one followed. `count`: in this frame; `most`: the largest number in one frame so far."""
 
     def __init__(self) -> None:
         self.frame = -1
@@ -24,26 +24,26 @@ class Neighbours:
         self._since_close = CLOSE  # frames since another face was close
 
     def begin(self) -> None:
-        """Take the next frame."""
+        """Begin the next frame."""
         self.frame, self.faces, self.count = self.frame + 1, [], 0
         self._since_close += 1
 
     def cut(self) -> None:
-        """A new scene."""
+        """Begin a new scene."""
         self.alone, self.elsewhere = True, False
         self.trust()
 
     def trust(self) -> None:
-        """Nobody is near for whom the face could be taken, whom nothing else tells apart."""
+        """Record that no face is near enough to be confused with the one followed."""
         self._since_close = CLOSE
 
     @property
     def need_a_check(self) -> bool:
-        """Whether another face is or was so near that in this frame the one followed is told from it."""
+        """Whether another face is, or was, so near that the identity of the one followed must be checked in this frame."""
         return self._since_close < CLOSE and self.frame % OFTEN == 0
 
     def note(self, faces: Sequence[Face], face: Face | None) -> list[Face]:
-        """Take the faces of this frame, of which `face` is the one followed; returns the others."""
+        """Record the faces of this frame, of which `face` is the one followed; returns the others."""
         others = list(faces) if face is None else [other for other in faces if overlap(other.box, face.box) < OTHER_FACE]
         self.alone &= not others or face is None
         self.count = len(others)
@@ -51,10 +51,10 @@ class Neighbours:
         return others
 
     def note_distance(self, others: Sequence[Face], face: Face) -> None:
-        """Note whether one of the others is close to the face followed."""
+        """Record whether one of the others is close to the face followed."""
         if any(distance(other, face) < 2 * extent(face.box) for other in others):
             self._since_close = 0
 
     def note_elsewhere(self, last: Face) -> None:
-        """Note whether there is a face anywhere but in the last place of the one that is lost."""
+        """Record whether there is a face anywhere but in the last place of the lost one."""
         self.elsewhere |= any(overlap(face.box, last.box) == 0 for face in self.faces)

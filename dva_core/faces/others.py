@@ -1,4 +1,4 @@
-"""The other people of a video: whoever is more like one of them than like the person followed is not that person."""
+"""The other people of a video: a face that resembles one of them more than the person followed is not that person's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NEAR = 0.5  # of its size: a face that moved less since it was looked at is stil
 
 
 class Others:
-    """Identity vectors of faces that were seen in one frame together with the person followed, and so are not that person.
+    """Identity vectors of faces that were in one frame together with the person followed, and so are other people.
 
-    permanent: vectors [n, D] of others that are known beforehand.
+    permanent: vectors [n, D] of other people known in advance.
     """
 
     def __init__(self, same_person: float, permanent: Sequence[np.ndarray] = ()) -> None:
@@ -37,7 +37,7 @@ class Others:
         self.vectors = [*self.permanent, *[*self.vectors[len(self.permanent) :], *vectors][-MOST:]]
 
     def claim(self, vectors: np.ndarray, identity: np.ndarray) -> np.ndarray:
-        """Mark the faces, bool [n], whose vectors [n, D] match somebody else better than `identity` [D]."""
+        """Mark the faces, bool [n], whose vectors [n, D] match one of the others better than `identity` [D]."""
         candidates = [vector for vector in self.vectors if vector @ identity < self.limit]
         if not candidates:
             return np.zeros(len(vectors), bool)

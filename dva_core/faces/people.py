@@ -1,4 +1,4 @@
-"""Who is in a video: a quick survey of all faces in some of its frames, as numbered people."""
+"""Survey of a video: all faces in some of its frames, grouped as numbered people."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ Found = tuple[Face, np.ndarray, float]  # with landmarks float32 [68, 2] and the
 class Person:
     """One person of a survey; number 1 is seen most, weighted by the size of the face.
 
-    frames [n] are the sampled frames in which the face was seen, boxes [n, 4] float32 x0, y0, x1, y1 in pixels of the frame, scores [n]
-    of the detector. spans: [first, last] frame of each stretch, a sample taken for all frames up to the next; share: of all frames.
+    frames [n] are the sampled frames in which the face was found, boxes [n, 4] float32 x0, y0, x1, y1 in pixels of the frame, scores [n]
+    of the detector. spans: [first, last] frame of each stretch, a sample standing for all frames up to the next; share: of all frames.
     size: median of the longer side of the box, in pixels. shots: numbers, from 1, of the shots with the person. embedding [D]: unit length.
     portrait uint8 [P, P, 3] RGB: the aligned face, from frame portrait_frame.
     """
@@ -53,7 +53,7 @@ class Person:
     portrait_frame: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the embedding and the portrait, for JSON."""
+        """All but the embedding and the portrait, for JSON."""
         return {
             "number": self.number,
             "share": round(self.share, 4),
@@ -110,12 +110,12 @@ def find_people(
     progress: Callable[[int], None] | None = None,
     watch: Callable[[int, np.ndarray], None] | None = None,
 ) -> Survey:
-    """Survey `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order: who is seen, when and where.
+    """Survey `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order: the people, and when and where each is seen.
 
-    Two frames a second are looked at, and the first one after every cut. detector, landmarker, embed_fn, same_person: as of track_faces
-    (fields of a FaceFinder). rate: frames a second; total: how many frames to expect, 0 if unknown. progress(frames done) may raise to
-    cancel; watch(frame number, rgb) is shown every sampled frame. Memory holds one frame and a few hundred portraits.
-    Faces are one person where their identity vectors are alike (cosine >= same_person) and they are never in the same frame.
+    Samples are two frames a second, and the first one after every cut. detector, landmarker, embed_fn, same_person: as of track_faces
+    (fields of a FaceFinder). rate: frames a second; total: expected number of frames, 0 if unknown. progress(frames done) may raise to
+    cancel; watch(frame number, rgb) is called with every sample. Memory holds one frame and a few hundred portraits.
+    Faces belong to one person if their identity vectors are similar (cosine >= same_person) and they are never in the same frame.
     """
     surveyor = _Surveyor(detector, landmarker, embed_fn, same_person)
     scene, step, due, size, n = SceneCuts(), sample_step(rate, total), 0, (0, 0), -1
@@ -143,7 +143,7 @@ def sample_step(rate: float, total: int = 0) -> int:
 
 
 class _Surveyor:
-    """Groups of sights while a video is read."""
+    """Groups of sights, collected while a video is read."""
 
     def __init__(self, detector, landmarker: Callable, embed_fn: Callable, same_person: float) -> None:
         self.detect = getattr(detector, "detect_every_size", detector.detect)
@@ -158,7 +158,7 @@ class _Surveyor:
         self.empty = 0  # samples in a row without a face
 
     def look(self, n: int, rgb: np.ndarray) -> None:
-        """Look at frame `n`, the first of a shot where `cuts` says so."""
+        """Sample frame `n`, the first of a shot if `cuts` says so."""
         sample = len(self.samples)
         if self.shot != len(self.cuts):
             self.shot, self.last = len(self.cuts), []
@@ -174,7 +174,7 @@ class _Surveyor:
             self._thin_out()
 
     def _faces(self, rgb: np.ndarray) -> list[Found]:
-        """The faces of a frame; of a frame turned by quarters where their landmarks are plainly surer."""
+        """Find the faces of a frame; in the frame turned by quarters if the landmarks there are clearly more certain."""
         faces = self._with_landmarks(rgb, self.detect(rgb))
         self.empty = 0 if faces else self.empty + 1
         if self.look_at_all is None or (not faces and self.empty > TRIES and self.empty % TRIES):
@@ -190,7 +190,7 @@ class _Surveyor:
         return faces
 
     def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[Found]:
-        """Faces with their landmarks, best score first; one that was detected twice counts once."""
+        """Faces with their landmarks, best score first; duplicate detections of one face are removed."""
         faces = [face for face in sorted(faces, key=lambda face: -face.score) if extent(face.box) >= SMALLEST]
         if self.look_at_all is None:
             points, doubts = [self.landmarker(rgb, face) for face in faces], [0.0] * len(faces)
@@ -264,13 +264,13 @@ class _Surveyor:
 
 
 def _rank(group: Group, stands_for: np.ndarray | None = None) -> tuple[float, int, float]:
-    """Sort key: frames seen times size, falling; then who is seen first, and further to the left."""
+    """Sort key: frames times size, descending; then first appearance, then position from the left."""
     first = group.sights[0]
     seen = sum(extent(sight.face.box) * (1 if stands_for is None else int(stands_for[sight.sample])) for sight in group.sights)
     return -seen, first.sample, first.face.box[0]
 
 
 def _frontal(landmarks: np.ndarray) -> float:
-    """1 for a face seen from the front, falling to 0: how far the tip of the nose is from the middle of its square."""
+    """1 for a frontal face, less with the distance of the tip of the nose from the middle of its square, at least 0."""
     centre, x, _ = crop_axes(landmarks)
     return float(max(0.0, 1 - 5 * abs((landmarks[30] - centre) @ x) / (x @ x)))

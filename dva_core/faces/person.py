@@ -1,4 +1,4 @@
-"""Who the face that is followed belongs to, told by identity vectors; those of other people seen beside it count against a face."""
+"""Identity of the face that is followed, by identity vectors, which are compared with those of other people seen beside it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dva_core.faces.types import Face
 
 
 class Person:
-    """The person followed. `identity` [D]: the vector by which a face is recognised, None until there is one.
+    """The person followed. `identity` [D]: the vector by which a face is recognised, None until it is known.
 
-    embed_fn: None where nobody can be told from anybody. others: vectors [n, D] of people known not to be the one.
+    embed_fn: None if faces cannot be told apart. others: vectors [n, D] of people known to be someone else.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Person:
         return self.identity is not None and self.embed_fn is not None
 
     def reset(self) -> None:
-        """The face followed so far was not the one that is meant."""
+        """Forget the person: the face followed so far was not the chosen one."""
         self._others = Others(self.same_person, self._others.permanent)
         if not self.from_reference:
             self.identity = None
@@ -47,7 +47,7 @@ class Person:
         return None if self.embed_fn is None else embed_faces(rgb, [face], lambda *_: landmarks, self.embed_fn)[0]
 
     def learn(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> None:
-        """Take the identity from this face, unless there is one or no encoder."""
+        """Set the identity from this face, unless it is known or there is no encoder."""
         if self.identity is None:
             self.identity = self.embedding(rgb, face, landmarks)
 
@@ -56,14 +56,14 @@ class Person:
         return bool(vector @ self.identity >= self.same_person)
 
     def recognises(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
-        """Tell whether the face is this person's and nobody else's; true where that cannot be told."""
+        """Tell whether the face is this person's and nobody else's; true if faces cannot be told apart."""
         if self.embed_fn is None:
             return True
         vector = self.embedding(rgb, face, landmarks)
         return self.matches(vector) and not self._is_others(vector[None])[0]
 
     def mistakes(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> bool:
-        """Tell whether the face is more like somebody else's; the frame counts as verified."""
+        """Tell whether the face resembles somebody else more; if not, the frame counts as verified."""
         mistaken = bool(self._is_others(self.embedding(rgb, face, landmarks)[None])[0])
         self.unverified = self.unverified if mistaken else -1  # this frame comes on top
         return mistaken
@@ -75,7 +75,7 @@ class Person:
         return faces[int(np.argmax(self._embed(rgb, faces) @ self.identity))]
 
     def find(self, rgb: np.ndarray, faces: Sequence[Face]) -> Face | None:
-        """Recognise this person among faces; None where nobody is similar enough, or only somebody who is known as another."""
+        """Recognise this person among faces; None if none is similar enough, or only one that is known to be somebody else's."""
         vectors = self._embed(rgb, faces)
         cosines = vectors @ self.identity
         self.best_similarity = max(self.best_similarity, float(cosines.max()))
@@ -85,17 +85,17 @@ class Person:
 
     @property
     def knows_others(self) -> bool:
-        """Whether anybody is known for whom this person could be taken."""
+        """Whether there are people with whom this person could be confused."""
         return bool(self._others.vectors)
 
     def note_others(self, rgb: np.ndarray, faces: Sequence[Face], frame: int) -> None:
-        """Remember the people seen beside this one in frame number `frame`."""
+        """Record the people seen beside this one in frame number `frame`."""
         strangers = self._others.unknown(faces, frame) if self.embed_fn is not None else []
         if strangers:
             self._others.keep(strangers, self._embed(rgb, strangers), frame)
 
     def _is_others(self, vectors: np.ndarray) -> np.ndarray:
-        """The one question to `Others`: which identity vectors [n, D] are more like somebody else's, bool [n]."""
+        """Which identity vectors [n, D] match somebody else better, bool [n]."""
         return self._others.claim(vectors, self.identity)
 
     def _embed(self, rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the face that is followed was last: three states, and all transitions between them."""
+"""The last place of the face that is followed: three states, and all transitions between them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State(Enum):
 
 
 class Place:
-    """The last place of the face: `face` and `landmarks` [68, 2] where it was, `gap` frames since, `state`."""
+    """The last place of the face: its `face` and `landmarks` [68, 2] there, `gap` frames since then, `state`."""
 
     def __init__(self, max_gap: int) -> None:
         self.max_gap = max_gap
@@ -39,18 +39,18 @@ class Place:
     # -- transitions ----------------------------------------------------------------------------------------
 
     def follow(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray) -> None:
-        """The face is here in this frame."""
+        """Record that the face is here in this frame."""
         self.state, self.face, self.landmarks, self.gap = State.FOLLOWING, face, landmarks, 0
         self._appearance.keep(face_thumbnail(rgb, landmarks))
 
     def miss(self) -> None:
-        """The face is not in this frame."""
+        """Record that the face is not in this frame."""
         self.gap += 1
         if self.state is not State.SEARCHING:
             self.state = State.LOST if self.gap <= self.max_gap else State.SEARCHING
 
     def abandon(self) -> None:
-        """The last place says nothing of where the face is next."""
+        """Discard the last place: it does not predict where the face is next."""
         self.state = State.SEARCHING
 
     # -- questions ------------------------------------------------------------------------------------------
@@ -64,13 +64,13 @@ class Place:
         return self.state is State.FOLLOWING
 
     def roll(self) -> float:
-        """Clockwise rotation of the face in degrees; 0 while there is no place."""
+        """Clockwise rotation of the face in degrees; 0 while searching."""
         return 0.0 if self.searching else roll(self.landmarks)
 
     def looks_different(self, rgb: np.ndarray, landmarks: np.ndarray | None = None) -> bool:
-        """Tell whether the face with these landmarks, or what is in the last place, is another picture than the face was."""
+        """Tell whether the face with these landmarks (default: the picture in the last place) differs strongly from the face followed."""
         return self._appearance.change(face_thumbnail(rgb, self.landmarks if landmarks is None else landmarks)) >= 1
 
     def jumps(self, face: Face, change: float) -> bool:
-        """Tell a jump cut: the picture changes notably and the face leaps by a quarter of its size within one frame."""
+        """Tell whether this is a jump cut: the picture changes notably and the face moves by a quarter of its size within one frame."""
         return self.following and change > 0.33 and distance(face, self.face) > 0.25 * extent(self.face.box)

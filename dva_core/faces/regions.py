@@ -1,6 +1,6 @@
 """Regions of the face: soft maps in the coordinates of a mean face, warped to a crop by its landmarks.
 
-An attribute may belong to one: glasses to a band around the eyes, a beard to the area below the nose. A bundle may have maps of its own;
+An attribute may have one: glasses a band around the eyes, a beard the area below the nose. A bundle may have maps of its own;
 those here are drawn from the landmarks of a mean face.
 """
 
@@ -47,15 +47,15 @@ class Region:
     landmarks: np.ndarray
 
     def on(self, points: np.ndarray, size: int) -> np.ndarray:
-        """The map [size, size] on a crop where the 51 inner landmarks lie at `points` [51, 2], in 0..1 of it.
+        """Warp the map to a crop [size, size] whose 51 inner landmarks are `points` [51, 2], in 0..1 of it.
 
-        By the affine map, of least squares, from those to the region's own: it follows the head's turn, and no single point.
+        By the least-squares affine map between the landmarks, which follows the pose of the head, not single points.
         """
         return warp_map(self.map, self.landmarks[JAW:], points, size)
 
 
 def warp_map(image: np.ndarray, source: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
-    """Warp a map [n, n] of a face with landmarks `source` [P, 2] to one [size, size] with landmarks `target` [P, 2], both in 0..1."""
+    """Warp a map [n, n] of a face with landmarks `source` [P, 2] to [size, size] with landmarks `target` [P, 2], both in 0..1."""
     affine = np.linalg.lstsq(np.concatenate([target, np.ones((len(target), 1))], 1), source, rcond=None)[0].T  # here -> there
     n = len(image)
     linear = affine[:, :2] * n / size
@@ -66,7 +66,7 @@ def warp_map(image: np.ndarray, source: np.ndarray, target: np.ndarray, size: in
 
 
 def hull(points: np.ndarray, grow: float = 0.0) -> np.ndarray:
-    """The convex hull of points [n, 2], in 0..1 of the crop, `grow` of the crop larger all round: bool [FINE, FINE]."""
+    """The convex hull of points [n, 2], in 0..1 of the crop, dilated by `grow` of the crop: bool [FINE, FINE]."""
     mask = np.zeros((FINE, FINE), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points * FINE - 0.5).astype(np.int32)), 1)
     reach = round(grow * FINE)
@@ -107,7 +107,7 @@ def draw_regions(face: np.ndarray = MEAN_FACE) -> dict[str, Region]:
 
 
 def soft_map(mask: np.ndarray) -> np.ndarray:
-    """A mask bool [FINE, FINE] as a map [32, 32] with a blurred edge."""
+    """Convert a mask bool [FINE, FINE] to a map [32, 32] with a blurred edge."""
     return reduce(blur(mask.astype(np.float32), EDGE * FINE), "(y h) (x w) -> y x", "mean", y=REGION_SIZE, x=REGION_SIZE)
 
 
@@ -122,9 +122,9 @@ WITHIN = Region(soft_map(hull(_HULL.mean(0) + INNER * (_HULL - _HULL.mean(0)))),
 
 
 def hidden_share(mask: np.ndarray, points: np.ndarray, cover: np.ndarray | None = None) -> float:
-    """Which part of a face, 0..1, its mask [C, C] leaves out, or `kept` [C, C] keeps as it is in the source, both in 0..1.
+    """Share of a face, 0..1, that its mask [C, C] excludes or that `cover` [C, C] hides, both in 0..1.
 
-    The face is the hull of a mean one, a little smaller, laid on the inner landmarks `points` [51, 2], in 0..1 of the crop.
+    The face is the hull of a mean face, slightly smaller, fitted to the inner landmarks `points` [51, 2], in 0..1 of the crop.
     """
     face = WITHIN.on(points, len(mask))
     visible = mask if cover is None else mask * (1 - cover)
@@ -132,13 +132,13 @@ def hidden_share(mask: np.ndarray, points: np.ndarray, cover: np.ndarray | None 
 
 
 def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A soft face mask [C, C] where any of the regions is, with room for them below the chin; `points` as of `Region.on`."""
+    """Restrict a soft face mask [C, C] to the union of the regions, extended below the chin; `points` as of `Region.on`."""
     here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
     return here * with_room(mask, points)
 
 
 def with_room(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The soft mask [C, C] pulled down by ROOM below the chin, with its own edge; it still reaches 0 before the border."""
+    """Extend the soft mask [C, C] downwards by ROOM below the chin, with its own edge; it still reaches 0 before the border."""
     reach = round(ROOM * len(mask))
     column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # looks at what lies above
     below = BELOW.on(points, len(mask)) * border_fade(len(mask))

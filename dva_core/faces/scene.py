@@ -29,7 +29,7 @@ class SceneCuts:
         return self.step(thumbnail(rgb))
 
     def of(self, frame: Any) -> float:
-        """As for the frame's `rgb`; from its own `thumbnail(size)` where it has one, which saves the conversion to RGB."""
+        """Compute the difference of the next frame from the one before, by the frame's `thumbnail(size)`, or its `rgb` if it has none."""
         return self.step(frame.thumbnail(THUMBNAIL)) if hasattr(frame, "thumbnail") else self(frame.rgb)
 
     def step(self, current: np.ndarray) -> float:

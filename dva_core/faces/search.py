@@ -1,4 +1,4 @@
-"""Where the detector searches: the whole frame or around the last place, both also rotated for a head that lies or hangs."""
+"""Where the detector searches: in the whole frame or around the last place, either of them rotated for a tilted head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def continues(last: Face, face: Face, gap: int) -> bool:
-    """Tell whether `face` can be `last`, `gap` frames later: within 0.6 to 1.2 of its size, and 0.6 to 1.67 as large."""
+    """Tell whether `face` can be `last`, `gap` frames later: moved by at most 0.6 to 1.2 of its size, and 0.6 to 1.67 times as large."""
     reach = min(0.6 + 0.1 * gap, 1.2) * extent(last.box)
     return distance(face, last) < reach and 0.6 < extent(face.box) / max(extent(last.box), 1e-6) < 1 / 0.6
 
@@ -41,9 +41,9 @@ def roll(landmarks: np.ndarray) -> float:
 
 
 def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, turns: float) -> list[Face]:
-    """Run `find` on the frame rotated counter-clockwise by `turns` quarter turns, whole or not; faces are in pixels of the frame itself.
+    """Run `find` on the frame rotated counter-clockwise by `turns` quarter turns (any fraction); faces are in pixels of the frame itself.
 
-    The five points keep the face's own order: its left eye as it sees itself upright comes first.
+    The five points keep the order of the upright face: the eye on the left of its picture comes first.
     """
     if not turns:
         return find(rgb)
@@ -66,9 +66,9 @@ def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, tur
 def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> list[Face]:
     """Detect faces in a window three times as large as the box, in pixels of the whole frame.
 
-    turned: degrees by which the face is turned clockwise; the window is turned back before it is looked at.
-    A detector may have `detect_sized(rgb, extent)`, which is quicker where the size of the face is known, or `around(rgb, box)`, which
-    does all of this for a head that is upright.
+    turned: clockwise rotation of the face in degrees; the window is rotated back first.
+    A detector may have `detect_sized(rgb, extent)`, which is faster for a known size of the face, or `around(rgb, box)`, which
+    replaces this function for an upright head.
     """
     if not turned and hasattr(detector, "around"):
         return detector.around(rgb, box)
@@ -85,7 +85,7 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
 
 
 def window_around(box: Box, frame_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The window (x0, y0, x1, y1), three times as large as the box, in which a face is looked for again; clipped to the frame."""
+    """The window (x0, y0, x1, y1), three times as large as the box, in which a face is searched again; clipped to the frame."""
     height, width = frame_shape[:2]
     cx, cy, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, REACH * extent(box)
     x0, y0 = max(0, int(cx - reach)), max(0, int(cy - reach))
@@ -93,7 +93,7 @@ def window_around(box: Box, frame_shape: tuple[int, ...]) -> tuple[int, int, int
 
 
 def detect_in(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, window: tuple[int, int, int, int]) -> list[Face]:
-    """Run `find` on a window of the frame, or on all of it where the window is most of it or next to nothing."""
+    """Run `find` on a window of the frame, or on the whole frame if the window is nearly all of it or almost empty."""
     (x0, y0, x1, y1), (height, width) = window, rgb.shape[:2]
     if (x1 - x0) * (y1 - y0) > 0.6 * width * height or x1 - x0 < 16 or y1 - y0 < 16:
         return find(rgb)

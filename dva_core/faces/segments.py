@@ -1,4 +1,4 @@
-"""The track of one face: short gaps filled, false alarms dropped, squares smoothed segment by segment."""
+"""The track of one face: short gaps interpolated, false alarms dropped, squares smoothed segment by segment."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SHORTEST = 3  # found frames below which a segment is taken for a false alarm
 class FaceTrack:
     """One face through N frames; points in frame pixels from the top-left corner of the frame.
 
-    landmarks [N, 68, 2] float32 and quads [N, 4, 2] float64, smoothed, nan where missing; state [N] uint8: 0 missing, 1 interpolated,
-    2 found; scores [N] float32 of the detector, 0 where not found; starts [N] bool: the first frame of a segment.
+    landmarks [N, 68, 2] float32 and quads [N, 4, 2] float64, smoothed, nan if missing; state [N] uint8: 0 missing, 1 interpolated,
+    2 found; scores [N] float32 of the detector, 0 if not found; starts [N] bool: the first frame of a segment.
     """
 
     landmarks: np.ndarray
@@ -51,15 +51,15 @@ class FaceTrack:
         }
 
     def seen(self, looks: int = 1) -> dict[str, list[list[int]]]:
-        """When who was seen, as `spans` of frames: "seen" the face that is followed, found or interpolated, "others" other faces.
+        """Stretches of frames with faces, as `spans`: "seen" the face that is followed, found or interpolated, "others" other faces.
 
-        looks: frames between two looks at the whole frame; others seen in both are taken to have been there between.
+        looks: frames between two searches of the whole frame; others found in both count as present between them.
         """
         return {"seen": spans(np.flatnonzero(self.state != MISSING)), "others": spans(self.others, looks)}
 
 
 def spans(frames: Iterable[int], gap: int = 1) -> list[list[int]]:
-    """Rising frame numbers as [first, last] of each stretch in which no step is larger than `gap`."""
+    """Group ascending frame numbers to [first, last] of each stretch without a step larger than `gap`."""
     stretches: list[list[int]] = []
     for frame in map(int, frames):
         if stretches and frame - stretches[-1][1] <= gap:
@@ -70,7 +70,7 @@ def spans(frames: Iterable[int], gap: int = 1) -> list[list[int]]:
 
 
 def segments(state: np.ndarray, starts: np.ndarray) -> list[tuple[int, int]]:
-    """Stretches [start, stop) of frames that are not missing; a new one begins where `starts` says so."""
+    """Stretches [start, stop) of frames that are not missing; each True in `starts` begins a new one."""
     there = state != MISSING
     first = there & (starts | ~np.concatenate([[False], there[:-1]]))
     last = there & np.concatenate([~there[1:] | first[1:], [True]])
@@ -87,10 +87,10 @@ def assemble(
     is_person: Mapping[int, bool] | None = None,
     occluded: Sequence[bool] | None = None,
 ) -> FaceTrack:
-    """Build the track from the sights of all frames: points [68, 2], nan without a face; score; whether a segment begins.
+    """Build the track from the observations of all frames: points [68, 2], nan without a face; score; whether a segment begins.
 
-    cuts: the first frames of new scenes. is_person: for frames at which a segment begins, whether it is the person who is followed,
-    where that can be told. occluded: whether something else is in the face's place, so that the frame is not interpolated.
+    cuts: the first frames of new scenes. is_person: for frames in which a segment begins, whether it is the person followed,
+    if known. occluded: whether something else is in the face's place, so that the frame is not interpolated.
     """
     landmarks = np.stack(points) if points else np.empty((0, 68, 2), np.float32)
     begins, is_person = np.array(starts, bool), is_person or {}
@@ -116,7 +116,7 @@ def assemble(
 
 
 def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tuple[int, ...], is_person: Mapping[int, bool]) -> None:
-    """Make one of two segments that touch in time and place: where one is too short to stand alone, or both show the person followed."""
+    """Join two segments adjacent in time and place if one is too short to be kept by itself, or both show the person followed."""
     runs = segments(state, begins)
     for (a, b), (start, stop) in pairwise(runs):
         if b != start or start in cuts or not continues(bounds(landmarks[b - 1]), bounds(landmarks[start]), 0):
@@ -126,7 +126,7 @@ def _join(landmarks: np.ndarray, state: np.ndarray, begins: np.ndarray, cuts: tu
 
 
 def _is_whole_shot(start: int, stop: int, cuts: tuple[int, ...], frames: int) -> bool:
-    """Tell whether a segment spans a whole shot, from cut to cut or to the end of the video; a short one is then no false alarm."""
+    """Tell whether a segment is a whole shot, from cut to cut or to the end of the video; then a short one is no false alarm."""
     return start in (0, *cuts) and stop in (*cuts, frames)
 
 

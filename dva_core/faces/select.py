@@ -1,4 +1,4 @@
-"""Which of several faces is meant: the largest, the one at a place, or the one of a reference picture."""
+"""The rule that chooses one of several faces: the largest, the one at a position, or the one of a reference picture."""
 
 from __future__ import annotations
 

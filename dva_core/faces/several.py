@@ -1,4 +1,4 @@
-"""Several known people followed through a video in one pass, in which each frame is searched once for all of them."""
+"""Several known people followed through a video in one pass; each frame is searched once for all of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAME_FACE = 0.3  # sides of the square between two faces that are one
 
 
 class Unsearched(NamedTuple):
-    """A frame in which a face was not searched for, and where its landmarks say it is."""
+    """A frame in which a face was not searched for, and the face there according to its landmarks."""
 
     number: int
     rgb: np.ndarray
@@ -98,7 +98,7 @@ def track_people(
 def _moved(
     records: Sequence[Record], quiet: Mapping[int, Sequence], landmarker: SharedLandmarker, change: float
 ) -> dict[int, tuple[Face, Face]]:
-    """Whose faces need no search in this frame, by id of the record: the face in the frame before, and moved to its place in this one."""
+    """Faces that need no search in this frame, by id of the record: the face in the previous frame, and moved to its place in this one."""
     last = [record.follower.place.face for record in records if record.follower.place.face is not None]
     moved = {}
     for record in records:
@@ -113,7 +113,7 @@ def _moved(
 
 
 def _search_again(record: Record, frames: Sequence[Unsearched], detector, occluded: bool) -> None:
-    """A face is lost: was it there in the frames before, in which it was not searched for?"""
+    """After a face was lost, search for it in the previous frames that were not searched, and forget it where it is not found."""
     for past in reversed(frames):
         if any(continues(past.face, face, 0) for face in detect_around(detector, past.rgb, past.face.box)):
             return
@@ -122,7 +122,7 @@ def _search_again(record: Record, frames: Sequence[Unsearched], detector, occlud
 
 
 def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
-    """Where two followers have one face in frame `n`, take it from the one who is less like it."""
+    """If two followers have the same face in frame `n`, take it from the one whose identity is less similar."""
     there = [record for record in records if np.isfinite(record.points[n]).all()]
     quads = [quad_from_landmarks(record.points[n]) for record in there]
     for i in range(len(there)):
@@ -139,7 +139,7 @@ def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
 
 
 def _trust_those_apart(followers: Sequence[Follower]) -> None:
-    """Spare those a doubt who are close to nobody but others that are followed too, and too far from them to be taken for them next."""
+    """Skip the identity check of faces whose only neighbours are followed too, and too far away to be confused with them next."""
     for follower in followers:
         own, others = follower.place.face, [other.place.face for other in followers if other is not follower]
         apart = all(distance(own, face) > max(extent(own.box), extent(face.box)) for face in others)

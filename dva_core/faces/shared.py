@@ -1,4 +1,4 @@
-"""What several followers share in each frame: one search, one look for all landmarks, identity vectors computed once."""
+"""What several followers share in each frame: one search, one pass for all landmarks, identity vectors computed once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEARER = 1.3  # times the area of the windows: what a window for all of them may
 
 
 class SharedDetector:
-    """A detector for several followers. `held`: boxes of the faces of this frame that were found; who is `lost` does not see those."""
+    """A detector for several followers. `held`: boxes of this frame's faces that were assigned; `lost` followers do not get those."""
 
     def __init__(self, detector) -> None:
         self.detector = detector
@@ -60,7 +60,7 @@ class SharedDetector:
         return self._free(self._near[box])
 
     def _look(self, rgb: np.ndarray, boxes: list[Box]) -> dict[Box, list[Face]]:
-        """Search the windows around boxes of about one size: in one piece, unless that is much more than the windows."""
+        """Search the windows around boxes of similar size: in one piece, unless that is much larger than the windows."""
         windows = {box: window_around(box, rgb.shape) for box in boxes}
         x0, y0, x1, y1 = np.array(list(windows.values())).T
         whole = int(x0.min()), int(y0.min()), int(x1.max()), int(y1.max())
@@ -85,8 +85,9 @@ def _within(face: Face, window: tuple[int, int, int, int]) -> bool:
 
 
 class SharedLandmarker:
-    """A landmarker for several followers. Of a CropLandmarker: those whose faces were in the frame before are looked at together, plain
-    and mirrored by turns."""
+    """A landmarker for several followers: with a CropLandmarker, faces of the previous frame are measured in one pass, in their squares
+    and the mirror images in turn.
+    """
 
     def __init__(self, landmarker) -> None:
         self.landmarker, self.doubt = landmarker, getattr(landmarker, "doubt", None)
@@ -107,7 +108,7 @@ class SharedLandmarker:
         self._little = {id(old): new for old, new in zip(self._before, found) if self.landmarker.moved_little(new, old)}
 
     def moved(self, face: Face, before: np.ndarray) -> Face | None:
-        """The face of the previous frame, with these landmarks then, in its place now; None where that is not as good as a search."""
+        """The face of the previous frame, which had these landmarks, in its place now; None if that is less certain than a search."""
         points = self._little.get(id(before))
         if points is None:
             return None
@@ -116,7 +117,7 @@ class SharedLandmarker:
         return replace(face, box=tuple(map(float, box)), points5=None if face.points5 is None else face.points5 + step)
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
-        """Find the points of any face; one of those who are followed has been looked at."""
+        """Find the points of a face; those of the faces that are followed are known already."""
         for one in self._seen:
             if one.face is face:
                 return one.landmarks
@@ -134,7 +135,7 @@ class SharedLandmarker:
 
 
 class RememberedVectors:
-    """Identity vectors of crops, computed once a frame however many followers look at a face."""
+    """Identity vectors of crops, computed once per frame for all followers."""
 
     def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
         self.embed = embed

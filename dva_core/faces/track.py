@@ -1,4 +1,4 @@
-"""One face followed through a video: detection, association, short gaps filled, long ones left alone; one pass, bounded memory."""
+"""One face followed through a video: detection, association, short gaps interpolated, long ones left open; one pass, bounded memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_POINTS = np.full((68, 2), np.nan, np.float32)  # of a frame without the face
 
 
 class Record:
-    """The observations of one face, frame by frame, and the track that they come to."""
+    """The observations of one face, frame by frame, and the track built from them."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
@@ -35,7 +35,7 @@ class Record:
         self.vectors: dict[int, np.ndarray] = {}
 
     def add(self, observation: Observation) -> None:
-        """Note what the next frame shows, and what it says of the frames before."""
+        """Record the observation of the next frame, and what it changes in earlier frames."""
         n = len(self.points)
         if observation.mistaken:
             for past in range(n):
@@ -53,7 +53,7 @@ class Record:
             self.vectors[n] = self.follower.vector
 
     def forget(self, n: int) -> None:
-        """The face in frame `n` was somebody else's."""
+        """Remove the face of frame `n`, which was somebody else's."""
         self.points[n], self.scores[n], self.starts[n], self.occluded[n] = NO_POINTS, 0.0, False, True
         self.vectors.pop(n, None)
 
@@ -79,17 +79,17 @@ def track_faces(
 ) -> FaceTrack:
     """Follow one face through `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order.
 
-    detector.detect(rgb) -> list[Face]; landmarker(rgb, face) -> [68, 2] frame pixels. Where they have `detect_sized` or `follow`
-    (see FaceDetector, CropLandmarker), a face is followed with these; with `doubt`, a head that lies or hangs is told from an upright one.
+    detector.detect(rgb) -> list[Face]; landmarker(rgb, face) -> [68, 2] frame pixels. Optional methods make following faster
+    (`detect_sized`, `follow`) and handle tilted heads (`doubt`); see FaceDetector, CropLandmarker.
     choice: "largest"; ("position", x, y), fractions 0..1 of width and height; ("reference", embedding [D], embed_fn).
     embed_fn: aligned crops uint8 [B, 256, 256, 3] -> identity vectors [B, D]. With it a face that comes back after a cut or a long
     absence, or that changes from one frame to the next, must be the same person (cosine >= same_person); without it the rule of `choice`
-    decides anew. Early in the video the rule is held against every face that appears: where one is far larger than the one followed, or is
-    at the position that the one followed is not at, it is followed instead, and what was found before is dropped.
-    Up to max_gap frames without the face are interpolated if it comes back near and no scene cut lies between. Where others are there,
-    only those in which its place still looks as before: nothing is said to be the face that is somebody else's, or the back of a head.
-    Who was seen together with the face is not taken for it later, however alike.
-    progress(frames done) may raise to cancel. DVAError for a bad `choice`, or where nobody matches the reference.
+    applies again. Early in the video all faces are checked against the rule: if one is far larger than the one followed, or is
+    at the position and the one followed is not, it is followed instead, and the earlier frames are dropped.
+    Up to max_gap frames without the face are interpolated if it comes back near its place and there is no scene cut between. If there are
+    other faces, only those in which its place still looks the same: another person's face or the back of a head is not interpolated.
+    Faces seen together with this one are not taken for it later, however similar.
+    progress(frames done) may raise to cancel. DVAError for an invalid `choice`, or if nobody matches the reference.
     """
     check_choice(choice)
     record = Record(follower := Follower(detector, landmarker, choice, max_gap, embed_fn, same_person))

@@ -1,4 +1,4 @@
-"""Heads that lie or hang: told from upright ones by their landmarks, and looked for in the frame turned by quarters and eighths."""
+"""Tilted heads: told from upright ones by their landmarks, and searched in the frame turned by quarters and eighths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAUSE = 12  # frames without a face between two searches of turned frames; four 
 
 
 class TurnedSearch:
-    """The search of turned frames, which costs as much as seven others and so is done rarely."""
+    """The search of turned frames; it costs as much as seven searches and so is done rarely."""
 
     def __init__(self, detector, landmarker: CheckedLandmarker) -> None:
         self.detector, self.landmarker = detector, landmarker
@@ -27,20 +27,20 @@ class TurnedSearch:
         self._since = PAUSE  # frames since the last search
 
     def begin(self) -> None:
-        """Take the next frame."""
+        """Begin the next frame."""
         self._since += 1
 
     def cut(self) -> None:
-        """A new scene may be searched at once."""
+        """Begin a new scene, which may be searched at once."""
         self._since = PAUSE
 
     def improve(
         self, rgb: np.ndarray, face: Face | None, landmarks: np.ndarray | None, new: bool, choose: Callable[[list[Face]], Face | None]
     ) -> tuple[Face, np.ndarray] | None:
-        """The same face in the frame turned by quarters, else by eighths, or what `choose` takes there where none is seen upright.
+        """Search the same face in the frame turned by quarters, else by eighths, or the one that `choose` takes there if `face` is None.
 
-        None where its landmarks are not plainly surer. Frames without a face, and a face once looked at (not `new`), are searched now
-        and then only.
+        None if its landmarks are not clearly more certain. Frames without a face, and a face that was examined before (not `new`), are
+        searched only from time to time.
         """
         if self.landmarker.doubt is None:
             return None
