@@ -11,9 +11,11 @@ import hashlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from waiting import LONG
 
 
 def result_of(content: bytes, attributes: str) -> bytes:
@@ -37,7 +39,8 @@ class FakeComfy:
         self.uploads: Counter[str] = Counter()
         self.requests = 0
         self.hangs = False
-        self.stops_after: int | None = None  # after so many decodes the next job goes on until this is changed
+        self.begun = 0  # jobs
+        self.holds: Callable[[], Any] | None = None  # while it does, the job that runs goes on until it is interrupted
         self.fails_on: set[bytes] = set()  # contents of videos
         self.cut_results = 0  # how many results break off half-way
         self.interrupted: list[str] = []
@@ -54,7 +57,7 @@ class FakeComfy:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(LONG)
         return self
 
     def _run(self) -> None:
@@ -100,17 +103,17 @@ class FakeComfy:
             await self._runner.cleanup()
             self.pending, self.running, self.history = [], [], {}
 
-        asyncio.run_coroutine_threadsafe(die(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(die(), self._loop).result(LONG)
 
     def revive(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(LONG)
 
     def stop(self) -> None:
         self.hangs = False
         if self._thread is not None:
             self.kill()
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(LONG)
 
     def __enter__(self) -> FakeComfy:
         return self.start()
@@ -129,6 +132,7 @@ class FakeComfy:
                 continue
             entry = self.pending.pop(0)
             self.running = [entry]
+            self.begun += 1
             _, prompt_id, prompt, client = entry
             about = {node["class_type"]: (key, node["inputs"]) for key, node in prompt.items()}
             file, edit = about["DVALoadVideo"][1]["file"], about["DVAEditIdentityClassifier"][1]["attributes"]
@@ -160,13 +164,10 @@ class FakeComfy:
 
     async def _take(self, seconds: float, prompt_id: str) -> None:
         until = self._loop.time() + seconds
-        while self.hangs or self._is_stopped() or (self._loop.time() < until and prompt_id not in self.interrupted):
+        while self.hangs or (prompt_id not in self.interrupted and (self._loop.time() < until or (self.holds and self.holds()))):
             client = self.running[0][3] if self.running else ""
             await self._say(client, "progress", {"value": 1, "max": 2, "prompt_id": prompt_id, "node": "x"})
-            await asyncio.sleep(min(0.05, seconds))
-
-    def _is_stopped(self) -> bool:
-        return self.stops_after is not None and self.decodes.total() >= self.stops_after
+            await asyncio.sleep(min(0.05, seconds) or 0.02)
 
     async def _say(self, client: str, kind: str, data: dict[str, Any]) -> None:
         socket = self._sockets.get(client)

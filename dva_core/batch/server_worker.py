@@ -222,6 +222,11 @@ class ServerWorker:
         if not unfinished:
             return
         with suppress(ServerLost, DVAError, asyncio.TimeoutError):
-            await asyncio.wait_for(self.client.cancel(server_job.prompt for server_job in unfinished), 15.0)
-            for server_job in unfinished:
+            await asyncio.wait_for(self.cancel(unfinished), 15.0)
+
+    async def cancel(self, server_jobs: list[ServerJob]) -> None:
+        """Cancel jobs; one that has just finished stays in the journal, for the next run to fetch."""
+        await self.client.cancel(server_job.prompt for server_job in server_jobs)
+        for server_job in server_jobs:
+            if not await self.has_succeeded(server_job.prompt):
                 self.executor.note("dropped", server_job.job.name, where=self.name, prompt=server_job.prompt)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batch_server import result_of
@@ -35,15 +34,16 @@ def check_results(plan, missing=()) -> None:
 
 
 class Events(list):
-    """Keeps the events of a run; `at[n]` is called when so many jobs are done."""
+    """Keeps the events of a run; `then` is called after each of them, while the run waits."""
 
-    def __init__(self, **at) -> None:
-        self.at = {int(name[1:]): what for name, what in at.items()}
+    def __init__(self, then: Callable[[dict], None] | None = None) -> None:
+        self.then = then
 
-    def __call__(self, event) -> None:
+    def __call__(self, event: dict) -> None:
         self.append(event)
-        if event["event"] == "done" and (what := self.at.pop(len(self.of("done")), None)):
-            threading.Thread(target=what).start()
+        if self.then is not None:
+            self.then(event)
 
-    def of(self, kind: str) -> list[dict]:
-        return [event for event in self if event["event"] == kind]
+    def of(self, kind: str, **about) -> list[dict]:
+        """Those of a kind, about a certain job or worker."""
+        return [event for event in self if event["event"] == kind and about.items() <= event.items()]

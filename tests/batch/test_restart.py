@@ -6,13 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import ROOT
+from waiting import LONG, until
 
 pytest.importorskip("aiohttp")
 from batch_server import FakeComfy
@@ -51,19 +49,12 @@ def until_done(client: subprocess.Popen, jobs: int) -> None:
     raise AssertionError(client.stderr.read())
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_the_client_is_killed_and_started_again(tmp_path):
     """What ran goes on meanwhile and is taken up: nothing is computed twice."""
     plan = plan_of(tmp_path)
     with FakeComfy(0.2, 0.2) as one, FakeComfy(0.2, 0.2) as two:
         for decodes in (2, 3):
-            one.stops_after = two.stops_after = decodes
+            one.holds, two.holds = lambda: one.decodes.total() >= decodes, lambda: two.decodes.total() >= decodes  # noqa: B023
             client = start_client(tmp_path, one.url, two.url)
             until_done(client, 4 if decodes == 2 else 2)
             until(lambda: one.running and two.running)
@@ -71,14 +62,12 @@ def test_the_client_is_killed_and_started_again(tmp_path):
             client.communicate()
         with open(plan.state / "journal.jsonl", "ab") as journal:
             journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
-        events = Events()
 
-        def watch(event: dict) -> None:
-            events(event)
+        def go_on(event: dict) -> None:
             if event["event"] == "server":
-                one.stops_after = two.stops_after = None
+                one.holds = two.holds = None
 
-        summary = run_on_servers(plan, [one.url, two.url], watch=watch)
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events(go_on)))
         check_results(plan)
         assert summary.done + summary.before == 12 and summary.before >= 6
         assert set((one.decodes + two.decodes).values()) == {1}
@@ -90,14 +79,17 @@ def test_the_client_is_killed_and_started_again(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
     plan = plan_of(tmp_path)
-    with FakeComfy(0.1, 0.5) as one:
+    with FakeComfy() as one:
+        one.holds = lambda: one.decodes.total() >= 2
         client = start_client(tmp_path, one.url)
         until_done(client, 2)
+        until(lambda: one.running)
         client.send_signal(how)
-        errors = client.communicate(timeout=60)[1]
+        errors = client.communicate(timeout=LONG)[1]
         assert client.returncode == 1 and errors.strip() == "stopped"
         until(lambda: not one.pending and not one.running)
         assert len(one.interrupted) == 1
+        one.holds = None
         run_on_servers(plan, [one.url])
     check_results(plan)
 
@@ -105,25 +97,28 @@ def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
 def test_what_is_no_longer_wanted_is_taken_back(tmp_path):
     """Left by a client that was killed, and not in the batch any more, or there already."""
     plan = plan_of(tmp_path, 1)
-    with FakeComfy(0.0, 30.0) as one:
+    with FakeComfy() as one:
+        one.holds = lambda: True
         client = start_client(tmp_path, one.url)
         assert any(json.loads(line)["event"] == "begun" for line in client.stdout)
+        ((_, prompt, *_),) = until(lambda: one.running)
         client.kill()
         client.communicate()
-        assert one.running
         for job in plan.jobs:
             job.result.write_bytes(b"by hand")
         assert run_on_servers(plan, [one.url]).before == 3
-        assert one.interrupted == [next(iter(one.history), one.running and one.running[0][1])]
+        assert one.interrupted == [prompt]
         assert not Journal.read(plan.state).prompts and plan.jobs[0].result.read_bytes() == b"by hand"
 
 
 def test_one_run_at_a_time(tmp_path):
     plan = plan_of(tmp_path, 2)
-    with FakeComfy(0.1, 0.1) as one:
+    with FakeComfy() as one:
+        one.holds = lambda: one.decodes.total() >= 1
         client = start_client(tmp_path, one.url)
         until_done(client, 1)
         with pytest.raises(DVAError, match="Another run is at work"):
             run_on_servers(plan, [one.url])
-        client.communicate(timeout=60)
+        one.holds = None
+        client.communicate(timeout=LONG)
     check_results(plan)

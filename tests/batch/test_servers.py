@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import ssl
@@ -10,15 +11,19 @@ import subprocess
 import time
 from collections import Counter
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("aiohttp")
 from batch_server import FakeComfy, result_of
+from waiting import LONG, until
 
 from dva_core.batch import Stopped, make_manifest, make_plan, run_on_servers
 from dva_core.batch import client as client_module
+from dva_core.batch import servers as servers_module
 from dva_core.batch.manifest import Server
+from dva_core.batch.servers import PATIENCE
 from dva_core.errors import DVAError
 
 from .plans import EDITS, Events, check_results, plan_of
@@ -27,6 +32,8 @@ from .plans import EDITS, Events, check_results, plan_of
 def test_four_videos_times_three_edits_on_two_servers(tmp_path):
     plan, events = plan_of(tmp_path), Events()
     with FakeComfy(0.1, 0.05) as one, FakeComfy(0.1, 0.05) as two:
+        for this, other in ((one, two), (two, one)):  # neither is ever without work before the other: nothing is taken over
+            this.holds = lambda this=this, other=other: other.begun < this.begun or not events.of("progress", worker=this.url)
         summary = run_on_servers(plan, [one.url, two.url], watch=events)
         check_results(plan)
         assert summary.done == 12 and not summary.failed and summary.missing == 0
@@ -41,6 +48,7 @@ def test_four_videos_times_three_edits_on_two_servers(tmp_path):
         again = run_on_servers(plan, [one.url, two.url])
         assert again.before == 12 and again.done == 0 and one.requests + two.requests == requests  # nothing to ask for
         plan.jobs[0].result.unlink()
+        one.holds = None
         assert run_on_servers(plan, [one.url]).done == 1
         check_results(plan)
 
@@ -48,46 +56,72 @@ def test_four_videos_times_three_edits_on_two_servers(tmp_path):
 def test_a_server_that_dies_half_way(tmp_path):
     plan = plan_of(tmp_path)
     with FakeComfy(0.1, 0.1) as one, FakeComfy(0.1, 0.1) as two:
-        events = Events(n4=two.kill)
-        summary = run_on_servers(plan, [one.url, two.url], watch=events)
+        died = []
+
+        def die(event: dict) -> None:
+            if len(events.of("begun", worker=two.url)) == 3 and not died:
+                two.kill()
+                died.append(event)
+
+        one.holds = lambda: one.decodes.total() == 3 and not died
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events(die)))
         check_results(plan)
         assert summary.done == 12 and summary.workers[two.url].lost >= 1 and summary.workers[one.url].jobs >= 8
         assert Counter(event["job"] for event in events.of("done")).most_common(1)[0][1] == 1
-        assert [event["state"] for event in events.of("server") if event["worker"] == two.url] == ["up", "lost"]
+        assert [event["state"] for event in events.of("server", worker=two.url)] == ["up", "lost"]
 
 
 def test_a_server_that_comes_back(tmp_path):
+    """At once, with an empty queue, and after it was missed."""
     plan = plan_of(tmp_path)
-    with FakeComfy(0.1, 0.1) as one:
+    with FakeComfy() as one:
 
-        def fall_and_rise() -> None:
-            one.kill()
-            time.sleep(0.3)
-            one.revive()
+        def fall_and_rise(event: dict) -> None:
+            if event["event"] == "begun" and len(events.of("begun")) in (3, 9):
+                one.kill()
+                if len(events.of("begun")) == 3:
+                    one.revive()
+            if event["event"] == "server" and len(events.of("server", state="lost")) == 2 and event["state"] == "lost":
+                one.revive()
 
-        summary = run_on_servers(plan, [one.url], watch=Events(n2=fall_and_rise, n7=fall_and_rise))
+        summary = run_on_servers(plan, [one.url], watch=(events := Events(fall_and_rise)))
         check_results(plan)
         assert summary.done == 12 and summary.workers[one.url].lost == 2
         assert set(one.uploads.values()) == {1}  # what it has it is not sent again
 
 
-def test_a_server_that_hangs(tmp_path):
-    """Longer than the time-out: its job is done elsewhere. When it wakes, it is taken off what it still had."""
-    plan = plan_of(tmp_path)
-    with FakeComfy(0.05, 0.1) as one, FakeComfy(0.05, 0.1) as two:
+@pytest.mark.parametrize("wakes", ["meanwhile", "afterwards"])
+def test_a_server_that_hangs(tmp_path, monkeypatch, wakes):
+    """Longer than the time-out: its job is begun elsewhere. When it wakes, it is taken off what it still had."""
+    plan, stuck, client = plan_of(tmp_path), [], servers_module.Client
+    with FakeComfy() as one, FakeComfy() as two:
+        monkeypatch.setattr(servers_module, "Client", lambda server, _, ca: client(server, 2.0 if server.url == two.url else LONG, ca))
 
-        def hang() -> None:
-            two.hangs = True
-            time.sleep(3.5)
-            two.hangs = False
+        def hang(event: dict) -> None:
+            if not stuck and len(events.of("begun", worker=two.url)) == 2:
+                two.hangs = True
+                stuck.append(event["job"])
+            elif event["event"] == "begun" and event["job"] in stuck and wakes == "meanwhile":
+                two.hangs = False
 
-        events = Events(n4=hang)
-        summary = run_on_servers(plan, [one.url, two.url], timeout=1.0, watch=events)
+        def waits() -> bool:
+            """One does three jobs before the other hangs, and what that hung over not before it is awake and was told."""
+            if not stuck:
+                return one.decodes.total() == 3
+            return wakes == "meanwhile" and f"/{stuck[0]}_" in json.dumps(one.running) and not two.interrupted
+
+        one.holds = waits
+        two.holds = lambda: two.decodes.total() == 1 and not two.interrupted
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events(hang)))
         check_results(plan)
         assert summary.done == 12 and Counter(event["job"] for event in events.of("done")).most_common(1)[0][1] == 1
-        time.sleep(4)
-        run_on_servers(plan, [one.url, two.url])
-        assert not two.pending and not two.running
+        assert [event["worker"] for event in events.of("begun", job=stuck[0])] == [two.url, one.url]
+        if wakes == "afterwards":
+            assert not two.interrupted
+            two.hangs = False
+            run_on_servers(plan, [one.url, two.url])
+        until(lambda: not two.pending and not two.running)
+        assert len(two.interrupted) == 1
 
 
 def test_a_video_that_always_fails(tmp_path):
@@ -125,26 +159,52 @@ def test_results_that_break_off_are_never_half_there(tmp_path):
 
 def test_a_full_disk(tmp_path, monkeypatch):
     """Nothing new is begun meanwhile; when there is room again it goes on, and where there is none the run ends and can be gone on with."""
-    plan, until = plan_of(tmp_path), [0.0]
+    plan, full, ahead = plan_of(tmp_path), [True], [0.0]
     whole = client_module.atomic_write
 
     def no_room(place):
-        if time.monotonic() < until[0]:
+        if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return whole(place)
 
     monkeypatch.setattr(client_module, "atomic_write", no_room)
     monkeypatch.setattr("dva_core.batch.server_worker.DISK_POLL", 0.2)
+    monkeypatch.setattr(servers_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
     with FakeComfy(0.05, 0.05) as one, FakeComfy(0.05, 0.05) as two:
-        until[0] = time.monotonic() + 3600
+        settled = []
+
+        def lose_patience(event: dict) -> None:
+            """Once all that was begun has ended, and the run has looked after itself a few times since."""
+            if event["event"] == "left" and events.of("disk"):
+                ended = len(one.history) + len(two.history)
+                settled.append(ended if ended == len(events.of("begun")) else None)
+                if len(settled) > 3 and set(settled[-3:]) == {ended}:
+                    ahead[0] = PATIENCE + 1
+
         with pytest.raises(Stopped, match="make room there"):
-            run_on_servers(plan, [one.url, two.url], patience=1.5, watch=(events := Events()))
+            run_on_servers(plan, [one.url, two.url], watch=(events := Events(lose_patience)))
         assert len(events.of("disk")) == 1 and len(events.of("begun")) <= 4
         check_results(plan, missing=[job.name for job in plan.jobs])
         assert not one.pending and not two.pending
-        until[0] = time.monotonic() + 2.0
-        assert run_on_servers(plan, [one.url, two.url]).done == 12
+        events = Events(lambda event: full.clear() if event["event"] == "disk" else None)
+        assert run_on_servers(plan, [one.url, two.url], watch=events).done == 12
         assert set((one.decodes + two.decodes).values()) == {1}  # what was done waited on the servers
+    check_results(plan)
+
+
+def test_a_job_that_ends_as_the_run_is_stopped_is_not_done_again(tmp_path):
+    """The server has finished it, and nobody has been told of it yet."""
+    plan = plan_of(tmp_path, 1)
+    with FakeComfy() as one:
+
+        def stop(event: dict) -> None:
+            if event["event"] == "begun":
+                until(lambda: one.history)  # the run waits for this, and hears of nothing
+                raise KeyError("stopped")
+
+        with pytest.raises(KeyError, match="stopped"):
+            run_on_servers(plan, [one.url], watch=stop)
+        assert run_on_servers(plan, [one.url]).done == 3 and set(one.decodes.values()) == {1} and not one.interrupted
     check_results(plan)
 
 
@@ -212,7 +272,9 @@ def test_many_servers_many_jobs(tmp_path):
     plan = plan_of(tmp_path, 20)
     with ExitStack() as stack:
         servers = [stack.enter_context(FakeComfy(0.0, 0.01)) for _ in range(4)]
+        for server in servers:  # none is without work before the others: nothing is taken over
+            server.holds = lambda server=server: any(other.begun < server.begun for other in servers)
         summary = run_on_servers(plan, [server.url for server in servers])
         assert summary.done == 60 and sum((sum((s.decodes for s in servers), Counter())).values()) == 60
-        assert all(len(server.encodes) <= 20 and max(server.encodes.values()) == 1 for server in servers)
+        assert all(len(server.encodes) == 5 and max(server.encodes.values()) == 1 for server in servers)
     check_results(plan)
