@@ -11,7 +11,7 @@ import numpy as np
 from dva_core.faces.align import crop_axes, crop_face, quad_from_landmarks, side
 from dva_core.faces.identities import Group, Sight, join_turned, link, merge
 from dva_core.faces.landmarker import plausible
-from dva_core.faces.looks import Looks, LooksSoFar, Seen
+from dva_core.faces.samples import FaceSample, FaceSampler, FaceSamples
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.search import detect_turned
 from dva_core.faces.select import EMBED_SIZE, unit
@@ -70,7 +70,7 @@ class Person:
 class Survey:
     """The people of a video by number, the sampled frames, and the shots as (first, last) frame.
 
-    busiest: the sampled frame in which most people are seen; 0 without any. frames: how many the video has. looks: all that was seen.
+    busiest: the sampled frame in which most people are seen; 0 without any. frames: how many the video has. face_samples: all faces.
     """
 
     people: tuple[Person, ...]
@@ -80,7 +80,7 @@ class Survey:
     busiest: int = 0
     width: int = 0
     height: int = 0
-    looks: Looks | None = None
+    face_samples: FaceSamples | None = None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -120,12 +120,12 @@ def find_people(
     surveyor = _Surveyor(detector, landmarker, embed_fn, same_person)
     scene, step, due, size, n = SceneCuts(), sample_step(rate, total), 0, (0, 0), -1
     for n, frame in enumerate(frames):
-        surveyor.looks.changes.append(scene.of(frame))
-        cut = surveyor.looks.changes[-1] >= 1
+        surveyor.sampler.changes.append(scene.of(frame))
+        cut = surveyor.sampler.changes[-1] >= 1
         if cut:
             surveyor.cuts.append(n)
         if cut or n >= due:
-            surveyor.look(n, frame.rgb)
+            surveyor.sample(n, frame.rgb)
             due, size = n + step, frame.rgb.shape[1::-1]
             if watch is not None:
                 watch(n, frame.rgb)
@@ -148,28 +148,28 @@ class _Surveyor:
     def __init__(self, detector, landmarker: Callable, embed_fn: Callable, same_person: float) -> None:
         self.detect = getattr(detector, "detect_every_size", detector.detect)
         self.landmarker, self.embed_fn, self.same_person = landmarker, embed_fn, same_person
-        self.look_at_all = getattr(landmarker, "look", None)
-        self.looks = LooksSoFar()
-        self.samples = self.looks.samples
+        self.find_landmarks = getattr(landmarker, "look", None)
+        self.sampler = FaceSampler()
+        self.samples = self.sampler.samples
         self.cuts: list[int] = []
         self.groups: list[Group] = []
         self.last: list[Group] = []  # those seen in the last sample
         self.shot = 0
         self.empty = 0  # samples in a row without a face
 
-    def look(self, n: int, rgb: np.ndarray) -> None:
+    def sample(self, n: int, rgb: np.ndarray) -> None:
         """Sample frame `n`, the first of a shot if `cuts` says so."""
-        sample = len(self.samples)
+        number = len(self.samples)
         if self.shot != len(self.cuts):
             self.shot, self.last = len(self.cuts), []
         faces = self._faces(rgb)
-        sights = [Sight(sample, self.shot, face, _frontal(landmarks)) for face, landmarks, _ in faces]
+        sights = [Sight(number, self.shot, face, _frontal(landmarks)) for face, landmarks, _ in faces]
         new = [Group(sight, *about) for sight, about in zip(sights, self._describe(rgb, faces, sights))]
-        self.looks.look(n, [Seen(face, landmarks, group.total) for (face, landmarks, _), group in zip(faces, new)])
+        self.sampler.add(n, [FaceSample(face, landmarks, group.total) for (face, landmarks, _), group in zip(faces, new)])
         link(self.last, new, self.same_person)
         fresh = [group for group in new if group.sights]
         self.groups += fresh
-        self.last = [group for group in self.last if group.sights[-1].sample == sample] + fresh
+        self.last = [group for group in self.last if group.sights[-1].sample == number] + fresh
         if len(self.groups) > GROUPS:
             self._thin_out()
 
@@ -177,7 +177,7 @@ class _Surveyor:
         """Find the faces of a frame; in the frame turned by quarters if the landmarks there are clearly more certain."""
         faces = self._with_landmarks(rgb, self.detect(rgb))
         self.empty = 0 if faces else self.empty + 1
-        if self.look_at_all is None or (not faces and self.empty > TRIES and self.empty % TRIES):
+        if self.find_landmarks is None or (not faces and self.empty > TRIES and self.empty % TRIES):
             return faces
         least = min((doubt for *_, doubt in faces), default=np.inf)
         if least < DOUBT:  # one that is upright is enough
@@ -192,10 +192,10 @@ class _Surveyor:
     def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[Found]:
         """Faces with their landmarks, best score first; duplicate detections of one face are removed."""
         faces = [face for face in sorted(faces, key=lambda face: -face.score) if extent(face.box) >= SMALLEST]
-        if self.look_at_all is None:
+        if self.find_landmarks is None:
             points, doubts = [self.landmarker(rgb, face) for face in faces], [0.0] * len(faces)
         else:
-            points, doubts = self.look_at_all(rgb, faces)
+            points, doubts = self.find_landmarks(rgb, faces)
         found, quads = [], []
         for face, landmarks, doubt in zip(faces, points, doubts):
             if not plausible(landmarks, face.box):
@@ -237,7 +237,7 @@ class _Surveyor:
                 counts[sight.sample] += 1, extent(sight.face.box)
         busiest = int(samples[max(range(len(samples)), key=lambda k: (*counts[k], -k))]) if self.samples else 0
         shots = tuple(zip([0, *self.cuts], [*(cut - 1 for cut in self.cuts), frames - 1])) if frames else ()
-        return Survey(people, samples, shots, frames, busiest, *size, looks=self.looks.done())
+        return Survey(people, samples, shots, frames, busiest, *size, face_samples=self.sampler.done())
 
     def _person(self, number: int, group: Group, samples: np.ndarray, ends: np.ndarray) -> Person:
         seen = np.array([sight.sample for sight in group.sights])

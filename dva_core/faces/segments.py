@@ -50,12 +50,12 @@ class FaceTrack:
             "other_faces_seen": self.other_faces_seen,
         }
 
-    def seen(self, looks: int = 1) -> dict[str, list[list[int]]]:
+    def seen(self, interval: int = 1) -> dict[str, list[list[int]]]:
         """Stretches of frames with faces, as `spans`: "seen" the face that is followed, found or interpolated, "others" other faces.
 
-        looks: frames between two searches of the whole frame; others found in both count as present between them.
+        interval: frames between two searches of the whole frame; others found in both count as present between them.
         """
-        return {"seen": spans(np.flatnonzero(self.state != MISSING)), "others": spans(self.others, looks)}
+        return {"seen": spans(np.flatnonzero(self.state != MISSING)), "others": spans(self.others, interval)}
 
 
 def spans(frames: Iterable[int], gap: int = 1) -> list[list[int]]:

@@ -11,7 +11,7 @@ import numpy as np
 from dva_core.faces.align import quad_from_landmarks, side
 from dva_core.faces.finder import FaceFinder
 from dva_core.faces.follower import CONFIRMED, LONGEST_LOOK, LOOK_AROUND, UPRIGHT, Follower
-from dva_core.faces.looks import Looks
+from dva_core.faces.samples import FaceSamples
 from dva_core.faces.scene import SceneCuts
 from dva_core.faces.search import continues, detect_around, distance
 from dva_core.faces.segments import MISSING, FaceTrack
@@ -40,17 +40,17 @@ def track_people(
     vectors: np.ndarray,
     people: Sequence[int] | None = None,
     *,
-    looks: Looks | None = None,
+    face_samples: FaceSamples | None = None,
     max_gap: int = 12,
     progress: Callable[[int], None] | None = None,
 ) -> list[FaceTrack]:
-    """Follow people through `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order; a track each, perhaps without any frame.
+    """Follow people through `frames`, objects with `.rgb` uint8 [H, W, 3], read once in order; one track per person, which may be empty.
 
     vectors [n, D]: identity vectors of all people known to be in the video; nobody is taken for another one of them.
-    people: which of them to follow, as row numbers; None: all. looks: what a survey has seen in the same frames (Survey.looks); it is not
-    searched, measured and embedded again. Other arguments, and how each is followed, as of `track_faces` with a reference. Where two are
-    found in one place, it is the one who is more like it. A face that is followed steadily, with nobody near, is searched for in every
-    third frame: its landmarks alone say where it is between; where it is lost, the frames before are searched after all.
+    people: which of them to follow, as row numbers; None: all. face_samples: of a survey of the same frames (Survey.face_samples), which
+    need not be searched again. Other arguments, and the way each person is followed, as of `track_faces` with a reference. If two people
+    are found in one place, the face is that of the more similar one. A face that is followed steadily, with no other face near, is searched
+    for in every third frame, and its landmarks alone are found in between; if it is lost, the frames skipped are searched after all.
     """
     vectors = unit(np.asarray(vectors, np.float64))
     people = range(len(vectors)) if people is None else people
@@ -62,11 +62,11 @@ def track_people(
     scene, cuts, looked = SceneCuts(), [], 0
     quiet: dict[int, list[Unsearched]] = {}  # by id of the record: the frames, up to the one before, without a search for its face
     for n, frame in enumerate(frames):
-        change = scene.of(frame) if looks is None else looks.change(n)
+        change = scene.of(frame) if face_samples is None else face_samples.change(n)
         if change >= 1:
             cuts.append(n)
-        seen = None if looks is None else looks.at(n)
-        look_around = seen is not None or n - looked >= (LOOK_AROUND if looks is None else LONGEST_LOOK) or n == 0
+        seen = None if face_samples is None else face_samples.at(n)
+        look_around = seen is not None or n - looked >= (LOOK_AROUND if face_samples is None else LONGEST_LOOK) or n == 0
         looked = n if look_around else looked
         followed = [record.follower for record in records if record.follower.place.following and change < 1]
         embed.begin(frame.rgb, seen)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dva_core.faces.align import crop_face, quad_from_landmarks
 from dva_core.faces.landmarker import plausible
-from dva_core.faces.looks import Seen
+from dva_core.faces.samples import FaceSample
 from dva_core.faces.search import detect_in, overlap, window_around
 from dva_core.faces.segments import bounds
 from dva_core.faces.select import EMBED_SIZE
@@ -27,7 +27,7 @@ class SharedDetector:
         self.begin(np.empty((0, 0, 3), np.uint8), [])
 
     def begin(
-        self, rgb: np.ndarray, boxes: Sequence[Box], seen: Sequence[Seen] | None = None, moved: Mapping[Box, Face] | None = None
+        self, rgb: np.ndarray, boxes: Sequence[Box], seen: Sequence[FaceSample] | None = None, moved: Mapping[Box, Face] | None = None
     ) -> None:
         """Take the next frame; `boxes` are the last places of all who are followed.
 
@@ -93,12 +93,12 @@ class SharedLandmarker:
         self.landmarker, self.doubt = landmarker, getattr(landmarker, "doubt", None)
         self.look_again = getattr(landmarker, "look_again", None)
         self.mirrored = False
-        self._seen: list[Seen] = []
+        self._seen: list[FaceSample] = []
         self._before: list[np.ndarray] = []
         self._looked_at: set[int] = set()
         self._little: dict[int, np.ndarray] = {}  # by id of those before: the landmarks of faces that hardly moved
 
-    def begin(self, rgb: np.ndarray, before: Sequence[np.ndarray], seen: Sequence[Seen] | None = None) -> None:
+    def begin(self, rgb: np.ndarray, before: Sequence[np.ndarray], seen: Sequence[FaceSample] | None = None) -> None:
         """Take the next frame and the landmarks of the previous one; `seen`: its faces with their landmarks, where those are known."""
         self._seen = list(seen or ())
         self._before = list(before) if seen is None and self.look_again is not None else []  # their ids stay theirs
@@ -141,7 +141,7 @@ class RememberedVectors:
         self.embed = embed
         self.vectors: dict[bytes, np.ndarray] = {}
 
-    def begin(self, rgb: np.ndarray, seen: Sequence[Seen] | None = None) -> None:
+    def begin(self, rgb: np.ndarray, seen: Sequence[FaceSample] | None = None) -> None:
         """Take the next frame, and its faces where their vectors are known."""
         self.vectors = {crop_face(rgb, quad_from_landmarks(one.landmarks), EMBED_SIZE).tobytes(): one.vector for one in seen or ()}
 

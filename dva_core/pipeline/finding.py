@@ -123,7 +123,7 @@ def find_people(
         finder,
         np.stack([person.embedding for person in survey.people]),
         [one.number - 1 for one in chosen],
-        looks=survey.looks,
+        face_samples=survey.face_samples,
         progress=lambda done: progress("track", (total + done) / 2, total),  # the survey was the first half
     )
     found = []

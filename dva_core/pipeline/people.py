@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 from ..decomposition.info import source_hash
 from ..errors import DVAError
 from ..faces.finder import DETECTORS, FaceFinder
-from ..faces.looks import Looks
 from ..faces.people import Person, Survey, find_people
+from ..faces.samples import FaceSamples
 from ..files import Partial, check_input, write_text
 from ..progress import Progress, silent
 from ..video.frames import Frames
@@ -113,8 +113,8 @@ def load_survey(place: Path) -> Survey | None:
             record = json.loads(file.metadata()["survey"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         people = tuple(_load_person(one, arrays) for one in record.pop("people"))
-        looks = Looks.of({name.removeprefix(LOOKS): array for name, array in arrays.items() if name.startswith(LOOKS)})
-        known = {"samples": arrays["samples"], "shots": tuple(map(tuple, record["shots"])), "looks": looks}
+        face_samples = FaceSamples.of({name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)})
+        known = {"samples": arrays["samples"], "shots": tuple(map(tuple, record["shots"])), "face_samples": face_samples}
         return Survey(people, **record | known)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -152,17 +152,17 @@ def _to_stored(person: Person, info) -> Person:
     return replace(person, boxes=boxes, size=float(np.median((boxes[:, 2:] - boxes[:, :2]).max(1))))
 
 
-LOOKS = "looks."  # begins the names of the arrays of `Survey.looks`
+PREFIX = "looks."  # begins the names of the arrays of `Survey.face_samples`
 ARRAYS = ("frames", "boxes", "scores", "embedding", "portrait")  # of a person
 
 
 def _save(survey: Survey, place: Path) -> None:
-    arrays, people = {"samples": survey.samples} | {LOOKS + name: array for name, array in survey.looks.arrays().items()}, []
+    arrays, people = {"samples": survey.samples} | {PREFIX + name: array for name, array in survey.face_samples.arrays().items()}, []
     for person in survey.people:
         save_picture(portrait_path(place, person.number), person.portrait)
         arrays |= {f"{person.number}.{name}": np.ascontiguousarray(getattr(person, name)) for name in ARRAYS}
         people.append({name: value for name, value in vars(person).items() if name not in ARRAYS})
-    record = {name: value for name, value in vars(survey).items() if name not in ("people", "samples", "looks")} | {"people": people}
+    record = {name: value for name, value in vars(survey).items() if name not in ("people", "samples", "face_samples")} | {"people": people}
     write_text(place / PAGE, json.dumps(survey.to_dict() | {"pictures": pictured_frames(place)}))
     save_file(arrays, place / FILE, {"survey": json.dumps(record)})
 

@@ -153,7 +153,7 @@ def test_others_are_known_from_the_first_frame_and_never_forgotten():
 def test_what_a_survey_has_seen_is_not_searched_or_embedded_again(finder, monkeypatch):
     made = draw_people(36, [(ANNA, lambda n: (90.0 + n / 2, True)), (BERT, lambda n: (390.0, True))])
     survey = find_people(made, finder.detector, finder.landmarker, finder.embed, finder.same_person, total=36, rate=24)
-    assert survey.samples.tolist()[:3] == [0, 4, 8] and len(survey.looks.at(4)) == 2 and survey.looks.at(5) is None
+    assert survey.samples.tolist()[:3] == [0, 4, 8] and len(survey.face_samples.at(4)) == 2 and survey.face_samples.at(5) is None
     vectors = np.stack([person.embedding for person in survey.people])
     without = track_people(made, finder, vectors)
     searched, measured = [], []
@@ -162,7 +162,7 @@ def test_what_a_survey_has_seen_is_not_searched_or_embedded_again(finder, monkey
     )
     monkeypatch.setattr(several, "SceneCuts", lambda: lambda rgb: measured.append(rgb))
     embedded = counted(finder.embed, lambda: pytest.fail("embedded again"))
-    tracks = track_people(made, replace(finder, embed=embedded), vectors, looks=survey.looks)
+    tracks = track_people(made, replace(finder, embed=embedded), vectors, face_samples=survey.face_samples)
     assert not measured and len(searched) < 36 / 2
     for track, usual in zip(tracks, without):
         np.testing.assert_array_equal(track.state, usual.state)

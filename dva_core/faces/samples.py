@@ -1,4 +1,4 @@
-"""What a survey saw in the frames that it looked at, for those who follow the people afterwards: nothing is searched twice."""
+"""The faces that a survey found in its sampled frames, kept so that following the people need not search them again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from dva_core.faces.types import Face
 
 
-class Seen(NamedTuple):
-    """One face of a frame: landmarks float32 [68, 2] in frame pixels, identity vector float32 [D] of its aligned crop."""
+class FaceSample(NamedTuple):
+    """One face of a sampled frame: landmarks float32 [68, 2] in frame pixels, identity vector float32 [D] of its aligned crop."""
 
     face: Face
     landmarks: np.ndarray
@@ -20,11 +20,11 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The faces of the sampled frames, in square pixels, and how much every frame differs from the one before (see scene.SceneCuts).
+class FaceSamples:
+    """The faces of the sampled frames, in square pixels, and the difference of every frame from the one before (see scene.SceneCuts).
 
-    changes float32 [N]; samples int64 [S], rising; of each face seen: frames int64 [F], rising, boxes float64 [F, 4], scores float64 [F],
-    points5 float64 [F, 5, 2], nan where the detector gives none, landmarks float32 [F, 68, 2], vectors float32 [F, D].
+    changes float32 [N]; samples int64 [S], ascending; of each face: frames int64 [F], ascending, boxes float64 [F, 4], scores float64 [F],
+    points5 float64 [F, 5, 2], nan if the detector gives none, landmarks float32 [F, 68, 2], vectors float32 [F, D].
     """
 
     changes: np.ndarray
@@ -36,18 +36,18 @@ class Looks:
     landmarks: np.ndarray
     vectors: np.ndarray
 
-    def at(self, frame: int) -> list[Seen] | None:
-        """The faces of a frame; None where it was not looked at."""
+    def at(self, frame: int) -> list[FaceSample] | None:
+        """The faces of a frame; None if it was not sampled."""
         k = int(np.searchsorted(self.samples, frame))
         if k == len(self.samples) or self.samples[k] != frame:
             return None
         first, last = np.searchsorted(self.frames, [frame, frame + 1])
         return [self._face(row) for row in range(first, last)]
 
-    def _face(self, row: int) -> Seen:
+    def _face(self, row: int) -> FaceSample:
         points = self.points5[row]
         face = Face(tuple(self.boxes[row].tolist()), float(self.scores[row]), points if np.isfinite(points).all() else None)
-        return Seen(face, self.landmarks[row], self.vectors[row])
+        return FaceSample(face, self.landmarks[row], self.vectors[row])
 
     def change(self, frame: int) -> float:
         """Difference from the frame before; 1 or more is a scene cut."""
@@ -57,28 +57,28 @@ class Looks:
         return {one.name: np.ascontiguousarray(getattr(self, one.name)) for one in fields(self)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Looks:
-        """Make it of `arrays` again; KeyError where one is missing."""
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> FaceSamples:
+        """Restore from `arrays`; KeyError if one is missing."""
         return cls(**{one.name: arrays[one.name] for one in fields(cls)})
 
 
 @dataclass
-class LooksSoFar:
-    """Looks that are being made, frame by frame."""
+class FaceSampler:
+    """Collects the samples of a survey, frame by frame."""
 
     changes: list[float] = field(default_factory=list)
     samples: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[FaceSample] = field(default_factory=list)
 
-    def look(self, frame: int, seen: list[Seen]) -> None:
+    def add(self, frame: int, seen: list[FaceSample]) -> None:
         self.samples.append(frame)
         self.frames += [frame] * len(seen)
         self.seen += seen
 
-    def done(self) -> Looks:
+    def done(self) -> FaceSamples:
         nowhere = np.full((5, 2), np.nan)
-        return Looks(
+        return FaceSamples(
             np.array(self.changes, np.float32),
             np.array(self.samples, np.int64),
             np.array(self.frames, np.int64),
