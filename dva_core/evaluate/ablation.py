@@ -1,4 +1,4 @@
-"""The paper's ablation (sec. 4, fig. 8): without L_reg the face's identity comes from the noise too, and moves with it."""
+"""The paper's ablation (sec. 4, fig. 8): without L_reg the face's identity depends on the noise map too, and changes with it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def evaluate_ablation(
     steps: int = 20,
     seed: int = 0,
 ) -> tuple[Table, np.ndarray]:
-    """Each picture [n, C, C, 3] decoded from several random noise maps, the same for all models, with its own z_face.
+    """Decode each picture [n, C, C, 3] from several random noise maps, the same for all models, with its own z_face.
 
-    identity over noises     mean cosine between results of one picture from different noises: 1 when the noise has no influence
+    identity over noises     mean cosine between results of one picture from different noises: 1 if the noise has no influence
     identity as the picture  mean cosine with the picture itself
-    spread                   standard deviation over the noises, in and outside the face, 8-bit levels
+    spread                   standard deviation over the noises, inside and outside the face, 8-bit levels
 
-    `judge_of` makes the Judge of a model. Returns the table and a grid: a row a picture and model, the picture first.
+    `judge_of` makes the Judge of a model. Returns the table and a grid: a row per picture and model, the picture first.
     """
     table = Table("Ablation of L_reg", ["model", *FIGURES])
     grid: dict[str, list[np.ndarray]] = {}
@@ -71,14 +71,14 @@ def evaluate_ablation(
 
 
 def train_pair(faces, run: Path, out: Path, *, config: Path | str | None = None, start: Path | None = None, **settings) -> dict[str, Path]:
-    """Two models that differ in L_reg alone, trained from one seed; name -> bundle in `out`.
+    """Train two models that differ in L_reg alone, from one seed; name -> bundle in `out`.
 
     run        a folder of `train` with variants and, without `start`, the distilled encoders
-    config     of the two, trained from nothing (JSON)
-    start      instead of it a bundle with whose weights both begin: what they part in then shows within minutes
-    settings   of DiffusionSettings, but for reg_weight
+    config     of both models, trained from random weights (JSON)
+    start      instead of it a bundle whose weights both start from: their difference then shows within minutes
+    settings   of DiffusionSettings, except reg_weight
 
-    DVAError where something is missing.
+    DVAError if an input is missing.
     """
     from ..model.bundle import read_bundle
     from ..train.assemble import assemble, assemble_finetuned

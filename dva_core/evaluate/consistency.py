@@ -1,4 +1,4 @@
-"""Table 2 of Kim et al. 2023: does an edited face stay the same person over time; and does it flicker, is the rest untouched."""
+"""Table 2 of Kim et al. 2023: is the person in an edited video the same in all frames? Does it flicker, and is the rest untouched?"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class EditFigures:
 
     @property
     def cells(self) -> list[float]:
-        """In the order of FIGURES."""
+        """The figures in the order of FIGURES."""
         return [self.tl_id, self.tg_id, self.identity_kept, self.flicker_before, self.flicker_after, self.face, self.outside]
 
 
@@ -65,10 +65,10 @@ def measure_edit(
     progress=None,
     person: Whom = None,
 ) -> EditFigures:
-    """Compares the source of `decomposition` with the video `after`, frame by frame, holding a few frames at a time.
+    """Compare the source of `decomposition` with the video `after`, frame by frame, with a few frames in memory at a time.
 
-    person: of several people, the one whose face is measured; what is outside is outside of all their squares.
-    Raises DVAError when `after` does not have the frames and the size of the source.
+    person: whose face to measure, of several people; "outside" means outside all of their squares.
+    Raises DVAError if `after` does not have the frames and the size of the source.
     """
     everybody = people_of(decomposition)
     decomposition = one_person(decomposition, person, "A measurement")
@@ -109,7 +109,7 @@ def measure_edit(
 
 
 class PairedVectors:
-    """Identity vectors of faces before and after an edit, computed a batch at a time as the faces come."""
+    """Identity vectors of faces before and after an edit, computed in batches as the faces are added."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -117,7 +117,7 @@ class PairedVectors:
         self._vectors: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Take the next face, uint8 [S, S, 3]."""
+        """Add the next face, uint8 [S, S, 3]."""
         for pictures, picture in zip(self._pictures, (before, after)):
             pictures.append(picture)
         if len(self._pictures[0]) == BATCH:
@@ -137,7 +137,7 @@ class PairedVectors:
 
 
 def change_outside(before: np.ndarray, after: np.ndarray, quads: Sequence[np.ndarray]) -> list[float]:
-    """Mean absolute change outside of the squares [4, 2] in a frame uint8 [H, W, 3]; nothing where they fill it, as in a close-up."""
+    """Mean absolute change outside the squares [4, 2] in a frame uint8 [H, W, 3]; none if they fill it, as in a close-up."""
     difference = np.abs(before.astype(np.int16) - after).mean(2)
     if not quads:
         return [difference.mean()]
@@ -146,7 +146,7 @@ def change_outside(before: np.ndarray, after: np.ndarray, quads: Sequence[np.nda
 
 
 def edit_table(figures: EditFigures, judge: Judge, name: str = "edit") -> Table:
-    """One edit's figures, a row each; `name`: whose they are, such as "person 2"."""
+    """The figures of one edit, a row each; `name`: of the person, such as "person 2"."""
     table = Table(f"The {name} against its source", ["figure", "value"], notes=[f"{figures.frames} frames with a face."])
     for name, value in zip(FIGURES, figures.cells):
         table.add(name, value)
@@ -157,7 +157,7 @@ def edit_table(figures: EditFigures, judge: Judge, name: str = "edit") -> Table:
 
 
 def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The frames of the source and of `after`, uint8 [H, W, 3], side by side."""
+    """Yield the frames of the source and of `after` together, uint8 [H, W, 3]."""
     source, info = decomposition.find_source(video), decomposition.info
     with source_frames(source, info) as before, open_video(after, **({"rate": info.rate} if Path(after).is_dir() else {})) as edited:
         shape = (edited.info.width, edited.info.height)
@@ -176,7 +176,7 @@ def frames_of(decomposition: Decomposition, after: str | Path, video: str | Path
 
 
 def square_mask(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Where the square with corners `quad` [4, 2] reaches in a frame, bool [H, W], generous by a pixel."""
+    """The pixels of a frame inside the square with corners `quad` [4, 2], bool [H, W], with a margin of a pixel."""
     canvas = np.zeros(shape, np.uint8)
     centre = quad.mean(0)
     reach = quad - centre
@@ -185,7 +185,7 @@ def square_mask(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def names_of(videos: Sequence[str | Path]) -> list[str]:
-    """What to call videos: by their files, with a number from the second of a name on."""
+    """Names of videos: those of their files, with a number appended to repeated ones."""
     names: list[str] = []
     for stem in (Path(video).stem for video in videos):
         free = (name for n in count(1) if (name := stem if n == 1 else f"{stem} ({n})") not in names)
@@ -205,9 +205,9 @@ def evaluate_consistency(
     progress=None,
     **encoding: Any,
 ) -> tuple[Table, dict[tuple[str, str], EditFigures]]:
-    """A row a video and edit (label -> attribute scales), then means an edit, then the paper's; and the figures by video's name and label.
+    """A row per video and edit (label -> attribute scales), the means of each edit, and the paper's; and the figures by name and label.
 
-    Videos of one name are told apart by a number (`names_of`).
+    Videos with the same name are told apart by a number (`names_of`).
     """
     table = Table(f"Temporal consistency of edits, {model.config.get('name', 'model')}", ["clip", "edit", "frames", *FIGURES])
     results: dict[tuple[str, str], EditFigures] = {}

@@ -14,7 +14,7 @@ from ..model.arrays import to_images
 
 @dataclass(frozen=True)
 class Judge:
-    """An identity network by name. `independent`: it is not the network whose vector the edit moves, so it cannot be flattered."""
+    """An identity network by name. `independent`: it is not the network whose vector the edit changes, which would be biased."""
 
     name: str
     independent: bool
@@ -22,7 +22,7 @@ class Judge:
 
 
 def own_judge(model) -> Judge:
-    """The model's own identity encoder: the one that is edited."""
+    """The model's own identity encoder, whose vector the edit changes."""
 
     @torch.inference_mode()
     def embed(pictures: np.ndarray) -> np.ndarray:

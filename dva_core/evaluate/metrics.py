@@ -1,4 +1,4 @@
-"""Distances between pictures, and how steady a face is over time.
+"""Metrics: distances between pictures, and the stability of a face over time.
 
 Pictures are float tensors [N, 3, H, W] in 0..1; masks [N, 1, H, W] in {0, 1}. SSIM and MS-SSIM come from torchmetrics.
 """
@@ -21,7 +21,7 @@ ALEXNET = "alexnet-owt-7be5be79.pth"  # what torchvision calls the file of LPIPS
 
 
 def torchmetrics_image():
-    """torchmetrics' functions on images; MissingDependencyError where it is not installed."""
+    """Import torchmetrics' functions on images; MissingDependencyError if it is not installed."""
     try:
         from torchmetrics.functional import image
     except ImportError as error:
@@ -32,7 +32,7 @@ def torchmetrics_image():
 def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Structural similarity [N] (Wang et al. 2004: Gaussian window of 11 pixels, sigma 1.5).
 
-    The mean over windows that lie in the picture whole; with a mask, over those centred in it.
+    The mean over windows that lie completely in the picture; with a mask, over those centred in it.
     """
     function, border = torchmetrics_image().structural_similarity_index_measure, SSIM_WINDOW // 2
     _, similarity = function(a, b, data_range=1.0, reduction="none", return_full_image=True)
@@ -42,7 +42,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ms_ssim_scales(side: int) -> int:
-    """How many of the five scales a picture with sides of so many pixels has room for: its coarsest must be larger than the window."""
+    """Number of the five scales that fit a picture with sides of so many pixels: the coarsest must be larger than the window."""
     fits = [n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= SSIM_WINDOW]  # torchmetrics asks for the square
     return max(fits, default=1)
 
@@ -50,8 +50,8 @@ def ms_ssim_scales(side: int) -> int:
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """Multi-scale structural similarity [N] (Wang et al. 2003).
 
-    Five scales need 176 pixels; smaller pictures get as many as fit (`ms_ssim_scales`), their weights scaled to a sum of 1, so that
-    figures of different sizes must not be compared.
+    Five scales need 176 pixels; smaller pictures use as many as fit (`ms_ssim_scales`), their weights scaled to a sum of 1, so that
+    figures of different sizes are not comparable.
     """
     weights = MS_SSIM_WEIGHTS[: ms_ssim_scales(min(a.shape[-2:]))]
     weights = tuple(w / sum(weights) for w in weights)
@@ -71,15 +71,15 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the pixels of the mask and all channels [N]; nan where a mask is empty."""
+    """Mean over the pixels of the mask and all channels [N]; nan for an empty mask."""
     mask = mask.expand_as(values).to(values.dtype)
     return (values * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
 
 
 def lpips_metric() -> tuple[object | None, str]:
-    """LPIPS (Zhang et al. 2018, AlexNet) as function of two batches in 0..1, and "" - or None and why it cannot be measured here.
+    """LPIPS (Zhang et al. 2018, AlexNet) as a function of two batches in 0..1, and ""; or None and why it cannot be computed.
 
-    Its backbone's weights are never downloaded: torchvision's file must lie in torch's own cache already.
+    Its backbone's weights are never downloaded: torchvision's file must be in torch's cache.
     """
     place = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if not place.is_file():
@@ -97,19 +97,19 @@ def lpips_metric() -> tuple[object | None, str]:
 
 
 def neighbours(vectors: np.ndarray, segment: np.ndarray | None = None) -> np.ndarray:
-    """Cosine of each frame's identity vector [N, D] with the one's before: [N - 1]; nan where `segment` [N] changes, at a cut or a gap."""
+    """Cosine similarity of neighbouring frames' identity vectors [N, D]: [N - 1]; nan where `segment` [N] changes, at a cut or a gap."""
     unit = _unit(vectors)
     cosines = (unit[1:] * unit[:-1]).sum(1)
     return cosines if segment is None else np.where(np.diff(segment) == 0, cosines, np.nan)
 
 
 def adjacent_similarity(vectors: np.ndarray, segment: np.ndarray | None = None) -> float:
-    """Mean cosine of neighbouring frames' identity vectors [N, D], within segments [N]; nan where there are no two."""
+    """Mean cosine of neighbouring frames' identity vectors [N, D], within segments [N]; nan if there are no two."""
     return mean_of(neighbours(vectors, segment))
 
 
 def mean_of(values: Sequence[float] | np.ndarray) -> float:
-    """The mean of those that are not nan; nan where there are none."""
+    """The mean of the values that are not nan; nan if there are none."""
     numbers = np.asarray(values, np.float64)
     numbers = numbers[~np.isnan(numbers)]
     return float(numbers.mean()) if len(numbers) else float("nan")
@@ -122,15 +122,15 @@ def global_similarity(vectors: np.ndarray) -> float:
 
 
 def tl_id(before: np.ndarray, after: np.ndarray, segment: np.ndarray | None = None) -> float:
-    """Temporally local identity preservation (Tzaban et al. 2022, STIT): adjacent_similarity of the edit over that of the original.
+    """Temporally local identity preservation (Tzaban et al. 2022, STIT): adjacent_similarity of the edit divided by that of the original.
 
-    1: neighbouring frames of the edit are as alike as those of the original. Frames apart by a cut or a gap are no neighbours.
+    1: neighbouring frames of the edit are as similar as those of the original. Frames on both sides of a cut or a gap are not neighbours.
     """
     return adjacent_similarity(after, segment) / adjacent_similarity(before, segment)
 
 
 def tg_id(before: np.ndarray, after: np.ndarray) -> float:
-    """Temporally global identity preservation (STIT): as tl_id, over all pairs of frames: also slow drifts count."""
+    """Temporally global identity preservation (STIT): as tl_id over all pairs of frames, so that slow drifts count too."""
     return global_similarity(after) / global_similarity(before)
 
 
@@ -140,10 +140,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 class Flicker:
-    """Warped frame difference: each frame against the one before, moved along the optical flow (DIS) of the *original* frames.
+    """Warped frame difference: each frame against the previous one, moved along the optical flow (DIS) of the *original* frames.
 
-    In 8-bit levels, mean over the face. What the flow cannot explain, noise of the camera for one, is in the original's figure too;
-    an edit that flickers has a higher one. Feed it frame by frame with `add`; a gap in the track starts anew (`restart`).
+    In 8-bit levels, mean over the face. What the flow cannot explain, such as camera noise, is in the original's figure too;
+    an edit that flickers has a higher one. Add frames with `add`; call `restart` at a gap in the track.
     """
 
     def __init__(self) -> None:
@@ -153,11 +153,11 @@ class Flicker:
         self.after: list[float] = []
 
     def restart(self) -> None:
-        """Nothing is compared with what came before."""
+        """Do not compare the next frame with the previous one."""
         self._last = None
 
     def add(self, original: np.ndarray, edited: np.ndarray, mask: np.ndarray) -> None:
-        """The next frame's face square before and after, uint8 [S, S, 3], and its mask, bool [S, S]."""
+        """Add the next frame's face square before and after the edit, uint8 [S, S, 3], and its mask, bool [S, S]."""
         grey = cv2.cvtColor(original, cv2.COLOR_RGB2GRAY)
         if self._last is not None and mask.any():
             grey_before, *pictures = self._last
@@ -170,5 +170,5 @@ class Flicker:
 
     @property
     def figures(self) -> tuple[float, float]:
-        """Mean of the original and of the edit; nan where no two frames followed each other."""
+        """Mean of the original and of the edit; nan without two consecutive frames."""
         return tuple(float(np.mean(series)) if series else float("nan") for series in (self.before, self.after))

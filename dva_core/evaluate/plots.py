@@ -32,7 +32,7 @@ def as_array(figure) -> np.ndarray:
 
 
 def plot_reconstruction(table: Table, path: str | Path) -> None:
-    """SSIM and PSNR of the means against T, a line a solver."""
+    """Plot SSIM and PSNR of the means against T, a line for each solver."""
     plot, axes = figure(2)
     rows = [dict(zip(table.columns, row)) for row in table.rows if row[0] == "mean"]
     for axis, name in zip(axes, ("SSIM", "PSNR")):
@@ -45,7 +45,7 @@ def plot_reconstruction(table: Table, path: str | Path) -> None:
 
 
 def draw_consistency(results: Mapping[str, EditFigures]) -> np.ndarray:
-    """Similarity of neighbouring frames, before and after, over time; a panel an edit. RGB uint8 [H, W, 3]."""
+    """Draw the similarity of neighbouring frames, before and after, over time; a panel for each edit. RGB uint8 [H, W, 3]."""
     plot, axes = figure(len(results), 5.0, 3.2)
     for axis, (name, figures) in zip(axes, results.items()):
         for series, label in zip(figures.series.T, ("before", "after")):

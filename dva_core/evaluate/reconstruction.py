@@ -1,4 +1,4 @@
-"""Table 1 of Kim et al. 2023: how well a video is rebuilt from z_id, z_motion and x_T alone."""
+"""Table 1 of Kim et al. 2023: the quality of a video rebuilt from z_id, z_motion and x_T alone."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def evaluate_reconstruction(
     lpips=None,
     **encoding: Any,
 ) -> Table:
-    """A row a video, number of steps and solver, then their means, then the paper's.
+    """A row for each video, number of steps and solver, then their means, then the paper's.
 
-    Compared is the face square at the noise predictor's size, the decoded crop itself (`detail = "model"`), frames weighed alike.
-    `encoding` goes to pipeline.encode (every, max_frames, ...).
+    The face square is compared at the noise predictor's size, with the decoded crop itself (`detail = "model"`), all frames weighted alike.
+    `encoding` are arguments of pipeline.encode (every, max_frames, ...).
     """
     table = Table(f"Reconstruction, {model.config.get('name', 'model')}", ["clip", "T", "solver", "frames", *FIGURES])
     for count in steps:
@@ -56,7 +56,7 @@ def evaluate_reconstruction(
 
 
 def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
-    """FIGURES of one video, each the mean over its frames that have it; nan for what is not measured."""
+    """FIGURES of one video, each the mean over its frames that have it; nan if it is not measured."""
     parts: list[list[Tensor]] = []
     for a, b, mask in pairs(decomposition, model.image_size):
         lpips_value = (
@@ -77,7 +77,7 @@ def compare(decomposition: Decomposition, model, lpips=None) -> list[float]:
 
 
 def pairs(decomposition: Decomposition, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of originals and rebuilt crops [n, 3, S, S] in 0..1 and face masks [n, 1, S, S]."""
+    """Yield batches of originals and rebuilt crops [n, 3, S, S] in 0..1 and face masks [n, 1, S, S]."""
     for start in range(0, decomposition.faces, BATCH):
         rows = slice(start, start + BATCH)
         original = shrink(to_images(decomposition.crops[rows]), size) / 2 + 0.5

@@ -1,4 +1,4 @@
-"""The paper's check of the decomposition (sec. 4, "decomposed features"): one feature of a video taken from another, the rest kept."""
+"""The paper's check of the decomposition (sec. 4, "decomposed features"): one feature taken from another video, the others kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIGURES = ("identity as A", "identity as B", "motion off A", "motion off B", "ba
 def evaluate_switch(
     a: Decomposition, b: Decomposition, model, judge: Judge, *, columns: int = 6, progress=None
 ) -> tuple[Table, np.ndarray]:
-    """Figures of every switch of two videos encoded alike, and the grid uint8 [H, W, 3]: a row a switch, a column a moment of A.
+    """Figures of every switch of two videos encoded alike, and the grid uint8 [H, W, 3]: a row per switch, a column per moment of A.
 
     identity    cosine with A's and B's rebuilt crops by `judge`, mean over the moments
     motion      mean distance of the 51 inner landmarks, in hundredths of the crop's side

@@ -17,7 +17,7 @@ from ..files import write_text
 
 @dataclass
 class Table:
-    """Rows of text and numbers under named columns; `notes` say how the numbers came about."""
+    """Rows of text and numbers under named columns; `notes` describe how the numbers were obtained."""
 
     title: str
     columns: Sequence[str]
@@ -25,7 +25,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def add(self, *cells: Any) -> None:
-        """One more row. ValueError when it does not fit the columns."""
+        """Add a row. ValueError if it does not fit the columns."""
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
         self.rows.append(cells)
@@ -47,7 +47,7 @@ class Table:
         return json.dumps({"title": self.title, "rows": rows, "notes": self.notes}, indent=1, default=float)
 
     def save(self, folder: str | Path, name: str) -> list[Path]:
-        """Writes NAME.md, NAME.csv and NAME.json; DVAError where that cannot be."""
+        """Write NAME.md, NAME.csv and NAME.json; DVAError if that fails."""
         paths = [Path(folder) / f"{name}.{kind}" for kind in ("md", "csv", "json")]
         try:
             for path, text in zip(paths, (self.markdown(), self.csv(), self.json())):

@@ -1,1 +1,1 @@
-"""Who owns the devices: bare torch, or ComfyUI's model management."""
+"""Who manages the devices: plain torch, or ComfyUI's model management."""

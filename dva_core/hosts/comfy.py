@@ -1,4 +1,4 @@
-"""ComfyUI's memory management as the host of the networks."""
+"""ComfyUI's model management as the host of the networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMED = "noise_predictor"  # the network made of the host's own layers, whose
 
 
 class ComfyHost(PlainHost):
-    """Runs networks on the device that ComfyUI chooses, which unloads them when other nodes need memory; `dtype` is the noise predictor's.
+    """Runs networks on the device that ComfyUI chooses and lets ComfyUI unload them for other nodes. `dtype` is the noise predictor's.
 
     `compiled`: the noise predictor will be compiled, so its weights must stay loaded. With ComfyUI's dynamic VRAM ("dynamic" here) a
     layer's weights are loaded when it is used; networks made of plain layers are moved as a whole.
@@ -33,7 +33,7 @@ class ComfyHost(PlainHost):
         self._room: dict[str, int] = {}  # bytes that were free beside a network when it was loaded last
 
     def use(self, name: str, module: nn.Module, activation_bytes: int = 0) -> torch.device:
-        """Have ComfyUI load `module` (the part called `name`) and keep `activation_bytes` free; raises where the user has cancelled."""
+        """Have ComfyUI load `module` (the part called `name`) and keep `activation_bytes` free; raises if the user has cancelled."""
         management.throw_exception_if_processing_interrupted()
         patcher = self._patchers.get(name)
         if patcher is None or patcher.model is not module:
@@ -49,7 +49,7 @@ class ComfyHost(PlainHost):
         return self.device
 
     def _patcher(self, name: str, module: nn.Module) -> Any:
-        """Make ComfyUI's patcher of one network: the class that ComfyUI prefers, unless the weights have to stay loaded."""
+        """Make ComfyUI's patcher of one network: of the class that ComfyUI prefers, unless the weights have to stay loaded."""
         patchers = comfy.model_patcher  # main.py chooses when it starts; older hosts have one kind
         kind = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
         if name == STREAMED and name not in self._streamed:
@@ -57,7 +57,7 @@ class ComfyHost(PlainHost):
         return kind(module, load_device=self.device, offload_device=self.offload_device)
 
     def _is_in_place(self, name: str, module: nn.Module) -> bool:
-        """Whether the network's weights and free memory are unchanged since it was loaded: only small networks of ours came later."""
+        """Whether the network is still loaded, with only other networks of this model loaded after it: then ComfyUI need not be called."""
         loaded = management.loaded_models()
         if self._patchers[name] not in loaded:
             return False
@@ -70,7 +70,7 @@ class ComfyHost(PlainHost):
         return all(same_device(weight.device, self.device) for weight in module.parameters())
 
     def forget(self, name: str) -> None:
-        """As PlainHost's; ComfyUI holds the patcher weakly, so its memory is freed."""
+        """As PlainHost's. ComfyUI holds the patcher by a weak reference, so its memory is freed."""
         self._patchers.pop(name, None)
 
     def convert(self, name: str, module: nn.Module, dtype: torch.dtype) -> None:
@@ -101,7 +101,7 @@ class ComfyHost(PlainHost):
         return PlainHost.is_out_of_memory(error) or (exception is not Exception and is_oom(error))
 
     def free_memory(self) -> None:
-        """Unload all models, whoever they belong to; the next use loads as much as fits."""
+        """Unload all models, including those of other nodes; the next use loads as much as fits."""
         management.unload_all_models()
         management.soft_empty_cache()
 

@@ -43,7 +43,7 @@ def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 @contextmanager
 def exactly(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Context: compute float32 convolutions exactly; CUDA otherwise rounds their factors to the 10 bits of TF32."""
+    """Context manager: compute float32 convolutions exactly; by default CUDA rounds their factors to TF32 (10 bits)."""
     if device.type != "cuda" or dtype != torch.float32:
         yield
         return

@@ -1,4 +1,4 @@
-"""Bare torch as the host: everything stays on one device; a batch that does not fit is halved."""
+"""Plain torch as the host: everything stays on one device; a batch that runs out of memory is halved."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class PlainHost:
     """Runs networks without a host program. `dtype` is the noise predictor's; the small encoders stay float32.
 
-    `operations` supplies the noise predictor's layers (None: torch.nn). `companion` keeps another model alive whose networks this one
-    borrows.
+    `operations` supplies the noise predictor's layers (None: torch.nn). `companion` keeps a reference to another model whose networks
+    this one uses.
     """
 
     operations: Any = None
@@ -62,9 +62,9 @@ class PlainHost:
         return copy
 
     def place(self, predictor: nn.Module, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Change the device of all networks and the precision of the noise predictor; None leaves either as it is.
+        """Change the device of all networks and the precision of the noise predictor; None leaves either unchanged.
 
-        Raises DVAError for a device that is not there.
+        Raises DVAError for a device that this machine lacks.
         """
         if device is not None:
             self.device = choose_device(device)
@@ -78,9 +78,9 @@ class PlainHost:
 
     @contextmanager
     def in_float32(self, name: str, module: nn.Module) -> Iterator[None]:
-        """Convert the noise predictor, the part called `name`, to float32 inside the context; for a batch that overflows half precision.
+        """Context manager that converts the noise predictor, the part called `name`, to float32; for a batch that overflows half precision.
 
-        On exit the weights are the same as before, to the bit: float32 holds every number of the half precisions.
+        On exit the weights are exactly the same as before: float32 represents every number of the half precisions.
         """
         dtype = self.dtype
         try:
@@ -117,8 +117,8 @@ class PlainHost:
     def run_batched(self, fn: Callable[[Any], Any], items: Any, batch: int) -> Iterator[Any]:
         """Yield fn(items[0:batch]), fn(items[batch:2 batch]), ...; `items` is anything with a length and slices.
 
-        A call that runs out of memory is repeated with half as many items, which stays the batch size; earlier results are not computed
-        again. DVAError where a single item does not fit.
+        A call that runs out of memory is repeated with half as many items, which is the batch size from then on; earlier results are not
+        computed again. DVAError if a single item does not fit.
         """
         start, batch = 0, max(1, batch)
         while start < len(items):

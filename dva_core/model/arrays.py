@@ -12,7 +12,7 @@ from ..networks.resample import average_pool
 
 
 def to_images(crops: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Convert pictures uint8 [B, S, S, 3] to the networks' images float32 [B, 3, S, S] in [-1, 1] on `device`, where they go as bytes."""
+    """Convert pictures uint8 [B, S, S, 3] to images float32 [B, 3, S, S] in [-1, 1] on `device`; they are transferred as bytes."""
     return to_device(torch.from_numpy(np.ascontiguousarray(crops)), device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
@@ -31,5 +31,5 @@ def shrink(images: Tensor, size: int) -> Tensor:
 
 
 def fuse(model, z_id: np.ndarray, z_motion: np.ndarray) -> Tensor:
-    """Fuse an identity [D], or one a frame [B, D], with the motion of B frames [B, D_motion] -> z_face [B, F]."""
+    """Fuse an identity [D], or one per frame [B, D], with the motion of B frames [B, D_motion] -> z_face [B, F]."""
     return model.fuse(torch.from_numpy(np.asarray(z_id, np.float32)), torch.from_numpy(np.ascontiguousarray(z_motion, np.float32)))

@@ -28,12 +28,12 @@ HULL_GROWTH = 1.15  # in training, where hair and ears belong to the face too
 
 
 def network_or_none(config: dict[str, Any] | None, without: str, operations: ModuleType | type) -> nn.Module | None:
-    """The network of `config`, or None where there is no config or its type is `without`."""
+    """The network of `config`, or None without a configuration or if its type is `without`."""
     return None if config is None or config.get("type") == without else build_network(config, operations)
 
 
 def attribute_buffers(config: dict[str, Any]) -> nn.Module:
-    """Empty `identity.{weight, bias, mean, std[, direction][, step]}` and `motion.shift`, a row for each attribute of the space."""
+    """Empty `identity.{weight, bias, mean, std[, direction][, step]}` and `motion.shift`, with a row for each attribute of the space."""
     spaces = [attribute["space"] for attribute in config.get("attributes") or ()]
     rows, dim = spaces.count("identity"), config["identity_dim"]
     shapes = {
@@ -57,7 +57,7 @@ def attribute_buffers(config: dict[str, Any]) -> nn.Module:
 
 
 def region_buffers(config: dict[str, Any]) -> nn.Module:
-    """Empty `maps` and `landmarks` of the regions that the configuration lists (see faces.regions); nothing where it lists none."""
+    """Empty `maps` and `landmarks` for the regions that the configuration lists (see faces.regions); nothing if it lists none."""
     regions = nn.Module()
     if count := len(config.get("regions") or ()):
         regions.register_buffer("maps", torch.zeros(count, REGION_SIZE, REGION_SIZE))
@@ -69,7 +69,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     """The model of a bundle's configuration (the published one or the starter), with untrained weights.
 
     Images are RGB in [-1, 1], [B, 3, H, W]; encoders take square crops of any size. The encoders are frozen. Every network is
-    evaluated through `host`, which brings it to its device. `operations` supplies the noise predictor's layers.
+    evaluated through `host`, which moves it to its device. `operations` supplies the noise predictor's layers.
     Raises DVAError for a configuration whose parts do not fit together.
     """
 
@@ -101,7 +101,7 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @property
     def motion_window(self) -> tuple[float, float]:
-        """The part of the crop that the motion encoder sees: (start, end) in 0..1, the same across and down."""
+        """The part of the crop that the motion encoder sees: (start, end) in 0..1, for both axes."""
         return getattr(self.motion_encoder, "window", (0.0, 1.0))
 
     def frozen(self) -> list[nn.Module]:
@@ -118,8 +118,8 @@ class DiffusionVideoAutoencoder(nn.Module):
     def to(self, *args: Any, **kwargs: Any) -> DiffusionVideoAutoencoder:
         """As `nn.Module.to`, through the host: `device` for all networks, `dtype` for the noise predictor (the others stay float32).
 
-        Raises DVAError for a device that is not there, a precision other than float32, float16 and bfloat16, and where a host program
-        decides both.
+        Raises DVAError for a device that this machine lacks, a precision other than float32, float16 and bfloat16, and if a host program
+        manages both.
         """
         device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs)
         if memory_format is not None:
@@ -183,7 +183,7 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def track_landmarks(self, images: Tensor) -> Tensor:
-        """As `encode_landmarks`, by the network meant for tracking in frames. Raises DVAError where this model has none."""
+        """As `encode_landmarks`, by the network for tracking in frames. Raises DVAError if this model has none."""
         if (self.config.get("landmarks") or {}).get("type") == SAME_AS_MOTION:
             return self.encode_landmarks(images)
         return self.run("landmarks", images)
@@ -227,12 +227,12 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @property
     def tells_front(self) -> bool:
-        """Whether the face parser tells what is in front of the face, and how much of each pixel."""
+        """Whether the face parser also segments what is in front of the face, with soft masks."""
         return (self.config.get("face_parser") or {}).get("type") == PARTS_PARSER
 
     @torch.no_grad()
     def face_parts(self, images: Tensor) -> Tensor:
-        """Which share of each pixel is visible face, and which is in front of it: images [B, 3, S, S] in [-1, 1] -> float32 [B, 2, S, S].
+        """Share of each pixel that is visible face, and that is in front of it: images [B, 3, S, S] in [-1, 1] -> float32 [B, 2, S, S].
 
         Only for a model whose `tells_front` is true.
         """
@@ -253,12 +253,12 @@ class DiffusionVideoAutoencoder(nn.Module):
 
 
 def move_inputs(inputs: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-    """Tensors, or tuples of tensors, on `device`, those of real numbers in `dtype`."""
+    """Move tensors, or tuples of tensors, to `device`, and floating-point ones to `dtype`."""
     return tuple(move_inputs(v, device, dtype) if isinstance(v, tuple) else move_tensor(v, device, dtype) for v in inputs)
 
 
 def move_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`tensor` on `device`, in `dtype` where it is of real numbers."""
+    """Move `tensor` to `device`, and to `dtype` if it is floating-point."""
     dtype = dtype if tensor.is_floating_point() else tensor.dtype
     if tensor.device.type == "cpu" and device.type != "cpu":
         return to_device(tensor.to(dtype), device)

@@ -1,4 +1,4 @@
-"""Building a model without values from a configuration."""
+"""Building a model without weights from a configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .checks import CURE, check_config
 
 
 class SkipInit(TorchFunctionMode):
-    """While active, `torch.nn.init` leaves new parameters as they are: they are about to be replaced."""
+    """While active, `torch.nn.init` leaves new parameters uninitialised, as they will be replaced."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -26,7 +26,7 @@ class SkipInit(TorchFunctionMode):
 
 
 def build_empty(config: dict[str, Any], path: str | Path = "the configuration", operations: ModuleType | type | None = None) -> nn.Module:
-    """The DiffusionVideoAutoencoder of `config` with parameters not yet filled. DVAError, naming `path`, where it describes none."""
+    """The DiffusionVideoAutoencoder of `config`, its parameters not yet filled. DVAError, naming `path`, for an invalid configuration."""
     check_config(config, path)
     try:
         with SkipInit():
@@ -36,9 +36,9 @@ def build_empty(config: dict[str, Any], path: str | Path = "the configuration", 
 
 
 def expected_tensors(config: dict[str, Any], path: str | Path = "the configuration") -> dict[str, Tensor]:
-    """Names, shapes and types of the tensors of `config`, without values: what plain torch layers have, whatever layers a host takes.
+    """Names, shapes and types of the tensors of `config`, without values, as of plain torch layers.
 
-    A host's own layers may be empty until they are given their weights. Raises as `build_empty`.
+    The layers of a host may be empty until their weights are loaded. Raises as `build_empty`.
     """
     with torch.device("meta"):
         return build_empty(config, path).state_dict()

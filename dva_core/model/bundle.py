@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """The description in a model file. `problem` is empty, or a sentence about why the file cannot be used."""
+    """The description of a model file. `problem` is empty, or a sentence about why the file cannot be used."""
 
     name: str
     path: Path
@@ -255,7 +255,7 @@ def model_files(folders: Iterable[str | Path] | None = None) -> dict[str, Path]:
 
 
 def find_models(folders: Iterable[str | Path] | None = None) -> list[BundleInfo]:
-    """Every model in the folders, by name; reads headers only. A file that is none is listed with its `problem`."""
+    """Find all models in the folders, by name; reads headers only. A file that cannot be used is listed with its `problem`."""
     models = []
     for name, path in sorted(model_files(folders).items()):
         try:

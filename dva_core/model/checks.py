@@ -54,7 +54,7 @@ def check_config(config: Any, path: str | Path) -> None:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path, cure: str = CURE) -> None:
-    """DVAError naming file and tensor unless `tensors` has just the names, shapes and kinds of `expected`, and finite values."""
+    """DVAError naming file and tensor unless `tensors` has exactly the names, shapes and kinds of `expected`, and finite values."""
     for name, like in expected.items():
         if name not in tensors:
             raise DVAError(f"{path} lacks the tensor {name}; {cure}.")
@@ -71,7 +71,7 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 
 
 def weights_digest(weights: Mapping[str, Tensor], kind: str = "") -> str:
-    """SHA-256 of a network's weights, and of what `kind` of network it is, whatever the precision they are kept in.
+    """SHA-256 of a network's weights and of its `kind`, independent of the precision they are stored in.
 
     The weights are hashed in half precision, so that the same network has the same digest in fp32 and fp16 bundles.
     """

@@ -1,7 +1,7 @@
-"""From the published checkpoints to one bundle; the only place where a pickle is ever read.
+"""Conversion of the published checkpoints to one bundle; the only place where pickles are read.
 
-Kim et al. published a PyTorch-Lightning checkpoint (noise predictor, fusion layer and the three frozen encoders, as trained and
-as exponential moving average, which is what they use), a checkpoint of 40 linear attribute classifiers on the identity vector,
+Kim et al. published a PyTorch-Lightning checkpoint (noise predictor, fusion layer and the three frozen encoders, both as trained and
+as exponential moving average, of which they use the latter), a checkpoint of 40 linear attribute classifiers on the identity vector,
 and the mean and deviation of the training set's identity vectors; the encoders also exist as files of their own.
 """
 
@@ -120,7 +120,7 @@ def _kind(path: Path, what: str) -> str:
 
 
 def _foreign_names(path: Path, kind: str) -> list[str]:
-    """Names of the classes that torch's safe reader refuses in a zip, or none where it cannot tell."""
+    """Names of the classes that torch's safe reader refuses in a zip; none if they cannot be determined."""
     if kind != "zip":
         return []
     try:
@@ -161,7 +161,7 @@ def read_pickle(path: str | Path, what: str = "checkpoint", trust_pickle: bool =
 
 
 def read_tensors(path: str | Path, what: str, trust_pickle: bool = False) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name: of its `state_dict` where it has one, without the `module.` of data-parallel training."""
+    """Read the tensors of a checkpoint by name: of its `state_dict` if it has one, without data-parallel training's prefix `module.`."""
     content = read_pickle(path, what, trust_pickle)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -174,7 +174,7 @@ def read_tensors(path: str | Path, what: str, trust_pickle: bool = False) -> dic
 
 
 def bundle_name(name: str) -> str:
-    """A name in the published model -> its name in a bundle: "encoder.linear.weight" -> "fusion.weight"."""
+    """Convert a name in the published model to the name in a bundle: "encoder.linear.weight" -> "fusion.weight"."""
     for theirs, ours in PARTS.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -182,7 +182,7 @@ def bundle_name(name: str) -> str:
 
 
 def model_tensors(checkpoint: Mapping[str, Tensor], path: str | Path = "the checkpoint") -> dict[str, Tensor]:
-    """The moving average's tensors of the diffusion checkpoint under their names in a bundle."""
+    """Select the tensors of the moving average in the diffusion checkpoint, under their names in a bundle."""
     tensors = {bundle_name(name.removeprefix(EMA)): tensor for name, tensor in checkpoint.items() if name.startswith(EMA)}
     if not tensors:
         raise DVAError(f"{path} has no tensors named {EMA}*, so it is no diffusion checkpoint; choose diffusion_video_autoencoder.ckpt.")
@@ -190,7 +190,7 @@ def model_tensors(checkpoint: Mapping[str, Tensor], path: str | Path = "the chec
 
 
 def drop_unused(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` less those that the published files carry along and the model of `expected` has no place for."""
+    """Drop those of `tensors` that the published files contain but the model of `expected` does not have."""
     return {name: tensor for name, tensor in tensors.items() if name in expected or not name.startswith(UNUSED)}
 
 
@@ -236,13 +236,13 @@ def convert(
     classifier_ema: bool = False,
     config: dict[str, Any] | None = None,
 ) -> BundleInfo:
-    """Makes a bundle at `out` of the published files.
+    """Convert the published files to a bundle at `out`.
 
-    `checkpoint` is the diffusion checkpoint, which carries the encoders too; `identity`, `landmarks` and `parser` are encoder files
+    `checkpoint` is the diffusion checkpoint, which contains the encoders too; `identity`, `landmarks` and `parser` are encoder files
     to use in their stead. `classifier` adds the 40 attributes of CelebA-HQ (its `classifier.weight`, as the authors use it, or with
-    `classifier_ema` its moving average), `statistics` (latent.pkl) the identity statistics where the classifier has none.
+    `classifier_ema` its moving average), `statistics` (latent.pkl) the identity statistics if the classifier has none.
     `config` replaces `published_config()` for a model of other sizes with the same layout.
-    Raises DVAError for a file that is missing, foreign, damaged or does not fit, and for foreign objects without `trust_pickle`.
+    Raises DVAError for a file that is missing, of another format, damaged or does not fit, and for foreign objects without `trust_pickle`.
     """
     out = to_path(out, "output")
     if precision not in PRECISIONS:

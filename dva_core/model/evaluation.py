@@ -1,4 +1,4 @@
-"""How the noise predictor is evaluated on a batch: by a pool of threads on a CPU, or compiled."""
+"""Evaluation of the noise predictor on a batch: by a pool of threads on a CPU, or compiled."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_fac
 class ThreadedEvaluation:
     """Evaluates a network on the CPU with each part of the batch on a core of its own.
 
-    One batch on all cores synchronises at every layer, hundreds of times; parts synchronise once. An image's result does not depend on
-    the others. With gradients, on other devices and for few images the network is called directly.
+    One batch on all cores synchronises at every layer, hundreds of times; parts synchronise once. The result of an image does not depend
+    on the others. With gradients, on other devices and for few images the network is called directly.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class ThreadedEvaluation:
 
 
 def thread_pool(workers: int, threads: int) -> ThreadPoolExecutor:
-    """`workers` threads, each of which torch gives its share of `threads` cores."""
+    """A pool of `workers` threads, each of which runs torch with its share of `threads` cores."""
     together = threading.Barrier(workers, timeout=60)
 
     def settle() -> None:
@@ -68,17 +68,17 @@ def thread_pool(workers: int, threads: int) -> ThreadPoolExecutor:
 
 
 def split_batch(value: Any, parts: int) -> list[Any]:
-    """A tensor, or a tuple of such, also one of tuples, cut into parts along the first axis."""
+    """Split a tensor, or a (nested) tuple of tensors, into parts along the first axis."""
     if isinstance(value, tuple):
         return list(zip(*(split_batch(part, parts) for part in value)))
     return list(value.tensor_split(parts))
 
 
 class CompiledEvaluation:
-    """Evaluates a network by torch.compile, which makes code for one size of batch at a time.
+    """Evaluates a network by torch.compile, which generates code for one batch size at a time.
 
-    A batch smaller than an earlier one is padded to that size, so that the last batch of a video is not compiled again. Where compiling
-    fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs as it is.
+    A batch smaller than an earlier one is padded to that size, so that the last batch of a video does not compile again. If compiling
+    fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs uncompiled.
     """
 
     def __init__(self, compiler: Callable[[Network], Network] | None = None) -> None:
@@ -112,7 +112,7 @@ class CompiledEvaluation:
 
 
 def pad_batch(value: Any, size: int) -> Any:
-    """A tensor [B, ...], or a tuple of such, made `size` long by repeating its last row; one that is expanded stays so."""
+    """Pad a tensor [B, ...], or a tuple of tensors, to `size` by repeating its last row; an expanded one stays expanded."""
     if isinstance(value, tuple):
         return tuple(pad_batch(tensor, size) for tensor in value)
     padding = size - len(value)
@@ -131,7 +131,7 @@ def is_compiler_error(error: Exception) -> bool:
 
 
 def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> int:
-    """Estimate the bytes that evaluating `part` takes beside its weights; on a GPU (`device`) they are counted where the part can."""
+    """Estimate the bytes that evaluating `part` needs beside its weights; for a GPU (`device`) they are counted if the part supports it."""
     if device is not None and device.type != "cpu" and hasattr(part, "peak_values"):
         values = part.peak_values()
     else:
@@ -140,10 +140,10 @@ def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype, device
 
 
 def usual_batch(model, guidance: bool = False) -> int:
-    """Choose the batch of the noise predictor, in frames; the host halves it where it does not fit.
+    """Choose the batch size of the noise predictor, in frames; the host halves it if it does not fit.
 
-    On a CPU 16 a core where the first feature maps are of 32 pixels, or images of 64; elsewhere as fill three quarters of the free memory.
-    Never more than 64, which no device fills better. Half as many where each is evaluated twice at once (`guided`).
+    On a CPU 16 per core for first feature maps of 32 pixels, or images of 64; elsewhere as many as fill three quarters of the free memory,
+    at most 64: larger ones are not faster on any device. Half as many with guidance, which evaluates each frame twice.
     """
     host, pixels = model.host, model.image_size**2
     if host.device.type == "cpu":

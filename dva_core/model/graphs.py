@@ -28,11 +28,11 @@ class Graph(NamedTuple):
 
 
 class GraphEvaluation:
-    """Evaluates a network on NVIDIA's cards by CUDA graphs, one for each size of batch; a smaller batch is padded to a recorded size.
+    """Evaluates a network on NVIDIA GPUs by CUDA graphs, one for each batch size; a smaller batch is padded to a recorded size.
 
-    Small networks are bound by their launches there (the starter: some 600 an evaluation), which a replay does without. Weights that
-    move are recorded anew. Where it does not apply (other devices, weights that a host streams or casts when they are used, gradients,
-    an operation that cannot be recorded) the network runs as it is; a warning says so once.
+    Launch overhead dominates small networks there (the starter: some 600 launches per evaluation); a replay avoids it. If weights
+    move, the graph is recorded again. Where graphs do not apply (other devices, weights that a host streams or casts on use, gradients,
+    an operation that cannot be recorded) the network runs without; a warning says so once.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class GraphEvaluation:
         return graph.output[:batch].clone()
 
     def clear(self) -> None:
-        """Drop all graphs, and with them the memory of their activations."""
+        """Drop all graphs and the memory of their activations."""
         self._graphs.clear()
         self._given.clear()
         self._pool = None
@@ -88,7 +88,7 @@ class GraphEvaluation:
         logger.warning("CUDA graphs do not apply here and the noise predictor runs as it is (%s).", reason)
 
     def _obstacle(self, network: nn.Module, device: torch.device) -> str | None:
-        """Why this network cannot be recorded on `device`; None where it can."""
+        """The reason why this network cannot be recorded on `device`; None if it can."""
         if device.type != "cuda":
             return f"the device is {device.type}"
         if torch.version.hip is not None:
@@ -116,7 +116,7 @@ class GraphEvaluation:
         return Graph(graph.replay, places, output)
 
     def _fill(self, places: tuple[Any, ...], inputs: tuple[Any, ...]) -> None:
-        """Copy the inputs to where the graph reads them; not those that were the last ones too, such as the conditions of all steps."""
+        """Copy the inputs to where the graph reads them, except those unchanged since the last call, such as the conditions."""
         with torch.inference_mode(False), torch.no_grad():
             for i, (place, value) in enumerate(zip(tree_leaves(places), tree_leaves(inputs))):
                 if i > 1 and self._given.get(id(place)) is value:

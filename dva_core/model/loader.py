@@ -36,14 +36,17 @@ def load_model(
     compile: bool = False,
     cuda_graphs: bool = False,
 ) -> DiffusionVideoAutoencoder:
-    """The model of a known name (`bundle.find_models`) or of a .safetensors bundle; frozen, in evaluation mode.
+    """Load the model of a known name (`bundle.find_models`) or of a .safetensors bundle; frozen, in evaluation mode.
 
-    `device`: None takes cuda, else mps, else cpu. `dtype` is the noise predictor's (`choose_dtype`); the encoders, the fusion layer
-    and the attributes are small and stay float32. `operations` supplies the noise predictor's layers (the host's, or torch.nn), `host` the
-    memory management (PlainHost), which has a device and a dtype of its own. `compile`: torch.compile makes code for the noise predictor
-    when it is first used, which takes minutes; `cuda_graphs`: its evaluations are replayed as CUDA graphs (`GraphEvaluation`). Every load
-    checks the file against its fingerprint.
-    Raises DVAError for an unknown name, a damaged or foreign file, a device that is not there, a `device` or `dtype` other than the
+    device       None: cuda, else mps, else cpu
+    dtype        of the noise predictor (`choose_dtype`); encoders, fusion layer and attributes are small and stay float32
+    operations   namespace of the noise predictor's layers (the host's, or torch.nn)
+    host         memory management (None: PlainHost), which has a device and a dtype of its own
+    compile      torch.compile generates code for the noise predictor when it is first used, which takes minutes
+    cuda_graphs  its evaluations are replayed as CUDA graphs (`GraphEvaluation`)
+
+    Every load checks the file against its fingerprint.
+    Raises DVAError for an unknown name, a damaged or foreign file, a device that this machine lacks, a `device` or `dtype` other than the
     host's, and for both `compile` and `cuda_graphs`.
     """
     if compile and cuda_graphs:
@@ -76,7 +79,7 @@ def load_model(
 
 
 def check_host(host: Any, device: str | torch.device | None, dtype: str | torch.dtype | None) -> None:
-    """DVAError where a device or a precision is asked for that is not the host's."""
+    """DVAError if `device` or `dtype` is given and differs from the host's."""
     if device is not None and not same_device(choose_device(device), host.device):
         raise DVAError(f"The host runs on {host.device} and the device asked for is {device}; leave one of them out.")
     if dtype is not None and choose_dtype(dtype, host.device) != host.dtype:
@@ -84,9 +87,9 @@ def check_host(host: Any, device: str | torch.device | None, dtype: str | torch.
 
 
 def face_tools(model: DiffusionVideoAutoencoder) -> DiffusionVideoAutoencoder:
-    """The model whose `detector` and `landmarks` find faces for `model`: itself, or the starter where it has none (published ones).
+    """The model whose `detector` and `landmarks` find faces for `model`: itself, or the starter if it has none (as the published one).
 
-    The starter is kept as the host's `companion`. Raises DVAError where it is needed and missing.
+    The starter is kept as the host's `companion`. Raises DVAError if it is needed and missing.
     """
     if model.config.get("detector") and model.config.get("landmarks"):
         return model

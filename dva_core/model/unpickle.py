@@ -22,7 +22,7 @@ NUMERIC = re.compile(r"[<>|=]?[biuf][1248]")
 
 
 class Inert:
-    """Stands for an object whose class is not known; swallows everything that a pickle does to an object."""
+    """Stands for an object whose class is unknown; accepts and ignores everything that a pickle does to an object."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
         return object.__new__(cls)
@@ -75,7 +75,7 @@ class PickledArray:
 
 
 def rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *ignored: Any) -> Tensor:
-    """A tensor on its storage (bounds are checked by torch); gradients, hooks and metadata are left out."""
+    """Make a tensor on its storage (torch checks the bounds), without gradients, hooks and metadata."""
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
 
@@ -84,7 +84,7 @@ def rebuild_parameter(data: Tensor, *ignored: Any) -> Tensor:
 
 
 def encode_latin1(text: str, encoding: str = "latin1") -> bytes:
-    """Bytes as pickles of protocol 2 keep them."""
+    """Encode bytes as pickles of protocol 2 store them."""
     return text.encode("latin1")
 
 
@@ -106,7 +106,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 def restricted_pickle(storage_from_bytes: Callable[[bytes], Any]) -> SimpleNamespace:
-    """A stand-in for the module `pickle`, as torch.load wants it; `storage_from_bytes` rebuilds storages that a bare pickle holds."""
+    """Make a replacement of the module `pickle` for torch.load; `storage_from_bytes` rebuilds storages contained in a bare pickle."""
 
     class Unpickler(pickle.Unpickler):
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ STRIDES = (8, 16, 32)  # of the detector's three levels
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution (3x3 unless told), batch norm, SiLU."""
+    """Convolution (3x3 by default), batch norm, SiLU."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3):
         super().__init__(
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
 
 
 def resample(images: Tensor, size: int, margin: float = 0.0) -> Tensor:
-    """Square [B, C, S, S] images with `margin` (a fraction) cut from each side, at size x size, anti-aliased."""
+    """Resize square images [B, C, S, S] to size x size, with `margin` (a fraction) cut from each side first; anti-aliased."""
     cut = round(images.shape[-1] * margin)
     if cut:
         images = images[..., cut:-cut, cut:-cut]
@@ -106,8 +106,8 @@ class CompactDetector(nn.Module):
     """Faces anywhere in a frame: [B, 3, H, W] in [-1, 1], H and W multiples of 32 -> per level of STRIDES
     (score logits [B, h, w], geometry [B, h, w, 14]).
 
-    Geometry: left, top, right, bottom distances to the cell's centre as logarithms of strides, then five points
-    (x, y) as offsets from the centre in units of 4 strides. Anchor-free, one level a range of sizes (FCOS, Tian et al. 2019).
+    Geometry: distances of left, top, right and bottom to the cell's centre as logarithms of strides, then five points
+    (x, y) as offsets from the centre in units of 4 strides. Anchor-free, one level for each range of sizes (FCOS, Tian et al. 2019).
     """
 
     def __init__(self, widths: tuple[int, ...] = (12, 24, 40, 64, 64)):

@@ -14,7 +14,7 @@ FRACTION_BITS = 4  # of cv2's fixed-point coordinates
 
 
 def extend_hull(points: np.ndarray) -> np.ndarray:
-    """Landmarks [68, 2] and the line of the hair above the brows [10, 2]: [78, 2]."""
+    """Add points at the hairline [10, 2] to landmarks [68, 2]: [78, 2]."""
     brows = points[BROWS]
     up = brows.mean(axis=0) - points[CHIN]
     rise = FOREHEAD * (1 - SLOPE * np.linspace(-1, 1, len(brows)) ** 2)
@@ -22,7 +22,7 @@ def extend_hull(points: np.ndarray) -> np.ndarray:
 
 
 def hull_mask(landmarks: Tensor, size: int, growth: float = 1.0) -> Tensor:
-    """The mask of landmarks [B, 68, 2], (x, y) in 0..1 of a square picture: float32 [B, 1, size, size] in {0, 1}, on their device.
+    """Mask of landmarks [B, 68, 2], (x, y) in 0..1 of a square picture: float32 [B, 1, size, size] in {0, 1}, on their device.
 
     `growth` enlarges the hull about its centre.
     """

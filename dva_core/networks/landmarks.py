@@ -59,7 +59,7 @@ class ConvNorm(nn.Module):
 class MobileNetGDConv(nn.Module):
     """68 landmarks of an aligned face: [B, 3, S, S] in [-1, 1], any S -> [B, 68, 2], (x, y) as fractions of `window`, in 0..1.
 
-    `window` is the part of the picture, from and to as fractions of its side, that the network sees and counts in.
+    `window` is the part of the picture, (start, end) as fractions of its side, that the network sees and to which its output refers.
     """
 
     native_size = 256
@@ -85,7 +85,7 @@ class MobileNetGDConv(nn.Module):
 
 
 def keep_one_trunk(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Before loading: `pretrain_net.features.*` becomes `base_net.0.*` where that is absent, and goes; so does the classifier."""
+    """Before loading: rename `pretrain_net.features.*` to `base_net.0.*` if that is absent, else drop it; drop the classifier."""
     for key in [key for key in state_dict if key.startswith(f"{prefix}pretrain_net.")]:
         tensor = state_dict.pop(key)
         name = key.removeprefix(f"{prefix}pretrain_net.")

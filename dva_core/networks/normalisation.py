@@ -1,4 +1,4 @@
-"""Group norm with scale and shift, in the layout of its input: torch's own is slow on small maps of CPUs and copies on CUDA."""
+"""Group norm with scale and shift that keeps the layout of its input: torch's own is slow on small maps on CPUs and copies on CUDA."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ SUMMED = (torch.float32, torch.bfloat16)
 
 
 def prefers_channels_last(device: torch.device) -> bool:
-    """Whether half-precision convolutions are fastest in channels-last layout: on NVIDIA GPUs. On AMD GPUs, where ComfyUI disables
-    MIOpen, the maps would be copied to the other layout and back.
+    """Whether half-precision convolutions are fastest in channels-last layout: on NVIDIA GPUs.
+
+    On AMD GPUs, where ComfyUI disables MIOpen, the maps would be copied to the other layout and back.
     """
     return device.type == "cuda" and torch.version.hip is None
 
@@ -29,9 +30,9 @@ def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
 def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
     """norm(x) of x [B, C, H, W]; with a condition [B or 1, 2C] = [scale | shift], norm(x) (1 + scale) + shift.
 
-    On a CPU torch's group norm of small maps whose channels lie together in memory takes two to five times as long as the means here,
-    in bfloat16 five to twelve times; and the condition costs nothing, for it goes into the norm's own weight and bias. CUDA's group norm
-    lays its result out channel after channel, which the next convolution has to undo: see `normalise_in_place`.
+    On a CPU, for small channels-last maps, torch's group norm takes two to five times as long as the means computed here,
+    in bfloat16 five to twelve times; and the condition costs nothing, as it is folded into the norm's weight and bias. CUDA's group norm
+    returns the contiguous layout, which the next convolution has to undo: see `normalise_in_place`.
     """
     if stays_in_place(norm, x):
         return normalise_in_place(norm, x, condition)
@@ -48,7 +49,7 @@ def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Te
 
 
 def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
-    """Whether x is a large batch of maps on CUDA whose channels lie together, and the norm's weights are where they are used."""
+    """Whether x is a large batch of channels-last maps on CUDA, and the norm's weights are on the same device."""
     if x.device.type != "cuda" or x.numel() < LARGE_BATCH or not x.is_contiguous(memory_format=torch.channels_last) or not may_overwrite():
         return False
     weight, streams = norm.weight, getattr(norm, "comfy_cast_weights", False)
@@ -56,8 +57,8 @@ def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
 
 
 def normalise_in_place(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Tensor:
-    """As `normalise`, with x's layout kept: it is read three times and written once, where ATen's way with two layout copies takes
-    six and five. Sums, gain and bias are float32, whatever x is.
+    """As `normalise`, in x's layout: x is read three times and written once; ATen's implementation with two layout copies needs six
+    and five. Sums, gain and bias are float32, whatever x is.
     """
     batch, channels = x.shape[:2]
     groups = x.permute(0, 2, 3, 1).reshape(batch, -1, norm.num_groups, channels // norm.num_groups)  # a view
@@ -82,7 +83,7 @@ def group_mean(x: Tensor, groups: int) -> Tensor:
 
 
 def per_channel(values: Tensor) -> Tensor:
-    """[C] or [B, C] -> [1 or B, C, 1, 1], to be spread over a map."""
+    """Reshape [C] or [B, C] -> [1 or B, C, 1, 1], to be broadcast over a map."""
     return values.reshape(-1, values.shape[-1], 1, 1)
 
 
@@ -93,9 +94,9 @@ def scale_shift(h: Tensor, condition: Tensor) -> Tensor:
 
 
 def may_overwrite() -> bool:
-    """Whether a map that nobody else needs may hold what is made of it: new memory costs a CPU a twentieth of an evaluation.
+    """Whether a map that is not needed any more may be overwritten: allocating memory costs a CPU a twentieth of an evaluation.
 
-    Not where a gradient may ask for it; and a compiler sees to it itself.
+    Not if autograd may need it; a compiler optimises this itself.
     """
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
@@ -106,5 +107,5 @@ def reusable(h: Tensor) -> Tensor | None:
 
 
 def silu(h: Tensor) -> Tensor:
-    """SiLU of a map that nobody else needs."""
+    """SiLU of a map that is not needed any more, in place if possible."""
     return F.silu(h, inplace=may_overwrite())

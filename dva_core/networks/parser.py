@@ -1,4 +1,4 @@
-"""The small face parser of the starter model: what of a crop is visible face, and what is in front of it.
+"""The small face parser of the starter model: visible face, and what is in front of it.
 
 A new architecture of this project, a U-Net (Ronneberger et al. 2015) on 2x2 patches, trained by `train mask`.
 """

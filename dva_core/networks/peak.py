@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Living(TorchDispatchMode):
-    """Counts the bytes of live tensors made by operations; `peak`: the largest sum.
+    """Counts the bytes of live tensors; `peak`: the largest sum.
 
-    As on CUDA, group norms of channels-last maps, and convolutions of contiguous ones, take an extra copy.
+    As on CUDA, group norms of channels-last maps, and convolutions of contiguous ones, need an additional copy.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of images 
 
 
 def to_size(images: Tensor, size: int) -> Tensor:
-    """Square images [B, 3, S, S], any S -> [B, 3, size, size]; themselves where S = size. Raises DVAError where not square."""
+    """Resize square images [B, 3, S, S], any S -> [B, 3, size, size]; returned unchanged if S = size. Raises DVAError if not square."""
     height, width = images.shape[-2:]
     if height != width:
         raise DVAError(f"A face crop must be square, not {width}x{height}; crop it first.")
@@ -28,7 +28,7 @@ def to_size(images: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def triangle_matrix(size_in: int, size_out: int) -> Tensor:
-    """[size_out, size_in], the bilinear, anti-aliased resampling of one axis, for devices that lack it or its gradient (Apple's GPUs)."""
+    """Matrix [size_out, size_in] of bilinear, anti-aliased resampling of one axis; for devices without it or its gradient (Apple GPUs)."""
     with torch.inference_mode(False), torch.no_grad():
         rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
         return F.interpolate(rows, (size_out, size_in), mode="bilinear", antialias=True, align_corners=False)[0, 0].float()
@@ -36,19 +36,19 @@ def triangle_matrix(size_in: int, size_out: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def area_matrix(size_in: int, size_out: int) -> Tensor:
-    """[size_out, size_in], the means over areas of one axis, as adaptive average pooling takes them."""
+    """Matrix [size_out, size_in] of area means along one axis, as adaptive average pooling computes them."""
     with torch.inference_mode(False), torch.no_grad():
         rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
         return F.adaptive_avg_pool2d(rows, (size_out, size_in))[0, 0].float()
 
 
 def average_pool(images: Tensor, size: int) -> Tensor:
-    """[B, C, S, S] -> [B, C, size, size], adaptive average pooling by two products: Apple's GPUs pool by whole ratios only."""
+    """Adaptive average pooling [B, C, S, S] -> [B, C, size, size] by two products: Apple's GPUs pool by integer ratios only."""
     matrix = area_matrix(images.shape[-1], size).to(images)
     return matrix @ images @ matrix.T
 
 
 def normalise_imagenet(images: Tensor) -> Tensor:
-    """Images in [-1, 1] with ImageNet's mean and deviation taken out."""
+    """Normalise images in [-1, 1] by ImageNet's mean and standard deviation."""
     mean, std = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (MEAN, STD))
     return ((images + 1) / 2 - mean) / std

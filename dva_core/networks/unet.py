@@ -35,7 +35,7 @@ from dva_core.networks.unet_blocks import (
 
 
 def is_added(key: str) -> bool:
-    """Whether a parameter's name is of a part that the published network has not: the spatial condition, the detail head."""
+    """Whether a parameter belongs to a part that the published network does not have: the spatial condition, the detail head."""
     return key.startswith(("face_map.", "detail.")) or ".spatial." in key
 
 
@@ -44,9 +44,9 @@ class UNet(nn.Module):
 
     `patch_size` p folds p x p pixels into channels before the first convolution and unfolds them after the last.
     `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention. With `spatial_channels`
-    every residual block also adds what it makes of a `FaceMap` of `spatial_size` pixels, with `detail_channels` a `DetailHead` adds to
+    every residual block also adds a projection of a `FaceMap` of `spatial_size` pixels, with `detail_channels` a `DetailHead` adds to
     the output; 0 is the published network.
-    Raises DVAError where the image size does not divide down to the deepest level.
+    Raises DVAError for an image size that cannot be halved down to the deepest level.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class UNet(nn.Module):
         self.detail = DetailHead(folded, channels, detail_channels, embedding_channels, operations) if detail_channels else None
 
     def peak_values(self) -> int:
-        """Peak number of values that evaluating one image needs beside the weights, as on a GPU; counted from the graph, once."""
+        """Peak number of values that evaluating one image needs beside the weights, as on a GPU; counted once."""
         if self._peak is None:
             size, channels = self.settings["image_size"], self.settings["in_channels"]
             with torch.device("meta"):

@@ -29,12 +29,12 @@ def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -
 
 
 def one_for_all(t: Tensor) -> Tensor:
-    """t [B], or t[:1] where it is one expanded number (stride 0), which is known without reading the device."""
+    """t [B], or t[:1] if it is one expanded number (stride 0), which is known without synchronising with the device."""
     return t[:1] if t.stride(0) == 0 else t
 
 
 def zero_weights(layer: nn.Module) -> nn.Module:
-    """`layer` with weight and bias 0: each block starts as the identity, the whole network as eps = 0."""
+    """Set weight and bias of `layer` to 0, so that each block starts as the identity and the whole network as eps = 0."""
     for values in (layer.weight, layer.bias):
         if values is not None:  # a host's layer may have none before it is given those of a file
             nn.init.zeros_(values)
@@ -58,7 +58,7 @@ class TimeEmbedding(nn.Module):
 class FaceMap(nn.Module):
     """z_face [B, C] -> a map [B, channels, size, size], so that z_face can act locally and not only on whole channels.
 
-    Not of Kim et al. 2023, whose z_face scales and shifts each channel alike everywhere: enough for a face, not for the rims of glasses.
+    Not in Kim et al. 2023, where z_face scales and shifts whole channels: enough for a face, not for the rims of glasses.
     """
 
     def __init__(self, condition_channels: int, channels: int, size: int, operations: ModuleType | type = nn) -> None:
@@ -74,7 +74,7 @@ class FaceMap(nn.Module):
 
 
 def resize_condition(x: Tensor, size: torch.Size) -> Tensor:
-    """A map [B, C, H, W] in another size: interpolated where it grows, averaged where it shrinks."""
+    """Resize a map [B, C, H, W]: interpolated if it grows, averaged if it shrinks."""
     if x.shape[2:] == size:
         return x
     return F.interpolate(x, size, mode="bilinear" if size[0] > x.shape[2] else "area")
@@ -130,7 +130,7 @@ class ResidualBlock(nn.Module):
         return scale_and_shift if face_map is None else (scale_and_shift, self.spatial(face_map))
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        """x [B, C, H, W], embedding [B or 1, E] of the timestep, `condition` of that method."""
+        """x [B, C, H, W], embedding [B or 1, E] of the timestep, condition from the method `condition`."""
         norm_in, _, conv_in = self.in_layers
         norm_t, _, conv_t, norm_z, _, dropout, conv_z = self.out_layers
         h = conv_in(self._resample(silu(normalise(norm_in, x))))
@@ -168,7 +168,7 @@ class AttentionBlock(nn.Module):
         return x + h.reshape(batch, channels, height, width)
 
     def _pixel_by_pixel(self, x: Tensor) -> Tensor:
-        """The same of normalised x [B, H, W, C] -> [B, H, W, C], without a copy to [B, C, HW] and back, for plain layers."""
+        """Attention of normalised x [B, H, W, C] -> [B, H, W, C], without a copy to [B, C, HW] and back, for plain layers."""
         qkv = F.linear(x.flatten(1, 2), self.qkv.weight.squeeze(-1), self.qkv.bias)  # [B, HW, 3C]
         q, k, v = qkv.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).chunk(3, dim=-1)  # [B, heads, HW, C/heads]
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape[0], -1, x.shape[-1])
@@ -176,10 +176,10 @@ class AttentionBlock(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """What is added to the prediction of a patch, from its own pixels: a linear part scaled by t, and one with the last features.
+    """Addition to the prediction of a patch, from its own pixels: a linear part scaled by t, and one from the last features.
 
     A patch of p x p pixels holds more values than the base channels can carry (48 against 32 in the starter), so that without it the
-    finest detail is neither predicted nor edited. It begins with no effect. Not of Kim et al. 2023, whose network has no patches.
+    finest detail is neither predicted nor edited. Initially zero. Not in Kim et al. 2023, whose network has no patches.
     """
 
     def __init__(

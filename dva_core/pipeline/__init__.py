@@ -1,4 +1,4 @@
-"""Encode, decode, preview, sheets: what becomes of a whole video."""
+"""Encoding, decoding, previews and contact sheets of whole videos."""
 
 from __future__ import annotations
 

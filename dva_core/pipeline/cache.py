@@ -1,4 +1,4 @@
-"""A cache of decompositions by content: a video that anybody sharing the folder has encoded before is opened instead."""
+"""A cache of decompositions by content: if a video was encoded before, by anybody sharing the folder, its file is opened instead."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def encode_cached(
 
 
 def open_cached(path: Path) -> AnyDecomposition | None:
-    """Open a cached decomposition; None where there is none, or none that can be read."""
+    """Open a cached decomposition; None if it does not exist or cannot be read."""
     try:
         return load_decomposition(path) if path.is_file() else None
     except DVAError:
@@ -78,7 +78,7 @@ def cache_key(sha256: str, model, settings: EncodeSettings) -> str:
 
 @contextmanager
 def only_one(place: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock file `place` during the block; the user may cancel while waiting. Without effect on disks that have no locks."""
+    """Context manager that holds the lock file `place`; the user may cancel while waiting. Without effect on disks without locks."""
     lock = FileLock(place, thread_local=False)
     while True:
         try:

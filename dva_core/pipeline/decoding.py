@@ -1,4 +1,4 @@
-"""Decoding of a decomposition to a video (Kim et al. 2023, sec. 3), streamed: the frames are never all in memory.
+"""Decoding of a decomposition to a video (Kim et al. 2023, sec. 3), streamed: memory never holds all frames.
 
 x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> video with its own sound and rate.
 """
@@ -47,12 +47,11 @@ DETAILS = ("transfer", "model")
 class DecodeReport:
     """Result of `decode`: its path, the number of `frames` written, and `faces`, the number of those with a decoded face.
 
-    edited   frames in which a pixel changed, as [first, last] of each stretch
-    hidden   frame -> share of what is usually seen of the face that its mask leaves out or a mask of `keep` covers, where that is HIDDEN
-             or more; of several faces the largest
-    people   of several people, number -> their own {"faces": rows, "edited": stretches, "hidden": {frame: share}, "usual_hidden": share}
-    usual_hidden   share of the face that its mask leaves out in the middle of all frames, as for a fringe: the median; of several people
-             the largest
+    edited        stretches [first, last] of frames in which a pixel changed
+    hidden        frame -> share of the face that its mask excludes or a mask of `keep` covers, relative to what is usually visible, if it
+                  is HIDDEN or more; of several faces the largest
+    people        number of each of several people -> {"faces": rows, "edited": stretches, "hidden": {frame: share}, "usual_hidden": share}
+    usual_hidden  share of the face that its mask excludes in most frames, as for a fringe: the median; of several people the largest
     """
 
     path: Path
@@ -139,13 +138,12 @@ def decode(
     compatible  h264 that every player shows: 8 bits, 4:2:0, even sizes (the last column or row is repeated), AAC or MP3 sound
     watch       called for each frame with (number, row or None, original frame, result frame, edited crop or None); for several people
                 with a list of rows and one of crops
-    guidance    strength of the edit's guidance (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
-
+    guidance    weight of the edit guidance (see diffusion.guidance): 1 as in the paper, usually 2 to 3; None: the bundle's own
     tone        "keep": subtract the change that is common to the whole face (see faces.tone); "change": leave it, as in the paper;
-                None: what the edits ask for (see edit.scope)
+                None: decided by the edits (see edit.scope)
     region      the region of the face that may change (see faces.regions), "off": all of it, None: the regions of the edits
     keep        what stays in front, such as a hand: one mask [h, w] for all frames, or [n, h, w] one for each, in 0..1, or the path of a
-                picture, a folder of pictures or a video in which white is kept. No pixel inside of a mask changes; its edge is softened
+                picture, a folder of pictures or a video in which white is kept. No pixel inside a mask changes; its edge is softened
                 outwards. A mask with the aspect ratio of the frame covers the frame, a square one the face crop, at any resolution; n is
                 the number of frames, of frames of the source, or, for masks of crops, of rows
 
@@ -193,7 +191,7 @@ def decode(
 
 
 def read_files(people: Sequence[Decomposition], model, keep: Keep | None) -> list[Path]:
-    """List the files, beside the source, that decoding reads and so must not write over."""
+    """List the files, beside the source, that decoding reads and so must not overwrite."""
     stores = [file for one in people for file in one.store.files]
     return [*stores, model.path, *([keep] if isinstance(keep, (str, PathLike)) else [])]
 
@@ -201,7 +199,7 @@ def read_files(people: Sequence[Decomposition], model, keep: Keep | None) -> lis
 def make_layers(
     people: Sequence[Decomposition], regions: Sequence, model, tone: str | None, progress: Progress, clock: Stopwatch, **settings
 ) -> list[FaceLayer]:
-    """Make each person's layer of decoded faces; `settings` are those of `decode_crops`. Progress counts the faces of all of them."""
+    """Make each person's layer of decoded faces; `settings` are those of `decode_crops`. Progress counts the faces of all people."""
     shares = Shares(progress, [one.faces for one in people])
     layers = []
     for number, (one, own_regions) in enumerate(zip(people, regions)):
@@ -219,7 +217,7 @@ def show(watch: Callable, index: int, frame: Frame, result: Frame, faces: Sequen
 def edited_crops(
     decomposition: Decomposition, model, tone: str | None, clock: Stopwatch, guidance: float | None, **settings
 ) -> Iterator[np.ndarray]:
-    """Decode the crops of all rows as they are pasted, with the tone of the face where it is kept."""
+    """Decode the crops of all rows as they are pasted, less the tone of the edit if it is removed."""
     crops = decode_crops(decomposition, model, guidance=guidance, **settings)
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
         crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))

@@ -1,4 +1,4 @@
-"""Encode a video into a decomposition (Kim et al. 2023, sec. 3), streaming: at no time are all frames in memory.
+"""Encoding of a video into a decomposition (Kim et al. 2023, sec. 3), streamed: memory never holds all frames.
 
 frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crops as rebuilt from these.
 """
@@ -66,16 +66,16 @@ def encode(
                 the whole video: "all", or their numbers, such as (1, 3) or "1,3" (see faces.people: 1 is seen most, and largest), or JSON
                 with names, such as {"people": [1, 3], "names": {"1": "Anna"}}. Two or more give a `People`
     batch_size  frames evaluated together; changes the speed, not the result
-    path        where to stream the decomposition to (.safetensors); None: memory, or a temporary file when it is long
-    scratch     the folder of that temporary file (the system's)
+    path        file to stream the decomposition to (.safetensors); None: memory, or a temporary file for a long video
+    scratch     the folder of that temporary file (None: the system's)
     progress    see dva_core.progress.Progress; may raise to cancel, nothing is left behind
-    clock       takes the seconds spent on "video", "track" and "encode"
+    clock       a Stopwatch that records the seconds spent on "video", "track" and "encode"
     power       of the timesteps: 1 even, above 1 closer together at low noise (see Schedule.timesteps); None: the solver's default
     clamp       clamp the estimated image to [-1, 1] in each step
-    detector    what finds the faces: "own", the model's, or "insightface", where that is installed
+    detector    what finds the faces: "own", the model's, or "insightface", if that is installed
     surveys     a folder where surveys of people are kept (see pipeline.people.survey_people), so that a video is surveyed once
 
-    Raises DVAError for a video that cannot be read or has no face in it, settings that make no sense, a full disk.
+    Raises DVAError for a video that cannot be read or has no face in it, invalid settings, a full disk.
     """
     settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
     run = {"batch_size": batch_size, "path": path, "scratch": scratch, "progress": progress, "clock": clock, "surveys": surveys}
@@ -95,7 +95,7 @@ def encode_video(
     clock: Stopwatch | None = None,
     surveys: str | Path | None = None,
 ) -> AnyDecomposition:
-    """As `encode`, with its settings as one object; `sha256` is the `source_hash` of the video where that is known already."""
+    """As `encode`, with its settings as one object; `sha256` is the `source_hash` of the video, if it is known already."""
     progress, clock = progress or silent, clock or Stopwatch()
     source, settings = check_input(source), settings.resolve(model)
     batch = whole(batch_size, "batch size", 1) or usual_batch(model)
@@ -121,7 +121,7 @@ def encode_video(
 
 
 def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: Sequence) -> None:
-    """DVAError where the decomposition cannot be written, or would overwrite one of the inputs."""
+    """DVAError if the decomposition cannot be written, or would overwrite one of the inputs."""
     if path is not None:
         check_place(path)
         check_spares(path, "output", inputs)
@@ -160,9 +160,9 @@ def record(source: Path, sha256: str, frames: Frames, found: FoundFace, model, s
 
 @torch.no_grad()
 def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: int, clock: Stopwatch) -> None:
-    """Pass 2: crop, mask, identity and motion of every face in every frame; then each z_id, the plain mean of its frames' identities.
+    """Pass 2: crop, mask, identity and motion of every face in every frame; then each z_id, the mean of its frames' identities.
 
-    stores: one a person.
+    stores: one per person.
     """
     written = [0] * len(stores)
 
@@ -203,7 +203,7 @@ def face_crops(frames: Frames, stores: Sequence[TensorStore], size: int, batch: 
 
 
 def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int, progress: Progress, clock: Stopwatch) -> None:
-    """Crops -> noise maps -> crops as the stored (half precision) noise maps give them back."""
+    """Invert the crops to noise maps, and rebuild the crops from the noise maps as stored, in half precision."""
     z_id, total = store.read("z_id"), len(store.read("frame_index"))
     evaluations = sum(solvers.evaluations(info.solver, info.steps))
 

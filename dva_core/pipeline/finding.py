@@ -1,4 +1,4 @@
-"""Pass 1 of encoding: the face that is meant, or several people, found and followed through the video."""
+"""Pass 1 of encoding: find the chosen face, or several people, and follow them through the video."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FoundFace:
-    """The track of one face, in stored pixels; where people are counted, the number of the person and their name."""
+    """The track of one face, in stored pixels, and, if people are numbered, the person's number and name."""
 
     track: FaceTrack
     number: int = 0
@@ -40,9 +40,9 @@ class FoundFace:
 
 
 def as_choice(face: str | int | tuple | Mapping | Iterable) -> str | tuple:
-    """Convert what callers write for people ("all", 2, (1, 3), JSON, a PeopleChoice) to ("people", PeopleChoice); other rules stay.
+    """Convert a choice of people ("all", 2, (1, 3), JSON, a PeopleChoice) to ("people", PeopleChoice); other rules are returned unchanged.
 
-    DVAError for what is no choice of a face at all.
+    DVAError for anything that does not choose a face.
     """
     if isinstance(face, PeopleChoice):
         return ("people", face)
@@ -73,10 +73,10 @@ def find_faces(
     progress: Progress = silent,
     clock: Stopwatch | None = None,
 ) -> list[FoundFace]:
-    """Track the face that `settings` mean in the frames of `source`, or the people.
+    """Track the face, or the people, that `settings` choose in the frames of `source`.
 
-    sha256: the `source_hash` of the video, where it is known. surveys, progress, clock: as of `encode`.
-    DVAError where there are no frames, no face, or not the people named.
+    sha256: the `source_hash` of the video, if it is known. surveys, progress, clock: as of `encode`.
+    DVAError if there are no frames, no face, or not the chosen people.
     """
     clock, face = clock or Stopwatch(), as_choice(settings.face)
     with clock("track"):
@@ -100,7 +100,7 @@ def find_faces(
 
 
 def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: Progress, clock: Stopwatch) -> FoundFace:
-    """Track the one face that is meant."""
+    """Track the one chosen face."""
     track = track_faces(
         square_frames(clock.each("video", frames), frames.info),
         finder.detector,
@@ -116,7 +116,7 @@ def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: P
 def find_people(
     frames: Frames, finder: FaceFinder, survey: Survey, choice: PeopleChoice, key: str, progress: Progress, clock: Stopwatch
 ) -> list[FoundFace]:
-    """Track those of a survey who are meant, by number. key: of the survey, "" if it is not known."""
+    """Track the chosen people of a survey, by number. key: of the survey, "" if it is not known."""
     chosen, total = choose_people(choice, survey, key), frames.total or survey.frames
     tracks = track_people(
         square_frames(clock.each("video", frames), frames.info),
@@ -139,7 +139,7 @@ def find_people(
 
 
 def check_found(found: list[FoundFace], frames: int, source: str | Path) -> None:
-    """DVAError where there are no frames, or no face in them."""
+    """DVAError if there are no frames, or no face in them."""
     if not frames:
         raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
     if not any(has_face(one.track) for one in found):
@@ -153,7 +153,7 @@ def has_face(track: FaceTrack) -> bool:
 
 
 def where_meant(track: FaceTrack, one: ChosenPerson) -> FaceTrack:
-    """Leave out the frames in which the person is not meant."""
+    """Remove the frames in which the person is not chosen."""
     if one.spans is None:
         return track
     left_out = ~np.array([one.is_meant(frame) for frame in range(len(track.state))], bool)

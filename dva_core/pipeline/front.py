@@ -1,6 +1,6 @@
-"""Masks of what stays in front of the face, one for a video or one a frame, from arrays, a picture, a folder of pictures or a video.
+"""Masks of what stays in front of the face, one for a video or one per frame, from arrays, a picture, a folder of pictures or a video.
 
-They are read one at a time, in the order of the frames, so those of a long video are never all in memory.
+They are read one at a time, in the order of the frames, so that memory never holds those of a long video.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FrontMasks:
 
     keep    masks [h, w] or [n, h, w] (or [n, 1, h, w]) in 0..1 or bool, or the path of a picture, a folder of pictures or a video, in
             which white is kept
-    source  returns the path of the source; called only if it has to be counted, where the masks match none of the other counts
+    source  returns the path of the source; called only if the number of masks matches nothing else, to count the source's frames
     """
 
     def __init__(self, keep: Keep, decomposition: AnyDecomposition, source: Callable[[], Path]) -> None:
@@ -56,7 +56,7 @@ class FrontMasks:
             raise
 
     def at(self, index: int, row: int) -> FrontMask:
-        """Read the mask of the frame `index`, whose row is `row`. Rising indices are quickest."""
+        """Read the mask of the frame `index`, whose row is `row`. Fastest for ascending indices."""
         return FrontMask(self._masks[self._number(index, row)], self.of_square)
 
     def __enter__(self) -> FrontMasks:
@@ -87,9 +87,9 @@ def check_keep(path: str | PathLike, source: str | PathLike, square: int, **part
 def numbers(
     count: int, frames: int, faces: int | None, part: Callable[[], tuple[int, int]] | None, every: int
 ) -> Callable[[int, int], int]:
-    """Make the function (frame, row) -> number of its mask, for one mask, one a frame, one a row, or one a frame of the source.
+    """Make the function (frame, row) -> number of its mask, for one mask in all, one per frame, per row, or per frame of the source.
 
-    faces: number of rows, or None if masks cannot be one a row; part: returns (number of the first frame in the source, frames of the
+    faces: number of rows, or None if masks cannot be one per row; part: returns (number of the first frame in the source, frames of the
     source), or None if the whole source was encoded. DVAError if `count` is none of these numbers.
     """
     if count == 1:
@@ -128,7 +128,7 @@ def count_of(source: str | PathLike, **part: Any) -> int:
 
 
 def open_masks(keep: Keep) -> _Stack | _Film:
-    """Open `keep` of FrontMasks: `count` masks of `size` (width, height), indexed by number. DVAError if it is not masks."""
+    """Open `keep` of FrontMasks: `count` masks of `size` (width, height), indexed by number. DVAError for anything else."""
     if not isinstance(keep, (str, PathLike)):
         return _Stack(keep)
     path = check_input(keep)

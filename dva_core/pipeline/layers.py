@@ -1,4 +1,4 @@
-"""The edited faces of one or several people, laid over the frames of their video one on the other."""
+"""The edited faces of one or several people, pasted into the frames of their video one over the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEADY = 12.0  # frames over which the size of a face is smoothed, so that two o
 
 @dataclass(frozen=True)
 class PlacedFace:
-    """One face of one frame, ready to be pasted: see `composite.paste`. `whole`: the mask of all of it; `size`: in pixels of the frame."""
+    """One face of one frame, ready to be pasted: see `composite.paste`. `whole`: the mask of the whole face; `size`: in frame pixels."""
 
     row: int
     quad: np.ndarray
@@ -41,9 +41,9 @@ class PlacedFace:
 
 
 class FaceLayer:
-    """One person's edited faces: `crops` [3, S, S] of all rows in order, pasted within `regions` of the face. It notes what was done.
+    """One person's edited faces: `crops` [3, S, S] of all rows in order, pasted within `regions` of the face; records what changed.
 
-    alone: there are no others, whom the whole face may have to cover.
+    alone: there are no other people, whom this face may cover.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FaceLayer:
 
     @cached_property
     def usual_hidden(self) -> float:
-        """The share of the face, 0..1, that is hidden in half of the clip at least: by a fringe, say. Median over rows spread evenly."""
+        """Share of the face, 0..1, that is hidden in at least half of the video, as by a fringe: the median over rows spread evenly."""
         rows = np.unique(np.linspace(0, len(self.rows) - 1, min(USUAL_ROWS, len(self.rows))).round().astype(int))
         return float(np.median([self.masks.hidden(row) for row in rows.tolist()])) if len(self.rows) else 0.0
 
@@ -75,11 +75,11 @@ class FaceLayer:
         return smooth_over_time(np.array([side(quad) for quad in self.quads]), STEADY)
 
     def crop_of(self, index: int) -> np.ndarray | None:
-        """Take the edited crop of the next frame, the one numbered `index`; None where the person is not in it."""
+        """Take the edited crop of the next frame, number `index`; None if the person is not in it."""
         return next(self.crops).astype(np.float32) if index in self.rows else None
 
     def place(self, index: int, crop: np.ndarray | None, frame_shape: tuple[int, ...], masks: FrontMasks | None) -> PlacedFace | None:
-        """Make the face of a frame of its crop, and note whether it is partly hidden."""
+        """Make a PlacedFace of a crop for its frame, and record whether the face is partly hidden."""
         if crop is None:
             return None
         row = self.rows[index]
@@ -93,7 +93,7 @@ class FaceLayer:
         return PlacedFace(row, self.quads[row], crop, self.rebuilt[row].astype(np.float32), mask, whole, front, float(self.sizes[row]))
 
     def note(self, index: int, face: PlacedFace | None, changed: bool) -> None:
-        """Note that the frame is done, and whether this face changed a pixel of it."""
+        """Record that the frame is done, and whether this face changed a pixel of it."""
         if changed:
             self.edited.append(index)
         if face is not None:
@@ -120,7 +120,7 @@ def paste_frames(
 ) -> Iterator[tuple[int, Frame, list[PlacedFace | None], Frame, list[bool]]]:
     """Paste the faces of all layers into the frames of the video: (number, frame, faces, result, which faces changed it) in order.
 
-    masks: of what stays in front; threads: that paste while the next frame is read, 0: none.
+    masks: of what stays in front; threads: number of threads that paste while the next frame is read, 0: none.
     """
 
     def place() -> Iterator[tuple[int, Frame, list[PlacedFace | None]]]:

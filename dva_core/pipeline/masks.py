@@ -18,9 +18,9 @@ FRONT_OF_REGION = (0.35, 0.7)  # the same for edits of a region, which need the 
 class SoftMasks:
     """Stored masks, softened over neighbouring frames on access; frames of different segments are never mixed.
 
-    What the model saw in front of the face (`Decomposition.soft_masks`) is cut out of the softened mask, frame by frame: a hand moves
-    faster than a face may flicker. `regions` limits each mask to these regions of the frame's face, which may reach over its visible
-    skin, as glasses do: within the hull of the landmarks, but for what is in front. `window` (start, end) is the part
+    What is in front of the face (`Decomposition.soft_masks`) is cut out of the softened mask in each frame separately, because a hand
+    moves faster than a mask is smoothed. `regions` limits each mask to these regions of the frame's face, which may extend beyond its
+    visible skin, as glasses do: within the hull of the landmarks, except for what is in front. `window` (start, end) is the part
     of the crop, in 0..1, that the motion encoder sees.
     """
 
@@ -38,7 +38,7 @@ class SoftMasks:
         return mask if front is None else mask * (1 - in_front(front, FRONT_OF_REGION if self._regions else FRONT))
 
     def whole(self, row: int) -> np.ndarray:
-        """The softened mask [C, C] alone: all of the face, whatever the regions."""
+        """The softened mask [C, C] of the whole face, without `regions`."""
         return self._soften(row, 0)
 
     def _soften(self, row: int, part: int) -> np.ndarray:
@@ -49,7 +49,7 @@ class SoftMasks:
         return soften(np.stack([self._cache[i][part] for i in window]), centre=row - window.start)
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Of a row, each [C, C] in 0..1: the visible face, the whole face, and where it is known what is in front of it."""
+        """Masks [C, C] in 0..1 of a row: the visible face, the whole face, and, if known, what is in front of it."""
         soft = self._decomposition.soft_masks
         if soft is None:
             mask = self._decomposition.masks[row]
@@ -58,7 +58,7 @@ class SoftMasks:
         return face, np.maximum(face, hull), front
 
     def hidden(self, row: int, front: np.ndarray | None = None) -> float:
-        """Which part of the face in a row's crop is hidden, 0..1: left out by its own mask, or behind `front` [n, n] in 0..1."""
+        """Share of the face in a row's crop, 0..1, that is hidden: excluded by its own mask, or behind `front` [n, n] in 0..1."""
         mask = (self._cache[row] if row in self._cache else self._read(row))[0]
         if front is not None and front.shape != mask.shape:
             front = cv2.resize(front, mask.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -71,8 +71,8 @@ class SoftMasks:
 
 
 def in_front(shares: np.ndarray, limits: tuple[float, float] = FRONT) -> np.ndarray:
-    """Weight of the source [C, C], 0..1, where something covers these `shares` [C, C] of the pixels: 1 on it, and a pixel beyond.
+    """Weight of the source [C, C], 0..1, from the `shares` [C, C] of each pixel that are in front: 1 on it and one pixel beyond.
 
-    limits: the shares from which on the weight rises, and is 1.
+    limits: the shares at which the weight begins to rise, and reaches 1.
     """
     return smoothstep(*limits, cv2.dilate(shares, np.ones((3, 3), np.uint8)))

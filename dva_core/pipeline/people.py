@@ -1,4 +1,4 @@
-"""The survey of a video's people, kept by content: with it pictures of the sampled frames, for a page that lets people be chosen."""
+"""The survey of a video's people, stored by content together with pictures of the sampled frames, for the page that shows them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def survey_people(
 ) -> Survey:
     """Find the people in a video, or in a part of it; boxes are in pixels of the video as stored.
 
-    folder: where surveys are kept, each in a folder of its own named by `survey_key`, with pictures (see `picture_path`); the same
-    video is then surveyed once. Numbers are those of the whole part, however many frames of it are encoded later.
-    key: the `survey_key` of the same arguments, where it is known already: it takes reading the whole file.
-    DVAError for a video that cannot be read, or where the folder cannot be written to.
+    folder: where surveys are stored, each in a folder of its own named by `survey_key`, with pictures (see `picture_path`); the same
+    video is then surveyed once. Numbers are those of the whole part, however many of its frames are encoded later.
+    key: the `survey_key` of the same arguments, if it is known already; computing it reads the whole file.
+    DVAError for a video that cannot be read, or a folder that cannot be written to.
     """
     source, progress = check_input(source), progress or silent
     part = {"start": start, "length": length, "every": every, "rate": rate}
@@ -82,9 +82,9 @@ def survey_people(
 
 
 def survey_key(source: str | Path, model, *, detector: str = DETECTORS[0], sha256: str | None = None, **part: Any) -> str:
-    """Hash all that the numbers of a survey depend on, as hex digits: the video's content, the part of it, and the networks.
+    """Hash everything that the numbers of a survey depend on, as hex digits: the video's content, the part of it, and the networks.
 
-    sha256: the `source_hash` of the video, where it is known already.
+    sha256: the `source_hash` of the video, if it is known already.
     """
     values = {name: float(value) for name, value in part.items() if value not in (None, 0) and (name, value) != ("every", 1)}
     values |= {"source": sha256 or source_hash(source), "model": model.fingerprint, "detector": detector, "version": VERSION}
@@ -102,12 +102,12 @@ def portrait_path(place: Path, number: int) -> Path:
 
 
 def pictured_frames(place: Path) -> list[int]:
-    """List the frames of which there are pictures in the folder of a survey."""
+    """List the frames that have pictures in the folder of a survey."""
     return sorted(int(path.stem.removeprefix("frame_")) for path in place.glob("frame_*.jpg"))
 
 
 def load_survey(place: Path) -> Survey | None:
-    """Read a survey that was kept; None where there is none, or none that can be read."""
+    """Load a stored survey; None if it does not exist or cannot be read."""
     try:
         with safe_open(place / FILE, "np") as file:
             record = json.loads(file.metadata()["survey"])

@@ -73,7 +73,7 @@ def stills(
     """Decode one frame with each of `edits` of one video, in batches, and paste them into the face square.
 
     row     row of the frame (see `nearest_row`)
-    steps   diffusion steps; None, or a number that would be more work (see above): the stored noise map
+    steps   diffusion steps; None, or a number that would take more evaluations (see above): the stored noise map
     detail, guidance, tone, region, keep   as of `pipeline.decode`, except that the tone is not smoothed over time
 
     Raises DVAError for edits of different videos, a decomposition of another model, or settings out of range.
@@ -105,7 +105,7 @@ def stills(
 
 
 def check_edits(edits: Sequence[Decomposition], row: int) -> None:
-    """DVAError for edits of different videos, or a row that they have not."""
+    """DVAError for edits of different videos, or a row that they do not have."""
     base = edits[0]
     if any(edit.info != base.info or edit.faces != base.faces for edit in edits):
         raise DVAError("The edits to show together are of different videos; choose edits of one video.")
@@ -114,7 +114,7 @@ def check_edits(edits: Sequence[Decomposition], row: int) -> None:
 
 
 def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Guidance) -> DecompositionInfo:
-    """The settings to decode one frame with: those of its video with `steps`, where inverting it again is possible and less work."""
+    """The settings for decoding one frame: those of its video with `steps`, if inverting it again is possible and faster."""
     info = edits[0].info
     if any(edit.is_switched for edit in edits):
         return info
@@ -125,9 +125,9 @@ def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Gui
 def decode_row(
     edits: Sequence[Decomposition], model, row: int, info: DecompositionInfo, batch: int, progress: Progress, guided: Guidance
 ) -> tuple[np.ndarray, list[np.ndarray | None]]:
-    """Decode one row: the rebuilt crop float32 [3, S, S], and an edited one for each of the edits, None where it edits nothing.
+    """Decode one row: the rebuilt crop float32 [3, S, S], and an edited one for each of the edits, None for one that changes nothing.
 
-    Where the settings `info` are not those of the video, the crop is inverted again, and rebuilt from that.
+    If the settings `info` differ from those of the video, the crop is inverted again and rebuilt from that.
     """
     base, reinvert = edits[0], info is not edits[0].info
     edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]

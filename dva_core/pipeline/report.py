@@ -1,4 +1,4 @@
-"""Lines of text about a run, for people."""
+"""Lines of text about a run, for the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..progress import Stopwatch
 
 
 def describe_model(model) -> str:
-    """Which model runs where, and in what precision."""
+    """Describe a model: its name, device and precision."""
     precision = str(model.host.dtype).removeprefix("torch.")
     return f"Model {model.config.get('name') or model.fingerprint[:12]} on {model.host.device} in {precision}."
 
@@ -28,13 +28,13 @@ MOST_STRETCHES = 6  # stretches that are named
 
 
 def in_words(stretches: list[list[int]]) -> str:
-    """Stretches [first, last] of frames, counted from 0: "0-19, 50-74"; of many the first."""
+    """Format stretches [first, last] of frames, counted from 0: "0-19, 50-74"; of many only the first."""
     texts = [f"{first}-{last}" if last > first else f"{first}" for first, last in stretches[:MOST_STRETCHES]]
     return ", ".join(texts) + (f" and {len(stretches) - MOST_STRETCHES} more stretches" if len(stretches) > MOST_STRETCHES else "")
 
 
 def describe_decode(report) -> str:
-    """Which frames `decode` changed, and in which the face is partly hidden; for a person."""
+    """Describe which frames `decode` changed, and in which the face is partly hidden."""
     text = f"Changed: frames {in_words(report.edited)} of {report.frames}" if report.edited else f"{report.frames} frames, no pixel changed"
     for number, one in report.people.items():
         text += f"; person {number} in frames {in_words(one['edited'])}" if one["edited"] else f"; person {number} unchanged"
@@ -46,7 +46,7 @@ def describe_decode(report) -> str:
 
 
 def describe_track(track: dict[str, Any]) -> str:
-    """What the face track found: "70 of 75 frames have the face, 3 of them interpolated; 5 passed through untouched"."""
+    """Describe a face track: "70 of 75 frames have the face, 3 of them interpolated; 5 passed through untouched"."""
     count = track.get("found", 0) + track.get("interpolated", 0)
     text = f"{count} of {track.get('frames', count)} frames have the face"
     if track.get("interpolated"):
@@ -60,7 +60,7 @@ def describe_track(track: dict[str, Any]) -> str:
 
 
 def describe_tracks(decomposition: AnyDecomposition) -> str:
-    """What the face tracks found; of several people, a line each."""
+    """Describe the face tracks, one line for each of several people."""
     people = people_of(decomposition)
     if len(people) == 1:
         return describe_track(decomposition.info.track)
@@ -68,14 +68,14 @@ def describe_tracks(decomposition: AnyDecomposition) -> str:
 
 
 def by_person(decomposition: AnyDecomposition, value: Callable[[Decomposition], Any]) -> Any:
-    """A value of one person, or of several by number, for JSON."""
+    """The value of one person, or of several by number, for JSON."""
     if not isinstance(decomposition, People):
         return value(decomposition)
     return {one.info.person: value(one) for one in decomposition}
 
 
 def stretches_of(track: dict[str, Any], name: str) -> list[list[int]]:
-    """Of a face track's report, which may come from a file: stretches [first, last] by name; none where there are none."""
+    """Stretches [first, last] by name from a face track's report, which may come from a file; none if there are none."""
     try:
         return [[int(first), int(last)] for first, last in track.get(name) or []]
     except (TypeError, ValueError):

@@ -16,7 +16,7 @@ from .finding import as_choice
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """Settings that decide what a decomposition holds, with their defaults; see `encode`."""
+    """Settings that determine the content of a decomposition, with their defaults; see `encode`."""
 
     steps: int = solvers.STEPS
     solver: str = solvers.SOLVER
@@ -31,7 +31,7 @@ class EncodeSettings:
     detector: str = DETECTORS[0]
 
     def resolve(self, model) -> EncodeSettings:
-        """These settings with Python's own numbers and the solver's default power. DVAError for the first setting that makes no sense."""
+        """Convert numbers to Python's and fill in the solver's default power. DVAError for the first invalid setting."""
         solvers.find_solver(self.solver, solvers.VIDEO_SOLVERS)
         if self.detector not in DETECTORS:
             raise DVAError(f"There is no detector {self.detector!r}; choose one of {', '.join(DETECTORS)}.")

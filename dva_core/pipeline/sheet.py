@@ -14,12 +14,12 @@ PAPER, INK = 250, 30
 
 
 def moments(count: int, columns: int = 6) -> list[int]:
-    """`columns` indices of 0..count-1, evenly spaced from the first to the last."""
+    """Choose `columns` indices of 0..count-1, evenly spaced from the first to the last."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(columns, count))}) if count else []
 
 
 def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], tile: int = 160, title: str = "") -> np.ndarray:
-    """One picture uint8 [H, W, 3]: a row of tiles a key of `rows`, its name on the left; `captions` stand above the columns.
+    """Draw one picture uint8 [H, W, 3]: a row of tiles for each of `rows`, its name on the left, `captions` above the columns.
 
     The tiles are RGB uint8 of any size; they are resampled to squares of `tile` pixels.
     """
@@ -43,12 +43,12 @@ def contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[s
 
 
 def attribute_sheet(rows: Mapping[str, Sequence[np.ndarray]], scales: Sequence[float], tile: int = 160, title: str = "") -> np.ndarray:
-    """One picture uint8 [H, W, 3] of a frame edited many ways: a row an attribute, a column for each of `scales`."""
+    """Draw one picture uint8 [H, W, 3] of a frame with many edits: a row for each attribute, a column for each of `scales`."""
     return contact_sheet(rows, [f"{scale:+g}" if scale else "0" for scale in scales], tile, title)
 
 
 def parse_numbers(text: str) -> list[float]:
-    """The text "-0.8, 0, 0.8" -> [-0.8, 0.0, 0.8]; DVAError for anything but finite numbers with commas between."""
+    """Parse "-0.8, 0, 0.8" to [-0.8, 0.0, 0.8]; DVAError for anything but finite numbers separated by commas."""
     try:
         numbers = [float(part) for part in parse_names(text)]
     except ValueError:
@@ -59,7 +59,7 @@ def parse_numbers(text: str) -> list[float]:
 
 
 def parse_names(text: str) -> list[str]:
-    """The text "Young, Male" -> ["Young", "Male"]; an empty one names nothing."""
+    """Parse "Young, Male" to ["Young", "Male"]; an empty text gives no names."""
     return [part for part in (part.strip() for part in text.split(",")) if part]
 
 

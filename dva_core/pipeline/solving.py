@@ -1,4 +1,4 @@
-"""Inversion and sampling with a decomposition's settings, and the face codes that condition them."""
+"""Inversion and sampling with a decomposition's settings, and the z_face that condition them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
-    """Return `steps`; DVAError unless a schedule of train_steps can be divided into that many. For checks before a model is loaded."""
+    """Return `steps`; DVAError unless a schedule of train_steps has that many timesteps. For checks before a model is loaded."""
     Schedule(train_steps).timesteps(steps, power)
     return steps
 
@@ -34,7 +34,7 @@ def solve(
     guidance: Guidance | None = None,
     before: Tensor | None = None,
 ) -> Tensor:
-    """Run `direction`, `solvers.invert` or `solvers.sample`, with the decomposition's settings; if half precision overflows, in float32.
+    """Run `direction`, `solvers.invert` or `solvers.sample`, with the decomposition's settings; in float32 if half precision overflows.
 
     `before` [B, F]: z_face before the edit, for guidance; None: no guidance.
     """
@@ -56,7 +56,7 @@ def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Ten
 
 
 def own_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:
-    """Compute z_face [B, F] of these rows before all edits, a switch included."""
+    """Compute z_face [B, F] of these rows before all edits, including switches."""
     if any(operation.get("name") == "switch" and operation.get("motion") for operation in decomposition.operations):
         # a switch stores the motion of another video
         motion = model.encode_motion(to_images(decomposition.crops[rows])).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Where the arrays of a decomposition go: a file, memory, or an unnamed file for large ones."""
+"""Storage of a decomposition's arrays: a file, memory, or an unnamed file for large ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_MEMORY = 64_000_000  # bytes of arrays up to which a decomposition without a 
 def create_store(
     path: str | Path | None, scratch: str | Path | None, model, faces: Sequence[int], infos: Sequence[DecompositionInfo]
 ) -> TensorStore:
-    """Make the store of the arrays of one person or several, with so many `faces` each.
+    """Create the store of the arrays of one person or several, with the given numbers of `faces`.
 
     It is a file at `path`; without a path memory, or for large arrays an unnamed file in `scratch`.
     """
@@ -38,7 +38,7 @@ def create_store(
 
 
 def parts_of(store: TensorStore, infos: Sequence[DecompositionInfo]) -> list[TensorStore]:
-    """The store of each person in the one of them all."""
+    """The store of each person within the common store."""
     if len(infos) == 1:
         return [store]
     return [PartStore(store, info.person, {**info.to_metadata(), "operations": "[]"}) for info in infos]

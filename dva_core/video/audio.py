@@ -1,4 +1,4 @@
-"""Carry over the sound of a video: packets are copied where the container takes them, else encoded again."""
+"""Carry over the sound of a video: packets are copied if the container takes them, else encoded again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 6400
 class Soundtrack:
     """Feeds the audio stream number `index` of `source` into `output` alongside the video.
 
-    Nothing that is odd about the sound raises: what cannot be carried over is left out, and how much that was is said at the end.
-    Add it before anything is muxed; then `begin` with the time (seconds of the source) at which the output starts, `advance`
+    Damaged or unusual sound never raises: what cannot be carried over is left out, and its amount is reported at the end.
+    Add it before anything is muxed; then call `begin` with the time (seconds of the source) at which the output starts, `advance`
     with each frame's time in the output, `finish` with the time at which the sound must end (None: keep all).
     """
 
@@ -106,7 +106,7 @@ class Soundtrack:
             self._next = next(self._items, None)
 
     def finish(self, end: Fraction | None) -> None:
-        """Mux what is left before `end`, flush, close the source, and say what is missing."""
+        """Mux the rest before `end`, flush, close the source, and report what is missing."""
         self.advance(None, end)
         if not self.is_copy and self._kept_count:
             self._mux(None)
@@ -139,7 +139,7 @@ class Soundtrack:
         self._mux(item)
 
     def _mux(self, item: av.Packet | av.AudioFrame | None) -> None:
-        """Into the output; what its muxer or encoder will not have is damage of the sound, not of the whole."""
+        """Mux into the output; an item refused by its muxer or encoder counts as damaged sound."""
         try:
             self._output.mux(item if self.is_copy else self._out.encode(item))
         except (av.error.FFmpegError, ValueError) as error:
@@ -229,7 +229,7 @@ class Soundtrack:
 
 
 def sound_streams(path: Path) -> list[int]:
-    """Numbers of the streams of sound of a file that can be decoded; a folder has none."""
+    """Numbers of a file's audio streams that can be decoded; none for a folder."""
     if path.is_dir():
         return []
     with open_container(path) as container:
@@ -237,7 +237,7 @@ def sound_streams(path: Path) -> list[int]:
 
 
 def _survive(items: Iterator) -> Iterator:
-    """Pass items on until the source breaks; sound that is damaged ends there, with a warning."""
+    """Yield items until the source fails; damaged sound ends there, with a warning."""
     try:
         yield from items
     except av.error.FFmpegError as error:
@@ -245,7 +245,7 @@ def _survive(items: Iterator) -> Iterator:
 
 
 def _add_encoder(output: av.container.OutputContainer, codec: str, source: av.AudioStream) -> av.AudioStream:
-    """DVAError where the encoder takes none of the layouts that the sound could have."""
+    """Add an encoder. DVAError if it takes none of the layouts that the sound could have."""
     rate = source.codec_context.sample_rate
     if codec == "aac" and rate not in _AAC_RATES:
         rate = min((r for r in _AAC_RATES if r >= rate), default=_AAC_RATES[-1])

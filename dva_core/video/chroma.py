@@ -17,7 +17,7 @@ _TYPE = re.compile(r"chroma_sample_loc_type_top_field.*= (\d)")
 
 
 def chroma_location(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """FFmpeg's number of the position, 0 where the stream does not say. Reads the first packet of a container opened for it."""
+    """FFmpeg's number of the position, 0 if the stream does not state it. Reads the first packet of a container opened for this."""
     name = stream.codec_context.codec.canonical_name
     if name not in _IN_STREAM:
         return _BY_CODEC.get(name, UNSPECIFIED)

@@ -15,7 +15,7 @@ _FINEST = 1_000_000  # ticks a second: encoders and muxers store the time base i
 def frame_rate(
     candidates: Sequence[Fraction | None], average: Fraction | None, pts: Sequence[int], tick: Fraction
 ) -> tuple[Fraction, bool]:
-    """(rate, variable): the first candidate whose rhythm the sorted timestamps follow; where none does, the average and True."""
+    """(rate, variable): the first candidate that the sorted timestamps follow; if there is none, the average and True."""
     rates = [r for r in candidates if r]
     fallback = average or (rates[0] if rates else Fraction(25))
     if len(pts) < 2:
@@ -28,22 +28,22 @@ def frame_rate(
 
 
 def snap_rate(rate: Fraction) -> Fraction:
-    """The rate that a number of many decimals stands for (23.976023976: 24000/1001), in numbers that encoders can count with."""
+    """The rate that a decimal number stands for (23.976023976: 24000/1001), with numerator and denominator in the range of encoders."""
     near = rate.limit_denominator(1001)
     return near if abs(near - rate) * 10_000_000 <= rate else rate.limit_denominator(100_000)
 
 
 def fraction_gcd(a: Fraction, b: Fraction) -> Fraction:
-    """The largest fraction both are whole multiples of."""
+    """The largest fraction of which both are integer multiples."""
     return Fraction(gcd(a.numerator * b.denominator, b.numerator * a.denominator), a.denominator * b.denominator)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """From a container's timestamps (ticks of `tick` seconds) to those given out (ticks of `time_base` seconds).
+    """Converts a container's timestamps (ticks of `tick` seconds) to those of the output (ticks of `time_base` seconds).
 
-    The same, unless an even rate cannot be told in the container's ticks (30000/1001 in Matroska's milliseconds): then
-    the rounding is undone, in a finer time base, for each timestamp within one tick of the exact rhythm.
+    Unchanged, unless a constant rate cannot be expressed in the container's ticks (30000/1001 in Matroska's milliseconds): then
+    the rounding is undone, in a finer time base, for each timestamp within one tick of the exact one.
     """
 
     tick: Fraction

@@ -38,7 +38,7 @@ class ColorTags:
     range: int = RANGE_UNSPECIFIED
 
     def resolve(self, width: int, height: int) -> ColorTags:
-        """Tags with the matrix filled in where the file is silent: BT.709 from 1280 wide or 720 high, else BT.601."""
+        """The tags with a default matrix if the file states none: BT.709 from 1280 wide or 720 high, else BT.601."""
         if self.matrix in _KR_KB:
             return self
         if self.matrix not in (0, UNSPECIFIED):

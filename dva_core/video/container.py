@@ -1,4 +1,4 @@
-"""The streams of an open video file: which one is the film, its first timestamps, time zero, tags and turn."""
+"""The streams of an open video file: the main video stream, its first timestamps, time zero, tags and rotation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAD_PACKETS = 300  # timestamps looked at to judge the frame rate
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """The file opened for reading; DVAError where that fails."""
+    """Open a file for reading; DVAError if that fails."""
     try:
         return av.open(str(path.absolute()), metadata_errors="replace")  # absolute: a bare "talk:final.mp4" would name a protocol
     except (av.error.FFmpegError, OSError) as error:
@@ -32,7 +32,7 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream of the film, decoding with threads: not a cover image, not a thumbnail that lies before it."""
+    """The main video stream, decoding with threads; cover images, and thumbnail streams before it, are skipped."""
     streams = picture_streams(container)
     if not streams:
         raise DVAError(f"{path} has no picture stream that can be decoded; give a video.")
@@ -56,7 +56,7 @@ def picture_streams(container: av.container.InputContainer) -> list[av.VideoStre
 
 
 def _film_indices(path: Path, indices: set[int]) -> set[int]:
-    """Those of several streams that have more than one picture among the first packets of the file."""
+    """Those of several streams that have more than one picture among the file's first packets."""
     once: set[int] = set()
     films: set[int] = set()
     with closing(open_container(path)) as container, contextlib.suppress(av.error.FFmpegError):
@@ -70,7 +70,7 @@ def _film_indices(path: Path, indices: set[int]) -> set[int]:
 
 
 def decode_frames(container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; what fails is noted in `problems` and passed over."""
+    """Yield all frames that can be decoded; failures are recorded in `problems` and skipped."""
     packets = container.demux(stream)
     while True:
         try:
@@ -109,13 +109,13 @@ def _start(stream: av.stream.Stream) -> Fraction | None:
 
 
 def is_concatenated(path: Path) -> bool:
-    """Whether the file is of a kind that is joined end to end, and is: then its times cannot be sought."""
+    """Whether the file is of a format that can be joined end to end, and is joined: then it cannot be sought by time."""
     with closing(open_container(path)) as container:
         return may_leap_ahead(container) and has_seams(container, video_stream(container, path))
 
 
 def head_timestamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
-    """Sorted pts of the first packets, of the first file where several are joined."""
+    """Sorted pts of the first packets; of the first file if several are joined."""
     pts, before = [], None
     try:
         for packet in islice(container.demux(stream), HEAD_PACKETS):
@@ -131,7 +131,7 @@ def head_timestamps(container: av.container.InputContainer, stream: av.VideoStre
 
 
 def display_turn(frame: av.VideoFrame) -> Turn:
-    """The turn asked for by the frame's display matrix."""
+    """The rotation in the frame's display matrix."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return Turn.of_matrix(np.frombuffer(data, np.int32))
@@ -151,7 +151,7 @@ def color_tags(stream: av.VideoStream, frame: av.VideoFrame) -> ColorTags:
 
 
 def own_duration(stream: av.VideoStream, origin: Fraction) -> Fraction | None:
-    """Seconds from the origin to the end of the pictures as the stream states it; Matroska does in a tag. None: it does not."""
+    """Seconds from the origin to the end of the pictures as the stream states it (Matroska: in a tag); None if it does not."""
     if stream.duration is not None and stream.time_base:
         begin = (stream.start_time or 0) * stream.time_base
         return begin - origin + stream.duration * stream.time_base

@@ -1,7 +1,7 @@
-"""Native samples <-> 8-bit RGB, and a frame's move to the format an encoder takes.
+"""Conversion of native samples <-> 8-bit RGB, and of a frame to an encoder's format.
 
-Chroma is not interpolated: each sample stands for its block of pixels. So a change of one block is seen in that
-block alone, and RGB taken from a frame and given back finds the same chroma.
+Chroma is not interpolated: each sample stands for its block of pixels. So a change of one block appears in that
+block alone, and RGB taken from a frame and written back gives the same chroma.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _luma_table(bits: int, full: bool) -> np.ndarray:
 
 
 def to_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of a native frame; alpha is left out, values out of gamut are clipped."""
+    """Convert a native frame to uint8 [H, W, 3] RGB; alpha is dropped, values out of gamut are clipped."""
     height, width = frame.height, frame.width
     full = is_full_range(layout, tags)
     out = np.empty((height, width, 3), np.uint8)
@@ -62,7 +62,7 @@ def to_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags) -> np.ndarray:
 
 
 def thumbnail_rgb(frame: av.VideoFrame, layout: Layout, tags: ColorTags, size: tuple[int, int]) -> np.ndarray:
-    """float32 [h, w, 3], 0..255: the picture shrunk to `size`, (w, h), by areas; without the cost of a full-size conversion."""
+    """Shrink a native frame to `size`, (w, h), by area averages: float32 [h, w, 3], 0..255; without a full-size conversion."""
     if layout.family != "yuv":
         return cv2.resize(to_rgb(frame, layout, tags), size, interpolation=cv2.INTER_AREA).astype(np.float32)
     scale = Scale.of(layout.bits, is_full_range(layout, tags))
@@ -91,7 +91,7 @@ def _codes(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _weighted_sum(rgb: np.ndarray, weights: np.ndarray, offset: float) -> np.ndarray:
-    """offset + weights . rgb, term by term: the same for a pixel wherever it lies (a matrix product may round otherwise)."""
+    """offset + weights . rgb, term by term: the same for a pixel at any position (a matrix product may round differently)."""
     r, g, b = (rgb[..., i].astype(np.float32) * np.float32(weights[i]) for i in range(3))
     return r + g + b + np.float32(offset)
 
@@ -130,7 +130,7 @@ def write_rgb(out: av.VideoFrame, layout: Layout, rgb: np.ndarray, tags: ColorTa
 
 
 def convert_frame(frame: av.VideoFrame, layout: Layout, tags: ColorTags, name: str, to_tags: ColorTags) -> av.VideoFrame:
-    """A native frame in pixel format `name` under `to_tags`. Sample for sample where family, range and matrix agree."""
+    """Convert a native frame to pixel format `name` with `to_tags`. Sample for sample if family, range and matrix are the same."""
     target = layout_of(name)
     size = frame.width, frame.height
     same_codes = is_full_range(layout, tags) == is_full_range(target, to_tags) and (

@@ -1,4 +1,4 @@
-"""What a file holds beside pictures and sound: tags and chapters are carried over, the rest is listed as lost."""
+"""Metadata of a file beside pictures and sound: tags and chapters are carried over, the rest is listed as lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_
 
 
 def find_losses(container: av.container.InputContainer, film: av.VideoStream, first: av.VideoFrame, trimmed: bool) -> tuple[str, ...]:
-    """List what is not carried over from a file; its pictures are the stream `film`, whose first frame is `first`."""
+    """List what is not carried over from a file, whose main video stream is `film` and its first frame `first`."""
     streams, chapters = container.streams, container.chapters()
     pictures = [stream for stream in streams.video if stream.index != film.index]
     covers = [stream for stream in pictures if int(stream.disposition) & int(Disposition.attached_pic)]
@@ -38,12 +38,12 @@ def find_losses(container: av.container.InputContainer, film: av.VideoStream, fi
 
 
 def lower(tags: dict[str, str]) -> dict[str, str]:
-    """The tags with names in lower case: Matroska writes them in upper case."""
+    """The tags with names in lower case; Matroska writes them in upper case."""
     return {key.lower(): value for key, value in tags.items()}
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:
-    """Whether a frame's format holds transparency."""
+    """Whether a frame's format has transparency."""
     return any(component.is_alpha for component in frame.format.components)
 
 

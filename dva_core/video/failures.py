@@ -1,4 +1,4 @@
-"""Errors of FFmpeg and the system as DVAErrors: one sentence with the cause and the cure."""
+"""Errors of FFmpeg and the system as DVAErrors: one sentence with the cause and what to do."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def read_error(error: Exception, path: Path) -> DVAError:
 
 
 def of_ffmpeg(error: Exception) -> bool:
-    """Whether an error is about FFmpeg's input or settings (its own numbers, EINVAL, PyAV's ValueError), not the disk or memory."""
+    """Whether an error is about FFmpeg's input or settings (its own codes, EINVAL, PyAV's ValueError), not about the disk or memory."""
     if not isinstance(error, av.error.FFmpegError):
         return isinstance(error, ValueError | DVAError)
     return error.errno in (errno.EINVAL, errno.ENOSYS, errno.ERANGE) or error.errno > FFMPEG_NUMBERS
 
 
 def error_text(error: Exception) -> str:
-    """The message of an error, in one line: FFmpeg's own log line where there is one."""
+    """The message of an error as one line; FFmpeg's log line if there is one."""
     words = getattr(error, "log", None)  # (level, who, what); None unless the program that uses PyAV has asked for logs
     return words[2].strip().rstrip(".") if words else getattr(error, "strerror", None) or one_line(error)

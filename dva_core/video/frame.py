@@ -17,7 +17,7 @@ class Frame:
 
     `index` counts the frames given out, from 0; `pts` and `duration` are in units of `time_base` seconds, as in the source.
     `shift`: seconds that were added to the source's timestamps because files were joined there.
-    `rgb` is uint8 [H, W, 3], read-only: change a copy and hand it to `with_rgb`.
+    `rgb` is uint8 [H, W, 3], read-only: change a copy and pass it to `with_rgb`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Frame:
 
     @classmethod
     def from_rgb(cls, array: np.ndarray, index: int, pts: int | None = None, time_base: Fraction = Fraction(1, 25)) -> Frame:
-        """A frame from bare uint8 [H, W, 3] RGB or [H, W, 4] RGBA. `pts` defaults to `index`."""
+        """Make a frame from uint8 [H, W, 3] RGB or [H, W, 4] RGBA. `pts` defaults to `index`."""
         array = np.asarray(array)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
             raise ValueError(f"an RGB frame is uint8 [H, W, 3] or [H, W, 4], got {array.dtype} {list(array.shape)}")
@@ -69,12 +69,12 @@ class Frame:
         return self._rgb
 
     def thumbnail(self, size: int) -> np.ndarray:
-        """The picture shrunk to float32 [size, size, 3], as of `rgb` but for rounding; cheaper where that is not asked for."""
+        """The picture shrunk to float32 [size, size, 3], equal to that of `rgb` except for rounding; faster if `rgb` is not needed."""
         return thumbnail_rgb(self.native, self.layout, self.color, (size, size))
 
     @property
     def alpha(self) -> np.ndarray | None:
-        """uint8 [H, W], or None where the source has no alpha."""
+        """uint8 [H, W], or None if the source has no alpha."""
         if self.layout.alpha is None:
             return None
         values = samples(self.native, self.layout, 3)
@@ -85,7 +85,7 @@ class Frame:
         return [samples(self.native, self.layout, i).copy() for i in indices(self.layout)]
 
     def with_rgb(self, rgb: np.ndarray, mask: np.ndarray | None = None) -> Frame:
-        """This frame with the pixels of `rgb` (uint8 [H, W, 3]) that differ from `self.rgb` put in; all else bit-exact.
+        """Replace the pixels of `rgb` (uint8 [H, W, 3]) that differ from `self.rgb`; everything else is bit-exact.
 
         Luma is replaced where a pixel differs. A chroma sample is replaced where any pixel of its block differs and
         all of them are in `mask` (bool [H, W]; None = everywhere). RGB formats have no chroma: each pixel that differs
@@ -108,7 +108,7 @@ class Frame:
 
 
 def _changed_rectangle(new: np.ndarray, old: np.ndarray, block: tuple[int, int]) -> tuple[slice, slice] | None:
-    """Rows and columns that bound every difference, grown to whole chroma blocks; None where nothing differs."""
+    """Rows and columns of the bounding box of all differences, extended to whole chroma blocks; None if there are none."""
     differs = new != old
     rows = np.flatnonzero(differs.reshape(len(differs), -1).any(axis=1))
     if not rows.size:

@@ -1,4 +1,4 @@
-"""The frames of a video that are worked on."""
+"""The selected frames of a video."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .threads import read_ahead
 
 
 class Frames:
-    """The chosen frames of a video: as much as fits `max_frames` of what the reader gives; may be iterated again.
+    """The selected frames of a video: at most `max_frames` of those of the reader; can be iterated repeatedly.
 
-    A thread reads a few frames ahead. Use it as a context manager: leaving it ends iterations left half-way.
+    A thread reads a few frames ahead. Use it as a context manager: on exit, unfinished iterations are closed.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Frames:
 
     @property
     def total(self) -> int:
-        """How many frames to expect; 0 where the container does not say."""
+        """Expected number of frames; 0 if the container does not state it."""
         return min(self.info.frames or 0, self._max_frames or self.info.frames or 0)
 
     def __iter__(self) -> Iterator[Any]:

@@ -38,7 +38,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W, 4] where the image has transparency; EXIF orientation applied."""
+    """Read uint8 [H, W, 3] RGB, or [H, W, 4] of an image with transparency; EXIF orientation applied."""
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
@@ -50,7 +50,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of a picture, transparency left out; DVAError where there is none that can be read."""
+    """Read uint8 [H, W, 3] RGB of a picture, without transparency; DVAError if it cannot be read."""
     path = Path(path)
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() and path.stat().st_size else None
     if picture is None:
@@ -60,7 +60,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Header:
-    """What an image says of itself before it is read: size (width, height) after turning, transparency, more than 8 bits a colour."""
+    """Properties of an image known before it is read: size (width, height) after rotation, transparency, more than 8 bits per colour."""
 
     size: tuple[int, int]
     alpha: bool
@@ -68,7 +68,7 @@ class Header:
 
 
 def header(path: Path) -> Header:
-    """From the header alone."""
+    """Read the header of an image."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -87,7 +87,7 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def _deep_grey(image: Image.Image, path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] of a grey image of 16 bits, or of floats 0..1: Pillow's own conversion would clip, not scale."""
+    """uint8 [H, W, 3] of a grey image of 16 bits, or of floats 0..1: Pillow's conversion would clip instead of scaling."""
     grey = np.nan_to_num(np.asarray(image).astype(np.float64))
     floats = image.mode.startswith("F")
     if floats and grey.max() >= NO_FRACTION:
@@ -109,7 +109,7 @@ def unreadable(path: Path, error: Exception) -> DVAError:
 
 
 class ImageFolder:
-    """Streams the images of a folder; the same interface as a video source (`info`, `frames`, `count`)."""
+    """Streams the images of a folder, with the interface of a video source (`info`, `frames`, `count`)."""
 
     def __init__(self, folder: Path, rate: Fraction, start: Fraction, length: Fraction | None, every: int) -> None:
         files = list_images(folder)
@@ -154,7 +154,7 @@ class ImageFolder:
 
 
 def save_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Writes RGB uint8 [H, W, 3] as the kind of file its suffix names, through Pillow, all or nothing."""
+    """Write RGB uint8 [H, W, 3] atomically, through Pillow, in the format of the suffix."""
     try:
         with atomic_write(path) as partial:
             Image.fromarray(picture).save(partial)

@@ -11,13 +11,13 @@ from .color import ColorTags
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Properties of the frames a reader gives out (after turning, `start`, `length` and `every`).
+    """Properties of the frames that a reader gives out (after rotation, `start`, `length` and `every`).
 
     width, height: pixels, upright. rate: frames a second, exact, of the frames given out. time_base: seconds a tick of `Frame.pts`.
-    frames: their number where the container says it, else None. rotation: clockwise degrees the stored picture was turned.
+    frames: their number if the container states it, else None. rotation: clockwise degrees by which the stored picture was rotated.
     duration: seconds, or None. variable_rate: the timestamps are uneven (judged by the first 300). origin: time zero of
-    the video on the source's clock, seconds. trimmed: a `start` or `length` was set. losses: what the file holds
-    that no output will. chroma_location: of 4:2:0, FFmpeg's number, 0 unspecified (chroma.py).
+    the video on the source's clock, seconds. trimmed: a `start` or `length` was set. losses: content of the file that is not
+    carried over to outputs. chroma_location: of 4:2:0, FFmpeg's number, 0 unspecified (chroma.py).
     """
 
     width: int
@@ -45,7 +45,7 @@ class VideoInfo:
 
     @staticmethod
     def for_images(width: int, height: int, rate: Fraction | int, frames: int | None = None, alpha: bool = False) -> VideoInfo:
-        """For bare RGB frames (`Frame.from_rgb`) at a constant rate, `pts` counting frames."""
+        """Make the info of plain RGB frames (`Frame.from_rgb`) at a constant rate, `pts` counting frames."""
         rate = snap_rate(Fraction(rate))
         duration = frames / rate if frames is not None else None
         return VideoInfo(width, height, rate, 1 / rate, "rgba" if alpha else "rgb24", frames, duration)

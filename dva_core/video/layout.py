@@ -1,4 +1,4 @@
-"""Where the samples of a pixel format lie in memory, and lossless moves between formats.
+"""Memory layout of a pixel format's samples, and lossless conversions between formats.
 
 Everything here works on strided numpy views of the planes of an `av.VideoFrame`, so one description serves
 planar, semi-planar and packed formats of 8 to 16 bits.
@@ -102,7 +102,7 @@ _TABLE: dict[str, Layout] = {
 
 @cache
 def layout_of(name: str) -> Layout | None:
-    """Layout of an FFmpeg pixel format name, or None where the format is not handled natively."""
+    """Layout of FFmpeg's pixel format `name`, or None if the format is not handled natively."""
     if name in _TABLE:
         return _TABLE[name]
     if m := re.fullmatch(r"yuv([aj]?)(4\d\d)p(?:(\d+)le)?", name):
@@ -166,7 +166,7 @@ def copy_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
 
 
 def even_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
-    """The frame with its last column and row repeated once where their number is odd."""
+    """Repeat the last column or row of a frame once if their number is odd."""
     if frame.width % 2 == frame.height % 2 == 0:
         return frame
     out = new_frame(frame.width + frame.width % 2, frame.height + frame.height % 2, layout)
@@ -177,7 +177,7 @@ def even_frame(frame: av.VideoFrame, layout: Layout) -> av.VideoFrame:
 
 
 def to_known_format(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
-    """The frame in a format `layout_of` knows; any other is converted to the nearest one that holds all its bits."""
+    """Convert the frame to a format that `layout_of` knows, if necessary: to the nearest one that holds all its bits."""
     layout = layout_of(frame.format.name)
     if layout is not None:
         return frame, layout
@@ -203,7 +203,7 @@ def _nearest_format(name: str) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """How stored pixels become upright ones: transpose first, then flip columns and rows of the result."""
+    """Conversion of stored pixels to upright ones: transpose first, then flip columns and rows of the result."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -230,9 +230,9 @@ class Turn:
 
 
 def turn_frame(frame: av.VideoFrame, layout: Layout, turn: Turn) -> tuple[av.VideoFrame, Layout]:
-    """The upright frame. The format stays unless the chroma grid cannot follow the turn; then chroma is repeated to 4:4:4.
+    """Rotate a frame upright. The format stays unless the chroma grid cannot be rotated; then chroma is repeated to 4:4:4.
 
-    4:2:2 turned by 90 degrees, and odd sizes whose partial chroma block would come first, cannot follow.
+    That is so for 4:2:2 rotated by 90 degrees, and for odd sizes whose partial chroma block would come first.
     """
     if turn == Turn():
         return frame, layout
@@ -260,7 +260,7 @@ def rescale_bits(values: np.ndarray, source: int, target: int, expand: bool) -> 
 
 
 def relayout(frame: av.VideoFrame, layout: Layout, name: str) -> tuple[av.VideoFrame, Layout]:
-    """The same samples in another format of the same family (or gray as YUV): lossless but for fewer bits or a dropped alpha.
+    """Convert the samples to another format of the same family (or gray as YUV): lossless except for fewer bits or a dropped alpha.
 
     Chroma may only become finer; each sample is repeated over its block.
     """

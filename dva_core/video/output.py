@@ -1,4 +1,4 @@
-"""Checks of an output before any work is done, and the encoder settings for a codec."""
+"""Checks of an output before any work starts, and the encoder settings for a codec."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAME_PATTERN = "frame_{:06d}.png"
 
 
 def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.PathLike | None = None) -> Path:
-    """The output path, after making sure that it can be written; raises DVAError with one sentence where it cannot.
+    """Check that the output path can be written and return it; DVAError if not.
 
     Call it before the work starts. `source`: the input, which must not be the output.
     """
@@ -50,7 +50,7 @@ def check_output(path: str | os.PathLike, codec: str = "h264", source: str | os.
 
 
 def container_format(path: Path, codec: str) -> str:
-    """FFmpeg's name of the container a suffix stands for; DVAError where it does not hold the codec."""
+    """FFmpeg's name of the container of a suffix; DVAError if it cannot hold the codec."""
     suffixes = CONTAINERS[codec]
     suffix = path.suffix.lower()
     if suffix not in suffixes:
@@ -64,7 +64,7 @@ def _check_folder_name(path: Path) -> None:
 
 
 def owns_folder(path: Path) -> bool:
-    """Whether a folder holds nothing but an earlier PNG output."""
+    """Whether a folder contains only an earlier PNG output."""
     names = {p.name for p in path.iterdir()}
     frames = (n for n in names if n != MARKER)
     return MARKER in names and all(n.startswith("frame_") and n.endswith(".png") and n[6:-4].isdigit() for n in frames)
@@ -72,7 +72,7 @@ def owns_folder(path: Path) -> bool:
 
 @cache
 def encoder_formats(encoder: str) -> frozenset[str]:
-    """Pixel formats an encoder takes; DVAError where this FFmpeg lacks it."""
+    """Pixel formats of an encoder; DVAError if this FFmpeg lacks it."""
     try:
         return frozenset(f.name for f in av.Codec(encoder, "w").video_formats or ())
     except av.codec.codec.UnknownCodecError as error:
@@ -80,7 +80,7 @@ def encoder_formats(encoder: str) -> frozenset[str]:
 
 
 def check_encoding(codec: str, quality: float, preset: str = "medium", compatible: bool = False) -> None:
-    """DVAError where an encoder's settings make no sense; like `check_output`, for calling before the work starts."""
+    """DVAError for invalid settings of an encoder; like `check_output`, to be called before the work starts."""
     if not 0 <= quality <= 51:
         raise DVAError(f"quality must lie between 0 and 51 (crf; 18 is near lossless), not {quality}.")
     if preset not in PRESETS:
@@ -108,7 +108,7 @@ def encoder_format(codec: str, layout: Layout, width: int, height: int, compatib
 
 
 def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
-    """A warning where h264 in the pixel format `name` is of a profile that many players refuse."""
+    """Warn if h264 in the pixel format `name` is of a profile that many players do not support."""
     layout, kinds = layout_of(name), ["lossless"] if lossless else []
     if layout.bits > 8:
         kinds.append(f"of {layout.bits} bits")
@@ -122,7 +122,7 @@ def warn_of_players(name: str, width: int, height: int, lossless: bool) -> None:
 
 
 def warn_of_bits(codec: str, source: int, bits: int) -> None:
-    """A warning where fewer bits a sample are written than the source has."""
+    """Warn if fewer bits per sample are written than the source has."""
     if source > bits:
         log.warning("%s is written with %d of %d bits", codec, bits, source)
 
@@ -174,7 +174,7 @@ def _film_format(codec: str, layout: Layout, width: int, height: int) -> str:
 
 
 def output_tags(source: Layout, tags: ColorTags, target: str) -> ColorTags:
-    """Tags of the output: those of the source, as far as its samples are kept; RGB that becomes YUV is BT.709 limited."""
+    """Tags of the output: those of the source, if its samples are kept; RGB converted to YUV is BT.709 limited."""
     to = layout_of(target)
     if source.family == "rgb" and to.family == "yuv":
         primaries, trc = (BT709.primaries if t == UNSPECIFIED else t for t in (tags.primaries, tags.trc))

@@ -24,9 +24,9 @@ VIDEO_SUFFIXES = VIDEOS
 
 
 class VideoReader:
-    """Iterates over the frames of a video, from its start each time; use as a context manager.
+    """Iterates over the frames of a video, from its start each time; a context manager.
 
-    `info` describes the frames to come. Memory holds the few frames the decoder needs, whatever the video's length.
+    `info` describes the frames. Memory holds the few frames the decoder needs, whatever the video's length.
     """
 
     def __init__(self, source: VideoFile | ImageFolder | AnimatedWebP, path: Path) -> None:
@@ -41,11 +41,11 @@ class VideoReader:
         return frames
 
     def count_frames(self) -> int:
-        """How many frames iteration gives, exactly as the packets tell; reads the file but decodes nothing."""
+        """Count the frames that iteration gives, exactly, by their packets; reads the file without decoding."""
         return self.info.frames if self.info.frames is not None else self._source.count()
 
     def close(self) -> None:
-        """Close the files of iterations left half-way."""
+        """Close the files of unfinished iterations."""
         for frames in list(self._running):
             frames.close()
 
@@ -63,12 +63,12 @@ def open_video(
     every: int = 1,
     rate: float | Fraction | str = 25,
 ) -> VideoReader:
-    """A reader of a video file or a folder of images.
+    """Open a video file or a folder of images for reading.
 
     start, length: seconds from the video's beginning; frames with start <= time < start + length are given, by timestamp.
     every: give each `every`-th of those frames; the video keeps its duration at rate / every.
     rate: images a second, for a folder only.
-    Raises DVAError, in one sentence, for what cannot be read.
+    Raises DVAError, one sentence, for input that cannot be read.
     """
     path = check_input(path)
     start = _seconds("start", start)

@@ -1,4 +1,4 @@
-"""Resampling decoded sound to an encoder's format, even if the source changes its own midway."""
+"""Resampling decoded sound to an encoder's format, even if the source changes its own format midway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6
 
 
 class Resampler:
-    """Called with a frame (None: the end), gives frames of an encoder's format, layout and rate."""
+    """Called with a frame (None: the end), returns frames of an encoder's format, layout and rate."""
 
     def __init__(self, encoder: av.AudioCodecContext) -> None:
         self._target = encoder.format.name, encoder.layout.name, encoder.sample_rate
@@ -22,7 +22,7 @@ class Resampler:
         self._resampler: av.AudioResampler | None = None
 
     def __call__(self, frame: av.AudioFrame | None) -> Iterator[av.AudioFrame]:
-        """The frame's own time goes with it. ValueError or FFmpegError for a layout that cannot be mixed to the encoder's."""
+        """The frame's time is kept. ValueError or FFmpegError for a layout that cannot be mixed to the encoder's."""
         source = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
         if source != self._source:
             if self._resampler is not None:
@@ -34,9 +34,9 @@ class Resampler:
 
 
 def encoder_layout(codec: str, rate: int, layout: av.AudioLayout) -> str:
-    """The name of the layout nearest to `layout` that an encoder takes: its own, the usual one of as many channels, 5.1, stereo, mono.
+    """The name of the layout nearest to `layout` that an encoder takes: its own, the default one of as many channels, 5.1, stereo, mono.
 
-    DVAError where it takes none. Each is tried by opening an encoder: not every name that FFmpeg gives a layout can be given back to it.
+    DVAError if it takes none. Each is tried by opening an encoder: FFmpeg does not accept every layout name that it returns.
     """
     names = [layout.name, _USUAL.get(layout.nb_channels), "5.1" if layout.nb_channels > 5 else None, "stereo", "mono"]
     for name in filter(None, names):
@@ -52,7 +52,7 @@ def encoder_layout(codec: str, rate: int, layout: av.AudioLayout) -> str:
 
 
 def slice_samples(frame: av.AudioFrame, start: int, stop: int) -> av.AudioFrame | None:
-    """Samples start..stop of a frame, None where that is nothing."""
+    """Samples start..stop of a frame, None if there are none."""
     if stop <= start:
         return None
     array = frame.to_ndarray()

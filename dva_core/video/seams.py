@@ -1,4 +1,4 @@
-"""Concatenated files (`cat a.mpg b.mpg`): the timestamps jump where the next file begins."""
+"""Concatenated files (`cat a.mpg b.mpg`): timestamps jump where the next file begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AHEAD = Fraction(60)  # seconds; less may be a picture that stands still
 
 
 def may_leap_ahead(container: av.container.InputContainer) -> bool:
-    """Whether the format is one whose files are joined with whatever clocks they had (MPEG program and transport streams)."""
+    """Whether files of this format are often joined with unrelated clocks (MPEG program and transport streams)."""
     return bool(int(container.format.flags) & Flags.ts_discont.value)
 
 
@@ -23,7 +23,7 @@ def leaps(before: Fraction, after: Fraction, ahead: bool) -> bool:
 
 
 def has_seams(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
-    """Whether the stream's timestamps leap anywhere; reads the file up to there, decodes nothing. Seeking by time goes astray then."""
+    """Whether the stream's timestamps leap anywhere, which makes seeking by time fail; reads the file up to there without decoding."""
     before, ahead = None, may_leap_ahead(container)
     try:
         for packet in container.demux(stream):
@@ -38,10 +38,10 @@ def has_seams(container: av.container.InputContainer, stream: av.stream.Stream) 
 
 
 class SoundSeams:
-    """How far the sound's clock is moved, seconds: at a leap by as much as the pictures were, so that both stay together.
+    """Shift of the sound's clock, seconds: at a leap as large as that of the pictures, so that both stay in step.
 
-    The pictures may come to the seam a little later than the sound: `leap` notes one, `is_settled` says whether the pictures have passed
-    it too, and `settle` moves the clock; by the sound's own reckoning where the pictures know of no such leap.
+    The pictures may reach the seam slightly later than the sound: `leap` records a leap of the sound, `is_settled` tells whether the
+    pictures have passed it too, and `settle` shifts the clock; by the sound's own timestamps if the pictures have no such leap.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class SoundSeams:
         self._pictures = {Fraction(0)}
 
     def pictures(self, shift: Fraction) -> None:
-        """Take note of a picture's shift."""
+        """Record a picture's shift."""
         self._pictures.add(shift)
 
     def leap(self, own: Fraction) -> None:
-        """The sound leaps; without a gap it would go on with the shift `own`."""
+        """Record a leap of the sound; without a gap it would go on with the shift `own`."""
         self._own = own
 
     @property
@@ -65,6 +65,6 @@ class SoundSeams:
         self.shift = self._own if nearest is None else nearest
 
     def _nearest(self) -> Fraction | None:
-        """The pictures' shift that is nearer to the sound's own than half the leap."""
+        """The pictures' shift closer to the sound's own than half the leap."""
         nearest = min(self._pictures, key=lambda shift: abs(shift - self._own))
         return nearest if abs(nearest - self._own) < abs(self._own - self.shift) / 2 else None

@@ -1,4 +1,4 @@
-"""Copying packets of sound: whether a container takes them."""
+"""Copying packets of sound: whether a container accepts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMPATIBLE_CODECS = ("aac", "mp3")
 
 
 def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = False) -> bool:
-    """Whether the muxer takes the stream's packets as they are: it is asked by writing a header and one packet to memory.
+    """Whether the muxer accepts the stream's packets, tried by writing a header and one packet to memory.
 
     False for uncompressed sound in mp4, which few players support; with `compatible`, also for all codecs but AAC and MP3 outside
     Matroska.
@@ -41,7 +41,7 @@ def can_copy(stream: av.AudioStream, container_format: str, compatible: bool = F
 
 
 class TrialMuxer:
-    """A muxer that writes to nowhere, with one stream: what it refuses would fail in the output at some later time."""
+    """A muxer with one stream whose output is discarded; it reveals errors that would occur later in the output."""
 
     def __init__(self, stream: av.AudioStream, container_format: str) -> None:
         self._container = av.open(_NullFile(), "w", format=container_format)
@@ -55,7 +55,7 @@ class TrialMuxer:
 
 
 class _NullFile(io.RawIOBase):
-    """A file of which only the length is kept."""
+    """A file that discards what is written, except for its length."""
 
     def __init__(self) -> None:
         self._at = 0

@@ -1,4 +1,4 @@
-"""A video file as FFmpeg decodes it."""
+"""A video file, decoded by FFmpeg."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COUNTED = ("mov,mp4", "matroska")  # containers whose packets each hold one fra
 
 
 class VideoFile:
-    """Opens the file anew for each pass; `info` comes from the headers, the first frame and the first timestamps."""
+    """Opens the file again for each pass; `info` is read from the headers, the first frame and the first timestamps."""
 
     def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
         self.path, self._start, self._length, self._every = path, start, length, every
@@ -120,7 +120,7 @@ class VideoFile:
             self._has_warned = self._warn(problems, count, end)
 
     def _warn(self, problems: list[str], decoded: int, end: Fraction) -> bool:
-        """A warning where the video, read to its end, is damaged or shorter than it says; `end`: seconds of pictures."""
+        """Warn if the video, read to its end, is damaged or shorter than it states; `end`: seconds of pictures."""
         stated_end = None if self.info.duration is None else self._start + self.info.duration
         if problems:
             count, reason = len(problems), problems[0]
@@ -146,9 +146,9 @@ class VideoFile:
             return -(-sum(1 for _ in self._select(container, stream, [])) // self._every)
 
     def _container_count(self, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
-        """The container's own count: exact for a whole mp4/mov, elsewhere not given or not to be trusted.
+        """The container's own count: exact for a whole mp4/mov, missing or unreliable elsewhere.
 
-        Its index also lists pictures that an edit list hides (a video trimmed without encoding it anew): they are not shown.
+        Its index also lists pictures that an edit list hides (a video trimmed without re-encoding): they are not shown.
         """
         if self._start or self._length is not None or not container.format.name.startswith("mov,mp4") or not stream.frames:
             return None
@@ -169,7 +169,7 @@ class VideoFile:
                 return
 
     def _seek_with_pts(self, container, stream, problems: list[str]) -> Iterator[tuple[int, int, av.VideoFrame]]:
-        """(pts, shift, frame) from a keyframe before `start`, or from the beginning where seeking does not land before it."""
+        """Yield (pts, shift, frame) from a keyframe before `start`, or from the beginning if seeking does not land before it."""
         frames = self._seek(container, stream, problems)
         if frames is None:
             with closing(open_container(self.path)) as fresh:
@@ -193,7 +193,7 @@ class VideoFile:
         return _chain(first, frames)
 
     def _with_pts(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, int, av.VideoFrame]]:
-        """(pts, shift, frame): where the file's clock leaps, `shift` is added so that the next frame follows the last by a step."""
+        """Yield (pts, shift, frame): if the file's clock leaps, `shift` is added so that the next frame follows the last one by a step."""
         expected = round(self.info.origin / self._tick)
         delay = last = None
         shift = 0
@@ -228,7 +228,7 @@ class VideoFile:
 
 
 class _Group:
-    """A frame to be given out, with the time of those that are left out after it."""
+    """A frame to be given out, with the duration of the dropped ones after it."""
 
     def __init__(self, frame: Frame, pts: int, step: Fraction | None) -> None:
         """step: seconds of a picture, None where they differ."""
@@ -236,11 +236,11 @@ class _Group:
         self._count = self._end = 0
 
     def add(self, pts: int, ticks: int) -> None:
-        """One more picture of the file belongs to it, shown from `pts` for so many ticks, as the file says."""
+        """Add another picture of the file, shown from `pts` for so many ticks according to the file."""
         self._count, self._end = self._count + 1, pts + ticks
 
     def frame(self, clock: Clock, until: int | None = None) -> Frame:
-        """The frame, now with its duration: to the pts of the next one, of the last one of a video as the file says."""
+        """The frame with its duration: up to the pts of the next one, or for the last one of a video as stated in the file."""
         if self._step is None:
             seconds = ((self._end if until is None else until) - self._begin) * clock.tick
         else:

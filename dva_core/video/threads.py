@@ -17,7 +17,7 @@ END = object()
 
 
 def read_ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
-    """Yield `items` in order while a thread fetches up to `depth` of them ahead; an exception from `items` is raised in its place.
+    """Yield `items` in order while a thread fetches up to `depth` of them ahead; an exception of `items` is raised in its place.
 
     Closing or deleting the generator stops the thread and closes `items` first.
     """

@@ -1,4 +1,4 @@
-"""Try an output before the work starts."""
+"""Trial of an output before the work starts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ENDLESS = Fraction(10**6)  # seconds of a video that does not say how long it is
 def try_output(out: str | os.PathLike, first: Frame, info: VideoInfo, codec: str = "h264", **settings) -> None:
     """Write the video's first frame and the beginning of its sound, with the settings of `out`, to a temporary file.
 
-    So an encoder or a container that does not take them fails before minutes of work: DVAError where nothing can be written, a warning
-    where sound will be missing. settings: those of VideoWriter. A folder of PNGs is not tried.
+    An encoder or a container that rejects them fails here, before minutes of work: DVAError if nothing can be written, a warning
+    if sound will be missing. settings: those of VideoWriter. A folder of PNGs is not tried.
     """
     if codec == "png":
         return

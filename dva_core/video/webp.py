@@ -1,4 +1,4 @@
-"""An animated WebP as a video: FFmpeg does not show its frames, Pillow does."""
+"""An animated WebP as a video, by Pillow: FFmpeg does not decode its frames."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def durations(path: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class _TimedFrame:
-    """A frame to be given out: its number in the file, its time and how long it is shown, milliseconds."""
+    """A frame to be given out: its number in the file, its time and duration, milliseconds."""
 
     number: int
     time: int
@@ -57,7 +57,7 @@ class _TimedFrame:
 
 
 class AnimatedWebP:
-    """Streams the frames; the same interface as a video source (`info`, `frames`, `count`)."""
+    """Streams the frames, with the interface of a video source (`info`, `frames`, `count`)."""
 
     def __init__(self, path: Path, start: Fraction, length: Fraction | None, every: int) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Writing a video: timestamps, colour and sound as in the source; the file appears whole or not at all."""
+"""Writing a video: timestamps, colour and sound as in the source; the file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class VideoWriter:
 
     info: the reader's `info` (or `VideoInfo.for_images`); every frame has its size. codec: "h264" or "h265" (.mp4, .mov, .mkv), "ffv1"
     (lossless, .mkv, native pixel format) or "png" (folder). quality: crf of h264 and h265, 0..51, lower is better, 0 lossless.
-    audio_from: file whose sound is carried over, with its title and chapters, cut to the video where a part was asked for or fewer
-    frames were written; copy_audio=False encodes the sound anew.
+    audio_from: file whose sound is carried over, with its title and chapters, cut to the video if a part was selected or fewer
+    frames were written; copy_audio=False encodes the sound again.
     compatible: h264 that every player shows: 8 bits of 4:2:0, an odd size made even by repeating the last column or row, and in .mp4,
     .m4v and .mov AAC (or MP3) sound.
-    On a clean exit the file takes its place with one rename; after an exception nothing is left. Raises DVAError in one
-    sentence for what the user can mend, the output's folder included, before any frame is written.
+    On a clean exit the file is renamed to `path`; after an exception nothing is left. Raises DVAError, one
+    sentence, for errors of the user, including the output's folder, before any frame is written.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: Frame) -> None:
-        """Append a frame; its `pts` must be above the last one's."""
+        """Append a frame; its `pts` must be larger than the previous one's."""
         if (frame.width, frame.height) != (self.info.width, self.info.height):
             raise DVAError(
                 f"Frame {self.frames} is {frame.width}x{frame.height} but the output is {self.info.width}x{self.info.height}; "
@@ -156,7 +156,7 @@ class _FileSink:
             raise
 
     def _add_sound(self, source: Path, index: int, form: str, copy_audio: bool, compatible: bool) -> None:
-        """A track of sound, or a warning where it can be neither copied nor encoded."""
+        """Add a track of sound, or warn if it can be neither copied nor encoded."""
         try:
             self._soundtracks.append(Soundtrack(source, index, self._container, form, self._info.trimmed, copy_audio, compatible))
         except (av.error.FFmpegError, ValueError, DVAError) as error:
@@ -210,7 +210,7 @@ class _FileSink:
             soundtrack.advance(time, shift=frame.shift)
 
     def _begin(self, frame: Frame) -> None:
-        """Time zero of the output: the video's own, or the first frame where a part was asked for."""
+        """Time zero of the output: that of the video, or the first frame if a part was selected."""
         info = self._info
         self._zero = frame.time if info.start > 0 else info.origin
         for soundtrack in self._soundtracks:
@@ -241,7 +241,7 @@ class _FileSink:
         self._partial.close()
 
     def _sound_end(self) -> Fraction | None:
-        """Where the sound is cut, output seconds: with the pictures where a part of the video was written, else nowhere."""
+        """End of the sound, output seconds: that of the pictures if a part of the video was written, else None."""
         info = self._info
         short = info.duration is not None and self._end < info.duration - 2 / info.rate
         return self._end if info.trimmed or short else None
@@ -264,7 +264,7 @@ def set_decoding_times(packets: list[av.Packet]) -> None:
 
 
 class _FolderSink:
-    """A folder of numbered PNGs: written beside its place, put there when whole."""
+    """A folder of numbered PNGs, written beside its place and renamed when complete."""
 
     def __init__(self, path: Path) -> None:
         self._partial = Partial(path, alone=True)
