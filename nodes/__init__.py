@@ -1,4 +1,4 @@
-"""The nodes: one file a stage of the graph. They call dva_core and do no mathematics of their own."""
+"""The nodes, one file for each stage of the graph. They call dva_core and compute nothing themselves."""
 
 from __future__ import annotations
 

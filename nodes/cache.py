@@ -15,7 +15,7 @@ from dva_core.decomposition.tensorfile import TensorStore
 class CachedDecomposition(Decomposition, tuple):
     """A decomposition whose memory ComfyUI's cache can measure: the cache frees large results first, and counts tensors in tuples.
 
-    As a tuple it holds the arrays in main memory, as tensors that share it; arrays of a file count nothing, and an unnamed file is
+    As a tuple it holds the arrays in main memory, as tensors that share it; arrays in a file count nothing, and an unnamed file is
     deleted with the last decomposition that reads it. An edit of it is a CachedDecomposition too, with the same arrays.
     """
 
@@ -29,10 +29,10 @@ class CachedDecomposition(Decomposition, tuple):
         return cls(**{field.name: getattr(decomposition, field.name) for field in fields(decomposition)})
 
     def get_ram_usage(self) -> int:
-        """The same size in bytes, for older hosts."""
+        """The same size in bytes, for hosts that call this instead."""
         return sum(tensor.nbytes for tensor in self)
 
 
 def cached(decomposition: AnyDecomposition) -> AnyDecomposition:
-    """The same, of one person or of several, in a form that ComfyUI's cache can measure: a `People` is a tuple of such."""
+    """Convert a decomposition of one or several people so that ComfyUI's cache can measure it; a `People` becomes a tuple of such."""
     return together([CachedDecomposition.of(one) for one in people_of(decomposition)])

@@ -97,6 +97,6 @@ class ChooseFaces(io.ComfyNode):
 
 
 def describe(chosen: Sequence[ChosenPerson], count: int) -> str:
-    """One line: who is chosen, of how many."""
+    """Describe in a line who is chosen, of how many."""
     names = ", ".join(one.name or str(one.number) for one in chosen)
     return f"Chosen: {names}; {count} {'person' if count == 1 else 'people'} found."

@@ -15,8 +15,10 @@ from .types import CATEGORY, DecompositionType, Floats, Model, person_input
 
 
 def over_time_input() -> io.MultiType.Input:
-    """A list of numbers, as the host's own nodes (FLOATS) and others (FLOAT) hand it on; a single number serves too. Where the host has
-    curves, one of its Curve Editor."""
+    """Make the input for a strength over time: a list of numbers, as ComfyUI's nodes (FLOATS) and others (FLOAT) pass it, or one number.
+
+    If the host has curves, also one of its Curve Editor.
+    """
     return io.MultiType.Input(
         "over_time",
         [io.Float, Floats, *([io.Curve] if has_type("Curve") else [])],

@@ -237,7 +237,7 @@ class EditIdentityCLIP(io.ComfyNode):
 
 
 def parse_frames(text: str) -> list[int]:
-    """ "0, 20 40" -> [0, 20, 40]. DVAError for anything else."""
+    """Parse "0, 20 40" to [0, 20, 40]. DVAError for anything else."""
     parts = re.split(r"[\s,;]+", text.strip())
     if not all(part.isdecimal() for part in parts):
         raise DVAError(f"The frames {text[:40]!r} are no numbers of frames; write for example 0, or 0, 20, 40.")

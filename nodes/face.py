@@ -1,4 +1,4 @@
-"""Which face to follow: the inputs of a node and the argument of the library."""
+"""The choice of the face to follow: inputs of a node, converted to the argument of the library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACES = ("largest", "position", "reference", "everyone", CHOSEN)
 
 
 def people_or_face(people: str, face: str) -> str | PeopleChoice:
-    """Read the text of the input `people`; where it is empty, what `face` says. DVAError for a text that chooses nobody."""
+    """Parse the text of the input `people`; if it is empty, return the choice of `face`. DVAError for a text that chooses nobody."""
     if people.strip():
         return parse_people(people)
     return PeopleChoice() if face == CHOSEN else face
@@ -62,7 +62,7 @@ def middle_of(box: Any, source: Path, part: dict[str, Any]) -> tuple[float, floa
 
 @contextmanager
 def face_choice(face: str | PeopleChoice, x: float, y: float, reference: torch.Tensor | None) -> Iterator[tuple]:
-    """Context manager that yields the argument `face` of `encode`; a reference picture is a temporary file meanwhile."""
+    """Context manager that yields the argument `face` of `encode`; a reference picture is a temporary file during the block."""
     if isinstance(face, PeopleChoice) or face == "everyone":
         yield ("people", face if isinstance(face, PeopleChoice) else PeopleChoice(None))
         return

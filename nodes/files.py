@@ -110,6 +110,6 @@ class LoadDecomposition(io.ComfyNode):
 
 
 def describe(one: Decomposition) -> str:
-    """One person's frames and edits, for a person."""
+    """Describe one person's frames and edits."""
     who = f"person {one.info.who}: " if one.info.person else ""
     return f"{who}{one.faces} of {one.info.frames} frames with a face; {len(one.operations)} edits"

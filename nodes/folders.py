@@ -24,7 +24,7 @@ EXAMPLE_VIDEOS = ("dva_example.mp4", "dva_example_two.mp4")  # made by commands.
 
 
 def temp_path(suffix: str, content: str = "") -> Path:
-    """Make a path in ComfyUI's temporary folder: an unused one, or the one that belongs to `content`, a hash."""
+    """Make a path in ComfyUI's temporary folder: an unused one, or the one of `content`, a hash."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"dva_{content[:NAME_DIGITS] or secrets.token_hex(8)}{suffix}"
@@ -36,12 +36,12 @@ def is_temporary(path: Path) -> bool:
 
 
 def scratch_folder() -> Path:
-    """Folder for temporary files without a name."""
+    """Folder for unnamed temporary files."""
     return temp_path("").parent
 
 
 def faces_folder() -> Path:
-    """Folder of the surveys of faces, a subfolder of the temporary one: the page shows pictures in it."""
+    """Folder of the surveys of faces, a subfolder of the temporary one, whose pictures the page can request."""
     return temp_path("").parent / FACES
 
 
@@ -52,7 +52,7 @@ def decompositions_folder() -> Path:
 
 
 def file_size(path: Path) -> int | None:
-    """Size in bytes of a file, links followed; None if it is no file or cannot be read."""
+    """Size in bytes of a file, links followed; None if it is not a file or cannot be read."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def provide_example(name: str) -> Path:
 def saved_files(smaller_than: float = math.inf) -> list[str]:
     """List the .safetensors files of fewer bytes in the input and output folders, annotated as ComfyUI does.
 
-    ComfyUI asks for lists while it loads the pack: what cannot be looked at is left out, and nothing is raised.
+    ComfyUI asks for lists while it loads the pack: files that cannot be examined are left out, and nothing is raised.
     """
     files = []
     for folder, mark in ((folder_paths.get_output_directory(), " [output]"), (folder_paths.get_input_directory(), "")):
@@ -127,9 +127,9 @@ def input_folder(name: str) -> Path:
 
 
 def output_path(prefix: str, suffix: str, usual: str = "dva/unnamed") -> Path:
-    """Make an unused, numbered path in ComfyUI's output folder; `prefix` may contain folders and %date%-like marks.
+    """Make an unused, numbered path in ComfyUI's output folder; `prefix` may contain folders and %date%-like placeholders.
 
-    Where it names nothing, the `usual` one is taken: the file would be a hidden one.
+    If it has no file name, the `usual` one is appended: the file would be hidden otherwise.
     """
     prefix = usual if os.path.normpath(prefix.strip()) == "." else prefix
     try:

@@ -25,10 +25,10 @@ EXACT = {"flags": "+bitexact"}  # neither random numbers nor the encoder's name 
 
 
 def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, Any] | None = None, bits: int = BITS) -> Path:
-    """Write IMAGE [B, H, W, C] with AUDIO to a temporary lossless video of 8 bits a channel, or 10 if more are asked for.
+    """Write IMAGE [B, H, W, C] with AUDIO to a temporary lossless video of 8 bits per channel, or 10 if `bits` is larger.
 
-    A video knows its source by its hash. So that the source can be handed over again, the same frames give the same bytes; and the
-    same name, so that they are written once.
+    A decomposition identifies its source by its hash. So that the source can be connected again, equal frames give equal bytes,
+    and the same name, so that they are written once.
     """
     if not len(images):
         raise DVAError("The batch of images is empty; connect at least one image.")
@@ -83,7 +83,7 @@ def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.nda
 
 
 class _Sound:
-    """Sound [T, C] of 32 bits, written in step with the frames; the container would buffer frames otherwise."""
+    """Sound [T, C] of 32 bits, written in step with the frames; otherwise the container would buffer frames."""
 
     def __init__(self, container: av.container.OutputContainer, samples: np.ndarray, rate: int) -> None:
         self._container, self._samples, self._rate, self._position = container, samples, rate, 0

@@ -26,6 +26,6 @@ def as_uint8(image: torch.Tensor) -> np.ndarray:
 
 
 def as_whole(image: torch.Tensor, bits: int) -> np.ndarray:
-    """Like `as_uint8`, to integers of that many bits: uint16 [H, W, 3]."""
+    """Like `as_uint8`, to integers of `bits` bits: uint16 [H, W, 3]."""
     colours = image[..., :3].float().expand(*image.shape[:2], 3).clamp(0, 1)
     return np.ascontiguousarray(colours.mul(2**bits - 1).round().to(torch.int32).cpu().numpy().astype(np.uint16))

@@ -1,4 +1,4 @@
-"""The models that ComfyUI lists, and loading them."""
+"""The models that ComfyUI lists, and their loading."""
 
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ def model_path(name: str) -> Path:
 
 
 def check_scales(scales: Mapping[str, Any]) -> None:
-    """What can be said of an edit before anything is run, whatever model it will meet: DVAError for a strength that makes no sense, and
-    for a name that no model here has. Says nothing of names where a model cannot be read."""
+    """Check the scales of an edit before a prompt runs, when the model is not known yet.
+
+    DVAError for an invalid scale, and for a name that no model here has; names are not checked if a model cannot be read.
+    """
     attributes: tuple[Attribute, ...] = ()
     for name in model_names():
         try:

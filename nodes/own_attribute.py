@@ -18,7 +18,7 @@ KINDS = ("with", "without")
 
 
 def pictures_of(kind: str, images, folder: str) -> list[np.ndarray]:
-    """List the pictures of one kind from the batch or the folder; DVAError unless exactly one is given."""
+    """List the pictures of one kind from the batch or the folder; DVAError unless exactly one of them is given."""
     if (images is None) == (not folder.strip()):
         raise DVAError(f"Give the pictures {kind} it either as images or as a folder, one of the two.")
     return read_folder(folders.input_folder(folder)) if images is None else [as_uint8(image) for image in images]

@@ -84,7 +84,7 @@ class PreviewEdit(io.ComfyNode):
 
 
 def for_page(picture: np.ndarray) -> dict[str, str]:
-    """Save a picture as a temporary file and describe it as the page requests it."""
+    """Save a picture as a temporary file and describe it in the form in which the page requests it."""
     path = folders.temp_path(".png")
     save_picture(path, picture)
     return folders.file_reference(path)

@@ -1,4 +1,4 @@
-"""Routes of the server that the page uses, and node replacements registered at start."""
+"""Routes of the server for the page, and node replacements registered at start."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ async def register_replacements(replacements: list[dict[str, Any]]) -> None:
 
 
 def add_routes() -> None:
-    """GET /dva/attributes?model=NAME: the model's attributes for the sliders. POST /dva/example?file=NAME: copy an
-    example video. Nothing where there is no server."""
+    """Add GET /dva/attributes?model=NAME, the model's attributes for the sliders, and POST /dva/example?file=NAME, which copies an
+    example video. Does nothing without a server.
+    """
     try:
         from server import PromptServer
     except ImportError:

@@ -1,4 +1,4 @@
-"""Schemas that work in every supported ComfyUI: what an older host does not support is left out or replaced."""
+"""Schemas for every supported ComfyUI: what an older host does not support is left out or replaced."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def file_name_input(usual: str) -> io.String.Input:
 
 
 def check_texts(check: Callable[..., object], *texts: Any) -> bool | str:
-    """Check texts before a prompt runs, as `validate_inputs` answers: True, or the sentence that refuses them.
+    """Check texts before a prompt runs, with the result of `validate_inputs`: True, or an error message.
 
-    check: called with the texts, raises DVAError for what it refuses. A text from another node is None; all None, it is not called.
-    Values that are no texts are refused: ComfyUI has not converted them yet.
+    check: called with the texts, raises DVAError for invalid ones. A text from another node is None; if all are None, it is not called.
+    Values that are not texts are refused: ComfyUI has not converted them yet.
     """
     try:
         for text in texts:

@@ -19,7 +19,7 @@ PREVIEW_SECONDS, PREVIEW_PIXELS = 0.2, 512
 class NodeProgress:
     """Progress on the running node: its bar counts frames x steps and shows the current face.
 
-    `evaluations` are the noise predictor's for one frame. Raises ComfyUI's own exception where the user has cancelled.
+    `evaluations` are the noise predictor's for one frame. Raises ComfyUI's own exception if the user has cancelled.
     """
 
     def __init__(self, evaluations: int) -> None:

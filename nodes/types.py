@@ -60,7 +60,7 @@ AUTO = "auto"  # of a tone or a region: as the edit means it
 
 
 def look_inputs() -> list[io.Input]:
-    """Make the inputs for how an edit is decoded, appended to the nodes that show one."""
+    """Make the inputs for how an edit is decoded and pasted, appended to the nodes that show one."""
     return [
         io.Float.Input(
             "guidance",
@@ -105,7 +105,7 @@ def keep_input() -> io.Mask.Input:
 
 
 def person_input(what: str = "Whom the edit means") -> io.String.Input:
-    """Make the input that chooses people of a decomposition of several; appended to the nodes that edit or show them."""
+    """Make the input that chooses among the people of a decomposition; appended to the nodes that edit or show them."""
     return io.String.Input(
         "person",
         default="",
@@ -117,12 +117,12 @@ def person_input(what: str = "Whom the edit means") -> io.String.Input:
 
 
 def check_person(person: Any) -> bool | str:
-    """Check the text of such an input before a prompt runs: True, or the sentence that refuses it."""
+    """Check the text of `person_input` before a prompt runs: True, or an error message."""
     return check_texts(parse_whom, person)
 
 
 def one_person_input() -> io.String.Input:
-    """Make the input that chooses one person of a decomposition of several, to look at."""
+    """Make the input that chooses the one person of a decomposition to show."""
     return io.String.Input(
         "person",
         default="",

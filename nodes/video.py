@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO and files: a VIDEO is streamed from its file; one without a file is written to one (frames.py)."""
+"""ComfyUI's VIDEO as a file: a VIDEO is streamed from its file; one without a file is written to one (frames.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOSSLESS, USUAL = 0, 18  # h264's quality
 
 
 class VideoPart(VideoFromFile):
-    """A part of a video file, read directly by the pack's nodes; other nodes get it as a file of its own."""
+    """A part of a video file, read in place by the pack's nodes; other nodes get it as a file of its own."""
 
     def __init__(self, path: Path, start: float = 0.0, length: float | None = None, every: int = 1) -> None:
         super().__init__(str(path))
@@ -79,10 +79,10 @@ class VideoPart(VideoFromFile):
 def as_file(
     video: Any = None, images: torch.Tensor | None = None, rate: Fraction | float = 25.0, audio: dict[str, Any] | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    """Find the file of a VIDEO, or write that of an IMAGE batch with AUDIO: (path, arguments `start`, `length`, `every`).
+    """The file of a VIDEO, or one written from an IMAGE batch with AUDIO: (path, arguments `start`, `length`, `every`).
 
-    What is no file is written to a temporary one: frames that lie in memory without loss at their depth; all else (several videos
-    joined, a part of the picture) by ComfyUI, which goes through it frame by frame. DVAError unless just one is given.
+    A VIDEO that is not a file is written to a temporary one: frames in memory losslessly at their bit depth; anything else (several videos
+    joined, a part of the picture) by ComfyUI, frame by frame. DVAError unless exactly one of VIDEO and IMAGE is given.
     """
     if (video is None) == (images is None):
         raise DVAError("Connect either a video or images, one of the two.")
@@ -104,7 +104,7 @@ def as_file(
 
 
 def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
-    """Part of its file that a VIDEO stands for, if ComfyUI can cut one (its node Video Slice); {} for all of it."""
+    """The part of its file that a VIDEO stands for, if ComfyUI can cut one (its node Video Slice); {} for all of it."""
     window = getattr(video, "get_active_trim_window", None)
     start, length = window() if window else (getattr(video, f"_VideoFromFile__{name}", 0) for name in ("start_time", "duration"))
     if (start or 0) < 0:  # counted from the end
@@ -140,7 +140,7 @@ def write_bytes(content: memoryview) -> Path:
 def source_of(
     decomposition: AnyDecomposition, video: Any = None, images: torch.Tensor | None = None, audio: dict[str, Any] | None = None
 ) -> Path:
-    """Find the source of a decomposition: the connected video or the recorded file. DVAError if it is another video."""
+    """The source of a decomposition: the connected video or the recorded file. DVAError if it is another video."""
     has_input = any(value is not None for value in (video, images, audio))
     place = as_file(video, images, decomposition.info.rate * decomposition.info.every, audio)[0] if has_input else None
     return decomposition.find_source(

@@ -1,4 +1,4 @@
-"""Many videos times many edits: one description of the work, on ComfyUI servers or on a Ray cluster (docs/batch.md).
+"""Batches: many edits of many videos from one manifest, on ComfyUI servers or on a Ray cluster (docs/batch.md).
 
     plan = dva_core.batch.load_plan("jobs.yaml")
     summary = dva_core.batch.run_on_servers(plan, ["http://127.0.0.1:8188", "http://127.0.0.1:8189"])
@@ -68,7 +68,7 @@ __all__ = [
 
 
 def load_plan(path: str | Path, results: str | Path | None = None) -> Plan:
-    """Read the manifest at `path` and make its plan; `results` overrides its folder of results. DVAError for an invalid manifest."""
+    """Read the manifest at `path` and make a plan of it; `results` overrides its folder of results. DVAError for an invalid manifest."""
     from .jobs import make_plan
     from .manifest_file import read_manifest
 

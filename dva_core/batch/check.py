@@ -1,4 +1,4 @@
-"""Checks of a batch before anything runs."""
+"""Checks of a batch before it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CROP = 256  # pixels of a face crop; another model's differ, which matters for m
 
 @dataclass
 class Findings:
-    """Result of `check_plan`: videos with their sizes, jobs done and missing, and sentences about what will fail."""
+    """Result of `check_plan`: videos with their sizes, jobs done and missing, and a sentence for each expected failure."""
 
     videos: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0

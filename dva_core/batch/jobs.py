@@ -1,4 +1,4 @@
-"""The jobs of a manifest: patterns are expanded to videos, and each edit of each video becomes a job with a unique result."""
+"""The jobs of a manifest: each edit of each video, with a unique name for its result; patterns are expanded to videos."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for i
 class Job:
     """One edit of one video. `name` is the unique path of the result in the folder of results, without suffix.
 
-    `group`: jobs with the same one share the decomposition. `size`: of the video, bytes. `face` as `--face` has it; `whom`: whom of several
-    people the edit means, "" for all. `keep`: the picture, folder or video of what stays in front.
+    group  jobs of one group share the decomposition
+    size   of the video, in bytes
+    face   as of the option `--face`
+    whom   whom of several people to edit, "" for all
+    keep   the picture, folder or video of masks of what stays in front
     """
 
     name: str
@@ -66,12 +69,12 @@ class Plan:
         return self.base / Path(path).expanduser()
 
     def look(self, job: Job) -> dict[str, Any]:
-        """Choose guidance, tone and region of a job: its own or those of the settings."""
+        """Guidance, tone and region of a job: its own or those of the settings."""
         own, usual = job.spec, self.settings
         return {name: getattr(usual, name) if getattr(own, name) is None else getattr(own, name) for name in ("guidance", "tone", "region")}
 
     def fingerprint(self, job: Job) -> str:
-        """Hash all that determines the result of a job, as far as the manifest says."""
+        """Hash everything in the manifest that determines the result of a job."""
         parts = [job.spec.model_dump(mode="json", exclude={"face", "keep"}), job.face, str(job.video), job.size]
         parts += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
         parts += [{"whom": job.whom}] if job.whom else []
@@ -82,7 +85,7 @@ class Plan:
 def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | None = None) -> Plan:
     """Make the jobs of a manifest; `base` is the folder of its relative paths, `results` overrides its folder of results.
 
-    DVAError where a video or another file is missing, or two results would have the same name.
+    DVAError if a video or another file is missing, or two results would have the same name.
     """
     base = Path(base).absolute()
     root = (Path(results) if results is not None else base / Path(manifest.results).expanduser()).absolute()
@@ -119,7 +122,7 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
 
 
 def with_full_path(face: str, base: Path, what: str) -> str:
-    """Resolve a reference picture to its full path; DVAError if that is missing. Other faces stay as they are."""
+    """Resolve the path of a reference picture; DVAError if it is missing. Other faces are returned unchanged."""
     kind, _, rest = face.partition(":")
     return f"reference:{need_file(base / Path(rest).expanduser(), what)}" if kind == "reference" else face
 
@@ -143,7 +146,7 @@ def need_file(path: Path, what: str) -> Path:
 def videos_of(entry: Entry, base: Path, results: Path) -> list[tuple[Path, str]]:
     """List the files of an entry, each with its `{video}`: its path below the fixed part of the pattern, without suffix.
 
-    Results are never taken for videos. DVAError where a named file is missing.
+    Files in the folder of results are not taken for videos. DVAError if a file named in the manifest is missing.
     """
     where = Path(entry.file).expanduser()
     place = base / where
@@ -171,7 +174,7 @@ def is_video(path: Path) -> bool:
 def distinct_names(videos: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
     """Name each video in the results: its own name, with the suffix appended if several would share it (x.mp4, x.mov -> x-mov).
 
-    All videos that share a name get the suffix, so that none takes over the name under which another's results were made.
+    All videos that share a name get the suffix, so that a later one never takes the name of an earlier result.
     """
     sharing: dict[str, set[Path]] = {}
     for path, name in videos:

@@ -1,7 +1,7 @@
-"""The journal of a run in its folder of results, one line per event: a run that is killed at any moment can be resumed.
+"""The journal of a run in its folder of results, one line per event: a run that was killed at any moment can be resumed.
 
 A line is JSON: {"event": "sent" | "done" | "failed" | "dropped", "job": name, "time": seconds, ...}. What is sent to a server is
-written down before it is sent. A last line that was cut off is left out.
+recorded before it is sent. An incomplete last line is ignored.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ class Record:
 
 @dataclass
 class Journal:
-    """The journal of a folder of results. `records`: the last of each job, as read; `prompts`: (server, prompt) -> (job, its fingerprint)
-    of what may still be there, up to date."""
+    """The journal of a folder of results.
+
+    records  last record of each job when the journal was read
+    prompts  (server, prompt) -> (job, its fingerprint) of prompts that may still be on a server; kept up to date
+    """
 
     folder: Path
     records: dict[str, Record] = field(default_factory=dict)

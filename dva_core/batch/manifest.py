@@ -1,4 +1,4 @@
-"""The description of a batch: videos, edits, settings, where results go. Its JSON schema is made of these classes.
+"""The manifest of a batch: videos, edits, settings, folder of results. The JSON schema is generated from these classes.
 
 version: 1
 videos: [clips/*.mp4, {file: interviews/anna.mov, edits: [older], person: anna}]
@@ -46,12 +46,12 @@ def as_strength(value: Any) -> Any:
 
 
 def off_is_a_word(value: Any) -> Any:
-    """YAML reads a bare `off` as false."""
+    """Convert false, which YAML reads for a bare `off`, back to "off"."""
     return "off" if value is False else value
 
 
 def as_numbers(value: Any) -> Any:
-    """YAML reads a person's number as one, and several in brackets as a list."""
+    """Convert a person's number or a list of numbers, as YAML reads them, to text such as "1,3"."""
     entries = value if isinstance(value, list) and value else [value]
     return ",".join(map(str, entries)) if all(type(entry) is int or isinstance(entry, str) for entry in entries) else value
 
@@ -71,7 +71,7 @@ def as_face(value: Any) -> Any:
 
 
 def means_several(face: str) -> bool:
-    """Tell whether a face is surely more than one person, or may be."""
+    """Tell whether a choice of face is several numbers or "all"; how many people a JSON object chooses is known only after the survey."""
     return is_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
 
 
@@ -87,7 +87,7 @@ Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
 
 
 class Part(BaseModel):
-    """Base of the manifest's models: unknown names are refused, instances are immutable."""
+    """Base of the manifest's models: unknown names are errors, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -106,9 +106,9 @@ class TextEdit(Part):
 class Edit(Part):
     """Attributes, directions (files) and a text, each with its strength or curve.
 
-    `person` selects the face by its name under `people`, or, where `face` is several people, whom the edit means. `face`, `keep`: instead
-    of those of the video.
-    `inputs` are put into a workflow wherever an input has that name. A mapping of nothing but attributes may stand for an Edit.
+    `person` chooses the face by its name under `people`, or, if `face` stands for several people, whom to edit. `face` and `keep`
+    override those of the video.
+    `inputs` are set in a workflow wherever an input has that name. A mapping of attributes only may stand for an Edit.
     """
 
     attributes: dict[Text, Strength] = {}
@@ -140,8 +140,8 @@ class Edit(Part):
 class Video(Part):
     """A video, a folder of videos or a pattern such as clips/**/*.mp4, with its edits (None: all) and its face.
 
-    `face` is a face or several people, as `--face` has them, `person` the name of one under `people`. `keep`: what stays in front, a
-    picture, a folder or a video of masks; {video} in it is the video's name.
+    `face` is a face or several people, as of the option `--face`, `person` a name under `people`. `keep`: masks of what stays in front, a
+    picture, a folder or a video; {video} in it stands for the video's name.
     """
 
     file: Text
@@ -246,7 +246,7 @@ class Manifest(Part):
         return self
 
     def _check_people(self, video: Video) -> None:
-        """Check who is meant by a video and its edits; ValueError where that is nobody, or two things at once."""
+        """Check the people of a video and its edits; ValueError if one does not exist, or two settings contradict each other."""
         if self.workflow is not None and (video.face or video.keep):
             raise ValueError(f"{video.file} has a face or masks, which a workflow says itself; use `inputs`")
         if video.face and video.person:
@@ -263,12 +263,12 @@ class Manifest(Part):
                 raise ValueError(f"the edit {name!r} searches by text for one person; give its `person`, such as 1")
 
     def _nobody(self, person: str) -> str:
-        """Tell in a sentence that there is no such person."""
+        """The message that there is no such person."""
         advice = f"name them under `people`, such as {{{person}: reference:picture.jpg}}"
         return f"there is no person {person!r}; {advice}, or give `face: all` to choose by number"
 
     def face_of(self, video: Video, edit: Edit) -> tuple[str, str]:
-        """Find the face of an edit of a video, and whom of several people the edit means: "" for everybody."""
+        """The face of an edit of a video, and whom of several people to edit: "" for all."""
         if edit.person in self.people:
             return self.people[edit.person], ""
         return edit.face or video.face or self.people.get(video.person, LARGEST), edit.person or ""
@@ -286,7 +286,7 @@ class Manifest(Part):
 
 
 def check_pattern(pattern: str) -> None:
-    """Check the name pattern of results: {video} and {edit} are needed, {person} is allowed, no path outside. ValueError if not."""
+    """Check the pattern of result names: {video} and {edit} are required, {person} is optional, no path outside. ValueError if not."""
     rest = re.sub("|".join(f"{{{name}}}" for name in PLACEHOLDERS), "", pattern)
     if "{video}" not in pattern or "{edit}" not in pattern or "{" in rest or "}" in rest:
         raise ValueError(f"results cannot be named {pattern!r}; use {{video}} and {{edit}}, such as {USUAL_NAME}")

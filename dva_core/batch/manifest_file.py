@@ -1,4 +1,4 @@
-"""Manifests from YAML, JSON and CSV files; errors are one sentence with the position in the file."""
+"""Reading manifests from YAML, JSON and CSV files; errors are one sentence with the position in the file."""
 
 from __future__ import annotations
 
@@ -133,11 +133,12 @@ def first_duplicate(names: list[str]) -> str:
 
 
 def from_csv(text: str, path: Path) -> dict[str, Any]:
-    """One row per video (or pattern) and edit. Columns: video, edit, person, face, keep, guidance, tone, region, text_source,
-    text_target, text_scale, those of the settings (the same in all rows); every other one is an attribute with its strength, empty for
-    none.
+    """Make a manifest of a CSV file with one row per video (or pattern) and edit.
 
-    A comma, semicolon or tab between; numbers with a decimal comma where it is no comma. DVAError with the row otherwise.
+    Columns: video, edit, person, face, keep, guidance, tone, region, text_source, text_target, text_scale, those of the settings (the
+    same in all rows); every other column is an attribute with its strength, empty for none.
+    Cells are separated by commas, semicolons or tabs; numbers may have a decimal comma unless commas separate the cells. DVAError,
+    naming the row, for anything else.
     """
     lines = text.splitlines()
     head = lines[0] if lines else ""

@@ -1,4 +1,4 @@
-"""Masks of what stays in front, as one file that a server takes: a picture, or a small video without loss."""
+"""Masks of what stays in front of the face, as one file that can be uploaded to a server: a picture or a small lossless video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST = 512  # pixels of a frame's longer side: ComfyUI holds them all, at 12 
 
 
 def mask_file(plan: Plan, job: Job) -> Path | None:
-    """Name the file that stands for the masks of a job; it changes with them. None without masks."""
+    """Path of the file of a job's masks, which depends on their content. None without masks."""
     if job.keep is None:
         return None
     files = [job.keep] if job.keep.is_file() else sorted(path for path in job.keep.iterdir() if path.is_file())
@@ -25,7 +25,7 @@ def mask_file(plan: Plan, job: Job) -> Path | None:
 
 
 def make_mask_files(plan: Plan) -> None:
-    """Write the files of `mask_file` for all jobs that have no result yet. DVAError for what cannot be masks."""
+    """Write the files of `mask_file` for all jobs that have no result yet. DVAError for invalid masks."""
     for job in plan.missing():
         path = mask_file(plan, job)
         if path is not None and not path.exists():
@@ -63,7 +63,7 @@ def _write(keep: Path, path: Path) -> None:
 
 
 def _as_picture(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask [h, w] in 0..1 as uint8 [H, W, 3]."""
+    """Convert a mask [h, w] in 0..1 to uint8 [H, W, 3]."""
     if mask.shape != size[::-1]:
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(np.rint(mask * 255).astype(np.uint8)[..., None].repeat(3, 2))

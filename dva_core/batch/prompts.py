@@ -1,4 +1,4 @@
-"""A job as ComfyUI's prompt: a graph of this pack's nodes, or the user's own workflow with its inputs filled in."""
+"""ComfyUI's prompt of a job: a graph of this pack's nodes, or the user's own workflow with its inputs set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read_workflow(path: Path) -> Prompt:
 
 
 def fill_in(workflow: Prompt, inputs: Mapping[str, Any]) -> Prompt:
-    """Set these values in all inputs of those names; linked inputs are left alone."""
+    """Set these values in all inputs of those names; linked inputs are not changed."""
     workflow = copy.deepcopy(workflow)
     for node in workflow.values():
         for name in inputs.keys() & node["inputs"].keys():
@@ -188,8 +188,10 @@ def text_inputs(text: Any) -> dict[str, Any]:
 
 
 def check_for_servers(plan: Plan) -> None:
-    """DVAError for edits that the nodes cannot do; writes the masks that servers are to be sent. Imports the library, so call it before
-    the event loop starts."""
+    """Check that the nodes can do all edits (else DVAError), and write the masks to be uploaded.
+
+    It imports the library, so call it before the event loop starts.
+    """
     settings = plan.settings
     encode_inputs(plan)
     if settings.codec != "h264" or settings.compatible:

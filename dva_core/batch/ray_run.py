@@ -82,7 +82,7 @@ def start(ray: Any, address: str | None) -> bool:
 
 
 class Cluster:
-    """One run on Ray actors, which the scheduler gives their jobs."""
+    """One run on Ray actors; the scheduler assigns their jobs."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Cluster:
         self.run_log.tell("begun", job=job.name, worker=name, encodes=encodes)
 
     def _video_content(self, job: Job) -> list:
-        """Arguments that carry the video to workers which do not see its file; empty if they do."""
+        """Arguments with the content of the video, for workers that do not see its file; empty if they do."""
         if not self.sends:
             return []
         if job.group not in self.videos:

@@ -1,4 +1,4 @@
-"""The worker on a machine of a cluster: it holds the model, encodes videos and decodes them with edits. It does not import Ray."""
+"""The worker on a machine of a cluster: it holds the model, encodes videos and decodes their edits. It does not import Ray."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Worker:
         return dict(self.state)
 
     def encode(self, video: str, size: int, content: list, face: str, folder: str | None) -> EncodedVideo:
-        """Encode a video, or find its decomposition in `folder`. `content` returns the video's bytes if it is not visible here."""
+        """Encode a video, or find its decomposition in `folder`. `content` returns the video's bytes if its file is not visible here."""
         try:
             source = self.place(video, size, content)
             return self._encode(source, face, folder)

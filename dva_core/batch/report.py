@@ -1,4 +1,4 @@
-"""The state of a batch, and a report of it: static HTML with each result before and after, times and failures."""
+"""The state of a batch, and its report: static HTML with each result before and after, times and failures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def standings(plan: Plan) -> Iterator[Standing]:
 def write_report(plan: Plan, folder: str | Path | None = None, pictures: bool = True) -> Path:
     """Write index.html and its thumbnails to `folder` (None: report/ in the results) and return the path of the page.
 
-    Thumbnails that are there already and newer than their video are kept. DVAError where the folder cannot be written to.
+    Existing thumbnails newer than their video are kept. DVAError if the folder cannot be written to.
     """
     folder = plan.results / "report" if folder is None else Path(folder)
     place = folder / "index.html"

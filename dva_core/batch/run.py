@@ -1,4 +1,4 @@
-"""What the executors share: the jobs to do, the events they report, and the summary."""
+"""State shared by the executors: the jobs to do, the events they report, and the summary."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Run:
     @classmethod
     @contextmanager
     def of(cls, plan: Plan, watch: Watch | None = None, redo: bool = False) -> Iterator[Run]:
-        """Start a run and lock its folder of results. DVAError if another run holds it, or it cannot be written to."""
+        """Start a run and lock its folder of results. DVAError if another run holds the lock, or the folder cannot be written to."""
         with lock_folder(plan.state):
             run = cls(plan, Journal.read(plan.state), watch, redo)
             try:

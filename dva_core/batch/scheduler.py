@@ -1,8 +1,8 @@
-"""Which worker does which job next. Nothing here waits, reads or sends: workers are names, and the executor reports what happened.
+"""Assignment of jobs to workers. No input or output here: workers are names, and the executor reports events.
 
 A video is encoded by the worker that does its first edit and stays encoded there, so all its edits go to that worker. A worker without
 work takes the largest video that no worker has begun. If none is left, it takes edits over from the worker with the most work left, as
-many as let both finish earliest, if encoding the video once more is worth it.
+many as let both finish earliest, if encoding the video once more pays off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRIES = 2
 
 
 class Work(Protocol):
-    """A job for the scheduler: unique name, the video it shares an encode with, and the size of that in any unit."""
+    """A job for the scheduler: unique name, the video it shares an encode with, and that video's size in any unit."""
 
     name: str
     group: str

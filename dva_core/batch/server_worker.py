@@ -33,7 +33,7 @@ class ServerJob:
     file_names: dict[Path, str] = field(default_factory=dict)  # what the server calls its files
 
     def in_words(self, error: DVAError) -> str:
-        """Format a message of the server, with local file names."""
+        """Format a message of the server, with the local names of files."""
         text = str(error)
         for path, name in self.file_names.items():
             text = re.sub(rf"\S*{re.escape(Path(name).name)}", lambda _, path=path: str(path), text)

@@ -1,4 +1,4 @@
-"""The server executor: ComfyUI servers, each of which does the jobs that the scheduler assigns to it."""
+"""The server executor: ComfyUI servers that do the jobs assigned by the scheduler."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def _all(run: Run, workflow: Any, servers: Sequence[Server], timeout: floa
 
 
 class Executor:
-    """One run on several servers: scheduler and journal hold the state, one task a server does the work."""
+    """One run on several servers: scheduler and journal hold the state, one task per server does the work."""
 
     def __init__(self, run: Run, workflow: Any, clients: Sequence[Client], patience: float) -> None:
         self.run_log, self.plan, self.workflow, self.patience = run, run.plan, workflow, patience
@@ -110,7 +110,7 @@ class Executor:
             raise errors[0]
 
     async def tidy(self) -> None:
-        """Cancel what an earlier run left on the servers, when there is nothing to do."""
+        """Cancel prompts left by an earlier run, when there is nothing else to do."""
 
         async def settle(server: ServerWorker) -> None:
             with suppress(ServerLost, DVAError, asyncio.TimeoutError):

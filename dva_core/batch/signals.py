@@ -1,4 +1,4 @@
-"""Ctrl-C and termination signals for work in an event loop, which gets time to cancel what it has started."""
+"""Ctrl-C and termination signals in an event loop, with time to cancel what was started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of other programs as one line, and the message about a missing package."""
+"""Text of messages: those of other programs as one line, and the one about a missing package."""
 
 from __future__ import annotations
 

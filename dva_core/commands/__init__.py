@@ -1,1 +1,1 @@
-"""The sub-commands of `python -m dva_core`: each module adds its parsers and what they run."""
+"""The sub-commands of `python -m dva_core`: each module adds parsers and the functions that they call."""

@@ -63,7 +63,7 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_of(args: argparse.Namespace):
-    """Make the plan of a command's manifest; a missing package is reported as a user error."""
+    """Make the plan of the command's manifest; a missing package is reported as a user error."""
     from .. import batch
 
     try:

@@ -1,4 +1,4 @@
-"""`demo`: a video made on the spot, edited and shown."""
+"""`demo`: makes a video, edits it and shows the result."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A demonstration that needs no file: a still portrait comes alive, and is then edited like any other video.
+"""A demonstration video made from a still portrait, to be edited like any other video.
 
-The picture is NASA's portrait of Eileen Collins, in the public domain, which scikit-image ships. It is warped
+The picture is NASA's portrait of Eileen Collins, in the public domain, from scikit-image. It is warped
 smoothly: the head nods, turns (near parts of the face move further than far ones) and comes closer, the mouth
-opens, the eyes blink; the background stays. A hummed tune, louder where the mouth opens, is the sound.
+opens, the eyes blink; the background stays. The sound is a hummed tune, louder while the mouth is open.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def frames(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
 
 
 def two_people(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
-    """Yield `count` frames of the portrait beside its twin, RGB uint8 [height, width, 3] of PAIR; each moves in a time of its own."""
+    """Yield `count` frames of the portrait beside its twin, RGB uint8 [height, width, 3] of PAIR; each moves differently."""
     pictures = portrait(), twin(portrait())
     for i in range(count):
         left, right = warp(pictures[0], **motion(i / rate)), warp(pictures[1], **motion(0.85 * i / rate + 0.55))
@@ -65,7 +65,7 @@ def two_people(count: int = FRAMES, rate: float = RATE) -> Iterator[np.ndarray]:
 
 
 def twin(picture: np.ndarray) -> np.ndarray:
-    """Make another person of the portrait: a longer face with a broad chin, dark hair and a blue suit."""
+    """Change the portrait to another person: a longer face with a broad chin, dark hair and a blue suit."""
     at = np.stack(np.meshgrid(np.arange(512), np.arange(512)), axis=-1).astype(np.float32)
     source = at.copy()
     source[..., 0] -= 0.16 * (at[..., 0] - 223) * bump(at, np.array([223.0, 158.0]), (60, 26))  # a broader chin
@@ -86,7 +86,7 @@ def twin(picture: np.ndarray) -> np.ndarray:
 
 
 def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, open: float, blink: float) -> np.ndarray:
-    """Warp the picture by a pose; a backward map, so displacements are inverted."""
+    """Warp the picture to a pose, by a backward map, so that displacements are inverted."""
     rows, columns = slice(0, 276), slice(70, 386)  # nothing moves outside
     at = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1).astype(np.float32)
 

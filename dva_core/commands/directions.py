@@ -166,7 +166,7 @@ def find_direction(entry: str, model) -> Direction:
 
 
 def identity_to_measure(args: argparse.Namespace, model):
-    """Choose an identity z_id [D]: of the decomposition, else the mean person of the training, else a vector of ones."""
+    """The identity z_id [D] to measure at: the decomposition's, else the training set's mean, else a vector of ones."""
     if args.on:
         decomposition = one_person(load_decomposition(check_input(args.on)), args.person, "A measurement")
         check_model(decomposition, model)

@@ -173,7 +173,7 @@ def run_encode(args: argparse.Namespace) -> None:
 
 
 def people_in(decomposition: AnyDecomposition) -> dict[str, Any]:
-    """Names by number, for --json; nothing where there is one person."""
+    """Names by number, for --json; empty for one person."""
     return {"people": by_person(decomposition, lambda one: one.info.person_name)} if isinstance(decomposition, People) else {}
 
 
@@ -212,7 +212,7 @@ def decode_to_video(decomposition: AnyDecomposition, model, args: argparse.Names
 
 
 def costs(decomposition: AnyDecomposition, model, clock: Stopwatch) -> dict[str, Any]:
-    """Settings and seconds, for --json."""
+    """Settings and times in seconds, for --json."""
     return {
         "frames": decomposition.info.frames,
         "steps": decomposition.info.steps,
@@ -240,9 +240,9 @@ def scales_by_name(names: list[str], scales: list[str]) -> dict[str, Scale]:
 
 
 def edits_of_persons(names: list[str], scales: list[str], persons: list[str]) -> dict[str, dict[str, Scale]]:
-    """Person ("": everybody) -> attribute -> scale, in the order of the options.
+    """Person ("": all) -> attribute -> scale, in the order of the options.
 
-    DVAError unless there is one scale for each attribute, and none, one or as many persons.
+    DVAError unless there is one scale for each attribute, and no person, one, or one for each attribute.
     """
     if len(persons) < 2:
         return {"".join(persons): scales_by_name(names, scales)}
@@ -255,12 +255,12 @@ def edits_of_persons(names: list[str], scales: list[str], persons: list[str]) ->
 
 
 def keeps_decomposition(args: argparse.Namespace) -> bool:
-    """Whether `edit` shall write the edited decomposition instead of a video."""
+    """Whether `edit` writes the edited decomposition instead of a video."""
     return args.command == "edit" and Path(args.output).suffix == ".safetensors"
 
 
 def check_target_options(args: argparse.Namespace, decomposition: AnyDecomposition | None) -> None:
-    """Check the output and its options before any work; `decomposition` is the input, where it is one."""
+    """Check the output and its options before any work; `decomposition` is the input, if it is one."""
     inputs = inputs_of(args, decomposition)
     settings = output_settings(args)
     if keeps_decomposition(args):

@@ -192,7 +192,7 @@ def encode_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def special(args: argparse.Namespace, solvers: Sequence[str], model) -> list[str]:
-    """Note of timesteps or clamp that differ from the paper's."""
+    """Note about timesteps or clamp that differ from the paper's."""
     powers = {name: power_of(name, args.power, model) for name in solvers}
     if args.clamp and set(powers.values()) == {1.0}:
         return []
@@ -214,7 +214,7 @@ def prepare(args: argparse.Namespace, steps: Sequence[int], solvers: Sequence[st
 
 
 def list_videos(names: Sequence[str]) -> list[Path]:
-    """List the videos, replacing folders by the videos in them; DVAError if there is none."""
+    """List the videos, replacing folders by the videos in them; DVAError if there are none."""
     videos: list[Path] = []
     for path in map(Path, names):
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""`faces`: who is in a video, with the numbers by which people are chosen."""
+"""`faces`: the people in a video, with the numbers by which they are chosen."""
 
 from __future__ import annotations
 

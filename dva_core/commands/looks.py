@@ -1,4 +1,4 @@
-"""`sheet` and `preview`: one frame of a video as a picture, with many edits or with those of the decomposition."""
+"""`sheet` and `preview`: one frame of a video as a picture, with many edits or with those of a decomposition."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def run_preview(args: argparse.Namespace) -> None:
 
 
 def open_input(args: argparse.Namespace) -> tuple[Decomposition | None, object]:
-    """Check all inputs; return the decomposition, or None for a video, and the model."""
+    """Check all inputs; return the decomposition, or None if the input is a video, and the model."""
     source = check_input(args.input)
     check_picture(args.output, "picture")
     decomposition = one_person(load_decomposition(source), args.person, "A picture") if is_decomposition(source) else None

@@ -1,4 +1,4 @@
-"""Options that several commands share: how to encode, how to decode, which model; and their checks."""
+"""Options that several commands share (encoding, decoding, model), and their checks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def add_output(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_look(group) -> None:
-    """Options of how an edit is decoded and shown; `look` reads them."""
+    """Add the options of how an edit is decoded and pasted; `look` reads them."""
     group.add_argument(
         "--guidance",
         type=float,
@@ -99,7 +99,7 @@ def add_look(group) -> None:
 
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_look`, for `decode` and `stills`; DVAError for a guidance out of range, or masks that are missing."""
+    """The values of `add_look`'s options, for `decode` and `stills`; DVAError for a guidance out of range, or missing masks."""
     if args.guidance is not None:
         Guidance(args.guidance)
     if args.keep is not None:
@@ -108,7 +108,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_masks(args: argparse.Namespace, model, decomposition: AnyDecomposition | None, settings: dict[str, Any] | None = None) -> None:
-    """DVAError where --keep does not fit the decomposition, or the video that will be encoded with these settings."""
+    """DVAError if --keep does not fit the decomposition, or the video that will be encoded with these settings."""
     if args.keep is None:
         return
     if decomposition is None:
@@ -133,7 +133,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def output_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """How to write the video, for `decode`."""
+    """The output's settings, for `decode`."""
     settings = {"detail": args.detail, "codec": args.codec, "quality": args.quality, "compatible": args.compatible or None}
     return OUTPUT | look(args) | {name: value for name, value in settings.items() if value is not None}
 
@@ -158,7 +158,7 @@ def is_decomposition(path: Path) -> bool:
 def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None = None) -> dict[str, Any]:
     """The settings of `encode`, checked as far as possible without a model; opens the video once.
 
-    writing: the settings of the output, where it is a video: they are tried with the first frame.
+    writing: the settings of the output video, if any; they are tried with the first frame.
     """
     settings = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in ENCODING.items()}
     if getattr(args, "video", None):
@@ -182,7 +182,7 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
 
 
 def check_person(person: str, decomposition: AnyDecomposition | None, face: str | None) -> None:
-    """DVAError for a person who is not in the decomposition, or not among those who will be encoded."""
+    """DVAError for a person who is not in the decomposition, or not among those to be encoded."""
     if decomposition is not None:
         choose(decomposition, person)
     elif person:
@@ -207,7 +207,7 @@ def refuse_encoding_settings(args: argparse.Namespace) -> None:
 
 
 def inputs_of(args: argparse.Namespace, decomposition: AnyDecomposition | None = None) -> list[str | Path]:
-    """The files that a command reads and may not overwrite, the decomposition's source at both places it may lie included."""
+    """The files that a command reads and must not overwrite, including the decomposition's source at both places where it may be."""
     inputs = [args.input, *filter(is_direction, getattr(args, "attribute", ()))]
     if Path(args.model).is_file():  # else it is a known name
         inputs.append(args.model)

@@ -54,7 +54,7 @@ def add_commands(commands) -> None:
 
 
 def add_region(parser) -> None:
-    """Where a new direction may be seen."""
+    """Add the option for the region of a new direction."""
     names = ", ".join(REGIONS_OF_FACE)
     parser.add_argument("--region", metavar="NAME", help=f"the part of the face it lives in: {names}, or the model's own (default all)")
 

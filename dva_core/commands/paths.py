@@ -1,4 +1,4 @@
-"""Checks, before any work, of outputs that need a certain suffix."""
+"""Checks of outputs that need a certain suffix, before any work."""
 
 from __future__ import annotations
 

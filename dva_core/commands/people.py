@@ -1,4 +1,4 @@
-"""`people`: who is in a decomposition; takes people out of decompositions and puts them together."""
+"""`people`: lists, splits and combines the people of decompositions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_people(args: argparse.Namespace) -> None:
 
 
 def give_names(decomposition: AnyDecomposition, names: list[str]) -> AnyDecomposition:
-    """Call people as N=NAME says. DVAError for anything else, and for a number that is not there."""
+    """Name people by N=NAME. DVAError for another format, or a number that does not exist."""
     people = list(people_of(decomposition))
     for entry in names:
         number, equals, name = entry.partition("=")

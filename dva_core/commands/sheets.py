@@ -1,4 +1,4 @@
-"""A contact sheet made while a video is decoded."""
+"""A contact sheet, made while a video is decoded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TILE = 160
 
 
 class SheetMaker:
-    """Callback of `decode` that keeps a few moments: original crop, rebuilt, edited, and from the finished frame."""
+    """Callback of `decode` that keeps a few moments: original crop, rebuilt, edited, and the crop of the finished frame."""
 
     def __init__(self, decomposition: Decomposition, columns: int = 6, tile: int = TILE):
         self.decomposition, self.tile = decomposition, tile
@@ -42,7 +42,7 @@ class SheetMaker:
         return contact_sheet(self.rows, self.captions, self.tile, title=self.title())
 
     def title(self) -> str:
-        """Describe the edits in words, and of several people, whose they are."""
+        """Describe the edits, with the person's name if there are several people."""
         who = f"{self.decomposition.info.who}: " if self.decomposition.info.person else ""
         scales = [f"{name} {in_words(scale)}" for op in self.decomposition.operations for name, scale in edits_of(op).items()]
         return f"{who}{', '.join(scales) or 'no edit'}  ({self.decomposition.info.solving})"

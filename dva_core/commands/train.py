@@ -8,10 +8,10 @@ The starter's own steps:
 train variants    people and expressions made from aligned faces
 train pairs       the same face without and with each attribute
 train landmarks | identity | detector      distil the small networks
-train steps       one step of the identity vector an attribute, which the identity encoder is taught to see
-train mask        a face parser: what of the crop is visible face, what is in front of it
+train steps       the identity step of each attribute, and the identity encoder fine-tuned to follow it
+train mask        a face parser: visible face, and what is in front of it
 train bundle      attribute directions and the model file
-train look        how its edits are decoded and shown: guidance, tone, regions
+train look        how its edits are decoded and pasted: guidance, tone, regions
 train set-mask    a bundle with the face parser of `train mask`, or with the hull of the landmarks
 train attributes  classifiers of your own labels (CelebA-HQ's, or a CSV), for a bundle or as direction files
 train starter     all of it, in order
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def steps_of_starter(args: argparse.Namespace) -> list[str]:
-    """List the steps to run: without those finished by an earlier run (--resume) or given by the bundle (--start)."""
+    """List the steps to run: all but those finished by an earlier run (--resume) or replaced by the bundle (--start)."""
     finished_stages = {"landmarks", "identity", "detector", "mask"} if args.start else set()
     if args.resume:
         finished_stages |= {step for step in ("variants", "pairs", *MINUTES) if step not in finished_stages and is_made(step, args.run)}
@@ -215,7 +215,7 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
 
 
 def learn_steps(args: argparse.Namespace, faces) -> dict:
-    """Learn the attributes' steps from the pairs, and train the identity encoder to see them."""
+    """Compute the attributes' steps from the pairs, and fine-tune the identity encoder to follow them."""
     from dva_core.model.bundle import resolve_model
     from dva_core.train.conditioner import load_encoders
     from dva_core.train.pair_identity import train_pair_identity

@@ -1,4 +1,4 @@
-"""Dataclasses of arrays as .npz files, and their place in a run's folder."""
+"""Dataclasses of arrays as .npz files, in the folder of a run."""
 
 from __future__ import annotations
 

@@ -60,13 +60,13 @@ def assemble(
     guidance: float | None = None,
     interval: tuple[int, int] | None = None,
 ) -> BundleInfo:
-    """Write `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
+    """Write the bundle `out` from a folder with landmarks, identity, detector .safetensors and diffusion/state.safetensors.
 
-    With pairs.npz and steps.safetensors in the folder, attributes go by their pairs (see pair_steps); else by classifiers of the labels.
-    Networks that the folder lacks are those of the bundle `start`; where neither has a face parser (mask.safetensors) the mask is the
-    hull of the landmarks. guidance, interval: see look.add_look.
-    `teachers`: whose verdicts the directions of sex and age go by too.
-    Raises DVAError where there is no run, or its encoders are neither the folder's nor the bundle's.
+    With pairs.npz and steps.safetensors in the folder, the attributes are those of the pairs (see pair_steps); else classifiers of the
+    labels. Networks missing in the folder are taken from the bundle `start`; if neither has a face parser (mask.safetensors) the mask is
+    the hull of the landmarks. guidance, interval: see look.add_look.
+    `teachers`: folder of teacher networks that also judge the directions of sex and age.
+    Raises DVAError if there is no run, or its encoders are neither the folder's nor the bundle's.
     """
     run = Path(run)
     check_spares(out, "model file", [start])
@@ -121,7 +121,7 @@ def assemble(
 
 
 def network_weights(file: Path, fallback: dict[str, Tensor], digest: str | None) -> dict[str, Tensor]:
-    """Read the weights of a network of the run; `fallback` if there are none or the run was trained with those (digest `digest`)."""
+    """Read the weights of a network of the run; `fallback` if they are missing or the run was trained with those (digest `digest`)."""
     if fallback and (not file.is_file() or weights_digest(fallback) == digest):
         return fallback
     if not file.is_file():
@@ -130,9 +130,9 @@ def network_weights(file: Path, fallback: dict[str, Tensor], digest: str | None)
 
 
 def assemble_finetuned(run: Path, start: Path, out: Path, *, name: str, precision: str = "fp16") -> BundleInfo:
-    """Write `out`: fusion layer and noise predictor of the run's averaged weights, everything else of the bundle `start`.
+    """Write `out`: fusion layer and noise predictor from the run's averaged weights, everything else from the bundle `start`.
 
-    Raises DVAError where there is no run, or it was trained with other encoders than the start's.
+    Raises DVAError if there is no run, or it was trained with other encoders than the start's.
     """
     check_spares(out, "model file", [start])
     start_bundle, folder = read_bundle(start), run / "diffusion"
@@ -159,14 +159,14 @@ def assemble_finetuned(run: Path, start: Path, out: Path, *, name: str, precisio
 
 
 def frozen_model(tensors: dict[str, Tensor], config: dict) -> DiffusionVideoAutoencoder:
-    """Build the model of these parts on the CPU, in float32, for measuring."""
+    """Build the model of these tensors on the CPU, in float32, for measurements."""
     model = build_empty(config)
     model.load_state_dict(tensors)
     return model.float().requires_grad_(False).eval()
 
 
 def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
-    """Scale the steps of the pairs' attributes in `tensors` so that a decode at scale 1 brings the change of their pairs (see gains)."""
+    """Scale the attributes' steps in `tensors` so that a decode at scale 1 gives the change of their pairs (see gains)."""
     scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
     for entry in config["attributes"]:
@@ -177,7 +177,7 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
-    """Add to `tensors` the directions of the identity attributes as the finished model shows them (see response)."""
+    """Add to `tensors` the directions of the identity attributes that are visible in the finished model's output (see response)."""
     if "attributes.identity.weight" not in tensors:
         return
     entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])
@@ -189,7 +189,7 @@ def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: n
 
 
 def read_figures(run: Path) -> dict:
-    """Read the figures reported by each part's training: name -> figures; those of an earlier bundle of the run are left out."""
+    """Read the figures reported by the training of each part: name -> figures; without those of an earlier bundle of the run."""
     files = [path for path in sorted(Path(run).glob("*.json")) if path.stem != "bundle"]
     figures = {}
     for path in files:

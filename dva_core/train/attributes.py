@@ -1,6 +1,6 @@
-"""Attribute directions: one linear classifier an attribute on the identity vector, one landmark shift an expression.
+"""Attribute directions: a linear classifier on the identity vector for each attribute, a landmark shift for each expression.
 
-Which space an attribute lives in is decided by held-out people: the one whose linear probe tells it better. The identity
+The space of an attribute is the one whose linear probe predicts it better on held-out people. The identity
 network is trained to ignore expression, so a smile is found in the motion vector (Kim et al. 2023 edit the identity only).
 """
 
@@ -45,7 +45,7 @@ def probe(
 ) -> tuple[np.ndarray, float, float]:
     """Fit a balanced logistic probe: weight [D], bias and AUC.
 
-    The AUC is measured on people the probe did not see; on the rows `held_out` (bool [n]) alone where given and they show enough.
+    The AUC is measured on people that the probe did not see; on the rows `held_out` (bool [n]) alone if given and sufficient.
     """
     try:
         from sklearn.exceptions import ConvergenceWarning
@@ -68,10 +68,10 @@ def probe(
 def expression_shift(motion: np.ndarray, labels: np.ndarray, sets: np.ndarray, components: int = 12) -> np.ndarray:
     """Compute the shift [102] of the inner landmarks from faces without an expression to faces with it.
 
-    The difference of the means inside each set of pictures (so that a set's own look drops out), freed of moving and scaling the
-    whole face, projected on the main components of how faces differ, and made symmetric. It is the mouth's alone, and level: the square
-    around a face hangs on the corners of its mouth, so that a mean lift of the mouth is the square's; taken along, it paints a second
-    lip above the first.
+    The difference of the means within each set of pictures (so that differences between sets cancel), without translation and scaling of
+    the whole face, projected on the main components of landmark differences, and made symmetric. It is restricted to the mouth, without
+    its mean vertical shift: the face square is aligned to the corners of the mouth, so that a mean lift of the mouth is one of the
+    square, and editing with it paints a second lip above the first.
     """
     differences, weights = [], []
     for name in np.unique(sets):

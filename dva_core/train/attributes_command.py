@@ -1,4 +1,4 @@
-"""`train attributes`: linear classifiers of every labelled attribute, for a bundle or as direction files."""
+"""`train attributes`: linear classifiers of all labelled attributes, for a bundle or as direction files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode, fit, write the outputs and print each class's held-out figures. DVAError for errors of the user."""
+    """Encode, fit, write the outputs and print the held-out figures of each attribute. DVAError for errors of the user."""
     from dva_core.edit.directions import SUFFIX, encoder_fingerprint
     from dva_core.model.loader import load_model, resolve_model
     from dva_core.train import classifiers as fitting

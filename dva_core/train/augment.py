@@ -1,4 +1,4 @@
-"""Changes of a picture whose labels are known: re-framing (points move along), mirror image, light and colour, softness."""
+"""Augmentations with known labels: re-framing (points move along), mirror image, light and colour, softness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn:
         turn: standard deviation of the rotation in degrees; zoom: largest logarithm of the scale; shift: largest shift as a fraction.
 
     Returns:
-        Pictures and points in the new frame; what lies outside the old one is mirrored in.
+        Pictures and points in the new frame; outside the old frame the picture is mirrored.
     """
     count = len(images)
     angle = torch.randn(count, generator=generator) * turn * torch.pi / 180
@@ -56,7 +56,7 @@ def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -
 
 
 def soften(images: Tensor, generator: torch.Generator, share: float = 0.4) -> Tensor:
-    """Degrade some of the pictures as small or noisy videos do: downscaled and upscaled, with noise."""
+    """Degrade some of the pictures like small or noisy videos: downscaled and upscaled, with noise."""
     size = images.shape[-1]
     mask = torch.rand(len(images), generator=generator) < share
     if not mask.any():

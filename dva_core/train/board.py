@@ -18,7 +18,7 @@ TILE = 96
 
 
 class Board:
-    """TensorBoard writer to `folder` from `step` on; later steps of an earlier run are hidden.
+    """Logs to TensorBoard in `folder` from `step` on; later steps of an earlier run are hidden.
 
     MissingDependencyError without tensorboard.
     """

@@ -1,4 +1,4 @@
-"""What a stopped training run needs to go on as if it had never been stopped: weights, moments, random states, counts."""
+"""The state of a stopped training run, resumed exactly: weights, optimiser moments, random states, counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the sto
 
 
 def save_run(training: DiffusionTraining) -> None:
-    """Write everything a resumed run needs to state.safetensors in its folder; the first process writes the random states of all."""
+    """Write the state of the run to state.safetensors in its folder; the first process writes the random states of all."""
     cuda = torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None
     draws = processes.gather((training.rng.bit_generator.state, training.generator.get_state(), torch.get_rng_state(), cuda))
     if training.rank:

@@ -1,8 +1,8 @@
-"""All attribute classifiers at once: linear, on the standardised identity vector, as the paper trains them.
+"""Linear classifiers of all attributes at once on the standardised identity vector, trained as in the paper.
 
-Kim et al. (2023), sec. 3.4: binary cross-entropy, Adam 1e-3, 300 k samples, a moving average of the weights kept. Here besides:
-every class is balanced (a yes weighs no / yes), unknown labels count for nothing, and a part of the people is held out to measure
-accuracy (mean of both sides) and AUC of each class.
+Kim et al. (2023), sec. 3.4: binary cross-entropy, Adam 1e-3, 300 k samples, a moving average of the weights. In addition
+every class is balanced (a positive weighs negatives / positives), unknown labels are ignored, and a part of the people is held out to
+measure balanced accuracy and AUC of each class.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ HELD_OUT = 0.2
 class Classifiers:
     """K linear classifiers: logit = weight . (z - mean) / std + bias.
 
-    `weight` [K, D] and `bias` [K] are the moving averages, `raw_weight` and `raw_bias` the last ones; `figures` a dict a class:
-    name, yes, no, and on held-out people accuracy (mean of both sides) and auc, None where too few are known.
+    `weight` [K, D] and `bias` [K] are the moving averages, `raw_weight` and `raw_bias` the last iterates; `figures` has a dict per class:
+    name, yes, no, and on held-out people accuracy (balanced) and auc, None if too few labels are known.
     """
 
     weight: Tensor
@@ -85,7 +85,7 @@ def fit_classifiers(
 ) -> Classifiers:
     """Fit every attribute of `table` with at least FEWEST pictures of both kinds, from z_id [n, D] of its pictures.
 
-    `samples` pictures are drawn from those not held out. The statistics are of these too. DVAError where no class has enough pictures.
+    `samples` pictures are drawn from those not held out, which the statistics are of too. DVAError if no class has enough pictures.
     """
     test = split(len(z_id), table.person, held_out, seed)
     labelled = ~np.isnan(table.labels)

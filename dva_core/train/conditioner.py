@@ -1,4 +1,4 @@
-"""The frozen encoders and the trained fusion layer: pictures of one person -> z_face and face mask (Kim et al. 2023, sec. 3.2)."""
+"""Frozen encoders and the trained fusion layer: pictures of one person -> z_face and face mask (Kim et al. 2023, sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENCODERS = ("identity_encoder", "motion_encoder")  # what they give is what the 
 class Conditioner(nn.Module):
     """Frozen encoders and the trained fusion layer: pictures of one person -> z_face.
 
-    The fusion layer is trained on centred, scaled inputs (`gain`, `centre`), which suits the optimiser, and exported as the
+    The fusion layer is trained on centred, scaled inputs (`gain`, `centre`), which improves the optimisation, and exported as the
     plain linear layer of the method by `folded`.
     """
 
@@ -82,7 +82,7 @@ def load_encoders(config: dict, source: Path) -> dict[str, nn.Module]:
     """Build the frozen networks of `config` by part: identity_encoder, motion_encoder and, if it has one with hair and ears, face_parser.
 
     `source` is a bundle, such as published weights, or a folder of the distillation (identity, landmarks [, face_parser] .safetensors).
-    Raises DVAError where one is missing or of another shape.
+    Raises DVAError if one is missing or of another shape.
     """
     parts = [part for part in FILES if config.get(part) and config[part]["type"] not in (HULL, PARTS_PARSER)]
     bundle = None if source.is_dir() else read_bundle(source).tensors

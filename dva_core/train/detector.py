@@ -1,4 +1,4 @@
-"""Distillation of the face detector: faces with the teacher's points, laid at any place, size and tilt into made-up scenes."""
+"""Distillation of the face detector: faces with the teacher's points, pasted at random places, sizes and rotations into random scenes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CENTRAL = 0.3  # cells in this share of the box, around its centre, must find th
 
 
 def face_box(landmarks: np.ndarray) -> np.ndarray:
-    """Compute the box (x0, y0, x1, y1) of 68 landmarks: as wide as the jaw, from the chin to 0.35 of its height above the brows."""
+    """Compute the box (x0, y0, x1, y1) of 68 landmarks: the width of the jaw, from the chin to 0.35 of the height above the brows."""
     x0, y0 = landmarks.min(0)
     x1, y1 = landmarks.max(0)
     return np.array([x0, y0 - 0.35 * (y1 - y0), x1, y1])
@@ -61,7 +61,7 @@ def scene(pictures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def paste_mask(size: int, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the mask [size, size], 0..1, by which a face enters a scene: whole, an oval with the hair, or its outline, softened."""
+    """Draw the mask [size, size], 0..1, of a face pasted into a scene: whole, an oval with the hair, or its outline, softened."""
     kind = rng.random()
     if kind < 0.35:
         return np.ones((size, size), np.float32)
@@ -134,7 +134,7 @@ def targets(labels: list[tuple[np.ndarray, np.ndarray]], size: int) -> list[tupl
 
 
 def detector_loss(maps, target_maps) -> Tensor:
-    """Focal loss of the score (Lin et al. 2017) plus L1 of the geometry at the faces' cells, summed over the levels."""
+    """Focal loss of the score (Lin et al. 2017) plus L1 of the geometry at the cells of faces, summed over the levels."""
     total = maps[0][0].new_zeros(())
     faces = sum(score.sum() for score, _ in target_maps).clamp(min=1)
     for (logit, geometry), (score, values) in zip(maps, target_maps):

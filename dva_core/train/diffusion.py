@@ -1,7 +1,7 @@
-"""Training of fusion layer and noise predictor: L = L_simple + L_reg (Kim et al. 2023, sec. 3.3, system: spec 6).
+"""Training of fusion layer and noise predictor: L = L_simple + L_reg (Kim et al. 2023, sec. 3.3; spec, system.md 6).
 
-One person is one batch item, with several frames of that person: z_id is the mean over the frames, z_motion each frame's own,
-so that what changes within a group comes from the motion vector and what stays from the identity vector.
+A batch item is one person with several frames: z_id is the mean over the frames, z_motion each frame's own,
+so that what changes between the frames comes from the motion vector and what stays from the identity vector.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run i
 
 
 class DiffusionTraining(Objective):
-    """A training run that can be stopped and resumed, by one process or, under torchrun, by several that share each step's gradient.
+    """A training run that can be stopped and resumed, by one process or, under torchrun, by several that average each step's gradient.
 
     Args:
         config: the bundle's configuration (noise_predictor, image_size, face_dim, ...).
-        encoders: bundle, or folder with identity.safetensors and landmarks.safetensors, as the distillation wrote them.
+        encoders: bundle, or folder with identity.safetensors and landmarks.safetensors, as written by the distillation.
         frames: pictures in groups of one person.
-        held_out: bool [n], frames that only validate.
+        held_out: bool [n], frames for validation only.
         out: folder for state.safetensors and scaling.safetensors.
         device: where to train; None: the CPU.
-        pairs: with settings.pairs, what the answer to edits is trained on; their steps are kept in steps.safetensors beside `out`.
-    Raises DVAError where the encoders do not fit, or no group has as many frames as a batch item takes.
+        pairs: with settings.pairs, training data of the response to edits; their steps are in steps.safetensors beside `out`.
+    Raises DVAError if the encoders do not fit, or no group has as many frames as a batch item needs.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DiffusionTraining(Objective):
         self.validation = candidates[:: max(1, len(candidates) // VALIDATION)][:VALIDATION]
 
     def make_pair_objective(self, pairs: Pairs) -> PairObjective:
-        """Make the objective on pairs from the steps in the run's folder, or in that of its encoders."""
+        """Make the objective on pairs from the steps in the run's folder, or in the folder of its encoders."""
         path = self.out.parent / "steps.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class DiffusionTraining(Objective):
             torch.manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw x_0 [B, 3, S, S], z_face [B, F] and face masks [B, 1, S, S] of new people; with few groups a person may be drawn twice."""
+        """Draw x_0 [B, 3, S, S], z_face [B, F] and face masks [B, 1, S, S] of random people; with few groups a person may occur twice."""
         s, count = self.settings, len(self.groups)
         rows = [
             self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
@@ -144,7 +144,7 @@ class DiffusionTraining(Objective):
         return s.learning_rate * min(1, (self.step + 1) / max(1, s.warm_up), fall)
 
     def gradient(self) -> tuple[float, ...]:
-        """Accumulate the mean gradient of `accumulate` new batches; returns the means of L_simple, L_reg, the answer and the path."""
+        """Accumulate the mean gradient of `accumulate` new batches; returns the means of L_simple, L_reg and both losses on pairs."""
         self.optimiser.zero_grad()
         figures = []
         for _ in range(self.settings.accumulate):
@@ -156,7 +156,7 @@ class DiffusionTraining(Objective):
         return tuple(np.mean(torch.stack(figures).tolist(), 0).tolist())  # one synchronisation
 
     def pair_gradient(self) -> Tensor:
-        """Add the gradient of a batch of pairs; returns the mean error of their answers, 0 without pairs."""
+        """Add the gradient of a batch of pairs; returns their mean error, 0 without pairs."""
         if self.pair_objective is None:
             return torch.zeros((), device=self.device)
         loss, _, answer = self.pair_objective.loss(self.settings.pairs, self.rng, self.generator)
@@ -164,7 +164,7 @@ class DiffusionTraining(Objective):
         return answer.detach()
 
     def path_gradient(self) -> Tensor:
-        """Add the gradient of a batch of states of decodes; returns the mean error at them, 0 without."""
+        """Add the gradient of a batch of decode states; returns their mean error, 0 without."""
         if self.path_objective is None:
             return torch.zeros((), device=self.device)
         loss = self.path_objective.loss(self.settings.paths, self.rng, self.generator)
@@ -188,7 +188,7 @@ class DiffusionTraining(Objective):
         return norm
 
     def skip_step(self) -> None:
-        """Skip the update of a step whose gradient is not finite. DVAError after NOT_FINITE of them in a row."""
+        """Skip the update of a step whose gradient is not finite. DVAError after NOT_FINITE such steps in a row."""
         self.skipped += 1
         if self.skipped >= NOT_FINITE:
             raise DVAError(
@@ -201,7 +201,7 @@ class DiffusionTraining(Objective):
     def run(self, tensorboard: bool = False) -> dict:
         """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard.
 
-        Raises DVAError where the gradient is no longer finite.
+        Raises DVAError if the gradient is not finite any more.
         """
         s, start = self.settings, time.monotonic() - self.seconds
         last_save, recent = self.seconds, []
@@ -228,7 +228,7 @@ class DiffusionTraining(Objective):
         return self.figures
 
     def _report(self, recent: Sequence[tuple[float, ...]], rate: float, norm: float) -> None:
-        """Put the figures of the last step on the board, and the means of fifty steps in the log."""
+        """Log the figures of the last step to TensorBoard, and the means of fifty steps as text."""
         if self.board:
             simple, reg, answer, path = recent[-1]
             self.board.figures(
@@ -279,7 +279,7 @@ class DiffusionTraining(Objective):
         return figures
 
     def grid_rows(self) -> np.ndarray:
-        """Choose frames of different people for the grids: held-out ones first."""
+        """Choose frames of different people for the grids, held-out ones first."""
         _, first = np.unique(self.frames.group[self.validation], return_index=True)
         unseen, trained = self.validation[np.sort(first)], np.array([group[0] for group in self.groups[:GRID_PEOPLE]])
         return np.concatenate([unseen, trained[~np.isin(self.frames.group[trained], self.frames.group[unseen])]])[:GRID_PEOPLE]

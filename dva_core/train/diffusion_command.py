@@ -1,4 +1,4 @@
-"""`train diffusion`: fusion layer and noise predictor, on your own prepared footage or on the starter's pictures; `train export`."""
+"""`train diffusion`: fusion layer and noise predictor, on your own prepared footage or the starter's pictures; and `train export`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def add_parser(commands) -> None:
 
 
 def resolve_settings(args: argparse.Namespace) -> DiffusionSettings:
-    """Choose the settings of the resumed run, --settings, or the defaults, and apply options. DVAError if invalid."""
+    """The settings of the resumed run, --settings, or the defaults, with the other options applied. DVAError if invalid."""
     values = {"minutes": MINUTES}
     if args.settings:
         values = read_json(args.settings)
@@ -89,9 +89,9 @@ def state_of(args: argparse.Namespace) -> Path:
 
 
 def resolve_config(args: argparse.Namespace) -> dict:
-    """Choose the configuration: of the resumed run, --config, with --data of the bundle to start from, or the starter's.
+    """The configuration of the resumed run, --config, with --data that of the bundle to start from, or the starter's.
 
-    DVAError for a --config that is not the resumed run's.
+    DVAError for a --config that differs from the resumed run's.
     """
     if args.resume:
         config = read_config(state_of(args))
@@ -106,9 +106,9 @@ def resolve_config(args: argparse.Namespace) -> dict:
 
 
 def resolve_encoders(args: argparse.Namespace) -> Path:
-    """Choose the encoders: --encoders, the run's own after `train steps`, the start bundle's, the resumed run's, or the run's own.
+    """The encoders: --encoders, the run's own after `train steps`, the start bundle's, the resumed run's, or the run's own.
 
-    DVAError where there are none.
+    DVAError if there are none.
     """
     if getattr(args, "encoders", None):
         return args.encoders
@@ -124,7 +124,7 @@ def resolve_encoders(args: argparse.Namespace) -> Path:
 
 
 def load_frames(args: argparse.Namespace, size: int):
-    """Load the pictures of --data, else the variants of --run, and which of them are for validation."""
+    """Load the pictures of --data, else the variants of --run, and a mask of those for validation."""
     if getattr(args, "data", None):
         from dva_core.train.frames import held_out_frames, open_frames
 

@@ -1,7 +1,7 @@
 """Distillation of the small landmark and identity networks.
 
-Landmarks: the teacher's points, moved along with every change of the picture. Identity: the teacher's embedding, plus
-the attribute labels through one linear layer, so that what is to be edited stays within reach of a linear direction.
+Landmarks: the teacher's points, transformed along with every augmentation. Identity: the teacher's embedding, plus
+the attribute labels through one linear layer, so that the attributes to be edited stay linearly predictable.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Batches:
 
 
 def one_cycle(progress: float, peak: float) -> float:
-    """Learning-rate factor after `progress` of the run: a short rise, then a cosine to 0."""
+    """Learning-rate factor at `progress` of the run: a short rise, then a cosine to 0."""
     return peak * min(1.0, progress / 0.03) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
@@ -94,9 +94,9 @@ def train_landmarks(faces: FaceSet, variants: Variants, out: Path, *, minutes: f
 
 @torch.no_grad()
 def forget_expression(network: CompactIdentity, faces: FaceSet, rounds: int = 5) -> None:
-    """Project out of the identity vector, in place, the directions that predict expressions; these belong to the motion vector.
+    """Project the directions that predict expressions out of the identity vector, in place; they belong to the motion vector.
 
-    Null-space projection (Ravfogel et al. 2020): fit a linear probe, project its direction out of the last layer, and again.
+    Null-space projection (Ravfogel et al. 2020): fit a linear probe, project its direction out of the last layer, and repeat.
     """
     from dva_core.train.attributes import EXPRESSIONS, probe
 

@@ -1,6 +1,6 @@
-"""The aligned faces that the starter model learns from, and their labels.
+"""The aligned faces on which the starter model is trained, and their labels.
 
-Layout: a folder with `labels.csv` (columns file, set, person_or_cluster, ... and one column an attribute: 1, 0 or
+Layout: a folder with `labels.csv` (columns file, set, person_or_cluster, ... and one column per attribute: 1, 0 or
 empty), `annotations.npz` (files, points5 [n, 5, 2], landmarks68 [n, 68, 2], embedding [n, 128]) and the pictures.
 """
 

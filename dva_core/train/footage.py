@@ -1,4 +1,4 @@
-"""Footage that is prepared for training: which videos there are, and what each is called."""
+"""Footage to be prepared for training: the list of videos and their names."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def open_frames(folder: Path, size: int) -> Shards | FrameFolder:
 def held_out_frames(frames: Shards | FrameFolder) -> np.ndarray:
     """Mark the frames, bool [n], of the groups for validation: HELD_OUT of them, and at least one if there are two or more.
 
-    Chosen by a hash of the groups' names, so that adding a group changes little.
+    Chosen by a hash of the groups' names, so that adding a group changes few others.
     """
     count = min(max(1, round(HELD_OUT * len(frames.groups))), len(frames.groups) - 1)
     order = sorted(range(len(frames.groups)), key=lambda i: hashlib.sha256(frames.groups[i].encode()).hexdigest())

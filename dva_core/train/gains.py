@@ -1,7 +1,7 @@
-"""Scale of each attribute's trained step at which a whole decode brings the change of its pairs.
+"""Gains: the scale of each attribute's step at which a whole decode gives the change of its pairs.
 
-What a step brings is not known before: without path_objective a decode brings up to 1.7 times the change, for the answers of its
-evaluations add up; with it nine tenths, for an estimate that is not sure stays below.
+The strength of a step is not known before: without path_objective a decode gives up to 1.7 times the change, because the responses of
+its evaluations accumulate; with it nine tenths, because uncertain estimates are smaller.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FACES = 8  # held-out people a kind
 
 @torch.no_grad()
 def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int = FACES) -> dict[str, list[float]]:
-    """Measure the share of each kind's change that a decode brings at each of SCALES, on `most` held-out people.
+    """Measure the share of each kind's change that a decode gives at each of SCALES, on `most` held-out people.
 
-    The share is the projection of edited - rebuilt onto after - before, in parts of that: 1 where the edit is as strong as the pair.
+    The share is the projection of edited - rebuilt onto after - before, relative to it: 1 if the edit is as strong as the pair.
     steps: [K, D] and [K, D_motion] as of PairedSteps.of_kinds.
     """
     shares = {}
@@ -49,9 +49,9 @@ def decoded_shares(model, pairs: Pairs, steps: tuple[Tensor, Tensor], most: int 
 
 
 def gains(shares: Mapping[str, Sequence[float]], limits: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Compute for each attribute the scale at which the share of its kinds reaches 1, the last of SCALES where it does not.
+    """Compute for each attribute the scale at which the share of its kinds reaches 1; the last of SCALES if it does not.
 
-    Of an attribute with two kinds, such as older and younger, the stronger one decides. `limits` are (least, most) of some attributes.
+    For an attribute with two kinds, such as older and younger, the stronger one decides. `limits` are (least, most) of some attributes.
     """
     scales: dict[str, float] = {}
     for kind, values in shares.items():

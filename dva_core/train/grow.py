@@ -1,4 +1,4 @@
-"""A noise predictor that begins with what a smaller one has learnt: larger patches with the same maps between, a detail head."""
+"""Initialisation of a noise predictor from a smaller one: larger patches with the same feature maps, and a detail head."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FIRST, LAST = "input_blocks.0.0.", "out.2."  # where patches are folded into cha
 def spread_patches(state: Mapping[str, Tensor], small: int, large: int) -> dict[str, Tensor]:
     """Convert the weights of a UNet with patches of `small` pixels to patches of `large`; all feature maps keep their size.
 
-    What was read from and written to one pixel is read from and written to k x k, k = large / small. The mean of k x k pixels has noise
-    k times weaker: the network first takes a picture for one at an earlier timestep, and training must teach it that.
+    Weights of one pixel are spread over k x k, k = large / small. The mean of k x k pixels has noise k times weaker, so that the network
+    at first estimates an earlier timestep, which training must correct.
 
-    Raises DVAError where `large` is no multiple of `small`.
+    Raises DVAError if `large` is no multiple of `small`.
     """
     k, rest = divmod(large, small)
     if rest:
@@ -39,10 +39,10 @@ def spread_patches(state: Mapping[str, Tensor], small: int, large: int) -> dict[
 
 @torch.no_grad()
 def fit_detail_head(unet: UNet, schedule: Schedule, x_0: Tensor, z_face: Tensor, generator: torch.Generator) -> None:
-    """Set the linear part of a new detail head, by least squares, to what the pixels of a patch say of the error of the rest.
+    """Fit the linear part of a new detail head, by least squares, to the prediction error as a function of the pixels of a patch.
 
     At some timesteps the error of the prediction of pictures x_0 [B, 3, S, S] of faces z_face [B, F] is regressed on x_t, in a basis
-    in which the errors are uncorrelated; the scales over t are then those nearest that a linear layer makes of the embedding of t.
+    in which the errors are uncorrelated; the scales over t are then the nearest that a linear layer can make of the embedding of t.
     """
     head, count = unet.detail, len(x_0)
     visited = (torch.linspace(0, 1, FITTED) ** 2 * (schedule.train_steps - 1)).round().long().unique()

@@ -1,8 +1,8 @@
-"""Pictures with attribute labels: a folder and a table, CelebA-HQ's own annotation file or a CSV.
+"""Attribute labels of a folder of pictures: CelebA-HQ's annotation file or a CSV.
 
 CelebA's: a first line with the number of pictures, a second with the names, then `file 1 -1 ...`, 1 yes and -1 no.
 A CSV: a header; a column `file` (else the first one); attributes are the columns that hold only 1, 0, -1 or nothing; nothing means
-not known. A column `person_or_cluster`, `person` or `identity` names who it is, so that nobody is on both sides of a split.
+unknown. A column `person_or_cluster`, `person` or `identity` identifies the person, so that nobody is on both sides of a split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PEOPLE = ("person_or_cluster", "person", "identity")
 
 @dataclass(frozen=True)
 class LabelTable:
-    """`files` of n pictures, `names` of K attributes, `labels` float32 [n, K] of 1, 0 or nan (not known), `person` [n] or None."""
+    """`files` of n pictures, `names` of K attributes, `labels` float32 [n, K] of 1, 0 or nan (unknown), `person` [n] or None."""
 
     files: list[str]
     names: list[str]

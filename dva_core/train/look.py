@@ -1,4 +1,4 @@
-"""`train look`: how a bundle's edits are decoded and shown: guidance, whose tone may change, where each attribute lives."""
+"""`train look`: how a bundle's edits are decoded and pasted: guidance, attributes that may change the tone, regions."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def add_look(
 ) -> None:
     """Add guidance, tone and regions to a bundle's tensors and configuration.
 
-    weight, interval   of guidance, as of diffusion.guidance; None: as the bundle has it
-    tone_attributes    attributes that change the tone of the whole face, where the bundle has them
+    weight, interval   of guidance, as of diffusion.guidance; None: unchanged
+    tone_attributes    attributes that change the tone of the whole face, as far as the bundle has them
     regions            attribute -> region, a name in `maps` or of faces.regions; None: the whole face
     maps               the bundle's own regions, name -> [32, 32] in 0..1, on a face with `landmarks` [68, 2] in 0..1 of the crop
 

@@ -1,4 +1,4 @@
-"""The paper's training objective, L = L_simple + L_reg, with the networks it is of (Kim et al. 2023, sec. 3.3)."""
+"""The paper's training objective, L = L_simple + L_reg, with its networks (Kim et al. 2023, sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Draw(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Encoded pictures: z_id [B, D] (one a person), z_motion [B, M], x_0 [B, 3, S, S] and the face mask [B, 1, S, S]."""
+    """Encoded pictures: z_id [B, D] (one per person), z_motion [B, M], x_0 [B, 3, S, S] and the face mask [B, 1, S, S]."""
 
     z_id: Tensor
     z_motion: Tensor
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
 class Objective:
     """Frozen encoders, fusion layer and noise predictor of a configuration, with the training losses.
 
-    Args: see diffusion.DiffusionTraining; `frames` gives the pictures that the inputs of the fusion layer are scaled by.
+    Args: see diffusion.DiffusionTraining; `frames` are pictures from which the scaling of the fusion layer's inputs is computed.
     """
 
     def __init__(self, config: dict, encoders: Path, frames: TrainingFrames, settings: DiffusionSettings, device: torch.device):
@@ -70,7 +70,7 @@ class Objective:
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:
-        """Compute the mean of [z_id ; z_motion] over some pictures, and one gain a space for unit variance on average.
+        """Compute the mean of [z_id ; z_motion] over some pictures, and one gain per space for unit variance on average.
 
         With settings.scaled_inputs off 0 and 1, which is the method's plain linear layer.
         """
@@ -111,8 +111,8 @@ class Objective:
     def start_from(self, bundle: Path) -> None:
         """Load fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
 
-        One that predicts something else (epsilon, v) starts with its last layer at zero; one of smaller images and patches has them
-        spread (`grow`). Raises DVAError where the networks differ, or the encoders, whose vectors its fusion layer knows.
+        One with another prediction (epsilon, v) starts with its last layer at zero; the patches of one with smaller images are
+        spread (`grow`). Raises DVAError if the networks differ, or the encoders, for whose vectors its fusion layer was trained.
         """
         start = read_bundle(bundle)
         tensors = start.tensors

@@ -1,4 +1,4 @@
-"""The identity encoder taught to see attributes: each is one step of the vector, whatever the face, the rest of the vector unmoved."""
+"""Fine-tuning of the identity encoder on pairs, so that each attribute is one step of the vector, the same for all faces."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def train_pair_identity(
 ) -> dict:
     """Continue the training of `network` in place; returns its figures on held-out people.
 
-    A face keeps the vector that the network gave it before (`held_out` bool [n] over the variants never trains); a changed one gets that of
-    the face before the change, moved by the step.
+    The target of an unchanged face is its vector before the training (`held_out` bool [n] over the variants never trains), that of a
+    changed face the vector of the face before the change, moved by the step.
     """
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
@@ -85,8 +85,9 @@ def train_pair_identity(
 
 
 def measure(network: nn.Module, pairs: Pairs, steps: PairedSteps) -> dict[str, dict[str, tuple[float, float]]]:
-    """Of held-out people, by kind: AUC of the step's direction, changed faces against unchanged ones, and mean cosine of a pair's own step
-    to it."""
+    """Figures on held-out people by kind: AUC of the step's direction, changed faces against unchanged ones, and mean cosine between the
+    difference of a pair and the step.
+    """
     figures = {}
     for kind, step in zip(KINDS, steps.of_kinds()[0].numpy()):
         if kind in MOTION:

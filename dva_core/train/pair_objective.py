@@ -1,9 +1,9 @@
-"""The answer to an edit, trained on pairs (`pairs`): the step of an attribute must change the picture as its pair shows, and nothing else.
+"""The response to an edit, trained on pairs (`pairs`): an attribute's step must change the picture as in its pair, and nothing else.
 
-One noised picture x_t is evaluated with two vectors: its own, and its own moved along the attribute's step. The difference of the two
-estimates of the image must be the difference of the pair, in its place, and nothing outside. So the noise map of the one face is crossed
-with the vector of the other; and since the edit's own vector is trained, what an editor asks for is what was trained. It is added
-to L_simple and L_reg (Kim et al. 2023, sec. 3.4), which are as they were.
+One noisy picture x_t is evaluated with two conditions: its own, and its own moved by the attribute's step. The difference of the two
+estimates of x_0 must equal the difference of the pair inside the changed region, and zero outside. The noise map of one face is thus
+combined with the vector of the other, and the vector that is trained is the one that an edit uses. The loss is added
+to L_simple and L_reg (Kim et al. 2023, sec. 3.4), which are unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OWN_SHARE = 0.25  # of the pairs of a motion kind that move by their own differe
 
 
 class CrossedPairs(NamedTuple):
-    """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its own level, two pairs of vectors, the change and its place.
+    """Pairs ready for the network: the picture x_0 [B, 3, S, S] at its level of the change, two vectors, the change and its mask.
 
     `own` and `moved` are each identities [B, D] and motions [B, M]. `amount` [B] is the mean weighted change of the whole pair.
     """
@@ -51,14 +51,14 @@ def motion_of(points: Tensor) -> Tensor:
 
 
 def move_identity(z_id: Tensor, step: Tensor) -> Tensor:
-    """Add `step` to identities [B, D], which keep their length."""
+    """Add `step` to identities [B, D] and restore their length."""
     return F.normalize(z_id + step, dim=1) * z_id.norm(dim=1, keepdim=True)
 
 
 class PairObjective:
-    """Draws pairs and measures the answer to their steps; `steps` as of PairedSteps.of_kinds.
+    """Draws pairs and measures the response to their steps; `steps` as of PairedSteps.of_kinds.
 
-    `from_after` is the share of pairs whose vectors come from the changed picture: of use once the identity encoder knows the steps.
+    `from_after` is the share of pairs whose vectors come from the changed picture: useful once the identity encoder follows the steps.
     """
 
     def __init__(self, objective, pairs: Pairs, steps: tuple[Tensor, Tensor], from_after: float):
@@ -71,7 +71,7 @@ class PairObjective:
         return np.array([rng.choice(self.train_rows[k]) for k in rng.choice(len(KINDS), count, p=SHARES)])
 
     def levels(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """How much of the change the noised picture has, and how much the vector asks for: mostly 0 and 1, some 1 and 0, some between."""
+        """Draw the share of the change in the noisy picture, and in the moved vector: mostly 0 and 1, some 1 and 0, some between."""
         kind, between = rng.random(count), rng.random((2, count))
         own = np.select([kind < 0.65, kind < 0.8], [0.0, 1.0], between[0])
         target = np.select([kind < 0.5, kind < 0.65, kind < 0.8], [1.0, between[1], 0.0], between[1])
@@ -84,9 +84,9 @@ class PairObjective:
         generator: torch.Generator | None = None,
         levels: tuple[Tensor, Tensor] | None = None,
     ) -> CrossedPairs:
-        """The pairs of `rows`; with a generator changed in framing and light, at random levels; without, as they are, from 0 to 1.
+        """The pairs of `rows`; with a generator augmented in framing and light, at random levels; without, unchanged, from 0 to 1.
 
-        With `levels` [B] of the picture and of the moved vector at those, the vectors being of the picture before.
+        With `levels` [B] the picture and the moved vector are at those, and the vectors are those of the picture before.
         """
         objective, settings = self.objective, self.objective.settings
         kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
@@ -129,7 +129,7 @@ class PairObjective:
         return CrossedPairs(x_0, vectors(own), vectors(target), by * difference, place, amount)
 
     def place(self, mask: Tensor) -> Tensor:
-        """How much an error of the answer weighs at each pixel."""
+        """Weight of an error of the response at each pixel."""
         return 1 + self.objective.settings.pair_focus * mask
 
     def estimates(self, batch: CrossedPairs, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,7 +143,7 @@ class PairObjective:
         return own, (own - moved) * ((1 - a) / a).sqrt(), (1 - a).sqrt()
 
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """What `count` fresh pairs add to the loss, and the plain means of L_simple and of the answer's error."""
+        """The loss of `count` new pairs, and the plain means of L_simple and of the response's error."""
         objective, settings = self.objective, self.objective.settings
         batch = self.cross_pairs(self.draw_rows(count, rng), rng, generator)
         draw = objective.draw(batch.x_0, generator)
@@ -157,7 +157,7 @@ class PairObjective:
 
     @torch.no_grad()
     def answers(self, timesteps: tuple[int, ...] = (150, 350, 600), most: int = 24) -> dict[str, tuple[float, float]]:
-        """Of held-out people, by kind: the share of the pair's change that comes back; the sum of the change outside over the pair's."""
+        """Of held-out people by kind: the share of the pair's change in the response; the sum of the change outside over the pair's."""
         figures, generator = {}, torch.Generator().manual_seed(2)
         for kind, rows in zip(KINDS, self.held_out_rows):
             batch, sums = self.cross_pairs(rows[:most]), np.zeros(4)

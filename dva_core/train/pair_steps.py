@@ -1,8 +1,8 @@
-"""What a pair says of a model's vectors: one step of the identity vector (or of the motion vector) for each attribute.
+"""Steps of attributes from pairs: one step of the identity vector (or of the motion vector) for each attribute.
 
-A step is the mean difference of the encoder's vectors between the same faces with and without, so that nothing of who has the attribute in
-the training pictures is in it. The steps of all attributes are made orthogonal to each other (Löwdin 1950, the nearest such set) and
-equally long: then one attribute says nothing of another, and the identity encoder can be taught that each is this step, whatever the face.
+A step is the mean difference of the encoder's vectors between the same faces with and without, which does not depend on who has the
+attribute in the training pictures. The steps of all attributes are made orthogonal (Löwdin 1950, the nearest such set) and
+equally long: no step changes another attribute, and the identity encoder can be trained to follow them for every face.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PairedSteps:
 
     @classmethod
     def fit(cls, identity: nn.Module, landmarks: nn.Module, pairs: Pairs, length: float = LENGTH) -> PairedSteps:
-        """Fit to the pairs of training people."""
+        """Fit to the pairs of the people that are not held out."""
         names = {space: tuple(name for name in SPACES if SPACES[name] == space) for space in ("identity", "motion")}
         sums: dict[str, list[np.ndarray]] = {name: [] for name in SPACES}
         for kind, (name, sign) in ATTRIBUTE.items():
@@ -80,17 +80,17 @@ def load_steps(run: Path) -> PairedSteps:
 
 
 def orthonormal(rows: np.ndarray) -> np.ndarray:
-    """Compute the orthonormal rows nearest to the rows of unit length [A, D]."""
+    """Compute the orthonormal rows nearest to the normalised rows [A, D]."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     u, _, v = np.linalg.svd(unit, full_matrices=False)
     return u @ v
 
 
 def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, directions: Directions) -> Directions:
-    """Make a bundle's attributes from the pairs' steps; `directions` gives classifiers fitted to labels, and the motion attributes.
+    """Make a bundle's attributes from the pairs' steps; `directions` has classifiers fitted to labels, and the motion attributes.
 
     AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute of the identity
-    without pairs is left out: its direction would be of strangers, and carry along what else they have in common.
+    without pairs is left out: a direction fitted to labels alone also contains whatever else correlates with the attribute.
     """
     by_name = {entry["name"]: entry for entry in directions.entries}
     tensors = {key.removeprefix("attributes."): value.numpy() for key, value in directions.tensors.items()}
@@ -140,5 +140,5 @@ def labelled_vectors(pairs: Pairs, kinds: list[str], identity: nn.Module) -> tup
 
 
 def no_points(images: Tensor) -> Tensor:
-    """Stand-in for a landmark network where only identities are needed."""
+    """Replacement of the landmark network where only identities are needed."""
     return torch.zeros(len(images), 68, 2)

@@ -1,6 +1,6 @@
 """Pairs of pictures: the same face without and with an attribute, drawn (`drawings`) or made by prototypes (`prototypes`).
 
-They give the directions of the attributes, teach the identity encoder to see them and the noise predictor to show them.
+The directions of the attributes are computed from them, and identity encoder and noise predictor are trained on them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ IN_A_TASK = 40  # pairs a process makes at a time
 
 @dataclass
 class Pairs(Arrays):
-    """n pairs, rows of all arrays belong together.
+    """n pairs; the rows of all arrays correspond.
 
     before, after: uint8 [n, S, S, 3]; mask: uint8 [n, S, S], 255 where the picture was changed; landmarks: float32 [n, 68, 2] of `before`
     in pixels; kind: int [n], a row of KINDS; face: int [n], the row of the face in its FaceSet; held_out: bool [n].
@@ -85,7 +85,7 @@ class Pairs(Arrays):
         return len(self.kind)
 
     def rows(self, kind: str, held_out: bool | None = None) -> np.ndarray:
-        """The rows of one kind, of the people who train or of those held out."""
+        """The rows of one kind, of held-out people or of the others."""
         chosen = self.kind == KINDS.index(kind)
         return np.flatnonzero(chosen if held_out is None else chosen & (self.held_out == held_out))
 
@@ -96,7 +96,7 @@ def load_pairs(run: Path) -> Pairs:
 
 
 def candidates(kind: str, faces: FaceSet) -> np.ndarray:
-    """Rows of `faces` that do not have the attribute yet and can show it."""
+    """Rows of `faces` without the attribute on which it would be visible."""
     ok = np.ones(len(faces), bool)
     for name in WITHOUT.get(kind, ()):
         ok &= ~(faces.labels[:, faces.names.index(name)] == 1)
@@ -108,7 +108,7 @@ def candidates(kind: str, faces: FaceSet) -> np.ndarray:
 def change(
     kind: str, picture: np.ndarray, landmarks: np.ndarray, seed: int, prototypes: Prototypes | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The changed picture and the mask, float32 0..1, of one face; depends on the arguments alone."""
+    """Change one face: the picture and the mask, float32 0..1; a function of the arguments alone."""
     if kind in drawings.KINDS:
         return tuple(drawings.draw(kind, picture, landmarks, look_of(kind)))
     look = prototypes.look(kind, np.random.default_rng(seed)) | LOOKS[kind]  # the donor is another each time
@@ -120,7 +120,7 @@ def change(
 
 
 def look_of(kind: str) -> dict:
-    """The look in which a kind is drawn."""
+    """The style in which a kind is drawn."""
     return drawings.style(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind]
 
 
@@ -135,9 +135,9 @@ def _make(tasks: list[tuple[str, np.ndarray, np.ndarray, int]], prototypes: Prot
 
 
 def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int = 0, processes: int = 1) -> Pairs:
-    """`each` pairs of every kind, of the faces' pictures in the expressions of `variants`; an eighth of them of people held out.
+    """Make `each` pairs of every kind from the faces' pictures in the expressions of `variants`; an eighth of them of held-out people.
 
-    Raises DVAError where no face can show a kind.
+    Raises DVAError if no face can show a kind.
     """
     rng = np.random.default_rng(seed)
     prototypes = Prototypes.fit(faces)
@@ -167,7 +167,7 @@ def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int
 
 
 def make_changes(tasks: list, prototypes: Prototypes | None, processes: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """What `change` makes of (kind, picture, landmarks, seed), in parts; drawn kinds need no prototypes."""
+    """Yield `change` for each (kind, picture, landmarks, seed), computed in parallel; drawn kinds need no prototypes."""
     parts = [tasks[i : i + IN_A_TASK] for i in range(0, len(tasks), IN_A_TASK)]
     if processes == 1:
         yield from (_make(part, prototypes) for part in parts)

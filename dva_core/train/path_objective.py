@@ -1,10 +1,10 @@
 """The edit of a whole decode, trained on the states that the decode passes through.
 
-`pair_objective` asks one evaluation for the change, from a picture without it. A decode makes several: each begins from a picture that
-already shows some of the change, blurred, and adds to it. So the network is also trained where it will stand. A pair's picture is inverted
-with its own vector and decoded twice, with its own vector and with the moved one; at each state of the second decode the image estimate
-must be that of the first plus the pair's change, so that edited - rebuilt, which is what is pasted, comes out as the change. It is the
-exposure bias of diffusion models (Ning et al. 2023), and its cure that of policies which see their own states (DAgger, Ross et al. 2011).
+`pair_objective` trains the response of one evaluation, from a picture without the change. In a decode each evaluation starts from a
+picture that already shows some of the change, blurred, and adds to it, so the network is trained on those states too. A pair's picture
+is inverted with its own vector and decoded twice, with its own vector and with the moved one; at each state of the second decode the
+estimate of x_0 must be that of the first plus the pair's change, so that edited - rebuilt, which is pasted, equals the change. The
+problem is the exposure bias of diffusion models (Ning et al. 2023), the solution that of DAgger (Ross et al. 2011): training on own states.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIGURE_PEOPLE = 4  # a kind
 
 
 class States(NamedTuple):
-    """States of edited decodes: x_t [N, 3, S, S] at timesteps t [N], the moved vectors, the image estimate wanted, its place and amount."""
+    """States of edited decodes: x_t [N, 3, S, S] at timesteps t [N], the moved vectors, the target estimate of x_0, its mask and amount."""
 
     x_t: Tensor
     t: Tensor
@@ -40,7 +40,7 @@ class States(NamedTuple):
 
 
 class Recorder:
-    """A noise model of decodes side by side, [own ; moved]: keeps the states of the second half and the image estimates of the first."""
+    """A noise model for two decodes in one batch, [own ; moved]: records the states of the second and the image estimates of the first."""
 
     def __init__(self, objective):
         self.objective, self.schedule, self.config = objective, objective.schedule, objective.config  # which names the timestep power
@@ -55,7 +55,7 @@ class Recorder:
 
 
 class PathObjective:
-    """Decodes pairs now and then, keeps the states, and measures the error of the image estimate at them."""
+    """Decodes pairs from time to time, keeps the states, and measures the error of the image estimate at them."""
 
     def __init__(self, pairs: PairObjective):
         self.pairs, self.objective = pairs, pairs.objective
@@ -68,7 +68,7 @@ class PathObjective:
 
     @torch.no_grad()
     def decode(self, batch: CrossedPairs, steps: int = STEPS) -> tuple[Tensor, Tensor, Recorder]:
-        """Decode pairs with their own vectors and with the moved ones: rebuilt, edited [B, 3, S, S] and the states passed."""
+        """Decode pairs with their own vectors and with the moved ones: rebuilt, edited [B, 3, S, S] and the states in between."""
         fuse, recorder = self.objective.conditioner.fuse, Recorder(self.objective)
         z_face = [fuse(*vectors) for vectors in (batch.own, batch.moved)]
         x_T = invert(self.objective, batch.x_0, z_face[0], steps)
@@ -76,7 +76,7 @@ class PathObjective:
         return rebuilt, edited, recorder
 
     def renew(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> None:
-        """Add the states of `count` fresh pairs to the pool."""
+        """Add the states of `count` new pairs to the pool."""
         batch = self.pairs.cross_pairs(self.pairs.draw_rows(count, rng), rng, generator, levels=self.levels(count, rng))
         steps = STEPS if rng.random() < 2 / 3 else int(rng.integers(*OTHER_STEPS, endpoint=True))
         recorded = self.decode(batch, steps)[2].states
@@ -93,7 +93,7 @@ class PathObjective:
         self.states = States(*(torch.cat(parts)[-POOL:] for parts in zip(states, fresh)))
 
     def loss(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        """The mean error of the image estimate at `count` states of the pool, in parts of the pair's change."""
+        """The mean error of the image estimate at `count` states of the pool, relative to the pair's change."""
         if self.age % self.objective.settings.path_every == 0:
             self.renew(count, rng, generator)
         self.age += 1
@@ -111,7 +111,7 @@ class PathObjective:
 
     @torch.no_grad()
     def errors(self, most: int = FIGURE_PEOPLE) -> dict[str, tuple[float, float]]:
-        """Of held-out people, by kind: the share of the pair's change that a decode brings, and the error of edited - rebuilt over it."""
+        """Of held-out people by kind: the share of the pair's change in a decode, and the error of edited - rebuilt relative to it."""
         figures = {}
         for kind, rows in zip(KINDS, self.pairs.held_out_rows):
             batch = self.pairs.cross_pairs(rows[:most])

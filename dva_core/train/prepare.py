@@ -1,8 +1,8 @@
-"""From footage to shards: finds, tracks and aligns the face, filters the frames, and packs them in tar files.
+"""Preparation of footage: finds, tracks and aligns the face, filters the frames, and packs them in tar files.
 
 In the output folder: `cache/<name>.tar`, the frames of a finished video until they are packed; `shard-000000.tar`, ..., of whole videos
-(layout: see frames.py); `clips/<name>.json`, the record of each video. Every file appears whole or not at all, so a run that was
-interrupted is taken up by the same command, which skips what is finished.
+(layout: see frames.py); `clips/<name>.json`, the record of each video. Every file appears complete or not at all, so the same
+command resumes an interrupted run and skips what is finished.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def stamp(source: Path) -> list[int]:
 
 
 def pack(out: Path, shard_frames: int) -> list[Path]:
-    """Move cached videos to new shards and return these. What a shard already has (after a crash) is only removed."""
+    """Move cached videos to new shards and return these. Videos that a shard already contains (after a crash) are only removed."""
     shards = sorted(out.glob("shard-*.tar"))
     packed_names = {name for shard in shards for name, _ in frame_entries(shard)}
     parts, new_shards, number = [], [], len(shards)
@@ -184,7 +184,7 @@ def pack(out: Path, shard_frames: int) -> list[Path]:
 
 
 def batches_of(parts: Sequence[tuple[Path, int]], shard_frames: int) -> Iterator[list[Path]]:
-    """Group cached videos, with their numbers of frames, to shards of at most `shard_frames` frames; a larger video stays alone."""
+    """Group cached videos, with their numbers of frames, to shards of at most `shard_frames` frames; a larger video has its own."""
     batch, frames = [], 0
     for part, count in parts:
         if batch and frames + count > shard_frames:
@@ -197,7 +197,7 @@ def batches_of(parts: Sequence[tuple[Path, int]], shard_frames: int) -> Iterator
 
 
 def write_shard(shard: Path, parts: Sequence[Path]) -> None:
-    """Write one archive of the entries of several."""
+    """Write the entries of several archives to one."""
     with atomic_write(shard) as partial, tarfile.open(partial, "w") as tar:
         for part in parts:
             with tarfile.open(part, "r:") as source:
@@ -208,7 +208,7 @@ def write_shard(shard: Path, parts: Sequence[Path]) -> None:
 def prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -> dict:
     """Prepare all videos in `out` and return the report, also written to `report.json`. See the module's docstring.
 
-    Raises DVAError where there are no videos, or `out` was begun with other options.
+    Raises DVAError if there are no videos, or `out` was begun with other options.
     """
     find_videos(sources, settings.aligned)  # told before a folder is made
     for folder in (out / "cache", out / "clips"):
@@ -244,7 +244,7 @@ def _prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) -
 
 
 def report(records: dict[str, dict], out: Path) -> dict:
-    """Summarise what was kept and dropped, by reason; written to `report.json`."""
+    """Summarise the frames kept and dropped, by reason; written to `report.json`."""
     frames = Counter()
     for record in records.values():
         frames.update(record["dropped"])

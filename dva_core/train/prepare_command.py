@@ -1,4 +1,4 @@
-"""`train prepare`: your footage, ready to train on."""
+"""`train prepare`: prepares your footage for training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_parser(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare the videos and print what was dropped and why. DVAError for errors of the user."""
+    """Prepare the videos and print the frames dropped, by reason. DVAError for errors of the user."""
     from dva_core.model.loader import load_model
     from dva_core.train.prepare import Preparation, prepare
 

@@ -1,4 +1,4 @@
-"""Several processes that train as one: `torchrun --nproc_per_node N -m dva_core train diffusion ...`, on one machine or many."""
+"""Distributed training: `torchrun --nproc_per_node N -m dva_core train diffusion ...`, on one machine or many."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def from_first(tensors: list[Tensor]) -> None:
 
 
 def broadcast(value: float, device: torch.device) -> float:
-    """Return the value of the first process in all processes: clocks differ, and all must stop at the same step."""
+    """Return the value of the first process in all processes: clocks differ, but all must stop at the same step."""
     if rank_and_world()[1] == 1:
         return value
     message = torch.tensor([value], dtype=torch.float64, device=device)

@@ -1,7 +1,7 @@
-"""A bundle's directions as its model shows them (edit/gradients.py): all attributes at once, sex and age by their teacher's verdict.
+"""Directions visible in a model's output (edit/gradients.py), for all attributes of a bundle; sex and age as judged by a teacher.
 
-The verdict on the estimated, pasted face is that of the classifier on the face encoded anew; of sex and age, whose labels a teacher gave,
-the teacher's, where it is at hand. Sex and age are also freed of each other's verdict.
+The judge is the classifier on the estimated, pasted face, encoded again; for sex and age, whose labels come from a teacher,
+the teacher itself if available. Sex and age are also made independent of each other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXCLUDED = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direc
 def with_teacher(
     judge: Callable[[View], Tensor], names: Sequence[str], size: int, teacher: AgeAndSex | None = None
 ) -> Callable[[View], Tensor]:
-    """Make a judge, views -> verdicts [N, K] on `names`: `judge`, or for the attributes it knows the teacher, who sees `size` pixels."""
+    """Make a judge, views -> outputs [N, K] for `names`: `judge`, or for the attributes it knows the teacher, which sees `size` pixels."""
     if teacher is None:
         return judge
 

@@ -1,4 +1,4 @@
-"""What a run of the diffusion training is made of, as a value and as a JSON file (train/configs/*_training.json)."""
+"""Settings of a run of the diffusion training, as a value and as a JSON file (train/configs/*_training.json)."""
 
 from __future__ import annotations
 
@@ -34,24 +34,30 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """Settings of a run. Its length is `minutes`, or `steps` if it must be repeatable to the bit (0: by the clock).
+    """Settings of a run. Its length is `minutes`, or `steps` for exact repeatability (0: by the clock).
 
-    people x frames x accumulate pictures a step and process, each with two noises. reg_weight scales L_reg. The paper adds L_simple and
-    L_reg as they are (simple_cap = reg_cap = 0). A short run learns what z_face is for much sooner when errors of the noise count as
-    errors of the image, by sigma / alpha = sqrt((1 - alpha_bar) / alpha_bar), from 1 up to simple_cap; and L_reg, which is of the image
-    and so ruled by the noisiest timesteps, is bounded to reg_cap alpha / sigma. `focus` is the share of the timesteps drawn from FOCUS,
-    where a face takes shape; the paper's is 0. The learning rate rises for `warm_up` steps, stays until the last `cool_down` of the run
-    (a share, 0: never) and then falls to 0. `precision` is that of the noise predictor while training (autocast; weights stay float32).
-    `compile` makes code for it first (torch.compile), which costs some minutes and needs a C++ compiler, on CUDA Triton. `scaled_inputs`
-    centres and scales [z_id ; z_motion] before the fusion layer while training. Every `save_every` minutes the state is kept and
-    validated; every `validate_every` steps (0: only then) it is validated too. `turn`, `zoom`, `shift`, `light`: see augment. `pairs` a
-    step are added, weighted by pair_weight, their place by 1 + pair_focus; pair_from_after: see pair_objective; a share `soften` of them
-    is made as soft as small videos are. `paths` states of their decodes are added too, weighted by path_weight, errors of their edges by
-    path_edges; every `path_every` steps as many pairs are decoded: see path_objective. `other_encoders` lets a run start from a bundle of
-    other encoders, which must give nearly the same vectors. `half_moments` keeps the optimiser's moments in bfloat16, a quarter less to
-    move: each saving rounds them, so that a resumed run goes on as this one does.
+    people, frames, accumulate  people x frames x accumulate pictures per step and process, each with two noises
+    reg_weight                  factor of L_reg
+    simple_cap, reg_cap         0: L_simple and L_reg are added as in the paper. A short run learns z_face sooner if errors of the noise
+                                are weighted like errors of the image, by sigma / alpha = sqrt((1 - alpha_bar) / alpha_bar), from 1 up to
+                                simple_cap; L_reg, an error of the image, is dominated by the noisiest timesteps and then bounded to
+                                reg_cap alpha / sigma
+    focus                       share of the timesteps drawn from FOCUS, where a face takes shape; the paper's is 0
+    learning_rate               rises for `warm_up` steps, stays until the last `cool_down` of the run (a share, 0: never), then falls to 0
+    precision                   of the noise predictor while training (autocast; weights stay float32)
+    compile                     generate code for it first (torch.compile): takes minutes, needs a C++ compiler, on CUDA Triton
+    scaled_inputs               centre and scale [z_id ; z_motion] before the fusion layer while training
+    save_every, validate_every  minutes between saves, each with a validation; steps between further validations (0: none)
+    turn, zoom, shift, light    see augment
+    pairs, pair_weight          pairs per step, and their weight; pair_focus: their mask weighs 1 + pair_focus; pair_from_after: see
+                                pair_objective; soften: share of them degraded like small videos
+    paths, path_weight          states of decodes per step, and their weight; path_edges: weight of errors of edges; every `path_every`
+                                steps as many pairs are decoded: see path_objective
+    other_encoders              start from a bundle of other encoders, which must give nearly the same vectors
+    half_moments                keep the optimiser's moments in bfloat16, a quarter less memory traffic: each save rounds them, so that a
+                                resumed run continues exactly
 
-    Raises DVAError for values that make no sense.
+    Raises DVAError for invalid values.
     """
 
     minutes: float = 60.0
@@ -121,7 +127,7 @@ class DiffusionSettings:
 
 
 def read_json(path: Path | str) -> dict:
-    """Read the object of a JSON file, or of a packaged one by its name without `.json`; DVAError if there is none."""
+    """Read the object in a JSON file, or in a packaged one by its name without `.json`; DVAError if there is none."""
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.json"))}
     path = shipped.get(str(path), Path(path))
     try:

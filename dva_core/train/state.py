@@ -1,4 +1,4 @@
-"""The state of a run: averaged weights, and everything needed to resume from the exact step."""
+"""The state of a run: averaged weights, and everything needed to resume at the exact step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAINED_PARTS = ("image_size", "face_dim", "noise_predictor", "diffusion")  # pa
 
 
 class Ema:
-    """Exponential moving average of parameters, its decay rising to `decay` as steps go by."""
+    """Exponential moving average of parameters, with a decay that rises to `decay` over the steps."""
 
     def __init__(self, parameters: dict[str, Tensor], decay: float):
         self.values, self.decay = {k: v.detach().clone() for k, v in parameters.items()}, decay

@@ -1,7 +1,7 @@
-"""More people and more expressions from few pictures: morphs along the landmarks, and warped mouths, eyes and brows.
+"""More people and expressions from few pictures: morphs by landmarks, and warped mouths, eyes and brows.
 
 A morph of two faces, each warped onto their mean landmarks and blended, is a third person whose identity vector the
-teacher computes. A warp that moves mouth, eyes and brows along the principal components of real landmark variation
+teacher computes. A warp of mouth, eyes and brows along the principal components of real landmark variation
 gives several "frames" of one person, which the training of the diffusion model needs (Kim et al. 2023, sec. 3.3).
 """
 
@@ -138,7 +138,7 @@ def make_variants(
 ) -> Variants:
     """Make `frames` expressions of every face and of `morphs` blends, with the teacher's identity vector of each picture.
 
-    Held-out people are in no blend: nothing of them trains.
+    Held-out people are in no blend, so that nothing of them is trained on.
     """
     rng = np.random.default_rng(seed)
     model = ExpressionModel.fit(faces.landmarks)

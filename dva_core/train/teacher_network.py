@@ -1,4 +1,4 @@
-"""A teacher network (ONNX) as a torch module with gradients, for the few operations the teachers have; and where it looks. Needs onnx."""
+"""A teacher network (ONNX) as a differentiable torch module, for the operations that the teachers have; and its crop. Needs onnx."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def log_odds(p: Tensor) -> Tensor:
 class AgeAndSex(nn.Module):
     """Differentiable age and sex of face squares: images [n, 3, H, W] in [-1, 1] -> [n, 2], as in NAMES.
 
-    Male is the log-odds of a man, Young the years below 40, in eights so that both are of like size.
+    Male is the log-odds of a man; Young is the number of years below 40, divided by eight so that both have similar ranges.
     """
 
     NAMES = ("Male", "Young")

@@ -1,7 +1,7 @@
 """The teacher networks (ONNX) that label pictures for distillation and evaluation.
 
-Needs onnxruntime. Pictures are uint8 RGB squares in FFHQ alignment ([N, S, S, 3]); where each teacher looks
-inside such a square was measured by those who packed them and is stated beside the files.
+Needs onnxruntime. Pictures are uint8 RGB squares in FFHQ alignment ([N, S, S, 3]); the part of such a square that each teacher
+sees was measured by those who packed them and is documented beside the files.
 """
 
 from __future__ import annotations

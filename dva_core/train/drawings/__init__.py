@@ -1,6 +1,6 @@
-"""Attributes drawn on faces: the same face with and without, for directions and training.
+"""Attributes drawn on faces, for pairs of the same face with and without: directions and training.
 
-A look is drawn by chance once for a person (`style`), then laid onto each of its frames by their landmarks (`draw`).
+The style of a drawing is drawn at random once per person (`style`), then applied to each frame by its landmarks (`draw`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def style(kind: str, rng: np.random.Generator) -> dict:
 
 
 def draw(kind: str, picture: np.ndarray, landmarks: np.ndarray, look: dict) -> Drawing:
-    """Draw the look on `picture` uint8 [S, S, 3] RGB of an aligned face, along its landmarks [68, 2] (iBUG order, pixels).
+    """Draw the style `look` on `picture` uint8 [S, S, 3] RGB of an aligned face, by its landmarks [68, 2] (iBUG order, pixels).
 
     Returns picture and mask (see `Drawing`). The same arguments give the same drawing. Raises DVAError for an unknown kind,
-    another shape of the arrays or landmarks of no face.
+    another shape of the arrays or landmarks that are not a face's.
     """
     module = _module(kind)
     return module.draw(kind, Head(picture, landmarks), look)

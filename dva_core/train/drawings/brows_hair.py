@@ -25,7 +25,7 @@ def style(kind: str, rng: np.random.Generator) -> dict:
 
 
 def brow_shift(head: Head) -> list[float]:
-    """How far below its landmarks each brow really lies, in face units: where the picture is darkest nearby."""
+    """Distance of each brow below its landmarks, in face units: where the picture is darkest nearby."""
     down = head.unit * head.axes[:, 1]
     steps = np.linspace(-0.08, 0.2, 15)
     grey = luminance(blur(head.rgb, 0.02 * head.unit))
@@ -69,7 +69,7 @@ def bushy(head: Head, look: dict) -> Drawing:
 
 
 def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
-    """Hair on and around the head, float32 [S, S]: where hair usually is, corrected by the colours found there, on a small copy."""
+    """Hair on and around the head, float32 [S, S]: the usual place of hair, corrected by the colours found there, on a small copy."""
     skull = head.project(np.array([(0, -0.35, -0.7)]))[0]
     rows, columns = (np.indices((side, side)) + 0.5) * (head.size / side)
     wide, high = np.moveaxis((np.stack([columns, rows], -1) - skull) @ head.axes / head.unit, -1, 0)
@@ -109,7 +109,7 @@ def hair_mask(head: Head, side: int = 64, rounds: int = 3) -> Array:
 
 
 def guided_filter(guide: Array, mask: Array, radius: int, floor: float) -> Array:
-    """The mask with edges where the guide has them (guided filter, He et al. 2010), 0..1."""
+    """Align the edges of the mask to those of the guide (guided filter, He et al. 2010), 0..1."""
 
     def mean(values):
         return cv2.blur(values, (2 * radius + 1, 2 * radius + 1))

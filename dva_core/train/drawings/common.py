@@ -1,4 +1,4 @@
-"""The result of a drawing, and small steps that all drawings share."""
+"""The result of a drawing, and helpers of all drawings."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def luminance(rgb: Array) -> Array:
 
 
 def blend(base: Array, colour: Array, alpha: Array) -> Array:
-    """`base` [S, S, 3] covered by `colour` [3] or [S, S, 3] where alpha [S, S] says so."""
+    """Blend `colour` [3] or [S, S, 3] over `base` [S, S, 3] by alpha [S, S]."""
     return base + (np.float32(colour) - base) * alpha[..., None]

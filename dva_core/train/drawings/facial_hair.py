@@ -1,4 +1,4 @@
-"""Beards, goatees, moustaches and stubble: hairs on a sheet of the face, in a colour related to the brows'."""
+"""Beards, goatees, moustaches and stubble: hairs on a sheet of the face, in a colour related to that of the brows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def moustache(look: dict) -> list[Array]:
 
 
 def region(kind: str, look: dict) -> Array:
-    """Where hair grows, a sheet 0..1."""
+    """The area where hair grows, a sheet 0..1."""
     below = 0.03 + 0.3 * look["long"] ** 1.5
     if kind == "Mustache":
         area_map = np.maximum.reduce([polygon(half, 0.02) for half in moustache(look)])
@@ -102,7 +102,7 @@ def hairs(kind: str, look: dict, rng: np.random.Generator, area_map: Array) -> t
 
 
 def hair_colour(head: Head, look: dict) -> Array:
-    """[3] in this picture's own light: between the brows' colour and a tone, darker than the skin unless it is grey."""
+    """Colour [3] in this picture's light: between that of the brows and a tone, darker than the skin unless it is grey."""
     level = float(np.clip(head.level / 0.62, 0.25, 1.35))
     tone = np.array(TONES[look["tone"]]) * level
     own = look["own"] if look["tone"] < 4 else 0.0
@@ -113,7 +113,7 @@ def hair_colour(head: Head, look: dict) -> Array:
 
 
 def on_face(head: Head, cover: Array) -> Array:
-    """What of a covered sheet stays: not on what is seen beside a turned head, but hair may hang below the chin."""
+    """Restrict a sheet of hair to the visible face; hair may hang below the chin."""
     x, y = sheet_grid()
     hangs = smoothstep(0.75, 0.5, np.abs(x)) * smoothstep(1.45, 1.6, y)
     sides = head.carry(np.float32(smoothstep(0.75, 0.5, y) + 0 * x))  # sideburns: none on the scraps of skin between strands of hair

@@ -1,4 +1,4 @@
-"""Eyeglasses and sunglasses: a frame in three dimensions before the eyes, seen as the head turns."""
+"""Eyeglasses and sunglasses: a three-dimensional frame in front of the eyes, projected by the pose of the head."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def outline(look: dict, grow: float) -> Array:
 
 
 def place(look: dict, points: Array, side: int) -> Array:
-    """Points [n, 2] of a lens (from its centre) -> face units [n, 3]."""
+    """Convert points [n, 2] of a lens (from its centre) to face units [n, 3]."""
     x, y = look["gap"] * max(look["width"], 1) + points[:, 0], look["drop"] + points[:, 1]
     return np.c_[side * x, y, 0.24 - look["wrap"] * x**2 - 0.12 * y]
 
@@ -75,7 +75,7 @@ def band(path: Array, half: float) -> Array:
 
 
 def temples(head: Head, look: dict, reach: float) -> tuple[Array, Array]:
-    """Sides of the frame that can be seen, float32 [S, S], and how far along them a pixel lies 0..1 is in their fade."""
+    """The visible sides of the frame, float32 [S, S], and for each pixel the position 0..1 along their fade."""
     tall = 0.035 * look["temple"] if look["material"] in (METAL, GOLD) else 0.06 * look["temple"]
     visible = np.zeros((head.size, head.size), np.float32)
     across = head.project(np.array([(0.1, 0, 0)]))[0] - head.project(np.array([(-0.1, 0, 0)]))[0]

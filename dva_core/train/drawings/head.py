@@ -1,4 +1,4 @@
-"""A face in a picture: the head's pose, the map onto its sheets, its skin, light and colour of hair."""
+"""A face in a picture: the head's pose, the map to its sheets, its skin, light and hair colour."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _BELOW = np.array([(-0.57, 2.1), (0, 2.3), (0.57, 2.1)])
 
 
 class Head:
-    """A face in a picture: pose, map to sheets, skin, light. Everything is computed when first asked for."""
+    """A face in a picture: pose, map to sheets, skin, light. Everything is computed on first use."""
 
     def __init__(self, picture: Array, landmarks: Array):
         picture, landmarks = np.asarray(picture), np.asarray(landmarks, np.float64)
@@ -68,7 +68,7 @@ class Head:
         self._turn_jaw()
 
     def _fit(self) -> None:
-        """Scaled orthographic pose from the points that hardly move, then moved so that the eyes meet the measured ones."""
+        """Fit a scaled orthographic pose to the points that hardly move, then shift it so that the eyes meet the measured ones."""
         rigid = self.points[_RIGID]
         weight = _WEIGHT / _WEIGHT.sum()
         centre2, centre3 = weight @ rigid, weight @ _RIGID_3D
@@ -91,7 +91,7 @@ class Head:
         self._origin = self._origin + eyes.mean(0) - self.project(np.array([(-0.5, 0, 0), (0.5, 0, 0)])).mean(0)
 
     def _turn_jaw(self) -> None:
-        """Landmarkers place the jaw of a turned head as if it looked ahead: too far out on the far side, short of the ear."""
+        """Correct the jaw of a turned head: landmarkers place it as if frontal, too far out on the far side, short of the ear."""
         yaw = float(self.rotation[0, 2])
         trust = smoothstep(0.1, 0.3, abs(yaw)) * np.array([1, 1, 1, 0.9, 0.7, 0.4, 0.15, 0, 0])
         model = self.project(np.c_[FRONTAL[:17], np.r_[_JAW_DEPTH, _JAW_DEPTH[-2::-1]]])
@@ -102,20 +102,20 @@ class Head:
 
     @property
     def axes(self) -> Array:
-        """Right and down of the face in the picture, columns of length 1 [2, 2] (not foreshortened: turned in the picture's plane)."""
+        """The face's directions right and down in the picture, unit columns [2, 2] (in-plane rotation, without foreshortening)."""
         down = self._move @ self.rotation[:2, 1]
         down = down / max(float(np.linalg.norm(down)), 1e-9)
         return np.array([[down[1], down[0]], [-down[0], down[1]]])
 
     def project(self, points: Array) -> Array:
-        """Face units [n, 3] -> pixels [n, 2]."""
+        """Project face units [n, 3] to pixels [n, 2]."""
         in_view = np.asarray(points, np.float64) @ self.rotation.T
         near = _CAMERA / (_CAMERA - in_view[:, 2:])
         return self.unit * (in_view[:, :2] * near) @ self._move.T + self._origin
 
     @cached_property
     def map(self) -> Array:
-        """Where each pixel of the picture, twice as fine where that is small, lies on a sheet [W, W, 2]."""
+        """Position on a sheet of each pixel of the picture [W, W, 2], at twice the resolution if the picture is small."""
         size = self.size * (2 if self.size <= 160 else 1)
         down = self.unit * self._move @ self.rotation[:2, 1]
         below = self.points[[10, 8, 6]] + down * np.array([0.55, 0.5, 0.55])[:, None]
@@ -125,7 +125,7 @@ class Head:
 
     @cached_property
     def visible(self) -> Array:
-        """What of a laid sheet can be seen, float32 [S, S]: not the far side of a turned head, nor what folds over far from it."""
+        """The visible part of the sheets, float32 [S, S]: without the far side of a turned head and what folds over."""
         x = SHEET_LEFT + self.map[..., 0] * (SHEET_SPAN / SHEET)
         facing = np.cos(np.arcsin(np.clip(x / 1.18, -1, 1)) + np.arcsin(np.clip(self.rotation[0, 2], -1, 1)))
         facing = cv2.resize(np.float32(smoothstep(0.06, 0.3, facing)), (self.size, self.size), interpolation=cv2.INTER_AREA)
@@ -135,13 +135,13 @@ class Head:
         return facing * smoothstep(0.02, 0.15, blur(near, 0.15 * self.unit))
 
     def carry(self, sheet: Array) -> Array:
-        """A sheet [T, T] or [T, T, C] as it lies on the face, [S, S] or [S, S, C]; 0 where none can be seen."""
+        """Warp a sheet [T, T] or [T, T, C] to the face, [S, S] or [S, S, C]; 0 where it is not visible."""
         layer = cv2.remap(sheet, self.map[..., 0], self.map[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         layer = cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_AREA) if len(layer) != self.size else layer
         return layer * (self.visible if layer.ndim == 2 else self.visible[..., None])
 
     def fill(self, shapes: list[Array], holes: list[Array] = ()) -> Array:
-        """Polygons [n, 2] in pixels, less the holes, anti-aliased: float32 [S, S] 0..1."""
+        """Fill polygons [n, 2] in pixels, except the holes, anti-aliased: float32 [S, S] 0..1."""
         fine = max(round(FINE / self.size), 1)
         layer = np.zeros((self.size * fine, self.size * fine), np.uint8)
         for group, value in ((shapes, 255), (holes, 0)):
@@ -155,7 +155,7 @@ class Head:
 
     @cached_property
     def contour(self) -> Array:
-        """The face below the brows, float32 [S, S], by its landmarks."""
+        """The face below the brows by its landmarks, float32 [S, S]."""
         return self.fill([np.r_[self.points[:17], self.points[26:16:-1]]])
 
     @cached_property
@@ -165,7 +165,7 @@ class Head:
 
     @cached_property
     def core(self) -> Array:
-        """Cheeks, nose and chin without the lips, bool [S, S]; the whole picture where the face is but a few pixels."""
+        """Cheeks, nose and chin without the lips, bool [S, S]; the whole picture if the face is only a few pixels large."""
         middle = self.points[[29, 30]].mean(0)
         jaw = middle + 0.72 * (self.points[2:15] - middle)
         layer = np.zeros((self.size, self.size), np.uint8)
@@ -177,14 +177,14 @@ class Head:
 
     @cached_property
     def skin(self) -> Array:
-        """How far a pixel's colour is that of this face's skin, float32 [S, S] 0..1; inside the face always 1."""
+        """Similarity of each pixel's colour to this face's skin, float32 [S, S] 0..1; inside the face always 1."""
         like = 1 - smoothstep(9, 20, self.skin_distance)
         sure = smoothstep(0.9, 0.995, blur(self.contour, 0.22 * self.unit))
         return blur(np.maximum(like, sure), 0.03 * self.unit)
 
     @cached_property
     def skin_distance(self) -> Array:
-        """Squared distance of each pixel's colour from this face's skin, in deviations of it, float32 [S, S]."""
+        """Squared Mahalanobis distance of each pixel's colour from this face's skin, float32 [S, S]."""
         lab = cv2.cvtColor(blur(self.rgb, 0.02 * self.unit), cv2.COLOR_RGB2LAB)
         colours = lab[self.core]
         mean, spread = np.median(colours, axis=0), np.diag([400.0, 50.0, 50.0])
@@ -208,7 +208,7 @@ class Head:
 
     @cached_property
     def level(self) -> float:
-        """How bright the picture of this face is: the upper quarter of its luminance, 0.08..1."""
+        """Brightness of the picture of this face: the upper quartile of its luminance, 0.08..1."""
         return float(np.clip(np.quantile(luminance(self.rgb[self.core]), 0.75), 0.08, 1))
 
     @cached_property
@@ -224,7 +224,7 @@ class Head:
         return dark * min(1.0, limit / max(float(luminance(dark)), 1e-3))
 
     def lighting_of(self, colour, share: float = 1.0) -> Array:
-        """A colour [3] as this picture's light shows it, [S, S, 3]: dimmer in dark pictures, tinted like them, shaded like the face."""
+        """A colour [3] in this picture's light, [S, S, 3]: dimmer in dark pictures, tinted and shaded like the face."""
         typical = np.array([1.25, 0.95, 0.8])  # skin under white light
         cast = self.skin_colour / max(float(self.skin_colour.mean()), 1e-3) / typical
         cast = np.clip(cast / cast.mean(), 0.6, 1.5) ** 0.5
@@ -232,7 +232,7 @@ class Head:
         return np.float32(np.asarray(colour) * cast * np.clip(self.level / 0.62, 0.25, 1.35)) * shade[..., None]
 
     def finish(self, rgb: Array, mask: Array) -> Drawing:
-        """The drawing; where the mask is nothing the picture stays as it is, to the bit."""
+        """Make the Drawing; where the mask is 0 the picture is exactly unchanged."""
         mask = np.clip(np.float32(mask), 0, 1)
         mask[mask < 0.01] = 0
         picture = np.clip(rgb * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -240,7 +240,7 @@ class Head:
 
 
 def smooth_jaw(jaw: Array) -> Array:
-    """Jaw points [17, 2] on a polynomial of their index: what a landmarker misses by a pixel or two goes."""
+    """Fit jaw points [17, 2] by a polynomial of their index, which removes a landmarker's errors of a pixel or two."""
     t = np.linspace(-1, 1, 17)
     basis = np.polynomial.legendre.legvander(t, 6)
     return basis @ np.linalg.lstsq(basis, jaw, rcond=None)[0]

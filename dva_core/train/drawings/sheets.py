@@ -1,4 +1,4 @@
-"""Sheets: arrays in the face's own coordinates, which `Head.carry` lays onto the face along its landmarks.
+"""Sheets: arrays in the face's own coordinates, which `Head.carry` warps to the face by its landmarks.
 
 Face units: the middle of the eyes is (0, 0), their distance 1, x to the right of the picture, y down, z towards the camera.
 """
@@ -21,7 +21,7 @@ def sheet_grid() -> tuple[Array, Array]:
 
 
 def to_sheet(points) -> Array:
-    """Face units [n, 2] -> samples of a sheet."""
+    """Convert face units [n, 2] to sample positions of a sheet."""
     return (np.asarray(points, np.float64) - (SHEET_LEFT, SHEET_TOP)) * (SHEET / SHEET_SPAN)
 
 
@@ -60,7 +60,7 @@ def noise_sheet(rng: np.random.Generator, scale: float, *, stretch: float = 1.0)
 
 
 def strokes(rng: np.random.Generator, starts: Array, direction: Array, length: Array, shades: int = 8) -> tuple[Array, Array]:
-    """Hairs: (how much a sheet is covered by them 0..1, their shade -1..1).
+    """Draw hairs: their coverage of a sheet 0..1, and their shade -1..1.
 
     starts, direction [n, 2] in face units (direction of unit length); length [n].
     """

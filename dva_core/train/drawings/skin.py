@@ -1,4 +1,4 @@
-"""Freckles and older skin: what multiplies the skin's own colour, light and dark together where it folds."""
+"""Freckles and older skin: factors of the skin's own colour, with light and dark together at folds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def style(kind: str, rng: np.random.Generator) -> dict:
 
 
 def eyes_and_mouth(head: Head) -> Array:
-    """What is no skin in the face, float32 [S, S]."""
+    """Parts of the face that are not skin, float32 [S, S]."""
     parts = np.maximum.reduce([head.mask_of(36, 42), head.mask_of(42, 48), head.mask_of(48, 60)])
     return blur(parts, 0.03 * head.unit)
 
@@ -52,7 +52,7 @@ def freckles(head: Head, look: dict) -> Drawing:
 
 
 def fold(height: Array, points: Array, wide: float, deep: float) -> None:
-    """A furrow along a path [n, 2] in face units into a sheet of heights, thinner at its ends."""
+    """Add a furrow along a path [n, 2] in face units to a sheet of heights, thinner at its ends."""
     samples = np.int32(np.round(to_sheet(points) * 16)).tolist()
     taper = np.sin(np.pi * (np.arange(len(samples)) + 0.8) / (len(samples) + 0.6)) ** 0.7
     for start, end, share in zip(samples, samples[1:], taper.tolist()):

@@ -1,1 +1,1 @@
-"""The learned face mask: labels, things drawn in front, training."""
+"""The learned face mask: labels, drawn occluders, training."""

@@ -1,4 +1,4 @@
-"""The face parser's place in a bundle."""
+"""Adding a face parser to a bundle."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CARD = "Face mask: a parser of this project, trained on the same synthetic faces
 
 
 def add_mask(tensors: dict[str, Tensor], config: dict[str, Any], mask: Path | None) -> None:
-    """Put the parser in `mask`, written by `train mask`, into a bundle's tensors and configuration; None: the hull of the landmarks.
+    """Add the parser in `mask`, written by `train mask`, to a bundle's tensors and configuration; None: the hull of the landmarks.
 
-    Raises DVAError where the file is missing, damaged or of another network.
+    Raises DVAError if the file is missing, damaged or of another network.
     """
     for name in [name for name in tensors if name.startswith("face_parser.")]:
         del tensors[name]
@@ -33,12 +33,12 @@ def add_mask(tensors: dict[str, Tensor], config: dict[str, Any], mask: Path | No
 
 
 def tells_front(config: Mapping[str, Any]) -> bool:
-    """Tell whether the model of a configuration has a parser that tells what is in front of the face."""
+    """Whether a configuration's parser also segments what is in front of the face."""
     return (config.get("face_parser") or {}).get("type") == PARTS_PARSER
 
 
 def with_mask(start: Path, out: Path, mask: Path | None) -> BundleInfo:
-    """Write `out`: the bundle `start` with this face parser, as of `add_mask`, and everything else as it is."""
+    """Write `out`: the bundle `start` with this face parser, as of `add_mask`, and everything else unchanged."""
     check_spares(out, "model file", [start] if mask is None else [start, mask])
     bundle = read_bundle(start)
     tensors, config = dict(bundle.tensors), dict(bundle.config)
@@ -51,7 +51,7 @@ def with_mask(start: Path, out: Path, mask: Path | None) -> BundleInfo:
 
 
 def figures_of(mask: Path) -> str:
-    """The figures that `train mask` wrote beside its network, as a sentence; empty where there are none."""
+    """The figures that `train mask` wrote beside its network, as a sentence; empty if there are none."""
     try:
         figures = json.loads(mask.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Labels of the face mask: the hull of the landmarks, cut by a model of each picture's own skin.
+"""Labels of the face mask: the hull of the landmarks, cut by a model of the skin colours in each picture.
 
-Colours: a Gaussian mixture of cheeks and nose against one of what surrounds the hull, refined by GrabCut (Rother et al. 2004). Eyes, brows,
-lips, beard and glasses lie inside the features' outline, which is face whatever its colour; forehead, temples and the rim are decided.
+Colours: a Gaussian mixture of cheeks and nose against one of the surroundings of the hull, refined by GrabCut (Rother et al. 2004). Eyes,
+brows, lips, beard and glasses lie inside the outline of the features, which is always face; forehead, temples and rim depend on colour.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEAST_CONTRAST = 1.0  # between the likelihoods of what was cut away and what wa
 
 @dataclass(frozen=True)
 class Label:
-    """`face` bool [S, S]: visible face; `hull` bool [S, S]: that of the landmarks; `score`: how trustworthy, 0 or less is dropped."""
+    """`face` bool [S, S]: visible face; `hull` bool [S, S]: hull of the landmarks; `score`: reliability, 0 or less is discarded."""
 
     face: np.ndarray
     hull: np.ndarray
@@ -52,7 +52,7 @@ def disc(radius: float) -> np.ndarray:
 
 
 def features(points: np.ndarray, size: int, covered_brows: bool) -> np.ndarray:
-    """The part that is face whatever its colour: eyes, nose, mouth, beard and, where no hair covers them, brows."""
+    """The part that is face regardless of colour: eyes, nose, mouth, beard and, unless hair covers them, brows."""
     nose, brows = points[30], points[17:27]
     jaw = nose + 0.86 * (points[2:15] - nose)
     down = (points[36:48].mean(0) - brows.mean(0)) * (0.75 if covered_brows else -0.05)
@@ -60,7 +60,7 @@ def features(points: np.ndarray, size: int, covered_brows: bool) -> np.ndarray:
 
 
 def mixture(colours: np.ndarray, components: int = COMPONENTS):
-    """Fit a Gaussian mixture to Lab colours [n, 3], its components widened by noise; it scores colours by their log density."""
+    """Fit a Gaussian mixture, regularised by noise, to Lab colours [n, 3]; returns a function that gives the log density of colours."""
     from sklearn.mixture import GaussianMixture
 
     step = max(1, len(colours) // SAMPLE)
@@ -72,7 +72,7 @@ def cut_label(
 ) -> Label:
     """Label one aligned face: picture uint8 [S, S, 3], landmarks [68, 2] in its pixels.
 
-    covered_brows: hair or a hat lies on the brows; glasses: their rims and arms lie inside the hull and are face; beard: so are the cheeks.
+    covered_brows: hair or a hat covers the brows; glasses: their rims and arms inside the hull count as face; beard: so do the cheeks.
     """
     size = len(picture)
     scale = FINE / size
@@ -123,7 +123,7 @@ def cut_label(
 
 
 def to_pixels(mask: np.ndarray, size: int) -> np.ndarray:
-    """A bool mask at `size` pixels: those that are half covered or more."""
+    """Resize a bool mask to `size` pixels: True where at least half covered."""
     return cv2.resize(np.float32(mask), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
 
 
@@ -150,7 +150,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """The mask without holes: what the border of the picture cannot be reached from belongs to it."""
+    """Fill the holes of the mask: regions not connected to the border of the picture."""
     padded = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(padded, None, (0, 0), 2)
     return padded[1:-1, 1:-1] != 2

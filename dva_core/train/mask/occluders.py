@@ -1,6 +1,6 @@
-"""Things in front of a face, drawn with known outlines: hands, bars, paper, cups, cloth, microphones, strands, random shapes.
+"""Occluders drawn in front of a face, with known outlines: hands, bars, paper, cups, cloth, microphones, strands, random shapes.
 
-Outlines and textures are drawn apart from each other, so that neither alone tells what is in front (as in occlusion-robust face
+Outlines and textures are drawn independently, so that neither alone identifies an occluder (as in occlusion-robust face
 segmentation: naturalistic and random occluders, Voo et al. 2022). Colours are 0..255, masks 0..1, points in fractions of the picture.
 """
 
@@ -40,7 +40,7 @@ SHADOW = 0.5  # share of things with a shadow on the face
 
 @dataclass(frozen=True)
 class Occluder:
-    """`rgb` uint8 [S, S, 3], and `alpha` float32 [S, S]: how much of each pixel it covers."""
+    """`rgb` uint8 [S, S, 3], and `alpha` float32 [S, S], its coverage of each pixel."""
 
     rgb: np.ndarray
     alpha: np.ndarray
@@ -52,7 +52,7 @@ def choose(rng: Generator, table: dict[str, tuple[Callable, float]]) -> str:
 
 
 def draw_occluder(rng: Generator, scene: Scene, kind: str | None = None, texture: str | None = None) -> Occluder:
-    """Draw one thing: an outline of OUTLINES, `kind` or any, in a texture of TEXTURES."""
+    """Draw an occluder: an outline of OUTLINES, `kind` or any, with a texture of TEXTURES."""
     kind = kind or choose(rng, OUTLINES)
     outline, light = OUTLINES[kind][0](rng, scene), 1.0
     if kind == "hand":
@@ -67,7 +67,7 @@ def draw_occluder(rng: Generator, scene: Scene, kind: str | None = None, texture
 
 
 def lay_on(rng: Generator, picture: np.ndarray, occluder: Occluder) -> np.ndarray:
-    """Lay the thing on the picture uint8 [S, S, 3], sometimes with its shadow."""
+    """Paste the occluder into the picture uint8 [S, S, 3], sometimes with its shadow."""
     under = picture.astype(np.float32)
     if rng.random() < SHADOW:
         shift = np.float32([[1, 0, rng.normal(0, 3)], [0, 1, rng.uniform(0, 4)]])

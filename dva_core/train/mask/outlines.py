@@ -13,7 +13,7 @@ SUBPIXEL = 4  # bits of cv2's coordinates
 
 
 class Outline:
-    """A mask that shapes are added to, in fractions of a picture of `size` pixels."""
+    """A mask of `size` pixels to which shapes are added, in fractions of the picture."""
 
     def __init__(self, size: int):
         self.size = size
@@ -27,7 +27,7 @@ class Outline:
         return self
 
     def curve(self, points, width: float) -> Outline:
-        """A line of this width, rounded at its ends."""
+        """Add a line of this width with round ends."""
         pixels = max(1, round(width * FINE * self.size))
         cv2.polylines(self.layer, [self._fixed(points)], False, 255, pixels, cv2.LINE_AA, SUBPIXEL)
         return self
@@ -128,7 +128,7 @@ def strands(rng: Generator, scene: Scene) -> np.ndarray:
 
 
 def hand(rng: Generator, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Fingers, with a palm or without: the mask, and the light on it [S, S], darker at the sides of each finger."""
+    """Fingers, with a palm or without: the mask, and its shading [S, S], darker at the sides of each finger."""
     tip = scene.spot(rng)
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.3 else np.pi / 2 + rng.normal(0, 0.8)  # most come from below
     along = np.array([np.cos(angle), np.sin(angle)])

@@ -1,4 +1,4 @@
-"""What the face parser learns from: labelled faces, as they are and with drawn glasses and beards, and things drawn in front."""
+"""Training samples of the face parser: labelled faces, also with drawn glasses and beards, and drawn occluders in front."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def label_faces(faces: FaceSet) -> LabelledFaces:
 
 
 def load_labels(path: Path, faces: FaceSet) -> LabelledFaces:
-    """Read the labels in `path`, or make and keep them. DVAError for a file of other faces."""
+    """Read the labels in `path`, or create them there. DVAError for a file of other faces."""
     if not path.is_file():
         labels = label_faces(faces)
         with atomic_write(path) as partial, open(partial, "wb") as file:
@@ -88,7 +88,7 @@ def load_labels(path: Path, faces: FaceSet) -> LabelledFaces:
 
 
 def label_sheet(faces: FaceSet, labels: LabelledFaces, count: int = 100, columns: int = 10, seed: int = 0) -> np.ndarray:
-    """Lay out `count` faces with what is labelled not face tinted, and crossed out where the label is not used: RGB uint8."""
+    """Draw `count` faces with everything labelled as not face tinted, and crossed out if the label is not used: RGB uint8."""
     rows = np.sort(np.random.default_rng(seed).choice(len(faces), min(count, len(faces)), replace=False))
     tiles = []
     for row in rows:
@@ -104,7 +104,7 @@ def label_sheet(faces: FaceSet, labels: LabelledFaces, count: int = 100, columns
 
 @dataclass
 class Sources:
-    """Pictures to train with: uint8 [m, S, S, 3]; `label` [m], each one's row of the labels; landmarks [n, 68, 2] in 0..1, by that row."""
+    """Pictures to train with: uint8 [m, S, S, 3]; `label` [m], the row of the label of each; landmarks [n, 68, 2] in 0..1, by that row."""
 
     pictures: np.ndarray
     label: np.ndarray
@@ -113,7 +113,7 @@ class Sources:
 
 
 def sources_of(faces: FaceSet, labels: LabelledFaces, rows: np.ndarray, seed: int) -> Sources:
-    """The faces `rows` as they are, and copies with drawn glasses and beards of those that have none."""
+    """The faces `rows`, and copies of those without glasses or beard with drawn ones."""
     rng = np.random.default_rng(seed)
     has = np.any([faces.labels[:, faces.names.index(name)] == 1 for name in NOT_DRAWN_ON], axis=0)
     bare = rows[~has[rows]]
@@ -126,15 +126,15 @@ def sources_of(faces: FaceSet, labels: LabelledFaces, rows: np.ndarray, seed: in
 
 
 def room_below(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Where beards get room below the chin: landmarks [68, 2] in 0..1 -> bool [size, size]."""
+    """The area of beards below the chin: landmarks [68, 2] in 0..1 -> bool [size, size]."""
     jaw = landmarks[3:14]
     return polygon(cv2.convexHull(np.float32(np.concatenate([jaw, jaw + (0, ROOM)]) * size))[:, 0], size)
 
 
 def make_sample(rng: np.random.Generator, sources: Sources, row: int, things: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """One face with things in front of it, `things` of them or any number of THINGS.
+    """Draw one face with `things` occluders in front of it (None: a random number, THINGS).
 
-    Returns the picture uint8 [S, S, 3], and float32 [3, S, S]: visible face, what is in front, how well the latter is known.
+    Returns the picture uint8 [S, S, 3], and float32 [3, S, S]: visible face, what is in front, certainty of the latter.
     """
     picture, label = sources.pictures[row], sources.label[row]
     size = len(picture)

@@ -1,4 +1,4 @@
-"""What an occluder is drawn on: a picture with a face, whose places and colours it takes up."""
+"""The picture that an occluder is drawn on: positions and colours taken from its face."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Generator = np.random.Generator
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn on: a picture uint8 [S, S, 3], its landmarks [68, 2] in 0..1, and another picture whose colours are lent."""
+    """A picture uint8 [S, S, 3], its landmarks [68, 2] in 0..1, and another picture for textures."""
 
     picture: np.ndarray
     landmarks: np.ndarray

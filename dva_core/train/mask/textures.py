@@ -1,4 +1,4 @@
-"""What occluders are made of: plain and patterned stuff, skin, hair, pieces of other pictures. Colours [S, S, 3] in 0..255."""
+"""Textures of occluders: plain and patterned materials, skin, hair, pieces of other pictures. Colours [S, S, 3] in 0..255."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dva_core.train.mask.scene import Generator, Scene
 
 
 def waves(rng: Generator, size: int, scale: float) -> np.ndarray:
-    """Smooth noise [size, size] of deviation 1, features about `scale` pixels wide."""
+    """Smooth noise [size, size] of standard deviation 1, features about `scale` pixels wide."""
     cells = max(2, round(size / scale))
     return cv2.resize(rng.standard_normal((cells, cells)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def shade(rng: Generator, rgb: np.ndarray, strength: float) -> np.ndarray:
-    """Light that changes over a surface [S, S, 3]: a gradient and slow waves."""
+    """Vary the light over a surface [S, S, 3]: a gradient and slow waves."""
     size = len(rgb)
     y, x = np.mgrid[:size, :size] / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)

@@ -1,4 +1,4 @@
-"""Training of the face parser: visible face and what is in front of it, from cut labels and drawn occluders."""
+"""Training of the face parser: visible face and what is in front of it, from labels and drawn occluders."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ STATE = "mask_state.safetensors"
 
 
 def parser_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of both parts, that of the front weighted by how well it is known, and soft Dice (Milletari et al. 2016) of the face.
+    """Cross-entropy of both parts, that of the front weighted by its certainty, and soft Dice (Milletari et al. 2016) of the face.
 
-    logits [B, 2, S, S]; targets [B, 3, S, S]: face, front, how well the front is known.
+    logits [B, 2, S, S]; targets [B, 3, S, S]: face, front, certainty of the front.
     """
     face, front, certainty = targets.clamp(0, 1).unbind(1)
     entropy = F.binary_cross_entropy_with_logits(logits[:, 0], face)
@@ -50,7 +50,7 @@ def overlap(masks: np.ndarray, others: np.ndarray) -> float:
 
 @torch.inference_mode()
 def measure(network: nn.Module, sources: Sources, things: int, seed: int = 0) -> dict[str, float]:
-    """Intersection over union with the labels, of the network and of the whole hull, with `things` drawn in front of each face."""
+    """Intersection over union with the labels, of the network and of the whole hull, with `things` occluders in front of each face."""
     rng = np.random.default_rng(seed)
     samples = [make_sample(rng, sources, row, things) for row in range(len(sources.pictures))]
     images = to_images(np.stack([picture for picture, _ in samples]))
@@ -60,7 +60,7 @@ def measure(network: nn.Module, sources: Sources, things: int, seed: int = 0) ->
 
 
 class Run:
-    """Network and optimiser, and the seconds they have been trained, kept in one file."""
+    """Network and optimiser, and the seconds trained, stored in one file."""
 
     def __init__(self, path: Path, seed: int):
         torch.manual_seed(seed)
@@ -75,7 +75,7 @@ class Run:
         write_tensors(self.path, {**weights, **moments}, {"step": str(self.step), "seconds": str(self.seconds)})
 
     def resume(self) -> None:
-        """Go on from the file. DVAError where it is missing, or of another network."""
+        """Resume from the file. DVAError if it is missing, or of another network."""
         tensors, about = read_tensors(self.path), read_about(self.path)
         try:
             self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
@@ -91,9 +91,9 @@ class Run:
 
 
 def train_mask(faces: FaceSet, out: Path, *, minutes: float = 25, batch: int = BATCH, seed: int = 0, resume: bool = False) -> dict:
-    """Train a CompactParser, write `out`, and return the overlap with the labels of held-out people, without and with things in front.
+    """Train a CompactParser, write `out`, and return the overlap with the labels of held-out people, without and with occluders.
 
-    Beside `out`: the labels (mask_labels.npz), a sheet of 100 of them to look at (mask_labels.png), and the state, to resume from.
+    Beside `out`: the labels (mask_labels.npz), a sheet of 100 of them to check by eye (mask_labels.png), and the state, to resume from.
     """
     labels = load_labels(out.parent / "mask_labels.npz", faces)
     save_picture(out.parent / "mask_labels.png", label_sheet(faces, labels))

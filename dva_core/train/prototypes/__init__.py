@@ -1,4 +1,4 @@
-"""Pictures of the same face older, younger, more male, more female or smiling, by prototypes and donors."""
+"""The same face older, younger, more male, more female or smiling, by prototypes and donors."""
 
 from dva_core.train.prototypes.change import KINDS, Pair, Prototypes, suitable
 

@@ -31,8 +31,11 @@ class Pair(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What one change does: shape and colour by name of the effect, in times of it; texture: of a donor; smooth: share of the
-    own texture taken away; grey: brows and hair; shave: share of the own stubble taken away; relax: of a frown."""
+    """The components of one change.
+
+    shape, colour: multiples of effects by name; texture: of a donor; smooth: share of the own texture removed; grey: brows and hair;
+    shave: share of the own stubble removed; relax: of a frown.
+    """
 
     shape: dict[str, float]
     colour: dict[str, float]
@@ -58,7 +61,7 @@ def recipe(kind: str, look: dict) -> Recipe:
 
 @dataclass
 class Prototypes:
-    """Mean differences and donors; `look` draws a style, `change` applies it."""
+    """Mean differences and donors; `look` draws a random style, `change` applies it."""
 
     space: MeanSpace
     effects: Effects
@@ -67,7 +70,7 @@ class Prototypes:
 
     @classmethod
     def fit(cls, faces: FaceSet, *, donors: int = 80) -> Prototypes:
-        """From labelled faces; held-out people are not used. Raises DVAError where too few remain."""
+        """Fit to labelled faces; held-out people are not used. Raises DVAError if too few remain."""
         faces = faces.take(np.flatnonzero(~faces.held_out & (label(faces, "Sunglasses") < 0.5)))
         frontal = np.flatnonzero(np.abs(turn(faces.landmarks)) < FRONTAL)
         if not len(frontal):
@@ -82,7 +85,7 @@ class Prototypes:
         return cls(space, effects, old, smiles)
 
     def look(self, kind: str, rng: np.random.Generator) -> dict:
-        """A random style, plain numbers by name; the same `look` on two frames of a person changes them alike."""
+        """Draw a random style, plain numbers by name; the same style changes two frames of a person alike."""
         check_kind(kind)
         look = {"strength": float(rng.uniform(0.85, 1.25)), "donor": float(rng.random())}
         if kind == "Older":
@@ -96,11 +99,11 @@ class Prototypes:
         return look
 
     def change(self, kind: str, picture: np.ndarray, landmarks: np.ndarray, look: dict) -> Pair:
-        """The face uint8 [S, S, 3] with landmarks [68, 2] changed; depends on the arguments alone.
+        """Change the face uint8 [S, S, 3] with landmarks [68, 2]; a function of the arguments alone.
 
-        A look whose `donor` is None takes the same donor for every face: the one with the most typical mouth, or skin.
+        A style whose `donor` is None uses the same donor for every face: the one with the most typical mouth, or skin.
 
-        Raises DVAError for an unknown kind or a picture of another form.
+        Raises DVAError for an unknown kind or a picture of another shape.
         """
         check_kind(kind)
         check_face(picture, landmarks)
@@ -138,7 +141,7 @@ class Prototypes:
         return (relative + step) * scale @ rotation.T + centre
 
     def stubble(self, light: np.ndarray) -> np.ndarray:
-        """How much a stubble darkens this face, in logarithms [SIZE, SIZE]: the mean stubble in the strength that is found here."""
+        """Darkening of this face by stubble, in logarithms [SIZE, SIZE]: the mean stubble, scaled to the strength found here."""
         shade = self.effects.colour["5_o_Clock_Shadow"] @ LUMA
         shade = np.minimum(shade - tone(shade[..., None], self.space.regions["cheeks"]), 0) * self.space.regions["beard"]
         own = (light - tone(light, self.space.regions["cheeks"]) - self.effects.mean) @ LUMA
@@ -146,7 +149,7 @@ class Prototypes:
         return np.clip(times, 0, 1.5) * shade
 
     def delta(self, light: np.ndarray, does: Recipe, texture: np.ndarray | None) -> np.ndarray:
-        """Change of the logarithms in the mean space, float32 [SIZE, SIZE, 3]."""
+        """Change in logarithms in the mean space, float32 [SIZE, SIZE, 3]."""
         regions = self.space.regions
         like = likeness(light, self.space)
         own = np.maximum(like, np.max([regions[name] for name in ("eyes", "brows", "lips")], 0))
@@ -171,7 +174,7 @@ class Prototypes:
 
 
 def greyer(light: np.ndarray, regions: dict[str, np.ndarray], like: np.ndarray) -> np.ndarray:
-    """The step in logarithms [SIZE, SIZE, 3] that takes the colour from brows and hair and lifts their dark."""
+    """Change in logarithms [SIZE, SIZE, 3] that removes the colour from brows and hair and lightens them."""
     luma = light @ LUMA
     forehead = regions["crown"] * regions["skin"]
     open_forehead = np.clip(2 * (forehead * like).sum() / forehead.sum() - 0.8, 0, 1)  # a fringe would be grey in a patch
@@ -195,7 +198,7 @@ def check_face(picture: np.ndarray, landmarks: np.ndarray) -> None:
 
 
 def fading(landmarks: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
-    """float32 [size, size]: 1 over the faces before and after, falling to exactly 0 outside the grown hull."""
+    """Weights float32 [size, size]: 1 over the faces before and after, falling to exactly 0 outside the enlarged hull."""
     points = np.concatenate([extend_hull(landmarks), extend_hull(target)])
     inner, outer = (polygon(points, size, growth) for growth in (INNER_GROWTH, OUTER_GROWTH))
     soft = cv2.GaussianBlur(inner, (0, 0), 0.02 * size)
@@ -203,7 +206,7 @@ def fading(landmarks: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
 
 
 def warp(picture: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`picture` with its landmarks moved, float32; the movement fades with the mask so that no edge is doubled."""
+    """Warp `picture` by its landmarks, float32; the displacement fades with the mask so that no edge is doubled."""
     size = len(picture)
     pixel = np.arange(size, dtype=np.float32)
     still = np.stack(np.meshgrid(pixel, pixel), -1)
@@ -213,7 +216,7 @@ def warp(picture: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.n
 
 
 def suitable(kind: str, faces: FaceSet) -> np.ndarray:
-    """Faces [n] bool that a kind can change visibly: the young for Older, women for Male, the unsmiling with a closed mouth for Smiling."""
+    """Faces [n] bool that a kind changes visibly: the young for Older, women for Male, the unsmiling with a closed mouth for Smiling."""
     check_kind(kind)
     if kind == "Older":
         return years(faces) < 48

@@ -1,4 +1,4 @@
-"""Real faces that lend what an average cannot have: the fine texture of old skin (Tiddeman et al. 2001) and the inside of a smile."""
+"""Donors: real faces whose fine skin texture (Tiddeman et al. 2001) or inside of a smile is used, which an average cannot show."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Donors:
         return len(self.row)
 
     def pick(self, skin: np.ndarray, side: float, share: float, near: int = 8) -> int:
-        """One of the `near` donors nearest in skin tone and light; `share` in 0..1 says which."""
+        """One of the `near` donors nearest in skin tone and light, selected by `share` in 0..1."""
         off = self.tones - skin
         distance = np.abs(off @ LUMA) + 1.5 * np.abs(off - (off @ LUMA)[:, None]).sum(1) + np.abs(self.side - side)
         order = np.argsort(distance, kind="stable")[:near]
@@ -44,7 +44,7 @@ class Donors:
 
     @cached_property
     def typical_mouth(self) -> int:
-        """The donor whose mouth is nearest in shape to the mean of all."""
+        """The donor whose mouth is nearest in shape to the mean."""
         shapes = self.landmarks[:, MOUTH].astype(np.float64)
         for _ in range(3):
             mean = shapes.mean(0)
@@ -53,7 +53,7 @@ class Donors:
 
     @cached_property
     def typical_skin(self) -> int:
-        """The donor whose texture is nearest to the mean of all."""
+        """The donor whose texture is nearest to the mean."""
         textures = self.textures.astype(np.float32)
         return int(((textures - textures.mean(0)) ** 2).sum((1, 2)).argmin())
 
@@ -66,7 +66,7 @@ def light_side(light: np.ndarray, space: MeanSpace) -> float:
 
 
 def bare(faces: FaceSet, covers: tuple[str, ...] = COVERED + HAIRY) -> np.ndarray:
-    """Faces [n] bool that nothing named covers, known or unknown."""
+    """Faces [n] bool without any of the labels `covers`; an unknown label counts as absent."""
     return ~np.any([label(faces, name) > 0.5 for name in covers], 0)
 
 
@@ -82,14 +82,14 @@ def smiling_faces(faces: FaceSet) -> np.ndarray:
 
 
 def teeth(light: np.ndarray, space: MeanSpace) -> float:
-    """How much brighter the middle of an open mouth is than the skin, in logarithms."""
+    """Brightness of the middle of an open mouth relative to the skin, in logarithms."""
     x, y = space.points[60:68].mean(0)
     patch = light[int(y) - 4 : int(y) + 5, int(x) - 14 : int(x) + 15] @ LUMA
     return float(np.percentile(patch, 70) - tone(light, space.regions["cheeks"]) @ LUMA)
 
 
 def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray, most: int, smile: bool = False) -> Donors:
-    """The best `most` of the faces `rows`: evenly lit, clean skin, and for smiles bright teeth."""
+    """Select the best `most` of the faces `rows`: evenly lit, clean skin, and for smiles bright teeth."""
     common = band(mean, space.regions["skin"])
     donors, scores = [], []
     for row in rows:

@@ -1,4 +1,4 @@
-"""A smile's open mouth: its shape between the mean smile's and a donor's, its inside from the donor, in the face's own light."""
+"""The open mouth of a smile: its shape between the mean smile's and a donor's, its inside from the donor, in the face's own light."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FINE = 4  # times finer: masks of a mouth some pixels high
 
 
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`points` [n, 2] turned, scaled and moved onto `target` [n, 2] by least squares (Umeyama 1991)."""
+    """Transform `points` [n, 2] to `target` [n, 2] by the least-squares rotation, scale and translation (Umeyama 1991)."""
     a, b = points - points.mean(0), target - target.mean(0)
     u, values, v = np.linalg.svd(b.T @ a)
     sign = np.diag([1.0, np.sign(np.linalg.det(u @ v))])
@@ -22,14 +22,14 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def shape_of(target: np.ndarray, donor: np.ndarray, share: float) -> np.ndarray:
-    """Landmarks `target` [68, 2] whose mouth is `share` the donor's, laid on it."""
+    """Blend the mouth of the landmarks `target` [68, 2] with the donor's, aligned to it; `share` is the donor's."""
     result = target.copy()
     result[MOUTH] = (1 - share) * target[MOUTH] + share * similarity(donor[MOUTH], target[MOUTH])
     return result
 
 
 def mouth_mask(target: np.ndarray, size: int, soft: float) -> np.ndarray:
-    """float32 [size, size] 0..1: between the lips."""
+    """Mask of the area between the lips, float32 [size, size] 0..1."""
     mask = np.zeros((size * FINE, size * FINE), np.uint8)
     cv2.fillPoly(mask, [np.round((target[INNER] * FINE - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     mask = cv2.GaussianBlur(mask, (0, 0), soft * FINE)
@@ -37,7 +37,7 @@ def mouth_mask(target: np.ndarray, size: int, soft: float) -> np.ndarray:
 
 
 def fill(face: np.ndarray, target: np.ndarray, donor: np.ndarray, points: np.ndarray, skins: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """`face` float32 [S, S, 3] with the inside of the donor's mouth between the lips of `target`.
+    """Paste the inside of the donor's mouth between the lips `target` of `face` float32 [S, S, 3].
 
     `donor` is uint8 with landmarks `points` [68, 2] at its own scale; skins: tones [3] in logarithms of the face and the donor.
     """
@@ -49,9 +49,9 @@ def fill(face: np.ndarray, target: np.ndarray, donor: np.ndarray, points: np.nda
 
 
 def relit(light: np.ndarray, skin: np.ndarray, donor_skin: np.ndarray) -> np.ndarray:
-    """A donor's mouth in the face's light: half of the skins' difference (the rest is the skin's own colour, which teeth have not).
+    """Adjust a donor's mouth to the face's light by half of the skins' difference (the other half is skin colour, which teeth lack).
 
-    Teeth never outshine the skin by far, and are as grey as the face in a grey picture.
+    Teeth are never much brighter than the skin, and grey in a grey picture.
     """
     off = skin - donor_skin
     luma = off @ LUMA

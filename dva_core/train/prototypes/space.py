@@ -26,17 +26,17 @@ PARTS = {"eyes": (np.r_[36:42], np.r_[42:48]), "brows": (np.r_[17:22], np.r_[22:
 
 
 def to_log(picture: np.ndarray) -> np.ndarray:
-    """Grey levels -> float32 logarithm of light; what a cubic filter shot below 0 counts as 0."""
+    """Convert grey levels to float32 logarithms of light; values below 0, from a cubic filter, count as 0."""
     return np.log(np.maximum(picture, 0).astype(np.float32) + DARK)
 
 
 def from_log(light: np.ndarray) -> np.ndarray:
-    """float32 grey levels, not rounded, not clipped."""
+    """Convert back to float32 grey levels, neither rounded nor clipped."""
     return np.exp(light) - DARK
 
 
 def polygon(points: np.ndarray, size: int, growth: float = 1.0, soft: float = 0.0) -> np.ndarray:
-    """float32 [size, size] 0..1: the convex hull of `points`, grown about its middle, its border `soft` pixels (sigma) wide."""
+    """Convex hull of `points`, enlarged about its middle, with a border `soft` pixels (sigma) wide: float32 [size, size] 0..1."""
     hull = cv2.convexHull(np.float32(points))[:, 0]
     centre = (hull.min(0) + hull.max(0)) / 2
     mask = np.zeros((size, size), np.uint8)
@@ -60,19 +60,19 @@ class MeanSpace:
 
     @classmethod
     def fit(cls, landmarks: np.ndarray) -> MeanSpace:
-        """From landmarks [n, 68, 2] of about frontal faces; made symmetric."""
+        """Fit to landmarks [n, 68, 2] of nearly frontal faces; made symmetric."""
         mean = np.mean([normalise(points)[0] for points in landmarks], 0)
         mean = (mean + mean[MIRROR68] * [-1, 1]) / 2
         points = extend_hull(mean) * EYE_DISTANCE + EYES_AT
         return cls(points, mean, make_regions(points))
 
     def read(self, picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """A face uint8 [S, S, 3] as logarithms in the mean space, float32 [SIZE, SIZE, 3]."""
+        """Warp a face uint8 [S, S, 3] to the mean space, in logarithms, float32 [SIZE, SIZE, 3]."""
         where = thin_plate_map(extend_hull(landmarks), self.points, SIZE)
         return to_log(cv2.remap(picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT))
 
     def map_to(self, landmarks: np.ndarray, size: int) -> np.ndarray:
-        """Backward map [size, size, 2]: where in the mean space each pixel of a picture with these landmarks lies."""
+        """Backward map [size, size, 2]: position in the mean space of each pixel of a picture with these landmarks."""
         return thin_plate_map(self.points, extend_hull(landmarks), size)
 
 
@@ -98,7 +98,7 @@ def make_regions(points: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tone(light: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Median [..., C] of what lies where `region` is over a half."""
+    """Median [..., C] over the area where `region` is above 0.5."""
     return np.median(light[region > 0.5], 0)
 
 
@@ -108,7 +108,7 @@ def saturation(skin: np.ndarray) -> float:
 
 
 def likeness(light: np.ndarray, space: MeanSpace, width: float = 0.45) -> np.ndarray:
-    """How like the face's own skin each place is, 0..1: low on hair, hats, glasses. `light` from `MeanSpace.read`."""
+    """Similarity of each place to the face's own skin, 0..1: low on hair, hats, glasses. `light` from `MeanSpace.read`."""
     smooth = cv2.GaussianBlur(light, (0, 0), 3)
     off = smooth - tone(smooth, space.regions["cheeks"])
     luma = off @ LUMA
@@ -117,9 +117,9 @@ def likeness(light: np.ndarray, space: MeanSpace, width: float = 0.45) -> np.nda
 
 
 def band(light: np.ndarray, weight: np.ndarray, width: float = 7.0) -> np.ndarray:
-    """Luminance finer than `width` pixels (sigma) [SIZE, SIZE].
+    """Luminance detail finer than `width` pixels (sigma) [SIZE, SIZE].
 
-    The smooth part is taken over the places of `weight` only, so that eyes or hair do not bleed in.
+    The smooth part is averaged over the places of `weight` only, so that eyes or hair do not bleed in.
     """
     luma = light @ LUMA
     weight = weight + 1e-3

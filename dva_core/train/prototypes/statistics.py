@@ -1,6 +1,6 @@
-"""Prototypes by regression: what age, sex and a smile change in shape and in shape-normalised colour, each freed of the others.
+"""Prototypes by regression: the effects of age, sex and a smile on shape and on shape-normalised colour, independent of each other.
 
-A difference of two group means (Rowland and Perrett 1995) carries along whatever else the groups differ in; the coefficient of a
+A difference of two group means (Rowland and Perrett 1995) contains whatever else differs between the groups; the coefficient of a
 linear regression with the other attributes, the head's turn and the set as further variables does not.
 """
 
@@ -23,19 +23,19 @@ FRONTAL = 0.16  # largest turn (see `turn`) of faces that colours are measured o
 
 
 def turn(landmarks: np.ndarray) -> np.ndarray:
-    """Turn of the heads [n], signed: the nose's tip aside the eyes' middle, in widths of the eyes."""
+    """Signed rotation of the heads [n]: horizontal offset of the nose's tip from the eyes' middle, in eye distances."""
     return (landmarks[:, 30, 0] - landmarks[:, 36:48, 0].mean(1)) / np.ptp(landmarks[:, 36:48, 0], axis=1)
 
 
 def label(faces: FaceSet, name: str, unknown: float = 0.0) -> np.ndarray:
-    """A column of labels [n], `unknown` where it was not given."""
+    """A column of labels [n], `unknown` where it is missing."""
     if name not in faces.names:
         raise DVAError(f"These faces have no label {name}: read them with read_faces from a folder with the labels of faces128.")
     return np.nan_to_num(faces.labels[:, faces.names.index(name)], nan=unknown)
 
 
 def years(faces: FaceSet) -> np.ndarray:
-    """Ages [n]; where no numbers were read, 27 for the young and 68 for the others."""
+    """Ages [n]; if no numbers were read, 27 for the young and 68 for the others."""
     rough = np.where(label(faces, "Young", 0.5) > 0.5, YOUNG_AT, OLD_AT)
     return rough if faces.age is None else np.where(np.isnan(faces.age), rough, faces.age)
 
@@ -67,9 +67,9 @@ def design(faces: FaceSet) -> dict[str, np.ndarray]:
 
 @dataclass
 class Effects:
-    """What each variable changes: shape[name] [68, 2] in eye distances, colour[name] float32 [SIZE, SIZE, 3] in logarithms.
+    """Effect of each variable: shape[name] [68, 2] in eye distances, colour[name] float32 [SIZE, SIZE, 3] in logarithms.
 
-    mean: float32 [SIZE, SIZE, 3], the mean face less its skin's tone.
+    mean: float32 [SIZE, SIZE, 3], the mean face relative to its skin's tone.
     """
 
     shape: dict[str, np.ndarray]
@@ -78,12 +78,12 @@ class Effects:
 
 
 def solve(matrix: np.ndarray, moments: np.ndarray, ridge: float) -> np.ndarray:
-    """Coefficients of the normal equations; the ridge keeps variables that hardly vary small."""
+    """Solve the normal equations with a ridge, which keeps coefficients of nearly constant variables small."""
     return np.linalg.solve(matrix + ridge * np.eye(len(matrix)), moments)
 
 
 def fit_effects(faces: FaceSet, space: MeanSpace, lights) -> Effects:
-    """Regression over `faces`; `lights` yields (row, light [SIZE, SIZE, 3]) of those that colours are measured on."""
+    """Regression over `faces`; `lights` yields (row, light [SIZE, SIZE, 3]) of those on which colours are measured."""
     variables = design(faces)
     names = list(variables)
     x = np.stack(list(variables.values()), 1)
