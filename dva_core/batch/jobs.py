@@ -75,7 +75,7 @@ class Plan:
 
     def fingerprint(self, job: Job) -> str:
         """Hash everything in the manifest that determines the result of a job."""
-        parts = [job.spec.model_dump(mode="json", exclude={"face", "keep"}), job.face, str(job.video), job.size]
+        parts = [job.spec.model_dump(mode="json", exclude={"face", "keep"}, by_alias=True), job.face, str(job.video), job.size]
         parts += [self.manifest.workflow, self.manifest.inputs, self.settings.model_dump(mode="json", exclude={"batch_size"})]
         parts += [{"whom": job.whom}] if job.whom else []
         parts += [{"keep": str(job.keep)}] if job.keep else []

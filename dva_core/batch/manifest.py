@@ -17,73 +17,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from ..faces.choice import is_people, parse_people
+from ..faces.choice import is_people
+from .fields import LARGEST, Face, Guidance, Name, Person, Region, Seconds, Strength, Text, Tone, means_several
 
 PLACEHOLDERS = ("video", "edit", "person")
 USUAL_NAME = "{video}_{edit}"
-LARGEST = "largest"
-
-# what every file system takes as part of a name
-Name = Annotated[str, StringConstraints(pattern=r'^[^\\/:*?"<>|\x00-\x1f.][^\\/:*?"<>|\x00-\x1f]{0,99}$')]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*\S[^\x00]*$")]
-
-
-def as_strength(value: Any) -> Any:
-    """Validate a strength: a number, or the keys of a curve; text is parsed as on the command line.
-
-    DVAError for anything else.
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value  # as most are; for curves the library is needed, and so torch
-
-    from ..edit.curves import parse_scale, parse_text, scale_to_json
-
-    if isinstance(value, Mapping):
-        value = {str(when): strength for when, strength in value.items()}
-    return scale_to_json(parse_text(value) if isinstance(value, str) else parse_scale(value))
-
-
-def off_is_a_word(value: Any) -> Any:
-    """Convert false, which YAML reads for a bare `off`, back to "off"."""
-    return "off" if value is False else value
-
-
-def as_numbers(value: Any) -> Any:
-    """Convert a person's number or a list of numbers, as YAML reads them, to text such as "1,3"."""
-    entries = value if isinstance(value, list) and value else [value]
-    return ",".join(map(str, entries)) if all(type(entry) is int or isinstance(entry, str) for entry in entries) else value
-
-
-def as_face(value: Any) -> Any:
-    """Validate a choice of face, as `--face` takes it; ValueError or DVAError for anything else."""
-    value = as_numbers(value)
-    if not isinstance(value, str) or value == LARGEST or re.fullmatch(r"position:[\d.]+,[\d.]+|reference:.+", value):
-        return value
-    if not is_people(value):
-        raise ValueError(
-            f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, reference:FILE, all, or numbers "
-            "such as 1,3"
-        )
-    parse_people(value)
-    return value
-
-
-def means_several(face: str) -> bool:
-    """Tell whether a choice of face is several numbers or "all"; how many people a JSON object chooses is known only after the survey."""
-    return is_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
-
-
-StrengthInput = float | str | list[float] | dict[str, float | str]  # a strength as people write it
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=StrengthInput)]
-Region = Annotated[str | None, BeforeValidator(off_is_a_word, json_schema_input_type=str | Literal[False] | None)]
-Face = Annotated[Text, BeforeValidator(as_face, json_schema_input_type=Text | int | list[int])]
-Person = Annotated[Text, BeforeValidator(as_numbers, json_schema_input_type=Text | int | list[int | str])]
-Tone = Literal["keep", "change"] | None
-Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
 
 
 class Part(BaseModel):
@@ -99,8 +39,16 @@ class TextEdit(Part):
     target: Text
     scale: Strength = 1.0
     clip_model: Text | None = None
-    steps: int = Field(2000, ge=1, le=100_000)
+    iterations: int = Field(2000, ge=1, le=100_000, serialization_alias="steps")  # as fingerprints have it
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def former_names(cls, value: Any) -> Any:
+        """Accept `steps`, the former name of `iterations`."""
+        if isinstance(value, Mapping) and "steps" in value and "iterations" not in value:
+            return {"iterations" if name == "steps" else name: content for name, content in value.items()}
+        return value
 
 
 class Edit(Part):

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import DVAError
 from ..faces.choice import is_people
+from .fields import LARGEST
 from .jobs import Job, Plan
-from .manifest import LARGEST
 from .masks import make_mask_files, mask_file
 
 AUTO = "auto"
@@ -181,7 +181,7 @@ def text_inputs(text: Any) -> dict[str, Any]:
         "scale": text.scale,
         "clip_model": text.clip_model or DEFAULT,
         "frames": "0",
-        "steps": text.steps,
+        "steps": text.iterations,
         "seed": text.seed,
         **{name: getattr(TextSettings, name) for name in names},
     }

@@ -62,30 +62,28 @@ class Worker:
         if "error" in encoded:
             return dict(encoded)
         try:
-            source, out = self.place(video, size, content), Path(self.scratch.name) / f"result{suffix}"
-            frames = self._edit(encoded, source, spec, out)
+            place, out = self.place(video, size, content), Path(self.scratch.name) / f"result{suffix}"
+            frames = self._edit(encoded, place, spec, out)
             return {"content": np.fromfile(out, np.uint8), "seconds": time.monotonic() - began, "frames": frames}
         except DVAError as error:
             return {"error": str(error)}
         finally:
             self.state = {}
 
-    def _edit(self, encoded: EncodedVideo, source: Path, spec: Mapping[str, Any], out: Path) -> int:
+    def _edit(self, encoded: EncodedVideo, video: Path, spec: Mapping[str, Any], out: Path) -> int:
         from ..edit import Direction, apply_attributes, apply_direction, apply_text
         from ..pipeline import decode
 
         result, whom = self._open(encoded), spec["whom"] or None
         if spec["text"]:
-            text = dict(spec["text"])
-            source, target, iterations = text.pop("source"), text.pop("target"), text.pop("steps")
-            result = apply_text(result, self.model, source, target, iterations=iterations, progress=self._tell, person=whom, **text)
+            result = apply_text(result, self.model, **spec["text"], progress=self._tell, person=whom)
         if spec["attributes"]:
             result = apply_attributes(result, self.model, spec["attributes"], normalize=spec["normalize"], person=whom)
         for path, scale in spec["directions"].items():
             result = apply_direction(result, self.model, Direction.load(path), scale, person=whom)
         look = {name: spec[name] for name in ("guidance", "tone", "region")}
         output = {name: self.settings[name] for name in ("detail", "codec", "quality", "compatible", "batch_size")}
-        return decode(result, self.model, out, video=source, progress=self._tell, keep=spec["keep"], **output, **look).frames
+        return decode(result, self.model, out, video=video, progress=self._tell, keep=spec["keep"], **output, **look).frames
 
     def _open(self, encoded: EncodedVideo) -> Any:
         """Open a decomposition and keep it open until another one is needed."""

@@ -332,3 +332,20 @@ def test_people_and_masks_become_a_graph(tmp_path):
     alone = make_plan(make_manifest({"videos": ["a.mp4"], "edits": {"x": {"Young": 1}}}), tmp_path)
     plain = make_prompt(alone, None, alone.jobs[0], {alone.jobs[0].video: "a.mp4"}, "out")
     assert not {"keep", "person"} & (set(plain["decode"]["inputs"]) | set(plain["edit"]["inputs"]))  # older servers know neither
+
+
+def test_iterations_were_called_steps(tmp_path):
+    """Both names are read, not both at once, and a result that an older version made is not made again."""
+    put(tmp_path, "clips/a.mp4")
+    jobs = {}
+    for name in ("iterations", "steps"):
+        plan = make_plan(manifest(edits={"bearded": {"text": {"target": "face with beard", name: 300}}}), tmp_path)
+        jobs[name] = plan.fingerprint(plan.jobs[0])
+        assert plan.jobs[0].spec.text.iterations == 300
+    former = plan.jobs[0].spec.model_dump(mode="json", exclude={"face", "keep"})
+    former["text"]["steps"] = former["text"].pop("iterations")
+    parts = [former, "largest", str(plan.jobs[0].video), plan.jobs[0].size]
+    parts += [None, {}, plan.settings.model_dump(mode="json", exclude={"batch_size"})]
+    assert set(jobs.values()) == {hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}
+    with pytest.raises(DVAError, match="steps"):
+        manifest(edits={"bearded": {"text": {"target": "x", "iterations": 1, "steps": 2}}})
