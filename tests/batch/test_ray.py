@@ -106,7 +106,7 @@ def one_thread():
         yield
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_with_the_starter(cluster, tmp_path, one_thread):
     """The results are those of the library; a folder of decompositions holds one for each video."""
     import dva_core

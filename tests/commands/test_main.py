@@ -69,7 +69,7 @@ def test_an_unknown_command_is_one_sentence(call):
 
 def test_as_a_program(tmp_path):
     command = [sys.executable, "-m", "dva_core", "edit", str(tmp_path / "none.mp4"), *YOUNG, "-o", str(tmp_path / "out.mp4")]
-    missing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    missing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800)
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "none.mp4" in missing.stderr
     assert not list(tmp_path.iterdir())
 

@@ -223,7 +223,7 @@ def test_missing_file_and_folder(tmp_path):
         sentence(error, path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_file_gives_a_sentence_or_the_same_model(tmp_path, bundle, data):
     """Cut anywhere or with any bytes changed, in the head or in the numbers: DVAError, or exactly what was written."""

@@ -190,7 +190,7 @@ def test_files_that_are_no_checkpoint(tmp_path, trust):
         read_pickle(tmp_path, trust_pickle=trust)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damaged_checkpoints_give_a_sentence(tmp_path, data):
     content = {"state_dict": {"a": torch.arange(8.0)}, "other": [1, "two", (3.0, None)]}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import tiny_config, write_tiny
+from waiting import ticking
 
 from dva_core.commands import train as cli
 from dva_core.errors import DVAError
@@ -157,8 +158,7 @@ def test_labels_are_kept_and_belong_to_their_faces(faces, labels, tmp_path, monk
 
 def test_training_writes_a_network_and_goes_on_from_its_state(faces, labels, tmp_path, monkeypatch):
     np.savez(tmp_path / "mask_labels.npz", **vars(labels))
-    ticks = iter(np.arange(0, 1000, 1.0))
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(ticks))  # a step a second
+    monkeypatch.setattr(training, "time", ticking(1.0))  # a step a second
     figures = train_mask(faces, tmp_path / "mask.safetensors", minutes=2 / 60, batch=2)
     assert figures["samples"] == 4 and (tmp_path / "mask_labels.png").is_file()
     assert {0 <= value <= 1 for kind in figures["overlap"].values() for value in kind.values()} == {True}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import ticking
 
 from dva_core.errors import DVAError
 from dva_core.train.pair_identity import targets_of, train_pair_identity
@@ -67,7 +68,8 @@ def test_steps_and_pairs_come_back_from_their_files(tmp_path):
             load_pairs(tmp_path)
 
 
-def test_the_encoder_learns_the_steps_and_keeps_the_people():
+def test_the_encoder_learns_the_steps_and_keeps_the_people(monkeypatch):
+    monkeypatch.setattr("dva_core.train.pair_identity.time", ticking(0.1))
     torch.manual_seed(0)
     pairs, identity = stripes(each=8), Rows(64)
     steps = PairedSteps.fit(identity, Points(), pairs)

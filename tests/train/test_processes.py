@@ -68,7 +68,7 @@ def test_two_processes_with_half_the_pictures_equal_one(encoders, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     script = [HERE / "two_processes.py", "--", tmp_path, *command]
-    done = subprocess.run([*map(str, torchrun + script)], env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([*map(str, torchrun + script)], env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
     one = training(encoders, tmp_path / "one", 10)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from standin import write_video
+from waiting import LONG, until
 
 from dva_core.video import open_video
 from dva_core.video.frames import Frames
@@ -41,8 +42,7 @@ def test_items_come_in_order_and_only_a_few_ahead():
     numbers = Numbers()
     taken = read_ahead(iter(numbers), depth=3)
     assert [next(taken) for _ in range(5)] == [1, 2, 3, 4, 5]
-    while numbers.given < 9:  # three wait, one is in hand
-        time.sleep(0.01)
+    until(lambda: numbers.given == 9)  # three wait, one is in hand
     time.sleep(0.05)
     assert numbers.given == 9
     assert list(taken) == list(range(6, 101)) and numbers.closed and not helpers()
@@ -89,16 +89,15 @@ def test_an_error_of_the_work_is_raised_where_the_items_come_from(more):
 
 
 def test_after_a_failed_block_nothing_more_is_done():
-    gate, done = threading.Event(), []
+    done = []
 
     def work(item: int) -> None:
-        gate.wait(10)
+        assert behind._stop.wait(LONG)  # the block has failed, and what it had put is still there
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt), WriteBehind(work) as behind:
         for i in range(4):
             behind.put(i)
-        threading.Timer(0.1, gate.set).start()
         raise KeyboardInterrupt
     assert done in ([], [0]) and not helpers()
 
