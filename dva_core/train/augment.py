@@ -1,4 +1,7 @@
-"""Augmentations with known labels: re-framing (points move along), mirror image, light and colour, softness."""
+"""Augmentations with known labels: re-framing (points move along), mirror image, light and colour, softness.
+
+Random numbers are drawn on the CPU, so that they are the same for any device; pictures stay on theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.faces.align import MIRROR68
+from dva_core.hosts.devices import to_device
 
 MIRROR = torch.as_tensor(MIRROR68)
 
@@ -19,7 +23,7 @@ def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn:
     """Apply a random similarity transform and mirror image.
 
     Args:
-        images: [B, 3, S, S]; points: [B, 68, 2] in fractions of the picture.
+        images: [B, 3, S, S]; points: [B, 68, 2] in fractions of the picture, on the CPU.
         turn: standard deviation of the rotation in degrees; zoom: largest logarithm of the scale; shift: largest shift as a fraction.
 
     Returns:
@@ -34,7 +38,8 @@ def reframe(images: Tensor, points: Tensor, generator: torch.Generator, *, turn:
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)
     offset = 2 * move
-    grid = F.affine_grid(torch.cat([matrix, offset[:, :, None]], 2), images.shape, align_corners=False)
+    affine = to_device(torch.cat([matrix, offset[:, :, None]], 2), images.device)
+    grid = F.affine_grid(affine, images.shape, align_corners=False)
     pictures = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     new_points = ((points * 2 - 1) - offset[:, None]) @ torch.linalg.inv(matrix).transpose(1, 2) / 2 + 0.5
     return pictures, torch.where(flip[:, None, None] < 0, new_points[:, MIRROR], new_points)
@@ -45,25 +50,26 @@ def relight(images: Tensor, generator: torch.Generator, strength: float = 1.0) -
     count = len(images)
 
     def draw(width: float) -> Tensor:
-        return uniform(count, -width * strength, width * strength, generator).view(count, 1, 1, 1)
+        return to_device(uniform(count, -width * strength, width * strength, generator).view(count, 1, 1, 1), images.device)
 
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * draw(0.3).exp() + mean + draw(0.25)
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * draw(0.4).exp()
     cast = uniform(3 * count, -0.06 * strength, 0.06 * strength, generator).view(count, 3, 1, 1)
-    return (images + cast).clamp(-1, 1)
+    return (images + to_device(cast, images.device)).clamp(-1, 1)
 
 
 def soften(images: Tensor, generator: torch.Generator, share: float = 0.4) -> Tensor:
     """Degrade some of the pictures like small or noisy videos: downscaled and upscaled, with noise."""
     size = images.shape[-1]
-    mask = torch.rand(len(images), generator=generator) < share
-    if not mask.any():
+    chosen = (torch.rand(len(images), generator=generator) < share).nonzero()[:, 0]
+    if not len(chosen):
         return images
+    chosen = to_device(chosen, images.device)
     small = int(uniform(1, 0.25, 0.8, generator).item() * size)
-    soft = F.interpolate(F.interpolate(images[mask], (small, small), mode="area"), (size, size), mode="bilinear", align_corners=False)
-    noise = torch.randn(soft.shape, generator=generator) * uniform(1, 0.0, 0.08, generator)
+    soft = F.interpolate(F.interpolate(images[chosen], (small, small), mode="area"), (size, size), mode="bilinear", align_corners=False)
+    noise = to_device(torch.randn(soft.shape, generator=generator) * uniform(1, 0.0, 0.08, generator), images.device)
     images = images.clone()
-    images[mask] = (soft + noise).clamp(-1, 1)
+    images[chosen] = (soft + noise).clamp(-1, 1)
     return images

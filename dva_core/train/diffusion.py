@@ -111,7 +111,7 @@ class DiffusionTraining(Objective):
         rows = [
             self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
         ]
-        images = to_images(self.frames.read(np.concatenate(rows)))
+        images = to_images(self.frames.read(np.concatenate(rows)), self.device)
         nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the changed picture, none need to move along
         images, _ = reframe(images, nowhere, self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
         # one light a person, as in a video: frames side by side are lit as one picture
@@ -256,7 +256,7 @@ class DiffusionTraining(Objective):
         self.unet.eval()
         generator, sums = torch.Generator().manual_seed(1), []
         for part in np.array_split(self.validation, max(1, len(self.validation) // 16)):
-            batch = self.condition(to_images(self.frames.read(part))[:, None])
+            batch = self.condition(to_images(self.frames.read(part), self.device)[:, None])
             sums.append([v.item() for v in self.losses(*batch, self.draw(batch[0], generator))[1:]])
         simple, reg = np.mean(sums, 0).tolist()
         if self.board:

@@ -44,7 +44,7 @@ def add_start(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--resume", action="store_true", help="take up the run that --run holds, with its settings, configuration and encoders"
     )
-    sub.add_argument("--settings", metavar="FILE", help="settings of the run (JSON, starter_training, paper_training)")
+    sub.add_argument("--settings", metavar="FILE", help="settings of the run (JSON, or starter_training, starter_large_training, paper_training)")
     sub.add_argument("--tensorboard", action="store_true", help="log losses, validation and sample grids to RUN/diffusion/tensorboard")
 
 
@@ -142,6 +142,7 @@ def load_frames(args: argparse.Namespace, size: int):
 def run(args: argparse.Namespace) -> dict:
     """Train, alone or as one of torchrun's processes; returns the figures of the last validation."""
     from dva_core.train.diffusion import DiffusionTraining
+    from dva_core.train.objective import OtherShapeError
     from dva_core.train.pairs import load_pairs
 
     args.start = resolve_model(args.start) if args.start else None
@@ -158,7 +159,14 @@ def run(args: argparse.Namespace) -> dict:
         if args.resume:
             training.resume()
         elif args.start:
-            training.start_from(args.start)
+            try:
+                training.start_from(args.start)
+            except OtherShapeError:
+                if args.step != "starter":
+                    raise
+                log.info(
+                    "diffusion: the noise predictor of %s has another shape, so this one begins anew; its encoders are kept", args.start
+                )
         return training.run(args.tensorboard)
 
 

@@ -33,6 +33,10 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SCALING_PICTURES = 512  # pictures
 
 
+class OtherShapeError(DVAError):
+    """A bundle to start from has a noise predictor of another shape than the configuration."""
+
+
 class Draw(NamedTuple):
     """Random variables of the losses of B pictures: timesteps [B] and two noises [B, 3, H, W]."""
 
@@ -112,7 +116,8 @@ class Objective:
         """Load fusion layer and noise predictor of a bundle of the same configuration, such as published weights to fine-tune.
 
         One with another prediction (epsilon, v) starts with its last layer at zero; the patches of one with smaller images are
-        spread (`grow`). Raises DVAError if the networks differ, or the encoders, for whose vectors its fusion layer was trained.
+        spread (`grow`). Raises OtherShapeError if the networks differ, DVAError if the encoders do, for whose vectors its fusion layer
+        was trained.
         """
         start = read_bundle(bundle)
         tensors = start.tensors
@@ -128,7 +133,9 @@ class Objective:
         state = {k: v for k, v in own.items() if is_added(k)} | state  # an added part may be new: it begins with no effect
         shapes = {k: v.shape for k, v in own.items()}
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
-            raise DVAError(f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it.")
+            raise OtherShapeError(
+                f"{bundle} has a noise predictor of another shape than the configuration; start from a bundle that fits it."
+            )
         self.unet.load_state_dict(state)
         if Schedule(**start.config["diffusion"]).prediction != self.schedule.prediction:
             log.info("diffusion: %s predicts something else, so the last layer starts at zero", bundle)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dva_core.hosts.devices import to_device
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
 from dva_core.train.augment import reframe, relight, soften
@@ -90,8 +91,8 @@ class PairObjective:
         """
         objective, settings = self.objective, self.objective.settings
         kinds = torch.from_numpy(self.pairs.kind[rows].astype(np.int64))
-        mask = torch.from_numpy(self.pairs.mask[rows])[:, None].float() / 255
-        stack = torch.cat([to_images(self.pairs.before[rows]), to_images(self.pairs.after[rows]), mask], 1)
+        mask = to_device(torch.from_numpy(self.pairs.mask[rows])[:, None], objective.device).float() / 255
+        stack = torch.cat([*(to_images(pictures[rows], objective.device) for pictures in (self.pairs.before, self.pairs.after)), mask], 1)
         if rng is None:
             own, target, base = torch.zeros(len(rows)), torch.ones(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
         else:
@@ -103,16 +104,15 @@ class PairObjective:
             stack = torch.cat([picture, (after + picture - before).clamp(-1, 1), stack[:, 6:]], 1)
             own, target = levels or self.levels(len(rows), rng)
             base = torch.from_numpy(rng.random(len(rows)) < (0 if levels else self.from_after))
-        stack = stack.to(objective.device)
         before, after, mask = stack[:, :3], stack[:, 3:6], stack[:, 6:]
         picture = torch.where(base[:, None, None, None].to(before.device), after, before)
         z_id, points = objective.conditioner.encode(picture[:, None])
         motion = motion_of(points)
         id_step, motion_step = (step[kinds].to(motion) for step in self.steps)
-        moving = self.is_motion[kinds]
-        if moving.any():
+        moving = self.is_motion[kinds].nonzero()[:, 0]
+        if count := len(moving):
+            moving = to_device(moving, objective.device)
             ends = [motion_of(objective.conditioner.encode(v[moving][:, None])[1]) for v in (before, after)]
-            count = int(moving.sum())
             own_motion = torch.from_numpy(np.ones(count, bool) if rng is None else rng.random(count) < OWN_SHARE)
             motion_step[moving] = torch.where(own_motion[:, None].to(motion.device), ends[1] - ends[0], motion_step[moving])
 

@@ -35,9 +35,9 @@ def encoders(tmp_path):
     return tmp_path
 
 
-def training(encoders, out, steps, config=None, **changes):
+def drawn_people(people: int = 12, frames: int = 2) -> tuple[Variants, np.ndarray]:
+    """Frames of noise, and which are held out."""
     rng = np.random.default_rng(0)
-    people, frames = 12, 2
     variants = Variants(
         pictures=rng.integers(0, 256, (people * frames, 32, 32, 3), dtype=np.uint8),
         landmarks=rng.uniform(8, 24, (people * frames, 68, 2)).astype(np.float32),
@@ -45,7 +45,11 @@ def training(encoders, out, steps, config=None, **changes):
         group=np.repeat(np.arange(people), frames),
         original=np.repeat(np.arange(people), frames),
     )
-    held_out = variants.group < 2
+    return variants, variants.group < 2
+
+
+def training(encoders, out, steps, config=None, **changes):
+    variants, held_out = drawn_people()
     return DiffusionTraining(
         config or CONFIG, encoders, variants, held_out, out, DiffusionSettings(**{"steps": steps, "people": 3, "warm_up": 1} | changes)
     )

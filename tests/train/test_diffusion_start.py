@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from bundles import tiny_tensors
 
+from dva_core.commands.train import parser
 from dva_core.errors import DVAError
 from dva_core.model.bundle import write_bundle
 from dva_core.model.loader import load_model
+from dva_core.train import diffusion_command
+from dva_core.train.state import read_tensors
 
-from .runs import CONFIG, training, write_start
+from .runs import CONFIG, drawn_people, training, write_start
 
 
 def test_a_run_can_start_from_a_bundle(tmp_path):
@@ -63,6 +68,20 @@ def test_a_start_of_another_shape_is_refused(tmp_path):
     bundle = write_start(tmp_path, other)
     with pytest.raises(DVAError, match="another shape"):
         training(bundle, tmp_path / "run", 1).start_from(bundle)
+
+
+def test_the_whole_starter_keeps_the_encoders_of_a_start_of_another_shape(tmp_path, monkeypatch):
+    bundle = write_start(tmp_path, CONFIG | {"noise_predictor": {**CONFIG["noise_predictor"], "base_channels": 16}})
+    monkeypatch.setattr(diffusion_command, "load_frames", lambda args, size: drawn_people())
+    for name, values in (("config", CONFIG), ("settings", {"steps": 1, "people": 3, "warm_up": 1})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    shared = ["--faces", "x", "--run", tmp_path / "run", "--start", bundle]
+    shared += ["--config", tmp_path / "config.json", "--settings", tmp_path / "settings.json"]
+    diffusion_command.run(parser().parse_args(list(map(str, ["starter", *shared, "--teachers", "x", "-o", tmp_path / "out"]))))
+    trained = read_tensors(tmp_path / "run" / "diffusion" / "state.safetensors")
+    assert trained["ema.unet.input_blocks.0.0.weight"].shape[0] == CONFIG["noise_predictor"]["base_channels"]
+    with pytest.raises(DVAError, match="another shape"):
+        diffusion_command.run(parser().parse_args(list(map(str, ["diffusion", *shared]))))
 
 
 def test_a_start_with_other_encoders_is_refused(tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from dva_core.errors import DVAError
 from dva_core.model.convert import published_config
+from dva_core.networks import build_network
 from dva_core.train.settings import DiffusionSettings, read_json
 
 
@@ -24,6 +26,24 @@ def test_the_starters_settings_are_the_defaults_but_for_their_length_their_speed
     pairs = ("pairs", "pair_from_after", "paths", "path_weight", "path_edges", "soften")
     own = {name: getattr(starter, name) for name in (*lengths, *pairs, "other_encoders", "half_moments")}
     assert starter == DiffusionSettings(**own)
+
+
+def test_a_large_gpus_settings_are_the_starters_but_for_the_batch():
+    starter, large = read_json("starter_training"), read_json("starter_large_training")
+    batch = ("minutes", "people", "pairs", "paths", "learning_rate", "warm_up", "ema", "save_every")
+    assert {k: v for k, v in large.items() if k not in batch} == {k: v for k, v in starter.items() if k not in batch}
+    assert DiffusionSettings.of(large).people == 64
+
+
+def test_the_large_network_has_25_million_parameters_and_fits_a_bundle_of_60_megabytes():
+    config = read_json("starter_large")
+    with torch.device("meta"):
+        parts = {
+            part: sum(v.numel() for v in build_network(config[part]).parameters())
+            for part in ("noise_predictor", "identity_encoder", "motion_encoder", "detector")
+        }
+    assert parts["noise_predictor"] >= 25e6
+    assert 2 * sum(parts.values()) < 60e6 - 2e6  # in half precision; attributes, regions and a face mask take less than 2 MB
 
 
 @pytest.mark.parametrize(
