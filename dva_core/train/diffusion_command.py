@@ -44,7 +44,9 @@ def add_start(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--resume", action="store_true", help="take up the run that --run holds, with its settings, configuration and encoders"
     )
-    sub.add_argument("--settings", metavar="FILE", help="settings of the run (JSON, or starter_training, starter_large_training, paper_training)")
+    sub.add_argument(
+        "--settings", metavar="FILE", help="settings of the run (JSON, or starter_training, starter_large_training, paper_training)"
+    )
     sub.add_argument("--tensorboard", action="store_true", help="log losses, validation and sample grids to RUN/diffusion/tensorboard")
 
 
