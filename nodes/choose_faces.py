@@ -50,7 +50,7 @@ class ChooseFaces(io.ComfyNode):
                     dynamic_prompts=False,
                     display_name="choice",
                     tooltip='Who is chosen, as JSON: {"people": [1, 3], "names": {"1": "Anna"}, "shots": {"2": [3]}}. people may be "all"; '
-                    "shots says who is meant instead in a shot. Empty: the person seen most.",
+                    "shots chooses others in single shots. Empty: the person seen most.",
                 ),
                 rate_input(optional=True),
                 detector_input("What finds faces: the model's own detector, or that of insightface, as on Encode Decomposed."),

@@ -16,7 +16,7 @@ from dva_core.decomposition.people import people_of
 from dva_core.pipeline.report import describe_decode, describe_model
 
 from . import folders, status
-from .image import to_image
+from .image import rows_to_show, to_image
 from .schema import schema
 from .types import AUTO, CATEGORY, DecompositionType, Model, keep_input, look_inputs, look_of
 from .video import source_inputs, source_of
@@ -116,10 +116,9 @@ class DecodeDDIM(io.ComfyNode):
         keep: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         from dva_core.pipeline import decode
-        from dva_core.pipeline.sheet import moments
 
         people = people_of(decomposition)
-        rows = [moments(one.faces, max_images // len(people) or (1 if max_images else one.faces)) for one in people]
+        rows = rows_to_show(people, max_images)
         source = source_of(decomposition, video, images, audio)
         after: dict[tuple[int, int], np.ndarray] = {}
 

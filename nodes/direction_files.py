@@ -63,7 +63,7 @@ class LoadDirection(io.ComfyNode):
             ],
             outputs=[
                 DirectionType.Output("direction", display_name="direction", tooltip="The direction, for Apply or Combine Directions."),
-                io.String.Output("about", display_name="about", tooltip="Its name, how it was made and which strengths make sense."),
+                io.String.Output("about", display_name="about", tooltip="Its name, how it was made and sensible strengths."),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -111,7 +111,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     display_name="identity weight",
-                    tooltip="Weight of the person staying recognisable. Lower it, down to 1, for stronger edits.",
+                    tooltip="Weight of keeping the person recognisable. Lower it, down to 1, for stronger edits.",
                 ),
                 io.Float.Input(
                     "l1_weight",
@@ -120,7 +120,7 @@ class EditIdentityCLIP(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     display_name="face weight",
-                    tooltip="Weight of the face's pixels staying as they are.",
+                    tooltip="Weight of keeping the face's pixels unchanged.",
                 ),
                 io.Float.Input(
                     "learning_rate",

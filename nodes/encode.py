@@ -18,7 +18,7 @@ from dva_core.pipeline.report import describe_model, describe_tracks
 from . import folders, status
 from .cache import cached
 from .face import FACES, face_box_inputs, face_choice, middle_of, people_or_face
-from .image import to_image, to_mask
+from .image import rows_to_show, to_image, to_mask
 from .schema import check_texts, schema
 from .types import CATEGORY, DecompositionType, Model, detector_input, rate_input
 from .video import as_file
@@ -108,7 +108,7 @@ class EncodeDecomposed(io.ComfyNode):
                     min=0,
                     max=1024,
                     display_name="batch size",
-                    tooltip="Frames computed together; 0 chooses. Changes the speed, not the result, and is halved where memory runs out.",
+                    tooltip="Frames computed together; 0 chooses. Changes the speed, not the result, and is halved if memory runs out.",
                 ),
                 io.Int.Input(
                     "max_frames",
@@ -173,7 +173,7 @@ class EncodeDecomposed(io.ComfyNode):
                     optional=True,
                     display_name="people",
                     tooltip="Instead of one face: all, or people by number, such as 1, 3, or what Choose Faces gives. Each is followed "
-                    "through the whole video and can be edited differently. Person 1 is seen most, and largest. Empty: as face says.",
+                    "through the whole video and can be edited differently. Person 1 is seen most, and largest. Empty: the choice of face.",
                 ),
             ],
             outputs=[
@@ -216,7 +216,6 @@ class EncodeDecomposed(io.ComfyNode):
     ) -> io.NodeOutput:
         from dva_core.pipeline import encode
         from dva_core.pipeline.cache import encode_cached
-        from dva_core.pipeline.sheet import moments
 
         source, part = as_file(video, images, rate, audio)
         if face_box is not None:
@@ -246,7 +245,7 @@ class EncodeDecomposed(io.ComfyNode):
             )
         status.tell(cls.hidden.unique_id, f"{describe_tracks(decomposition)}. {describe_model(model)}{unused}")
         everybody = people_of(decomposition)
-        rows = [moments(one.faces, max_images // len(everybody) or (1 if max_images else one.faces)) for one in everybody]
+        rows = rows_to_show(everybody, max_images)
         crops = np.concatenate([one.crops[own] for one, own in zip(everybody, rows)])
         masks = np.concatenate([one.visible_face(own) for one, own in zip(everybody, rows)])
         return io.NodeOutput(cached(decomposition), to_image(crops), to_mask(masks))

@@ -36,7 +36,7 @@ class Evaluate(io.ComfyNode):
                     tooltip="The video's source, for a loaded decomposition whose video is no longer where it was.",
                 ),
                 *source_inputs(),
-                person_input("Who is measured"),
+                person_input("Whom to measure"),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="The figures as a Markdown table, for Preview as Text or a file."),

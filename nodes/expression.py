@@ -26,7 +26,7 @@ class EditExpression(io.ComfyNode):
             display_name="Edit Expression",
             category=CATEGORY,
             description="Changes the expression in all frames alike: one shift of the landmarks, from the model's expressions or from two "
-            "frames of the video, kept within what faces do.",
+            "frames of the video, restricted to natural motion.",
             search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "expression"],
             advanced=("project",),
             inputs=[
@@ -74,7 +74,7 @@ class EditExpression(io.ComfyNode):
                     tooltip="Keep the shift within the main ways in which landmarks of real faces move.",
                 ),
                 over_time_input(),
-                person_input("Whose expression is changed"),
+                person_input("Whose expression to change"),
             ],
             outputs=[
                 DecompositionType.Output(

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import comfy.model_management as management
 import numpy as np
 import torch
+
+from dva_core.decomposition.decomposition import Decomposition
+
+
+def rows_to_show(people: Sequence[Decomposition], most: int) -> list[list[int]]:
+    """Rows of each person whose crops become images: `most` in all, evenly spaced and at least one per person; 0: all rows."""
+    from dva_core.pipeline.sheet import moments
+
+    return [moments(one.faces, most // len(people) or (1 if most else one.faces)) for one in people]
 
 
 def to_image(pictures: np.ndarray) -> torch.Tensor:

@@ -38,7 +38,7 @@ class LoadModel(io.ComfyNode):
                     default=AUTO,
                     display_name="precision",
                     tooltip="Number format of the noise predictor. auto leaves it to ComfyUI and the device; fp32 is the most exact and "
-                    "needs the most memory. Where half precision overflows, those frames are computed again in float32, with a warning.",
+                    "needs the most memory. If half precision overflows, those frames are computed again in float32, with a warning.",
                 ),
                 io.Boolean.Input(
                     "compile",
@@ -46,7 +46,7 @@ class LoadModel(io.ComfyNode):
                     optional=True,
                     display_name="compile",
                     tooltip="Compile the noise predictor when it is first used: minutes of waiting, then faster steps on a GPU. For long "
-                    "videos. Where compiling is not possible, the log says so and the model runs as usual.",
+                    "videos. If compiling is not possible, the log says so and the model runs as usual.",
                 ),
             ],
             outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],

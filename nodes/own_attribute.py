@@ -49,7 +49,11 @@ class OwnAttribute(io.ComfyNode):
                     tooltip="Pictures of faces that do not have it, as varied and otherwise alike.",
                 ),
                 io.String.Input(
-                    "name", default="My attribute", dynamic_prompts=False, display_name="name", tooltip="What it is, for people and files."
+                    "name",
+                    default="My attribute",
+                    dynamic_prompts=False,
+                    display_name="name",
+                    tooltip="Name of the direction and of its file.",
                 ),
                 io.Combo.Input(
                     "space",

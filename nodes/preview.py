@@ -38,7 +38,7 @@ class PreviewEdit(io.ComfyNode):
                     min=0,
                     max=1000,
                     display_name="steps",
-                    tooltip="Diffusion steps of the preview, used where they are less work than the stored noise map's; fewer are coarser. "
+                    tooltip="Diffusion steps of the preview, used if they take less work than the stored noise map; fewer are coarser. "
                     "0, or the number the video was encoded with, shows what Decode DDIM will make.",
                 ),
                 io.Combo.Input(

@@ -64,10 +64,10 @@ class SwitchFeatures(io.ComfyNode):
                     default=LENGTHS[0],
                     optional=True,  # as all that was appended: prompts saved before it have none
                     display_name="length",
-                    tooltip="How another length is matched: repeat starts again, ping-pong goes forth and back, stretch plays slower or "
+                    tooltip="How another length is matched: repeat starts again, ping-pong goes back and forth, stretch plays slower or "
                     "faster. The first two cut a longer video.",
                 ),
-                person_input("Who is changed"),
+                person_input("Whom to change"),
             ],
             outputs=[
                 DecompositionType.Output("switched", display_name="decomposition", tooltip="The decomposition with the features switched.")

@@ -30,7 +30,7 @@ def frame_input() -> io.Int.Input:
         min=0,
         max=10**6,
         display_name="frame",
-        tooltip="Which frame, counted from 0 over the frames read; without a face in it, the nearest that has one.",
+        tooltip="Number of the frame, from 0 over the frames read; if it shows no face, the nearest frame that does.",
     )
 
 
@@ -104,7 +104,7 @@ def keep_input() -> io.Mask.Input:
     )
 
 
-def person_input(what: str = "Whom the edit means") -> io.String.Input:
+def person_input(what: str = "Whom to edit") -> io.String.Input:
     """Make the input that chooses among the people of a decomposition; appended to the nodes that edit or show them."""
     return io.String.Input(
         "person",
@@ -112,7 +112,7 @@ def person_input(what: str = "Whom the edit means") -> io.String.Input:
         dynamic_prompts=False,
         optional=True,
         display_name="person",
-        tooltip=f"{what}, where the decomposition holds several people: numbers or names, such as 2 or Anna, 3; empty: all.",
+        tooltip=f"{what} if the decomposition holds several people: numbers or names, such as 2 or Anna, 3; empty: all.",
     )
 
 
@@ -129,7 +129,7 @@ def one_person_input() -> io.String.Input:
         dynamic_prompts=False,
         optional=True,
         display_name="person",
-        tooltip="The person to look at, where the decomposition holds several people: a number or a name, such as 2 or Anna.",
+        tooltip="The person to look at if the decomposition holds several people: a number or a name, such as 2 or Anna.",
     )
 
 

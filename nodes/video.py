@@ -155,7 +155,7 @@ def source_inputs() -> list[io.Input]:
             "images",
             optional=True,
             display_name="source images",
-            tooltip="Instead of a source video: the images the video was made of, all of them, where their temporary file is gone.",
+            tooltip="Instead of a source video: the images the video was made of, all of them, if their temporary file is gone.",
         ),
         io.Audio.Input(
             "audio",

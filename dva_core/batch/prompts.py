@@ -17,6 +17,7 @@ from .masks import make_mask_files, mask_file
 AUTO = "auto"
 SAVER = "SaveVideo"
 Prompt = dict[str, dict[str, Any]]
+Link = list[Any]  # to an output: [node key, number]
 
 
 def read_workflow(path: Path) -> Prompt:
@@ -76,80 +77,77 @@ def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, file_names: Mappi
     return graph(plan, job, file_names, prefix)
 
 
-def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
-    """Make the graph that loads, encodes, edits, decodes and saves with the settings of the plan."""
-    settings, spec = plan.settings, job.spec
-    prompt: Prompt = {}
+class Graph:
+    """A prompt under construction: node key -> class and inputs. A node's output is the link [key, 0]."""
 
-    def node(key: str, kind: str, **inputs: Any) -> list[Any]:
-        prompt[key] = {"class_type": kind, "inputs": {name: value for name, value in inputs.items() if value is not None}}
+    def __init__(self, plan: Plan, job: Job, file_names: Mapping[Path, str]) -> None:
+        self.plan, self.job, self.file_names = plan, job, file_names
+        self.prompt: Prompt = {}
+
+    def add(self, key: str, kind: str, **inputs: Any) -> Link:
+        """Add a node, without the inputs that are None, and return the link to its output."""
+        self.prompt[key] = {"class_type": kind, "inputs": {name: value for name, value in inputs.items() if value is not None}}
         return [key, 0]
 
-    model = node("model", "DVALoadModel", model=settings.model, precision=settings.precision)
-    video = node(
-        "video", "DVALoadVideo", file=file_names[job.video], start=settings.start, length=settings.length or 0.0, every=settings.every
-    )
-    people = job.face if is_people(job.face) else None
-    kind, _, place = (LARGEST if people else job.face).partition(":")
-    x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
-    reference = node("reference", "LoadImage", image=file_names[Path(place)]) if kind == "reference" else None
-    decomposition = node(
-        "encode",
-        "DVAEncodeDecomposed",
-        model=model,
-        video=video,
-        reference=reference,
-        **encode_inputs(plan),
-        face=kind,
-        face_x=x,
-        face_y=y,
-        rate=25.0,
-        max_images=1,
-        people=people,
-    )
-    whom = job.whom or None
-    if spec.text is not None:
-        decomposition = node("text", "DVAEditIdentityCLIP", decomposition=decomposition, model=model, **text_inputs(spec.text), person=whom)
-    if spec.attributes:
-        scales = json.dumps(spec.attributes)
-        decomposition = node(
-            "edit",
-            "DVAEditIdentityClassifier",
-            decomposition=decomposition,
-            model=model,
-            attributes=scales,
-            normalize=spec.normalize,
-            person=whom,
+    def load_video(self) -> Link:
+        """Add the node that loads the selected part of the job's video."""
+        part = self.plan.settings
+        name = self.file_names[self.job.video]
+        return self.add("video", "DVALoadVideo", file=name, start=part.start, length=part.length or 0.0, every=part.every)
+
+    def encode(self, model: Link, video: Link) -> Link:
+        """Add the nodes that encode the job's face, or its people."""
+        people = self.job.face if is_people(self.job.face) else None
+        kind, _, place = (LARGEST if people else self.job.face).partition(":")
+        x, y = (float(part) for part in place.split(",")) if kind == "position" else (0.5, 0.5)
+        picture = self.add("reference", "LoadImage", image=self.file_names[Path(place)]) if kind == "reference" else None
+        face = {"reference": picture, "face": kind, "face_x": x, "face_y": y, "people": people}
+        return self.add(
+            "encode", "DVAEncodeDecomposed", model=model, video=video, rate=25.0, max_images=1, **encode_inputs(self.plan), **face
         )
-    for number, (name, scale) in enumerate(spec.directions.items()):
-        direction = node(f"direction{number}", "DVALoadDirection", file=file_names[plan.place(name)])
-        decomposition = node(
-            f"apply{number}", "DVAApplyDirection", decomposition=decomposition, model=model, direction=direction, scale=scale, person=whom
-        )
-    keep, masks = None, mask_file(plan, job)
-    if masks is not None and masks.suffix == ".png":
-        keep = node("keep", "LoadImageMask", image=file_names[masks], channel="red")
-    elif masks is not None:
-        film = node("keep_video", "DVALoadVideo", file=file_names[masks], start=0.0, length=0.0, every=1)
-        keep = node("keep", "ImageToMask", image=node("keep_frames", "GetVideoComponents", video=film), channel="red")
-    look = plan.look(job)
-    result = node(
-        "decode",
-        "DVADecodeDDIM",
-        decomposition=decomposition,
-        model=model,
-        detail=settings.detail,
-        quality=settings.quality,
-        batch_size=settings.batch_size or 0,
-        max_images=1,
-        compare=False,
-        guidance=look["guidance"] or 0.0,
-        tone=look["tone"] or AUTO,
-        region=look["region"] or AUTO,
-        keep=keep,
-    )
-    node("save", SAVER, video=result, filename_prefix=prefix, format="auto", codec="auto")
-    return prompt
+
+    def edit(self, decomposition: Link, model: Link) -> Link:
+        """Add a node for the text, the attributes and each direction of the job, in this order."""
+        spec, person = self.job.spec, self.job.whom or None
+        if spec.text is not None:
+            inputs = text_inputs(spec.text)
+            decomposition = self.add("text", "DVAEditIdentityCLIP", decomposition=decomposition, model=model, person=person, **inputs)
+        if spec.attributes:
+            inputs = {"attributes": json.dumps(spec.attributes), "normalize": spec.normalize, "person": person}
+            decomposition = self.add("edit", "DVAEditIdentityClassifier", decomposition=decomposition, model=model, **inputs)
+        for number, (name, scale) in enumerate(spec.directions.items()):
+            direction = self.add(f"direction{number}", "DVALoadDirection", file=self.file_names[self.plan.place(name)])
+            inputs = {"direction": direction, "scale": scale, "person": person}
+            decomposition = self.add(f"apply{number}", "DVAApplyDirection", decomposition=decomposition, model=model, **inputs)
+        return decomposition
+
+    def load_masks(self) -> Link | None:
+        """Add the nodes that load the masks of what stays in front; None without masks."""
+        masks = mask_file(self.plan, self.job)
+        if masks is None:
+            return None
+        if masks.suffix == ".png":
+            return self.add("keep", "LoadImageMask", image=self.file_names[masks], channel="red")
+        film = self.add("keep_video", "DVALoadVideo", file=self.file_names[masks], start=0.0, length=0.0, every=1)
+        return self.add("keep", "ImageToMask", image=self.add("keep_frames", "GetVideoComponents", video=film), channel="red")
+
+    def decode(self, decomposition: Link, model: Link, keep: Link | None) -> Link:
+        """Add the node that decodes the edited video."""
+        settings, look = self.plan.settings, self.plan.look(self.job)
+        output = {"detail": settings.detail, "quality": settings.quality, "batch_size": settings.batch_size or 0}
+        shown = {"guidance": look["guidance"] or 0.0, "tone": look["tone"] or AUTO, "region": look["region"] or AUTO, "keep": keep}
+        inputs = {**output, "max_images": 1, "compare": False, **shown}
+        return self.add("decode", "DVADecodeDDIM", decomposition=decomposition, model=model, **inputs)
+
+
+def graph(plan: Plan, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:
+    """Make the graph that loads, encodes, edits, decodes and saves with the settings of the plan."""
+    nodes = Graph(plan, job, file_names)
+    model = nodes.add("model", "DVALoadModel", model=plan.settings.model, precision=plan.settings.precision)
+    decomposition = nodes.encode(model, nodes.load_video())
+    video = nodes.decode(nodes.edit(decomposition, model), model, nodes.load_masks())
+    nodes.add("save", SAVER, video=video, filename_prefix=prefix, format="auto", codec="auto")
+    return nodes.prompt
 
 
 def encode_inputs(plan: Plan) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..decomposition import check_model, load_decomposition
 from ..decomposition.people import one_person
@@ -20,6 +22,9 @@ from .options import add_common, is_decomposition, is_direction, open_model
 from .own import add_region
 from .paths import check_tensors
 from .terminal import Bars, answer, say, show
+
+if TYPE_CHECKING:
+    from ..edit.text_search import TextSearch
 
 
 def add_commands(commands) -> None:
@@ -71,40 +76,17 @@ DIRECTION = "Tells what a direction does to every attribute; with several, or wi
 
 
 def run_text(args: argparse.Namespace) -> None:
-    from ..edit.text import text_search
-
     source, out = check_input(args.input), check_tensors(args.output, "direction")
     check_spares(out, "output", [source, args.clip_weights])
     import_open_clip()
     if args.clip_weights is None:
         find_weights(args.clip_model)  # said before any work
-    frames = args.frame or [0]
     model = open_model(args)
     if args.region is not None:
         find_region(model, args.region)
     say(describe_model(model))
     with Bars() as bars:
-        decomposition = one_person(load_decomposition(source), args.person, "A search by text") if is_decomposition(source) else None
-        if decomposition is None:  # the search needs crops and vectors; noise maps are not looked at, so one step will do
-            decomposition = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
-        search = text_search(
-            decomposition,
-            model,
-            args.source,
-            args.target,
-            clip_model=args.clip_model,
-            weights=args.clip_weights,
-            frames=frames,
-            images=args.images,
-            iterations=args.iterations,
-            settle=not args.all_iterations,
-            clip_weight=args.clip_weight,
-            identity_weight=args.identity_weight,
-            l1_weight=args.l1_weight,
-            learning_rate=args.learning_rate,
-            seed=args.seed,
-            save_memory=args.save_memory,
-        )
+        search = prepare_search(source, model, args, bars)
         began = time.perf_counter()
         ended_early = False
         try:
@@ -131,6 +113,29 @@ def run_text(args: argparse.Namespace) -> None:
         args.json,
         f"Loss {search.history[0]:.3f} -> {search.best.loss:.3f} in {search.iterations} iterations ({how}).\n"
         f"Wrote {out}; apply it with `edit {args.input} --direction {out} --scale 1 -o OUTPUT`.",
+    )
+
+
+def prepare_search(source: Path, model, args: argparse.Namespace, bars: Bars) -> TextSearch:
+    """Open the decomposition, or encode the video's first frames, and make the search of the command's options."""
+    from ..edit.text import text_search
+
+    frames = args.frame or [0]
+    if is_decomposition(source):
+        decomposition = one_person(load_decomposition(source), args.person, "A search by text")
+    else:  # the search needs crops and vectors but no noise maps, so one step is enough
+        decomposition = encode(source, model, steps=1, max_frames=max(frames) + 1 if min(frames) >= 0 else None, progress=bars)
+    names = ("images", "iterations", "clip_weight", "identity_weight", "l1_weight", "learning_rate", "seed", "save_memory")
+    return text_search(
+        decomposition,
+        model,
+        args.source,
+        args.target,
+        clip_model=args.clip_model,
+        weights=args.clip_weights,
+        frames=frames,
+        settle=not args.all_iterations,
+        **{name: getattr(args, name) for name in names},
     )
 
 

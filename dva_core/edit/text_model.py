@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import DVAError, MissingDependencyError, MissingFileError, one_line
 from ..model.build import SkipInit
 from ..model.bundle import model_folders
+from ..networks.resample import interpolation_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +67,11 @@ class OpenClip(nn.Module):
         return self.network.encode_text(self._tokenizer(list(texts)).to(self.place()))
 
 
-@lru_cache(maxsize=8)
-def resize_matrix(size_in: int, size_out: int) -> Tensor:
-    """Matrix [size_out, size_in] of bicubic, anti-aliased resampling of one axis."""
-    with torch.inference_mode(False), torch.no_grad():
-        rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
-        return F.interpolate(rows, (size_out, size_in), mode="bicubic", antialias=True, align_corners=False)[0, 0].float()
-
-
 def resize(images: Tensor, size: int) -> Tensor:
     """Resize [n, 3, S, S] -> [n, 3, size, size], bicubic and anti-aliased; two matrix products, whose gradient is deterministic on CUDA."""
     if images.shape[-1] == size:
         return images
-    matrix = resize_matrix(images.shape[-1], size).to(images)
+    matrix = interpolation_matrix(images.shape[-1], size, "bicubic").to(images)
     return matrix @ images @ matrix.T
 
 

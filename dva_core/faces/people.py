@@ -218,7 +218,7 @@ class _Surveyor:
         ]
 
     def _thin_out(self) -> None:
-        ended = [group for group in self.groups if all(group is not seen for seen in self.last)]
+        ended = [group for group in self.groups if all(group is not other for other in self.last)]
         merged = sorted(merge(join_turned(ended, self.same_person), self.same_person), key=_rank)[: GROUPS // 2]
         self.groups = merged + self.last
 
@@ -240,17 +240,17 @@ class _Surveyor:
         return Survey(people, samples, shots, frames, busiest, *size, face_samples=self.sampler.done())
 
     def _person(self, number: int, group: Group, samples: np.ndarray, ends: np.ndarray) -> Person:
-        seen = np.array([sight.sample for sight in group.sights])
+        rows = np.array([sight.sample for sight in group.sights])
         boxes = np.array([sight.face.box for sight in group.sights], np.float32)
         spans: list[list[int]] = []
-        for sample in seen:
+        for sample in rows:
             if spans and spans[-1][1] == samples[sample] - 1:
                 spans[-1][1] = int(ends[sample]) - 1
             else:
                 spans.append([int(samples[sample]), int(ends[sample]) - 1])
         return Person(
             number,
-            samples[seen],
+            samples[rows],
             boxes,
             np.array([sight.face.score for sight in group.sights], np.float32),
             spans,

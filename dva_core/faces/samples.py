@@ -69,12 +69,12 @@ class FaceSampler:
     changes: list[float] = field(default_factory=list)
     samples: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
-    seen: list[FaceSample] = field(default_factory=list)
+    faces: list[FaceSample] = field(default_factory=list)
 
-    def add(self, frame: int, seen: list[FaceSample]) -> None:
+    def add(self, frame: int, faces: list[FaceSample]) -> None:
         self.samples.append(frame)
-        self.frames += [frame] * len(seen)
-        self.seen += seen
+        self.frames += [frame] * len(faces)
+        self.faces += faces
 
     def done(self) -> FaceSamples:
         nowhere = np.full((5, 2), np.nan)
@@ -82,9 +82,9 @@ class FaceSampler:
             np.array(self.changes, np.float32),
             np.array(self.samples, np.int64),
             np.array(self.frames, np.int64),
-            np.array([one.face.box for one in self.seen], np.float64).reshape(-1, 4),
-            np.array([one.face.score for one in self.seen], np.float64),
-            np.array([nowhere if one.face.points5 is None else one.face.points5 for one in self.seen], np.float64).reshape(-1, 5, 2),
-            np.array([one.landmarks for one in self.seen], np.float32).reshape(-1, 68, 2),
-            np.array([one.vector for one in self.seen], np.float32).reshape(len(self.seen), -1 if self.seen else 0),
+            np.array([one.face.box for one in self.faces], np.float64).reshape(-1, 4),
+            np.array([one.face.score for one in self.faces], np.float64),
+            np.array([nowhere if one.face.points5 is None else one.face.points5 for one in self.faces], np.float64).reshape(-1, 5, 2),
+            np.array([one.landmarks for one in self.faces], np.float32).reshape(-1, 68, 2),
+            np.array([one.vector for one in self.faces], np.float32).reshape(len(self.faces), -1 if self.faces else 0),
         )

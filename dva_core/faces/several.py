@@ -59,20 +59,22 @@ def track_people(
     for row in people:
         choice, others = ("reference", vectors[row], embed), np.delete(vectors, row, 0)
         records.append(Record(Follower(shared, landmarker, choice, max_gap, embed, finder.same_person, others)))
-    scene, cuts, looked = SceneCuts(), [], 0
+    scene, cuts, last_search = SceneCuts(), [], 0
     quiet: dict[int, list[Unsearched]] = {}  # by id of the record: the frames, up to the one before, without a search for its face
     for n, frame in enumerate(frames):
         change = scene.of(frame) if face_samples is None else face_samples.change(n)
         if change >= 1:
             cuts.append(n)
-        seen = None if face_samples is None else face_samples.at(n)
-        look_around = seen is not None or n - looked >= (LOOK_AROUND if face_samples is None else LONGEST_LOOK) or n == 0
-        looked = n if look_around else looked
+        samples = None if face_samples is None else face_samples.at(n)
+        look_around = samples is not None or n - last_search >= (LOOK_AROUND if face_samples is None else LONGEST_LOOK) or n == 0
+        last_search = n if look_around else last_search
         followed = [record.follower for record in records if record.follower.place.following and change < 1]
-        embed.begin(frame.rgb, seen)
-        landmarker.begin(frame.rgb, [follower.place.landmarks for follower in followed], seen)
+        embed.begin(frame.rgb, samples)
+        landmarker.begin(frame.rgb, [follower.place.landmarks for follower in followed], samples)
         moved = {} if look_around else _moved(records, quiet, landmarker, change)
-        shared.begin(frame.rgb, [follower.place.face.box for follower in followed], seen, {face.box: new for face, new in moved.values()})
+        shared.begin(
+            frame.rgb, [follower.place.face.box for follower in followed], samples, {face.box: new for face, new in moved.values()}
+        )
         before, quiet = quiet, {one: [*quiet.get(one, []), Unsearched(n, frame.rgb, new)] for one, (_, new) in moved.items()}
         # who is in sight goes first: the faces that they have need not be looked at for those who are not
         for record in sorted(records, key=lambda record: not record.follower.place.following):

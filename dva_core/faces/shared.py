@@ -27,17 +27,17 @@ class SharedDetector:
         self.begin(np.empty((0, 0, 3), np.uint8), [])
 
     def begin(
-        self, rgb: np.ndarray, boxes: Sequence[Box], seen: Sequence[FaceSample] | None = None, moved: Mapping[Box, Face] | None = None
+        self, rgb: np.ndarray, boxes: Sequence[Box], samples: Sequence[FaceSample] | None = None, moved: Mapping[Box, Face] | None = None
     ) -> None:
         """Take the next frame; `boxes` are the last places of all who are followed.
 
-        seen: the faces of the frame where all of it was searched before; moved: for last places that need no search, the face there now.
+        samples: faces of the frame if it was searched before; moved: for last places that need no search, the face there now.
         """
         moved = moved or {}
         self.rgb, self.boxes = rgb, [box for box in boxes if box not in moved]
         self.held: list[Box] = []
         self.lost = False
-        self._all: list[Face] | None = None if seen is None else [one.face for one in seen]
+        self._all: list[Face] | None = None if samples is None else [one.face for one in samples]
         self._near: dict[Box, list[Face]] = {box: [face] for box, face in moved.items()}
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
@@ -93,15 +93,15 @@ class SharedLandmarker:
         self.landmarker, self.doubt = landmarker, getattr(landmarker, "doubt", None)
         self.look_again = getattr(landmarker, "look_again", None)
         self.mirrored = False
-        self._seen: list[FaceSample] = []
+        self._samples: list[FaceSample] = []
         self._before: list[np.ndarray] = []
         self._looked_at: set[int] = set()
         self._little: dict[int, np.ndarray] = {}  # by id of those before: the landmarks of faces that hardly moved
 
-    def begin(self, rgb: np.ndarray, before: Sequence[np.ndarray], seen: Sequence[FaceSample] | None = None) -> None:
-        """Take the next frame and the landmarks of the previous one; `seen`: its faces with their landmarks, where those are known."""
-        self._seen = list(seen or ())
-        self._before = list(before) if seen is None and self.look_again is not None else []  # their ids stay theirs
+    def begin(self, rgb: np.ndarray, before: Sequence[np.ndarray], samples: Sequence[FaceSample] | None = None) -> None:
+        """Take the next frame and the landmarks of the previous one; `samples`: its faces and landmarks if they are known."""
+        self._samples = list(samples or ())
+        self._before = list(before) if samples is None and self.look_again is not None else []  # their ids stay theirs
         found = self.look_again(rgb, self._before, self.mirrored) if self._before else []
         self.mirrored ^= bool(self._before)
         self._looked_at = {id(old) for old in self._before}
@@ -118,7 +118,7 @@ class SharedLandmarker:
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Find the points of a face; those of the faces that are followed are known already."""
-        for one in self._seen:
+        for one in self._samples:
             if one.face is face:
                 return one.landmarks
         at_hand = next(
@@ -141,9 +141,9 @@ class RememberedVectors:
         self.embed = embed
         self.vectors: dict[bytes, np.ndarray] = {}
 
-    def begin(self, rgb: np.ndarray, seen: Sequence[FaceSample] | None = None) -> None:
+    def begin(self, rgb: np.ndarray, samples: Sequence[FaceSample] | None = None) -> None:
         """Take the next frame, and its faces where their vectors are known."""
-        self.vectors = {crop_face(rgb, quad_from_landmarks(one.landmarks), EMBED_SIZE).tobytes(): one.vector for one in seen or ()}
+        self.vectors = {crop_face(rgb, quad_from_landmarks(one.landmarks), EMBED_SIZE).tobytes(): one.vector for one in samples or ()}
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         keys = [crop.tobytes() for crop in crops]

@@ -21,17 +21,17 @@ def to_size(images: Tensor, size: int) -> Tensor:
     if height == size:
         return images
     if height > size and images.device.type == "mps":
-        matrix = triangle_matrix(height, size).to(images)
+        matrix = interpolation_matrix(height, size).to(images)  # Apple's GPUs have no anti-aliased interpolation
         return matrix @ images @ matrix.T
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=height > size)
 
 
 @lru_cache(maxsize=8)
-def triangle_matrix(size_in: int, size_out: int) -> Tensor:
-    """Matrix [size_out, size_in] of bilinear, anti-aliased resampling of one axis; for devices without it or its gradient (Apple GPUs)."""
+def interpolation_matrix(size_in: int, size_out: int, mode: str = "bilinear") -> Tensor:
+    """Matrix [size_out, size_in] of anti-aliased resampling of one axis, bilinear or bicubic, for devices without it or its gradient."""
     with torch.inference_mode(False), torch.no_grad():
         rows = torch.eye(size_in, dtype=torch.float64, device="cpu")[None, None]
-        return F.interpolate(rows, (size_out, size_in), mode="bilinear", antialias=True, align_corners=False)[0, 0].float()
+        return F.interpolate(rows, (size_out, size_in), mode=mode, antialias=True, align_corners=False)[0, 0].float()
 
 
 @lru_cache(maxsize=8)

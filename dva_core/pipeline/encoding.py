@@ -103,12 +103,12 @@ def encode_video(
     with clock("video"):
         frames, digest = settings.frames(source), sha256 or source_hash(source)
     with frames:
-        found = find_faces(frames, model, source, settings, sha256=digest, surveys=surveys, progress=progress, clock=clock)
-        infos = [record(source, digest, frames, one, model, settings) for one in found]
-        rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in found]
+        faces = find_faces(frames, model, source, settings, sha256=digest, surveys=surveys, progress=progress, clock=clock)
+        infos = [record(source, digest, frames, one, model, settings) for one in faces]
+        rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in faces]
         with close_on_error(create_store(path, scratch, model, [len(own) for own in rows], infos)) as store:
             parts = parts_of(store, infos)
-            for part, one, own in zip(parts, found, rows):
+            for part, one, own in zip(parts, faces, rows):
                 part.write("frame_index", 0, own)
                 part.write("segment", 0, np.cumsum(one.track.starts)[own])
                 part.write("quads", 0, one.track.quads[own])
@@ -129,9 +129,9 @@ def check_outputs(path: str | Path | None, scratch: str | Path | None, inputs: S
         check_scratch(scratch)
 
 
-def record(source: Path, sha256: str, frames: Frames, found: FoundFace, model, settings: EncodeSettings) -> DecompositionInfo:
+def record(source: Path, sha256: str, frames: Frames, face: FoundFace, model, settings: EncodeSettings) -> DecompositionInfo:
     """Make the record of the source and the settings."""
-    track = found.track
+    track = face.track
     return DecompositionInfo(
         source=str(source.resolve()),
         sha256=sha256,
@@ -153,8 +153,8 @@ def record(source: Path, sha256: str, frames: Frames, found: FoundFace, model, s
         clamp=settings.clamp,
         precision=str(model.host.dtype).removeprefix("torch."),
         dva_version=__version__,
-        person=found.number,
-        person_name=found.name,
+        person=face.number,
+        person_name=face.name,
     )
 
 
@@ -164,7 +164,7 @@ def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: in
 
     stores: one per person.
     """
-    written = [0] * len(stores)
+    counts = [0] * len(stores)
 
     def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
         z_id, z_motion, mask = model.encode_crops(to_images(crops, model.host.device))
@@ -173,15 +173,15 @@ def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: in
     with clock("encode"):
         for number, crops in face_crops(frames, stores, model.crop_size, batch, clock):
             store = stores[number]
-            store.write("crops", written[number], crops)
+            store.write("crops", counts[number], crops)
             for z_id, z_motion, mask in model.host.run_batched(evaluate, crops, batch):
-                store.write("z_id_frames", written[number], z_id)
-                store.write("z_motion", written[number], z_motion)
+                store.write("z_id_frames", counts[number], z_id)
+                store.write("z_motion", counts[number], z_motion)
                 if model.tells_front:
-                    store.write(SOFT_MASKS, written[number], np.rint(mask * 255))
-                store.write("masks", written[number], mask[:, 0] >= 0.5)
-                written[number] += len(z_id)
-        for store, count in zip(stores, written):
+                    store.write(SOFT_MASKS, counts[number], np.rint(mask * 255))
+                store.write("masks", counts[number], mask[:, 0] >= 0.5)
+                counts[number] += len(z_id)
+        for store, count in zip(stores, counts):
             if count != len(store.read("frame_index")):
                 raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
             store.write("z_id", 0, store.read("z_id_frames").mean(0))

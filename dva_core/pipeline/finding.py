@@ -82,9 +82,9 @@ def find_faces(
     with clock("track"):
         finder = FaceFinder.of(model, settings.detector)
         if face[0] != "people":
-            found = [find_face(frames, finder, face, progress, clock)]
-            check_found(found, len(found[0].track.quads), source)
-            return found
+            faces = [find_face(frames, finder, face, progress, clock)]
+            check_found(faces, len(faces[0].track.quads), source)
+            return faces
         part = {name: getattr(settings, name) for name in ("start", "length", "every", "rate", "detector")}
         key = survey_key(source, model, sha256=sha256, **part)
 
@@ -94,9 +94,9 @@ def find_faces(
         survey = survey_people(source, model, **part, folder=surveys, key=key, progress=first_half)
         if not survey.frames:
             check_found([], 0, source)
-        found = find_people(frames, finder, survey, face[1], key, progress, clock)
-        check_found(found, survey.frames, source)
-    return found
+        faces = find_people(frames, finder, survey, face[1], key, progress, clock)
+        check_found(faces, survey.frames, source)
+    return faces
 
 
 def find_face(frames: Frames, finder: FaceFinder, face: str | tuple, progress: Progress, clock: Stopwatch) -> FoundFace:
@@ -126,23 +126,23 @@ def find_people(
         face_samples=survey.face_samples,
         progress=lambda done: progress("track", (total + done) / 2, total),  # the survey was the first half
     )
-    found = []
+    faces = []
     for one, track in zip(chosen, tracks):
         track = where_meant(track, one)
         if has_face(track):
-            found.append(FoundFace(in_stored_pixels(track, frames), one.number, one.name))
+            faces.append(FoundFace(in_stored_pixels(track, frames), one.number, one.name))
         elif choice.people is None:
             logger.warning("Person %d is seen too shortly or unclearly in these frames and is left out.", one.number)
         else:
             raise DVAError(f"Person {one.number} is seen too shortly or unclearly in these frames to be followed; choose others.")
-    return found
+    return faces
 
 
-def check_found(found: list[FoundFace], frames: int, source: str | Path) -> None:
+def check_found(faces: list[FoundFace], frames: int, source: str | Path) -> None:
     """DVAError if there are no frames, or no face in them."""
     if not frames:
         raise DVAError(f"{source} has no frames in the chosen range; check start and length, or the file.")
-    if not any(has_face(one.track) for one in found):
+    if not any(has_face(one.track) for one in faces):
         raise DVAError(
             f"No face was found in the {frames} frames of {source}; use a video that shows one large, bright and from the front."
         )

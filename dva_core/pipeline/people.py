@@ -57,8 +57,8 @@ def survey_people(
     source, progress = check_input(source), progress or silent
     part = {"start": start, "length": length, "every": every, "rate": rate}
     place = None if folder is None else Path(folder) / (key or survey_key(source, model, detector=detector, **part))
-    if place is not None and (kept := load_survey(place)) is not None:
-        return kept
+    if place is not None and (survey := load_survey(place)) is not None:
+        return survey
     finder = FaceFinder.of(model, detector)
     if place is None:
         return _read_and_survey(Frames(source, **part), finder, progress)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dva_core.networks.resample import average_pool, triangle_matrix
+from dva_core.networks.resample import average_pool, interpolation_matrix
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(188, 112), (8, 4), (5, 5), (3, 7)])
@@ -22,6 +22,6 @@ def test_its_gradient_too():
 
 def test_triangles_are_what_interpolation_is():
     images = torch.rand(2, 3, 40, 40)
-    matrix = triangle_matrix(40, 16)
+    matrix = interpolation_matrix(40, 16)
     expected = F.interpolate(images, (16, 16), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(matrix @ images @ matrix.T, expected, atol=1e-5, rtol=1e-5)
