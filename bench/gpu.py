@@ -50,7 +50,8 @@ def by_precision(model, flop: int, args) -> list[str]:
         + [f"{peaks[name] / 2**20:.1f}" if peaks[name] else ""]
         for name, some in rates.items()
     ]
-    foreseen = model.noise_predictor.peak_values() * torch.float16.itemsize / 2**20
+    frames = usual_batch(model)
+    foreseen = kept.peak_bytes(frames, torch.float16, device.type) / frames / 2**20
     head = ["", "frames at once", "evaluations a second", "range", "of the bf16 rate", "times plain", "MiB a frame"]
     text = (
         f"A product of matrices in bfloat16 reaches {rate / 1e12:.1f} TFLOP/s; foreseen in half precision are {foreseen:.1f} MiB a frame."

@@ -7,28 +7,31 @@ python bench/paper.py -o docs/gpu.md
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from timing import markdown
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dva_core.model.bundle import read_bundle, resolve_model
-from dva_core.model.convert import published_config
+from dva_core.model.evaluation import batch_within
 from dva_core.networks import normalisation
+from dva_core.networks.peak import Layouts, planned_for
 from dva_core.networks.unet import UNet
+from dva_core.train.settings import SHIPPED
 
 BATCH = 64
 HALF = torch.float16
 CARDS = {"H100": (798e12, 3.0e12), "RTX 4090": (165e12, 1.0e12)}  # FLOP and bytes a second; the first as once measured, the other as told
 LAUNCH = 5e-6  # seconds
+OTHERS = 1 << 30  # bytes
+CARD_SIZES = (6, 8, 12, 24)  # GB
+NOTES = "## What the card is waited for"  # from here on a page is kept as it was
 KINDS = {
     "convolution": "convolutions",
     "bias": "bias adds",
@@ -55,15 +58,14 @@ KINDS = {
 NO_LAUNCH = ("empty", "detach", "_unsafe_view", "new_empty")
 
 
-class Ledger(TorchDispatchMode):
-    """Launches and bytes by kind, as ATen's kernels for CUDA do it.
+class Ledger(Layouts):
+    """Launches and bytes by kind, as ATen's kernels for CUDA do it (see `Layouts`).
 
-    A convolution takes and gives maps whose channels lie together (another layout is copied first) and adds its bias in a launch of its
-    own; group norm takes and gives them channel after channel (another layout is copied first), in three launches.
+    A convolution adds its bias in a launch of its own; a group norm takes three launches.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("cuda")
         self.launches: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
 
@@ -72,31 +74,22 @@ class Ledger(TorchDispatchMode):
         self.bytes[KINDS.get(kind, "small things")] += size
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
-        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        outputs = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        name = func.overloadpacket.__name__
+        result, copied = self.lay(name, args, func(*args, **(kwargs or {})))
         if func.is_view or name.startswith(NO_LAUNCH):
             return result
+        if copied:
+            self.note("layout", 2 * copied)
         if name == "convolution":
-            return self.convolution(result, *args)
-        if name == "native_group_norm":
-            if not args[0].is_contiguous():
-                self.note("layout", 2 * size_of(args[0]))
-            self.note(name, 2 * size_of(args[0]) + size_of(outputs[0]), 3)
-            return (result[0].contiguous(), *result[1:])
-        self.note(name, sum(map(size_of, {id(x): x for x in inputs + outputs}.values())))
+            self.note(name, size_of(args[0]) + size_of(args[1]) + size_of(result))
+            if args[2] is not None:
+                self.note("bias", 2 * size_of(result))
+        elif name == "native_group_norm":
+            self.note(name, 2 * size_of(args[0]) + size_of(result[0]), 3)
+        else:
+            tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+            self.note(name, sum(map(size_of, {id(x): x for x in tensors}.values())))
         return result
-
-    def convolution(self, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_) -> Tensor:
-        last = torch.channels_last
-        if x.dim() == 4 and x.shape[2] * x.shape[3] > 1:
-            if not x.is_contiguous(memory_format=last):
-                self.note("layout", 2 * size_of(x))
-            out = out.contiguous(memory_format=last)
-        self.note("convolution", size_of(x) + size_of(weight) + size_of(out))
-        if bias is not None:
-            self.note("bias", 2 * size_of(out))
-        return out
 
 
 def size_of(tensor: Tensor) -> int:
@@ -107,28 +100,18 @@ def size_of(tensor: Tensor) -> int:
     return numel * tensor.element_size()
 
 
-@contextmanager
-def as_on_cuda(in_place: bool) -> Iterator[None]:
-    """Norms choose as on CUDA; or, without `in_place`, all of them are ATen's."""
-
-    def stays(norm: nn.Module, x: Tensor, condition: object = None) -> bool:
-        return in_place and x.numel() >= normalisation.LARGE_BATCH and x.is_contiguous(memory_format=torch.channels_last)
-
-    with patch.object(normalisation, "stays_in_place", stays), patch.object(normalisation, "prefers_channels_last", lambda device: True):
-        yield
-
-
 def count(config: dict, in_place: bool = True, batch: int = BATCH) -> tuple[Ledger, int, UNet]:
-    """Launches and bytes of one evaluation of a batch, its FLOP, and the network."""
+    """Launches and bytes of one evaluation of a batch, its FLOP, and the network; without `in_place` all norms are ATen's."""
     settings = {k: v for k, v in config["noise_predictor"].items() if k != "type"}
-    with torch.device("meta"), torch.no_grad():
+    large = normalisation.LARGE_BATCH if in_place else sys.maxsize
+    with torch.device("meta"), torch.no_grad(), planned_for("cuda"), patch.object(normalisation, "LARGE_BATCH", large):
         network = UNet(**settings).eval().to(HALF, memory_format=torch.channels_last)
         x = torch.empty(batch, 3, network.image_size, network.image_size, dtype=HALF)
         t, conditions = (
             torch.zeros(1, dtype=torch.int64).expand(batch),
             network.face_conditions(torch.empty(batch, network.condition_channels, dtype=HALF)),
         )
-        with as_on_cuda(in_place), Ledger() as ledger:
+        with Ledger() as ledger:
             network(x, t, conditions)
         with FlopCounterMode(display=False) as flop:
             network(x, t, conditions)
@@ -152,12 +135,17 @@ def about(name: str, config: dict) -> list[str]:
     page.append(markdown(["at the rates of", "ms, products alone", "ms, bytes alone, plain", "ms, bytes alone"], floors))
     slow = 1e3 * LAUNCH * after.launches.total()
     page.append(f"Launched one by one, at 5 us each, it cannot take less than {slow:.1f} ms.")
-    image = network.peak_values() * HALF.itemsize
-    weights = sum(p.numel() for p in network.parameters()) * HALF.itemsize
-    free = {gigabytes: int(gigabytes * 2**30 - weights - 2**30) for gigabytes in (6, 8, 12, 24)}
-    fits = ", ".join(f"{max(1, min(64, 3 * left // (4 * image)))} frames on {gb} GB" for gb, left in free.items())
-    page.append(f"Memory: weights {weights / 2**20:.0f} MiB; a frame takes {image / 2**20:.1f} MiB beside them.")
-    page.append(f"With 1 GiB in use by others: {fits}.")
+    weights = sum(p.numel() for p in network.parameters())
+    sizes = [
+        [str(frames), *(f"{network.peak_bytes(frames, dtype, 'cuda') / 2**20:.0f}" for dtype in (HALF, torch.float32))]
+        for frames in (1, 4, 16, 64)
+    ]
+    page.append(f"Memory: weights {weights * HALF.itemsize / 2**20:.0f} MiB in half precision; an evaluation takes beside them:")
+    page.append(markdown(["frames at once", "MiB, half precision", "MiB, float32"], sizes))
+    for dtype, label in ((HALF, "half precision"), (torch.float32, "float32")):
+        room = {gb: 3 * (gb * 2**30 - weights * dtype.itemsize - OTHERS) // 4 for gb in CARD_SIZES}
+        fits = ", ".join(f"{batch_within(left, network, dtype, torch.device('cuda'))} on {gb} GB" for gb, left in room.items())
+        page.append(f"Frames at once in {label}, with {OTHERS >> 30} GiB in use by others and a quarter left free: {fits}.")
     return page
 
 
@@ -173,13 +161,13 @@ condition's scale and shift along. `torch.compile` (`--compile`) fuses more than
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.md")
-    parser.add_argument("--notes", type=Path, help="what to put at the end of the page")
     args = parser.parse_args()
     page = [INTRODUCTION]
-    page += about("The published network, 256 pixels", published_config())
-    page += about("The starter, 64 pixels", read_bundle(resolve_model("starter")).config)
-    if args.notes is not None:
-        page.append(args.notes.read_text(encoding="utf-8").strip())
+    for name in ("published", "starter"):
+        config = json.loads((SHIPPED / f"{name}.json").read_text(encoding="utf-8"))
+        page += about(f"The {'published network' if name == 'published' else name}, {config['image_size']} pixels", config)
+    if args.out.exists():
+        page += [f"{NOTES}\n\n{notes.strip()}" for notes in args.out.read_text(encoding="utf-8").split(NOTES)[1:]]
     args.out.write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 4  # Python gives the work out to so many threads at the most; on more cores each of them has several
 LEAST_PART = 4  # images; smaller parts waste more than waiting at every layer does
+MOST = 64  # images a batch
 
 Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_face [B, F] or a tuple of tensors [B, ...]) -> [B, ...]
 
@@ -132,11 +133,9 @@ def is_compiler_error(error: Exception) -> bool:
 
 def activation_bytes(part: nn.Module, images: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> int:
     """Estimate the bytes that evaluating `part` needs beside its weights; for a GPU (`device`) they are counted if the part supports it."""
-    if device is not None and device.type != "cpu" and hasattr(part, "peak_values"):
-        values = part.peak_values()
-    else:
-        values = getattr(part, "activations_per_image", 2**22)
-    return len(images) * values * dtype.itemsize
+    if device is not None and device.type != "cpu" and hasattr(part, "peak_bytes"):
+        return part.peak_bytes(len(images), dtype, device.type)
+    return len(images) * getattr(part, "activations_per_image", 2**22) * dtype.itemsize
 
 
 def usual_batch(model, guidance: bool = False) -> int:
@@ -152,5 +151,13 @@ def usual_batch(model, guidance: bool = False) -> int:
     elif (free := host.free_bytes()) is None:
         fit = (1 << 20) // pixels
     else:
-        fit = 3 * free // (4 * activation_bytes(model.noise_predictor, range(1), host.dtype, host.device))
-    return max(1, min(64, fit) // (1 + guidance))
+        fit = batch_within(3 * free // 4, model.noise_predictor, host.dtype, host.device)
+    return max(1, min(MOST, fit) // (1 + guidance))
+
+
+def batch_within(room: int, part: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
+    """The largest batch, MOST at the most and 1 at the least, whose evaluation is foreseen to take no more than `room` bytes."""
+    batch = MOST
+    while batch > 1 and (needed := activation_bytes(part, range(batch), dtype, device)) > room:
+        batch = max(1, min(batch - 1, room * batch // needed))
+    return batch

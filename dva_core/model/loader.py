@@ -63,7 +63,7 @@ def load_model(
         for name, tensor in bundle.tensors.items()
     }
     model.load_state_dict(tensors, assign=True)
-    if host.device.type == "cpu" or prefers_channels_last(host.device):
+    if host.device.type == "cpu" or prefers_channels_last(host.device.type):
         streamed = model.noise_predictor if host.operations is not None else None  # ComfyUI pins contiguous weights only
         for part in model.children():
             if part is not streamed:

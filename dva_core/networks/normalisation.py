@@ -9,17 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dva_core.networks.peak import kind_of
+
 SMALL_MAP = 32 * 32  # pixels
 LARGE_BATCH = 2**22  # values; from about there on a GPU reads and writes longer than it takes to launch some more kernels
 SUMMED = (torch.float32, torch.bfloat16)
 
 
-def prefers_channels_last(device: torch.device) -> bool:
+def prefers_channels_last(kind: str) -> bool:
     """Whether half-precision convolutions are fastest in channels-last layout: on NVIDIA GPUs.
 
     On AMD GPUs, where ComfyUI disables MIOpen, the maps would be copied to the other layout and back.
     """
-    return device.type == "cuda" and torch.version.hip is None
+    return kind == "cuda" and torch.version.hip is None
 
 
 def group_norm(channels: int, operations: ModuleType | type) -> nn.Module:
@@ -37,7 +39,7 @@ def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Te
     if stays_in_place(norm, x):
         return normalise_in_place(norm, x, condition)
     small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
-    plain = type(norm) is nn.GroupNorm and x.device.type == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
+    plain = type(norm) is nn.GroupNorm and kind_of(x) == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
     if not (small and plain and may_overwrite()):
         return norm(x) if condition is None else scale_shift(norm(x), condition)
     centred = x - group_mean(x, norm.num_groups)
@@ -50,7 +52,7 @@ def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Te
 
 def stays_in_place(norm: nn.Module, x: Tensor) -> bool:
     """Whether x is a large batch of channels-last maps on CUDA, and the norm's weights are on the same device."""
-    if x.device.type != "cuda" or x.numel() < LARGE_BATCH or not x.is_contiguous(memory_format=torch.channels_last) or not may_overwrite():
+    if kind_of(x) != "cuda" or x.numel() < LARGE_BATCH or not x.is_contiguous(memory_format=torch.channels_last) or not may_overwrite():
         return False
     weight, streams = norm.weight, getattr(norm, "comfy_cast_weights", False)
     return weight is not None and not streams and weight.device == x.device and weight.dtype == x.dtype

@@ -17,11 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
-from dva_core.networks.normalisation import (
-    group_norm,
-    prefers_channels_last,
-)
-from dva_core.networks.peak import peak_bytes
+from dva_core.networks.normalisation import group_norm, prefers_channels_last
+from dva_core.networks.peak import kind_of, peak_bytes
 from dva_core.networks.unet_blocks import (
     AttentionBlock,
     DetailHead,
@@ -81,7 +78,7 @@ class UNet(nn.Module):
             attention = [AttentionBlock(c_out, num_heads, operations)] if size in attention_resolutions else []
             return [block(c_in, c_out), *attention]
 
-        self._peak: int | None = None
+        self._peaks: dict[tuple[int, torch.dtype, str], int] = {}
         self.time_embed = TimeEmbedding(base_channels, embedding_channels, operations)
         self.face_map = FaceMap(condition_channels, spatial_channels, spatial_size, operations) if spatial_channels else None
         size, channels = image_size // patch_size, int(base_channels * channel_multipliers[0])
@@ -122,15 +119,25 @@ class UNet(nn.Module):
         )
         self.detail = DetailHead(folded, channels, detail_channels, embedding_channels, operations) if detail_channels else None
 
-    def peak_values(self) -> int:
-        """Peak number of values that evaluating one image needs beside the weights, as on a GPU; counted once."""
-        if self._peak is None:
+    def peak_bytes(self, frames: int, dtype: torch.dtype, kind: str) -> int:
+        """Peak bytes that evaluating so many frames in `dtype` takes beside the weights on a device of this kind ("cuda", "mps", "cpu").
+
+        Counted from the graph, for the next power of two of frames, once; with the frames themselves, in float32 and in `dtype`, and with
+        their conditions.
+        """
+        counted = 1 << max(0, frames - 1).bit_length()  # a count takes as long as some evaluations
+        key = counted, dtype, kind
+        if key not in self._peaks:
             size, channels = self.settings["image_size"], self.settings["in_channels"]
-            with torch.device("meta"):
-                twin, x = UNet(**self.settings), torch.empty(1, channels, size, size)
-                t, z = torch.zeros(1, dtype=torch.int64), torch.empty(1, self.condition_channels)
-            self._peak = peak_bytes(twin.eval().to(memory_format=torch.channels_last), x, t, z) // x.element_size()
-        return self._peak
+            with torch.inference_mode(False), torch.device("meta"):
+                twin = UNet(**self.settings).eval().to(dtype)
+                x, z = torch.empty(counted, channels, size, size, dtype=dtype), torch.empty(counted, self.condition_channels, dtype=dtype)
+                t = torch.zeros(1, dtype=torch.int64).expand(counted)
+            if kind == "cpu" or prefers_channels_last(kind):
+                twin.to(memory_format=torch.channels_last)
+            images = x.numel() * sum({d.itemsize for d in (torch.float32, dtype)})
+            self._peaks[key] = peak_bytes(kind, twin, x, t, z) + images
+        return self._peaks[key] * frames // counted
 
     def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
         """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`).
@@ -146,7 +153,7 @@ class UNet(nn.Module):
         Instead of z_face it also takes its `face_conditions`. A `t` that is one expanded number is embedded once.
         """
         h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
-        if prefers_channels_last(h.device):
+        if prefers_channels_last(kind_of(h)):
             h = h.contiguous(memory_format=torch.channels_last)  # then convolutions go on so, however their weights lie
         embedding = self.time_embed(one_for_all(t), x_t.dtype)
         patches = h

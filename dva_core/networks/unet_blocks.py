@@ -12,12 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dva_core.errors import DVAError
-from dva_core.networks.normalisation import (
-    group_norm,
-    normalise,
-    reusable,
-    silu,
-)
+from dva_core.networks.normalisation import group_norm, normalise, reusable, silu
+from dva_core.networks.peak import kind_of
 
 
 def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
@@ -160,7 +156,7 @@ class AttentionBlock(nn.Module):
             return x + self._pixel_by_pixel(normalise(self.norm, x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         qkv = self.qkv(normalise(self.norm, x).flatten(2))  # [B, 3C, HW]
         qkv = qkv.reshape(batch, self.num_heads, -1, height * width).transpose(2, 3)
-        if x.device.type != "cpu":
+        if kind_of(x) != "cpu":
             qkv = qkv.contiguous()  # with any other stride than 1 in the last axis, CUDA's fused kernels refuse
         q, k, v = qkv.chunk(3, dim=-1)  # [B, heads, HW, C/heads]
         h = F.scaled_dot_product_attention(q, k, v)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from brightness import Brightness
 from card import card
+from card_tensors import AMD, NVIDIA
 
 from dva_core.edit import apply_attributes
 from dva_core.edit.text import text_search
-from dva_core.hosts.devices import PRECISIONS
 from dva_core.model.loader import load_model
+from dva_core.networks import normalisation
 from dva_core.pipeline import decode_crops
 
 pytestmark = pytest.mark.usefixtures("finder")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("finder")
 
 def test_memory_that_runs_out_halves_the_batch(bundle, decomposition, model, caplog):
     caplog.set_level("INFO", "dva_core")
-    needed = model.noise_predictor.peak_values() * 4  # for a frame
+    needed = model.noise_predictor.peak_bytes(1, torch.float32, "cuda")
     with card() as here:
         on_card = load_model(bundle, dtype="fp32")
         edited = apply_attributes(decomposition, on_card, {"Young": 1})
@@ -31,21 +32,22 @@ def test_memory_that_runs_out_halves_the_batch(bundle, decomposition, model, cap
     assert "Out of memory on cuda: going on with batches of 2." in caplog.text
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("size", ["tiny", "starter"])
-def test_the_peak_is_foreseen(bundle, size, precision):
-    frames, name = (6, bundle) if size == "tiny" else (2, "starter")
-    foreseen = frames * load_model(name, device="cpu").noise_predictor.peak_values() * PRECISIONS[precision].itemsize
-    with card() as here, torch.no_grad():
-        model = load_model(name, dtype=precision)
-        model.noise_predictor.peak_values = lambda: 1  # counting would itself be counted
-        x, z = torch.zeros(frames, 3, model.image_size, model.image_size).cuda(), torch.zeros(frames, model.face_dim).cuda()
+TINY = [("tiny", frames, precision, kind) for frames in (1, 6) for precision in ("fp32", "fp16") for kind in (NVIDIA, AMD)]
+
+
+@pytest.mark.parametrize(("size", "frames", "precision", "kind"), [*TINY, ("starter", 2, "fp16", NVIDIA)])
+@pytest.mark.parametrize("large", [normalisation.LARGE_BATCH, 2**12])
+def test_the_peak_is_foreseen(bundle, size, frames, precision, kind, large, monkeypatch):
+    monkeypatch.setattr(normalisation, "LARGE_BATCH", large)  # from there norms take another way
+    with card(kind=kind) as here, torch.no_grad():
+        model = load_model(bundle if size == "tiny" else "starter", dtype=precision)
+        x, z = torch.zeros(frames, 3, model.image_size, model.image_size), torch.zeros(frames, model.face_dim).cuda()
         t = torch.full((1,), 500).cuda().expand(frames)
         model.host.use("noise_predictor", model.noise_predictor)
         here.peak = before = here.used
-        conditions = model.face_conditions(z)
-        model.evaluate(model.noise_predictor, x.to(model.host.dtype), t, conditions)
-    assert abs(foreseen - (here.peak - before)) < 0.2 * (here.peak - before), (foreseen, here.peak - before)
+        model.predict_noise(x.cuda(), t, model.face_conditions(z))
+        taken, foreseen = here.peak - before, model.noise_predictor.peak_bytes(frames, model.host.dtype, "cuda")
+    assert abs(foreseen - taken) < 0.2 * taken, (foreseen, taken)
 
 
 def test_a_gradient_that_does_not_fit_leaves_nothing_behind(model, decomposition):

@@ -186,14 +186,14 @@ def test_face_tools_without_a_starter(monkeypatch, tmp_path):
 
 def test_the_batch_is_what_memory_and_cores_allow():
     model = load_model("starter", device="cpu")
-    need = model.noise_predictor.peak_values() * 4
+    room = [0, *(model.noise_predictor.peak_bytes(frames, torch.float32, "cuda") * 4 // 3 + 4 for frames in (10, 64))]
     for image_size, patch_size, a_core in ((128, 4, 16), (64, 2, 16), (64, 1, 16), (128, 1, 4), (256, 1, 1)):
         model.image_size, model.noise_predictor.patch_size = image_size, patch_size
         for cores in (1, 2, 8):
             with torch_threads(cores):
                 assert usual_batch(model) == min(64, a_core * cores)
     model.image_size = 64
-    for free, frames in ((None, 64), (14 * need, 10), (0, 1), (10**15, 64)):
+    for free, frames in ((None, 64), *zip(room, (1, 10, 64)), (10**15, 64)):
         model.host = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, free_bytes=lambda free=free: free)
         assert usual_batch(model) == frames
 
