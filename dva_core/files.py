@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import DVAError, MissingFileError
 from .leftovers import GONE, OLD, PREFIX, SUFFIX, clear_for, clear_unless_used, make_locked_folder, remove_folder
 
-PICTURES = (".png", ".jpg", ".jpeg")  # suffixes that pictures are written with
+PICTURES = (".png", ".jpg", ".jpeg")  # suffixes of pictures that are written
 # suffixes of the videos in a folder; a file that is named itself may have any
 VIDEOS = frozenset({".mp4", ".mpg", ".mpeg", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ogv", ".wmv"})
 
@@ -43,9 +43,9 @@ def resolve_link(path: str | Path) -> Path:
             return path
         place = path.resolve()
         loop = place.is_symlink()
-    except RuntimeError:  # what resolve() says of a loop up to Python 3.12
+    except RuntimeError:  # raised by resolve() for a loop, up to Python 3.12
         loop = True
-    except OSError:  # not to be looked at: whoever writes there will say why
+    except OSError:  # cannot be examined: writing there reports the reason
         return path
     if loop:
         raise DVAError(f"{path} is a link that leads back to itself; remove it or choose another name.")

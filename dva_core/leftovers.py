@@ -19,7 +19,7 @@ from filelock import FileLock
 
 PREFIX, SUFFIX = ".dva-", ".partial"
 LOCK, OLD, GONE = "lock", "old", "gone"
-MARKER = ".dva_frames"  # a file in every folder of frames written here: only such a folder is ever replaced
+MARKER = ".dva_frames"  # marks folders of frames written by this program: no other folder is ever replaced
 TRIES = 20
 DAY = 86_400  # seconds
 

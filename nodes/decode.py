@@ -145,7 +145,7 @@ class DecodeDDIM(io.ComfyNode):
         page = {"images": [folders.file_reference(out)], "animated": (True,)}
         if compare:
             player = folders.file_reference(plain_copy(source, decomposition.info))
-            page["dva_before"] = [{**player, "rate": float(decomposition.info.rate)}]  # of its own it would be one more tile in the queue
+            page["dva_before"] = [{**player, "rate": float(decomposition.info.rate)}]  # else another tile in the queue
         before = np.concatenate([one.rebuilt[own] for one, own in zip(people, rows)])
         edited = np.stack([after[number, row] for number, own in enumerate(rows) for row in own])
         return io.NodeOutput(VideoFromFile(str(out)), to_image(before), to_image(edited), ui=page)

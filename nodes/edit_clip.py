@@ -165,7 +165,7 @@ class EditIdentityCLIP(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, clip_model: str | None = None) -> bool | str:
-        # ComfyUI repeats a refusal for every input that is named here, and this one is long
+        # ComfyUI repeats an error message for every input named here, and this one is long
         def check(name: str) -> None:
             import_open_clip()
             find_weights(name, models.text_model_folders())
@@ -220,7 +220,7 @@ class EditIdentityCLIP(io.ComfyNode):
         )
         try:
             best = search.run(status.NodeProgress(1))
-        except BaseException:  # the user cancelled, or worse: what was found is kept, the graph ends
+        except BaseException:  # cancelled or failed: the best result so far is saved, and the graph ends
             if search.best.step is not None:
                 path = search.direction().save(folders.output_path("dva/unfinished", ".safetensors"))
                 status.tell(

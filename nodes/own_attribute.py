@@ -114,7 +114,7 @@ class OwnAttribute(io.ComfyNode):
         without_folder: str,
         with_it=None,
         without=None,
-        shown: bool = False,  # as in prompts written before there was a choice
+        shown: bool = False,  # the behaviour of older prompts, without this input
         region: str = OFF,
     ) -> io.NodeOutput:
         names = (with_folder, without_folder)

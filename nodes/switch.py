@@ -62,7 +62,7 @@ class SwitchFeatures(io.ComfyNode):
                     "length",
                     options=list(LENGTHS),
                     default=LENGTHS[0],
-                    optional=True,  # as all that was appended: prompts saved before it have none
+                    optional=True,  # as all appended inputs: older prompts lack it
                     display_name="length",
                     tooltip="How another length is matched: repeat starts again, ping-pong goes back and forth, stretch plays slower or "
                     "faster. The first two cut a longer video.",

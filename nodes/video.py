@@ -110,7 +110,7 @@ def part_of(video: VideoFromFile, path: Path) -> dict[str, Any]:
     if (start or 0) < 0:  # counted from the end
         with open_video(path) as reader:
             start = max(0.0, float(reader.info.duration or reader.count_frames() / reader.info.rate) + start)
-    start = round(float(start or 0), 6)  # a difference of two times may lie a bit behind the frame that is meant
+    start = round(float(start or 0), 6)  # rounding errors of a difference may exclude the intended frame
     return {"start": start, "length": float(length) if length else None} if start or length else {}
 
 

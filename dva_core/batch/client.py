@@ -25,7 +25,7 @@ from .words import flatten
 
 FOLDER = "dva"  # in the server's input folder
 NAME_DIGITS, BLOCK = 32, 1 << 18
-MOST_NAMES = 100  # of uploaded files that are remembered
+MOST_NAMES = 100  # names of uploaded files that are remembered
 GATEWAY = (502, 503, 504)  # what a proxy says when the server behind it is away
 NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 
@@ -105,7 +105,7 @@ class Client:
         if key not in self._names or (self._names[key].done() and (self._names[key].cancelled() or self._names[key].exception())):
             self._names[key] = asyncio.ensure_future(self._upload(path, stat.st_size))
             if len(self._names) > MOST_NAMES:
-                del self._names[next(iter(self._names))]  # it will be looked for on the server again
+                del self._names[next(iter(self._names))]  # the server is asked for the file again
         return await asyncio.shield(self._names[key])
 
     async def _upload(self, path: Path, size: int) -> str:

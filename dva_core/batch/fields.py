@@ -12,7 +12,7 @@ from ..faces.choice import is_people, parse_people
 
 LARGEST = "largest"
 
-# what every file system takes as part of a name
+# valid as part of a name on every file system
 Name = Annotated[str, StringConstraints(pattern=r'^[^\\/:*?"<>|\x00-\x1f.][^\\/:*?"<>|\x00-\x1f]{0,99}$')]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*\S[^\x00]*$")]
 
@@ -23,7 +23,7 @@ def as_strength(value: Any) -> Any:
     DVAError for anything else.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value  # as most are; for curves the library is needed, and so torch
+        return value  # the usual case; curves need the library, which imports torch
 
     from ..edit.curves import parse_scale, parse_text, scale_to_json
 

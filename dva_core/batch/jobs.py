@@ -16,7 +16,7 @@ from ..files import VIDEOS
 from .manifest import Edit, Manifest, Settings
 from .manifest import Video as Entry
 
-STATE = ".dva-batch"  # the folder, among the results, of what a run keeps for itself
+STATE = ".dva-batch"  # folder in the results for the files of a run, such as its journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class TextEdit(Part):
     target: Text
     scale: Strength = 1.0
     clip_model: Text | None = None
-    iterations: int = Field(2000, ge=1, le=100_000, serialization_alias="steps")  # as fingerprints have it
+    iterations: int = Field(2000, ge=1, le=100_000, serialization_alias="steps")  # the name in fingerprints of earlier versions
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")

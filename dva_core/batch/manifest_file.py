@@ -19,7 +19,7 @@ from .manifest import Manifest, Settings
 SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")
 LARGEST_FILE = 50_000_000  # bytes
 LOOK = ("guidance", "tone", "region", "normalize")
-WORDS = ("video", "edit", "person", "face", "keep")  # columns in which a comma is none of a number
+WORDS = ("video", "edit", "person", "face", "keep")  # columns of text, in which a comma is not a decimal comma
 TEXT = {"text_source": "source", "text_target": "target", "text_scale": "scale"}
 
 

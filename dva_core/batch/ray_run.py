@@ -20,7 +20,7 @@ from .words import flatten, missing_package
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCAL = "local"  # the address that means: this machine alone
-RESTARTS, RETRIES = -1, 1  # of an actor, for ever; of the call that it died in
+RESTARTS, RETRIES = -1, 1  # restarts of an actor, unlimited; retries of the call in which it died
 
 
 def run_on_ray(
@@ -117,7 +117,7 @@ class Cluster:
 
     def work(self) -> None:
         """Run until every job is done or has failed."""
-        ready = {handle.progress.remote(): name for name, handle in self.actors.items()}  # answers when its model is loaded
+        ready = {handle.progress.remote(): name for name, handle in self.actors.items()}  # the call returns when the model is loaded
         began = last_report = time.monotonic()
         while self.scheduler.remaining:
             self._join_ready(ready)
@@ -190,7 +190,7 @@ class Cluster:
             for name_lost in self.scheduler.leave(name):
                 self.give_up(self.jobs[name_lost], name, "Worker after worker was lost over it.")
             self.decompositions.pop(job.group, None)
-            self.scheduler.join(name)  # Ray has started it anew
+            self.scheduler.join(name)  # Ray has restarted it
             return
         except self.ray.exceptions.RayError as error:
             answer = {"error": cause(error)}

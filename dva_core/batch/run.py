@@ -69,7 +69,7 @@ class Run:
                 self.summary.before += 1
                 if stale:
                     self.summary.stale.append(job.name)
-        journal.records.clear()  # what is done from now on is on the disk; nothing is held of it
+        journal.records.clear()  # later records are only on the disk, so that memory stays bounded
 
     @classmethod
     @contextmanager

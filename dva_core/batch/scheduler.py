@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Protocol
 
-ENCODE_TIMES = 2.0  # as long as a decode takes an encode, until it is known: 0.10 s and 0.055 s a frame (docs/performance.md)
-LOSSES = 4  # workers that may be lost over one job before it is blamed; more than chance does to one of ten thousand
+ENCODE_TIMES = 2.0  # time of an encode over that of a decode, until measured: 0.10 s and 0.055 s a frame (docs/performance.md)
+LOSSES = 4  # workers lost on one job before it is given up; chance does not cause as many in ten thousand jobs
 TRIES = 2
 
 
@@ -233,7 +233,7 @@ class Scheduler:
         self._free_of[chunk.group] = chunk
         for name in chunk.names:
             self._where[name] = (None, chunk)
-        work = chunk.size * (ENCODE_TIMES + len(chunk.names))  # in one measure for all, whatever has been learnt in between
+        work = chunk.size * (ENCODE_TIMES + len(chunk.names))  # one fixed unit, independent of rates measured since
         heapq.heappush(self._free, (-work, next(self._order), chunk))
 
     def _take(self, name: str) -> None:

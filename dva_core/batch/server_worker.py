@@ -113,7 +113,7 @@ class ServerWorker:
         if job is None:
             await self.executor.wait_for_change()
             return None
-        self.executor.change()  # there is less to take over
+        self.executor.change()  # fewer jobs can be taken over
         return await self.send(job)
 
     async def send(self, job: Job) -> ServerJob | None:
@@ -145,7 +145,7 @@ class ServerWorker:
         following = scheduler.peek(self.name)
         if following is not None and following.group != job.group:
             upload = asyncio.ensure_future(self.client.upload(executor.jobs[following.name].video))
-            upload.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever needs it will hear of it
+            upload.add_done_callback(lambda task: task.cancelled() or task.exception())  # the error is raised where the upload is awaited
         return server_job
 
     def on_message(self, kind: str, data: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ class ServerWorker:
                 if self._last_message.get(server_job.prompt, 0) < time.monotonic() - POLL:
                     queue = await self.client.queue_contents()
                     absent = 0 if server_job.prompt in queue[0] | queue[1] else absent + 1
-                    if absent == 2:  # on its way from queue to history it is nowhere once at most
+                    if absent == 2:  # between queue and history it is missing from both at most once
                         raise ServerLost(f"{self.name} was started anew and has forgotten its queue.")
                 await wait_for_event(self._poke, POLL)
                 self._poke.clear()

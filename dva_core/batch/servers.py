@@ -83,11 +83,11 @@ class Executor:
         self.scheduler = Scheduler(run.todo, shared=run.plan.manifest.keep_clips)
         self.servers = [ServerWorker(self, client) for client in clients]
         self.unusable: dict[str, str] = {}
-        self.silent: set[str] = set()  # those that did not answer at the very beginning
+        self.silent: set[str] = set()  # those that did not answer at the start
         self._kinds = set(NODES) if workflow is None else {node["class_type"] for node in workflow.values()}
         self._changed = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._alone_since: float | None = time.monotonic()  # since when no server is there
+        self._alone_since: float | None = time.monotonic()  # time since which no server has been available
         self._full_since: float | None = None
         self._ever = False  # whether there has been a server
         self._waits_for_room = False  # whether a result waits for room
@@ -135,7 +135,7 @@ class Executor:
                 return
             except ServerLost as error:
                 was_up = server.name in self.scheduler.workers
-                if was_up or server.name not in self.silent:  # told once, not each time it is asked again
+                if was_up or server.name not in self.silent:  # reported once, not at every attempt
                     self.run_log.tell("server", worker=server.name, state="lost" if was_up else "away", error=str(error))
                 server.client.forget()
                 self.leave(server)

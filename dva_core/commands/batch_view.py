@@ -23,7 +23,7 @@ class BatchBars:
         form = "{desc}: {n_fmt}/{total_fmt}|{bar}| {elapsed}{postfix}"
         self.all = tqdm(total=jobs, initial=before, desc="all", position=0, bar_format=form, file=sys.stderr, disable=None)
         self.bars: dict[str, tqdm] = {}
-        self.away: list[str] = []  # told once the run goes on without them; else its end says it
+        self.away: list[str] = []  # reported when the run continues without them, or at its end
 
     def __call__(self, event: dict[str, Any]) -> None:
         getattr(self, f"on_{event['event']}", lambda event: None)(event)

@@ -78,7 +78,7 @@ def twin(picture: np.ndarray) -> np.ndarray:
     suit = (at[..., 1] > 175) & ~neck & (hsv[..., 1] > 110) & red
     hsv[..., 0] = np.where(suit, (hsv[..., 0] + 150) % 256, hsv[..., 0])
     face = np.linalg.norm((at - [224, 129]) / [47, 60], axis=-1)
-    fringe = smoothstep(19, 24, hsv[..., 0]) * smoothstep(98, 86, at[..., 1])  # what is golden above the brows
+    fringe = smoothstep(19, 24, hsv[..., 0]) * smoothstep(98, 86, at[..., 1])  # hair above the brows
     golden = smoothstep(55, 90, hsv[..., 1]) * np.maximum(smoothstep(1.0, 1.12, face), fringe) * smoothstep(200, 180, at[..., 1])
     hair = golden * smoothstep(1.75, 1.55, np.linalg.norm((at - [224, 100]) / [62, 66], axis=-1))
     hsv[..., 2] *= 1 - 0.62 * cv2.GaussianBlur(hair, (0, 0), 1.0)
@@ -87,7 +87,7 @@ def twin(picture: np.ndarray) -> np.ndarray:
 
 def warp(picture: np.ndarray, roll: float, yaw: float, nod: float, zoom: float, open: float, blink: float) -> np.ndarray:
     """Warp the picture to a pose, by a backward map, so that displacements are inverted."""
-    rows, columns = slice(0, 276), slice(70, 386)  # nothing moves outside
+    rows, columns = slice(0, 276), slice(70, 386)  # pixels outside stay fixed
     at = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1).astype(np.float32)
 
     # the head as a whole turns about the neck and grows, fading out towards the background

@@ -48,7 +48,7 @@ def add_commands(commands) -> None:
     search.add_argument(
         "--clip-model", default=DEFAULT, metavar="NAME", help=f"open_clip's name of the image-text model (default {DEFAULT})"
     )
-    search.add_argument("--clip", dest="clip_model", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # its older name
+    search.add_argument("--clip", dest="clip_model", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # its former name
     search.add_argument(
         "--clip-weights", metavar="FILE", help=f"its .safetensors (default: looked for in `{FOLDER}` of the models' folders)"
     )
@@ -80,7 +80,7 @@ def run_text(args: argparse.Namespace) -> None:
     check_spares(out, "output", [source, args.clip_weights])
     import_open_clip()
     if args.clip_weights is None:
-        find_weights(args.clip_model)  # said before any work
+        find_weights(args.clip_model)  # fails before any work
     model = open_model(args)
     if args.region is not None:
         find_region(model, args.region)

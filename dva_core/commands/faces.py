@@ -46,7 +46,7 @@ def run_faces(args: argparse.Namespace) -> None:
         check_picture(args.output, "sheet")
         check_spares(args.output, "sheet", inputs_of(args))
     part = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in PART.items()}
-    with Frames(source, **part):  # what is wrong with them is told before the model is loaded
+    with Frames(source, **part):  # fails before the model is loaded
         pass
     model = open_model(args)
     with temporary_folder() as folder:

@@ -53,7 +53,7 @@ def signals_as_interrupt() -> Iterator[None]:
         yield
         return
     endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
-    endings = [ending for ending in endings if signal.getsignal(ending) is not signal.SIG_IGN]  # nohup has its reasons
+    endings = [ending for ending in endings if signal.getsignal(ending) is not signal.SIG_IGN]  # ignored under nohup
     before = {ending: signal.signal(ending, interrupt) for ending in endings}
     try:
         yield

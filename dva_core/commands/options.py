@@ -173,7 +173,7 @@ def encoding_settings(args: argparse.Namespace, writing: dict[str, Any] | None =
     check_steps(settings["steps"], power=power_of(settings["solver"], settings["power"]))
     settings["face"] = parse_face(settings["face"])
     with Frames(args.input, **{key: settings[key] for key in PART}) as frames:
-        for first in frames:  # it tells most of what can be wrong with a file
+        for first in frames:  # decoding one frame reveals most faults of a file
             if writing is not None:
                 options = {key: writing[key] for key in ("codec", "quality", "compatible") if key in writing}
                 try_output(args.output, first, frames.info, audio_from=args.input, **options)

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None):
         for before, word in zip(["", *(args or ())], args or ()):
-            if word == "" or (word.startswith("--") and word.endswith("=")):  # as of a variable that is not set: no path, no name, no text
+            if word == "" or (word.startswith("--") and word.endswith("=")):  # an unset variable of the shell, never a path, name or text
                 which = word[:-1] or (before if before.startswith("-") else "An argument")
                 raise DVAError(f"{which} is empty; give a value, or leave it out.")
         return super().parse_known_args(args, namespace)

@@ -9,7 +9,7 @@ from .people import People, combine, load_decomposition, pick
 from .record import has_switched_arrays, switches_arrays
 from .tensorfile import close_on_error
 
-ClipInfo = DecompositionInfo  # its former name, for what is written against it
+ClipInfo = DecompositionInfo  # its former name, for code that uses it
 
 __all__ = [
     "SOFT_MASKS",

@@ -15,7 +15,7 @@ from ..errors import DVAError
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
-LONGEST_HEADER = 16_000_000  # bytes; parsed, a hostile one can take 25 times as much
+LONGEST_HEADER = 16_000_000  # bytes; a hostile header can take 25 times as much memory when parsed
 SPARE = 4096  # bytes of spaces kept in the header, so that metadata may still grow before the file is closed
 MOST_AXES = 32
 
@@ -78,7 +78,7 @@ def read_header(file, path: Path) -> tuple[dict[str, Spec], dict[str, str], int]
         specs = {name: Spec.of(DTYPES[entries[name]["dtype"]], *_numbers(entries[name]["shape"])) for name in order}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise foreign from error
-    if any(math.prod(max(1, n) for n in spec.shape) >= 1 << 48 for spec in specs.values()):  # more than numpy addresses, if only empty
+    if any(math.prod(max(1, n) for n in spec.shape) >= 1 << 48 for spec in specs.values()):  # more than numpy can address, even if empty
         raise foreign
     offsets, data = array_offsets(specs), size - 8 - length
     if any(spans[name] != [offsets[name], offsets[name] + specs[name].bytes] for name in specs):

@@ -73,7 +73,7 @@ class DecompositionInfo:
     def to_metadata(self) -> dict[str, str]:
         """Convert to strings for a safetensors header; each value is JSON."""
         values = {**self.__dict__, "rate": str(self.rate)}
-        values = {key: value for key, value in values.items() if value or key not in ("person", "person_name")}  # as before there were any
+        values = {key: value for key, value in values.items() if value or key not in ("person", "person_name")}  # as earlier files
         return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
 
     @classmethod
@@ -123,7 +123,7 @@ def is_source(path: str | Path, sha256: str) -> bool:
     path = Path(path)
     if source_hash(path) == sha256:
         return True
-    # once all files of a folder counted, in the order of their names
+    # older versions hashed all files of a folder, in the order of their names
     return path.is_dir() and _digest(path, _list_files(path, lambda folder: sorted(p for p in folder.iterdir() if p.is_file()))) == sha256
 
 

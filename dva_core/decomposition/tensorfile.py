@@ -33,7 +33,7 @@ class TensorStore:
 
     specs: dict[str, Spec]
     metadata: dict[str, str]
-    files: tuple[Path, ...] = ()  # what is read
+    files: tuple[Path, ...] = ()  # files that are read
 
     @property
     def own_files(self) -> tuple[Path, ...]:
@@ -129,7 +129,7 @@ class TensorFile(TensorStore):
         self.path, self.specs, self.metadata, self.files = path, specs, metadata, (path,)
         self._file, self._data_start, self._partial = file, data_start, partial
         self._offsets, self._cure = array_offsets(specs), OTHER_FOLDER
-        self._lock = threading.Lock()  # seek and read belong together
+        self._lock = threading.Lock()  # makes seek and read one operation
 
     @classmethod
     def create(cls, path: str | Path, specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> TensorFile:

@@ -54,7 +54,7 @@ VIDEO_SOLVERS = (
     "angle2c",
     "fixed-point",
 )  # with one noise map a frame, as a decomposition stores it; the others are for comparison
-CLIP_SOLVERS = VIDEO_SOLVERS  # its older name
+CLIP_SOLVERS = VIDEO_SOLVERS  # its former name
 
 
 def find_solver(solver: str, among: tuple[str, ...] = tuple(SOLVERS)) -> Solver:

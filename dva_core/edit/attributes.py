@@ -178,7 +178,7 @@ def apply_attributes(decomposition: Decomposition, model, scales: Mapping[str, A
         vectors = np.stack([identity_step(attributes, name, normalize) for name in identity])
         result = result.with_identity_step(None, vectors, weights_of(identity, result.faces))
     motion = {name: value for name, value in nonzero.items() if attributes[name].space == "motion"}
-    for over_time in (False, True):  # numbers are added to the one shift, curves become steps of their own
+    for over_time in (False, True):  # plain numbers are added to the one shift, curves become separate steps
         part = {name: value for name, value in motion.items() if bool(np.ndim(value)) == over_time}
         if part:
             vectors = np.stack([attributes.shift(name) for name in part])

@@ -13,7 +13,7 @@ from ..model.evaluation import activation_bytes
 from ..networks import build_network
 
 PARTS = ("noise_predictor", "identity_encoder")  # those that gradients go through
-GRADIENT_MEMORY = 6  # times what evaluating alone takes
+GRADIENT_MEMORY = 6  # memory with gradients over that of an evaluation
 
 
 class Differentiable:

@@ -143,7 +143,7 @@ class Direction:
     def _facts(self) -> dict[str, Any]:
         facts = {"name": self.name, "space": self.space, "encoder": self.encoder, "range": list(self.range), "made": dict(self.made)}
         facts |= {} if self.region is None else {"region": self.region}
-        return json.loads(json.dumps(facts))  # fail here, not when saving, if something cannot be kept
+        return json.loads(json.dumps(facts))  # fail here, not when saving, if something cannot be stored
 
 
 def encoder_fingerprint(model, space: str) -> str:

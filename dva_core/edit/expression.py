@@ -26,7 +26,7 @@ from .curves import Scale
 from .directions import Direction, apply_direction, encoder_fingerprint, from_attribute
 
 REGIONS: dict[str, range] = {"brows": range(0, 10), "nose": range(10, 19), "eyes": range(19, 31), "mouth": range(31, 51)}
-STILL = np.array([*range(10, 19), 19, 22, 25, 28])  # the nose and the corners of the eyes: what an expression moves least
+STILL = np.array([*range(10, 19), 19, 22, 25, 28])  # nose and corners of the eyes, which an expression moves least
 EXPLAINED_VARIANCE, MOST_COMPONENTS = 0.98, 16
 POINTS = 51
 

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 FEWEST = 5
 POOR = 0.7  # below this score the pictures hardly determine the attribute
-MOST = 200  # of each kind; more is a task for `train attributes`
+MOST = 200  # pictures of each kind; for more use `train attributes`
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .text_search import TextSearch
 from .text_settings import TextSettings
 
 TextModel = str | ImageTextModel | None
-OLDER = {"clip": "clip_model", "steps": "iterations", "checkpoint": "save_memory"}  # names of settings as they once were
+OLDER = {"clip": "clip_model", "steps": "iterations", "checkpoint": "save_memory"}  # former names of settings
 
 
 def text_search(

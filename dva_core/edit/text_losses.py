@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import DVAError
 
-LEAST_TEXT_CHANGE = 1e-4  # of unit features; below it two texts say the same
+LEAST_TEXT_CHANGE = 1e-4  # distance of unit features below which two texts count as equal
 
 
 def text_direction(source: Tensor, target: Tensor) -> Tensor:

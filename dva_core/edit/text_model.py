@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = "ViT-B-16-quickgelu"  # OpenAI's ViT-B/16 as the paper uses it: its weights were trained with the quick GELU
 FOLDER, WEIGHTS, CONFIG = "open_clip", "open_clip_model.safetensors", "open_clip_config.json"
-ONE_TOWER = ("vision_model.", "text_model.", "transformer.text_model.")  # as keys of clip_vision and text encoder files begin
+ONE_TOWER = ("vision_model.", "text_model.", "transformer.text_model.")  # prefixes of keys in files of clip_vision and text encoders
 
 
 class ImageTextModel(Protocol):
@@ -116,7 +116,7 @@ def find_weights(name: str, folders: Iterable[str | Path] | None = None) -> Path
 def where_from(name: str) -> str:
     """Half a sentence that tells where to get the weights."""
     open_clip = import_open_clip()
-    quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu"))  # trained with one GELU, useless with the other
+    quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu"))  # weights trained with one GELU do not work with the other
     trainings = {tag: open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
     tags = [tag for tag, training in trainings.items() if bool(training.get("quick_gelu")) == quick]
     if not tags:

@@ -211,7 +211,7 @@ class TextSearch:
         outputs = []
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
-            if chunk < count:  # keeps z_face and the outputs only; the rest is computed again for the gradient
+            if chunk < count:  # stores only z_face and the outputs; activations are computed again for the gradient
                 outputs.append(checkpoint(evaluate_part, z_face, part, use_reentrant=False, preserve_rng_state=False))
             else:
                 outputs.append(evaluate_part(z_face, part))

@@ -25,7 +25,7 @@ from . import metrics, paper
 from .judges import Judge
 from .table import Table
 
-SQUARE = 256  # pixels of the squares that are judged
+SQUARE = 256  # size in pixels of the compared squares
 BATCH = 16
 FIGURES = ("TL-ID", "TG-ID", "identity kept", "flicker before", "flicker after", "change in face", "change outside")
 
@@ -215,7 +215,7 @@ def evaluate_consistency(
         decomposition = encode(video, model, steps=steps, solver=solver, progress=progress, **encoding)
         for label, scales in edits.items():
             with temporary_folder() as folder:
-                after = folder / "edited.mkv"  # without loss: the codec is not on trial
+                after = folder / "edited.mkv"  # lossless, so that the codec does not affect the figures
                 decode(apply_attributes(decomposition, model, scales), model, after, detail=detail, codec="ffv1", progress=progress)
                 figures = measure_edit(decomposition, after, judge)
             results[name, label] = figures

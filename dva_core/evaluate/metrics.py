@@ -17,7 +17,7 @@ from ..errors import MissingDependencyError
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest scale first
 SSIM_WINDOW = 11
-ALEXNET = "alexnet-owt-7be5be79.pth"  # what torchvision calls the file of LPIPS's backbone
+ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's file of LPIPS's backbone
 
 
 def torchmetrics_image():
@@ -43,7 +43,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def ms_ssim_scales(side: int) -> int:
     """Number of the five scales that fit a picture with sides of so many pixels: the coarsest must be larger than the window."""
-    fits = [n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= SSIM_WINDOW]  # torchmetrics asks for the square
+    fits = [n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= SSIM_WINDOW]  # torchmetrics requires the square
     return max(fits, default=1)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EVERYONE = "all"
 EVERYBODY = (EVERYONE, "everyone")  # as words of a user
-MOST_SEEN = (1,)  # the choice where nothing is said
+MOST_SEEN = (1,)  # the default choice
 LONGEST_NAME = 60
 LONGEST = 100_000  # characters of a choice
 KEYS = ("people", "names", "shots", "survey")

@@ -83,14 +83,14 @@ def paste(
     if detail == "model":
         change = warp_to_frame(edited, local, shape, "detail") - source
     else:
-        # up(edited) + w (source - up(rebuilt)) - source, arranged so that no edit is exactly nothing
+        # up(edited) + w (source - up(rebuilt)) - source, arranged so that without an edit the result is exactly 0
         change = warp_to_frame(edited - rebuilt, local, shape, "detail")
         lost_detail = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
         if lost_detail.any():
             change = change - lost_detail * (source - warp_to_frame(rebuilt, local, shape, "detail"))
     covered = (soft[..., 0] > 0) & within(local, shape)
     colour = colourfulness(source[covered])
-    if colour < 1:  # black-and-white footage stays so: of the change only the luma
+    if colour < 1:  # black-and-white footage stays black and white: only the luma changes
         change = colour * change + (1 - colour) * (change @ LUMA)[..., None]
     inside[window] = covered
     result = ground.copy()
@@ -156,7 +156,7 @@ def warp_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], k
     fine = max(1, int(np.ceil(width)) * (2 if width < 2 * size else 1))  # the rotation is bilinear: twice as fine if it could blur
     across, down = (resample_matrix(size, fine, MITCHELL[kernel], band=min(size, max(length, 1))) for length in sides(quad))
     resized = np.ascontiguousarray(np.moveaxis(down @ image.astype(np.float32) @ across.T, 0, -1))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map given is the one from window to crop
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map passed is from window to crop
     warped = cv2.warpAffine(resized, to_pixel_indices(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped.reshape(*shape, -1)
 

@@ -85,14 +85,14 @@ class FaceDetector:
             if any(max(x1 - x0, y1 - y0) >= small for x0, y0, x1, y1 in (face.box for face in faces)):
                 break
             if side >= max(frame.shape[:2]):
-                break  # enlarging further shows nothing new
+                break  # further enlarging adds no detail
         return faces
 
     def detect_every_size(self, frame: np.ndarray) -> list[Face]:
         """Detect faces of all sizes in one frame, at the cost of a pass at every resolution."""
         faces: list[Face] = []
         for side in self.sides:
-            # a large face is found less well, and off its place, at a high resolution: there only what else there is counts
+            # at a high resolution large faces are found less well and displaced: only other faces are taken from it
             faces += [face for face in self._detect_at(frame, side) if not any(_cover(face, other) for other in faces)]
             if side >= max(frame.shape[:2]):
                 break
@@ -107,7 +107,7 @@ class FaceDetector:
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
         height, width = frame.shape[:2]
         scale = side / max(height, width)
-        if round(min(height, width) * scale) < 1:  # so long and thin that nothing would be left of it
+        if round(min(height, width) * scale) < 1:  # so narrow that it would shrink to nothing
             return []
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])

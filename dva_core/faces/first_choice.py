@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dva_core.faces.select import FaceChoice, at_position, is_at, largest
 from dva_core.faces.types import Face
 
-EARLY = 120  # frames of the first scene in which the choice of a face may still turn out wrong
-FAR_LARGER = 2.0  # times the area of the followed face: what then takes its place where the largest is meant
+EARLY = 120  # frames of the first scene in which the choice of a face can be revised
+FAR_LARGER = 2.0  # area relative to the face followed from which another face replaces it under the rule "largest"
 
 
 class FirstChoice:

@@ -17,10 +17,10 @@ from dva_core.faces.select import FaceChoice
 from dva_core.faces.turned_search import TurnedSearch
 from dva_core.faces.types import Face
 
-LOOK_AROUND = 12  # every so many frames the whole frame is searched, to know of other faces
-LONGEST_LOOK = 16  # the same where a survey has searched some: no further apart
+LOOK_AROUND = 12  # frames between two searches of the whole frame, for other faces
+LONGEST_LOOK = 16  # the same if a survey has searched some of the frames
 CONFIRMED = 5  # frames in a row with the face after which it is trusted to be the one
-UPRIGHT = 25.0  # degrees up to which a detector finds a face turned as well as one upright
+UPRIGHT = 25.0  # rotation in degrees up to which a detector works as for an upright face
 
 
 class Observation(NamedTuple):
@@ -81,7 +81,7 @@ class Follower:
             face = face if begins or self.person.recognises(rgb, face, landmarks) else None
         self.choice.count(face is not None, begins)
         if face is None:
-            # a face that was there, and turned out to be somebody else's, is another one
+            # a face that turned out to be somebody else's counts as another face
             self.neighbours.count += landmarks is not None and not self.neighbours.alone
             occluded = occluded or self._is_occluded(rgb)
             self.place.miss()
@@ -138,7 +138,7 @@ class Follower:
             face = None
             self._start_over()
         tilted = not self.place.searching and abs(roll) > UPRIGHT  # between two quarter turns
-        too_small = face is None and self.place.following and look_around  # for a look at the whole frame
+        too_small = face is None and self.place.following and look_around  # for a search of the whole frame
         if tilted or too_small:
             face, landmarks = self._around(rgb, roll)
             if landmarks is not None:

@@ -12,8 +12,8 @@ from dva_core.faces.search import distance
 from dva_core.faces.select import unit
 from dva_core.faces.types import Face, extent
 
-NEAR = 1.0  # sizes by which a face that is turned away and back moves meanwhile, at most
-ALIKE = 0.6  # times same_person: cosine that a face turned away still has
+NEAR = 1.0  # largest move, in sizes of the face, while it is turned away
+ALIKE = 0.6  # factor of same_person for a face that is turned away
 FRONTAL = 0.75  # how frontal a face must be (see Sight) for its identity vector to be trusted
 MOMENT = 8  # samples for which a face may be turned away
 LARGER = 2.0  # times the size: no face grows so much from one sample to the next

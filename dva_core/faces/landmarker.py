@@ -10,8 +10,8 @@ import numpy as np
 from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_landmarks, quad_from_points5, side
 from dva_core.faces.types import Face, extent
 
-BORDER = cv2.BORDER_REPLICATE  # beyond the frame: in a mirror image half a face would be a whole one, much too wide
-LARGEST_MOVE = 0.05  # of its side: a square that moves by less on a look was looked at in the right place
+BORDER = cv2.BORDER_REPLICATE  # outside the frame; mirrored, half a face would look like a whole one, much too wide
+LARGEST_MOVE = 0.05  # share of its side by which a square may move between two passes to count as right
 
 
 class CropLandmarker:

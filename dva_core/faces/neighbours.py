@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dva_core.faces.search import distance, overlap
 from dva_core.faces.types import Face, extent
 
-CLOSE = 12  # frames for which a face is told from another one that was close to it
-OFTEN = 3  # every so many frames a face is told from another one that is close
+CLOSE = 12  # frames for which the identity is checked after another face was close
+OFTEN = 3  # frames between two checks of the identity while another face is close
 OTHER_FACE = 0.3  # intersection over union below which two boxes are two faces
 
 

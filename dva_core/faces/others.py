@@ -9,8 +9,8 @@ import numpy as np
 from dva_core.faces.types import Face, extent
 
 MOST = 32  # vectors that are kept
-AGAIN = 12  # frames after which a face that is still there is looked at anew
-NEAR = 0.5  # of its size: a face that moved less since it was looked at is still the same
+AGAIN = 12  # frames after which a face that is still there is examined again
+NEAR = 0.5  # share of its size: a face that moved less since it was examined is the same face
 
 
 class Others:

@@ -21,9 +21,9 @@ SECONDS = 0.5  # between two samples
 FEWEST, MOST = 8, 2000  # samples of a video of known length; those at cuts come on top
 PORTRAIT = 128  # side of a portrait, in pixels
 SMALLEST = 12  # pixels of the longer side of a face that can be told from others
-SAME_PLACE = 0.35  # sides of the larger square between the centres of two faces, up to which they are one that was detected twice
-SURE = 0.8  # score from which a face that is seen only once is believed
-GROUPS = 512  # that are kept while a video is read: beyond, they are merged and the least of them dropped
+SAME_PLACE = 0.35  # distance of two centres, in sides of the larger square, up to which they are one face detected twice
+SURE = 0.8  # least score of a face that is found in one sample only
+GROUPS = 512  # most groups kept while a video is read; beyond, they are merged and the smallest are dropped
 DOUBT, SURER = 0.015, 0.6  # see turned_search.py: landmarks of a face that is turned
 TURNS = (1, 3, 2)  # quarters
 TRIES = 8  # samples without a face after which turned frames are searched less often
@@ -180,7 +180,7 @@ class _Surveyor:
         if self.find_landmarks is None or (not faces and self.empty > TRIES and self.empty % TRIES):
             return faces
         least = min((doubt for *_, doubt in faces), default=np.inf)
-        if least < DOUBT:  # one that is upright is enough
+        if least < DOUBT:  # one upright face is enough
             return faces
         limit = min(DOUBT, SURER * least)
         for turns in TURNS:

@@ -26,7 +26,7 @@ class Person:
         if self.from_reference:
             self.identity, self.embed_fn = unit(np.asarray(choice[1], np.float64)), choice[2]
         self.best_similarity = -1.0  # of all faces among which one was chosen
-        self.unverified = 0  # frames followed since the face was last told from the others
+        self.unverified = 0  # frames since the identity was last checked
         self._others = Others(same_person, others)
 
     @property

@@ -21,9 +21,9 @@ class State(Enum):
     any       -> SEARCHING   `abandon`   the scene was cut, the first choice was a mistake, or the face is somebody else's
     """
 
-    SEARCHING = auto()  # no place to look at: the rule chooses among all faces
+    SEARCHING = auto()  # no last place: the rule chooses among all faces
     FOLLOWING = auto()  # in the frame before
-    LOST = auto()  # in one of the max_gap frames before: looked for where it was
+    LOST = auto()  # in one of the last max_gap frames: searched around its last place
 
 
 class Place:

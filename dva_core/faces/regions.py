@@ -17,7 +17,7 @@ from dva_core.faces.composite import blur, border_fade
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
 
-FINE = 256  # what the maps here are drawn at
+FINE = 256  # pixels at which the maps are drawn
 OFF = "off"
 CHIN = slice(5, 12)  # of the 68 landmarks: the jaw below the corners of the mouth
 EDGE = 0.02  # of the crop: the blur of a drawn region
@@ -140,6 +140,6 @@ def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.nda
 def with_room(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Extend the soft mask [C, C] downwards by ROOM below the chin, with its own edge; it still reaches 0 before the border."""
     reach = round(ROOM * len(mask))
-    column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # looks at what lies above
+    column = np.concatenate([np.ones(reach + 1), np.zeros(reach)])[:, None].astype(np.uint8)  # covers the pixels above
     below = BELOW.on(points, len(mask)) * border_fade(len(mask))
     return np.maximum(mask, cv2.dilate(mask, column) * below)

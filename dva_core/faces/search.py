@@ -11,7 +11,7 @@ import numpy as np
 from dva_core.faces.align import quad_from_landmarks, to_pixel_indices
 from dva_core.faces.types import Box, Face, extent
 
-REACH = 1.5  # extents of a face from its centre to the edge of the window in which it is looked for again
+REACH = 1.5  # distance from a face's centre to the edge of its search window, in extents of the face
 
 
 def distance(a: Face, b: Face) -> float:
@@ -48,7 +48,7 @@ def detect_turned(find: Callable[[np.ndarray], list[Face]], rgb: np.ndarray, tur
     if not turns:
         return find(rgb)
     height, width = rgb.shape[:2]
-    if turns % 1:  # in a square that holds all of it
+    if turns % 1:  # in a square that contains the whole frame
         return _detect_at_angle(find, rgb, (width / 2, height / 2), np.hypot(width, height) / 2, 90 * turns)
 
     def back(points: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def detect_around(detector, rgb: np.ndarray, box: Box, turned: float = 0.0) -> l
         faces = _detect_at_angle(find, rgb, (cx, cy), reach, turned)
         if faces or sized is None:
             return faces
-        # missed at that one size: an upright face is then looked for in the whole frame at several, this one here
+        # missed at that size: an upright face is then searched in the whole frame at several sizes, a tilted one here
         return _detect_at_angle(detector.detect, rgb, (cx, cy), reach, turned)
     return detect_in(find, rgb, window_around(box, rgb.shape))
 

@@ -13,7 +13,7 @@ from dva_core.faces.search import continues
 from dva_core.faces.types import Face
 
 MISSING, INTERPOLATED, FOUND = 0, 1, 2
-SHORTEST = 3  # found frames below which a segment is taken for a false alarm
+SHORTEST = 3  # number of found frames below which a segment counts as a false alarm
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FaceTrack:
     starts: np.ndarray
     scene_cuts: tuple[int, ...] = ()
     other_faces_seen: int = 0
-    others: tuple[int, ...] = ()  # the frames in which other faces were seen; they are looked for now and then, and where one is near
+    others: tuple[int, ...] = ()  # frames with other faces; not every frame is searched for them
 
     def segments(self) -> list[tuple[int, int]]:
         """Stretches [start, stop) of frames with the face, ended by a cut, a jump or a long gap. Smoothing does not cross them."""
@@ -102,7 +102,7 @@ def assemble(
             state[a + 1 : b] = INTERPOLATED
             rows = a + 1 + np.flatnonzero([] if occluded is None else occluded[a + 1 : b])
             landmarks[rows], state[rows] = np.nan, MISSING
-    begins[1:] |= (state[1:] != MISSING) & (state[:-1] == MISSING)  # what is seen again after a gap stands for itself
+    begins[1:] |= (state[1:] != MISSING) & (state[:-1] == MISSING)  # a face after a gap begins a segment of its own
     _join(landmarks, state, begins, cuts, is_person)
     lengths = {run: int((state[slice(*run)] == FOUND).sum()) for run in segments(state, begins)}
     for (a, b), length in lengths.items():

@@ -20,10 +20,10 @@ from dva_core.faces.shared import RememberedVectors, SharedDetector, SharedLandm
 from dva_core.faces.track import Record
 from dva_core.faces.types import Face, extent
 
-CALM = 0.33  # change of the picture up to which a face that is followed need not be searched for in every frame
-QUIET = 2  # frames in a row in which it is not
-NEAR = 1.5  # sizes between two faces from which on they are not
-SAME_FACE = 0.3  # sides of the square between two faces that are one
+CALM = 0.33  # change of the picture up to which a followed face is not searched for in every frame
+QUIET = 2  # largest number of consecutive frames without a search
+NEAR = 1.5  # distance of two faces, in sizes, from which they are not near
+SAME_FACE = 0.3  # distance of two faces, in sides of the square, up to which they are one
 
 
 class Unsearched(NamedTuple):
@@ -76,7 +76,7 @@ def track_people(
             frame.rgb, [follower.place.face.box for follower in followed], samples, {face.box: new for face, new in moved.values()}
         )
         before, quiet = quiet, {one: [*quiet.get(one, []), Unsearched(n, frame.rgb, new)] for one, (_, new) in moved.items()}
-        # who is in sight goes first: the faces that they have need not be looked at for those who are not
+        # people in sight go first, so that their faces are not tried for those who are lost
         for record in sorted(records, key=lambda record: not record.follower.place.following):
             shared.lost = not record.follower.place.following or change >= 1
             observation = record.follower.step(frame.rgb, change, look_around)
@@ -91,7 +91,7 @@ def track_people(
             progress(n + 1)
     tracks = [record.track(max_gap, cuts) for record in records]
     there = np.stack([track.state != MISSING for track in tracks])
-    for i, track in enumerate(tracks):  # those who were excluded from what a lost one looked at are others all the same
+    for i, track in enumerate(tracks):  # faces that a lost follower did not get count among its others too
         others = np.flatnonzero(np.delete(there, i, 0).any(0))
         tracks[i] = replace(track, others=tuple(sorted({*track.others, *others.tolist()})))
     return tracks

@@ -15,8 +15,8 @@ from dva_core.faces.segments import bounds
 from dva_core.faces.select import EMBED_SIZE
 from dva_core.faces.types import Box, Face, extent
 
-ALIKE = 1.5  # times the size: faces that are searched for at one resolution
-DEARER = 1.3  # times the area of the windows: what a window for all of them may have
+ALIKE = 1.5  # largest ratio of sizes of faces searched at one resolution
+DEARER = 1.3  # largest area of a common window, over the summed areas of the windows
 
 
 class SharedDetector:
@@ -101,7 +101,7 @@ class SharedLandmarker:
     def begin(self, rgb: np.ndarray, before: Sequence[np.ndarray], samples: Sequence[FaceSample] | None = None) -> None:
         """Take the next frame and the landmarks of the previous one; `samples`: its faces and landmarks if they are known."""
         self._samples = list(samples or ())
-        self._before = list(before) if samples is None and self.look_again is not None else []  # their ids stay theirs
+        self._before = list(before) if samples is None and self.look_again is not None else []  # alive, so that ids stay unique
         found = self.look_again(rgb, self._before, self.mirrored) if self._before else []
         self.mirrored ^= bool(self._before)
         self._looked_at = {id(old) for old in self._before}

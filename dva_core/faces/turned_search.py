@@ -11,11 +11,11 @@ from dva_core.faces.search import detect_turned, distance
 from dva_core.faces.select import largest
 from dva_core.faces.types import Face, extent
 
-DOUBT = 0.01  # of the square's side: landmarks that differ so much from those of the mirror image may be of a face that is turned
+DOUBT = 0.01  # difference from the mirror image's landmarks, in sides of the square, above which the face may be turned
 SURE = 0.015  # landmarks of a turned face must differ less than this
-SURER = 0.6  # times the doubt: a turned face must be so much surer to be taken instead
+SURER = 0.6  # largest doubt about a turned face that replaces an upright one, relative to that one's
 TURNS = (1, 3, 2, 0.5, 3.5, 1.5, 2.5)  # quarters by which a frame is turned to look for a face
-PAUSE = 12  # frames without a face between two searches of turned frames; four times as many where a face once looked at is in doubt
+PAUSE = 12  # frames between two searches of turned frames; four times as many for a doubtful face that was examined before
 
 
 class TurnedSearch:

@@ -40,12 +40,12 @@ class ComfyHost(PlainHost):
             patcher = self._patchers[name] = self._patcher(name, module)
             self._room.pop(name, None)
         if activation_bytes <= self._room.get(name, -1) and self._is_in_place(name, module):
-            return self.device  # to ask again before every step would empty torch's cache every time
+            return self.device  # asking again before every step would empty torch's cache each time
         whole = name not in self._streamed
         management.load_models_gpu([patcher], memory_required=activation_bytes, force_full_load=whole)
         self._room[name] = activation_bytes
         if whole and not is_dynamic(patcher) and not self._is_on_device(module):
-            patcher.load(self.device, full_load=True)  # with --novram plain layers are left behind, where they cannot run
+            patcher.load(self.device, full_load=True)  # --novram leaves plain layers in main memory, where they cannot run
         return self.device
 
     def _patcher(self, name: str, module: nn.Module) -> Any:
@@ -77,7 +77,7 @@ class ComfyHost(PlainHost):
         """As PlainHost's, with ComfyUI's bookkeeping updated."""
         patcher = self._patchers[name]
         self._room.pop(name, None)
-        if is_dynamic(patcher):  # every layer casts its weights to what comes in; their places are of the size they were loaded in
+        if is_dynamic(patcher):  # every layer casts its weights to its input's dtype; their buffers have the size they were loaded with
             self.dtype = dtype
             return
         patcher.detach()
@@ -91,7 +91,7 @@ class ComfyHost(PlainHost):
             return None
         loaded = [entry for entry in management.current_loaded_models if entry.model is not None and same_device(entry.device, self.device)]
         ask = next((entry.model.get_free_memory for entry in loaded if hasattr(entry.model, "get_free_memory")), management.get_free_memory)
-        # newer patchers count what dynamic ones can give back
+        # newer patchers count the memory that dynamic ones can release
         return int(ask(self.device) + sum(entry.model_loaded_memory() for entry in loaded if not is_dynamic(entry.model)))
 
     @staticmethod

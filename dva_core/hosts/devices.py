@@ -71,7 +71,7 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device | None = 
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """The dtype in which `device` computes fastest."""
     if device.type == "cuda":
-        return torch.float16  # what overflows in it is computed again in float32 (pipeline.solving)
+        return torch.float16  # a batch that overflows is computed again in float32 (pipeline.solving)
     if device.type == "cpu":
         queries = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them
         if any(getattr(torch.cpu, name, bool)() for name in queries):

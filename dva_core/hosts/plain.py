@@ -19,7 +19,7 @@ OUT_OF_MEMORY = (
     "not enough memory",
     "not enough gpu video memory",  # DirectML
     "alloc_failed",
-    "unable to find an engine",  # how cuDNN says that none of its ways to convolve has room
+    "unable to find an engine",  # cuDNN's message if there is no memory for any of its algorithms
 )
 NO_MEMORY = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))  # before torch 2.5 it is CUDA's alone
 

@@ -23,7 +23,7 @@ JAW, POINTS = 17, 51  # of the 68 landmarks the first 17, which the motion vecto
 REGION_SIZE = 32  # of a region's map
 FROZEN = ("identity_encoder", "motion_encoder", "face_parser", "detector", "landmarks")
 SAME_AS_MOTION, HULL = "motion_encoder", "landmark_hull"  # types of `landmarks` and `face_parser` that need no network of their own
-PARTS_PARSER = "compact_parser"  # the type of `face_parser` that also tells what is in front of the face
+PARTS_PARSER = "compact_parser"  # type of a `face_parser` that also segments what is in front of the face
 HULL_GROWTH = 1.15  # in training, where hair and ears belong to the face too
 
 
@@ -40,11 +40,11 @@ def attribute_buffers(config: dict[str, Any]) -> nn.Module:
         "identity": {"weight": (rows, dim), "bias": (rows,), "mean": (dim,), "std": (dim,)},
         "motion": {"shift": (spaces.count("motion"), config["motion_dim"])},
     }
-    if config.get("identity_directions"):  # where edits go, where that is not the classifiers' weights
+    if config.get("identity_directions"):  # directions of edits, if they are not the classifiers' weights
         shapes["identity"]["direction"] = shapes["identity"]["weight"]
-    if config.get("identity_steps"):  # how far and where scale 1 goes, where pairs have told it
+    if config.get("identity_steps"):  # steps at scale 1, if computed from pairs
         shapes["identity"]["step"] = shapes["identity"]["weight"]
-    if config.get("motion_components"):  # the main components of real landmark motion, where the bundle has them
+    if config.get("motion_components"):  # main components of real landmark motion, if the bundle has them
         shapes["motion"]["components"] = (config["motion_components"], config["motion_dim"])
     attributes = nn.Module()
     for space, tensors in shapes.items():
@@ -198,7 +198,7 @@ class DiffusionVideoAutoencoder(nn.Module):
             return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
         z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
         start, end = self.motion_window
-        points_cpu = points.cpu()  # where hulls are drawn
+        points_cpu = points.cpu()  # hulls are drawn by OpenCV
         hull = hull_mask(start + (end - start) * points_cpu, images.shape[-1])
         masks = torch.cat([self.face_parts(images), hull.to(points.device)], 1) if self.tells_front else hull
         return z_id, points[:, JAW:].flatten(1), masks
@@ -210,7 +210,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
         """Precompute the noise predictor's conditioning on z_face [B, face_dim], the same at every timestep; see `predict_noise`."""
         network, dtype = self.noise_predictor, self.host.dtype
-        room = activation_bytes(network, z_face, dtype, self.host.device)  # the batch's: it comes next
+        room = activation_bytes(network, z_face, dtype, self.host.device)  # for the batch that is evaluated next
         device = self.host.use("noise_predictor", network, room)
         return network.face_conditions(z_face.to(device, dtype))
 

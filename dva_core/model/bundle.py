@@ -152,7 +152,7 @@ def open_bundle(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError as error:
-        if path.exists():  # the library says so of any file that it may not open
+        if path.exists():  # the library raises this for any file without permission
             raise DVAError(f"The model file {path} may not be read; change its permissions or choose another.") from error
         raise MissingFileError(
             f"There is no model file {path}; choose one that exists (`python -m dva_core models` lists them)."

@@ -77,7 +77,7 @@ def weights_digest(weights: Mapping[str, Tensor], kind: str = "") -> str:
     """
     digest = hashlib.sha256(kind.encode())
     for name in sorted(weights):
-        if weights[name].is_floating_point():  # counters of training steps are no weights
+        if weights[name].is_floating_point():  # counters of training steps are not weights
             half = weights[name].detach().to("cpu", torch.float16).contiguous()
             digest.update(f"\0{name}\0{tuple(half.shape)}\0".encode())
             digest.update(memoryview(half.reshape(-1).view(torch.uint8).numpy()))

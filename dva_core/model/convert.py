@@ -30,7 +30,7 @@ from .unpickle import PickledArray, restricted_pickle
 logger = logging.getLogger(__name__)
 
 EMA = "ema_model."
-PARTS = {  # of the checkpoint -> of the bundle; everything else is the noise predictor's
+PARTS = {  # prefix in the checkpoint -> part of the bundle; all other tensors are the noise predictor's
     "encoder.idnet.backbone.": "identity_encoder.",
     "encoder.lndnet.backbone.": "motion_encoder.",
     "encoder.bgnet.backbone.": "face_parser.",
@@ -114,7 +114,7 @@ def _kind(path: Path, what: str) -> str:
             return "legacy" if start[2:] == MAGIC else "bare"
     except FileNotFoundError as error:
         raise MissingFileError(f"There is no file {path}; give the {what}'s path.") from error
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:  # what zipfile raises
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:  # errors of zipfile
         raise DVAError(f"{path} is cut short or cannot be read ({one_line(error)}); get the {what} again.") from error
     raise DVAError(f"{path} is no {what}: it is neither a file of torch.save nor a pickle; choose the published file.")
 

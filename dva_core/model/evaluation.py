@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 4  # Python gives the work out to so many threads at the most; on more cores each of them has several
-LEAST_PART = 4  # images; smaller parts waste more than waiting at every layer does
-MOST = 64  # images a batch
+WORKERS = 4  # most threads of Python; with more cores each of them uses several
+LEAST_PART = 4  # images; with smaller parts the overhead exceeds that of synchronising at every layer
+MOST = 64  # images per batch
 
 Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_face [B, F] or a tuple of tensors [B, ...]) -> [B, ...]
 
@@ -44,12 +44,12 @@ class ThreadedEvaluation:
         inference = torch.is_inference_mode_enabled()
 
         def evaluate_part(x_t: Tensor, t: Tensor, z_face: Any) -> Tensor:
-            with torch.inference_mode(inference), torch.no_grad():  # both belong to a thread
+            with torch.inference_mode(inference), torch.no_grad():  # both settings are per thread
                 return network(x_t, t, z_face)
 
         pieces = zip(x_t.tensor_split(parts), t.tensor_split(parts), split_batch(z_face, parts))
         work = [self._pool.submit(evaluate_part, *piece) for piece in pieces]
-        wait(work)  # also where one of them fails: nothing goes on behind the caller's back
+        wait(work)  # also if one fails: no thread runs on after the call
         return torch.cat([future.result() for future in work])
 
 
@@ -58,13 +58,13 @@ def thread_pool(workers: int, threads: int) -> ThreadPoolExecutor:
     together = threading.Barrier(workers, timeout=60)
 
     def settle() -> None:
-        torch.get_num_threads()  # has torch set this thread up now, rather than later over the number that follows
+        torch.get_num_threads()  # initialises torch in this thread, which would later override the number set next
         torch.set_num_threads(threads // workers)
         together.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dva_core", initializer=settle)
     wait([pool.submit(int) for _ in range(workers)])
-    torch.set_num_threads(threads)  # torch also keeps the number last set for threads that start later
+    torch.set_num_threads(threads)  # threads started later get the number that was set last
     return pool
 
 
@@ -101,7 +101,7 @@ class CompiledEvaluation:
         try:
             result = self._run(pad_batch(x_t, size), pad_batch(t, size), pad_batch(z_face, size))[:batch]
         except Exception as error:
-            self._sizes.discard(size)  # where memory ran out, fewer images must not be filled up to as many again
+            self._sizes.discard(size)  # after memory ran out, smaller batches must not be padded to this size again
             if not is_compiler_error(error):
                 raise
             reason = str(error).strip().splitlines() or [type(error).__name__]

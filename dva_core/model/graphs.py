@@ -15,7 +15,7 @@ from dva_core.model.evaluation import pad_batch
 
 logger = logging.getLogger(__name__)
 
-WARM_UP = 2  # evaluations before the recording, in which libraries choose their kernels and take their workspaces
+WARM_UP = 2  # evaluations before the recording, in which libraries select kernels and allocate workspaces
 KEPT = 4  # graphs at the most; they share their memory
 
 
@@ -39,7 +39,7 @@ class GraphEvaluation:
         self._graphs: dict[Any, Graph] = {}
         self._network: nn.Module | None = None
         self._weights: list[tuple[dict[str, Any], str]] = []
-        self._given: dict[int, Tensor] = {}  # of each input that a graph reads: what was last copied into it
+        self._given: dict[int, Tensor] = {}  # by graph input: the tensor last copied into it
         self._pool: Any = None
         self._refusal: str | None = None
 
@@ -100,7 +100,7 @@ class GraphEvaluation:
         return None
 
     def _record(self, network: nn.Module, inputs: tuple[Any, ...]) -> Graph:
-        with torch.inference_mode(False), torch.no_grad():  # what is made in inference mode could only be written to in there
+        with torch.inference_mode(False), torch.no_grad():  # tensors made in inference mode can only be written in inference mode
             places = tree_map(lambda x: x[:1].clone().expand_as(x) if x.stride(0) == 0 else x.clone(), inputs)
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())

@@ -97,7 +97,7 @@ class CompactLandmarks(nn.Module):
         heat = self.heat(self.merge(x1)).float()
         size = heat.shape[-1]
         share = heat.flatten(2).softmax(-1).view_as(heat)
-        # cell centres reach a little over the border, so that a point on it can be told
+        # cell centres extend slightly beyond the border, so that a point on it can be predicted
         axis = (torch.arange(size, device=heat.device, dtype=heat.dtype) + 0.5) / size * 1.1 - 0.05
         return torch.stack([(share.sum(2) * axis).sum(-1), (share.sum(3) * axis).sum(-1)], -1)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dva_core.networks.peak import kind_of
 
 SMALL_MAP = 32 * 32  # pixels
-LARGE_BATCH = 2**22  # values; from about there on a GPU reads and writes longer than it takes to launch some more kernels
+LARGE_BATCH = 2**22  # values; from about this size memory traffic on a GPU takes longer than launching more kernels
 SUMMED = (torch.float32, torch.bfloat16)
 
 
@@ -39,7 +39,7 @@ def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None = None) -> Te
     if stays_in_place(norm, x):
         return normalise_in_place(norm, x, condition)
     small = x.shape[2] * x.shape[3] < SMALL_MAP and x.is_contiguous(memory_format=torch.channels_last)
-    plain = type(norm) is nn.GroupNorm and kind_of(x) == "cpu" and x.dtype in SUMMED  # a host's own layers do more than this
+    plain = type(norm) is nn.GroupNorm and kind_of(x) == "cpu" and x.dtype in SUMMED  # a host's layers also load and cast weights
     if not (small and plain and may_overwrite()):
         return norm(x) if condition is None else scale_shift(norm(x), condition)
     centred = x - group_mean(x, norm.num_groups)

@@ -154,7 +154,7 @@ class UNet(nn.Module):
         """
         h = F.pixel_unshuffle(x_t, self.patch_size) if self.patch_size > 1 else x_t
         if prefers_channels_last(kind_of(h)):
-            h = h.contiguous(memory_format=torch.channels_last)  # then convolutions go on so, however their weights lie
+            h = h.contiguous(memory_format=torch.channels_last)  # the convolutions then keep this layout, whatever that of their weights
         embedding = self.time_embed(one_for_all(t), x_t.dtype)
         patches = h
         conditions = iter(z_face if isinstance(z_face, tuple) else self.face_conditions(z_face.to(x_t.dtype)))

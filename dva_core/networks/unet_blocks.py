@@ -32,7 +32,7 @@ def one_for_all(t: Tensor) -> Tensor:
 def zero_weights(layer: nn.Module) -> nn.Module:
     """Set weight and bias of `layer` to 0, so that each block starts as the identity and the whole network as eps = 0."""
     for values in (layer.weight, layer.bias):
-        if values is not None:  # a host's layer may have none before it is given those of a file
+        if values is not None:  # the layers of a host may be empty until a file is loaded
             nn.init.zeros_(values)
     return layer
 

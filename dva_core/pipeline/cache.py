@@ -69,7 +69,7 @@ def cache_key(sha256: str, model, settings: EncodeSettings) -> str:
     values = {name: value for name, value in asdict(settings).items() if value is not None}
     face: Any = (settings.face,) if isinstance(settings.face, str) else tuple(settings.face)
     if face[0] == "reference":
-        face = ("reference", source_hash(face[1]))  # the picture's content, whatever its name
+        face = ("reference", source_hash(face[1]))  # by content, not by name
     if face[0] == "people":
         face = ("people", replace(settings.face[1], survey="").to_json())
     values |= {"face": list(face), "model": model.fingerprint, "precision": str(model.host.dtype), "source": sha256}

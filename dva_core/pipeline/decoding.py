@@ -38,7 +38,7 @@ from .front import FrontMasks, Keep
 from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import edited_face, own_face, solve
 
-PASTE_THREADS = 3  # beside a graphics card; on a CPU decoding needs all cores
+PASTE_THREADS = 3  # with a GPU; on a CPU the decoding uses all cores
 ROWS = 64  # rows a batch for the sizes of the edits
 DETAILS = ("transfer", "model")
 

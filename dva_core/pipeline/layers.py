@@ -21,9 +21,9 @@ from ..video.threads import in_order
 from .front import FrontMasks
 from .masks import SoftMasks
 
-HIDDEN = 0.05  # share of what is usually seen of the face from which on it counts as partly hidden: the masks of unhidden faces vary less
-USUAL_ROWS = 64  # rows of which the usual share is taken
-STEADY = 12.0  # frames over which the size of a face is smoothed, so that two of one size do not take turns in front
+HIDDEN = 0.05  # share of the usually visible face from which it counts as partly hidden; masks of unhidden faces vary less
+USUAL_ROWS = 64  # number of rows for the usual share
+STEADY = 12.0  # frames over which the size of a face is smoothed, so that the order of two similar ones does not alternate
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class FaceLayer:
         row = self.rows[index]
         mask, front = self.masks[row], None if masks is None else masks.at(index, row)
         cover = None if front is None else front.in_square(self.quads[row], self.crop_size, frame_shape).values
-        # what is always hidden hides nothing that was there to be seen
+        # relative to the share that is always hidden, as by a fringe
         share = 1 - min(1.0, (1 - self.masks.hidden(row, cover)) / max(1 - self.usual_hidden, 1e-6))
         if share >= HIDDEN:
             self.hidden[index] = round(share, 3)

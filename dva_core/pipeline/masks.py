@@ -11,8 +11,8 @@ from ..decomposition import Decomposition
 from ..faces.composite import SOFTEN_FRAMES, smoothstep, soften
 from ..faces.regions import Region, hidden_share, limit_to_regions
 
-FRONT = (0.1, 0.5)  # share of a pixel that is in front of the face: from where on the edit fades, and is gone
-FRONT_OF_REGION = (0.35, 0.7)  # the same for edits of a region, which need the rim of the face: shares there are unsure, hands are not
+FRONT = (0.1, 0.5)  # share of a pixel in front of the face at which the edit begins to fade, and is gone
+FRONT_OF_REGION = (0.35, 0.7)  # the same for edits of a region, which reach the rim of the face, where small shares are unreliable
 
 
 class SoftMasks:

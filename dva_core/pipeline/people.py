@@ -26,9 +26,9 @@ from ..video.images import save_picture
 from ..video.square import square_frames, to_stored_pixels
 
 KEY_DIGITS = 32
-VERSION = 2  # of what is kept: another one is made anew
+VERSION = 2  # of stored surveys: those of other versions are made again
 FILE = "people.safetensors"
-PAGE = "people.json"  # the same for a page, without arrays: `Survey.to_dict` and the frames of which there are "pictures"
+PAGE = "people.json"  # the survey for the page, without arrays: `Survey.to_dict` and the frames that have "pictures"
 PICTURE = 640  # pixels of a picture's longer side
 MOST_PICTURES = 240  # of a survey
 FEWEST_DIGITS = 6

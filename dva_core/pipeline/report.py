@@ -23,7 +23,7 @@ def time_per_frame(clock: Stopwatch, frames: int) -> str:
     return f"{clock.total / frames:.3f} s a frame ({parts}), {clock.total:.1f} s in all"
 
 
-ALWAYS_HIDDEN = 0.1  # share of the face from which on it is said to be always hidden
+ALWAYS_HIDDEN = 0.1  # share of the face from which it is reported as always hidden
 MOST_STRETCHES = 6  # stretches that are named
 
 

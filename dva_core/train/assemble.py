@@ -195,6 +195,6 @@ def read_figures(run: Path) -> dict:
     for path in files:
         try:
             figures[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # it is told in the model card and nothing else hangs on it
+        except ValueError:  # used for the model card only
             log.warning("%s is damaged and left out of the model card", path)
     return figures

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 LEAST_AUC = 0.8
 EXPRESSIONS = ("Smiling", "Mouth_Slightly_Open")
-EXPRESSION_GAIN = 4.0  # of the mean difference: the starter answers more weakly than it is asked
+EXPRESSION_GAIN = 4.0  # factor of the mean difference: the starter's response is weaker than the step
 MIRROR51 = np.asarray(MIRROR68)[JAW:] - JAW
-COMPONENTS = 20  # of what landmarks do, kept in the bundle: expressions are projected on them
+COMPONENTS = 20  # components of landmark motion stored in the bundle; expressions are projected on them
 FOLDS = 5
 LEAST_HELD_OUT = 4  # pictures with and without, among people that no network has seen, for an AUC on these
 

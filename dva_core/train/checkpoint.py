@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dva_core.train.diffusion import DiffusionTraining
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
-OTHER_STEPS = 1_000_003  # seeds of processes that a resumed run has and the stopped one had not
+OTHER_STEPS = 1_000_003  # seeds of processes that the stopped run did not have
 
 
 def save_run(training: DiffusionTraining) -> None:

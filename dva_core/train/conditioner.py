@@ -21,7 +21,7 @@ from dva_core.train.state import read_tensors
 FILES = {"identity_encoder": "identity", "motion_encoder": "landmarks", "face_parser": "face_parser"}  # in a folder of the distillation
 
 
-ENCODERS = ("identity_encoder", "motion_encoder")  # what they give is what the fusion layer learns to read
+ENCODERS = ("identity_encoder", "motion_encoder")  # the fusion layer is trained on their vectors
 
 
 class Conditioner(nn.Module):

@@ -95,7 +95,7 @@ def compose(pictures, landmarks, points5, size: int, rng: np.random.Generator) -
         corners = (landmarks[i] @ matrix.T) + offset
         new_box = face_box(corners)
         if any(np.maximum(0, np.minimum(new_box[2:], b[2:]) - np.maximum(new_box[:2], b[:2])).prod() > 0 for b, _ in labels):
-            continue  # a face behind another is nobody's label
+            continue  # no label for a face behind another
         affine = np.c_[matrix, offset + matrix @ [0.5, 0.5] - 0.5].astype(np.float32)
         blur = pictures[i] if scale > 0.7 else cv2.GaussianBlur(pictures[i], (0, 0), 0.4 / scale)
         mask = cv2.warpAffine(paste_mask(len(pictures[i]), landmarks[i], rng), affine, (size, size))[..., None]
@@ -153,7 +153,7 @@ def train_detector(
     network = CompactDetector().to(memory_format=torch.channels_last)
     with torch.no_grad():
         for head in network.heads:
-            head[-1].bias[0] = -4.0  # most cells hold no face
+            head[-1].bias[0] = -4.0  # most cells contain no face
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-3)
     batches = Batches(faces, variants, batch, minutes, seed)
     real = np.flatnonzero(variants.original >= 0)  # morphs have no five points of the teacher

@@ -37,7 +37,7 @@ __all__ = ["Conditioner", "DiffusionSettings", "DiffusionTraining", "Draw", "Ema
 
 log = logging.getLogger(__name__)
 
-HEAD_PICTURES = 48  # that a new detail head is fitted to
+HEAD_PICTURES = 48  # pictures to which a new detail head is fitted
 VALIDATION = 48  # pictures
 GRID_PEOPLE = 4
 NOT_FINITE = 20  # steps in a row without a finite gradient, after which a run is given up
@@ -102,7 +102,7 @@ class DiffusionTraining(Objective):
     def seed_draws(self, seed: int) -> None:
         """Seed the generators of this process, for pictures, timesteps and noises."""
         self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        if self.rank:  # the first goes on from where it drew the initial weights
+        if self.rank:  # the first process continues the generator of the initial weights
             torch.manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,9 +112,9 @@ class DiffusionTraining(Objective):
             self.rng.choice(self.groups[g], s.frames, replace=False) for g in self.rng.choice(count, s.people, replace=count < s.people)
         ]
         images = to_images(self.frames.read(np.concatenate(rows)), self.device)
-        nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the changed picture, none need to move along
+        nowhere = torch.zeros(len(images), 68, 2)  # landmarks are found in the augmented picture, so none are transformed
         images, _ = reframe(images, nowhere, self.generator, turn=s.turn, zoom=s.zoom, shift=s.shift)
-        # one light a person, as in a video: frames side by side are lit as one picture
+        # the same light for all frames of a person, as in a video: they are augmented side by side as one picture
         wide = rearrange(images, "(people frames) c h w -> people c (frames h) w", people=s.people)
         images = rearrange(relight(wide, self.generator, s.light), "people c (frames h) w -> people frames c h w", frames=s.frames)
         return self.condition(images)
@@ -124,7 +124,7 @@ class DiffusionTraining(Objective):
         if self.unet.detail is not None and not self.unet.detail.proj_out.weight.any():  # the bundle had none
             batches = [self.batch()[:2] for _ in range(-(-HEAD_PICTURES // (self.settings.people * self.settings.frames)))]
             fit_detail_head(self.unet, self.schedule, *(torch.cat(parts) for parts in zip(*batches)), self.generator)
-            processes.from_first([*self.unet.detail.parameters()])  # each has fitted to pictures of its own
+            processes.from_first([*self.unet.detail.parameters()])  # each process has fitted it to its own pictures
         self.ema = Ema(self.parameters, self.settings.ema)
 
     @property
@@ -195,7 +195,7 @@ class DiffusionTraining(Objective):
                 f"The gradient was not finite in {NOT_FINITE} steps in a row, up to step {self.step}: lower the learning rate or train "
                 "in another precision; what was saved before is whole."
             )
-        if not self.scaler.is_enabled():  # in fp16 it is how the scale is found
+        if not self.scaler.is_enabled():  # in fp16 this is how the loss scale is adjusted
             log.warning("diffusion: the gradient of step %d is not finite; the step is passed over", self.step)
 
     def run(self, tensorboard: bool = False) -> dict:

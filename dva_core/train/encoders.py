@@ -25,7 +25,7 @@ from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
 
-CHANCE = 0.55  # AUC below which nothing is told
+CHANCE = 0.55  # AUC below which the probe counts as chance
 
 
 def encode_faces(

@@ -15,7 +15,7 @@ import numpy as np
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.video.images import read_rgb
 
-SYNTHETIC_SETS = ("SFHQ", "SFHQ-T2I", "faker")  # MIT, MIT, CC0: what the shipped model may learn from
+SYNTHETIC_SETS = ("SFHQ", "SFHQ-T2I", "faker")  # MIT, MIT, CC0: sets that the shipped model is trained on
 EYE_LABELS = (
     "Eyeglasses", "Sunglasses", "Beard", "5_o_Clock_Shadow", "Mustache", "Wearing_Hat", "Bald", "Gray_Hair", "Blond_Hair", "Black_Hair",
     "Colored_Hair", "Bangs", "Long_Hair", "Wearing_Lipstick", "Smiling", "Mouth_Slightly_Open",

@@ -27,7 +27,7 @@ ATTRIBUTE_REGIONS = {
     "Wearing_Lipstick": "mouth",
     "Bushy_Eyebrows": "brows",
 }
-TONE_ATTRIBUTES = (*ATTRIBUTE_REGIONS, "Pale_Skin", "Tan")  # in a region, what the rest of the face loses would be put back as a veil
+TONE_ATTRIBUTES = (*ATTRIBUTE_REGIONS, "Pale_Skin", "Tan")  # in a region, removing the tone would add the opposite one
 
 
 def add_look(

@@ -130,7 +130,7 @@ class Objective:
         patch = start.config["noise_predictor"].get("patch_size", 1)
         if self.unet.patch_size > patch:
             state = spread_patches({k: v for k, v in state.items() if not k.startswith("detail.")}, patch, self.unet.patch_size)
-        state = {k: v for k, v in own.items() if is_added(k)} | state  # an added part may be new: it begins with no effect
+        state = {k: v for k, v in own.items() if is_added(k)} | state  # added parts may be new and start without effect
         shapes = {k: v.shape for k, v in own.items()}
         if {k: v.shape for k, v in state.items()} != shapes or weight.shape != self.conditioner.fusion.weight.shape:
             raise OtherShapeError(

@@ -21,15 +21,15 @@ from dva_core.model.autoencoder import JAW
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 
-LEAST_SIZE = 0.004  # of a pair's mean weighted change: what hardly differs must not weigh most
+LEAST_SIZE = 0.004  # least value of a pair's mean weighted change, so that pairs that hardly differ do not dominate
 LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a prediction of v
-FULL_SIGMA = 0.25  # standard deviation of the noise from which on the answer counts in full
-HARDER = {  # drawn more often: learnt more slowly, or looked at most
+FULL_SIGMA = 0.25  # standard deviation of the noise from which the response has full weight
+HARDER = {  # drawn more often, as these are learnt more slowly or used most
     "Older": 3.0, "Younger": 2.0, "Smiling": 7.0, "Eyeglasses": 2.0, "Beard": 1.5, "Wearing_Lipstick": 1.5, "Heavy_Makeup": 1.5,
 }  # fmt: skip
 SHARES = np.array([HARDER.get(kind, 1.0) for kind in KINDS])
 SHARES /= SHARES.sum()
-OWN_SHARE = 0.25  # of the pairs of a motion kind that move by their own difference, the others by the mean one
+OWN_SHARE = 0.25  # share of the pairs of a motion kind that use their own difference; the others use the mean
 
 
 class CrossedPairs(NamedTuple):
@@ -100,7 +100,7 @@ class PairObjective:
             stack, _ = reframe(stack, nowhere, generator, turn=settings.turn, zoom=settings.zoom, shift=settings.shift)
             wide = relight(torch.cat([stack[:, :3], stack[:, 3:6]], 3), generator, settings.light)
             before, after = wide.chunk(2, 3)
-            picture = soften(before, generator, settings.soften)  # a soft video; what is drawn on it stays sharp
+            picture = soften(before, generator, settings.soften)  # degraded like a soft video; the drawing on it stays sharp
             stack = torch.cat([picture, (after + picture - before).clamp(-1, 1), stack[:, 6:]], 1)
             own, target = levels or self.levels(len(rows), rng)
             base = torch.from_numpy(rng.random(len(rows)) < (0 if levels else self.from_after))
@@ -151,7 +151,7 @@ class PairObjective:
         own, change, sigma = self.estimates(batch, t, draw.noise_1)
         simple = (own - draw.noise_1).abs().mean((1, 2, 3))
         error = (change - batch.change).abs() * self.place(batch.mask) * (sigma / FULL_SIGMA).clamp(max=1)
-        answer = error.mean((1, 2, 3)) / batch.amount  # of the pair's own change, so that a lip weighs what a beard does
+        answer = error.mean((1, 2, 3)) / batch.amount  # relative to the pair's change, so that lips weigh as much as a beard
         noisiness = (sigma.square() / (1 - sigma.square())).sqrt().flatten()
         return (objective.simple_weight(noisiness) * simple + settings.pair_weight * answer).mean(), simple.mean(), answer.mean()
 

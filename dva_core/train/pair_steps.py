@@ -101,7 +101,7 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, dir
         z, labels, held_out, people = labelled_vectors(pairs, kinds, identity)
         weight, bias, _ = probe((z - mean) / std, labels, people, PROBE, held_out)
         auc = roc_auc(labels[held_out], z[held_out] @ steps.identity[index])
-        if (entry := by_name.get(name)) and entry["space"] == "identity":  # labels of real wearers judge better than drawings
+        if (entry := by_name.get(name)) and entry["space"] == "identity":  # classifiers of real pictures are better than those of drawings
             weight, bias = tensors["identity.weight"][entry["index"]], tensors["identity.bias"][entry["index"]]
         weights.append(weight)
         biases.append(bias)

@@ -40,7 +40,7 @@ WITHOUT = {  # labels that a face must not have before it is changed
     "Bushy_Eyebrows": ("Sunglasses",), "Freckles": ("Beard",), "Older": ("Sunglasses",), "Younger": ("Sunglasses",),
     "Male": ("Sunglasses",), "Female": ("Sunglasses",),
 }  # fmt: skip
-# One look a kind: a single step of the vector can only bring one, and of many it would bring their blurred mean
+# One style per kind: a single step of the vector can show only one, and would show the blurred mean of several
 LOOK_SEED = 5
 LOOKS = {
     "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.07, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
@@ -111,7 +111,7 @@ def change(
     """Change one face: the picture and the mask, float32 0..1; a function of the arguments alone."""
     if kind in drawings.KINDS:
         return tuple(drawings.draw(kind, picture, landmarks, look_of(kind)))
-    look = prototypes.look(kind, np.random.default_rng(seed)) | LOOKS[kind]  # the donor is another each time
+    look = prototypes.look(kind, np.random.default_rng(seed)) | LOOKS[kind]  # a different donor each time
     changed = prototypes.change(kind, picture, landmarks, look)
     if kind == "Older":
         lined = drawings.draw("Older_Skin", changed.picture, changed.landmarks, look_of("Older_Skin"))
@@ -172,6 +172,6 @@ def make_changes(tasks: list, prototypes: Prototypes | None, processes: int) -> 
     if processes == 1:
         yield from (_make(part, prototypes) for part in parts)
         return
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process in which OpenCV has threads waits for them for ever
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OpenCV threads would wait for them forever
     with ProcessPoolExecutor(processes, spawn, _one_thread) as pool:
         yield from pool.map(partial(_make, prototypes=prototypes), parts)

@@ -21,7 +21,7 @@ from dva_core.train.pair_objective import FULL_SIGMA, CrossedPairs, PairObjectiv
 from dva_core.train.pairs import KINDS
 
 POOL = 2048  # states kept; the oldest go first
-WHOLE_SHARE = 0.6  # of the decodes that ask for the whole change, the others for LEAST_LEVEL or more of it
+WHOLE_SHARE = 0.6  # share of the decodes with the whole change; the others have LEAST_LEVEL or more of it
 LEAST_LEVEL = 0.3
 OTHER_STEPS = (8, 24)  # every third decode has a number of steps between these, the others the default
 FIGURE_PEOPLE = 4  # a kind
@@ -43,7 +43,7 @@ class Recorder:
     """A noise model for two decodes in one batch, [own ; moved]: records the states of the second and the image estimates of the first."""
 
     def __init__(self, objective):
-        self.objective, self.schedule, self.config = objective, objective.schedule, objective.config  # which names the timestep power
+        self.objective, self.schedule, self.config = objective, objective.schedule, objective.config  # with the timestep power
         self.states: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class PathObjective:
         weight = self.pairs.place(states.mask) * ((1 - a).sqrt() / FULL_SIGMA).clamp(max=1)
         error = image_of(states.x_t, eps, a) - states.target
         total = (error.abs() * weight).mean((1, 2, 3))
-        for axis in (2, 3):  # edges, such as thin rims, of which single pixels say little
+        for axis in (2, 3):  # edges, such as thin rims, which single pixels do not capture
             edges = error.diff(dim=axis).abs() * weight.narrow(axis, 1, weight.shape[axis] - 1)
             total = total + self.objective.settings.path_edges * edges.mean((1, 2, 3))
         return (total / states.amount).mean()

@@ -134,7 +134,7 @@ def prepare_video(name: str, source: Path, model, settings: Preparation, out: Pa
                 add_entry(tar, f"{name}/{frame.number:06d}.{settings.kind}", encode_picture(frame.picture, settings.kind))
                 add_entry(tar, f"{name}/{frame.number:06d}.json", json.dumps(facts).encode())
                 count += 1
-    except DVAError as error:  # one bad video must not end a night's work
+    except DVAError as error:  # one bad video must not stop the others
         problem, count = str(error), 0
     if not problem and count < settings.least_frames:
         problem = f"only {count} of {count + drops.total()} frames are usable, fewer than {settings.least_frames}"
@@ -210,7 +210,7 @@ def prepare(sources: Sequence[Path], out: Path, model, settings: Preparation) ->
 
     Raises DVAError if there are no videos, or `out` was begun with other options.
     """
-    find_videos(sources, settings.aligned)  # told before a folder is made
+    find_videos(sources, settings.aligned)  # fails before a folder is made
     for folder in (out / "cache", out / "clips"):
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)

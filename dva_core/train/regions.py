@@ -21,7 +21,7 @@ KINDS: Mapping[str, Sequence[str]] = {
     "brows": ("Bushy_Eyebrows",),
 }
 FACES = 200
-WHOLE = 0.3  # of the place that is drawn on most often: what is drawn on so often belongs to the region altogether
+WHOLE = 0.3  # share of the most frequent pixel's count from which a pixel belongs fully to the region
 FINE, EDGE = 128, 0.012  # pixels of the canonical face while it is measured, and the blur of the edge in its widths
 
 

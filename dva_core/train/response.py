@@ -17,8 +17,8 @@ from dva_core.edit.differentiable import Differentiable
 from dva_core.edit.gradients import SHARE, View, classifier_outputs, mean_colour, mean_gradients, mix_direction, paste_estimate
 from dva_core.train.teacher_network import AgeAndSex
 
-TEACHERS_SHARE = {"Male": 0.3}  # where the verdict is the teacher's
-EXCLUDED = {"Male": ("Young",), "Young": ("Male",)}  # what an attribute's direction must not show besides
+TEACHERS_SHARE = {"Male": 0.3}  # share of the gradient for attributes judged by the teacher
+EXCLUDED = {"Male": ("Young",), "Young": ("Male",)}  # attributes that must not change along with this one
 
 
 def with_teacher(

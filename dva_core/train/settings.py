@@ -10,7 +10,7 @@ from pathlib import Path
 from dva_core.errors import DVAError, MissingFileError
 
 SHIPPED = Path(__file__).parent / "configs"
-FOCUS = (200, 850)  # timesteps: where the face takes shape, and z_face says most about it
+FOCUS = (200, 850)  # timesteps at which the face takes shape and z_face matters most
 PRECISIONS = ("fp32", "bf16", "fp16")
 AT_LEAST_ONE = ("people", "frames", "accumulate", "path_every")
 NOT_NEGATIVE = (

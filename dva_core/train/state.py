@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dva_core.errors import DVAError, MissingFileError, one_line
 from dva_core.files import atomic_write
 
-TRAINED_PARTS = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run decides
+TRAINED_PARTS = ("image_size", "face_dim", "noise_predictor", "diffusion")  # parts of a configuration that a run determines
 
 
 class Ema:

@@ -152,7 +152,7 @@ def make_variants(
             first = rng.choice(training_rows)
             near = training_rows[
                 np.argsort(np.abs(yaw[training_rows] - yaw[first]))[1:60]
-            ]  # heads that look the same way blend without ghosts
+            ]  # heads of the same pose blend without double edges
             second = rng.choice(near)
             pair = [(faces.pictures[i], faces.landmarks[i], faces.points5[i]) for i in (first, second)]
             base = morph(*pair, rng.uniform(0.3, 0.7))

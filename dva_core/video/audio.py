@@ -58,7 +58,7 @@ class Soundtrack:
             self._out = output.add_stream_from_template(self._stream)
             self._trial = TrialMuxer(self._stream, container_format)
         else:
-            # cutting PCM at the sample means packing it anew: still the same samples
+            # cutting PCM at a sample requires repacking, without changing samples
             self.codec = name if is_pcm and copyable else _ENCODERS[container_format]
             self._out = _add_encoder(output, self.codec, self._stream)
             self._resampler = Resampler(self._out.codec_context)

@@ -22,7 +22,7 @@ def chroma_location(container: av.container.InputContainer, stream: av.VideoStre
     if name not in _IN_STREAM:
         return _BY_CODEC.get(name, UNSPECIFIED)
     level = av.logging.get_level()
-    try:  # PyAV shows this number nowhere else; its log is the process's own, and gets its level back
+    try:  # PyAV gives this number only in its log, which is global, so its level is restored
         av.logging.set_level(av.logging.INFO)
         with av.logging.Capture() as lines, closing(container.demux(stream)) as packets:
             BitStreamFilterContext("trace_headers", stream).filter(next(packets))

@@ -9,7 +9,7 @@ import av
 import av.error
 from av.stream import Disposition
 
-# they describe the file they stand in, not what it shows
+# tags that describe the file itself, not its content
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 _HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
 

@@ -36,8 +36,8 @@ from .seams import leaps, may_leap_ahead
 log = logging.getLogger(__name__)
 
 SEEK_MARGIN = Fraction(1)  # seconds before `start` to look for a keyframe: open groups of pictures lose their first frames
-OWN_SLACK = Fraction(1, 2)  # seconds that may be missing at the end without a word, where the pictures' own duration is known
-WHOLE_SLACK = Fraction(1)  # where only that of the whole file is: its sound may be longer
+OWN_SLACK = Fraction(1, 2)  # seconds that may be missing at the end without a warning, if the pictures' own duration is known
+WHOLE_SLACK = Fraction(1)  # the same if only that of the whole file is known: its sound may be longer
 _COUNTED = ("mov,mp4", "matroska")  # containers whose packets each hold one frame and a timestamp
 
 

@@ -12,7 +12,7 @@ from .frame import Frame
 from .info import VideoInfo
 from .writer import VideoWriter
 
-ENDLESS = Fraction(10**6)  # seconds of a video that does not say how long it is: its sound too is tried at its beginning only
+ENDLESS = Fraction(10**6)  # seconds, for a video of unknown length: its sound is tried at the beginning only
 
 
 def try_output(out: str | os.PathLike, first: Frame, info: VideoInfo, codec: str = "h264", **settings) -> None:

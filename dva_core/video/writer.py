@@ -196,7 +196,7 @@ class _FileSink:
         if self._even:
             native = even_frame(native, layout_of(self._pix_fmt))
         if native is frame.native:
-            # a bare copy: the caller's frame keeps its timestamp, the source's choice of key frames is not the encoder's
+            # a plain copy: the caller's frame keeps its timestamp, and the source's key frames do not force the encoder's
             native = copy_frame(native, frame.layout)
         native.colorspace, native.color_range = self._tags.matrix, self._tags.range
         ticks = frame.time_base / self._info.time_base
@@ -229,7 +229,7 @@ class _FileSink:
             self._first is None and self._codec == "h265"
         ):  # x265 leaves the times of a video undefined that ends within its delay of B frames
             set_decoding_times(packets)
-        if packets:  # mp4 adds up the steps of decoding time: the last one makes the sum the length, as far as it does not end later
+        if packets:  # mp4 sums the steps of decoding time: the last one is set so that the sum is the length, if possible
             last, (first_pts, first_dts) = packets[-1], self._first or (packets[0].pts, packets[0].dts)
             end = round(self._end / self._info.time_base)
             self._durations[last.pts] = max(1, min(end - first_pts - (last.dts - first_dts), end - last.pts))

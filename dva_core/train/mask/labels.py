@@ -14,7 +14,7 @@ import numpy as np
 from dva_core.networks.hull import extend_hull
 
 FINE, ROUNDS = 176, 2  # pixels of the picture in which labels are cut, and how often: GrabCut takes its time
-MARGIN = 0.1  # of the picture around the hull: what GrabCut learns the surroundings from
+MARGIN = 0.1  # margin around the hull, as a share of the picture, from which GrabCut models the surroundings
 COMPONENTS = 3  # of the mixture of skin
 SAMPLE = 800  # colours that a mixture is fitted to
 NOISE = 6.0  # variance added to each colour, in Lab: of skin in another light
@@ -83,7 +83,7 @@ def cut_label(
     hull, wide = polygon(outline, FINE), polygon(enlarge(outline, 1.06), FINE)
     rows = np.arange(FINE)[:, None]
     mouth = points[48:60].mean(0)[1]
-    wide = (wide & (rows < mouth)) | hull  # at the jaw the colour of the neck cannot tell
+    wide = (wide & (rows < mouth)) | hull  # at the jaw the colour is that of the neck
     sure = features(points, FINE, covered_brows) & hull
     if glasses:
         eyes = points[36:48].mean(0)[1]

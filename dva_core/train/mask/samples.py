@@ -25,11 +25,11 @@ from dva_core.train.mask.scene import Scene
 
 log = logging.getLogger(__name__)
 
-ACCESSORIES = ("Eyeglasses", "Sunglasses", "Beard")  # one of them is drawn on a copy of each face that has none of them
+ACCESSORIES = ("Eyeglasses", "Sunglasses", "Beard")  # one of these is drawn on a copy of each face without any
 NOT_DRAWN_ON = ("Eyeglasses", "Sunglasses", "Beard", "Wearing_Hat", "Bangs")
 THINGS = (0.3, 0.45, 0.25)  # shares of the samples with none, one and two things in front
-ROOM = 0.12  # of the picture: how far below the chin it is known what is in front
-ELSEWHERE = 0.1  # weight of the pixels of which it is only likely that nothing is in front
+ROOM = 0.12  # share of the picture below the chin in which the front is known
+ELSEWHERE = 0.1  # weight of pixels where probably nothing is in front
 DARKER = 0.35  # share of the samples with another gamma
 BORDER = (255, 0, 255)
 

@@ -19,7 +19,7 @@ from dva_core.train.synthesis import normalise, thin_plate_map
 
 WHITE = float(np.log(255 + DARK))
 KINDS = ("Older", "Younger", "Male", "Female", "Smiling")
-INNER_GROWTH, OUTER_GROWTH = 1.08, 1.22  # of the face's hull: moved entirely within, fading to nothing without
+INNER_GROWTH, OUTER_GROWTH = 1.08, 1.22  # scales of the face's hull: full displacement inside the first, none outside the second
 
 
 class Pair(NamedTuple):
@@ -110,7 +110,7 @@ class Prototypes:
         size, landmarks = len(picture), np.asarray(landmarks, np.float64)
         does = recipe(kind, look)
         yaw = abs(float(turn(landmarks[None])[0]))
-        does = does._replace(texture=does.texture * float(np.clip(1.25 - 2 * yaw, 0.4, 1)))  # donors look ahead
+        does = does._replace(texture=does.texture * float(np.clip(1.25 - 2 * yaw, 0.4, 1)))  # donors are frontal
         light = self.space.read(picture, landmarks)
         skin, side = tone(light, self.space.regions["cheeks"]), light_side(light, self.space)
         donors = {"Older": self.old, "Smiling": self.smiles}.get(kind)
@@ -128,7 +128,7 @@ class Prototypes:
         delta *= 1 - mouth.mouth_mask(target, size, 0.004 * size)[..., None]  # teeth and tongue have no age and no lipstick
         light = to_log(face)
         room = np.clip((WHITE - light @ LUMA) / 0.35, 0, 1)[..., None]
-        face = from_log(light + np.where(delta > 0, delta * room, delta))  # what is white already must not burn
+        face = from_log(light + np.where(delta > 0, delta * room, delta))  # white areas must not saturate
         if kind == "Smiling":
             face = mouth.fill(face, target, donors.pictures[donor], donors.landmarks[donor], (skin, donors.tones[donor]))
         face -= np.median((face - picture)[mask > 0.9], 0)

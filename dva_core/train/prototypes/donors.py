@@ -108,6 +108,6 @@ def collect(faces: FaceSet, rows: np.ndarray, space: MeanSpace, mean: np.ndarray
     best = np.argsort(scores, kind="stable")[:most]
     textures, tones, sides, rows = (np.array(column) for column in zip(*(donors[i] for i in best)))
     spread = textures.std((1, 2))
-    # hard light makes any skin look furrowed: all donors come near the same strength
+    # hard light makes any skin look furrowed: all donors are scaled to similar strength
     textures *= np.clip(np.median(spread) / (spread + 1e-6), 0.5, 1.8)[:, None, None]
     return Donors(textures.astype(np.float16), tones, sides, faces.pictures[rows], faces.landmarks[rows], rows)

@@ -58,7 +58,7 @@ def design(faces: FaceSet) -> dict[str, np.ndarray]:
         "nose": relative[:, 33, 1] - relative[:, 30, 1],
     }
     variables |= {name: label(faces, name) for name in COVARIATES}
-    for name in HAIRY:  # what could not be told on a man is some shade; left at 0 it would count as his sex
+    for name in HAIRY:  # unknown on a man: some stubble is likely, and 0 would attribute it to his sex
         unknown = np.isnan(faces.labels[:, faces.names.index(name)])
         variables[name] = np.where(unknown, 0.5 * variables["Male"], variables[name])
     variables |= {f"set {name}": (faces.source == name).astype(float) for name in np.unique(faces.source)[1:]}
