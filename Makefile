@@ -19,9 +19,9 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -rs
 
-# on every ComfyUI in $COMFYUI_DIRS (a colon between), or in ~/comfy; prints a table of hosts and tests
+# on every ComfyUI in $COMFYUI_DIRS (a colon between), or in ~/comfy; prints a table of hosts and tests; TESTS="-k panel" for some of them
 test-host: $(VENV)/.ready
-	PYTHONPATH=tests $(BIN)/python -m host.all_hosts
+	PYTHONPATH=tests $(BIN)/python -m host.all_hosts $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -10,19 +10,37 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
-from .comfy_server import ROOT, comfy_version, find_hosts
+from .comfy_server import ROOT, comfy_python, comfy_version, find_hosts, is_comfy, named_hosts
 
 MOST_SECONDS = 8 * 60  # a host
+PAGE = "import importlib.metadata as m; print(m.version('comfyui-frontend-package'))"
 
 
 def run(comfy: Path, arguments: list[str]) -> list[ElementTree.Element]:
-    """What became of each test on one host."""
+    """What became of each test on one host; of all host tests where the options name no file."""
+    places = [] if any(names_tests(argument) for argument in arguments) else ["tests/host"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "tests/host", "-rs", f"--junitxml={report}", *arguments]
+        command = [sys.executable, "-m", "pytest", *places, "-rs", f"--junitxml={report}", *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "COMFYUI_DIRS"}
         subprocess.run(command, cwd=ROOT, env={**environment, "COMFYUI_DIR": str(comfy), "PYTHONPATH": ""})
         return list(ElementTree.parse(report).iter("testcase")) if report.is_file() else []
+
+
+def names_tests(argument: str) -> bool:
+    return argument.split("::")[0].endswith(".py")
+
+
+def title(comfy: Path) -> str:
+    """Such as "0.33.0, page 1.58.1": hosts of one version may have different pages."""
+    done = subprocess.run([comfy_python(comfy), "-c", PAGE], capture_output=True, text=True)
+    return comfy_version(comfy) + (f", page {done.stdout.strip()}" if done.returncode == 0 else "")
+
+
+def titles(hosts: list[Path]) -> list[str]:
+    """A name for each host, with its folder where another has the same."""
+    names = [title(comfy) for comfy in hosts]
+    return [f"{name} in {comfy}" if names.count(name) > 1 else name for name, comfy in zip(names, hosts)]
 
 
 def outcome(case: ElementTree.Element) -> str:
@@ -35,18 +53,18 @@ def module_of(case: ElementTree.Element) -> str:
 
 
 def cell(cases: list[ElementTree.Element]) -> str:
-    """Such as "12", "11 + 1 skipped", or "9, 3 FAILED"."""
+    """Such as "12 passed", "11 passed, 1 skipped", "9 passed, 3 FAILED", or "-" where none ran."""
     counts = Counter(outcome(case) for case in cases)
-    text = str(counts["passed"])
-    text += f" + {counts['skipped']} skipped" if counts["skipped"] else ""
-    return text + (f", {counts['failed']} FAILED" if counts["failed"] else "")
+    words = {"passed": "passed", "skipped": "skipped", "failed": "FAILED"}
+    return ", ".join(f"{counts[kind]} {word}" for kind, word in words.items() if counts[kind]) or "-"
 
 
 def table(results: dict[str, list[ElementTree.Element]]) -> str:
-    """Markdown: a row a test file, a column a host, with the seconds of each in the last row."""
+    """Markdown: a row a test file, a column a host, with all tests and their seconds in the last rows."""
     modules = sorted({module_of(case) for cases in results.values() for case in cases})
-    rows = [["test", *(f"ComfyUI {version}" for version in results)]]
+    rows = [["tests", *(f"ComfyUI {name}" for name in results)]]
     rows += [[module, *(cell([case for case in cases if module_of(case) == module]) for cases in results.values())] for module in modules]
+    rows.append(["all", *(cell(cases) for cases in results.values())])
     rows.append(["seconds", *(f"{seconds(cases):.0f}" for cases in results.values())])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in rows]
@@ -58,19 +76,26 @@ def seconds(cases: list[ElementTree.Element]) -> float:
 
 
 def main(*arguments: str) -> int:
-    """1 where a test failed, a host ran none, or there is no host."""
-    results = {comfy_version(comfy): run(comfy, list(arguments)) for comfy in find_hosts()}
-    if not results:
+    """1 where a test failed, a host ran none, what was named is no ComfyUI, or there is no host."""
+    hosts = find_hosts()
+    wrong = [place for place in named_hosts() if not is_comfy(place)]
+    results = {name: run(comfy, list(arguments)) for name, comfy in zip(titles(hosts), hosts)}
+    if results:
+        sys.stdout.write(f"\n{table(results)}\n")
+    else:
         sys.stdout.write("NO COMFYUI WAS FOUND: set COMFYUI_DIRS to one or more checkouts of it.\n")
-        return 1
-    sys.stdout.write(table(results) + "\n")
-    for version, cases in results.items():
+    for place in wrong:
+        sys.stdout.write(f"NO COMFYUI: {place} has no main.py and comfy folder\n")
+    for name, cases in results.items():
+        if not cases:
+            sys.stdout.write(f"NOTHING RAN on {name}: see above\n")
         for case in cases:
             if outcome(case) == "failed":
-                sys.stdout.write(f"FAILED on {version}: {module_of(case)}::{case.get('name')}\n")
+                sys.stdout.write(f"FAILED on {name}: {module_of(case)}::{case.get('name')}\n")
         if seconds(cases) > MOST_SECONDS:
-            sys.stdout.write(f"SLOW: {version} took {seconds(cases):.0f} s, more than {MOST_SECONDS} s\n")
-    return int(any(not cases or any(outcome(case) == "failed" for case in cases) for cases in results.values()))
+            sys.stdout.write(f"SLOW: {name} took {seconds(cases):.0f} s, more than {MOST_SECONDS} s\n")
+    failed = any(not cases or any(outcome(case) == "failed" for case in cases) for cases in results.values())
+    return int(bool(failed or wrong or not results))
 
 
 if __name__ == "__main__":

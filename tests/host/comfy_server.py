@@ -31,12 +31,15 @@ def is_comfy(place: Path) -> bool:
     return (place / "main.py").is_file() and (place / "comfy").is_dir()
 
 
+def named_hosts() -> list[Path]:
+    """$COMFYUI_DIRS (with the system's path separator between), else $COMFYUI_DIR."""
+    entries = os.environ.get("COMFYUI_DIRS", "").split(os.pathsep), [os.environ.get("COMFYUI_DIR")]
+    return next((places for named in entries if (places := [Path(entry).expanduser() for entry in named if entry])), [])
+
+
 def find_hosts() -> list[Path]:
-    """The ComfyUIs to test in: $COMFYUI_DIRS (with the system's path separator between), else $COMFYUI_DIR, else the one this checkout is
-    installed in and those in ~/comfy."""
-    named = [Path(entry) for entry in os.environ.get("COMFYUI_DIRS", "").split(os.pathsep) if entry]
-    named = named or [Path(entry) for entry in [os.environ.get("COMFYUI_DIR")] if entry]
-    return [place for place in named or [ROOT.parent.parent, *sorted((Path.home() / "comfy").glob("ComfyUI*"))] if is_comfy(place)]
+    """The ComfyUIs to test in: those that are named, else the one this checkout is installed in and those in ~/comfy."""
+    return [place for place in named_hosts() or [ROOT.parent.parent, *sorted((Path.home() / "comfy").glob("ComfyUI*"))] if is_comfy(place)]
 
 
 def find_comfy() -> Path | None:
