@@ -32,10 +32,9 @@ def test_a_row_a_test_and_a_column_a_host(monkeypatch, capsys):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert cells[0] == ["tests", "ComfyUI 1.0", "ComfyUI 2.0"] and len({len(line) for line in lines if line.startswith("|")}) == 1
     assert cells[2:] == [
-        ["test_a", "1 passed, 1 skipped", "1 passed"],
-        ["test_b", "2 FAILED", "-"],
-        ["all", "1 passed, 1 skipped, 2 FAILED", "1 passed"],
-        ["seconds", "10", "2"],
+        ["test_a", "1 passed, 1 skipped, 4 s", "1 passed, 2 s"],
+        ["test_b", "2 FAILED, 6 s", "-"],
+        ["all", "1 passed, 1 skipped, 2 FAILED, 10 s", "1 passed, 2 s"],
     ]
     assert lines[-2:] == ["FAILED on 1.0: test_b::three", "FAILED on 1.0: test_b::four"]
     cases.pop("1.0")
