@@ -37,12 +37,12 @@ def test_a_folder_of_videos_times_a_list_of_edits(server, videos, tmp_path):
         assert reader.count_frames() == FRAMES and reader.info.has_audio
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
 def heed_interrupts() -> None:
     """In a program about to start: SIGINT ends it, though a background shell has what it starts ignore that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
 def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, videos, tmp_path):
     """In a line each; after Ctrl-C nothing of ours is left on the server."""
     (tmp_path / "videos").mkdir()
