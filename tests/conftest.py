@@ -14,7 +14,7 @@ import torch
 from bundles import write_tiny
 from host.comfy_server import comfy_version, find_hosts
 from hypothesis import HealthCheck, settings
-from standin import use_stand_in
+from standin import use_stand_in, use_two
 
 from dva_core.decomposition.tensorfile import TensorFile
 from dva_core.model.loader import load_model
@@ -71,6 +71,12 @@ def model(bundle):
 def bright_finder(monkeypatch, model):
     """Every search for a face finds the bright one of `standin.write_video`."""
     use_stand_in(monkeypatch, model)
+
+
+@pytest.fixture
+def finder_of_two(monkeypatch):
+    """Every search for faces finds the discs of `standin.write_two`, and tells them apart."""
+    return use_two(monkeypatch)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,12 @@ export function setVisible(widget, visible) {
   else widget.computeSize = () => [0, -4]; // the canvas puts 4 between widgets
 }
 
+/** Shows or hides a widget of the host's own kind, on the canvas and in nodes of HTML. */
+export function showWidget(widget, visible) {
+  setVisible(widget, visible);
+  widget.options.hidden = !visible;
+}
+
 /** Makes a node as high as it needs with an element of `height`, which was `before` high; it shrinks again when that was all that made it high. */
 export function fitNode(node, height, before) {
   const needed = node.computeSize()[1];

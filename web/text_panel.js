@@ -1,6 +1,6 @@
 /** A panel over the text of a node's widget: that text itself behind a button, a line that says what is wrong, and the node's height. */
 
-import { adopt, button, el, fitNode, noteChange, setVisible } from "./dom.js";
+import { adopt, button, el, fitNode, noteChange, showWidget } from "./dom.js";
 import { linkInto } from "./graph.js";
 
 /** Kinds give `element`, which holds `json`, `area` and `note`; `show()`, which reads the text anew; `redraw()`, which shows or hides parts;
@@ -19,8 +19,7 @@ export class TextPanel {
   /** Puts the element on the node as a widget of that name, and hides the text widget. */
   place(name, options = {}) {
     const { node, source } = this;
-    setVisible(source, false);
-    source.options.hidden = true; // in nodes of HTML
+    showWidget(source, false);
     this.widget = node.addDOMWidget(name, name, this.element, {
       serialize: false, // the values are the text widget's
       hideOnZoom: false,

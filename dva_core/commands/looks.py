@@ -87,7 +87,8 @@ def run_preview(args: argparse.Namespace) -> None:
     with Bars() as bars:
         still = stills([decomposition], model, row, steps=args.look_steps or None, detail=args.detail, progress=bars, **look(args))
     save_picture(args.output, np.concatenate([still.original, still.edited[0]], axis=1))
-    answer({"output": args.output, "frame": int(decomposition.frame_index[row])}, args.json, f"Wrote {args.output}.")
+    frame = int(decomposition.frame_index[row])
+    answer({"output": args.output, "frame": frame}, args.json, f"Wrote {args.output}, frame {frame}.")
 
 
 def open_input(args: argparse.Namespace) -> tuple[Decomposition | None, object]:

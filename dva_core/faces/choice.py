@@ -133,7 +133,7 @@ def choose_people(choice: PeopleChoice, survey: Survey, key: str = "") -> list[C
     numbers = [*choice.names, *(choice.people or ()), *(number for people in choice.shots.values() for number in people or ())]
     for number in numbers:
         if number not in person_of:
-            there = "only person 1 was" if len(person_of) == 1 else f"people 1 to {len(person_of)} were"
+            there = {1: "only person 1 was", 2: "people 1 and 2 were"}.get(len(person_of), f"people 1 to {len(person_of)} were")
             raise DVAError(f"There is no person {number} in this video, in which {there} found; choose among these.")
     for shot in choice.shots:
         if shot > len(survey.shots):

@@ -10,6 +10,7 @@ noise map and rebuilt crop are used.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,8 @@ from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
+logger = logging.getLogger(__name__)
+
 PREVIEW_STEPS = 6
 
 
@@ -52,8 +55,16 @@ class Still:
 
 
 def nearest_row(decomposition: Decomposition, frame: int) -> int:
-    """Find the row of the frame numbered `frame` (counted over the frames read), or of the nearest frame with a face."""
-    return int(np.abs(one_person(decomposition, None, "A preview").frame_index - frame).argmin())
+    """Find the row of the frame numbered `frame` (counted over the frames read), or of the nearest frame with a face.
+
+    A number beyond the video is warned of.
+    """
+    one = one_person(decomposition, None, "A preview")
+    row = int(np.abs(one.frame_index - frame).argmin())
+    if not 0 <= frame < one.info.frames:
+        shown = int(one.frame_index[row])
+        logger.warning("There is no frame %d in this video of %d frames, the first is 0; frame %d is shown.", frame, one.info.frames, shown)
+    return row
 
 
 def stills(

@@ -79,6 +79,8 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
             assert call(*look, "-o", "look.png", *keep)[0] == 0
             previews.append(cv2.imread("look.png"))
         assert not np.array_equal(*previews)
+        code, _, err = call(*look, "-o", "look.png", "--frame", 99)
+        assert code == 0 and "There is no frame 99 in this video of 4 frames" in err and "frame 3" in err
 
 
 def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):

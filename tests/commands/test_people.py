@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from standin import use_two, write_two
+from standin import write_two
 from video_helpers import pictures
 
 from dva_core.decomposition import Decomposition, People, load_decomposition
@@ -15,9 +15,7 @@ from .answers import YOUNG, refused
 FFV1 = ("--codec", "ffv1")
 
 
-@pytest.fixture(autouse=True)
-def finder(monkeypatch):
-    return use_two(monkeypatch)
+pytestmark = pytest.mark.usefixtures("finder_of_two")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,7 @@ def test_lists_splits_combines_and_names(call, both):
 def test_a_number_that_is_not_in_the_video(call, video):
     code, _, err = call("edit", video, "-o", "a.mkv", *YOUNG, "--face", "9", "--steps", "1")
     assert code == 2 and err.splitlines()[1:] == [
-        "There is no person 9 in this video, in which people 1 to 2 were found; choose among these."
+        "There is no person 9 in this video, in which people 1 and 2 were found; choose among these."
     ]
 
 

@@ -100,7 +100,7 @@ def test_an_edit_for_each_in_branches_that_meet_again_and_by_number(server, two)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"encode": {"people": "1, 7"}}, "There is no person 7 in this video, in which people 1 to 2 were found"),
+        ({"encode": {"people": "1, 7"}}, "There is no person 7 in this video, in which people 1 and 2 were found"),
         ({"edit": {"person": "Anna"}}, "There is no person Anna in this decomposition, which holds people 1 and 2"),
         ({"preview": True}, "A preview looks at one person, and there are 1 and 2"),
         ({"split": "1,2"}, "nobody else, so there is nothing to split"),

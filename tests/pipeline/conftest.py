@@ -1,7 +1,7 @@
-"""A video with a bright face, and its decomposition by the tiny model."""
+"""A video with a bright face, and its decomposition by the tiny model; a video of two people."""
 
 import pytest
-from standin import write_video
+from standin import write_two, write_video
 
 from dva_core.pipeline import encode
 from dva_core.video import open_video
@@ -17,6 +17,12 @@ def video(tmp_path_factory):
 @pytest.fixture
 def decomposition(video, model, bright_finder):
     return encode(video, model, steps=STEPS)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two people, of whom one leaves before the last two of eight frames."""
+    return write_two(tmp_path_factory.mktemp("video") / "two.mkv", 8, alone=(6, 7))
 
 
 def pictures(path):

@@ -3,35 +3,26 @@
 import inspect
 
 import pytest
-from standin import use_two, write_two
 
 from dva_core.errors import DVAError
 from dva_core.pipeline.finding import as_choice, find_faces
 from dva_core.pipeline.settings import EncodeSettings
 from dva_core.video.frames import Frames
 
-
-@pytest.fixture(autouse=True)
-def finder(monkeypatch):
-    return use_two(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_two(tmp_path_factory.mktemp("video") / "two.mkv", 8, alone=(6, 7))
+pytestmark = pytest.mark.usefixtures("finder_of_two")
 
 
 @pytest.mark.parametrize("settings", [EncodeSettings(), EncodeSettings(face="largest"), EncodeSettings(face=("largest",))])
-def test_one_face_without_more_ado(video, model, settings):
-    with Frames(video) as frames:
-        (one,) = find_faces(frames, model, video, settings)
+def test_one_face_without_more_ado(two, model, settings):
+    with Frames(two) as frames:
+        (one,) = find_faces(frames, model, two, settings)
     assert one.number == 0 and one.track.quads.shape == (8, 4, 2)
 
 
 @pytest.mark.parametrize(("face", "numbers"), [("all", [1, 2]), (2, [2]), ((1, 2), [1, 2]), ("2", [2]), ({"people": [2]}, [2])])
-def test_people_as_callers_write_them_need_no_resolved_settings(video, model, face, numbers):
-    with Frames(video) as frames:
-        assert [one.number for one in find_faces(frames, model, video, EncodeSettings(face=face))] == numbers
+def test_people_as_callers_write_them_need_no_resolved_settings(two, model, face, numbers):
+    with Frames(two) as frames:
+        assert [one.number for one in find_faces(frames, model, two, EncodeSettings(face=face))] == numbers
 
 
 def test_what_is_handed_through_is_named():

@@ -25,24 +25,17 @@ from dva_core.video.frames import Frames
 STEPS = 2
 
 
-@pytest.fixture(autouse=True)
-def finder(monkeypatch):
-    return use_two(monkeypatch)
+pytestmark = pytest.mark.usefixtures("finder_of_two")
 
 
 @pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_two(tmp_path_factory.mktemp("video") / "two.mkv", 8, alone=(6, 7))
-
-
-@pytest.fixture(scope="module")
-def encoded(video, model):
+def encoded(two, model):
     with pytest.MonkeyPatch.context() as patch:
         use_two(patch)
-        return encode(video, model, face="all", steps=STEPS, batch_size=3)
+        return encode(two, model, face="all", steps=STEPS, batch_size=3)
 
 
-def test_everybody_is_followed_with_arrays_of_their_own(encoded, video):
+def test_everybody_is_followed_with_arrays_of_their_own(encoded, two):
     assert isinstance(encoded, People) and [one.info.person for one in encoded] == [1, 2]  # number 1 is seen longer
     assert [one.frame_index.tolist() for one in encoded] == [list(range(8)), list(range(6))]
     assert [one.info.track["seen"] for one in encoded] == [[[0, 7]], [[0, 5]]]
@@ -50,9 +43,9 @@ def test_everybody_is_followed_with_arrays_of_their_own(encoded, video):
     assert (np.diff(encoded[0].z_id - encoded[1].z_id) != 0).any() and encoded.faces == 14
 
 
-def test_each_is_what_they_are_alone(encoded, model, video):
+def test_each_is_what_they_are_alone(encoded, model, two):
     for number, one in enumerate(encoded, 1):
-        alone = encode(video, model, face=(number,), steps=STEPS, batch_size=3)
+        alone = encode(two, model, face=(number,), steps=STEPS, batch_size=3)
         assert type(alone) is Decomposition
         tracks = [{key: value for key, value in d.info.track.items() if key != "others"} for d in (alone, one)]
         assert tracks[0] == tracks[1] and replace(alone.info, track={}) == replace(one.info, track={})
@@ -61,28 +54,28 @@ def test_each_is_what_they_are_alone(encoded, model, video):
 
 
 @pytest.mark.parametrize("face", ["all", "1,2", (2, 1), [1, 2], PeopleChoice(None), '{"people": [1, 2], "names": {"2": "Bert"}}'])
-def test_ways_to_say_who(face, model, video):
-    people = encode(video, model, face=face, steps=1)
+def test_ways_to_say_who(face, model, two):
+    people = encode(two, model, face=face, steps=1)
     assert [one.info.person for one in people] == [1, 2] and people[1].info.person_name == ("Bert" if "Bert" in str(face) else "")
 
 
-def test_the_video_is_read_no_more_often_for_two_than_for_one(model, video, monkeypatch):
+def test_the_video_is_read_no_more_often_for_two_than_for_one(model, two, monkeypatch):
     reads = []
     iterate = Frames.__iter__
     monkeypatch.setattr(Frames, "__iter__", lambda self: (reads.append(1), iterate(self))[1])
-    encode(video, model, face=(1,), steps=1)
+    encode(two, model, face=(1,), steps=1)
     one = len(reads)
-    decomposition = encode(video, model, face="all", steps=1)
+    decomposition = encode(two, model, face="all", steps=1)
     assert len(reads) == 2 * one == 6  # a survey, the tracks, the crops
-    decode(decomposition, model, video.with_name("again.mkv"), codec="ffv1")
+    decode(decomposition, model, two.with_name("again.mkv"), codec="ffv1")
     assert len(reads) == 7
 
 
 @pytest.mark.parametrize("where", ["memory", "file", "scratch"])
-def test_wherever_the_arrays_lie(where, encoded, model, video, tmp_path, monkeypatch):
+def test_wherever_the_arrays_lie(where, encoded, model, two, tmp_path, monkeypatch):
     monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0 if where == "scratch" else 1 << 30)
     path = tmp_path / "two.safetensors" if where == "file" else None
-    with encode(video, model, face="all", steps=STEPS, batch_size=3, path=path) as people:
+    with encode(two, model, face="all", steps=STEPS, batch_size=3, path=path) as people:
         loaded = load_decomposition(path) if path else people
         for one, other in zip(loaded, encoded):
             assert one.info == other.info and len(one.store.in_memory()) == (len(one.store.specs) if where == "memory" else 0)
@@ -90,13 +83,13 @@ def test_wherever_the_arrays_lie(where, encoded, model, video, tmp_path, monkeyp
                 np.testing.assert_array_equal(one.store.read(name), other.store.read(name), err_msg=name)
 
 
-def test_an_edit_for_each_in_one_pass(encoded, model, video, tmp_path):
+def test_an_edit_for_each_in_one_pass(encoded, model, two, tmp_path):
     edits = {1: {"Young": -0.8}, 2: {"Young": 0.9}}
     both = apply_attributes(apply_attributes(encoded, model, edits[1], person=1), model, edits[2], person="2")
     report = decode(both, model, tmp_path / "both.mkv", codec="ffv1")
     assert report.edited == [[0, 7]] and report.faces == 14
     assert {number: one["edited"] for number, one in report.people.items()} == {1: [[0, 7]], 2: [[0, 5]]}
-    before, after = pictures(video), pictures(tmp_path / "both.mkv")
+    before, after = pictures(two), pictures(tmp_path / "both.mkv")
     alone = np.array(before)
     for number, one in enumerate(both, 1):  # far apart: each looks as if nobody else were there
         decode(one, model, tmp_path / f"{number}.mkv", codec="ffv1")
@@ -115,7 +108,7 @@ def test_one_edit_means_everybody_and_can_be_repeated(encoded, model):
     assert all(one.is_switched for one in apply_switch(encoded, model, noise_seed=3))
 
 
-def test_two_branches_meet_again(encoded, model, video, tmp_path):
+def test_two_branches_meet_again(encoded, model, two, tmp_path):
     first, second = pick(encoded, 1)
     first, second = apply_attributes(first, model, {"Young": -0.8}), apply_attributes(second, model, {"Young": 0.9})
     decode(combine(second, first), model, tmp_path / "a.mkv", codec="ffv1")
@@ -124,10 +117,10 @@ def test_two_branches_meet_again(encoded, model, video, tmp_path):
     np.testing.assert_array_equal(pictures(tmp_path / "a.mkv"), pictures(tmp_path / "b.mkv"))
 
 
-def test_nothing_edited_changes_nothing(encoded, model, video, tmp_path):
+def test_nothing_edited_changes_nothing(encoded, model, two, tmp_path):
     report = decode(encoded, model, tmp_path / "a.mkv", codec="ffv1")
     assert not report.edited and not any(one["edited"] for one in report.people.values())
-    np.testing.assert_array_equal(pictures(tmp_path / "a.mkv"), pictures(video))
+    np.testing.assert_array_equal(pictures(tmp_path / "a.mkv"), pictures(two))
 
 
 def test_watch_and_progress_count_everybody(encoded, model, tmp_path):
@@ -141,9 +134,9 @@ def test_watch_and_progress_count_everybody(encoded, model, tmp_path):
     assert all(total == 14 and done <= 14 for _, done, total in events) and events[-1][1] == 14
 
 
-def test_progress_of_encoding_rises_and_can_cancel(model, video):
+def test_progress_of_encoding_rises_and_can_cancel(model, two):
     events = []
-    encode(video, model, face="all", steps=1, progress=lambda *event: events.append(event[:3]))
+    encode(two, model, face="all", steps=1, progress=lambda *event: events.append(event[:3]))
     for phase, total in (("track", 8), ("encode", 14)):
         told = [event[1:] for event in events if event[0] == phase]
         assert told == sorted(told, key=lambda event: event[0]) and told[-1] == (total, total)
@@ -153,15 +146,15 @@ def test_progress_of_encoding_rises_and_can_cancel(model, video):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encode(video, model, face="all", steps=1, progress=cancel)
+        encode(two, model, face="all", steps=1, progress=cancel)
 
 
-def test_what_stays_in_front_is_of_the_frames(encoded, model, video, tmp_path):
+def test_what_stays_in_front_is_of_the_frames(encoded, model, two, tmp_path):
     edited = apply_attributes(encoded, model, {"Young": -0.8})
     keep = np.zeros((HEIGHT, WIDTH), np.float32)
     keep[:, : WIDTH // 2] = 1
     decode(edited, model, tmp_path / "a.mkv", codec="ffv1", keep=keep)
-    before, after = pictures(video), pictures(tmp_path / "a.mkv")
+    before, after = pictures(two), pictures(tmp_path / "a.mkv")
     assert (after[:, :, : WIDTH // 2] == before[:, :, : WIDTH // 2]).all() and (after[:6] != before[:6]).any()
     with pytest.raises(DVAError, match="of face crops, and here are 2 faces"):
         decode(edited, model, tmp_path / "b.mkv", codec="ffv1", keep=np.zeros((32, 32)))
@@ -189,7 +182,7 @@ def test_the_larger_face_is_in_front():
         assert (inside < 120).all() if limited else (np.abs(inside - 128) <= 1).all()
 
 
-def test_a_person_to_look_at(encoded, model, video, tmp_path):
+def test_a_person_to_look_at(encoded, model, two, tmp_path):
     edited = apply_attributes(encoded, model, {"Young": -0.8}, person=2)
     decode(edited, model, tmp_path / "a.mkv", codec="ffv1")
     judge = own_judge(model)
@@ -213,18 +206,18 @@ def test_a_person_to_look_at(encoded, model, video, tmp_path):
     np.testing.assert_array_equal(switched[1].current_z_id, edited[0].current_z_id)
 
 
-def test_the_cache_tells_choices_apart(model, video, tmp_path):
-    two = encode_cached(video, model, tmp_path, face="all", steps=1)
-    one = encode_cached(video, model, tmp_path, face="2", steps=1)
-    again = encode_cached(video, model, tmp_path, face="all", steps=1)
-    assert isinstance(again, People) and again[0].info == two[0].info and one.info.person == 2
+def test_the_cache_tells_choices_apart(model, two, tmp_path):
+    both = encode_cached(two, model, tmp_path, face="all", steps=1)
+    one = encode_cached(two, model, tmp_path, face="2", steps=1)
+    again = encode_cached(two, model, tmp_path, face="all", steps=1)
+    assert isinstance(again, People) and again[0].info == both[0].info and one.info.person == 2
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(
     ("face", "word"),
     [
-        ("3", r"There is no person 3 in this video, in which people 1 to 2 were found"),
+        ("3", r"There is no person 3 in this video, in which people 1 and 2 were found"),
         ((), "Nobody is chosen"),
         ("[]", "Cannot choose people by"),
         ('{"people": []}', "Nobody is chosen"),
@@ -234,9 +227,9 @@ def test_the_cache_tells_choices_apart(model, video, tmp_path):
         ("0", "cannot be 0"),
     ],
 )
-def test_people_who_are_not_there(face, word, model, video):
+def test_people_who_are_not_there(face, word, model, two):
     with pytest.raises(DVAError, match=word):
-        encode(video, model, face=face, steps=1)
+        encode(two, model, face=face, steps=1)
 
 
 def test_a_video_of_nobody_and_of_one(model, tmp_path):
@@ -254,8 +247,8 @@ def test_who_leaves_and_comes_back_is_the_same_person(model, tmp_path):
     assert [one.info.track["seen"] for one in people] == [[[0, 59]], [[0, 9], [40, 59]]]
 
 
-def test_one_detection_a_frame(finder, model, video):
-    encode(video, model, face=(1,), steps=1)
-    alone, finder.detector.looks = finder.detector.looks, 0
-    encode(video, model, face="all", steps=1)
-    assert finder.detector.looks <= 1.3 * alone
+def test_one_detection_a_frame(finder_of_two, model, two):
+    encode(two, model, face=(1,), steps=1)
+    alone, finder_of_two.detector.looks = finder_of_two.detector.looks, 0
+    encode(two, model, face="all", steps=1)
+    assert finder_of_two.detector.looks <= 1.3 * alone

@@ -90,8 +90,11 @@ def test_a_switched_background_is_shown(decomposition, model):
     assert not np.array_equal(shown.edited[0], shown.original)
 
 
-def test_the_nearest_frame_with_a_face(decomposition, monkeypatch):
-    assert nearest_row(decomposition, 3) == 3 and nearest_row(decomposition, 99) == 4
+def test_the_nearest_frame_with_a_face(decomposition, caplog):
+    assert [nearest_row(decomposition, frame) for frame in (0, 3, 4)] == [0, 3, 4] and not caplog.messages
+    assert nearest_row(decomposition, 5) == nearest_row(decomposition, 99) == 4 and nearest_row(decomposition, -1) == 0
+    assert [message.split(" in ")[0] for message in caplog.messages] == [f"There is no frame {n}" for n in (5, 99, -1)]
+    assert caplog.messages[1].endswith("of 5 frames, the first is 0; frame 4 is shown.")
 
 
 def test_what_does_not_fit_is_refused(decomposition, model):
