@@ -15,6 +15,7 @@ from dva_core.pipeline.people import picture_path, survey_key, survey_people
 from dva_core.pipeline.people_sheet import people_sheet
 
 from . import folders, status
+from .frames import pictures_hash
 from .image import to_image
 from .schema import check_texts, schema
 from .types import CATEGORY, Model, detector_input, rate_input
@@ -86,11 +87,12 @@ class ChooseFaces(io.ComfyNode):
         request = parse_choice(choice)
         source, part = as_file(video, images, rate)
         folder, progress = folders.faces_folder(), status.NodeProgress(1)
-        key = survey_key(source, model, detector=detector, **part)
+        pictures = None if images is None else pictures_hash(images)  # with sound they are another file on Encode Decomposed
+        key = survey_key(source, model, detector=detector, sha256=pictures, **part)
         survey = survey_people(source, model, **part, detector=detector, folder=folder, key=key, progress=progress)
         status.send(FOUND, {"node": cls.hidden.unique_id, "key": key})  # also where the choice is refused: it can then be made again
         chosen = choose_people(request, survey, key)
-        answer = replace(request, survey=key if images is None else "")  # images with sound have another file, and so another key
+        answer = replace(request, survey=key)
         logger.info(describe(chosen, len(survey.people)))
         sheet = people_sheet(survey, read_rgb(picture_path(folder / key, survey.busiest)))
         return io.NodeOutput(answer.to_json(), to_image(sheet[None]), ui={FOUND: [{"key": key}]})

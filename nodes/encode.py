@@ -18,6 +18,7 @@ from dva_core.pipeline.report import describe_model, describe_tracks
 from . import folders, status
 from .cache import cached
 from .face import FACES, face_box_inputs, face_choice, middle_of, people_or_face
+from .frames import pictures_hash
 from .image import rows_to_show, to_image, to_mask
 from .schema import check_texts, schema
 from .types import CATEGORY, DecompositionType, Model, detector_input, rate_input
@@ -240,6 +241,7 @@ class EncodeDecomposed(io.ComfyNode):
                 power=power or None,
                 clamp=clamp,
                 surveys=folders.faces_folder(),
+                survey_hash=pictures_hash(images) if images is not None and choice[0] == "people" else None,
                 **part,
                 **other,
             )

@@ -59,6 +59,15 @@ def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, in
     return digest.hexdigest()
 
 
+def pictures_hash(images: torch.Tensor) -> str:
+    """Hash what the pictures show, whatever their rate and sound: who is in them does not depend on these."""
+    digest = hashlib.sha256(f"{tuple(images.shape)}".encode())
+    for image in images:
+        status.check_cancelled()
+        digest.update(as_uint8(image))
+    return digest.hexdigest()
+
+
 def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool) -> None:
     with av.open(str(path), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
         size = {"width": images.shape[2], "height": images.shape[1]}

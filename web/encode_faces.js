@@ -4,7 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { readPeople } from "./choice.js";
-import { button, chain, noteChange, setVisible } from "./dom.js";
+import { button, chain, noteChange, setVisible, showWidget } from "./dom.js";
 import { Chooser } from "./faces.js";
 import { executionId, placesOf } from "./graph.js";
 import { text } from "./text.js";
@@ -25,18 +25,13 @@ export function addEncodeFaces(node) {
   const chooser = people && new EncodeChooser(node, people, face);
   chooser?.attach();
   const update = () => {
-    for (const widget of place) show(widget, face.value === POSITION);
+    for (const widget of place) showWidget(widget, face.value === POSITION);
     chooser?.update();
     node.graph?.setDirtyCanvas(true, true);
   };
   chain(face, "callback", () => (chooser?.follow(), update()));
   for (const event of ["onConfigure", "onConnectionsChange"]) chain(node, event, update);
   update();
-}
-
-function show(widget, visible) {
-  setVisible(widget, visible);
-  widget.options.hidden = !visible; // in nodes of HTML
 }
 
 /** The faces on Encode Decomposed: in place of the text of `people` where `face` says so and no other node writes it. */
@@ -67,7 +62,7 @@ class EncodeChooser extends Chooser {
   /** After a change of the widgets or links. */
   update() {
     this.chosen = this.face.value === CHOSEN;
-    show(this.source, !this.shown);
+    showWidget(this.source, !this.shown);
     setVisible(this.widget, this.shown);
     this.element.hidden = !this.shown;
     this.show();
@@ -111,11 +106,6 @@ class EncodeChooser extends Chooser {
 
   answersFor(id) {
     return this.asked.has(String(id));
-  }
-
-  /** Images with sound are another file than without, and have another key. */
-  get surveyed() {
-    return this.node.inputs?.some((input) => input.name === "images" && input.link != null) ? "" : this.key;
   }
 
   show() {

@@ -100,11 +100,6 @@ export class Chooser extends TextPanel {
     await app.queuePrompt(0, 1, placesOf(this.node).map(executionId));
   }
 
-  /** The key that a choice holds. */
-  get surveyed() {
-    return this.key;
-  }
-
   /** Whether what the server says of a node is meant for this one. */
   answersFor(id) {
     return placesOf(this.node).some((place) => executionId(place) === String(id));
@@ -225,7 +220,7 @@ export class Chooser extends TextPanel {
   }
 
   change(choice) {
-    this.commit(writeChoice({ ...choice, survey: this.surveyed }));
+    this.commit(writeChoice({ ...choice, survey: this.key }));
   }
 
   commit(json) {

@@ -33,6 +33,7 @@ def encode_cached(
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
     surveys: str | Path | None = None,
+    survey_hash: str | None = None,
     **settings: Any,
 ) -> AnyDecomposition:
     """As `encode`, cached in `folder` under a hash of the video's content, the settings and the model.
@@ -51,8 +52,9 @@ def encode_cached(
     with only_one(path.with_suffix(".lock"), progress):
         decomposition = open_cached(path)
         if decomposition is None:
-            speed = {"batch_size": batch_size, "scratch": scratch, "progress": progress, "clock": clock, "surveys": surveys}
-            decomposition = encode_video(source, model, resolved, sha256=sha256, path=path, **speed)
+            speed = {"batch_size": batch_size, "scratch": scratch, "progress": progress, "clock": clock}
+            surveyed = {"surveys": surveys, "survey_hash": survey_hash}
+            decomposition = encode_video(source, model, resolved, sha256=sha256, path=path, **speed, **surveyed)
     return with_info(decomposition, source=str(Path(source).resolve()))
 
 

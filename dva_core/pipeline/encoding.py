@@ -55,6 +55,7 @@ def encode(
     detector: str = EncodeSettings.detector,
     select: str | tuple | None = None,  # another name of `face`
     surveys: str | Path | None = None,
+    survey_hash: str | None = None,
 ) -> AnyDecomposition:
     """Encode a video into a decomposition: track the face, encode its crops, invert each crop to its noise map.
 
@@ -74,12 +75,13 @@ def encode(
     clamp       clamp the estimated image to [-1, 1] in each step
     detector    what finds the faces: "own", the model's, or "insightface", if that is installed
     surveys     a folder where surveys of people are kept (see pipeline.people.survey_people), so that a video is surveyed once
+    survey_hash what stands there for the video, instead of its `source_hash`: the same pictures with and without sound are two files
 
     Raises DVAError for a video that cannot be read or has no face in it, invalid settings, a full disk.
     """
     settings = EncodeSettings(steps, solver, power, bool(clamp), start, length, every, max_frames, rate, select or face, detector)
-    run = {"batch_size": batch_size, "path": path, "scratch": scratch, "progress": progress, "clock": clock, "surveys": surveys}
-    return encode_video(source, model, settings, **run)
+    run = {"batch_size": batch_size, "path": path, "scratch": scratch, "progress": progress, "clock": clock}
+    return encode_video(source, model, settings, **run, surveys=surveys, survey_hash=survey_hash)
 
 
 def encode_video(
@@ -94,6 +96,7 @@ def encode_video(
     progress: Progress | None = None,
     clock: Stopwatch | None = None,
     surveys: str | Path | None = None,
+    survey_hash: str | None = None,
 ) -> AnyDecomposition:
     """As `encode`, with its settings as one object; `sha256` is the `source_hash` of the video, if it is known already."""
     progress, clock = progress or silent, clock or Stopwatch()
@@ -103,7 +106,8 @@ def encode_video(
     with clock("video"):
         frames, digest = settings.frames(source), sha256 or source_hash(source)
     with frames:
-        faces = find_faces(frames, model, source, settings, sha256=digest, surveys=surveys, progress=progress, clock=clock)
+        kept = {"sha256": survey_hash or digest, "surveys": surveys}
+        faces = find_faces(frames, model, source, settings, **kept, progress=progress, clock=clock)
         infos = [record(source, digest, frames, one, model, settings) for one in faces]
         rows = [np.flatnonzero(np.isfinite(one.track.quads).all((1, 2))) for one in faces]
         with close_on_error(create_store(path, scratch, model, [len(own) for own in rows], infos)) as store:

@@ -75,7 +75,8 @@ def find_faces(
 ) -> list[FoundFace]:
     """Track the face, or the people, that `settings` choose in the frames of `source`.
 
-    sha256: the `source_hash` of the video, if it is known. surveys, progress, clock: as of `encode`.
+    sha256: what stands for the video in the key of its survey, such as its `source_hash`, if that is known. surveys, progress, clock: as
+    of `encode`.
     DVAError if there are no frames, no face, or not the chosen people.
     """
     clock, face = clock or Stopwatch(), as_choice(settings.face)

@@ -62,6 +62,31 @@ def test_by_the_api_with_the_host_alone(server, crowd):
     assert (folder / "people.json").stat().st_mtime_ns == made
 
 
+def test_images_with_sound_have_the_survey_of_their_pictures(server, crowd):
+    """Found among silent images, chosen with sound and at another rate: the choice says what it is of, and nobody is looked for again."""
+    prompt = with_choice("") | {
+        "4": {"class_type": "GetVideoComponents", "inputs": {"video": ["2", 0]}},
+        "5": {"class_type": "EmptyAudio", "inputs": {"duration": 1.0, "sample_rate": 44100, "channels": 2}},
+        "6": {"class_type": "PreviewAny", "inputs": {"source": ["3", 0]}},
+    }
+    prompt["3"]["inputs"] = {"model": ["1", 0], "images": ["4", 0], "choice": '{"people": [2]}'}
+    found = server.run(prompt)
+    assert found.succeeded, found.error
+    choice, surveys = found.outputs["6"]["text"][0], server.base / "temp" / "dva_faces"
+    assert json.loads(choice)["survey"] == found.outputs["3"]["dva.faces"][0]["key"]
+    kept = {entry.name for entry in surveys.iterdir()}
+    (key,) = of_class(graph := quick(example("edit_by_attribute"), compare=False), "DVAEncodeDecomposed")
+    inputs = {"images": ["4", 0], "audio": ["5", 0], "people": choice, "model": ["1", 0], "rate": 12.5, "max_frames": 4}
+    encode = {name: value for name, value in graph[key]["inputs"].items() if name != "video"} | inputs
+    prompt["7"] = {"class_type": "DVAEncodeDecomposed", "inputs": encode}
+    prompt["8"] = {"class_type": "PreviewImage", "inputs": {"images": ["7", 1]}}
+    answer = server.run(prompt)
+    assert answer.succeeded, answer.error
+    assert {entry.name for entry in surveys.iterdir()} == kept
+    encode["people"] = '{"people": [2], "survey": "0"}'
+    assert "chosen in another video" in server.run(prompt).error
+
+
 def test_only_who_is_chosen_is_edited(server, crowd):
     """Anna in the first shot, Bert in none, the third person in the second shot: nobody else changes."""
     prompt = with_choice("")
