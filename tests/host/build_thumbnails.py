@@ -1,7 +1,7 @@
 """Runs the examples in a ComfyUI of their own and writes their thumbnails: PYTHONPATH=.:tests python -m host.build_thumbnails [NAME...]
 
 The person is the examples' own (NASA's portrait of Eileen Collins, public domain). Where CLIP's weights are not in the models folder,
-the picture of the text edit shows its two texts beside the frame, and no result.
+the text edit is searched with the stand-in of bench/text_standin.py, which knows the word "beard", and its picture says so.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from conftest import need_shared
 
+import dva_core
+from dva_core.edit.directions import apply_direction
+from dva_core.edit.text import text_search
+from dva_core.pipeline import decode, encode
 from dva_core.video import open_video
 from dva_core.video.images import save_picture
 
-from .comfy_server import Refused, Server, comfy_python, find_comfy
+from .comfy_server import ROOT, Refused, Server, comfy_python, find_comfy
 from .graphs import EXAMPLES, TITLES, example, of_class, page_of, quick
 
 STEPS, EVERY, MOMENT, TILE, GAP = 12, 6, -1, 256, 6  # a frame in six is run (of every=4, all), the last is shown
+STAND_IN = "(a stand-in for CLIP)"
 CLIP = EXAMPLES / "dva_example.mp4"
 
 
-def picture_of(path: Path) -> np.ndarray:
+def picture_of(path: Path, every: int = 1) -> np.ndarray:
     """The head in one frame of a video, or all of a frame with two people; TILE pixels high."""
-    with open_video(path) as reader:
+    with open_video(path, every=every) as reader:
         frame = [frame.rgb for frame in reader][MOMENT]
     height, width = frame.shape[:2]
     shown = frame[:300, 70:370] if height == width else frame
@@ -49,17 +55,29 @@ def picture(server: Server, name: str) -> np.ndarray:
     return beside([picture_of(server.file(file)) for file in pictures])
 
 
-def words(name: str) -> np.ndarray:
-    """The frame beside the two texts of a text edit."""
+def without_clip(name: str) -> np.ndarray:
+    """A frame, the two texts of a text edit, and what the stand-in's search for them makes of the frame."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    from text_standin import train
+
     prompt = example(name)
     (key,) = of_class(prompt, "DVAEditIdentityCLIP")
+    asked = prompt[key]["inputs"]
     card = np.full((TILE, TILE, 3), 32, np.uint8)
-    lines = (prompt[key]["inputs"]["source"], "to", prompt[key]["inputs"]["target"])
-    for line, (text, size) in enumerate(zip(lines, (0.9, 0.6, 0.75))):
+    for line, (text, size) in enumerate(zip((asked["source"], "to", asked["target"], STAND_IN), (0.9, 0.6, 0.75, 0.45))):
         width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
-        place = ((TILE - width) // 2, 88 + 48 * line)
+        place = ((TILE - width) // 2, 76 + 48 * line)
         cv2.putText(card, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (235, 235, 235), 1, cv2.LINE_AA)
-    return beside([picture_of(CLIP), card])
+    model, every = dva_core.load_model("starter"), 5 * EVERY
+    decomposition = encode(CLIP, model, steps=STEPS, every=every)
+    settings = {name: asked[name] for name in ("clip_weight", "identity_weight", "l1_weight")}
+    settings["clip_model"] = train(need_shared("data/faces128"))[0]
+    search = text_search(decomposition, model, asked["source"], asked["target"], **settings)
+    search.run()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "edited.mkv"
+        decode(apply_direction(decomposition, model, search.direction(), asked["scale"]), model, out, codec="ffv1")
+        return beside([picture_of(CLIP, every), card, picture_of(out)])
 
 
 def main(*names: str) -> int:
@@ -75,7 +93,7 @@ def main(*names: str) -> int:
                 except Refused:
                     if not of_class(example(name), "DVAEditIdentityCLIP"):
                         raise
-                    save_picture(place, words(name))
+                    save_picture(place, without_clip(name))
                 except RuntimeError as error:
                     failed += 1
                     sys.stderr.write(f"{name}: {error}\n")
