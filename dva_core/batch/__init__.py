@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .words import missing_package
+from .messages import missing_package
 
 if TYPE_CHECKING:
     from .jobs import Job, Plan, make_plan

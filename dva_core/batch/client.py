@@ -21,7 +21,7 @@ from ..errors import DVAError, one_line
 from ..files import atomic_write
 from .journal import DiskError
 from .manifest import Server
-from .words import flatten
+from .messages import flatten
 
 FOLDER = "dva"  # in the server's input folder
 NAME_DIGITS, BLOCK = 32, 1 << 18

@@ -13,10 +13,10 @@ import numpy as np
 from ..errors import DVAError, one_line
 from ..files import atomic_write
 from .jobs import Job, Plan
+from .messages import flatten, missing_package
 from .ray_worker import Worker
 from .run import Run, Stopped, Summary, Watch
 from .scheduler import Scheduler
-from .words import flatten, missing_package
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCAL = "local"  # the address that means: this machine alone

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..batch.words import missing_package
+from ..batch.messages import missing_package
 from ..errors import DVAError
 from .terminal import answer, say, show
 

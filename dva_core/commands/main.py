@@ -19,13 +19,13 @@ from .parser import Parser, join_signed
 
 
 def build_parser() -> Parser:
-    from . import batch, bundles, demo, directions, edit, evaluate, faces, looks, own, people
+    from . import batch, bundles, demo, directions, edit, evaluate, faces, own, people, stills
 
     parser = Parser(prog="python -m dva_core", description="Edit the face in a video once, for all frames (diffusion video autoencoder).")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (edit, faces, people, bundles, directions, own, looks, demo, evaluate, batch):
+    for module in (edit, faces, people, bundles, directions, own, stills, demo, evaluate, batch):
         module.add_commands(commands)
     commands.add_parser("train", help="train the networks (see `train --help`)", add_help=False)
     return parser

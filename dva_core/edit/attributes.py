@@ -53,7 +53,7 @@ class AttributeSet:
     """The attributes of a model with their tensors.
 
     Identity: `weight` [K, D] of the classifiers, `mean` [D], `std` [D]; optionally `direction` [K, D], along which edits move instead of
-    the weights (train/response.py), and `step` [K, D], the step of z_id at scale 1, the mean difference of pairs (train/pair_steps.py).
+    the weights (train/visible_directions.py), and `step` [K, D], the step of z_id at scale 1 (train/pair_steps.py).
     Motion: `shift` [M, D_motion]. `retired` lists names of attributes that earlier versions of the model had.
     """
 

@@ -27,8 +27,8 @@ from dva_core.train.mask.bundle import add_mask, tells_front
 from dva_core.train.pair_steps import PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import Pairs, load_pairs
 from dva_core.train.regions import measure_regions
-from dva_core.train.response import visible_directions
 from dva_core.train.state import TRAINED_PARTS, export, read_facts, read_tensors
+from dva_core.train.visible_directions import visible_directions
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:
-    """Add to `tensors` the directions of the identity attributes that are visible in the finished model's output (see response)."""
+    """Add to `tensors` the directions of the identity attributes as the finished model shows them (see visible_directions)."""
     if "attributes.identity.weight" not in tensors:
         return
     entries = sorted((entry for entry in config["attributes"] if entry["space"] == "identity"), key=lambda entry: entry["index"])

@@ -11,8 +11,8 @@ import torch
 from edit.painter import PICTURES, Painter
 
 from dva_core.edit.gradients import classifier_outputs, mean_gradients, remove_components
-from dva_core.train import response
-from dva_core.train.response import EXCLUDED, visible_directions, with_teacher
+from dva_core.train import visible_directions as module
+from dva_core.train.visible_directions import EXCLUDED, visible_directions, with_teacher
 
 
 class Whiteness(torch.nn.Module):
@@ -41,12 +41,12 @@ def test_directions_are_between_weight_and_verdict_and_show_neither_colour_nor_e
     gradients = rng.standard_normal((6, 12))
     colours, earns = gradients[:3] * std, gradients[3:] * std
     calls = {}
-    monkeypatch.setattr(response, "Differentiable", contextlib.nullcontext)
-    monkeypatch.setattr(response, "classifier_outputs", lambda networks, weights: calls.update(weights=weights))
-    monkeypatch.setattr(response, "with_teacher", lambda judge, names, size, teacher: calls.update(teacher=teacher))
-    monkeypatch.setattr(response, "mean_gradients", lambda *_: gradients)
-    monkeypatch.setattr(response, "AgeAndSex", lambda folder: folder)
-    teachers = Path("teachers") if share == response.TEACHERS_SHARE["Male"] else None
+    monkeypatch.setattr(module, "Differentiable", contextlib.nullcontext)
+    monkeypatch.setattr(module, "classifier_outputs", lambda networks, weights: calls.update(weights=weights))
+    monkeypatch.setattr(module, "with_teacher", lambda judge, names, size, teacher: calls.update(teacher=teacher))
+    monkeypatch.setattr(module, "mean_gradients", lambda *_: gradients)
+    monkeypatch.setattr(module, "AgeAndSex", lambda folder: folder)
+    teachers = Path("teachers") if share == module.TEACHERS_SHARE["Male"] else None
     directions = visible_directions(Painter(), names, weights, std, np.zeros((1, 8, 8, 3), np.uint8), teachers)
     np.testing.assert_allclose(calls["weights"], weights / std)
     assert calls["teacher"] == teachers
