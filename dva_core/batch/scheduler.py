@@ -62,8 +62,8 @@ class Rates:
         return seconds / sizes if sizes else None
 
 
-class Worker:
-    """`queue`: jobs assigned; `running`: current job, with whether it encodes its video first; `encoded`: the video it holds."""
+class WorkerState:
+    """State of a worker. `queue`: its jobs; `running`: the current one, and whether it encodes first; `encoded`: the video it holds."""
 
     __slots__ = ("encoded", "queue", "running")
 
@@ -78,7 +78,7 @@ class Scheduler:
 
     def __init__(self, jobs: Iterable[Work], shared: bool = False, tries: int = TRIES, losses: int = LOSSES) -> None:
         self.jobs: dict[str, Work] = {}
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, WorkerState] = {}
         self.rates = Rates()
         self.remaining = 0  # neither done nor given up
         self._shared, self._tries, self._losses = shared, tries, losses
@@ -102,7 +102,7 @@ class Scheduler:
 
     def join(self, worker: str) -> None:
         """Add a worker that is ready; nothing is encoded there yet."""
-        self.workers[worker] = Worker()
+        self.workers[worker] = WorkerState()
 
     def leave(self, worker: str, lost: bool = True) -> list[str]:
         """Remove a worker and release its jobs. Returns the jobs given up because too many workers were lost on them (`lost`)."""

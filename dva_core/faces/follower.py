@@ -10,8 +10,8 @@ import numpy as np
 from dva_core.faces.first_choice import FirstChoice
 from dva_core.faces.landmarker import CheckedLandmarker
 from dva_core.faces.neighbours import Neighbours
-from dva_core.faces.person import Person
 from dva_core.faces.place import Place
+from dva_core.faces.recognition import Recognition
 from dva_core.faces.search import continues, detect_around, detect_turned, distance, overlap
 from dva_core.faces.select import FaceChoice
 from dva_core.faces.turned_search import TurnedSearch
@@ -57,7 +57,7 @@ class Follower:
     ) -> None:
         self.detector, self.landmarker = detector, CheckedLandmarker(landmarker)
         self.place = Place(max_gap)
-        self.person = Person(choice, landmarker, embed_fn, same_person, others)
+        self.recognition = Recognition(choice, landmarker, embed_fn, same_person, others)
         self.choice = FirstChoice(choice)
         self.neighbours = Neighbours()
         self.turned_search = TurnedSearch(detector, self.landmarker)
@@ -77,8 +77,8 @@ class Follower:
         if occluded:
             face, wrong = None, self._lose_track()
         if face is not None and not begins and self.place.looks_different(rgb, landmarks):  # another face in the same place
-            begins = self.person.identity is None
-            face = face if begins or self.person.recognises(rgb, face, landmarks) else None
+            begins = self.recognition.identity is None
+            face = face if begins or self.recognition.recognises(rgb, face, landmarks) else None
         self.choice.count(face is not None, begins)
         if face is None:
             # a face that turned out to be somebody else's counts as another face
@@ -103,15 +103,15 @@ class Follower:
         self.neighbours.elsewhere = False
         self.choice.confirm(face, rgb.shape)
         self.run = 1 if begins else self.run + 1
-        self.person.unverified += 1
+        self.recognition.unverified += 1
         if begins:
-            self.person.unverified, self.vector = 1, self.person.embedding(rgb, face, landmarks)
+            self.recognition.unverified, self.vector = 1, self.recognition.embedding(rgb, face, landmarks)
         if self.run >= CONFIRMED:
-            self.person.learn(rgb, face, landmarks)
+            self.recognition.learn(rgb, face, landmarks)
 
     def _lose_track(self) -> int:
         """Drop a face that turned out to be somebody else's, and its place; returns the number of earlier frames that may be wrong too."""
-        wrong, self.person.unverified = 0 if self.place.gap else min(self.person.unverified, LOOK_AROUND), 0
+        wrong, self.recognition.unverified = 0 if self.place.gap else min(self.recognition.unverified, LOOK_AROUND), 0
         if wrong > 0:
             self.place.abandon()
         return wrong
@@ -121,7 +121,7 @@ class Follower:
         self.mistaken = True
         self.place.abandon()
         self.choice.reset()
-        self.person.reset()
+        self.recognition.reset()
 
     # -- where the face is in a frame ------------------------------------------------------------------------
 
@@ -171,27 +171,27 @@ class Follower:
         """Choose the face that continues the track: near the last place and of similar size; of several by identity."""
         last = self.place.face
         candidates = [face for face in faces if continues(last, face, self.place.gap)]
-        if len(candidates) > 1 and self.person.is_known:
-            return self.person.most_similar(rgb, candidates)
+        if len(candidates) > 1 and self.recognition.is_known:
+            return self.recognition.most_similar(rgb, candidates)
         return max(candidates, key=lambda face: (overlap(face.box, last.box), -distance(face, last)), default=None)
 
     def _choose(self, rgb: np.ndarray, faces: list[Face]) -> Face | None:
         """Choose a face anew if there is no last place, or if the face may have jumped and cannot be confused with another."""
-        certain = self.person.identity is not None or (self.neighbours.alone and len(faces) == 1)
+        certain = self.recognition.identity is not None or (self.neighbours.alone and len(faces) == 1)
         if not faces or not (self.place.searching or certain):
             return None
-        return self.person.find(rgb, faces) if self.person.is_known else self.choice.pick(faces, rgb.shape)
+        return self.recognition.find(rgb, faces) if self.recognition.is_known else self.choice.pick(faces, rgb.shape)
 
     # -- who it is -------------------------------------------------------------------------------------------
 
     def _is_somebody_else(self, rgb: np.ndarray, face: Face, landmarks: np.ndarray, look_around: bool) -> bool:
         """Tell whether the face that continues the track is another person's; checked only if there is a reason for doubt."""
-        if not self.person.is_known:
+        if not self.recognition.is_known:
             return False
         if self.neighbours.elsewhere:  # then there is a gap
-            return not self.person.recognises(rgb, face, landmarks)
+            return not self.recognition.recognises(rgb, face, landmarks)
         doubtful = look_around or self.place.gap or self.neighbours.need_a_check
-        return bool(doubtful and self.person.knows_others) and self.person.mistakes(rgb, face, landmarks)
+        return bool(doubtful and self.recognition.knows_others) and self.recognition.mistakes(rgb, face, landmarks)
 
     def _is_occluded(self, rgb: np.ndarray) -> bool:
         """Tell, while the face is lost and there are other faces, whether its last place looks different now."""
@@ -205,4 +205,4 @@ class Follower:
         others = self.neighbours.note(faces, face)
         if face is not None and not self.place.searching:
             self.neighbours.note_distance(others, face)
-            self.person.note_others(rgb, others, self.neighbours.frame)
+            self.recognition.note_others(rgb, others, self.neighbours.frame)

@@ -134,8 +134,8 @@ def _settle(rgb: np.ndarray, records: Sequence[Record], n: int) -> None:
                 continue
             if np.linalg.norm(quads[i].mean(0) - quads[j].mean(0)) > SAME_FACE * min(side(quads[i]), side(quads[j])):
                 continue
-            vector = a.follower.person.embedding(rgb, a.follower.place.face, a.points[n])
-            loser = a if vector @ a.follower.person.identity < vector @ b.follower.person.identity else b
+            vector = a.follower.recognition.embedding(rgb, a.follower.place.face, a.points[n])
+            loser = a if vector @ a.follower.recognition.identity < vector @ b.follower.recognition.identity else b
             loser.forget(n)
             loser.follower.place.abandon()
 

@@ -60,8 +60,8 @@ class Record:
     def track(self, max_gap: int, cuts: Sequence[int]) -> FaceTrack:
         """Build the track. cuts: the first frames of new scenes."""
         follower = self.follower
-        person = follower.person
-        is_person = {} if person.identity is None else {n: person.matches(vector) for n, vector in self.vectors.items()}
+        recognition = follower.recognition
+        is_person = {} if recognition.identity is None else {n: recognition.matches(vector) for n, vector in self.vectors.items()}
         track = assemble(self.points, self.scores, self.starts, max_gap, tuple(cuts), follower.neighbours.most, is_person, self.occluded)
         return replace(track, others=tuple(self.others))
 
@@ -106,7 +106,7 @@ def track_faces(
     log.info("face track: %s", report)
     if choice[0] == "reference" and not report["found"]:
         raise DVAError(
-            f"No face in the video matches the reference picture (best similarity {follower.person.best_similarity:.2f}, "
+            f"No face in the video matches the reference picture (best similarity {follower.recognition.best_similarity:.2f}, "
             f"{same_person:.2f} needed): use a clearer picture of the person, or select the face by position."
         )
     if report["missing"] > report["found"] and report["other_faces_seen"]:

@@ -128,8 +128,8 @@ def test_frames_in_which_a_person_is_not_meant_are_left_out():
 def test_one_face_is_given_to_whom_it_is_more_like():
     def followed(identity):
         """What is known of somebody followed in a frame."""
-        person = SimpleNamespace(identity=np.asarray(identity, float), embedding=lambda *_: np.array([1.0, 0.0]))
-        return SimpleNamespace(person=person, place=SimpleNamespace(face=None, abandon=Mock()))
+        recognition = SimpleNamespace(identity=np.asarray(identity, float), embedding=lambda *_: np.array([1.0, 0.0]))
+        return SimpleNamespace(recognition=recognition, place=SimpleNamespace(face=None, abandon=Mock()))
 
     points = np.random.default_rng(0).uniform(20, 60, (68, 2)).astype(np.float32)
     points[36:42], points[42:48], points[[48, 54]] = (30, 30), (50, 30), ((33, 52), (47, 52))

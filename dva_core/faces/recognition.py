@@ -1,4 +1,4 @@
-"""Identity of the face that is followed, by identity vectors, which are compared with those of other people seen beside it."""
+"""Recognition of the person that is followed, by identity vectors, which are compared with those of other people seen beside it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dva_core.faces.select import FaceChoice, embed_faces, unit
 from dva_core.faces.types import Face
 
 
-class Person:
-    """The person followed. `identity` [D]: the vector by which a face is recognised, None until it is known.
+class Recognition:
+    """The identity of the person followed. `identity` [D]: the vector by which a face is recognised, None until it is known.
 
     embed_fn: None if faces cannot be told apart. others: vectors [n, D] of people known to be someone else.
     """
