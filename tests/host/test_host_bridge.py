@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from .comfy_server import READY_SECONDS, comfy_python
+from .comfy_server import READY_SECONDS, comfy_python, die_with_parent
 from .graphs import HERE
 
 
-@pytest.mark.parametrize("script", ["inside.py", "starting.py", "bare.py", "bare_videos.py", "cached.py"])
-def test_inside_comfyui(comfy, script):
-    holds(comfy, script)
+@pytest.fixture(scope="module")
+def holds(comfy, tmp_path_factory) -> Iterator[Callable[..., None]]:
+    """Runs one of the scripts in ComfyUI's own interpreter and folder; where there are forks, with what they all import only once."""
+    if not hasattr(os, "fork"):
+        yield lambda *script_and_arguments: holds_by_itself(comfy, *script_and_arguments)
+        return
+    command, log = [comfy_python(comfy), HERE / "forks.py"], tmp_path_factory.mktemp("forks") / "log"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen(command, cwd=comfy, **pipes, preexec_fn=die_with_parent) as process:
+
+        def run(script: str, *arguments: str) -> None:
+            log.write_bytes(b"")
+            process.stdin.write(json.dumps({"script": str(HERE / script), "arguments": arguments, "log": str(log)}) + "\n")
+            process.stdin.flush()
+            status = process.stdout.readline().strip()
+            assert status == "0", f"{status}\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
+
+        yield run
+        process.terminate()
 
 
-def test_damaged_graphs_are_answered_in_sentences(comfy):
-    holds(comfy, "fuzzed.py", os.environ.get("DVA_FUZZ", "60"))
-
-
-@pytest.mark.parametrize("way", ["everything_fits", "half_of_it_fits", "nothing_stays"])
-def test_on_a_card(comfy, way):
-    holds(comfy, "on_card.py", way)
-
-
-@pytest.mark.parametrize("way", ["weights_come_as_they_are_used", "a_third_of_them_can_stay"])
-def test_dynamic_vram(comfy, way):
-    if not (comfy / "comfy" / "memory_management.py").is_file():
-        pytest.skip("this ComfyUI is older than dynamic VRAM")
-    holds(comfy, "on_card.py", way)
-
-
-def holds(comfy, script: str, *arguments: str) -> None:
-    """Runs one of the scripts in ComfyUI's own interpreter and folder."""
+def holds_by_itself(comfy, script: str, *arguments: str) -> None:
     command = [comfy_python(comfy), HERE / script, *arguments]
     done = subprocess.run(command, cwd=comfy, capture_output=True, text=True, encoding="utf-8", timeout=READY_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_what_the_packs_import_costs(comfy):
+    holds_by_itself(comfy, "starting.py")
+
+
+@pytest.mark.parametrize("script", ["inside.py", "bare.py", "bare_videos.py", "cached.py"])
+def test_inside_comfyui(holds, script):
+    holds(script)
+
+
+def test_damaged_graphs_are_answered_in_sentences(holds):
+    holds("fuzzed.py", os.environ.get("DVA_FUZZ", "60"))
+
+
+@pytest.mark.parametrize("way", ["everything_fits", "half_of_it_fits", "nothing_stays"])
+def test_on_a_card(holds, way):
+    holds("on_card.py", way)
+
+
+@pytest.mark.parametrize("way", ["weights_come_as_they_are_used", "a_third_of_them_can_stay"])
+def test_dynamic_vram(comfy, holds, way):
+    if not (comfy / "comfy" / "memory_management.py").is_file():
+        pytest.skip("this ComfyUI is older than dynamic VRAM")
+    holds("on_card.py", way)
