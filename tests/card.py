@@ -11,6 +11,7 @@ device:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
@@ -60,7 +61,9 @@ class Functions(TorchFunctionMode):
         if func is torch.Tensor.cuda and self.card.kind.type == "cuda":
             return self.to(args[0], self.card.kind.device)
         if func is torch.Tensor.pin_memory:
-            return args[0].clone()
+            return self.card.pinned(args[0].clone())
+        if func is torch.empty and kwargs.pop("pin_memory", False):
+            return self.card.pinned(func(*args, **kwargs))
         name, kind = getattr(func, "__name__", ""), self.card.kind.type
         if name in HALVED | WIDENED | WIDEST and "out" not in kwargs and torch.is_autocast_enabled(kind):
             return self.autocast(func, name, args, kwargs)
@@ -93,13 +96,25 @@ class Functions(TorchFunctionMode):
         return torch._C.TensorBase.to(x, *where, dtype or x.dtype, non_blocking, copy, **layout)
 
 
+class Event:
+    """What the card had to copy when it was recorded is there once it has been waited for, and not before."""
+
+    def __init__(self, card: Card) -> None:
+        self.card, self.copies = card, list(card.copies)
+
+    def synchronize(self) -> None:
+        self.card.note("event")
+        for copy in self.copies:
+            self.card.arrive(copy)
+
+
 class Stream:
-    """Everything is done at once and in order."""
+    """Operations are done at once and in order; copies to pinned memory arrive when an event or a stream is waited for."""
 
     cuda_stream = 0
 
-    def __init__(self, *_, **__) -> None:
-        pass
+    def __init__(self, card: Card | None = None) -> None:
+        self.card = card
 
     def wait_stream(self, stream: Any) -> None:
         pass
@@ -107,8 +122,8 @@ class Stream:
     def wait_event(self, event: Any) -> None:
         pass
 
-    def record_event(self, event: Any = None) -> None:
-        pass
+    def record_event(self, event: Any = None) -> Event:
+        return Event(self.card)
 
     def synchronize(self) -> None:
         pass
@@ -148,10 +163,21 @@ def apart(work: Callable) -> Callable:
     return run
 
 
+def beside(here: Card, run: Callable) -> Callable:
+    """What a thread runs, with the card there: modes belong to a thread."""
+
+    def run_on_card(thread: threading.Thread) -> None:
+        with Functions(here), here:
+            run(thread)
+
+    return run_on_card
+
+
 @contextmanager
 def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
     """The only graphics card there is while this lasts, with `limit` bytes of memory."""
-    here, stream = Card(limit, kind), Stream()
+    here = Card(limit, kind)
+    stream = Stream(here)
     used = {"active_bytes.all.current": lambda: here.used, "reserved_bytes.all.current": lambda: here.used}
     properties = SimpleNamespace(name="pretended", major=9, minor=0, total_memory=limit, gcnArchName="", multi_processor_count=1)
     cuda = {
@@ -178,7 +204,7 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         "CUDAGraph": lambda: Graph(here),
         "graph": lambda graph, pool=None: graph,
         "graph_pool_handle": lambda: (0, 1),
-        "Stream": Stream,
+        "Stream": lambda *_: Stream(here),
         "stream": lambda *_: nullcontext(),
         "current_stream": lambda *_: stream,
         "cudart": lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0),
@@ -202,6 +228,7 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
         torch._C._set_only_lift_cpu_tensors(True)
+        stack.enter_context(patch.object(threading.Thread, "run", beside(here, threading.Thread.run)))
         stack.enter_context(Functions(here))
         stack.enter_context(here)
         yield here

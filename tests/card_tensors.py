@@ -96,6 +96,9 @@ class OnCard(torch.Tensor):
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 
+    def record_stream(self, stream: Any) -> None:
+        """Memory is given back when the last tensor in it is gone, and all is done by then."""
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         card = next(x for x in tree_flatten((args, kwargs))[0] if isinstance(x, OnCard)).card
@@ -110,6 +113,7 @@ class Card(TorchDispatchMode):
         self.limit, self.used, self.peak, self.kind = limit, 0, 0, kind
         self.waits: Counter[Wait] = Counter()
         self.lines: dict[Wait, str] = {}  # where each was last
+        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []  # on their way to pinned memory: where to, and what
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return self.run(func, args, kwargs or {})
@@ -128,6 +132,10 @@ class Card(TorchDispatchMode):
         if not (ours or to_card):
             return func(*args, **kwargs)
         self.check(name, args, ours, theirs)
+        behind = name == "copy_" and (kwargs.get("non_blocking") or args[2:] == (True,)) and getattr(args[0], "is_pinned_here", False)
+        if behind and isinstance(args[1], OnCard):
+            self.leave(args[0], args[1].held)
+            return args[0]
         self.note_waits(name, args, kwargs, ours, theirs, to_card)
         args, kwargs = tree_unflatten([x.held if isinstance(x, OnCard) else x for x in flat], spec)
         beside = []  # ATen copies what lies otherwise than it likes
@@ -138,6 +146,27 @@ class Card(TorchDispatchMode):
             beside.append(Memory(self, args[0].nbytes))
         result = func(*args, **({**kwargs, "device": torch.device("cpu")} if device is not None else kwargs))
         return tree_map(lambda x: self.wrapped(x, ours) if isinstance(x, torch.Tensor) else x, result) if to_card else result
+
+    def pinned(self, x: torch.Tensor) -> torch.Tensor:
+        """x as pinned memory."""
+        x.is_pinned_here = True
+        return x
+
+    def leave(self, place: torch.Tensor, values: torch.Tensor) -> None:
+        """A copy to pinned memory sets out: until it has arrived, there is anything there."""
+        place.view(torch.uint8).fill_(0x7F) if place.dim() else place.fill_(False)
+        self.copies.append((place, values.clone()))
+
+    def arrive(self, copy: tuple[torch.Tensor, torch.Tensor]) -> None:
+        if any(copy is other for other in self.copies):
+            self.copies = [other for other in self.copies if other is not copy]
+            copy[0].copy_(copy[1])
+
+    def note(self, what: str) -> None:
+        """Note that the program waits for the card."""
+        wait, line = wait_here(what)
+        self.waits[wait] += 1
+        self.lines[wait] = line
 
     def check(self, name: str, args: tuple, ours: list[OnCard], theirs: list[torch.Tensor]) -> None:
         """Raises what torch raises for an operation that this card has not, or cannot do with these tensors."""
@@ -170,9 +199,7 @@ class Card(TorchDispatchMode):
             elif theirs and any(x.dim() for x in theirs):
                 what = "to the card"
         if what:
-            wait, line = wait_here(what)
-            self.waits[wait] += 1
-            self.lines[wait] = line
+            self.note(what)
 
     def wrapped(self, x: torch.Tensor, ours: list[OnCard]) -> OnCard:
         """A result as a tensor of the card: one of the operation's own, a view into one, or a new one."""

@@ -6,7 +6,7 @@ x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -28,15 +28,16 @@ from ..faces.segments import spans
 from ..faces.tone import remove_tone
 from ..files import check_spares
 from ..hosts.devices import to_device
+from ..hosts.results import as_here, fetch, two_in_flight
 from ..model.arrays import as_picture
 from ..model.evaluation import usual_batch
 from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
-from ..video.threads import WriteBehind
+from ..video.threads import WriteBehind, read_ahead
 from .front import FrontMasks, Keep
 from .layers import FaceLayer, PlacedFace, paste_frames
-from .solving import edited_face, own_face, solve
+from .solving import begin, edited_face, is_finite, own_face, solve
 
 PASTE_THREADS = 3  # with a GPU; on a CPU the decoding uses all cores
 ROWS = 64  # rows a batch for the sizes of the edits
@@ -91,22 +92,28 @@ def _crops(
     if not decomposition.is_edited:
         yield from (decomposition.rebuilt[row] for row in indices)
         return
-    done, info = 0, decomposition.info
+    info, host = decomposition.info, model.host
 
-    def decode_some(rows: Sequence[int]) -> np.ndarray:
+    def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, list[np.ndarray]]]:
+        rows = indices[positions.start : positions.stop]
         z_face = edited_face(decomposition, model, rows)
         x_T = to_device(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
 
         def report(i: int, steps: int, x: Tensor) -> None:
             picture = picture_for(progress, lambda: as_picture(x[0].cpu().numpy()))
-            progress("decode", done + len(rows) * i / steps, len(indices), picture)
+            progress("decode", positions.start + len(rows) * i / steps, len(indices), picture)
 
         before = own_face(decomposition, model, rows) if guided.is_on else None
-        return solve(solvers.sample, model, x_T, z_face, info, report, guided, before).half().cpu().numpy()
+        crops = run(solvers.sample, model, x_T, z_face, info, report, guided, before)
+        fetched = fetch(crops.half(), is_finite(crops))
+        return lambda: (positions, fetched())
 
-    for crops in model.host.run_batched(decode_some, indices, batch):
-        yield from crops
-        done += len(crops)
+    def decode_again(positions: range) -> np.ndarray:
+        return decode_some(positions, solve)()[1][0]
+
+    for positions, (crops, finite) in two_in_flight(host.run_batched(decode_some, range(len(indices)), batch), host.device):
+        for some in [crops] if finite else host.run_batched(decode_again, positions, len(positions)):
+            yield from some
 
 
 def decode(
@@ -166,10 +173,12 @@ def decode(
         check_spares(out, "output", read_files(people, model, keep))
         masks = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
         frames = source_frames(source, decomposition.info)
-    layers = make_layers(people, regions, model, tone, progress, clock, batch_size=batch_size, guidance=guidance)
+    ahead = ExitStack()
+    layers = make_layers(people, regions, model, tone, progress, clock, ahead, batch_size=batch_size, guidance=guidance)
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     count, edited = 0, []
     with (
+        ahead,
         frames,
         masks as in_front,
         VideoWriter(out, frames.info, codec=codec, quality=quality, audio_from=source, compatible=compatible) as writer,
@@ -197,13 +206,24 @@ def read_files(people: Sequence[Decomposition], model, keep: Keep | None) -> lis
 
 
 def make_layers(
-    people: Sequence[Decomposition], regions: Sequence, model, tone: str | None, progress: Progress, clock: Stopwatch, **settings
+    people: Sequence[Decomposition],
+    regions: Sequence,
+    model,
+    tone: str | None,
+    progress: Progress,
+    clock: Stopwatch,
+    ahead: ExitStack,
+    **settings,
 ) -> list[FaceLayer]:
-    """Make each person's layer of decoded faces; `settings` are those of `decode_crops`. Progress counts the faces of all people."""
+    """Make each person's layer of decoded faces; `settings` are those of `decode_crops`. Progress counts the faces of all people.
+
+    ahead: ends the thread that decodes the next faces of a single person beside an NVIDIA or AMD card.
+    """
+    alone = ahead if len(people) == 1 and model.host.device.type == "cuda" else None  # threads of several would share the network
     shares = Shares(progress, [one.faces for one in people])
     layers = []
     for number, (one, own_regions) in enumerate(zip(people, regions)):
-        crops = edited_crops(one, model, tone, clock, progress=shares.of(number), **settings)
+        crops = edited_crops(one, model, tone, clock, alone, progress=shares.of(number), **settings)
         layers.append(FaceLayer(one, model, crops, own_regions, shares.of(number), alone=len(people) == 1))
     return layers
 
@@ -215,10 +235,12 @@ def show(watch: Callable, index: int, frame: Frame, result: Frame, faces: Sequen
 
 
 def edited_crops(
-    decomposition: Decomposition, model, tone: str | None, clock: Stopwatch, guidance: float | None, **settings
+    decomposition: Decomposition, model, tone: str | None, clock: Stopwatch, ahead: ExitStack | None, guidance: float | None, **settings
 ) -> Iterator[np.ndarray]:
-    """Decode the crops of all rows as they are pasted, less the tone of the edit if it is removed."""
+    """Decode the crops of all rows as they are pasted, less the tone of the edit if it is removed; with `ahead` in a thread of its own."""
     crops = decode_crops(decomposition, model, guidance=guidance, **settings)
+    if ahead is not None and decomposition.is_edited:
+        crops = ahead.enter_context(closing(read_ahead(as_here(crops), depth=usual_batch(model))))
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
         crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
     return clock.each("decode", crops)

@@ -5,12 +5,14 @@ frames -> track -> crops -> z_id (one), z_motion[n], x_T[n], mask[n] -> the crop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..decomposition import SOFT_MASKS, Decomposition, close_on_error
 from ..decomposition.info import DecompositionInfo, source_hash
@@ -21,15 +23,17 @@ from ..errors import DVAError
 from ..faces.align import crop_face
 from ..faces.follower import LONGEST_LOOK
 from ..files import check_input, check_place, check_spares
+from ..hosts.results import fetch, two_in_flight
 from ..model.arrays import fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, Shares, Stopwatch, silent
 from ..values import whole
 from ..version import __version__
 from ..video.frames import Frames
+from ..video.threads import read_ahead
 from .finding import FoundFace, find_faces
 from .settings import EncodeSettings
-from .solving import solve
+from .solving import begin, is_finite, solve
 from .store import create_store, parts_of
 
 
@@ -170,26 +174,39 @@ def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: in
     """
     counts = [0] * len(stores)
 
-    def evaluate(crops: np.ndarray) -> tuple[np.ndarray, ...]:
-        z_id, z_motion, mask = model.encode_crops(to_images(crops, model.host.device))
-        return tuple(output.float().cpu().numpy() for output in (z_id, z_motion, mask))
+    def begin_all(batches: Iterator[tuple[int, np.ndarray]]) -> Iterator[Callable[[], tuple[int, list[np.ndarray]]]]:
+        for number, crops in batches:
 
-    with clock("encode"):
-        for number, crops in face_crops(frames, stores, model.crop_size, batch, clock):
+            def begin_some(some: np.ndarray, number: int = number) -> Callable[[], tuple[int, list[np.ndarray]]]:
+                fetched = fetch(*(output.float() for output in model.encode_crops(to_images(some, model.host.device))))
+                return lambda: (number, [some, *fetched()])
+
+            yield from model.host.run_batched(begin_some, crops, batch)
+
+    with clock("encode"), closing(crops_ahead(frames, stores, model, batch, clock)) as ahead:
+        for number, (crops, z_id, z_motion, mask) in two_in_flight(begin_all(ahead), model.host.device):
             store = stores[number]
             store.write("crops", counts[number], crops)
-            for z_id, z_motion, mask in model.host.run_batched(evaluate, crops, batch):
-                store.write("z_id_frames", counts[number], z_id)
-                store.write("z_motion", counts[number], z_motion)
-                if model.tells_front:
-                    store.write(SOFT_MASKS, counts[number], np.rint(mask * 255))
-                store.write("masks", counts[number], mask[:, 0] >= 0.5)
-                counts[number] += len(z_id)
+            store.write("z_id_frames", counts[number], z_id)
+            store.write("z_motion", counts[number], z_motion)
+            if model.tells_front:
+                store.write(SOFT_MASKS, counts[number], np.rint(mask * 255))
+            store.write("masks", counts[number], mask[:, 0] >= 0.5)
+            counts[number] += len(z_id)
         for store, count in zip(stores, counts):
             if count != len(store.read("frame_index")):
                 raise DVAError("The video gave fewer frames the second time it was read; copy it to a local disk and try again.")
             store.write("z_id", 0, store.read("z_id_frames").mean(0))
             store.write("z_id_edited", 0, store.read("z_id"))
+
+
+def crops_ahead(frames: Frames, stores: Sequence[TensorStore], model, batch: int, clock: Stopwatch) -> Iterator[tuple[int, np.ndarray]]:
+    """As `face_crops`; beside a graphics card a thread cuts the next batch meanwhile. On a CPU the networks need all cores."""
+    if model.host.device.type == "cpu":
+        yield from face_crops(frames, stores, model.crop_size, batch, clock)
+        return
+    with closing(read_ahead(face_crops(frames, stores, model.crop_size, batch, Stopwatch()), depth=1)) as ahead:
+        yield from clock.each("video", ahead)
 
 
 def face_crops(frames: Frames, stores: Sequence[TensorStore], size: int, batch: int, clock: Stopwatch) -> Iterator[tuple[int, np.ndarray]]:
@@ -211,23 +228,30 @@ def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int,
     z_id, total = store.read("z_id"), len(store.read("frame_index"))
     evaluations = sum(solvers.evaluations(info.solver, info.steps))
 
-    def invert_some(rows: range) -> int:
+    def images(rows: range) -> tuple[np.ndarray, Tensor, Tensor]:
         crops = store.read("crops", rows.start, rows.stop)
         z_face = fuse(model, z_id, store.read("z_motion", rows.start, rows.stop))
-        x_0 = shrink(to_images(crops, z_face.device), model.image_size)
-        preview, count = crops[0], 0
+        return crops[0], shrink(to_images(crops, z_face.device), model.image_size), z_face
+
+    def invert_some(rows: range, run=begin) -> Callable[[], tuple[range, list[np.ndarray]]]:
+        preview, x_0, z_face = images(rows)
+        count = 0
 
         def tell(*_) -> None:
             nonlocal count
             count += 1
             progress("encode", rows.start + len(rows) * min(1.0, count / evaluations), total, preview)
 
-        x_T = solve(solvers.invert, model, x_0, z_face, info, tell).half()
-        rebuilt = solve(solvers.sample, model, x_T.float(), z_face, info, tell).half()
-        store.write("x_T", rows.start, x_T.cpu().numpy())
-        store.write("rebuilt", rows.start, rebuilt.cpu().numpy())
-        return len(rows)
+        x_T = run(solvers.invert, model, x_0, z_face, info, tell)
+        rebuilt = run(solvers.sample, model, x_T.half().float(), z_face, info, tell)
+        fetched = fetch(x_T.half(), rebuilt.half(), is_finite(x_T) & is_finite(rebuilt))
+        return lambda: (rows, fetched())
+
+    def invert_again(rows: range) -> tuple[range, list[np.ndarray]]:
+        return invert_some(rows, solve)()
 
     with clock("encode"):
-        for _ in model.host.run_batched(invert_some, range(total), batch):
-            pass
+        for rows, results in two_in_flight(model.host.run_batched(invert_some, range(total), batch), model.host.device):
+            for part, (x_T, rebuilt, _) in [(rows, results)] if results[-1] else model.host.run_batched(invert_again, rows, len(rows)):
+                store.write("x_T", part.start, x_T)
+                store.write("rebuilt", part.start, rebuilt)

@@ -24,6 +24,27 @@ def check_steps(steps: int, train_steps: int = 1000, power: float = 1.0) -> int:
     return steps
 
 
+def begin(
+    direction,
+    model,
+    x: Tensor,
+    z_face: Tensor,
+    info: DecompositionInfo,
+    callback,
+    guidance: Guidance | None = None,
+    before: Tensor | None = None,
+) -> Tensor:
+    """As `solve`, without a look at the result, for which a graphics card would have to be waited for: see `is_finite`."""
+    network = model if before is None else GuidedModel(model, guidance)
+    conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
+    return direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
+
+
+def is_finite(result: Tensor) -> Tensor:
+    """Whether all of it are finite numbers, as a tensor [] on its device."""
+    return torch.isfinite(result).all()
+
+
 def solve(
     direction,
     model,
@@ -38,10 +59,8 @@ def solve(
 
     `before` [B, F]: z_face before the edit, for guidance; None: no guidance.
     """
-    network = model if before is None else GuidedModel(model, guidance)
-    conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
-    result = direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
-    if torch.isfinite(result).all():
+    result = begin(direction, model, x, z_face, info, callback, guidance, before)
+    if is_finite(result):
         return result
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")

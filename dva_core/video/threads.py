@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +47,8 @@ def read_ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
             if close is not None:
                 close()
 
-    thread = threading.Thread(target=get_all, name="dva_video_ahead", daemon=True)
+    context = contextvars.copy_context()  # whose work it is, which ComfyUI's progress asks for
+    thread = threading.Thread(target=context.run, args=(get_all,), name="dva_video_ahead", daemon=True)
     thread.start()
     try:
         while True:
