@@ -54,7 +54,8 @@ def by_precision(model, flop: int, args) -> list[str]:
     foreseen = kept.peak_bytes(frames, torch.float16, device.type) / frames / 2**20
     head = ["", "frames at once", "evaluations a second", "range", "of the bf16 rate", "times plain", "MiB a frame"]
     text = (
-        f"A product of matrices in bfloat16 reaches {rate / 1e12:.1f} TFLOP/s; foreseen in half precision are {foreseen:.1f} MiB a frame."
+        f"A product of matrices in bfloat16 reaches {rate / 1e12:.1f} TFLOP/s; foreseen in half precision are {foreseen:.1f} MiB a frame,"
+        " with its conditions, which in the table are ready."
     )
     return [f"## By precision, at {size} pixels", text, markdown(head, rows)]
 
