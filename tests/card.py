@@ -204,7 +204,7 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         "CUDAGraph": lambda: Graph(here),
         "graph": lambda graph, pool=None: graph,
         "graph_pool_handle": lambda: (0, 1),
-        "Stream": lambda *_: Stream(here),
+        "Stream": lambda *_, **__: Stream(here),
         "stream": lambda *_: nullcontext(),
         "current_stream": lambda *_: stream,
         "cudart": lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0),
