@@ -50,7 +50,7 @@ def as_face(value: Any) -> Any:
         return value
     if not is_people(value):
         raise ValueError(
-            f"the face {value[:40]!r} is none; write largest, position:x,y in fractions of the frame, reference:FILE, all, or numbers "
+            f"the face {value[:40]!r} is not known; write largest, position:x,y in fractions of the frame, reference:FILE, all, or numbers "
             "such as 1,3"
         )
     parse_people(value)

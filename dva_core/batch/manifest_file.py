@@ -27,7 +27,7 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read a manifest, by its suffix YAML, JSON or CSV. DVAError if it cannot be read or is invalid."""
     path = to_path(path, "batch")
     if path.suffix.lower() not in SUFFIXES:
-        raise DVAError(f"The batch {path} is described in no way known here; use a .yaml, .json or .csv file.")
+        raise DVAError(f"The batch {path} is in an unknown format; use a .yaml, .json or .csv file.")
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise DVAError(f"The batch {path} is larger than {LARGEST_FILE // 10**6} MB; name videos by patterns, or divide it.")
@@ -37,7 +37,7 @@ def read_manifest(path: str | Path) -> Manifest:
     except OSError as error:
         raise DVAError(f"The batch {path} cannot be read ({error.strerror}); check its permissions.") from error
     except UnicodeDecodeError as error:
-        raise DVAError(f"The batch {path} is no text in UTF-8; save it as that.") from error
+        raise DVAError(f"The batch {path} is not text in UTF-8; save it in that encoding.") from error
     if path.suffix.lower() in (".csv", ".tsv"):
         return make_manifest(from_csv(text, path), path)
     return make_manifest(from_json(text, path) if path.suffix.lower() == ".json" else from_yaml(text, path), path)
@@ -77,7 +77,7 @@ def from_json(text: str, path: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            raise DVAError(f"{path}: {first_duplicate(names)!r} stands there twice; give each name once.")
+            raise DVAError(f"{path}: {first_duplicate(names)!r} is there twice; give each name once.")
         return dict(pairs)
 
     try:
@@ -109,7 +109,7 @@ def from_yaml(text: str, path: Path) -> Any:
         def construct_mapping(self, node, deep=False):
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             if len(set(map(str, names))) < len(names):
-                raise DVAError(f"{path}: {first_duplicate([str(name) for name in names])!r} stands there twice; give each name once.")
+                raise DVAError(f"{path}: {first_duplicate([str(name) for name in names])!r} is there twice; give each name once.")
             return {name: self.construct_object(value, deep=deep) for name, (_, value) in zip(names, node.value)}
 
     def plain_map(loader, node):

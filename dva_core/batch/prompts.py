@@ -34,7 +34,7 @@ def read_workflow(path: Path) -> Prompt:
     if not nodes or not all(
         isinstance(n, dict) and isinstance(n.get("inputs"), dict) and isinstance(n.get("class_type"), str) for n in nodes
     ):
-        raise DVAError(f"The workflow {path} is none in API format; use ComfyUI's Export (API).")
+        raise DVAError(f"The workflow {path} is not in API format; use ComfyUI's Export (API).")
     savers = [key for key, node in workflow.items() if node["class_type"] == SAVER]
     if len(savers) != 1:
         raise DVAError(f"The workflow {path} has {len(savers)} nodes Save Video where one is needed; its video is the result.")
@@ -193,7 +193,9 @@ def check_for_servers(plan: Plan) -> None:
     settings = plan.settings
     encode_inputs(plan)
     if settings.codec != "h264" or settings.compatible:
-        raise DVAError("ComfyUI's Save Video writes h264 as it comes; leave out codec and compatible, or run the batch with --ray.")
+        raise DVAError(
+            "ComfyUI's Save Video writes h264 only, without settings; leave out codec and compatible, or run the batch with --ray."
+        )
     for name, edit in plan.manifest.all_edits():
         curves = [key for key, scale in edit.directions.items() if isinstance(scale, dict)]
         if curves or (edit.text is not None and isinstance(edit.text.scale, dict)):

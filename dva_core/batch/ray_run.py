@@ -188,7 +188,7 @@ class Cluster:
             self.run_log.tally(name).lost += 1
             self.run_log.tell("server", worker=name, state="lost", error=cause(error))
             for name_lost in self.scheduler.leave(name):
-                self.give_up(self.jobs[name_lost], name, "Worker after worker was lost over it.")
+                self.give_up(self.jobs[name_lost], name, "Several workers in a row were lost on it.")
             self.decompositions.pop(job.group, None)
             self.scheduler.join(name)  # Ray has restarted it
             return

@@ -107,7 +107,7 @@ class Worker:
         if path.is_file() and path.stat().st_size == size:
             return path
         if not content:
-            raise DVAError(f"{video} is not there on the machine that was to work on it; share the folder, or name it as all see it.")
+            raise DVAError(f"{video} is missing on the worker's machine; share its folder, under the same path on all machines.")
         copy = Path(self.scratch.name) / f"{hashlib.sha256(video.encode()).hexdigest()[:16]}{path.suffix}"
         if not copy.is_file() or copy.stat().st_size != size:
             for old in Path(self.scratch.name).glob(f"*{path.suffix}"):

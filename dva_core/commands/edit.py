@@ -280,4 +280,4 @@ def check_target_options(args: argparse.Namespace, decomposition: AnyDecompositi
         check_picture(args.sheet, "contact sheet")
         check_spares(args.sheet, "contact sheet", inputs)
         if Path(args.output).resolve() in (place := Path(args.sheet).resolve(), place.parent):
-            raise DVAError(f"The contact sheet {args.sheet} and the output {args.output} are in each other's place; choose another name.")
+            raise DVAError(f"The contact sheet {args.sheet} and the output {args.output} overlap; choose another name.")

@@ -54,7 +54,7 @@ def give_names(decomposition: AnyDecomposition, names: list[str]) -> AnyDecompos
     for entry in names:
         number, equals, name = entry.partition("=")
         if not equals or not number.strip().isdecimal():
-            raise DVAError(f"The name {entry[:60]!r} is of nobody; write the number and the name, such as 2=Anna.")
+            raise DVAError(f"The name {entry[:60]!r} has no number; write the number and the name, such as 2=Anna.")
         (place,) = choose(decomposition, int(number))
         people[place] = with_info(people[place], person=int(number), person_name=check_name(name))
     return together(people)

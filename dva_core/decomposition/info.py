@@ -100,7 +100,7 @@ class DecompositionInfo:
             and isinstance(self.track, dict)
             and isinstance(self.clamp, bool)
         ):
-            raise ValueError("a value makes no sense")
+            raise ValueError("a value is out of range")
 
 
 def source_frames(source: Path, info: DecompositionInfo) -> Frames:

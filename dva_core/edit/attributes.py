@@ -82,7 +82,7 @@ class AttributeSet:
             raise DVAError(f"This model has no attributes, so {name[:100]} cannot be edited; load a model whose bundle has them.")
         if name.lower() in (retired_names := {retired.lower(): retired for retired in self.retired}):
             raise DVAError(
-                f"This model no longer edits {retired_names[name.lower()]}, for the edit could not be seen; "
+                f"This model no longer edits {retired_names[name.lower()]}, because the edit was not visible; "
                 f"take it out, or choose of {', '.join(self.names)}."
             )
         near = difflib.get_close_matches(name.lower(), entries, n=3, cutoff=0.5)

@@ -133,9 +133,9 @@ def find_people(
         if has_face(track):
             faces.append(FoundFace(in_stored_pixels(track, frames), one.number, one.name))
         elif choice.people is None:
-            logger.warning("Person %d is seen too shortly or unclearly in these frames and is left out.", one.number)
+            logger.warning("Person %d is seen too briefly or unclearly in these frames and is left out.", one.number)
         else:
-            raise DVAError(f"Person {one.number} is seen too shortly or unclearly in these frames to be followed; choose others.")
+            raise DVAError(f"Person {one.number} is seen too briefly or unclearly in these frames to be followed; choose others.")
     return faces
 
 

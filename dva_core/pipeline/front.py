@@ -180,7 +180,7 @@ class _Film:
                 self._frames, self._next = read_ahead(iter(self._reader)), 0
             frame = next(islice(self._frames, number - self._next, None), None)
             if frame is None:
-                raise DVAError(f"{self._reader.path} holds fewer masks than the {self.count} it says; write it anew.")
+                raise DVAError(f"{self._reader.path} holds fewer masks than the {self.count} it states; write it again.")
             self._next = number + 1
             self._last = number, grey(frame.rgb, frame.alpha)
         return self._last[1]
@@ -202,7 +202,7 @@ def _shape(masks: Any) -> tuple[int, ...]:
     try:
         return np.shape(masks)
     except ValueError as error:
-        raise DVAError("The masks of what stays in front differ in size; make them all of one.") from error
+        raise DVAError("The masks of what stays in front differ in size; give all of them one size.") from error
 
 
 def _check_values(mask: np.ndarray, number: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def check_encoders(digests: Mapping[str, str], tensors: Mapping[str, Tensor], wh
     """DVAError unless the encoders among a bundle's tensors have these digests, by part."""
     for part in ENCODERS:
         if part in digests and weights_digest(part_of(tensors, part)) != digests[part]:
-            raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, so that its vectors mean nothing here; {cure}.")
+            raise DVAError(f"{what} with another {part.replace('_', ' ')} than the run's, whose vectors do not match; {cure}.")
 
 
 def fold_scaling(weight: Tensor, bias: Tensor, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:

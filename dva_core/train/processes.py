@@ -27,7 +27,9 @@ def check_environment(environment: Mapping[str, str]) -> bool:
         if name in NUMBERS and not environment[name].isdigit():
             raise DVAError(f"The environment has {environment[name]!r} as {name} where a whole number belongs; {cure}.")
     if not int(environment["RANK"]) < int(environment["WORLD_SIZE"]):
-        raise DVAError(f"The environment has RANK {environment['RANK']} of WORLD_SIZE {environment['WORLD_SIZE']}, which is none; {cure}.")
+        raise DVAError(
+            f"The environment has RANK {environment['RANK']} of WORLD_SIZE {environment['WORLD_SIZE']}, which is out of range; {cure}."
+        )
     return True
 
 

@@ -96,7 +96,7 @@ class Frame:
         if rgb.dtype != np.uint8 or rgb.shape != (*shape, 3):
             raise ValueError(f"rgb must be uint8 {[*shape, 3]}, got {rgb.dtype} {list(rgb.shape)}")
         if mask is not None and mask.shape != shape:
-            raise ValueError(f"inside must be {list(shape)}, got {list(mask.shape)}")
+            raise ValueError(f"mask must be {list(shape)}, got {list(mask.shape)}")
         rect = _changed_rectangle(rgb, self.rgb, self.layout.block)
         if rect is None:
             return self

@@ -91,7 +91,7 @@ def test_a_spreadsheet(tmp_path):
     [
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nresult: out", "result: there is no such setting"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: high}}", "edits.x.attributes.Young: The scale 'high'"),
-        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}, x: {Male: 1}}", "'x' stands there twice"),
+        ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}, x: {Male: 1}}", "'x' is there twice"),
         ("a.yaml", "videos: &a [a.mp4]\nedits: *a", "references"),
         ("a.yaml", "videos: [a.mp4\nedits", "not valid YAML"),
         ("a.yaml", "{[a]: 1}", "no plain word"),
@@ -108,14 +108,14 @@ def test_a_spreadsheet(tmp_path):
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\ninputs: {steps: 1}", "belong to a workflow"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nservers: [localhost]", "http"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\npeople: {a: left}", "largest, position:x,y"),
-        ("a.json", '{"videos": ["a"], "videos": []}', "'videos' stands there twice"),
+        ("a.json", '{"videos": ["a"], "videos": []}', "'videos' is there twice"),
         ("a.json", "[" * 100000, "nested"),
         ("a.json", "{", "line 1"),
         ("a.csv", "edit,Young\n", "no column video"),
         ("a.csv", "video,Young,Young\n", "twice"),
         ("a.csv", "video,Young\na.mp4,1,2\n", "row 2 has more cells"),
         ("a.csv", "video,edit,steps,Young\na.mp4,x,3,1\nb.mp4,x,4,1\n", "row 3 has another steps"),
-        ("a.txt", "", "no way known"),
+        ("a.txt", "", "unknown format"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name, text, message):
@@ -275,7 +275,7 @@ def test_a_job_without_masks_and_people_has_the_fingerprint_it_had(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("videos: [{file: a.mp4, face: left}]", "the face 'left' is none; write largest, position:x,y"),
+        ("videos: [{file: a.mp4, face: left}]", "the face 'left' is not known; write largest, position:x,y"),
         ("videos: [{file: a.mp4, face: '0'}]", "0"),
         ("videos: [{file: a.mp4, face: '1,,3'}]", "1,,3"),
         ("videos: [{file: a.mp4, face: '{\"people\": []}'}]", "Nobody is chosen"),

@@ -62,9 +62,9 @@ def test_a_picture_is_not_written_over_what_is_read(call, video, tmp_path):
     refused(call("edit", video, *YOUNG, "-o", "out.mp4", "--face", "reference:me.png", "--sheet", "me.png"), "me.png", "is read")
     refused(call("sheet", video, "-o", "me.png", "--face", "reference:me.png"), "me.png", "is read")
     refused(call("sheet", "me.png", "-o", "me.png"), "me.png", "is read")
-    refused(call("edit", video, *YOUNG, "-o", "x.jpg", "--codec", "png", "--sheet", "x.jpg"), "x.jpg", "each other's place")
+    refused(call("edit", video, *YOUNG, "-o", "x.jpg", "--codec", "png", "--sheet", "x.jpg"), "x.jpg", "overlap")
     (tmp_path / "out").mkdir()
-    refused(call("edit", video, *YOUNG, "-o", "out", "--codec", "png", "--sheet", "out/s.png"), "each other's place")
+    refused(call("edit", video, *YOUNG, "-o", "out", "--codec", "png", "--sheet", "out/s.png"), "overlap")
     assert contents(tmp_path) == before
 
 

@@ -111,7 +111,7 @@ def test_what_looks_at_one_person_says_so(call, both):
         (("sheet", "VIDEO", "-o", "s.png", "--person", "2"), "add --face all"),
         (("people", "both.safetensors", "--person", "Bert"), "There is no person Bert"),
         (("people", "both.safetensors", "both.safetensors"), "Person 1 is there twice"),
-        (("people", "both.safetensors", "--name", "Bert"), "is of nobody"),
+        (("people", "both.safetensors", "--name", "Bert"), "has no number"),
         (("people", "both.safetensors", "--name", "1=2"), "A person cannot be called"),
         (("people", "VIDEO"), "is not a safetensors file"),
         (("people", "both.safetensors", "-o", "both.safetensors"), "would overwrite"),
