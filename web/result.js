@@ -111,9 +111,7 @@ export class Result {
   settle(output) {
     const { node } = this;
     if (this.shown !== output || !node.graph || window.LiteGraph?.vueNodesMode) return;
-    const pictures = app.nodePreviewImages ?? {};
-    for (const url of pictures[locator(node)] ?? []) URL.revokeObjectURL(url);
-    delete pictures[locator(node)];
+    dropPictures(locator(node));
     for (const name of LIVE_PREVIEWS) {
       const at = node.widgets.findIndex((widget) => widget.name === name);
       if (at >= 0) node.widgets.splice(at, 1)[0].onRemove?.();
@@ -145,6 +143,15 @@ export class Result {
     this.fitted = needed;
     node.graph.setDirtyCanvas(true, true);
   }
+}
+
+/** Away with the pictures of a run. Pages of 2026 keep them in a store of their own and read no others. */
+function dropPictures(id) {
+  const store = app.extensionManager?._p?._s?.get("nodeOutput");
+  if (store?.revokePreviewsByLocatorId) return store.revokePreviewsByLocatorId(id);
+  const pictures = app.nodePreviewImages ?? {};
+  for (const url of pictures[id] ?? []) URL.revokeObjectURL(url);
+  delete pictures[id];
 }
 
 /** Where the server hands out a file that a node has named. */

@@ -19,6 +19,14 @@ FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-co
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 READY = "window.app?.extensionManager && window.app.graph && document.querySelector('canvas') && window.app.canvas?.graph"
 HTML_NODES = "Comfy.VueNodes.Enabled"
+# what the page is about to drop is an error where a script of the pack uses it itself, and not what it calls
+DEPRECATIONS = """() => {
+    LiteGraph.alwaysRepeatWarnings = true;
+    LiteGraph.onDeprecationWarning = [message => {
+        const called = new Error().stack.split("\\n").slice(3, 5).join(" ");
+        if (called.includes("diffusion-video-autoencoder")) console.error(`${message} ${called}`);
+    }];
+}"""
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Locale": "en",
@@ -54,6 +62,7 @@ class Page:
     def open(self) -> Page:
         self.tab.goto(self.server.url)
         self.tab.wait_for_function(READY, timeout=120_000)
+        self.do(DEPRECATIONS)
         self.tab.wait_for_timeout(500)
         self.front_end = tuple(int(part) for part in self.do("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2])
         return self
