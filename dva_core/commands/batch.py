@@ -58,7 +58,7 @@ BATCH = "Runs every edit of a list on every video of another, as a .yaml, .json 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("batch", metavar="JOBS", help="the description of the batch: .yaml, .json or .csv")
-    parser.add_argument("-o", "--results", metavar="FOLDER", help="where results go, instead of where the batch says")
+    parser.add_argument("-o", "--results", metavar="FOLDER", help="folder of results, instead of the batch's own")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
 

@@ -60,7 +60,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         choices=DETECTORS,
         help="what finds faces: the model's own (default), or insightface, whose weights are for non-commercial research",
     )
-    group.add_argument("--scratch", metavar="FOLDER", help="where a long video's noise maps lie meanwhile (default: the system's, TMPDIR)")
+    group.add_argument("--scratch", metavar="FOLDER", help="folder of the temporary file for a long video (default: the system's, TMPDIR)")
 
 
 def add_output(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -84,12 +84,12 @@ def add_look(group) -> None:
         help="strength of the edit's guidance: 1 as in the paper, usually 2 to 3 (default: the model's own)",
     )
     group.add_argument(
-        "--tone", choices=TONES, help="of the whole face: keep it, or let the edit change it too (default: as the edit means it)"
+        "--tone", choices=TONES, help="of the whole face: keep it, or let the edit change it too (default: decided by the edit)"
     )
     group.add_argument(
         "--region",
         metavar="NAME",
-        help=f"where the edit may be seen: {', '.join(REGIONS)}, the model's own, or {OFF} for everywhere (default: as the edit means it)",
+        help=f"part of the face that may change: {', '.join(REGIONS)}, the model's own, or {OFF} for all (default: decided by the edit)",
     )
     group.add_argument(
         "--keep",

@@ -22,7 +22,7 @@ def add_commands(commands) -> None:
     people = commands.add_parser("people", help="list, split and combine the people of decompositions", description=PEOPLE)
     people.add_argument("inputs", nargs="+", metavar="DECOMPOSITION.safetensors", help="what `encode` wrote, of one video")
     people.add_argument("--person", metavar="WHO", help="only these, by number or name, such as 2 or Anna,3")
-    people.add_argument("--name", action="append", default=[], metavar="N=NAME", help="what to call person N; repeat")
+    people.add_argument("--name", action="append", default=[], metavar="N=NAME", help="name person N; repeat for several")
     people.add_argument("-o", "--output", metavar="DECOMPOSITION.safetensors", help="where to write them")
     people.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
     people.set_defaults(run=run_people)
