@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS, PROMPT_SECONDS = 500, 400
+READY_SECONDS, PROMPT_SECONDS = 800, 800
 # of ComfyUI's requirements those that most other environments lack, and ours
 NEEDED = ("torch", "torchvision", "torchsde", "aiohttp", "av", "safetensors", "einops", "scipy", "cv2", "tqdm")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "models/dva", "elsewhere", "user")
@@ -164,7 +164,7 @@ class Server:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -174,7 +174,7 @@ class Server:
     def request(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 
@@ -222,6 +222,15 @@ class Server:
         """Resident memory, MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    @property
+    def seconds(self) -> float:
+        """Processor time that it has used, whatever else the machine is busy with; 0 on systems that do not say."""
+        status = Path(f"/proc/{self.process.pid}/stat")
+        if not status.is_file():
+            return 0.0
+        user, system = status.read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 class CannotRun(Exception):

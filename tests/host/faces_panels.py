@@ -5,6 +5,7 @@ from __future__ import annotations
 FACES = ".dva-faces"
 KIND, ENCODE, SAVE = "DVAChooseFaces", "DVAEncodeDecomposed", "DVASaveDecomposition"
 BOX, CARD, FIND = (f"{FACES} .dva-{part}" for part in ("box", "card", "find"))
+PICTURES = f"() => [...document.querySelectorAll('{FACES} img')].every(one => one.complete && one.naturalWidth)"  # are there
 EMPTY = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0, "groups": [], "config": {}, "extra": {}}
 
 
@@ -41,4 +42,4 @@ def set_face(page, value: str) -> None:
     }}""",
         value,
     )
-    page.tab.wait_for_timeout(300)
+    page.settle(300)

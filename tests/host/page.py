@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from .comfy_server import ROOT, Server
 OUT = ROOT / "tests" / "output"
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-READY = "window.app?.extensionManager && window.app.graph && document.querySelector('canvas') && window.app.canvas?.graph"
+# the node types are there, and the graph that the page opens by itself
+READY = """window.app?.extensionManager && window.app.graph && document.querySelector('canvas') && window.app.canvas?.graph
+    && LiteGraph.registered_node_types.DVALoadModel && app.extensionManager.workflow?.activeWorkflow?.changeTracker"""
 HTML_NODES = "Comfy.VueNodes.Enabled"
 # what the page is about to drop is an error where a script of the pack uses it itself, and not what it calls
 DEPRECATIONS = """() => {
@@ -26,6 +29,33 @@ DEPRECATIONS = """() => {
         const called = new Error().stack.split("\\n").slice(3, 5).join(" ");
         if (called.includes("diffusion-video-autoencoder")) console.error(`${message} ${called}`);
     }];
+}"""
+MESSAGE = ".p-dialog"  # of the page itself
+LONG, FOUND = 120_000, 300_000  # milliseconds that nothing on the page takes, and that no search for faces takes, on a busy machine
+COUNT_REQUESTS = """
+    window.dvaRequests = 0;
+    const fetch = window.fetch;
+    window.fetch = async (what, ...rest) => {
+        const ours = new URL(what.url ?? what, location.href).origin === location.origin;
+        window.dvaRequests += ours;
+        try { return await fetch(what, ...rest); } finally { window.dvaRequests -= ours; }
+    };
+"""
+SETTLE = """async milliseconds => {
+    const pause = time => new Promise(done => setTimeout(done, time)), frame = () => new Promise(done => requestAnimationFrame(done));
+    for (const time of [0, milliseconds, 0]) {
+        await pause(time);
+        for (let waited = 0; window.dvaRequests > 0 && waited < 60_000; waited += 20) await pause(20);
+        await frame();
+        await frame();
+    }
+}"""
+NOTED = """() => {
+    const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
+    if (tracker.captureCanvasState) tracker.captureCanvasState();
+    else tracker.checkState();
+    const same = tracker.constructor.graphEqual ?? (() => true);
+    return same(tracker.activeState, JSON.parse(JSON.stringify(app.graph.serialize())));
 }"""
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -51,7 +81,8 @@ class Page:
         tab.on(
             "console", lambda message: self._note(f"{message.text} {message.location.get('url', '')}") if message.type == "error" else None
         )
-        tab.set_default_timeout(30_000)
+        tab.set_default_timeout(LONG)
+        tab.add_init_script(COUNT_REQUESTS)
 
     def _note(self, text: str) -> None:
         if text.startswith("Failed to load resource") and "/dva/attributes" in text:
@@ -61,9 +92,9 @@ class Page:
 
     def open(self) -> Page:
         self.tab.goto(self.server.url)
-        self.tab.wait_for_function(READY, timeout=120_000)
+        self.tab.wait_for_function(READY, timeout=FOUND)
         self.do(DEPRECATIONS)
-        self.tab.wait_for_timeout(500)
+        self.settle(500)
         self.front_end = tuple(int(part) for part in self.do("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2])
         return self
 
@@ -79,7 +110,7 @@ class Page:
     def use_html_nodes(self, wanted: bool) -> None:
         self.html = wanted
         self.do("([name, value]) => app.extensionManager.setting.set(name, value)", [HTML_NODES, wanted])
-        self.tab.wait_for_timeout(300)
+        self.settle(300)
 
     def do(self, script: str, argument: Any = None) -> Any:
         return self.tab.evaluate(script, argument)
@@ -88,6 +119,7 @@ class Page:
 
     def load(self, graph: dict[str, Any], look_at: str = "") -> None:
         """Puts a saved graph on the page, with the (first) node of a class at the top left, unscaled."""
+        self.dismiss()
         detour = self.html and self.front_end < (1, 30)  # its first HTML nodes went on showing the graph before
         if detour:
             self.use_html_nodes(False)
@@ -96,7 +128,7 @@ class Page:
             self.use_html_nodes(True)
         if look_at:
             self.look_at(look_at)
-        self.tab.wait_for_timeout(300)
+        self.settle(300)
 
     def look_at(self, kind: str) -> None:
         self.do(
@@ -107,14 +139,15 @@ class Page:
             }""",
             kind,
         )
-        self.tab.wait_for_timeout(300)
+        self.settle(300)
 
     def bring(self, selector: str) -> None:
         """Moves the canvas until an element is at the top left."""
+        self.settle()
         box = self.tab.locator(selector).first.bounding_box()
         move = "([x, y]) => { app.canvas.ds.offset[0] += x; app.canvas.ds.offset[1] += y; app.canvas.setDirty(true, true); }"
         self.do(move, [200 - box["x"], 160 - box["y"]])
-        self.tab.wait_for_timeout(300)
+        self.settle(300)
 
     def graph(self) -> dict[str, Any]:
         """As it would be saved."""
@@ -154,13 +187,31 @@ class Page:
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
-    def until(self, holds: Callable[[], Any], seconds: float = 10) -> None:
+    def settle(self, milliseconds: int = 0) -> None:
+        """Waits for what the page has under way: its answers, its frames, its timers of up to so many milliseconds by its own clock."""
+        self.tab.evaluate(SETTLE, milliseconds)
+
+    def until(self, holds: Callable[[], Any], seconds: float = LONG / 1000) -> None:
         """Waits until something holds; AssertionError where it does not."""
-        for _ in range(int(10 * seconds)):
-            if holds():
-                return
-            self.tab.wait_for_timeout(100)
-        assert holds()
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"not within {seconds:.0f} s"
+            self.tab.wait_for_timeout(50)
+
+    def note(self) -> None:
+        """The page's undo takes note of the graph as it is, as it does by itself a little later."""
+        self.until(lambda: self.do(NOTED))
+
+    def dismiss(self) -> None:
+        """Closes the page's own messages, if there are any."""
+
+        def gone() -> bool:
+            if shown := self.tab.locator(MESSAGE).count():
+                self.tab.keyboard.press("Escape")
+                self.settle(100)
+            return not shown
+
+        self.until(gone)
 
     def run(self, **values: Any) -> None:
         """Queues the graph from the page, with these values in all widgets of such names, and waits until it has ended."""
@@ -170,19 +221,34 @@ class Page:
                 [name, value],
             )
         self.do("""() => {
-            window.dvaEnded = null;
+            const ends = [];
             for (const event of ["execution_success", "execution_error"])
-                app.api.addEventListener(event, ({detail}) => { window.dvaEnded = {event, said: detail.exception_message}; }, {once: true});
+                app.api.addEventListener(event, ({detail}) => ends.push({event, id: detail.prompt_id, said: detail.exception_message}));
+            window.dvaEnded = () => ends.find(({id}) => id === window.dvaQueued); // others may still be ending
+            window.dvaQueued = null;
+            app.api.queuePrompt = async (...order) => {
+                delete app.api.queuePrompt;
+                const answer = await app.api.queuePrompt(...order);
+                window.dvaQueued = answer.prompt_id;
+                return answer;
+            };
             app.queuePrompt(0);
         }""")
-        self.tab.wait_for_function("window.dvaEnded", timeout=300_000)
-        ended = self.do("() => window.dvaEnded")
+        self.tab.wait_for_function("window.dvaEnded()", timeout=3 * LONG)
+        ended = self.do("() => window.dvaEnded()")
         assert ended["event"] == "execution_success", ended
+
+    def last_run(self) -> dict[str, Any]:
+        """The server's history of what it has run last, once it runs nothing any more."""
+        self.until(lambda: not any(self.server.get("/queue").values()))
+        (ran,) = self.server.get("/history?max_items=1").values()
+        return ran
 
     # -- the mouse -----------------------------------------------------------------------------------------------
 
     def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
         """From one place inside an element to another, as parts of its width and height."""
+        self.settle()
         box = self.tab.locator(selector).first.bounding_box()
         (x0, y0), (x1, y1) = ((box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end))
         self.tab.mouse.move(x0, y0)

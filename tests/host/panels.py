@@ -63,5 +63,6 @@ def panel(page, mode):
     """The page with the first example's edit node, {"Male": -0.5}, in view."""
     page.load(spread(first_example()), EDIT)
     page.tab.locator(row("Male")).wait_for(state="attached")
+    page.settle()
     yield page
     assert not page.errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import cv2
 import numpy as np
@@ -117,9 +116,9 @@ def test_the_preview_alone_shows_the_frame_and_nothing_is_encoded_again(server, 
     graph["80"] = {"class_type": PREVIEW, "inputs": inputs}
     first = alone(server, graph, "80")
     graph[edit]["inputs"]["attributes"] = '{"Male": -0.9}'
-    began = time.monotonic()
+    began = server.seconds
     answer = alone(server, graph, "80")
-    assert time.monotonic() - began < 30  # 2 s on idle cores; these are shared
+    assert server.seconds - began < 30  # 2 s, of the server's own time
     assert {graph[key]["class_type"] for key in answer.cached} >= {ENCODE, "DVALoadModel", "DVALoadVideo"}
     assert set(answer.outputs) == {"80"}
     before, after = (picture(server, answer.outputs["80"][kind][0]) for kind in ("dva_before", "images"))

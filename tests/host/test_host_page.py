@@ -72,6 +72,7 @@ def test_search_fold_and_reset(panel):
     assert scales(panel) == {} and shown_rows(panel) == []
     panel.tab.locator(f"{PANEL} .dva-fold").click()
     panel.set_value(EDIT, "attributes", '{"Male": 0.3, "Young": 0.4}')
+    panel.settle()
     panel.tab.locator(f"{row('Male')} .dva-slider").scroll_into_view_if_needed()
     panel.tab.locator(f"{row('Male')} .dva-slider").dblclick()
     assert scales(panel) == {"Young": 0.4}
@@ -115,14 +116,15 @@ def test_undo_copy_and_loading_again_keep_the_values(panel):
     panel.load(panel.graph(), EDIT)
     assert scales(panel) == changed
     panel.load(spread(first_example()), EDIT)
+    panel.note()
     panel.tab.locator(f"{row('Male')} .dva-slider").focus()
     panel.tab.keyboard.press("ArrowRight")
     assert scales(panel) == {"Male": -0.45}
-    panel.tab.wait_for_timeout(500)  # the page notes a change a moment later; an undo before that has nothing to undo
+    panel.note()  # an undo before that has nothing to undo
     panel.tab.keyboard.press("Control+z")
     panel.tab.wait_for_function(f"""() => app.graph.nodes.find(n => n.type === "{EDIT}")?.widgets[0].value === '{{"Male": -0.5}}'""")
     assert scales(panel) == {"Male": -0.5}
-    assert panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.5"
+    panel.until(lambda: panel.tab.locator(f"{row('Male')} .dva-number").input_value() == "-0.5")
 
 
 def test_attributes_are_the_connected_models_own(panel):
@@ -157,17 +159,17 @@ def test_preview_runs_alone_and_only_the_latest(panel):
     with panel.caught_prompts() as sent:
         panel.tab.locator(f"{PANEL}").hover()
         live.click()
-        panel.tab.wait_for_timeout(300)
+        panel.until(lambda: sent)
         young.focus()
         for _ in range(4):
             panel.tab.keyboard.press("ArrowRight")
-        panel.tab.wait_for_timeout(500)
+        panel.settle(500)
         assert len(sent) == 1, "others are queued while one runs"
         ended = "id => app.api.dispatchEvent(new CustomEvent('executed', {detail: {node: id, prompt_id: 'caught-1', output: {}}}))"
         panel.do(ended, target)
-        panel.tab.wait_for_timeout(500)
+        panel.until(lambda: len(sent) == 2)
         panel.do(ended, target)
-        panel.tab.wait_for_timeout(500)
+        panel.settle(500)
     assert [body["partial_execution_targets"] for body in sent] == [[target]] * 2
     assert [json.loads(body["prompt"][str(panel.id_of(EDIT))]["inputs"]["attributes"]).get("Young") for body in sent] == [None, 0.2]
 
@@ -200,13 +202,14 @@ def test_a_preview_that_is_left_out_is_not_run(panel, off):
     with panel.caught_prompts() as sent:
         panel.tab.locator(PANEL).hover()
         live.click()
-        panel.tab.wait_for_timeout(300)
+        panel.until(lambda: sent)
+        panel.settle(300)
         panel.do(interrupt)
         assert len(sent) == 1
         sent.clear()
         panel.do(set_mode, [target, off])
         panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
-        panel.tab.wait_for_timeout(500)
+        panel.settle(500)
         assert not sent and live.is_disabled() and panel.tab.locator(".p-dialog").count() == 0
         between = panel.do(f"""() => {{
             const [edit, shown] = ["{EDIT}", "DVAPreviewEdit"].map(kind => app.graph.nodes.find(n => n.type === kind));
@@ -219,7 +222,8 @@ def test_a_preview_that_is_left_out_is_not_run(panel, off):
         }}""")
         panel.do(set_mode, [between, off])
         panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
-        panel.tab.wait_for_timeout(500)
+        panel.until(lambda: sent or off != 4)
+        panel.settle(500)
         assert [body["partial_execution_targets"] for body in sent] == ([[target]] if off == 4 else [])
         panel.do(interrupt)
 
@@ -239,7 +243,8 @@ def test_why_a_preview_cannot_be_run(panel):
     with panel.caught_prompts() as sent:
         panel.tab.locator(f"{row('Young')} .dva-slider").press("ArrowRight")
         note.wait_for(state="hidden")
-        panel.tab.wait_for_timeout(300)
+        panel.until(lambda: sent)
+        panel.settle(300)
         panel.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
     assert len(sent) == 1
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from .faces_panels import BOX, CARD, FACES, FIND, KIND, box, pressed, with_nodes
+from .faces_panels import BOX, CARD, FACES, FIND, KIND, PICTURES, box, pressed, with_nodes
 from .graphs import SHOT
+from .page import FOUND
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def empty(page, mode, crowd):
 def faces(empty):
     """The same with the faces found by its button."""
     empty.tab.locator(FIND).click()
-    empty.tab.locator(CARD).first.wait_for(timeout=120_000)
-    empty.tab.wait_for_function(f"() => [...document.querySelectorAll('{FACES} img')].every(one => one.complete && one.naturalWidth)")
+    empty.tab.locator(CARD).first.wait_for(timeout=FOUND)
+    empty.tab.wait_for_function(PICTURES)
     empty.bring(FACES)
     return empty
 
@@ -96,6 +97,7 @@ def test_another_choice_in_one_shot(faces):
     assert choice(faces) == {"people": [1]}
     seek = tab.locator(f"{FACES} .dva-seek").bounding_box()
     tab.mouse.click(seek["x"] + seek["width"] - 2, seek["y"] + seek["height"] / 2)
+    faces.settle()
     assert "shot 2/2" in tab.locator(f"{FACES} .dva-time").inner_text() and tab.locator(BOX).count() == 2
     tab.locator(f"{FACES} .dva-this-shot").click()
     other = next(number for number in (2, 3) if box(faces, number).count())
@@ -134,17 +136,17 @@ def test_a_run_that_fails_lets_it_be_tried_again(empty):
     empty.do(f"() => app.graph.nodes.find(n => n.type === '{KIND}').disconnectInput(1)")
     find = empty.tab.locator(FIND)
     find.click()
-    empty.until(find.is_enabled, 60)
-    assert "Connect either a video or images" in empty.tab.locator(f"{FACES} .dva-note").inner_text()
+    empty.until(lambda: "Connect either a video or images" in empty.tab.locator(f"{FACES} .dva-note").inner_text())
+    assert find.is_enabled()
     assert empty.tab.locator(f"{FACES} .dva-faces-body").is_hidden()
-    empty.tab.keyboard.press("Escape")  # the page's own message
 
 
 def test_undo_takes_a_choice_back(faces):
-    faces.tab.wait_for_timeout(800)  # the page takes note of a loaded graph a little later
+    faces.note()
     box(faces, 2).click()
     box(faces, 3).click()
     assert choice(faces) == {"people": [2, 3]}
+    faces.note()
     faces.tab.keyboard.press("Control+z")
     faces.until(lambda: choice(faces) == {"people": [2]})
     faces.until(lambda: pressed(faces, BOX) == ["Person 2"])

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .faces_panels import BOX, CARD, ENCODE, FACES, FIND, KIND, SAVE, box, pressed, set_face, with_nodes
+from .faces_panels import BOX, CARD, ENCODE, FACES, FIND, KIND, PICTURES, SAVE, box, pressed, set_face, with_nodes
+from .page import FOUND
 from .subgraphs import NODES, into_subgraph, look_inside
 
 
@@ -15,7 +16,8 @@ def look(page, kind: str) -> None:
     look_inside(page, kind)
     page.tab.locator(FACES).wait_for()
     page.tab.locator(FIND).click()
-    page.tab.locator(CARD).first.wait_for(timeout=120_000)
+    page.tab.locator(CARD).first.wait_for(timeout=FOUND)
+    page.tab.wait_for_function(PICTURES)
     page.bring(FACES)
 
 
@@ -70,7 +72,7 @@ def test_who_is_chosen_inside_is_told_outside(outside):
     look(outside, KIND)
     box(outside, 2).click()
     outside.run()
-    (ran,) = outside.server.get("/history?max_items=1").values()
+    ran = outside.last_run()
     shown = next(key for key, node in ran["prompt"][2].items() if node["class_type"] == "PreviewAny")
     assert json.loads(ran["outputs"][shown]["text"][0])["people"] == [2]
     assert pressed(outside, BOX) == ["Person 2"]
@@ -106,7 +108,7 @@ def test_encode_inside(outside, kinds):
     outside.load(outside.graph(), ENCODE)
     into_subgraph(outside, *kinds)
     look(outside, ENCODE)
-    (ran,) = outside.server.get("/history?max_items=1").values()
+    ran = outside.last_run()
     assert [ran["prompt"][2][key]["class_type"] for key in ran["outputs"]] == [KIND]
     box(outside, 2).click()
     ((key, inputs),) = queued(outside, ENCODE).items()

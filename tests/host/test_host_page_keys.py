@@ -28,6 +28,7 @@ def editor(page, mode):
     page.tab.locator(row("Male")).wait_for(state="attached")
     page.tab.locator(f"{row('Male')} .dva-over-time").click()
     page.tab.locator(".dva-plot").wait_for()
+    page.settle()
     yield page
     assert not page.errors
 
@@ -73,7 +74,7 @@ def test_a_curve_is_not_lost_to_its_own_slider_nor_a_broken_text_to_a_slider(edi
     """By a double click, which sets a slider back to 0."""
     for text in ('{"Male": {"0s": 0, "1s": -0.8}}', '{"Male": {"0s": 0, "1s": -0.8}'):
         editor.set_value(EDIT, "attributes", text)
-        editor.tab.wait_for_timeout(200)
+        editor.settle(200)
         for name in ("Male", "Young"):
             if name == "Male" or not text.endswith("}}"):
                 editor.tab.locator(f"{row(name)} .dva-slider").dispatch_event("dblclick")
@@ -83,6 +84,6 @@ def test_a_curve_is_not_lost_to_its_own_slider_nor_a_broken_text_to_a_slider(edi
 def test_what_mixes_seconds_and_frames_is_left_to_the_text(editor):
     mixed = {"Male": {"0s": 0, "36": -0.8}}
     editor.set_value(EDIT, "attributes", json.dumps(mixed))
-    editor.tab.wait_for_timeout(200)
+    editor.settle(200)
     assert editor.tab.locator(".dva-plot").is_hidden() and scales(editor) == mixed
     assert editor.tab.locator(f"{PANEL} .dva-keys").text_content()

@@ -15,11 +15,11 @@ def test_what_is_set_stands_first_and_in_sight(panel):
     list_box, row_box = (panel.tab.locator(place).bounding_box() for place in (f"{PANEL} .dva-list", row("Male")))
     assert list_box["y"] <= row_box["y"] and row_box["y"] + row_box["height"] <= list_box["y"] + list_box["height"]
     panel.set_value(EDIT, "attributes", '{"Smiling": 0.3, "Young": -0.2}')
-    panel.tab.wait_for_timeout(300)
+    panel.settle(300)
     assert shown_rows(panel)[:2] == ["Smiling", "Young"] and panel.tab.locator(f"{PANEL} .dva-row").count() == len(set(shown_rows(panel)))
     panel.tab.locator(f"{row('Young')} .dva-number").fill("0")
     panel.tab.keyboard.press("Tab")
-    panel.tab.wait_for_timeout(300)
+    panel.settle(300)
     assert scales(panel) == {"Smiling": 0.3} and shown_rows(panel)[:2] == ["Smiling", "Young"], "a row ran away from under the pointer"
 
 
@@ -28,19 +28,19 @@ def test_the_wheel_scrolls_the_list_and_not_the_canvas(panel):
     scale = panel.do("() => [app.canvas.ds.scale, ...app.canvas.ds.offset]")
     panel.tab.locator(row("Sunglasses")).hover()
     panel.tab.mouse.wheel(0, 120)
-    panel.tab.wait_for_timeout(300)
-    assert panel.tab.locator(f"{PANEL} .dva-list").evaluate("list => list.scrollTop") > 50
+    panel.until(lambda: panel.tab.locator(f"{PANEL} .dva-list").evaluate("list => list.scrollTop") > 50)
+    panel.settle()
     assert panel.do("() => [app.canvas.ds.scale, ...app.canvas.ds.offset]") == scale
 
 
 def test_the_panel_is_in_its_place_after_undo(panel):
-    panel.tab.wait_for_timeout(800)  # the page takes note of a loaded graph a little later
+    panel.note()
     panel.tab.locator(f"{row('Male')} .dva-slider").focus()
     panel.tab.keyboard.press("ArrowRight")
-    panel.tab.wait_for_timeout(300)
+    panel.note()
     panel.tab.keyboard.press("Control+z")
     panel.until(lambda: scales(panel) == {"Male": -0.5})
-    panel.tab.wait_for_timeout(700)
+    panel.settle(700)
     assert scales(panel) == {"Male": -0.5} and panel.tab.locator(PANEL).count() == 1
     if panel.html and panel.front_end >= (1, 49):  # before, the badge stood in the title
         assert panel.tab.locator(f'[data-testid="node-widgets"] {PANEL}').count() == 1, "it stands below the node's badge"
@@ -66,7 +66,7 @@ def test_a_late_answer_does_not_replace_the_rows_of_the_model_chosen_after(panel
     panel.tab.locator(row("Wrinkles")).wait_for(state="attached")
     for route in waiting:
         route.fulfill(json=answer("Dimples"))
-    panel.tab.wait_for_timeout(400)
+    panel.settle(400)
     assert panel.tab.locator(row("Wrinkles")).count() == 1 and panel.tab.locator(row("Dimples")).count() == 0
 
 
@@ -79,7 +79,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
         panel.tab.locator(PANEL).hover()
         panel.tab.locator(f"{PANEL} .dva-live").click()
         panel.until(lambda: len(sent) == 1)
-        panel.tab.wait_for_timeout(300)
+        panel.settle(300)
         box = panel.tab.locator(slider).bounding_box()
         at = lambda part: (box["x"] + part * box["width"], box["y"] + box["height"] / 2)  # noqa: E731
         assert len(sent) == 1
@@ -89,7 +89,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
         for part in (0.55, 0.6, 0.65, 0.7):
             mouse.move(*at(part))
         panel.until(lambda: len(sent) == 2)
-        panel.tab.wait_for_timeout(300)
+        panel.settle(300)
         assert len(sent) == 2, "one at a time while the slider is held"
         panel.do(ended, target)
         panel.until(lambda: len(sent) == 3)
@@ -97,7 +97,7 @@ def test_previews_follow_a_slider_once_one_was_run(panel):
         count = len(sent)
         panel.do(ended, target)
         mouse.up()
-        panel.tab.wait_for_timeout(300)
+        panel.settle(300)
         assert len(sent) == count == 3, "what was shown while it was dragged was run again"
         panel.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
 
@@ -125,11 +125,11 @@ def test_the_examples_video_is_put_in_place_when_one_is_opened(page, mode, name,
     place.unlink()
     try:
         page.load(graph)
-        page.tab.wait_for_timeout(1000)
-        assert place.is_file() and not list(place.parent.glob("*.partial"))
+        page.until(lambda: place.is_file() and not list(place.parent.glob("*.partial")))
+        page.settle(1000)
         place.write_bytes(b"the user's own")
         page.load(graph)
-        page.tab.wait_for_timeout(1000)
+        page.settle(1000)
         assert place.read_bytes() == b"the user's own"
     finally:
         place.write_bytes(kept)

@@ -66,7 +66,8 @@ def test_divider_time_and_release(player):
     tab.locator(f"{PLAYER} .dva-step").click()
     tab.locator(f"{PLAYER} .dva-step").click()
     divider.press(".")
-    tab.wait_for_timeout(300)
+    player.until(lambda: f"4/{FRAMES}" in tab.locator(f"{PLAYER} .dva-time").text_content())
+    player.settle(300)
     state = player.do(STATE)
     assert state["before"] == state["after"] == pytest.approx(3.5 / 25) and state["width"] > 0
     assert f"4/{FRAMES}" in tab.locator(f"{PLAYER} .dva-time").text_content()
@@ -78,12 +79,16 @@ def test_divider_time_and_release(player):
     tab.locator(f"{PLAYER} .dva-mute").click()
     tab.locator(f"{PLAYER} .dva-play").click()
     tab.wait_for_function(f"!({STATE})().paused")
-    tab.wait_for_timeout(700)  # longer than the video: it has begun again
+    player.do("""() => {
+        window.dvaAgain = false;
+        document.querySelector(".dva-player video.dva-after").addEventListener("ended", () => { window.dvaAgain = true; }, {once: true});
+    }""")
+    tab.wait_for_function("window.dvaAgain")  # it begins again
     tab.locator(f"{PLAYER} .dva-play").click()
     state = player.do(STATE)
     assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25
-    assert not player.do(OWN_PREVIEW), "the page's own preview is beside it"
-    assert player.do(LEFT_OVER) == [], "a picture of the run is left under the result"
+    player.until(lambda: not player.do(OWN_PREVIEW))  # else it would be beside ours
+    player.until(lambda: player.do(LEFT_OVER) == [])  # pictures of the run
 
 
 def test_a_pause_at_the_very_end_holds(player):
@@ -97,13 +102,13 @@ def test_a_pause_at_the_very_end_holds(player):
         video.addEventListener("pause", () => { window.dvaPressed = video.ended; button.click(); }, {once: true});
     }""")
     tab.wait_for_function("window.dvaPressed")
-    tab.wait_for_timeout(500)
+    player.settle(500)
     assert player.do(STATE)["paused"] and tab.locator(f"{PLAYER} .dva-play").get_attribute("aria-label") != label
     tab.locator(f"{PLAYER} .dva-play").click()
     tab.wait_for_function(f"!({STATE})().paused")
     player.do("() => { const play = document.querySelector('.dva-player .dva-play'); play.click(); play.click(); }")
-    tab.wait_for_timeout(300)
-    assert not player.do(STATE)["paused"], "the pause that was taken back"
+    player.settle(300)
+    player.until(lambda: not player.do(STATE)["paused"])  # the pause was taken back
 
 
 def test_full_screen_and_saving(player):
@@ -113,14 +118,14 @@ def test_full_screen_and_saving(player):
     full.click()
     tab.wait_for_function(is_full)
     tab.wait_for_selector('.dva-full[aria-pressed="true"]')  # the button follows the page a moment later
-    tab.wait_for_timeout(500)
-    box = tab.locator(f"{PLAYER} .dva-stage").bounding_box()
-    assert box["width"] > 1000 and tab.locator(f"{PLAYER} .dva-play").is_visible()
+    player.until(lambda: tab.locator(f"{PLAYER} .dva-stage").bounding_box()["width"] > 1000)
+    assert tab.locator(f"{PLAYER} .dva-play").is_visible()
     player.picture(f"player_full_{'html' if player.html else 'canvas'}")
     player.drag(f"{PLAYER} .dva-stage", (0.5, 0.4), (0.25, 0.4))
     assert abs(float(tab.locator(f"{PLAYER} .dva-divider").get_attribute("aria-valuenow")) - 25) < 1
     scale = player.do("() => app.canvas.ds.scale")
     tab.mouse.wheel(0, 200)
+    player.settle(300)
     assert player.do("() => app.canvas.ds.scale") == scale, "the canvas behind it was zoomed"
     tab.keyboard.press("f")
     tab.wait_for_function("!document.fullscreenElement")
@@ -187,8 +192,8 @@ def test_a_player_in_a_subgraph_outlives_a_change_of_workflow(player):
     src = player.do(STATE)["src"]
     player.do("() => { window.dvaWorkflow = app.extensionManager.workflow.activeWorkflow; }")
     player.do("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
-    tab.wait_for_timeout(1000)
-    assert tab.locator(PLAYER).count() == 0
+    tab.locator(PLAYER).first.wait_for(state="detached")
+    player.settle()
     player.do("() => app.extensionManager.command.execute('Workspace.CloseWorkflow')")
     tab.wait_for_function("app.extensionManager.workflow.activeWorkflow.path === dvaWorkflow.path && app.graph.nodes.length")
     player.do(inside)

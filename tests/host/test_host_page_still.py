@@ -45,6 +45,12 @@ def still(page, mode):
     assert not page.errors
 
 
+def shown(page) -> dict[str, bool]:
+    """What is visible, once what was done with mouse or keys has had its effect."""
+    page.settle()
+    return page.do(VISIBLE)
+
+
 def middle(page, selector: str) -> tuple[float, float]:
     box = page.tab.locator(f"{STILL} {selector}").bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -54,25 +60,25 @@ def middle(page, selector: str) -> tuple[float, float]:
 def test_pressed_it_shows_the_frame_before(still, place):
     mouse, button = still.tab.mouse, still.tab.locator(f"{STILL} .dva-compare")
     name = f"{'html' if still.html else 'canvas'}"
-    assert still.do(VISIBLE) == SHOWN["after"] and button.get_attribute("aria-pressed") == "false"
+    assert shown(still) == SHOWN["after"] and button.get_attribute("aria-pressed") == "false"
     still.picture(f"still_after_{name}")
     at = middle(still, place)
     before = still.do("() => [...app.graph.nodes.find(n => n.type === 'DVAPreviewEdit').pos]")
     mouse.move(*at)
     mouse.down()
-    assert still.do(VISIBLE) == SHOWN["before"] and button.get_attribute("aria-pressed") == "true"
+    assert shown(still) == SHOWN["before"] and button.get_attribute("aria-pressed") == "true"
     still.picture(f"still_before_{name}")
     mouse.move(at[0] + 3, at[1] + 3)
-    assert still.do(VISIBLE) == SHOWN["before"], "a finger or a mouse is never quite still"
+    assert shown(still) == SHOWN["before"], "a finger or a mouse is never quite still"
     mouse.up()
-    assert still.do(VISIBLE) == SHOWN["after"] and button.get_attribute("aria-pressed") == "false"
+    assert shown(still) == SHOWN["after"] and button.get_attribute("aria-pressed") == "false"
     mouse.down()
     mouse.move(5, 5)
-    assert still.do(VISIBLE) == SHOWN["after"], "the pointer has left it"
+    assert shown(still) == SHOWN["after"], "the pointer has left it"
     mouse.up()
     mouse.move(*at)
     mouse.down(button="right")
-    assert still.do(VISIBLE) == SHOWN["after"]
+    assert shown(still) == SHOWN["after"]
     mouse.up(button="right")
     mouse.click(1200, 600)  # closes the menu that the page may have opened
     assert still.do("() => [...app.graph.nodes.find(n => n.type === 'DVAPreviewEdit').pos]") == before, "the node was dragged"
@@ -84,12 +90,12 @@ def test_by_key(still, key):
     assert button.get_attribute("aria-label") == button.get_attribute("title") == button.text_content() != "compare"
     button.focus()
     keyboard.down(key)
-    assert still.do(VISIBLE) == SHOWN["before"]
+    assert shown(still) == SHOWN["before"]
     keyboard.up(key)
-    assert still.do(VISIBLE) == SHOWN["after"]
+    assert shown(still) == SHOWN["after"]
     keyboard.down(key)
     button.blur()
-    assert still.do(VISIBLE) == SHOWN["after"]
+    assert shown(still) == SHOWN["after"]
     keyboard.up(key)
 
 
@@ -103,8 +109,8 @@ def test_the_pages_own_picture_gives_way_and_comes_back(still):
         const inHtml = [...document.querySelectorAll(`[data-node-id="${{node.id}}"] .lg-node-content img`)].some(e => e.offsetParent);
         return LiteGraph.vueNodesMode ? inHtml : Boolean(node.imgs?.length);
     }}"""
-    still.tab.wait_for_timeout(1200)
-    assert not still.do(own)
+    still.settle(1200)
+    still.until(lambda: not still.do(own))
     still.do(f"""() => {{
         const node = app.graph.nodes.find(n => n.type === "{PREVIEW}");
         const {{dva_before, ...output}} = app.nodeOutputs[node.id];

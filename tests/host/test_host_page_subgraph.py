@@ -54,7 +54,8 @@ def test_the_model_is_found_and_the_preview_is_run(graph, steps):
     live = graph.tab.locator(f"{PANEL} .dva-live")
     with graph.caught_prompts() as sent:
         live.click()
-        graph.tab.wait_for_timeout(500)
+        graph.until(lambda: sent)
+        graph.settle(500)
         graph.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
     target = graph.do(f"() => {{ {NODES} return found('{PREVIEW}').id; }}")
     assert [body["partial_execution_targets"] for body in sent] == [[target]] and target in sent[0]["prompt"]
@@ -107,7 +108,7 @@ def test_converting_leaves_no_error_behind(graph):
         edit.onConnectionsChange?.();
         app.graph.convertToSubgraph(new Set([edit]));
     }}""")
-    graph.tab.wait_for_timeout(500)
+    graph.settle(500)
     assert not graph.errors
     look_inside(graph, EDIT)
     graph.tab.locator(row("Young")).wait_for(state="attached")

@@ -94,7 +94,8 @@ def test_page_in_chinese(page, english):
     page.load(json.loads(page_of("edit_by_attribute").read_text(encoding="utf-8")), kind)
     page.set_value(kind, "attributes", '{"Young": 0.35}')
     page.do("() => app.extensionManager.workflow.activeWorkflow.changeTracker.checkState()")
-    page.tab.wait_for_timeout(1500)  # the page saves its state a little later
+    kept = "() => [localStorage, sessionStorage].some(place => Object.values(place).some(text => text.includes('0.35')))"
+    page.until(lambda: page.do(kept))  # the page saves its state a little later
     page.server.request("/settings/Comfy.Locale", "zh")
     try:
         page.open()

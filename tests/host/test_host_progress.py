@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from .comfy_server import READY_SECONDS
 from .graphs import FRAMES, HERE, STEPS, example, of_class, quick
 
-SLOW_STEPS = 20
+SLOW_STEPS = 60  # none may be through before it is cancelled, however long the test has to wait
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def watch(server):
 
     def run(prompt: dict[str, Any], cancel: str | None = None) -> dict[str, Any]:
         order = json.dumps({"server": server.url, "prompt": prompt, "cancel": cancel})
-        done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=READY_SECONDS)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

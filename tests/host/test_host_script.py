@@ -8,12 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import LONG, until
 
 from dva_core.video import open_video
 
+from .comfy_server import PROMPT_SECONDS
 from .graphs import EXAMPLES, FRAMES, example, quick
 
 
@@ -27,7 +28,7 @@ def test_a_folder_of_videos_times_a_list_of_edits(server, videos, tmp_path):
     (tmp_path / "out" / "face_younger.mp4").write_bytes(b"done before")
     command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]
     command += ["--server", server.url, "--workflow", tmp_path / "graph.json"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=PROMPT_SECONDS)
     assert done.returncode == 1, done.stderr  # nobody.mp4 fails, in a sentence, and the others are done
     assert "nobody_female.mp4: No face was found" in done.stderr and "Traceback" not in done.stderr
     results = [path.name for path in (tmp_path / "out").iterdir() if path.name != ".dva-batch"]  # what it keeps for itself
@@ -50,16 +51,12 @@ def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, v
     (tmp_path / "edits.json").write_text(json.dumps({"younger": {"Young": 0.8}}))
     (tmp_path / "graph.json").write_text(json.dumps(quick(example("edit_by_attribute"), steps=500)))
     command = [server.python, EXAMPLES / "api" / "queue_folder.py", tmp_path / "videos", tmp_path / "edits.json", tmp_path / "out"]
-    done = subprocess.run([*command, "--server", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*command, "--server", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and "does not answer" in done.stderr
     command += ["--server", server.url, "--workflow", tmp_path / "graph.json"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts if os.name == "posix" else None)
-    until = time.monotonic() + 100
-    while not server.get("/queue")["queue_running"] and time.monotonic() < until:
-        time.sleep(0.2)
+    until(lambda: server.get("/queue")["queue_running"])
     running.send_signal(signal.SIGINT)
-    output = running.communicate(timeout=100)[1]
+    output = running.communicate(timeout=LONG)[1]
     assert running.returncode == 1 and "Stopped" in output and "Traceback" not in output
-    while server.get("/queue")["queue_running"] and time.monotonic() < until:
-        time.sleep(0.2)
-    assert not server.get("/queue")["queue_running"] and not server.get("/queue")["queue_pending"]
+    until(lambda: not any(server.get("/queue").values()))

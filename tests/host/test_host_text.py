@@ -86,14 +86,15 @@ def test_cancelling_keeps_the_best_so_far_as_a_file(server, videos, weights):
     (node,) = of_class(prompt, CLIP)
     prompt[node]["inputs"].update(steps=5000, settle=False)
     order = json.dumps({"server": server.url, "prompt": prompt, "cancel": node})
-    done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([server.python, HERE / "watch.py"], input=order, capture_output=True, text=True, timeout=READY_SECONDS)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["end"] == "execution_interrupted" and record["late"] <= 2
     width, height = record["pictures"][node][0]["size"]
     assert width == 2 * height  # two images side by side
     (kept,) = (server.base / "output" / "dva").glob("unfinished*.safetensors")
-    assert 1 <= Direction.load(kept).made["iterations"] <= 4
+    told = max(value for name, value, _ in record["steps"] if name == node)  # more than one where the test had to wait before it cancelled
+    assert 1 <= Direction.load(kept).made["iterations"] <= max(4, told + 1)
 
 
 def test_a_direction_of_another_encoder_is_refused_on_the_node(server, videos):

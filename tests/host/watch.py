@@ -27,11 +27,12 @@ def picture(message: bytes) -> dict[str, Any]:
 
 
 async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dict[str, Any]:
-    """`steps`: [node, value, max] in order; `pictures` by node; `late`: steps that were done after the server took the cancel."""
-    client, prompt_id, node = uuid.uuid4().hex, str(uuid.uuid4()), ""
+    """`steps`: [node, value, max] in order; `pictures` by node; `late`: steps that the server told of after it had taken the cancel."""
+    client, prompt_id, node, cancelled = uuid.uuid4().hex, str(uuid.uuid4()), "", False
     record: dict[str, Any] = {"prompt_id": prompt_id, "steps": [], "pictures": {}, "end": "", "late": None}
     timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(server, timeout=timeout) as session, session.ws_connect(f"/ws?clientId={client}") as socket:
+    address = f"/ws?clientId={client}"
+    async with aiohttp.ClientSession(server, timeout=timeout) as session, session.ws_connect(address, autoping=False) as socket:
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client}
         async with session.post("/prompt", json=body) as answer:
             answer.raise_for_status()
@@ -40,6 +41,12 @@ async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dic
             if message.type == aiohttp.WSMsgType.BINARY:
                 if int.from_bytes(message.data[:4], "big") == PICTURE:
                     record["pictures"].setdefault(node, []).append(picture(message.data))
+                continue
+            if message.type == aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
+                continue
+            if message.type == aiohttp.WSMsgType.PONG:
+                record["late"] = 0
                 continue
             if message.type != aiohttp.WSMsgType.TEXT:
                 raise ConnectionError(str(message))
@@ -50,13 +57,17 @@ async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dic
             if kind == "progress":
                 node = data["node"]
                 record["steps"].append([node, data["value"], data["max"]])
-                record["late"] = record["late"] if record["late"] is None else record["late"] + 1
-                if node == cancel and record["late"] is None:
+                if record["late"] is not None:
+                    record["late"] += 1
+                if node == cancel and not cancelled:
+                    cancelled = True
                     async with session.post("/interrupt", json={}) as answer:
                         answer.raise_for_status()
-                    record["late"] = 0
+                    await socket.ping()  # its answer comes behind what was told before, however long this program had to wait
             elif kind in ENDS:
                 record["end"] = kind
+    if cancelled and record["late"] is None:
+        record["late"] = 0
     return record
 
 
