@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 KILLED = """
-import sys, time
+import sys
 from dva_core.files import Partial
 from dva_core.decomposition.header import Spec
 from dva_core.decomposition.tensorfile import TensorFile
 store = TensorFile.create(sys.argv[1], {"a": Spec.of("f4", 1000)}, {})
 print("ready", flush=True)
-time.sleep(60)
+sys.stdin.read()  # until it is killed, or the test is
 """
 
 
@@ -25,7 +25,9 @@ def another(tmp_path):
     running = []
 
     def start(path):
-        running.append(subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True))
+        running.append(
+            subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         assert running[-1].stdout.readline() == "ready\n"
         return running[-1]
 
@@ -33,6 +35,7 @@ def another(tmp_path):
     for program in running:
         program.kill()
         program.wait()
+        program.stdin.close()
         program.stdout.close()
 
 

@@ -25,9 +25,11 @@ ray = pytest.importorskip("ray")
 @pytest.fixture(scope="module")
 def cluster():
     path = os.pathsep.join([str(ray_run.PACKAGE.parent), str(Path(__file__).parents[1])])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills no worker because others have taken the machine's memory
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+        yield
+        ray.shutdown()
 
 
 def pretended(log: Path):

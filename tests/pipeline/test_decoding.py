@@ -199,13 +199,13 @@ def test_decode_refuses_what_does_not_belong(tmp_path, decomposition, model, vid
 def test_memory_does_not_grow_with_the_video(tmp_path, model, monkeypatch):
     monkeypatch.setattr("dva_core.pipeline.store.IN_MEMORY", 0)
     peaks = []
-    for frames in (10, 30):
+    for frames in (15, 60):
         video = write_video(tmp_path / f"{frames}.mkv", frames)
         tracemalloc.start()
         decode(encode(video, model, steps=1, batch_size=4), model, tmp_path / "out.mkv", codec="ffv1")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 10 * WIDTH * 80 * 3  # 20 frames more cost less than 10 of them
+    assert peaks[1] - peaks[0] < 15 * WIDTH * 80 * 3  # 45 frames more cost less than 15 of them, however many are on their way
 
 
 def test_decoding_spares_the_decomposition_s_own_file_and_the_model(tmp_path, model):
