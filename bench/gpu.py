@@ -47,14 +47,14 @@ def by_precision(model, flop: int, args) -> list[str]:
     base = median(next(iter(rates.values())))
     rows = [
         [name, str(works[name][1]), f"{median(some):.1f}", spread(some), f"{median(some) * flop / rate:.0%}", f"{median(some) / base:.1f}"]
-        + [f"{peaks[name] / 2**20:.1f}" if peaks[name] else ""]
+        + [f"{peaks[name] / 2**20:.3g}" if peaks[name] else ""]
         for name, some in rates.items()
     ]
     frames = usual_batch(model)
     foreseen = kept.peak_bytes(frames, torch.float16, device.type) / frames / 2**20
     head = ["", "frames at once", "evaluations a second", "range", "of the bf16 rate", "times plain", "MiB a frame"]
     text = (
-        f"A product of matrices in bfloat16 reaches {rate / 1e12:.1f} TFLOP/s; foreseen in half precision are {foreseen:.1f} MiB a frame,"
+        f"A product of matrices in bfloat16 reaches {rate / 1e12:.1f} TFLOP/s; foreseen in half precision are {foreseen:.3g} MiB a frame,"
         " with its conditions, which in the table are ready."
     )
     return [f"## By precision, at {size} pixels", text, markdown(head, rows)]
@@ -74,21 +74,23 @@ def plain_loop(model) -> tuple[Callable[[], object], int]:
 
 def one_evaluation(model, network, dtype: torch.dtype, frames: int, evaluate=None) -> tuple[Callable[[], object], int]:
     """One evaluation of so many frames in one precision, with conditions that are ready."""
-    device, evaluate = model.host.device, evaluate or model.evaluate
+    host, evaluate = copy.deepcopy(model.host), evaluate or model.evaluate  # one of its own, so that no weights are looked for in the time
+    host.dtype = dtype
+    device = host.use("noise_predictor", network)
     x = torch.randn(frames, 3, model.image_size, model.image_size).to(device)
     t = torch.full((1,), 500, device=device).expand(frames)
 
     @torch.no_grad()
     def work() -> None:
-        model.noise_predictor, model.host.dtype, before = network, dtype, model.evaluate
-        model.evaluate = evaluate
+        before = model.noise_predictor, model.host, model.evaluate
+        model.noise_predictor, model.host, model.evaluate = network, host, evaluate
         try:
             model.predict_noise(x, t, conditions)
         finally:
-            model.evaluate = before
+            model.noise_predictor, model.host, model.evaluate = before
 
     with torch.no_grad():
-        conditions = network.to(device).face_conditions(torch.randn(frames, model.face_dim).to(device, dtype))
+        conditions = network.face_conditions(torch.randn(frames, model.face_dim).to(device, dtype))
     return work, frames
 
 

@@ -193,6 +193,8 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         "memory_stats": lambda *_: {name: value() for name, value in used.items()},
         "memory_reserved": lambda *_: here.used,
         "memory_allocated": lambda *_: here.used,
+        "max_memory_allocated": lambda *_: here.peak,
+        "reset_peak_memory_stats": lambda *_: setattr(here, "peak", here.used),
         "mem_get_info": lambda *_: (max(0, here.limit - here.used), here.limit),
         "is_bf16_supported": lambda *_, **__: True,
         "get_device_properties": lambda *_: properties,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 import time
@@ -146,3 +147,13 @@ def test_an_error_comes_in_its_place_and_ends_it():
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
+
+
+def test_a_thread_that_reads_ahead_knows_for_whom():
+    """ComfyUI's progress asks which node is run, which is in a context variable."""
+    whom = contextvars.ContextVar("whom", default="nobody")
+    token = whom.set("node 7")
+    try:
+        assert list(read_ahead(whom.get() for _ in range(2))) == ["node 7", "node 7"]
+    finally:
+        whom.reset(token)
