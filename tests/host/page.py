@@ -128,7 +128,8 @@ class Page:
             self.use_html_nodes(True)
         if look_at:
             self.look_at(look_at)
-        self.settle(300)
+        else:
+            self.settle(300)
 
     def look_at(self, kind: str) -> None:
         self.do(
