@@ -19,7 +19,7 @@ from .sheets import SheetMaker
 from .terminal import Bars, answer, say
 
 # those the model knows, in this order
-EDITS = ({"Eyeglasses": 0.8}, {"Beard": 0.8}, {"Young": -0.8}, {"Heavy_Makeup": 0.8}, {"Male": 0.8}, {"Smiling": 0.8})
+EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 1.0}, {"Smiling": 1.0})
 ATTRIBUTES = 4
 
 
@@ -38,7 +38,7 @@ def run_demo(args: argparse.Namespace) -> None:
     check_place(folder / "sheet.png") if folder.is_dir() else check_place(folder)
     model = open_model(args)
     names = AttributeSet.from_model(model).names
-    edits = [edit for edit in EDITS if set(edit) <= set(names)][:ATTRIBUTES] or [{name: 0.8} for name in names[:1]]
+    edits = [edit for edit in EDITS if set(edit) <= set(names)][:ATTRIBUTES] or [{name: 1.0} for name in names[:1]]
     if not edits:
         raise DVAError("This model has no attributes to show; choose another with --model.")
     say(describe_model(model))

@@ -19,9 +19,9 @@ from dva_core.train.pairs import ATTRIBUTE, KINDS, Pairs
 
 SCALES = (0.4, 0.7, 1.0, 1.3, 1.6)
 LIMITS = {  # of the gain, chosen by eye: soft, dark videos respond less than sharp portraits, where an edit must not look painted
-    "Eyeglasses": (1.0, 1.0), "Sunglasses": (1.4, 1.4), "Beard": (1.05, 1.05), "Goatee": (1.05, 1.05), "Mustache": (1.0, 1.0),
-    "5_o_Clock_Shadow": (1.0, 1.0), "Wearing_Lipstick": (0.0, 0.85), "Heavy_Makeup": (0.0, 1.0), "Bushy_Eyebrows": (0.0, 1.1),
-    "Freckles": (0.0, 1.0), "Young": (0.0, 0.9), "Male": (0.0, 0.85), "Smiling": (1.0, 1.2),
+    "Eyeglasses": (1.15, 1.15), "Sunglasses": (1.7, 1.7), "Beard": (1.25, 1.25), "Goatee": (1.05, 1.05), "Mustache": (1.1, 1.1),
+    "5_o_Clock_Shadow": (1.0, 1.0), "Wearing_Lipstick": (0.0, 0.8), "Heavy_Makeup": (0.0, 0.9), "Bushy_Eyebrows": (0.0, 1.1),
+    "Freckles": (0.0, 1.0), "Young": (0.0, 0.9), "Male": (0.0, 0.85), "Smiling": (1.0, 1.0),
 }  # fmt: skip
 FACES = 8  # held-out people a kind
 

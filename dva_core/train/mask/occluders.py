@@ -18,20 +18,20 @@ from dva_core.train.mask.scene import Generator, Scene
 from dva_core.train.mask.textures import natural, plain, repeated, skin, strands_of
 
 TEXTURES: dict[str, tuple[Callable, float]] = {
-    "plain": (plain, 0.25),
-    "skin": (skin, 0.3),
-    "repeated": (repeated, 0.2),
-    "natural": (natural, 0.25),
+    "plain": (plain, 0.22),
+    "skin": (skin, 0.26),
+    "repeated": (repeated, 0.3),
+    "natural": (natural, 0.22),
 }
 OUTLINES: dict[str, tuple[Callable, float]] = {
-    "hand": (hand, 0.32),
-    "shape": (shape, 0.15),
-    "bar": (bar, 0.13),
+    "hand": (hand, 0.29),
+    "shape": (shape, 0.13),
+    "bar": (bar, 0.22),
     "paper": (paper, 0.1),
-    "cup": (cup, 0.09),
-    "microphone": (microphone, 0.07),
-    "cloth": (cloth, 0.07),
-    "strands": (strands, 0.14),
+    "cup": (cup, 0.07),
+    "microphone": (microphone, 0.06),
+    "cloth": (cloth, 0.06),
+    "strands": (strands, 0.12),
 }
 CLOTHES = {name: entry for name, entry in TEXTURES.items() if name != "skin"}
 SKIN_OF_HANDS = 0.85  # share of the hands that are bare

@@ -62,10 +62,14 @@ def shape(rng: Generator, scene: Scene) -> np.ndarray:
 
 
 def bar(rng: Generator, scene: Scene) -> np.ndarray:
-    """A bar from one side to the other, or one that ends on the face."""
+    """A bar from one side to the other, or one that ends on the face; sometimes a second one beside it."""
     half = np.array([rng.choice([1.5, rng.uniform(0.15, 0.5)]), rng.uniform(0.015, 0.09)])
     angle = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)]) + rng.normal(0, 0.05)
-    return Outline(scene.size).polygon(box(scene.spot(rng), half, angle)).mask()
+    middle, outline = scene.spot(rng), Outline(scene.size)
+    outline.polygon(box(middle, half, angle))
+    if rng.random() < 0.2:
+        outline.polygon(box(middle + rng.uniform(2.5, 6) * half[1] * np.array([-np.sin(angle), np.cos(angle)]), half, angle))
+    return outline.mask()
 
 
 def paper(rng: Generator, scene: Scene) -> np.ndarray:

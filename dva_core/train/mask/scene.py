@@ -31,6 +31,10 @@ class Scene:
         return self.colour_at(self.landmarks[[1, 2, 14, 15, 28, 29, 30]] * 0.7 + 0.3 * self.landmarks[30])
 
     @property
+    def lips(self) -> np.ndarray:
+        return self.colour_at(self.landmarks[48:60])
+
+    @property
     def hair(self) -> np.ndarray:
         brows = self.landmarks[17:27]
         up = brows.mean(0) - self.landmarks[8]

@@ -39,16 +39,16 @@ def skin(rng: Generator, scene: Scene) -> np.ndarray:
 
 
 def repeated(rng: Generator, scene: Scene) -> np.ndarray:
-    """Stripes, checks or dots in two colours."""
+    """Stripes, checks or dots in two colours, soft or sharp, one of them sometimes this person's skin, lips or hair."""
     size = scene.size
     y, x = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 24)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     u, v = np.sin(2 * np.pi * u / period), np.sin(2 * np.pi * v / period)
-    share = np.clip(3 * (u, u * v, u + v - 1)[rng.integers(3)] + 0.5, 0, 1)[..., None]
+    share = np.clip(rng.uniform(1, 12) * ((u, u * v, u + v - 1)[rng.integers(3)] + rng.normal(0, 0.2)) + 0.5, 0, 1)[..., None]
     first, second = rng.uniform(0, 255, (2, 3))
-    if rng.random() < 0.3:
-        second = scene.skin
+    if rng.random() < 0.4:
+        second = (scene.skin, scene.lips, scene.hair)[rng.integers(3)]
     return shade(rng, first * share + second * (1 - share), 0.4)
 
 

@@ -106,7 +106,9 @@ def train_mask(faces: FaceSet, out: Path, *, minutes: float = 25, batch: int = B
     while (progress := run.seconds / (60 * minutes)) < 1:
         images, targets = make_batch((seed, run.step), sources, batch)
         run.optimiser.param_groups[0]["lr"] = one_cycle(progress, PEAK)
-        loss = parser_loss(network(images.contiguous(memory_format=torch.channels_last)), targets)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        loss = parser_loss(logits, targets)
         run.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
