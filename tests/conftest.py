@@ -120,3 +120,12 @@ def need_shared(relative: str) -> Path:
 def shared():
     """`shared("data/clips/swiz3n.mpg")` -> Path, or a skip that says what is missing."""
     return need_shared
+
+
+@pytest.fixture
+def one_thread():
+    """One evaluation at a time, whatever the number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

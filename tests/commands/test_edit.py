@@ -58,7 +58,7 @@ def test_encode_then_edit_then_decode_from_the_file(call, video, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(pictures("d.mkv"), pictures(video), strict=True))
 
 
-def test_what_stays_in_front_is_kept(call, video, tmp_path):
+def test_what_stays_in_front_is_kept(call, video, tmp_path, caplog):
     mask = np.zeros((80, 96), np.uint8)
     mask[:, :48] = 255
     cv2.imwrite("mask.png", mask)
@@ -80,7 +80,8 @@ def test_what_stays_in_front_is_kept(call, video, tmp_path):
             previews.append(cv2.imread("look.png"))
         assert not np.array_equal(*previews)
         code, _, err = call(*look, "-o", "look.png", "--frame", 99)
-        assert code == 0 and "There is no frame 99 in this video of 4 frames" in err and "frame 3" in err
+        said = err + caplog.text
+        assert code == 0 and "There is no frame 99 in this video of 4 frames" in said and "frame 3" in said
 
 
 def test_masks_that_fit_nothing_are_refused_before_any_work(call, video, tmp_path, monkeypatch):

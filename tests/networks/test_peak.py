@@ -63,7 +63,7 @@ def test_an_evaluation_takes_what_was_counted(name, frames, dtype):
 
 
 @pytest.mark.parametrize(("guided", "dtype"), [(False, WHOLE), (True, HALF)])
-def test_a_whole_batch_of_steps_takes_what_was_counted(guided, dtype):
+def test_a_whole_batch_of_steps_takes_what_was_counted(guided, dtype, one_thread):
     config = tiny_config(noise_predictor={"type": "unet", **NETWORKS["with a detail head"]}, image_size=64)
     model = build_empty(config).eval()
     model.load_state_dict(tiny_tensors(config), assign=True)

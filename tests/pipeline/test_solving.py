@@ -28,7 +28,7 @@ def test_values_that_are_no_numbers_in_half_precision_are_computed_again(tmp_pat
         encode(video, half, steps=STEPS, max_frames=2)
 
 
-def test_only_the_batch_that_overflows_is_computed_in_float32(tmp_path, video):
+def test_only_the_batch_that_overflows_is_computed_in_float32(tmp_path, video, one_thread):
     half = load_model(write_tiny(tmp_path / "tiny.safetensors"), device="cpu", dtype="bf16")
     expected = encode(video, half, steps=STEPS, max_frames=3, batch_size=1)
     predict, calls = half.predict_noise, []
