@@ -12,18 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from paper import CARDS
+from paper import CARDS, HALF, count
 from timing import markdown
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from dva_core.diffusion.solvers import STEPS
-from dva_core.networks import build_network
 from dva_core.train.faces import read_faces
 from dva_core.train.settings import DiffusionSettings, read_json
 
 BACKWARD = 3  # forward and backward in forwards
+PICTURES = 4  # that the counts are made of
 SHARES = (0.15, 0.3)  # of the card's rate of products, which such small maps may reach
 
 
@@ -36,6 +35,7 @@ def forwards(s: DiffusionSettings) -> float:
 
 def network_figures(config: dict) -> tuple[int, float, float]:
     """Parameters, FLOP of one evaluation of a picture, and bytes that autocast in half precision keeps of it for the backward pass."""
+    _, flop, network = count(config, batch=PICTURES)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -45,13 +45,11 @@ def network_figures(config: dict) -> tuple[int, float, float]:
         return tensor
 
     storages: list[Tensor] = []  # alive, so that no id is given twice
-    with torch.device("meta"):
-        network = build_network(config["noise_predictor"]).to(torch.bfloat16)
-        x = torch.empty(4, 3, network.image_size, network.image_size, dtype=torch.bfloat16)
-        t, z_face = torch.zeros(4, dtype=torch.int64), torch.empty(4, config["face_dim"], dtype=torch.bfloat16)
-        with FlopCounterMode(display=False) as flop, saved_tensors_hooks(keep, lambda tensor: tensor):
-            network(x, t, z_face)
-    return sum(p.numel() for p in network.parameters()), flop.get_total_flops() / 4, sum(kept.values()) / 4
+    x = torch.empty(PICTURES, 3, network.image_size, network.image_size, dtype=HALF, device="meta")
+    t = torch.zeros(PICTURES, dtype=torch.int64, device="meta")
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x, t, torch.empty(PICTURES, config["face_dim"], dtype=HALF, device="meta"))
+    return sum(p.numel() for p in network.parameters()), flop / PICTURES, sum(kept.values()) / PICTURES
 
 
 def feeding_rate(s: DiffusionSettings, size: int, faces: Path) -> float:

@@ -50,10 +50,7 @@ def write_frames(images: torch.Tensor, rate: Fraction | float, audio: dict[str, 
 
 def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool = False) -> str:
     """Hash what `write_frames` would write."""
-    digest = hashlib.sha256(f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}".encode())
-    for image in images:
-        status.check_cancelled()
-        digest.update(as_whole(image, DEEP_BITS) if deep else as_uint8(image))
+    digest = _digest(images, f"{tuple(images.shape)} {rate} {sound and (sound[0].shape, sound[1])}", deep)
     if sound is not None:
         digest.update(sound[0])
     return digest.hexdigest()
@@ -61,11 +58,16 @@ def content_of(images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, in
 
 def pictures_hash(images: torch.Tensor) -> str:
     """Hash what the pictures show, whatever their rate and sound: who is in them does not depend on these."""
-    digest = hashlib.sha256(f"{tuple(images.shape)}".encode())
+    return _digest(images, f"{tuple(images.shape)}").hexdigest()
+
+
+def _digest(images: torch.Tensor, about: str, deep: bool = False) -> hashlib._Hash:
+    """The SHA-256 of a text and the pictures after it, to which more can be added."""
+    digest = hashlib.sha256(about.encode())
     for image in images:
         status.check_cancelled()
-        digest.update(as_uint8(image))
-    return digest.hexdigest()
+        digest.update(as_whole(image, DEEP_BITS) if deep else as_uint8(image))
+    return digest
 
 
 def _write(path: Path, images: torch.Tensor, rate: Fraction, sound: tuple[np.ndarray, int] | None, deep: bool) -> None:

@@ -91,6 +91,13 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread():
+    """One evaluation at a time, as an actor has; with another number of threads sums are of another order."""
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture
 def disk_that_fills(monkeypatch):
     """No file of tensors gets further than its first 20,000 bytes."""
     write = TensorFile._write_at
@@ -120,12 +127,3 @@ def need_shared(relative: str) -> Path:
 def shared():
     """`shared("data/clips/swiz3n.mpg")` -> Path, or a skip that says what is missing."""
     return need_shared
-
-
-@pytest.fixture
-def one_thread():
-    """One evaluation at a time, whatever the number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

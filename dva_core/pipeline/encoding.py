@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..decomposition import SOFT_MASKS, Decomposition, close_on_error
 from ..decomposition.info import DecompositionInfo, source_hash
@@ -228,14 +227,11 @@ def invert_crops(model, store: TensorStore, info: DecompositionInfo, batch: int,
     z_id, total = store.read("z_id"), len(store.read("frame_index"))
     evaluations = sum(solvers.evaluations(info.solver, info.steps))
 
-    def images(rows: range) -> tuple[np.ndarray, Tensor, Tensor]:
+    def invert_some(rows: range, run=begin) -> Callable[[], tuple[range, list[np.ndarray]]]:
         crops = store.read("crops", rows.start, rows.stop)
         z_face = fuse(model, z_id, store.read("z_motion", rows.start, rows.stop))
-        return crops[0], shrink(to_images(crops, z_face.device), model.image_size), z_face
-
-    def invert_some(rows: range, run=begin) -> Callable[[], tuple[range, list[np.ndarray]]]:
-        preview, x_0, z_face = images(rows)
-        count = 0
+        x_0 = shrink(to_images(crops, z_face.device), model.image_size)
+        preview, count = crops[0], 0
 
         def tell(*_) -> None:
             nonlocal count

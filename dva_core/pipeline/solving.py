@@ -34,7 +34,11 @@ def begin(
     guidance: Guidance | None = None,
     before: Tensor | None = None,
 ) -> Tensor:
-    """As `solve`, without a look at the result, for which a graphics card would have to be waited for: see `is_finite`."""
+    """Run `direction`, `solvers.invert` or `solvers.sample`, with the decomposition's settings.
+
+    `before` [B, F]: z_face before the edit, for guidance; None: no guidance. Whether the result `is_finite` is not looked at, for which a
+    graphics card would have to be waited for.
+    """
     network = model if before is None else GuidedModel(model, guidance)
     conditions = model.face_conditions(z_face if before is None else torch.cat([z_face, before]))
     return direction(network, x, conditions, info.steps, solver=info.solver, clamp=info.clamp, callback=callback, power=info.power)
@@ -45,28 +49,16 @@ def is_finite(result: Tensor) -> Tensor:
     return torch.isfinite(result).all()
 
 
-def solve(
-    direction,
-    model,
-    x: Tensor,
-    z_face: Tensor,
-    info: DecompositionInfo,
-    callback,
-    guidance: Guidance | None = None,
-    before: Tensor | None = None,
-) -> Tensor:
-    """Run `direction`, `solvers.invert` or `solvers.sample`, with the decomposition's settings; in float32 if half precision overflows.
-
-    `before` [B, F]: z_face before the edit, for guidance; None: no guidance.
-    """
-    result = begin(direction, model, x, z_face, info, callback, guidance, before)
+def solve(direction, model, *inputs, **options) -> Tensor:
+    """As `begin`, with the same arguments; in float32 if half precision overflows. DVAError if that overflows too."""
+    result = begin(direction, model, *inputs, **options)
     if is_finite(result):
         return result
     if model.host.dtype == torch.float32:
         raise DVAError("The model computed values that are not finite numbers, even in float32; get the model file again.")
-    logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(x))
+    logger.warning("Values that are not finite numbers in %s: computing these %d frames again in float32.", model.host.dtype, len(result))
     with model.host.in_float32("noise_predictor", model.noise_predictor):
-        return solve(direction, model, x, z_face, info, callback, guidance, before)
+        return solve(direction, model, *inputs, **options)
 
 
 def edited_face(decomposition: Decomposition, model, rows: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batch_server import result_of
-from conftest import need_shared, torch_threads
+from conftest import need_shared
 
 from dva_core.batch import make_manifest, make_plan, ray_run, run_on_ray
 from dva_core.errors import DVAError
@@ -99,13 +99,6 @@ def test_what_ray_cannot_do(tmp_path):
         run_on_ray(plan_of(tmp_path, 1, workflow="w.json"))
     with pytest.raises(DVAError, match="no folder"):
         run_on_ray(plan_of(tmp_path, 1, clips="nowhere"))
-
-
-@pytest.fixture
-def one_thread():
-    """As an actor has: with another number of them sums are of another order."""
-    with torch_threads(1):
-        yield
 
 
 @pytest.mark.timeout(1800)
