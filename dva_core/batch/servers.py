@@ -162,7 +162,8 @@ class Executor:
             if self._alone_since is not None and (none == len(self.servers) or now - self._alone_since > self.patience):
                 silent = [server.name for server in self.servers if server.name not in self.unusable]
                 advice = "does not answer; start it, or name others" if len(silent) == 1 else "do not answer; start them, or name others"
-                reasons = [*self.unusable.values(), *([f"{', '.join(silent)} {advice}"] if silent else [])]
+                reasons = [self.unusable[server.name] for server in self.servers if server.name in self.unusable]  # as they were named
+                reasons += [f"{', '.join(silent)} {advice}"] if silent else []
                 self.stop(" ".join(f"{reason.rstrip('.')}." for reason in reasons))
             if self._full_since is not None:
                 if now - self._full_since > self.patience:

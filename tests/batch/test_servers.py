@@ -213,6 +213,8 @@ def test_servers_that_cannot_be_used(tmp_path):
     with FakeComfy(token="Bearer secret") as shut, FakeComfy(lacks="DVADecodeDDIM") as bare:
         with pytest.raises(DVAError, match=r"asks for authorisation.*lacks DVADecodeDDIM"):
             run_on_servers(plan, [shut.url, bare.url])
+        with pytest.raises(DVAError, match=r"lacks DVADecodeDDIM.*asks for authorisation"):  # as they are named, whoever answers first
+            run_on_servers(plan, [bare.url, shut.url])
         with pytest.raises(DVAError, match="does not answer; start it"):
             run_on_servers(plan, ["http://127.0.0.1:9"])
         with pytest.raises(DVAError, match="named twice"):
