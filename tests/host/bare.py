@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(Path.cwd()), str(HERE.parents[1]), str(HERE.parent)]
@@ -122,12 +125,37 @@ def the_text_of_people_counts_before_face() -> None:
         assert "is no text" in node.validate_inputs(**{name: 3})
 
 
+def a_node_that_got_another_id_is_replaced() -> None:
+    """In prompts that were saved before, where the host can; older ones are left alone."""
+    import server
+    from comfy_api.latest import io
+
+    renamed = [{"old_id": "clip", "new_id": "decomposition"}]
+    old = {"old_node_id": "DVAOldName", "new_node_id": "DVASaveDecomposition", "input_mapping": renamed}
+    saved = {"1": {"class_type": "DVAOldName", "inputs": {"clip": ["0", 0]}, "_meta": {}}}
+    has_replacements = hasattr(io, "NodeReplace")
+    host = SimpleNamespace()
+    if has_replacements:
+        from app.node_replace_manager import NodeReplaceManager
+
+        host.node_replace_manager = NodeReplaceManager()
+    with patch.object(nodes, "REPLACEMENTS", [old]), patch.object(server.PromptServer, "instance", host, create=True):
+        asyncio.run(nodes.DVAExtension().on_load())
+    if has_replacements:
+        import nodes as comfyui
+
+        with patch.dict(comfyui.NODE_CLASS_MAPPINGS, DVASaveDecomposition=nodes.SaveDecomposition):
+            host.node_replace_manager.apply_replacements(saved)
+        assert saved["1"]["class_type"] == "DVASaveDecomposition" and saved["1"]["inputs"] == {"decomposition": ["0", 0]}
+
+
 CHECKS = [
     links_are_followed_and_dead_ones_left_out,
     a_name_from_another_node_is_not_known_to_the_cache,
     a_file_without_a_name_gets_the_usual_one,
     empty_texts_are_refused_before_anything_runs,
     the_text_of_people_counts_before_face,
+    a_node_that_got_another_id_is_replaced,
 ]
 
 

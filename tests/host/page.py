@@ -50,7 +50,11 @@ SETTLE = """async milliseconds => {
         await frame();
     }
 }"""
+# a node out of sight grows for the picture of its video only when links are drawn, which would be a step of its own to undo
 NOTED = """() => {
+    const isBare = node => node.type === "DVALoadVideo" && !node.widgets.some(({name}) => name === "video-preview");
+    if (!LiteGraph.vueNodesMode && app.graph.nodes.some(isBare)) return false;
+    app.canvas.draw(true, true);
     const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
     if (tracker.captureCanvasState) tracker.captureCanvasState();
     else tracker.checkState();
