@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
+# a connection that breaks off is tried again, and pip itself where a file came only in part
+INSTALL := $(BIN)/python -m pip install --quiet --retries 10 --timeout 60
 
 .PHONY: demo test test-host lint registry clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -e ".[demo,train,test]"
+	$(INSTALL) "$(TORCH)" || $(INSTALL) "$(TORCH)"
+	$(INSTALL) -e ".[demo,train,test]" || $(INSTALL) -e ".[demo,train,test]"
 	touch $@
 
 demo: $(VENV)/.ready
@@ -29,7 +31,7 @@ lint: $(VENV)/.ready
 
 # what the registry and its tools say of the pack, without a network: they are installed first, and need a ComfyUI
 registry: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet -e ".[registry]"
+	$(INSTALL) -e ".[registry]"
 	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 	$(BIN)/comfy-test lint --check javascript
 	PYTHONPATH=tests $(BIN)/python -m host.import_guard

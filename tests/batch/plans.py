@@ -47,3 +47,8 @@ class Events(list):
     def of(self, kind: str, **about) -> list[dict]:
         """Those of a kind, about a certain job or worker."""
         return [event for event in self if event["event"] == kind and about.items() <= event.items()]
+
+
+def both_up(events: Events) -> bool:
+    """Whether two servers have joined the run."""
+    return len({event["worker"] for event in events.of("server", state="up")}) == 2

@@ -19,7 +19,7 @@ from dva_core.batch import run_on_servers
 from dva_core.batch.journal import Journal
 from dva_core.errors import DVAError
 
-from .plans import EDITS, Events, check_results, plan_of
+from .plans import EDITS, Events, both_up, check_results, plan_of
 
 CLIENT = """
 import json, signal, sys
@@ -64,7 +64,7 @@ def test_the_client_is_killed_and_started_again(tmp_path):
             journal.write(b'{"event": "done", "job": "v3')  # a line that was being written
 
         def go_on(event: dict) -> None:
-            if event["event"] == "server":
+            if both_up(events):  # each is asked for what ran there before the other may begin that
                 one.holds = two.holds = None
 
         summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events(go_on)))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS, PROMPT_SECONDS = 800, 800
+READY_SECONDS, PROMPT_SECONDS, TRIES = 800, 800, 3
 # of ComfyUI's requirements those that most other environments lack, and ours
 NEEDED = ("torch", "torchvision", "torchsde", "aiohttp", "av", "safetensors", "einops", "scipy", "cv2", "tqdm")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "models/dva", "elsewhere", "user")
@@ -137,6 +137,13 @@ class Server:
         if self.pack and not link.exists():
             put_in_place(link)
         (self.base / "paths.yaml").write_text(f"tests:\n  base_path: {self.base / 'elsewhere'}\n  dva: .\n", encoding="utf-8")
+        for _ in range(TRIES):
+            if self._start():
+                return self
+        raise RuntimeError(f"ComfyUI did not start:\n{self.log[-3000:]}")
+
+    def _start(self) -> bool:
+        """Starts it on a port that is free; False where another program has taken that in between."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -152,9 +159,11 @@ class Server:
         while time.monotonic() < until and self.process.poll() is None:
             try:
                 self.get("/system_stats")
-                return self
+                return True
             except OSError:
                 time.sleep(0.5)
+        if self.process.poll() is not None and "address already in use" in self.log[-3000:]:
+            return False
         lacking = re.findall(r"^(?:ModuleNotFoundError|ImportError): .*", self.log, re.MULTILINE)
         if lacking and self.process.poll() is not None:
             raise CannotRun(lacking[-1])

@@ -54,6 +54,7 @@ def test_a_server_that_does_not_answer_and_a_prompt_that_is_taken_back(server, v
     done = subprocess.run([*command, "--server", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and "does not answer" in done.stderr
     command += ["--server", server.url, "--workflow", tmp_path / "graph.json"]
+    until(lambda: not any(server.get("/queue").values()))  # of other tests
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts if os.name == "posix" else None)
     until(lambda: server.get("/queue")["queue_running"])
     running.send_signal(signal.SIGINT)

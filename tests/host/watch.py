@@ -27,12 +27,12 @@ def picture(message: bytes) -> dict[str, Any]:
 
 
 async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dict[str, Any]:
-    """`steps`: [node, value, max] in order; `pictures` by node; `late`: steps that the server told of after it had taken the cancel."""
+    """`steps`: [node, value, max] in order; `pictures` by node; `late`: steps that the server told of once it had taken the cancel."""
     client, prompt_id, node, cancelled = uuid.uuid4().hex, str(uuid.uuid4()), "", False
     record: dict[str, Any] = {"prompt_id": prompt_id, "steps": [], "pictures": {}, "end": "", "late": None}
     timeout = aiohttp.ClientTimeout(total=None)
     address = f"/ws?clientId={client}"
-    async with aiohttp.ClientSession(server, timeout=timeout) as session, session.ws_connect(address, autoping=False) as socket:
+    async with aiohttp.ClientSession(server, timeout=timeout) as session, session.ws_connect(address) as socket:
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client}
         async with session.post("/prompt", json=body) as answer:
             answer.raise_for_status()
@@ -42,16 +42,12 @@ async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dic
                 if int.from_bytes(message.data[:4], "big") == PICTURE:
                     record["pictures"].setdefault(node, []).append(picture(message.data))
                 continue
-            if message.type == aiohttp.WSMsgType.PING:
-                await socket.pong(message.data)
-                continue
-            if message.type == aiohttp.WSMsgType.PONG:
-                record["late"] = 0
-                continue
             if message.type != aiohttp.WSMsgType.TEXT:
                 raise ConnectionError(str(message))
             event = json.loads(message.data)
             kind, data = event["type"], event["data"]
+            if kind == "status" and cancelled and record["late"] is None:
+                record["late"] = 0
             if data.get("prompt_id") != prompt_id:
                 continue
             if kind == "progress":
@@ -61,9 +57,10 @@ async def follow(server: str, prompt: dict[str, Any], cancel: str | None) -> dic
                     record["late"] += 1
                 if node == cancel and not cancelled:
                     cancelled = True
-                    async with session.post("/interrupt", json={}) as answer:
-                        answer.raise_for_status()
-                    await socket.ping()  # its answer comes behind what was told before, however long this program had to wait
+                    # the empty queue is cleared: that is told behind all that came before, however long anyone had to wait
+                    for path, body in (("/interrupt", {}), ("/queue", {"clear": True})):
+                        async with session.post(path, json=body) as answer:
+                            answer.raise_for_status()
             elif kind in ENDS:
                 record["end"] = kind
     if cancelled and record["late"] is None:
