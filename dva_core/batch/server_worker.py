@@ -109,7 +109,7 @@ class ServerWorker:
 
     async def send_next(self) -> ServerJob | None:
         """Send the next job, or wait briefly for a change if there is none."""
-        job = None if self.executor.disk_is_full else self.executor.scheduler.next(self.name)
+        job = None if self.executor.disk_is_full or self.executor.unheard else self.executor.scheduler.next(self.name)
         if job is None:
             await self.executor.wait_for_change()
             return None

@@ -84,6 +84,8 @@ class Executor:
         self.servers = [ServerWorker(self, client) for client in clients]
         self.unusable: dict[str, str] = {}
         self.silent: set[str] = set()  # those that did not answer at the start
+        # those that may have jobs of an earlier run and were not heard of yet: what they have is not begun elsewhere before
+        self.unheard = {server.name for server in self.servers} & {where for where, _ in run.journal.prompts}
         self._kinds = set(NODES) if workflow is None else {node["class_type"] for node in workflow.values()}
         self._changed = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,15 +127,18 @@ class Executor:
             try:
                 await server.client.check(self._kinds)
                 adopted = await server.rejoin()
+                self.hear(server)
                 self._alone_since, self._ever, pause = None, True, FIRST_PAUSE
                 self.run_log.tell("server", worker=server.name, state="up", taken_up=[server_job.job.name for server_job in adopted])
                 await server.work(adopted)
             except UnusableServer as error:
+                self.hear(server)
                 self.unusable[server.name] = str(error)
                 self.run_log.tell("server", worker=server.name, state="refused", error=str(error))
                 self.leave(server, lost=False)
                 return
             except ServerLost as error:
+                self.hear(server)
                 was_up = server.name in self.scheduler.workers
                 if was_up or server.name not in self.silent:  # reported once, not at every attempt
                     self.run_log.tell("server", worker=server.name, state="lost" if was_up else "away", error=str(error))
@@ -142,6 +147,12 @@ class Executor:
                 self.silent.add(server.name)
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
+
+    def hear(self, server: ServerWorker) -> None:
+        """Note that a server has answered, or has not in its time."""
+        if server.name in self.unheard:
+            self.unheard.remove(server.name)
+            self.change()
 
     def leave(self, server: ServerWorker, lost: bool = True) -> None:
         """Release the jobs of a lost server."""

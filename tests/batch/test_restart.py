@@ -75,6 +75,27 @@ def test_the_client_is_killed_and_started_again(tmp_path):
         assert not (one.pending + two.pending + one.running + two.running)
 
 
+def test_nothing_is_begun_before_every_server_was_asked_what_it_has(tmp_path):
+    plan = plan_of(tmp_path, 2)
+    with FakeComfy() as one, FakeComfy() as two:
+        one.holds = two.holds = lambda: True
+        client = start_client(tmp_path, one.url, two.url)
+        until(lambda: one.running and two.running)
+        client.kill()
+        client.communicate()
+        one.holds, two.holds, two.hangs = None, None, True
+
+        def wake(event: dict) -> None:
+            if event["event"] == "left" and events.of("done", worker=one.url):
+                two.hangs = False
+
+        summary = run_on_servers(plan, [one.url, two.url], watch=(events := Events(wake)))
+        assert summary.done == 6 and set((one.decodes + two.decodes).values()) == {1}
+        ups = events.of("server", state="up")
+        assert len(ups) == 2 and all(event["taken_up"] for event in ups) and events.index(ups[1]) < events.index(events.of("begun")[0])
+    check_results(plan)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process alone")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_what_waits_on_a_server_is_taken_back(tmp_path, how):
