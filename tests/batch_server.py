@@ -39,6 +39,7 @@ class FakeComfy:
         self.uploads: Counter[str] = Counter()
         self.requests = 0
         self.hangs = False
+        self.sends_on = ""  # to another address
         self.begun = 0  # jobs
         self.holds: Callable[[], Any] | None = None  # while it does, the job that runs goes on until it is interrupted
         self.fails_on: set[bytes] = set()  # contents of videos
@@ -184,6 +185,8 @@ class FakeComfy:
             await asyncio.sleep(0.02)
         if self.token and request.headers.get("Authorization") != self.token:
             return web.Response(status=401)
+        if self.sends_on:
+            return web.Response(status=301, headers={"Location": self.sends_on + request.path_qs})
         return await handler(request)
 
     async def _empty(self, request: web.Request) -> web.Response:

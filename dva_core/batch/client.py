@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import io
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 
 from ..decomposition.info import source_hash
 from ..errors import DVAError, one_line
 from ..files import atomic_write
-from .journal import DiskError
+from .journal import disk_errors
 from .manifest import Server
 from .messages import flatten
 
+AUTHORIZATION = "Authorization"
 FOLDER = "dva"  # in the server's input folder
 NAME_DIGITS, BLOCK = 32, 1 << 18
 MOST_NAMES = 100  # names of uploaded files that are remembered
@@ -46,14 +50,12 @@ class Client:
     """HTTP and websocket client of one server, an async context manager. `timeout`: seconds without an answer until it counts as lost."""
 
     def __init__(self, server: Server, timeout: float = 60.0, ca: str | Path | None = None) -> None:
-        self.url = server.url.rstrip("/")
+        self.url, self._headers = address_of(server)
         self.id = hashlib.sha256(os.urandom(16)).hexdigest()[:32]
         self.timeout = timeout
-        headers = {name: os.path.expandvars(value) for name, value in server.headers.items()}
-        # URLs with a user and a password in them work without a header
         context = None if ca is None else aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(ca)))
         limit = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
-        self._session = aiohttp.ClientSession(headers=headers, timeout=limit, connector=context)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=limit, connector=context)
         self._names: dict[tuple[Path, int, int], asyncio.Future[str]] = {}
 
     async def __aenter__(self) -> Client:
@@ -159,7 +161,7 @@ class Client:
             await self._json("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     async def fetch(self, output: dict[str, str], place: Path) -> int:
-        """Download an output to `place` atomically and return its size in bytes. DiskError if it cannot be written."""
+        """Download an output to `place` atomically and return its size in bytes. DiskError or NameRefused if it cannot be written."""
         query = {name: output[name] for name in ("filename", "subfolder", "type")}
         try:
             async with self._session.get(self._at("/view"), params=query) as answer:
@@ -171,7 +173,7 @@ class Client:
 
     async def _store(self, answer: aiohttp.ClientResponse, place: Path) -> int:
         size, expected = 0, answer.content_length
-        try:
+        with disk_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(place) as partial:
                 with open(partial, "wb") as stream:
@@ -180,8 +182,6 @@ class Client:
                         size += len(block)
                 if not size or (expected is not None and size != expected):
                     raise ServerLost(f"{self.url} sent {size} of {expected} bytes of a result.")
-        except OSError as error:
-            raise DiskError(f"{place} cannot be written ({error.strerror}); make room there, or check the disk.") from error
         return size
 
     async def listen(self, hear: Callable[[str, dict[str, Any]], None]) -> None:
@@ -204,12 +204,14 @@ class Client:
 
     async def _json(self, method: str, path: str, **content: Any) -> Any:
         try:
-            async with self._session.request(method, self._at(path), **content) as answer:
+            # a redirect would turn POST into GET
+            async with self._session.request(method, self._at(path), allow_redirects=False, **content) as answer:
                 body = await answer.read()
                 if answer.status in (401, 403):
-                    raise UnusableServer(
-                        f"{self.url} asks for authorisation (status {answer.status}); give it --header 'Authorization: ...'."
-                    )
+                    raise UnusableServer(self._refusal(answer.status))
+                if 300 <= answer.status < 400:
+                    elsewhere = flatten(answer.headers.get("Location")).removesuffix(path)
+                    raise UnusableServer(f"{self.url} sends on to {elsewhere}; name that address, or log in with --header.")
                 if answer.status in GATEWAY:
                     raise ServerLost(f"The server behind {self.url} is away (status {answer.status}).")
                 if answer.status == 413:
@@ -217,6 +219,28 @@ class Client:
                 return parse_answer(answer.status, body, f"{self.url}{path}")
         except NETWORK as error:
             raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
+
+    def _refusal(self, status: int) -> str:
+        if any(name.lower() == AUTHORIZATION.lower() for name in self._headers):
+            return f"{self.url} refuses the authorisation that it was given (status {status}); check the header, or the user and password."
+        return f"{self.url} asks for authorisation (status {status}); give it --header 'Authorization: ...'."
+
+
+def address_of(server: Server) -> tuple[str, dict[str, str]]:
+    """Address and headers of a server. A user and password in its URL become a header: the address appears in journals and reports.
+
+    DVAError if a header names a variable that is not in the environment.
+    """
+    headers = {name: os.path.expandvars(value) for name, value in server.headers.items()}
+    for name, value in server.headers.items():
+        unset = [variable for variable in re.findall(r"\$\{?(\w+)", value) if variable not in os.environ]
+        if unset:
+            raise DVAError(f"The header {name} names ${unset[0]}, which is not in the environment; set it there.")
+    parts = urlsplit(server.url.rstrip("/"))
+    if parts.username is None:
+        return urlunsplit(parts), headers
+    login = base64.b64encode(f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()).decode()
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), {AUTHORIZATION: f"Basic {login}", **headers}
 
 
 class TimedReader(io.BufferedReader):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from ..faces.choice import is_people, parse_people
 
@@ -15,6 +15,13 @@ LARGEST = "largest"
 # valid as part of a name on every file system
 Name = Annotated[str, StringConstraints(pattern=r'^[^\\/:*?"<>|\x00-\x1f.][^\\/:*?"<>|\x00-\x1f]{0,99}$')]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*\S[^\x00]*$")]
+
+
+def as_path(value: str) -> str:
+    """Refuse a path with control characters: a Windows path in double quotes gets them by accident, as in "C:\\new"."""
+    if re.search(r"[\x00-\x1f]", value):
+        raise ValueError(f"the path {value[:80]!r} has a line break, a tab or the like in it; write / instead of \\")
+    return value
 
 
 def as_strength(value: Any) -> Any:
@@ -62,6 +69,7 @@ def means_several(face: str) -> bool:
     return is_people(face) and ("," in face or not face.strip()[:1].isdigit()) and face.strip()[:1] != "{"
 
 
+PathText = Annotated[Text, AfterValidator(as_path)]
 StrengthInput = float | str | list[float] | dict[str, float | str]  # a strength as people write it
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Strength = Annotated[Number | dict[str, float | str], BeforeValidator(as_strength, json_schema_input_type=StrengthInput)]

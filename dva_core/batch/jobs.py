@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ..files import VIDEOS
 from .manifest import Edit, Manifest, Settings
 from .manifest import Video as Entry
 
+LONGEST_NAME = 255  # bytes, of a file on the usual disks
 STATE = ".dva-batch"  # folder in the results for the files of a run, such as its journal
 
 
@@ -91,7 +94,8 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
     root = (Path(results) if results is not None else base / Path(manifest.results).expanduser()).absolute()
     matches = [(entry, video, name) for entry in manifest.videos for video, name in videos_of(entry, base, root)]
     if not matches:
-        raise DVAError(f"There are no videos in {', '.join(entry.file for entry in manifest.videos)[:200]}; check the paths.")
+        paths = ", ".join(entry.file for entry in manifest.videos)[:200]
+        raise DVAError(f"There are no videos in {paths}; {path_advice(paths)}.")
     names = distinct_names({(video, name) for _, video, name in matches})
     suffix = (manifest.settings or Settings()).suffix
     jobs: dict[str, Job] = {}
@@ -103,12 +107,15 @@ def make_plan(manifest: Manifest, base: str | Path = ".", results: str | Path | 
             face = with_full_path(face, base, f"picture of {person}" if person else "reference picture")
             own = {"video": names[video, name], "edit": edit_name, "person": re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", person or "face")}
             place = manifest.name.format(**own)
+            if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(f"{place}{suffix}").parts):
+                raise DVAError(f"The result of {video} would have too long a name, {place[:60]}...; give the video a shorter `name`.")
             keep = keep_of(edit.keep or entry.keep, name, base)
             job = Job(place, video, edit_name, edit, face, root / f"{place}{suffix}", f"{video}|{face}", size, whom, keep)
             other = jobs.setdefault(place.casefold(), job)
             if (other.video, other.spec, other.face, other.keep) != (job.video, job.spec, job.face, job.keep):
                 raise DVAError(
-                    f"{other.video} and {video} would share one result, {place}{suffix}; give one a `name` of its own."
+                    f"{other.video} and {video} would share one result, {place}{suffix}; list one with a `name` of its own, or both by one "
+                    "pattern with folders, such as shots/**/*.mp4."
                     if other.video != video
                     else f"Two edits of {video} would share one result, {place}{suffix}; give each edit a name of its own."
                 )
@@ -146,29 +153,64 @@ def need_file(path: Path, what: str) -> Path:
 def videos_of(entry: Entry, base: Path, results: Path) -> list[tuple[Path, str]]:
     """List the files of an entry, each with its `{video}`: its path below the fixed part of the pattern, without suffix.
 
-    Files in the folder of results are not taken for videos. DVAError if a file named in the manifest is missing.
+    Files in the folder of results, and in those of other batches below the fixed part, are not taken for videos. DVAError if a file
+    named in the manifest is missing, or the folder of results holds the videos.
     """
     where = Path(entry.file).expanduser()
     place = base / where
     if not glob.has_magic(entry.file) or place.exists():
-        if place.is_dir():
-            files, root = sorted(path for path in place.iterdir() if is_video(path)), place
-        elif place.is_file():
+        if place.is_file():
             return [(place, entry.name or place.stem)]
-        else:
-            raise MissingFileError(f"There is no video {place}; check the path.")
+        if not place.is_dir():
+            raise MissingFileError(f"There is no video {place}; {path_advice(entry.file)}.")
+        root, pattern = place, "*"
     else:
-        fixed = next(number for number, part in enumerate(where.parts) if glob.has_magic(part))
-        root = base.joinpath(*where.parts[:fixed])
-        files = sorted(path for path in root.glob(str(Path(*where.parts[fixed:]))) if is_video(path))
-    files = [path for path in files if results not in path.parents]
+        root, pattern = split_pattern(base, where)
+    others = results_below(root, results, entry.file)
+    suffixes = VIDEOS | ({Path(pattern).suffix.lower()} - {""})  # one that is named may be any
+    files = sorted(path for path in root.glob(any_case(pattern)) if is_video(path, suffixes) and not others(path.parent))
     if entry.name and len(files) > 1:
         raise DVAError(f"{entry.file} is {len(files)} videos and cannot be called {entry.name!r} as a whole; leave out the name.")
     return [(path, entry.name or path.relative_to(root).with_suffix("").as_posix()) for path in files]
 
 
-def is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS and path.is_file() and not path.name.startswith(".")
+def split_pattern(base: Path, pattern: Path) -> tuple[Path, str]:
+    """Split a pattern into the folder that it starts from and the rest. A folder that is there is none, such as "shot [3]"."""
+    root, parts = base, list(pattern.parts)
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or (root / parts[0]).is_dir()):
+        root /= parts.pop(0)
+    return root, str(Path(*parts))
+
+
+def any_case(pattern: str) -> str:
+    """Let a pattern's suffix match in capitals too: cameras write .MP4, and the same batch is to be the same on all systems."""
+    stem, dot, suffix = pattern.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]+", suffix):
+        return pattern
+    return f"{stem}." + "".join(f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in suffix)
+
+
+def results_below(root: Path, results: Path, pattern: str) -> Callable[[Path], bool]:
+    """Make a test of folders below `root`: whether they belong to the results of this or another batch. DVAError if `root` does."""
+    home, out = root.resolve(), results.resolve()
+    if out == home or out in home.parents:
+        raise DVAError(f"The videos {pattern} lie in the folder of results, {results}; choose another folder for the results.")
+    own = root / out.relative_to(home) if home in out.parents else None
+
+    @cache
+    def is_results(folder: Path) -> bool:
+        return folder != root and (folder == own or (folder / STATE).is_dir() or is_results(folder.parent))
+
+    return is_results
+
+
+def path_advice(path: str) -> str:
+    """What to do about a path that leads nowhere."""
+    return "write / between folders" if "\\" in path and os.sep == "/" else "check the path"
+
+
+def is_video(path: Path, suffixes: Set[str]) -> bool:
+    return path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
 
 
 def distinct_names(videos: set[tuple[Path, str]]) -> dict[tuple[Path, str], str]:

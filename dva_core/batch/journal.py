@@ -6,6 +6,7 @@ recorded before it is sent. An incomplete last line is ignored.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -19,12 +20,26 @@ from filelock import FileLock, Timeout
 
 from ..errors import DVAError
 
+FILE, LOCK = "journal.jsonl", "lock"
+
 
 class DiskError(DVAError):
     """Results or the journal cannot be written, because the disk is full or gone; the job itself did not fail."""
 
 
-FILE, LOCK = "journal.jsonl", "lock"
+class NameRefused(DVAError):
+    """The disk refuses the name of a result, so that room does not help."""
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Context manager for writing a result: an OSError becomes a DiskError or NameRefused."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise NameRefused(f"{place} is a name that its disk refuses ({error.strerror}); give the video another `name`.") from error
+        raise DiskError(f"{place} cannot be written ({error.strerror}); make room there, or check the disk.") from error
 
 
 @dataclass

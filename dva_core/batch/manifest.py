@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ..faces.choice import is_people
-from .fields import LARGEST, Face, Guidance, Name, Person, Region, Seconds, Strength, Text, Tone, means_several
+from .fields import LARGEST, Face, Guidance, Name, PathText, Person, Region, Seconds, Strength, Text, Tone, means_several
 
 PLACEHOLDERS = ("video", "edit", "person")
 USUAL_NAME = "{video}_{edit}"
@@ -64,7 +64,7 @@ class Edit(Part):
     text: TextEdit | None = None
     person: Person | None = None
     face: Face | None = None
-    keep: Text | None = None
+    keep: PathText | None = None
     normalize: bool = True
     guidance: Guidance = None
     tone: Tone = None
@@ -92,12 +92,12 @@ class Video(Part):
     picture, a folder or a video; {video} in it stands for the video's name.
     """
 
-    file: Text
+    file: PathText
     name: Name | None = None
     edits: list[Name] | dict[Name, Edit] | None = None
     person: Text | None = None
     face: Face | None = None
-    keep: Text | None = None
+    keep: PathText | None = None
 
 
 class Settings(Part):
@@ -149,14 +149,14 @@ class Manifest(Part):
     edits: dict[Name, Edit] = {}
     people: dict[Text, Face] = {}
     settings: Settings | None = None
-    workflow: Text | None = None
+    workflow: PathText | None = None
     inputs: dict[Text, Any] = {}
-    results: Text = "results"
+    results: PathText = "results"
     name: Text = USUAL_NAME
     servers: list[Server] = []
     keep_clips: bool = False
     """On servers: keep decompositions in the folder that these share (see docs/batch.md)."""
-    clips: Text | None = None
+    clips: PathText | None = None
     """With Ray: the folder of decompositions that all machines see."""
 
     @model_validator(mode="before")

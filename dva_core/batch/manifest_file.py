@@ -37,7 +37,7 @@ def read_manifest(path: str | Path) -> Manifest:
     except OSError as error:
         raise DVAError(f"The batch {path} cannot be read ({error.strerror}); check its permissions.") from error
     except UnicodeDecodeError as error:
-        raise DVAError(f"The batch {path} is not text in UTF-8; save it in that encoding.") from error
+        raise DVAError(f"The batch {path} is not text in UTF-8; save it in that encoding (a spreadsheet: as CSV UTF-8).") from error
     if path.suffix.lower() in (".csv", ".tsv"):
         return make_manifest(from_csv(text, path), path)
     return make_manifest(from_json(text, path) if path.suffix.lower() == ".json" else from_yaml(text, path), path)
@@ -83,7 +83,7 @@ def from_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}.") from error
+        raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}{slash_advice(error.msg)}.") from error
     except RecursionError as error:
         raise DVAError(f"{path} is nested too deeply; write it flatter.") from error
     except DVAError:
@@ -121,11 +121,17 @@ def from_yaml(text: str, path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise DVAError(f"{path} is not valid YAML: {getattr(error, 'problem', None) or 'odd characters'}{where}.") from error
+        problem = getattr(error, "problem", None) or "odd characters"
+        raise DVAError(f"{path} is not valid YAML: {problem}{where}{slash_advice(problem)}.") from error
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, DVAError):
             raise
         raise DVAError(f"{path} is not valid YAML: a name in it is no plain word.") from error
+
+
+def slash_advice(problem: str) -> str:
+    """What to do about a problem with an escape sequence: a Windows path in double quotes has them by accident."""
+    return "; in a path, write / instead of \\" if "escape" in problem.lower() else ""
 
 
 def first_duplicate(names: list[str]) -> str:

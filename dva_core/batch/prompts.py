@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .jobs import Job, Plan
 from .masks import make_mask_files, mask_file
 
 AUTO = "auto"
+NAME_LENGTH = 40  # characters of a job's name in the server's name of its result; ComfyUI adds more
 SAVER = "SaveVideo"
 Prompt = dict[str, dict[str, Any]]
 Link = list[Any]  # to an output: [node key, number]
@@ -64,6 +66,12 @@ def files_of(plan: Plan, job: Job) -> list[Path]:
 def saver_of(workflow: Prompt | None) -> str:
     """Find the node whose video is the result."""
     return "save" if workflow is None else next(key for key, node in workflow.items() if node["class_type"] == SAVER)
+
+
+def name_on_server(job: Job, prompt_id: str) -> str:
+    """The prefix of the result's file on a server, which may run on another system; ComfyUI replaces what stands between %."""
+    name = re.sub(r"[^\w .()+-]", "-", Path(job.name).name)[:NAME_LENGTH]
+    return f"dva/{name}_{prompt_id[:8]}"
 
 
 def make_prompt(plan: Plan, workflow: Prompt | None, job: Job, file_names: Mapping[Path, str], prefix: str) -> Prompt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 from ..errors import DVAError, one_line
 from ..files import atomic_write
 from .jobs import Job, Plan
+from .journal import DiskError, NameRefused, disk_errors
 from .messages import flatten, missing_package
 from .ray_worker import Worker
 from .run import Run, Stopped, Summary, Watch
 from .scheduler import Scheduler
 
 PACKAGE = Path(__file__).resolve().parents[1]
+DISK_POLL = 5.0  # seconds
 LOCAL = "local"  # the address that means: this machine alone
 RESTARTS, RETRIES = -1, 1  # restarts of an actor, unlimited; retries of the call in which it died
 
@@ -198,26 +201,35 @@ class Cluster:
             self.decompositions.pop(job.group, None)
             self.report_failure(name, job, answer["error"])
             return
-        self.store(job, answer["content"])
         seconds = time.monotonic() - began
-        self.run_log.record_done(job, name, seconds, encodes)
+        try:
+            self.store(job, answer["content"], lambda: self.run_log.record_done(job, name, seconds, encodes))
+        except NameRefused as error:
+            self.report_failure(name, job, str(error))
+            return
         self.scheduler.finish(name, job.name, seconds)
         self.forget(job)
 
-    def store(self, job: Job, content: np.ndarray) -> None:
-        """Write a result atomically; wait if the disk is full."""
-        until = time.monotonic() + self.patience
+    def store(self, job: Job, content: np.ndarray, record: Callable[[], None]) -> None:
+        """Write a result atomically and record it; wait while the disk is full. NameRefused, or Stopped if no room is made in time."""
+        until, written, told = time.monotonic() + self.patience, False, False
         while True:
             try:
-                job.result.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_write(job.result) as partial:
-                    content.tofile(partial)
+                if not written:
+                    with disk_errors(job.result):
+                        job.result.parent.mkdir(parents=True, exist_ok=True)
+                        with atomic_write(job.result) as partial:
+                            partial.write_bytes(content.data)
+                written = True
+                record()
                 return
-            except OSError as error:
+            except DiskError as error:
                 if time.monotonic() > until:
-                    raise Stopped(f"Results cannot be written to {self.plan.results} ({error.strerror}); make room there.") from error
-                self.run_log.tell("disk", error=f"{job.result} cannot be written ({error.strerror}); make room there.")
-                time.sleep(5.0)
+                    raise Stopped(f"Results cannot be written to {self.plan.results}; make room there, and run it again.") from error
+                if not told:
+                    self.run_log.tell("disk", error=str(error))
+                told = True
+                time.sleep(DISK_POLL)
 
     def report_failure(self, name: str, job: Job, error: str) -> None:
         if self.scheduler.fail(name, job.name):
@@ -226,7 +238,8 @@ class Cluster:
             self.give_up(job, name, error)
 
     def give_up(self, job: Job, name: str, error: str) -> None:
-        self.run_log.record_failure(job, name, error)
+        with suppress(DiskError):  # it is in the summary
+            self.run_log.record_failure(job, name, error)
         self.forget(job)
 
     def forget(self, job: Job) -> None:

@@ -102,8 +102,8 @@ class Run:
     def record_failure(self, job: Job, worker: str, error: str, **about: Any) -> None:
         """Record that a job has failed for good."""
         self.summary.failed[job.name] = error
-        self.journal.note("failed", job.name, where=worker, error=error, **about)
         self.tell("failed", job=job.name, worker=worker, error=error, result=str(job.result))
+        self.journal.note("failed", job.name, where=worker, error=error, **about)
 
     def record_retry(self, job: Job, worker: str, error: str) -> None:
         """Record that a job failed and will be tried once more."""

@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import DVAError
 from .client import Client, JobFailed, ServerLost, UnusableServer
 from .jobs import Job
-from .journal import DiskError
-from .prompts import files_of, make_prompt, saver_of
+from .journal import DiskError, NameRefused
+from .prompts import files_of, make_prompt, name_on_server, saver_of
 
 POLL, DISK_POLL = 2.0, 5.0  # seconds
 END_EVENTS = ("execution_error", "execution_interrupted", "execution_success")
@@ -123,9 +123,8 @@ class ServerWorker:
         try:
             for path in files_of(executor.plan, job):
                 server_job.file_names[path] = await self.client.upload(path)
-            prompt = make_prompt(
-                executor.plan, executor.workflow, job, server_job.file_names, f"dva/{Path(job.name).name}_{server_job.prompt[:8]}"
-            )
+            name = name_on_server(job, server_job.prompt)
+            prompt = make_prompt(executor.plan, executor.workflow, job, server_job.file_names, name)
             self.prompts[server_job.prompt] = server_job
             executor.run_log.journal.note(
                 "sent", job.name, where=self.name, prompt=server_job.prompt, fingerprint=executor.plan.fingerprint(job)
@@ -198,7 +197,7 @@ class ServerWorker:
             except DiskError as error:
                 executor.full(error, holds=True)
                 await asyncio.sleep(DISK_POLL)
-            except JobFailed as error:
+            except (JobFailed, NameRefused) as error:
                 self.report_failure(server_job, error)
                 return
         self.prompts.pop(server_job.prompt, None)

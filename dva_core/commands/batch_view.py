@@ -81,6 +81,7 @@ class BatchBars:
             tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        self.all.set_postfix_str("")  # no time is left
         for bar in self.bars.values():
             bar.close()
         self.all.close()

@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
         raise dva_core.DVAError(f"The edits {args.edits} cannot be read ({type(error).__name__}); give a JSON file.") from error
     batch = {"videos": [str(args.videos.absolute())], "edits": edits, "workflow": str(args.workflow.absolute())}
     plan = make_plan(make_manifest(batch, args.edits), results=args.out)
-    with BatchBars(len(plan.jobs)) as bars:
+    with BatchBars(len(plan.jobs), sum(job.result.exists() for job in plan.jobs)) as bars:
         summary = run_on_servers(plan, args.server or ["http://127.0.0.1:8188"], watch=bars)
     sys.stderr.write("\n".join(table(summary)) + "\n")
     return 1 if summary.failed else 0

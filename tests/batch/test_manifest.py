@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from dva_core.batch import load_plan, make_manifest, make_plan, read_manifest, schema
 from dva_core.batch.check import check_plan
+from dva_core.batch.jobs import Job
 from dva_core.batch.manifest import check_pattern
-from dva_core.batch.prompts import check_for_servers, files_of, make_prompt
+from dva_core.batch.prompts import check_for_servers, files_of, make_prompt, name_on_server
 from dva_core.commands.batch import in_words
 from dva_core.errors import DVAError, MissingFileError
 from dva_core.video import open_video
@@ -108,6 +110,14 @@ def test_a_spreadsheet(tmp_path):
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\ninputs: {steps: 1}", "belong to a workflow"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\nservers: [localhost]", "http"),
         ("a.yaml", "videos: [a.mp4]\nedits: {x: {Young: 1}}\npeople: {a: left}", "largest, position:x,y"),
+        ("a.yaml", 'videos: ["C:\\Users\\me\\a.mp4"]', "in line 1; in a path, write / instead of \\"),
+        (
+            "a.yaml",
+            'videos: ["C:\\new\\a.mp4"]\nedits: {x: {Young: 1}}',
+            r"'C:\new\x07.mp4' has a line break, a tab or the like in it; write /",
+        ),
+        ("a.yaml", 'videos: [a.mp4]\nedits: {x: {Young: 1}}\nresults: "D:\\tests"', "results: the path"),
+        ("a.json", '{"videos": ["C:\\Users\\a.mp4"]}', "line 1; in a path, write / instead of \\"),
         ("a.json", '{"videos": ["a"], "videos": []}', "'videos' is there twice"),
         ("a.json", "[" * 100000, "nested"),
         ("a.json", "{", "line 1"),
@@ -158,6 +168,51 @@ def test_names_of_results(tmp_path):
         make_plan(manifest(videos=[{"file": "s/2", "name": "all"}]), tmp_path)
     put(tmp_path, "odd/[1].mp4")
     assert [job.name for job in make_plan(manifest(videos=["odd/[1].mp4"]), tmp_path).jobs] == ["[1]_younger"]
+
+
+def test_results_are_never_taken_for_videos(tmp_path):
+    """Neither those of another batch below the folder, nor, silently, videos that lie in the folder of results."""
+    put(tmp_path, "s/a.mp4", "s/day 1/b.mp4", "s/old/b_older.mp4", "s/old/.dva-batch/keep.mkv", "s/new/c.mp4")
+    for videos, base, results in (("s/**/*.mp4", tmp_path, "s/new"), ("../s/**/*.mp4", tmp_path / "s", tmp_path / "s" / "new")):
+        plan = make_plan(manifest(videos=[videos]), base, tmp_path / results)
+        assert [job.name for job in plan.jobs] == ["a_younger", "day 1/b_younger"]
+    assert [job.name for job in make_plan(manifest(videos=["s/old"]), tmp_path).jobs] == ["b_older_younger"]  # asked for by name
+    for results in (".", "s", "s/day 1/.."):
+        with pytest.raises(DVAError, match=r"The videos s/\*\.mp4 lie in the folder of results, .*; choose another folder"):
+            make_plan(manifest(videos=["s/*.mp4"], results=results), tmp_path)
+
+
+def test_patterns_as_people_write_them(tmp_path):
+    """Suffixes in capitals, others than the usual if they are named, brackets in the name of a folder; \\ only on Windows."""
+    put(tmp_path, "shot [3]/A.MP4", "shot [3]/b.mp4", "shot [3]/c.mxf", "shot [3]/d.txt", "shot [3]/e")
+
+    def of(pattern: str) -> list[str]:
+        return [job.video.name for job in make_plan(manifest(videos=[pattern]), tmp_path).jobs]
+
+    assert of("shot [3]/*.mp4") == of("shot [3]/**/*.Mp4") == of("shot [3]/*") == of("shot [3]") == ["A.MP4", "b.mp4"]
+    assert of("shot [3]/*.mxf") == of("*/*.MXF") == ["c.mxf"] and of("shot [[]3]/[bc].m*") == ["b.mp4"]
+    if os.sep == "/":
+        for missing in (r"shot [3]\*.mp4", r"shot\a.mp4"):
+            with pytest.raises(DVAError, match="; write / between folders"):
+                of(missing)
+
+
+def test_a_name_that_no_disk_takes(tmp_path):
+    put(tmp_path, "clips/" + "ä" * 122 + ".mp4")
+    with pytest.raises(DVAError, match=r"too long a name, ä+\.\.\.; give the video a shorter `name`"):
+        make_plan(manifest(edits={"much too long": {"Young": 1}}), tmp_path)
+    assert len(make_plan(manifest(edits={"short": {"Young": 1}}), tmp_path).jobs) == 1
+
+
+@given(st.text(min_size=1, max_size=120).filter(lambda name: "/" not in name))
+def test_a_server_can_keep_a_result_under_its_name(name):
+    """On any system, whatever the video is called: ComfyUI adds a number and a suffix."""
+    job = Job(
+        f"folder/{name}", Path("a.mp4"), "x", make_manifest({"videos": ["a"], "edits": EDITS}).edits["younger"], "largest", Path(), "", 1
+    )
+    folder, _, file = name_on_server(job, "0123456789abcdef").partition("/")
+    assert folder == "dva" and file.endswith("_01234567") and len(file.encode()) < 200
+    assert not set(file) & set('/\\:*?"<>|%\0\n\t')
 
 
 @given(st.lists(st.sampled_from(["a.mp4", "a.mov", "A.mkv", "b/a.mp4", "b/a.mov", "c.webm"]), unique=True, min_size=1))

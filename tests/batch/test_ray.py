@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ from batch_server import result_of
 from conftest import need_shared
 
 from dva_core.batch import make_manifest, make_plan, ray_run, run_on_ray
+from dva_core.batch.journal import Journal, disk_errors
 from dva_core.errors import DVAError
 from dva_core.video import VideoWriter, open_video
 
@@ -94,6 +96,35 @@ def test_an_actor_that_dies_and_a_video_that_fails(cluster, tmp_path, monkeypatc
     assert (tmp_path / "videos" / "v1.killed").exists()
     assert all(times == 1 for line, times in lines(tmp_path / "log").items() if line.startswith("edit"))
     assert len([event for event in events if event["event"] == "again"]) == 3
+
+
+def test_a_full_disk(cluster, tmp_path, monkeypatch):
+    """For the result, then for the journal: each is waited for and told of once, and nothing is computed twice."""
+    monkeypatch.setattr(ray_run, "Worker", pretended(tmp_path / "log"))
+    monkeypatch.setattr(ray_run, "DISK_POLL", 0.05)
+    plan, events, whole, note = plan_of(tmp_path, 1), [], ray_run.atomic_write, Journal.note
+    no_room = {"result": 3, "journal": 3}
+
+    def use_room(what: str) -> None:
+        if no_room[what]:
+            no_room[what] -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(place):
+        use_room("result")
+        return whole(place)
+
+    def write_line(*words, **about) -> None:
+        with disk_errors(tmp_path):
+            use_room("journal")
+        note(*words, **about)
+
+    monkeypatch.setattr(ray_run, "atomic_write", write)
+    monkeypatch.setattr(Journal, "note", write_line)
+    assert run_on_ray(plan, workers=1, watch=events.append).done == 3
+    check_results(plan)
+    assert set(lines(tmp_path / "log").values()) == {1} and not any(no_room.values())
+    assert len([event for event in events if event["event"] == "disk"]) == 1
 
 
 def test_what_ray_cannot_do(tmp_path):

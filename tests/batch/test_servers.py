@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import time
+from base64 import b64encode
 from collections import Counter
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -221,7 +222,7 @@ def test_a_job_that_ends_as_the_run_is_stopped_is_not_done_again(tmp_path):
     check_results(plan)
 
 
-def test_servers_that_cannot_be_used(tmp_path):
+def test_servers_that_cannot_be_used(tmp_path, monkeypatch):
     plan = plan_of(tmp_path, 1)
     with FakeComfy(token="Bearer secret") as shut, FakeComfy(lacks="DVADecodeDDIM") as bare:
         with pytest.raises(DVAError, match=r"asks for authorisation.*lacks DVADecodeDDIM"):
@@ -230,14 +231,47 @@ def test_servers_that_cannot_be_used(tmp_path):
             run_on_servers(plan, [bare.url, shut.url])
         with pytest.raises(DVAError, match="does not answer; start it"):
             run_on_servers(plan, ["http://127.0.0.1:9"])
+        with FakeComfy() as front:
+            front.sends_on = bare.url.replace("http:", "https:")
+            with pytest.raises(DVAError, match=f"{front.url} sends on to {front.sends_on}; name that address"):
+                run_on_servers(plan, [front.url])
         with pytest.raises(DVAError, match="named twice"):
             run_on_servers(plan, [bare.url, bare.url + "/"])
         with pytest.raises(DVAError, match="No server was named"):
             run_on_servers(plan)
-        os.environ["BATCH_TEST_TOKEN"] = "secret"
+        with pytest.raises(DVAError, match=r"refuses the authorisation that it was given \(status 401\); check the header"):
+            run_on_servers(plan, [Server(url=shut.url, headers={"authorization": "Bearer wrong"})])
+        with pytest.raises(DVAError, match=r"The header Authorization names \$BATCH_TEST_TOKEN, which is not in the environment"):
+            run_on_servers(plan, [Server(url=shut.url, headers={"Authorization": "Bearer ${BATCH_TEST_TOKEN}"})])
+        monkeypatch.setenv("BATCH_TEST_TOKEN", "secret")
         opened = Server(url=shut.url, headers={"Authorization": "Bearer $BATCH_TEST_TOKEN"})
         summary = run_on_servers(plan, [opened, Server(url=bare.url), Server(url="http://127.0.0.1:9")])
         assert summary.done == 3 and list(summary.workers) == [shut.url]
+
+
+def test_a_password_in_an_address_is_told_to_nobody(tmp_path):
+    plan, events = plan_of(tmp_path, 1), Events()
+    with FakeComfy(token="Basic " + b64encode("anna:pass wörd".encode()).decode()) as one:
+        summary = run_on_servers(plan, [one.url.replace("//", "//anna:pass%20w%C3%B6rd@")], watch=events)
+        assert summary.done == 3 and list(summary.workers) == [one.url]
+    assert "anna" not in json.dumps(events) + (plan.state / "journal.jsonl").read_text()
+
+
+def test_a_name_that_the_disk_refuses(tmp_path, monkeypatch):
+    """One of the jobs fails for it, and the others are not kept waiting for room."""
+    plan, whole = plan_of(tmp_path, 2), client_module.atomic_write
+
+    def refuse(place):
+        if place.name == "v0_a.mp4":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return whole(place)
+
+    monkeypatch.setattr(client_module, "atomic_write", refuse)
+    with FakeComfy() as one:
+        summary = run_on_servers(plan, [one.url], watch=(events := Events()))
+    (message,) = summary.failed.values()
+    assert "v0_a.mp4 is a name that its disk refuses (Invalid argument); give the video another `name`" in message and not events.of("disk")
+    check_results(plan, missing=summary.failed)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
