@@ -7,11 +7,18 @@ the same one in float32, its maps channel after channel, four frames at a time; 
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 BATCH = 4
+
+
+def channel_after_channel() -> AbstractContextManager:
+    """Context: maps stay as they come, [B, C, H, W], on CUDA too, where the network otherwise lays them out anew."""
+    return patch("dva_core.networks.unet.prefers_channels_last", lambda _: False)
 
 
 class PlainMethod:
@@ -24,7 +31,8 @@ class PlainMethod:
     def noise(self, x: Tensor, t: int, z_face: Tensor) -> tuple[Tensor, Tensor]:
         """eps_theta(x_t, t, z_face) and the x_0 it leaves, brought into [-1, 1] (Kim et al. 2023, eq. 3)."""
         steps = torch.full((len(x),), t, device=x.device)
-        eps = self.schedule.as_noise(self.network(x, steps, z_face), x, steps)
+        with channel_after_channel():
+            eps = self.schedule.as_noise(self.network(x, steps, z_face), x, steps)
         alpha = self.schedule.alphas_cumprod[t].item()
         x_0 = ((x - (1 - alpha) ** 0.5 * eps) / alpha**0.5).clamp(-1, 1)
         return (x - alpha**0.5 * x_0) / (1 - alpha) ** 0.5, x_0

@@ -11,22 +11,26 @@ from __future__ import annotations
 import argparse
 import copy
 import inspect
+import logging
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from gpu import by_precision, end_to_end
 from lengths import by_length
-from plain import BATCH, PlainMethod
+from plain import BATCH, PlainMethod, channel_after_channel
 from timing import in_turn, markdown, matrix_rate, median, spread
 
 from dva_core import load_model
 from dva_core.diffusion import solvers
 from dva_core.edit import apply_attributes
+from dva_core.errors import DVAError
 from dva_core.hosts.devices import AUTO, choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.arrays import shrink, to_images
@@ -135,40 +139,47 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
 
 def one_by_one(model, args: argparse.Namespace) -> list[str]:
     """Evaluations a second with everything on, and with one thing off at a time."""
-    device, size, batch = model.host.device, model.image_size, usual_batch(model)
+    device, size, batch = model.host.device, model.image_size, batch_for_all(model)
     x, z, one = (a.to(device) for a in (torch.randn(batch, 3, size, size), torch.randn(batch, model.face_dim), torch.full((1,), 500)))
     network, fast = model.noise_predictor, model.host.dtype
     plain, wide = copy.deepcopy(network).to(memory_format=torch.contiguous_format), copy.deepcopy(network).float()
     widest = copy.deepcopy(plain).float()
 
-    def run(count: int = batch, evaluate=None, anew: bool = False, network: torch.nn.Module = network) -> Callable[[], object]:
+    def run(
+        count: int = batch, evaluate=None, anew: bool = False, network: torch.nn.Module = network, layout: Callable = nullcontext
+    ) -> Callable[[], object]:
         """One evaluation of the batch, `count` frames at a time; the conditions are ready, or computed `anew`."""
         evaluate, starts, dtype = evaluate or ThreadedEvaluation(), range(0, batch, count), next(network.parameters()).dtype
+        host = copy.deepcopy(model.host)  # one of its own, so that no weights are looked for in the time
+        host.dtype = dtype
+        host.use("noise_predictor", network)
         faces = [z[i : i + count] if anew else network.face_conditions(z[i : i + count].to(device, dtype)) for i in starts]
         times = [one.repeat(len(x[i : i + count])) if anew else one.expand(len(x[i : i + count])) for i in starts]
 
         @torch.inference_mode()
         def work() -> None:
-            model.noise_predictor, model.evaluate, model.host.dtype = network, evaluate, dtype
-            for i, t, face in zip(starts, times, faces):
-                model.predict_noise(x[i : i + count], t, face)
+            model.noise_predictor, model.evaluate, model.host = network, evaluate, host
+            with layout():
+                for i, t, face in zip(starts, times, faces):
+                    model.predict_noise(x[i : i + count], t, face)
 
         return work
 
+    kept = model.noise_predictor, model.evaluate, model.host
     works = {
         "everything on": run(),
         "conditions computed at every step": run(anew=True),
         "one batch on all cores" if device.type == "cpu" else "": run(evaluate=direct),
-        "maps channel after channel (NCHW)": run(network=plain),
+        "maps channel after channel (NCHW)": run(network=plain, layout=channel_after_channel),
         f"batches of {BATCH}": run(count=BATCH),
         "in float32" if fast != torch.float32 else "": run(network=wide),
-        "all off: as the plain method": run(count=BATCH, evaluate=direct, anew=True, network=widest),
+        "all off: as the plain method": run(count=BATCH, evaluate=direct, anew=True, network=widest, layout=channel_after_channel),
     }
     works.pop("", None)
     if args.compile:
         works["compiled"] = run(evaluate=CompiledEvaluation())
     taken = in_turn(works, args.repeats + 2, device)
-    model.noise_predictor, model.evaluate, model.host.dtype = network, ThreadedEvaluation(), fast
+    model.noise_predictor, model.evaluate, model.host = kept
     flop = flop_of(model)
     best = batch / median(taken["everything on"])
     rates = {name: [batch / s for s in times] for name, times in taken.items()}
@@ -195,6 +206,15 @@ def flop_of(model) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.noise_predictor.to(device)(x.to(device, dtype), t.to(device), z.to(device, dtype))
     return counter.get_total_flops()
+
+
+def batch_for_all(model) -> int:
+    """The usual batch in float32, which takes the most memory."""
+    whole, model.host.dtype = model.host.dtype, torch.float32
+    try:
+        return usual_batch(model)
+    finally:
+        model.host.dtype = whole
 
 
 def direct(network, *inputs):
@@ -239,7 +259,7 @@ def machine(model) -> str:
     return f"{cpu}, {os.cpu_count()} cores, {device}; {settings}; noise predictor in {str(model.host.dtype).removeprefix('torch.')}."
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?", type=Path, help="a video with a face; without one the network alone is measured")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.md")
@@ -257,7 +277,7 @@ def main() -> None:
     parser.add_argument("--length-steps", type=int, default=1, help="diffusion steps for those")
     parser.add_argument("--attribute", default="Young")
     parser.add_argument("--card", action="store_true", help="the tables of a graphics card, on a processor too")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.config == "full" and args.video is not None:
         parser.error("the full configuration has no trained weights to find faces with; leave the video out")
     model = open_model(args)
@@ -270,12 +290,18 @@ def main() -> None:
     if args.video is not None:
         parts.append(lambda: shares(model, args))
         parts.append(lambda: by_length(args, args.out.with_suffix(".png")))
-    page: list[str] = []
+    page, failed = [], False
     for part in parts:  # what is done is on the page, whatever comes of the rest
-        page += part()
+        try:
+            page += part()
+        except (RuntimeError, DVAError) as error:
+            logging.exception("a table failed")
+            page.append(f"A table is missing: {type(error).__name__}: {str(error)[:300]}")
+            failed = True
         args.out.write_text("\n\n".join(page) + "\n", encoding="utf-8")
     print(args.out.read_text(encoding="utf-8"))
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

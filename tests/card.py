@@ -7,6 +7,7 @@ device:
     with card() as here: ...      here.used: bytes that tensors hold; here.limit: bytes there are, beyond which memory runs out
                                   here.peak: the most there were; an assignment starts anew
                                   here.waits: how often the program waited for the card, by `Wait`
+                                  here.clock: its time in ms, of which an operation takes here.launch_ms and a replay here.replay_ms
 """
 
 from __future__ import annotations
@@ -97,15 +98,25 @@ class Functions(TorchFunctionMode):
 
 
 class Event:
-    """What the card had to copy when it was recorded is there once it has been waited for, and not before."""
+    """What a stream had to copy when it was recorded there has arrived once it, or that stream, has been waited for, and not before."""
 
-    def __init__(self, card: Card) -> None:
-        self.card, self.copies = card, list(card.copies)
+    def __init__(self, card: Card, stream: Stream | None = None) -> None:
+        self.card, self.copies, self.time = card, [], 0.0
+        self.record(stream)
+
+    def record(self, stream: Stream | None = None) -> None:
+        stream = stream or self.card.stream
+        self.copies, self.time = [copy for copy in self.card.copies if copy.stream is stream], self.card.clock
+
+    def query(self) -> bool:
+        return not any(copy is other for copy in self.copies for other in self.card.copies)
+
+    def elapsed_time(self, later: Event) -> float:
+        return later.time - self.time
 
     def synchronize(self) -> None:
         self.card.note("event")
-        for copy in self.copies:
-            self.card.arrive(copy)
+        self.card.arrive(self.copies)
 
 
 class Stream:
@@ -114,7 +125,15 @@ class Stream:
     cuda_stream = 0
 
     def __init__(self, card: Card | None = None) -> None:
-        self.card = card
+        self.card, self.outside = card, []
+
+    def __enter__(self) -> None:
+        """Make it the current one, as torch.cuda.stream does."""
+        self.outside.append(self.card.stream)
+        self.card.stream = self
+
+    def __exit__(self, *_: object) -> None:
+        self.card.stream = self.outside.pop()
 
     def wait_stream(self, stream: Any) -> None:
         pass
@@ -123,7 +142,7 @@ class Stream:
         pass
 
     def record_event(self, event: Any = None) -> Event:
-        return Event(self.card)
+        return Event(self.card, self)
 
     def synchronize(self) -> None:
         pass
@@ -147,10 +166,12 @@ class Graph(TorchDispatchMode):
     @torch.inference_mode()
     def replay(self) -> None:
         assert self.calls, "nothing was recorded"
+        started = self.card.clock
         for func, args, kwargs, result in self.calls:
             for old, new in zip(tree_flatten(result)[0], tree_flatten(func(*args, **kwargs))[0]):
                 if isinstance(old, torch.Tensor) and old is not new:
                     old.copy_(new)
+        self.card.clock = started + self.card.replay_ms
 
 
 def apart(work: Callable) -> Callable:
@@ -177,7 +198,7 @@ def beside(here: Card, run: Callable) -> Callable:
 def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
     """The only graphics card there is while this lasts, with `limit` bytes of memory."""
     here = Card(limit, kind)
-    stream = Stream(here)
+    here.stream = Stream(here)
     used = {"active_bytes.all.current": lambda: here.used, "reserved_bytes.all.current": lambda: here.used}
     properties = SimpleNamespace(name="pretended", major=9, minor=0, total_memory=limit, gcnArchName="", multi_processor_count=1)
     cuda = {
@@ -204,11 +225,13 @@ def card(limit: int = 24 << 30, kind: Kind = NVIDIA) -> Iterator[Card]:
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "set_rng_state": lambda *_: None,
         "CUDAGraph": lambda: Graph(here),
-        "graph": lambda graph, pool=None: graph,
+        "graph": lambda graph, pool=None, stream=None, capture_error_mode="global": graph,
         "graph_pool_handle": lambda: (0, 1),
         "Stream": lambda *_, **__: Stream(here),
-        "stream": lambda *_: nullcontext(),
-        "current_stream": lambda *_: stream,
+        "Event": lambda **_: Event(here),
+        "device": lambda *_: nullcontext(),
+        "stream": lambda stream: stream or nullcontext(),
+        "current_stream": lambda *_: here.stream,
         "cudart": lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0),
     }
     mps = {

@@ -63,6 +63,14 @@ def wait_here(what: str) -> tuple[Wait, str]:
     return Wait(what, place, in_steps), line
 
 
+class Copy(NamedTuple):
+    """On its way from the card to pinned memory."""
+
+    place: torch.Tensor
+    values: torch.Tensor
+    stream: Any
+
+
 class Memory:
     """Bytes of the card, given back when the last tensor in them is gone."""
 
@@ -96,6 +104,11 @@ class OnCard(torch.Tensor):
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 
+    def __deepcopy__(self, memo: dict) -> torch.Tensor:
+        copy = self.detach().clone()
+        memo[id(self)] = torch.nn.Parameter(copy, self.requires_grad) if getattr(self, "_is_param", False) else copy
+        return memo[id(self)]
+
     def record_stream(self, stream: Any) -> None:
         """Memory is given back when the last tensor in it is gone, and all is done by then."""
 
@@ -113,7 +126,9 @@ class Card(TorchDispatchMode):
         self.limit, self.used, self.peak, self.kind = limit, 0, 0, kind
         self.waits: Counter[Wait] = Counter()
         self.lines: dict[Wait, str] = {}  # where each was last
-        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []  # on their way to pinned memory: where to, and what
+        self.copies: list[Copy] = []
+        self.stream: Any = None  # the current one
+        self.clock = self.launch_ms = self.replay_ms = 0.0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return self.run(func, args, kwargs or {})
@@ -132,6 +147,7 @@ class Card(TorchDispatchMode):
         if not (ours or to_card):
             return func(*args, **kwargs)
         self.check(name, args, ours, theirs)
+        self.clock += self.launch_ms
         behind = name == "copy_" and (kwargs.get("non_blocking") or args[2:] == (True,)) and getattr(args[0], "is_pinned_here", False)
         if behind and isinstance(args[1], OnCard):
             self.leave(args[0], args[1].held)
@@ -155,15 +171,17 @@ class Card(TorchDispatchMode):
     def leave(self, place: torch.Tensor, values: torch.Tensor) -> None:
         """A copy to pinned memory sets out: until it has arrived, there is anything there."""
         place.view(torch.uint8).fill_(0x7F) if place.dim() else place.fill_(False)
-        self.copies.append((place, values.clone()))
+        self.copies.append(Copy(place, values.clone(), self.stream))
 
-    def arrive(self, copy: tuple[torch.Tensor, torch.Tensor]) -> None:
-        if any(copy is other for other in self.copies):
+    def arrive(self, copies: list[Copy]) -> None:
+        for copy in [copy for copy in copies if any(copy is other for other in self.copies)]:
+            copy.place.copy_(copy.values)
             self.copies = [other for other in self.copies if other is not copy]
-            copy[0].copy_(copy[1])
 
     def note(self, what: str) -> None:
         """Note that the program waits for the card."""
+        if what != "event":  # what the current stream has to copy arrives too
+            self.arrive([copy for copy in self.copies if copy.stream is self.stream])
         wait, line = wait_here(what)
         self.waits[wait] += 1
         self.lines[wait] = line
