@@ -11,17 +11,19 @@ from torch import Tensor
 
 from dva_core.faces.types import Face
 from dva_core.hosts.devices import to_device
+from dva_core.hosts.results import fetch
 from dva_core.networks.compact import STRIDES
 
+Maps = list[tuple[Tensor, Tensor]]  # score and geometry by stride
 POINT_UNIT = 4.0  # strides a unit of the point offsets
 KNOWN_SIZE = 64  # pixels of the network's input that a face of known size gets
 SMALL = 32  # pixels of the network's input; the points of smaller faces are up to a third of the eyes' distance off
 
 
-def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
-    """Convert the detector's maps (batch of one) to faces, in pixels of the network's input; overlapping ones are not removed."""
+def decode(maps: Maps, threshold: float) -> list[Face]:
+    """Convert the detector's maps (batch of one, on the CPU) to faces, in pixels of its input; overlapping ones are not removed."""
     faces = []
-    for stride, (score, geometry) in zip(STRIDES, fetch_maps(maps)):
+    for stride, (score, geometry) in zip(STRIDES, maps):
         score = score[0].sigmoid()
         for row, column in (score > threshold).nonzero().tolist():
             x, y = (column + 0.5) * stride, (row + 0.5) * stride
@@ -32,14 +34,20 @@ def decode(maps: list[tuple[Tensor, Tensor]], threshold: float) -> list[Face]:
     return faces
 
 
-def fetch_maps(maps: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Copy the maps to the CPU in one transfer: each transfer synchronises with the device."""
+def fetch_maps(maps: Maps) -> Callable[[], Maps]:
+    """Begin to copy the maps to the CPU, in one transfer; the function returned waits for them."""
     parts = [part for level in maps for part in level]
     if all(part.device.type == "cpu" for part in parts):
-        return maps
-    flat = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
-    parts = [values.view(part.shape) for values, part in zip(flat, parts)]
-    return list(zip(parts[::2], parts[1::2]))
+        return lambda: maps
+    shapes = [part.shape for part in parts]
+    fetched = fetch(torch.cat([part.flatten() for part in parts]), apart=False)
+
+    def take() -> Maps:
+        flat = torch.from_numpy(fetched()[0]).split([shape.numel() for shape in shapes])
+        parts = [values.view(shape) for values, shape in zip(flat, shapes)]
+        return list(zip(parts[::2], parts[1::2]))
+
+    return take
 
 
 def suppress(faces: list[Face], overlap: float = 0.4) -> list[Face]:
@@ -91,11 +99,10 @@ class FaceDetector:
     def detect_every_size(self, frame: np.ndarray) -> list[Face]:
         """Detect faces of all sizes in one frame, at the cost of a pass at every resolution."""
         faces: list[Face] = []
-        for side in self.sides:
+        more = [side for side in self.sides if side < max(frame.shape[:2])]  # further enlarging adds no detail
+        for look in [self._begin_at(frame, side) for side in self.sides[: len(more) + 1]]:
             # at a high resolution large faces are found less well and displaced: only other faces are taken from it
-            faces += [face for face in self._detect_at(frame, side) if not any(_cover(face, other) for other in faces)]
-            if side >= max(frame.shape[:2]):
-                break
+            faces += [face for face in look() if not any(_cover(face, other) for other in faces)]
         return faces
 
     def detect_sized(self, frame: np.ndarray, extent: float) -> list[Face]:
@@ -103,19 +110,24 @@ class FaceDetector:
         side = max(frame.shape[:2])
         return self._detect_at(frame, int(np.clip(side * KNOWN_SIZE / extent, 2 * KNOWN_SIZE, self.sides[-1])))
 
-    @torch.no_grad()  # DirectML knows no inference mode
     def _detect_at(self, frame: np.ndarray, side: int) -> list[Face]:
+        return self._begin_at(frame, side)()
+
+    @torch.no_grad()  # DirectML knows no inference mode
+    def _begin_at(self, frame: np.ndarray, side: int) -> Callable[[], list[Face]]:
+        """Begin to detect faces in a frame whose longer side is scaled to `side`; the function returned waits for them."""
         height, width = frame.shape[:2]
         scale = side / max(height, width)
         if round(min(height, width) * scale) < 1:  # so narrow that it would shrink to nothing
-            return []
+            return list
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         rows, columns = (-(-n // 32) * 32 for n in small.shape[:2])
         padded = np.full((rows, columns, 3), 127, np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
         image = to_device(torch.from_numpy(padded), self.device()).permute(2, 0, 1)[None].float() / 127.5 - 1
         back = np.array([width / small.shape[1], height / small.shape[0]])
-        return [
+        maps = fetch_maps(self.network(image))
+        return lambda: [
             Face(tuple((np.reshape(f.box, (2, 2)) * back).reshape(4).tolist()), f.score, f.points5 * back)
-            for f in suppress(decode(self.network(image), self.threshold))
+            for f in suppress(decode(maps(), self.threshold))
         ]

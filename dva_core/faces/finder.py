@@ -12,6 +12,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from ..errors import DVAError, MissingFileError
+from ..hosts.results import fetch
 from ..model.arrays import to_images
 from ..model.loader import face_tools
 from ..video.images import read_rgb
@@ -50,10 +51,11 @@ class FaceFinder:
         tools = face_tools(model)
         own = FaceDetector(tools.detector, device=lambda: tools.host.use("detector", tools.detector))
 
-        def points(crops: np.ndarray) -> np.ndarray:
-            return tools.track_landmarks(to_images(crops, tools.host.device)).float().cpu().numpy()
+        def begin(crops: np.ndarray) -> Callable[[], np.ndarray]:
+            fetched = fetch(tools.track_landmarks(to_images(crops, tools.host.device)).float(), apart=False)
+            return lambda: fetched()[0]
 
-        landmarker = CropLandmarker(points, tools.crop_size)
+        landmarker = CropLandmarker(lambda crops: begin(crops)(), tools.crop_size, begin if tools.host.device.type == "cuda" else None)
         return cls(own, landmarker, partial(embed, model), model.config.get("same_person", SAME_PERSON))
 
 

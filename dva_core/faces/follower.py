@@ -161,6 +161,8 @@ class Follower:
 
     def _around(self, rgb: np.ndarray, roll: float) -> tuple[Face | None, np.ndarray | None]:
         """Find the face around its last place, and its landmarks if it is there."""
+        if self.place.following:
+            self.landmarker.expect(rgb, self.place.landmarks)
         faces = detect_around(self.detector, rgb, self.place.face.box, roll if abs(roll) > UPRIGHT else 0.0)
         face = self._near(rgb, faces)
         if face is not None and len(faces) > 1:

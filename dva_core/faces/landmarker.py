@@ -11,6 +11,7 @@ from dva_core.faces.align import MIRROR68, crop_face, crop_to_frame, quad_from_l
 from dva_core.faces.types import Face, extent
 
 BORDER = cv2.BORDER_REPLICATE  # outside the frame; mirrored, half a face would look like a whole one, much too wide
+Points = Callable[[np.ndarray], np.ndarray]
 LARGEST_MOVE = 0.05  # share of its side by which a square may move between two passes to count as right
 
 
@@ -19,10 +20,12 @@ class CropLandmarker:
 
     points_fn: uint8 [B, size, size, 3] -> [B, 68, 2] in 0..1 of the crop (array or anything np.asarray takes). A first pass gives a
     better square, in which the points are found again: the mean over the crop and its mirror image.
+    begin: as points_fn, but returns a function that waits for the points; None if they are found by the CPU.
     """
 
-    def __init__(self, points_fn: Callable[[np.ndarray], np.ndarray], size: int = 128):
-        self.points_fn, self.size = points_fn, size
+    def __init__(self, points_fn: Points, size: int = 128, begin: Callable[[np.ndarray], Callable[[], np.ndarray]] | None = None):
+        self.points_fn, self.size, self.begin = points_fn, size, begin
+        self._expected: tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray]] | None = None  # frame, points of the one before, results
 
     def __call__(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Find the points [68, 2] float32, in frame pixels, of the face in a frame uint8 [H, W, 3]."""
@@ -39,9 +42,19 @@ class CropLandmarker:
         points = [crop_to_frame(pair.mean(0), quad).astype(np.float32) for pair, quad in zip(both, quads)]
         return points, [float(np.linalg.norm(plain - mirrored, axis=-1).mean()) for plain, mirrored in both]
 
+    def expect(self, rgb: np.ndarray, before: np.ndarray) -> None:
+        """Begin to find the points given those of the previous frame, while the face is still searched for; `follow` takes them."""
+        if self.begin is not None:
+            self._expected = rgb, before, self.begin(self._crops(rgb, [quad_from_landmarks(before)]))
+
     def follow(self, rgb: np.ndarray, face: Face, before: np.ndarray) -> np.ndarray:
         """Find the points given those of the previous frame; while the face hardly moves, their square replaces the first pass."""
-        points = self.in_square(rgb, quad_from_landmarks(before))
+        expected, self._expected = self._expected, None
+        quad = quad_from_landmarks(before)
+        if expected is not None and expected[0] is rgb and expected[1] is before:
+            points = crop_to_frame(self._pairs(expected[2]())[0].mean(0), quad)
+        else:
+            points = self.in_square(rgb, quad)
         return points.astype(np.float32) if self.moved_little(points, before) else self(rgb, face)
 
     def look_again(self, rgb: np.ndarray, before: Sequence[np.ndarray], mirrored: bool) -> list[np.ndarray]:
@@ -75,9 +88,16 @@ class CropLandmarker:
 
     def _both(self, rgb: np.ndarray, quads: Sequence[np.ndarray]) -> np.ndarray:
         """Find the points [n, 2, 68, 2], in 0..1 of each square, in it and in its mirror image."""
+        return self._pairs(self.points_fn(self._crops(rgb, quads)))
+
+    def _crops(self, rgb: np.ndarray, quads: Sequence[np.ndarray]) -> np.ndarray:
+        """Squares of the frame, then their mirror images: uint8 [2 n, size, size, 3]."""
         crops = np.stack([crop_face(rgb, quad, self.size, BORDER) for quad in quads])
-        points = np.asarray(self.points_fn(np.concatenate([crops, crops[:, :, ::-1]])), np.float64)
-        plain, mirrored = points[: len(quads)], points[len(quads) :]
+        return np.concatenate([crops, crops[:, :, ::-1]])
+
+    def _pairs(self, points: np.ndarray) -> np.ndarray:
+        """The points [2 n, 68, 2] found in `_crops` as [n, 2, 68, 2], those of the mirror images mirrored back."""
+        plain, mirrored = np.asarray(points, np.float64).reshape(2, -1, 68, 2)
         return np.stack([plain, mirrored[:, MIRROR68] * [-1, 1] + [1, 0]], axis=1)
 
 
@@ -87,6 +107,7 @@ class CheckedLandmarker:
     def __init__(self, landmarker: Callable[[np.ndarray, Face], np.ndarray]) -> None:
         self.landmarker = landmarker
         self.doubt: Callable[[np.ndarray, np.ndarray], float] | None = getattr(landmarker, "doubt", None)
+        self.expect: Callable[[np.ndarray, np.ndarray], None] = getattr(landmarker, "expect", lambda _rgb, _before: None)
         self._follow = getattr(landmarker, "follow", lambda rgb, face, _before: landmarker(rgb, face))
 
     def __call__(self, rgb: np.ndarray, face: Face | None, before: np.ndarray | None = None) -> np.ndarray | None:

@@ -12,24 +12,27 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def fetch(*tensors: Tensor) -> Callable[[], list[np.ndarray]]:
+def fetch(*tensors: Tensor, apart: bool = True) -> Callable[[], list[np.ndarray]]:
     """Begin to copy `tensors` to the CPU; the function returned gives them as arrays and waits for them if it has to.
 
-    From CUDA they go into pinned memory on a stream of their own, so that neither the device nor the program stands still. Copies from
-    other devices are made at once.
+    From CUDA they go into pinned memory, so that the program does not stand still; `apart` on a stream of their own, so that the device
+    does not either, else in turn, as suits a few numbers. Copies from other devices are made at once.
     """
     device = next((tensor.device for tensor in tensors if tensor.device.type == "cuda"), None)
     if device is None:
         arrays = [tensor.cpu().numpy() for tensor in tensors]
         return lambda: arrays
-    copies = torch.cuda.Stream(device)
-    copies.wait_stream(torch.cuda.current_stream(device))
+    copies = torch.cuda.current_stream(device)
+    if apart:
+        copies, now = torch.cuda.Stream(device), copies
+        copies.wait_stream(now)
     with torch.cuda.stream(copies):
         places = [copy_behind(tensor, copies) if tensor.device == device else tensor.cpu() for tensor in tensors]
         done = copies.record_event()
 
     def take() -> list[np.ndarray]:
-        done.synchronize()
+        if not done.query():
+            done.synchronize()
         return [place.numpy() for place in places]
 
     return take

@@ -194,14 +194,27 @@ class DiffusionVideoAutoencoder(nn.Module):
 
         The masks of a model whose `tells_front` is true are [B, 3, S, S]: the parts of `face_parts`, and the hull of the landmarks.
         """
-        if self.face_parser is not None and not self.tells_front:
-            return self.encode_identity(images), self.encode_motion(images), self.face_mask(images)
-        z_id, points = self.encode_identity(images), self.run("motion_encoder", images)
+        return self.end_crops(images.shape[-1], *self.begin_crops(images))
+
+    @torch.no_grad()
+    def begin_crops(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The networks' part of `encode_crops`, for which no device is waited for; `end_crops` takes what it returns.
+
+        z_id [B, D], the motion encoder's landmarks [B, 68, 2], and, of a model with a face parser, its masks [B, 1 or 2, S, S].
+        """
+        outputs = self.encode_identity(images), self.run("motion_encoder", images)
+        if self.face_parser is None:
+            return outputs
+        return *outputs, self.face_parts(images) if self.tells_front else self.face_mask(images)
+
+    def end_crops(self, size: int, z_id: Tensor, points: Tensor, parsed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The results of `encode_crops` for crops of `size` pixels from those of `begin_crops`, on any device; OpenCV draws the hulls."""
+        z_motion = points[:, JAW:].flatten(1)
+        if parsed is not None and not self.tells_front:
+            return z_id, z_motion, parsed
         start, end = self.motion_window
-        points_cpu = points.cpu()  # hulls are drawn by OpenCV
-        hull = hull_mask(start + (end - start) * points_cpu, images.shape[-1])
-        masks = torch.cat([self.face_parts(images), hull.to(points.device)], 1) if self.tells_front else hull
-        return z_id, points[:, JAW:].flatten(1), masks
+        hull = hull_mask(start + (end - start) * points, size)
+        return z_id, z_motion, hull if parsed is None else torch.cat([parsed, hull], 1)
 
     def fuse(self, z_id: Tensor, z_motion: Tensor) -> Tensor:
         """z_face = linear([z_id ; z_motion]): z_id [B, D], or [1, D] or [D] for all frames; z_motion [B, M] -> [B, face_dim] (sec. 3.2)."""

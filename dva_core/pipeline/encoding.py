@@ -173,12 +173,12 @@ def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: in
     """
     counts = [0] * len(stores)
 
-    def begin_all(batches: Iterator[tuple[int, np.ndarray]]) -> Iterator[Callable[[], tuple[int, list[np.ndarray]]]]:
+    def begin_all(batches: Iterator[tuple[int, np.ndarray]]) -> Iterator[Callable[[], tuple[int, list]]]:
         for number, crops in batches:
 
-            def begin_some(some: np.ndarray, number: int = number) -> Callable[[], tuple[int, list[np.ndarray]]]:
-                fetched = fetch(*(output.float() for output in model.encode_crops(to_images(some, model.host.device))))
-                return lambda: (number, [some, *fetched()])
+            def begin_some(some: np.ndarray, number: int = number) -> Callable[[], tuple[int, list]]:
+                fetched = fetch(*(output.float() for output in model.begin_crops(to_images(some, model.host.device))))
+                return lambda: (number, [some, *model.end_crops(some.shape[1], *map(torch.from_numpy, fetched()))])
 
             yield from model.host.run_batched(begin_some, crops, batch)
 
@@ -186,8 +186,9 @@ def encode_crops(frames: Frames, model, stores: Sequence[TensorStore], batch: in
         for number, (crops, z_id, z_motion, mask) in two_in_flight(begin_all(ahead), model.host.device):
             store = stores[number]
             store.write("crops", counts[number], crops)
-            store.write("z_id_frames", counts[number], z_id)
-            store.write("z_motion", counts[number], z_motion)
+            mask = mask.numpy()
+            store.write("z_id_frames", counts[number], z_id.numpy())
+            store.write("z_motion", counts[number], z_motion.numpy())
             if model.tells_front:
                 store.write(SOFT_MASKS, counts[number], np.rint(mask * 255))
             store.write("masks", counts[number], mask[:, 0] >= 0.5)

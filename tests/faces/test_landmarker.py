@@ -110,3 +110,25 @@ def test_doubt_is_how_far_the_mirror_image_disagrees():
 
 def _looked_at():
     return frame_with_face(100, 90)[0], align.crop_to_frame(face_points(), np.array([[70, 60], [70, 120], [130, 120], [130, 60.0]]))
+
+
+def test_what_was_begun_is_taken_for_the_frame_and_points_it_is_of():
+    network, begun = Seen(), []
+
+    def begin(crops):
+        begun.append(len(crops))
+        return lambda: network(crops)
+
+    landmarker = CropLandmarker(network, 64, begin)
+    (frame, face), (other, _) = frame_with_face(160, 90), frame_with_face(163, 91)
+    before = landmarker(frame, face)
+    expected = CropLandmarker(network, 64).follow(other, face, before)
+    network.looks.clear()
+    landmarker.expect(other, before)
+    assert begun == [2] and network.looks == []  # not waited for
+    np.testing.assert_array_equal(landmarker.follow(other, face, before), expected)
+    assert network.looks == [2]
+    np.testing.assert_array_equal(landmarker.follow(other, face, before), expected)  # taken once
+    landmarker.expect(frame, before)
+    np.testing.assert_array_equal(landmarker.follow(other, face, before), expected)  # of another frame
+    assert network.looks == [2, 2, 2]

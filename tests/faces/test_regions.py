@@ -117,8 +117,8 @@ def decomposition(folder, model):
         motion = torch.from_numpy(INNER.reshape(1, -1)).float()
         patch.setattr(
             model,
-            "encode_crops",
-            lambda images: (model.encode_identity(images), motion.expand(len(images), -1), mask.expand(len(images), -1, -1, -1)),
+            "end_crops",
+            lambda size, z_id, points: (z_id, motion.expand(len(z_id), -1), mask.expand(len(z_id), -1, -1, -1)),
         )
         return encode(write_video(folder / "a.mkv", 3), model, steps=4, clamp=False)
 

@@ -73,8 +73,8 @@ def test_frames_come_in_order_with_few_ahead_and_nothing_crosses_a_cut():
 def decomposition(tmp_path_factory, model):
     with pytest.MonkeyPatch.context() as patch:
         use_stand_in(patch, model)
-        encode_crops, mask = model.encode_crops, torch.from_numpy(disc(32)).float()
-        patch.setattr(model, "encode_crops", lambda images: (*encode_crops(images)[:2], mask.expand(len(images), 1, -1, -1)))
+        end_crops, mask = model.end_crops, torch.from_numpy(disc(32)).float()
+        patch.setattr(model, "end_crops", lambda *outputs: (*end_crops(*outputs)[:2], mask.expand(len(outputs[1]), 1, -1, -1)))
         return encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 4), model, steps=4, clamp=False)
 
 

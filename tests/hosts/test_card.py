@@ -22,6 +22,7 @@ from dva_core.edit.switch import apply_switch
 from dva_core.edit.text import text_search
 from dva_core.evaluate.reconstruction import compare
 from dva_core.faces.detector import decode as read_maps
+from dva_core.faces.detector import fetch_maps
 from dva_core.hosts.devices import choose_dtype
 from dva_core.hosts.plain import PlainHost
 from dva_core.model.loader import load_model
@@ -152,9 +153,9 @@ def test_what_a_detector_says_is_read_at_once():
     maps[0][0][0, 1, 2] = maps[0][0][0, 3, 2] = 3
     want = read_maps(maps, 0.5)
     with card() as here:
-        faces = read_maps([(score.to("cuda"), geometry.to("cuda")) for score, geometry in maps], 0.5)
+        faces = read_maps(fetch_maps([(score.to("cuda"), geometry.to("cuda")) for score, geometry in maps])(), 0.5)
     assert [(one.box, one.score, one.points5.tolist()) for one in faces] == [(one.box, one.score, one.points5.tolist()) for one in want]
-    assert [wait.what for wait in here.waits.elements() if wait.place.startswith("faces/")] == ["to the host"]
+    assert [wait.what for wait in here.waits.elements() if wait.place.startswith("hosts/")] == ["event"]
 
 
 def test_no_inference_mode_of_our_own(model, video, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dva_core.errors import DVAError
-from dva_core.hosts.devices import choose_device, choose_dtype
+from dva_core.hosts.devices import choose_device, choose_dtype, same_device
 
 
 def test_the_best_device_is_chosen(monkeypatch):
@@ -33,3 +33,9 @@ def test_the_fastest_type_is_what_the_device_multiplies(monkeypatch):
             monkeypatch.setattr(torch.cpu, name, lambda has=has: has, raising=False)
         assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
     assert choose_dtype(None, torch.device("cpu")) is torch.float32  # left out: what the reference numbers were computed in
+
+
+def test_a_device_without_a_number_is_the_first_of_its_kind():
+    mps, cuda = torch.device("mps"), torch.device("cuda")
+    assert same_device(mps, torch.device("mps", 0)) and same_device(torch.device("cuda", 0), cuda)
+    assert not same_device(cuda, torch.device("cuda", 1)) and not same_device(cuda, mps)

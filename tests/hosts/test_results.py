@@ -29,15 +29,26 @@ def note_order(model, here) -> list[str]:
     return order
 
 
-def test_what_is_fetched_arrives_when_it_is_waited_for():
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_is_fetched_arrives_when_it_is_waited_for(apart):
     with card() as here:
         tensors = torch.arange(4.0).cuda(), torch.tensor(True).cuda(), torch.ones(2)
         here.waits.clear()
-        take = fetch(*tensors)
+        take = fetch(*tensors, apart=apart)
         assert len(here.copies) == 2 and not here.waits.total()  # those of the card
         values, flag, ones = take()
         assert values.tolist() == [0, 1, 2, 3] and flag and ones.tolist() == [1, 1]
         assert not here.copies and [wait.what for wait in here.waits] == ["event"]
+
+
+@pytest.mark.parametrize(("apart", "waits"), [(True, 2), (False, 1)])
+def test_what_was_fetched_in_turn_has_arrived_with_what_came_later(apart, waits):
+    with card() as here:
+        first, second = torch.arange(4.0).cuda(), torch.ones(2).cuda()
+        here.waits.clear()
+        takes = [fetch(first, apart=apart), fetch(second, apart=apart)]
+        assert takes[1]()[0].tolist() == [1, 1] and takes[0]()[0].tolist() == [0, 1, 2, 3]
+        assert here.waits.total() == waits
 
 
 def test_without_pinned_memory_it_is_waited_for(monkeypatch):
@@ -74,6 +85,21 @@ def test_two_batches_are_in_flight(bundle, video, monkeypatch):
         in_turn = list(decode_crops(apply_attributes(encoded, model, {"Young": 1}), model, batch_size=FRAMES // 2))
         assert order[STEPS] == order[-1] == "event" and len(order) == 2 * STEPS + 2
     np.testing.assert_array_equal(crops, in_turn)
+
+
+def test_encoders_of_the_next_batch_run_before_masks_are_drawn(bundle, video):
+    with card() as here:
+        model, order = load_model(bundle, dtype="fp32"), []
+        for name in ("begin_crops", "end_crops"):
+            run = getattr(model, name)
+            setattr(model, name, lambda *inputs, name=name, run=run: order.append(name) or run(*inputs))
+        waits = here.waits.total
+        begun = []
+        begin = model.begin_crops
+        model.begin_crops = lambda images: (before := waits(), begin(images), begun.append(waits() - before))[1]
+        encode(video, model, steps=STEPS, batch_size=FRAMES // 2)
+    assert order == ["begin_crops", "begin_crops", "end_crops", "end_crops"]
+    assert begun[1:] == [0]  # the first brings the networks
 
 
 def test_the_next_faces_are_decoded_beside(bundle, decomposition, video, tmp_path):
