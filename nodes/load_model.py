@@ -23,7 +23,7 @@ class LoadModel(io.ComfyNode):
             description="Loads a diffusion video autoencoder with its face encoders. The starter comes with the pack and needs no "
             "download.",
             search_aliases=["checkpoint", "diffusion video autoencoder", "face model", "starter"],
-            advanced=("compile",),
+            advanced=("compile", "cuda_graphs"),
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -48,6 +48,15 @@ class LoadModel(io.ComfyNode):
                     tooltip="Compile the noise predictor when it is first used: minutes of waiting, then faster steps on a GPU. For long "
                     "videos. If compiling is not possible, the log says so and the model runs as usual.",
                 ),
+                io.Boolean.Input(
+                    "cuda_graphs",
+                    default=False,
+                    optional=True,
+                    display_name="cuda graphs",
+                    tooltip="On NVIDIA cards, record each step once per batch size and replay it in one launch: a second of waiting, then "
+                    "faster steps of small models such as the starter. The model stays loaded as a whole, with the memory of a batch. "
+                    "Instead of compile. Where it is not possible, the log says so and the model runs as usual.",
+                ),
             ],
             outputs=[Model.Output("dva_model", display_name="model", tooltip="The model, for all other DVA nodes.")],
             hidden=[io.Hidden.unique_id],
@@ -62,7 +71,7 @@ class LoadModel(io.ComfyNode):
         return 0.0 if model is None else models.model_path(model).stat().st_mtime
 
     @classmethod
-    def execute(cls, model: str, precision: str, compile: bool = False) -> io.NodeOutput:
-        dva_model = models.load(model, precision, compile)
+    def execute(cls, model: str, precision: str, compile: bool = False, cuda_graphs: bool = False) -> io.NodeOutput:
+        dva_model = models.load(model, precision, compile, cuda_graphs)
         status.tell(cls.hidden.unique_id, describe_model(dva_model))
         return io.NodeOutput(dva_model)

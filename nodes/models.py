@@ -74,6 +74,7 @@ def check_scales(scales: Mapping[str, Any]) -> None:
     AttributeSet(attributes, {}).check(scales)
 
 
-def load(name: str, precision: str = AUTO, compile: bool = False) -> nn.Module:
-    """Load the listed model `name` on the host. DVAError for an unknown name or an invalid file."""
-    return load_model(model_path(name), host=ComfyHost(choose_precision(precision), compile), compile=compile)
+def load(name: str, precision: str = AUTO, compile: bool = False, cuda_graphs: bool = False) -> nn.Module:
+    """Load the listed model `name` on the host. DVAError for an unknown name, an invalid file, or both `compile` and `cuda_graphs`."""
+    host = ComfyHost(choose_precision(precision), whole=compile or cuda_graphs)
+    return load_model(model_path(name), host=host, compile=compile, cuda_graphs=cuda_graphs)

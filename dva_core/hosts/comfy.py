@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import comfy.model_management as management
 import comfy.model_patcher
 import comfy.ops
 import torch
+from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
 from dva_core.errors import DVAError
@@ -20,15 +22,15 @@ STREAMED = "noise_predictor"  # the network made of the host's own layers, whose
 class ComfyHost(PlainHost):
     """Runs networks on the device that ComfyUI chooses and lets ComfyUI unload them for other nodes. `dtype` is the noise predictor's.
 
-    `compiled`: the noise predictor will be compiled, so its weights must stay loaded. With ComfyUI's dynamic VRAM ("dynamic" here) a
-    layer's weights are loaded when it is used; networks made of plain layers are moved as a whole.
+    `whole`: the noise predictor is loaded as a whole, as compiled code and CUDA graphs need it. With ComfyUI's dynamic VRAM ("dynamic"
+    here) a layer's weights are otherwise loaded when it is used; networks made of plain layers are always moved as a whole.
     """
 
-    def __init__(self, dtype: torch.dtype, compiled: bool = False) -> None:
+    def __init__(self, dtype: torch.dtype, whole: bool = False) -> None:
         self.device = management.get_torch_device()
         self.offload_device = management.unet_offload_device()
         self.dtype = dtype
-        self._streamed = () if compiled else (STREAMED,)
+        self._streamed = () if whole else (STREAMED,)
         self._patchers: dict[str, Any] = {}  # ComfyUI itself holds them weakly
         self._room: dict[str, int] = {}  # bytes that were free beside a network when it was loaded last
 
@@ -54,7 +56,11 @@ class ComfyHost(PlainHost):
         kind = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
         if name == STREAMED and name not in self._streamed:
             kind = patchers.ModelPatcher
-        return kind(module, load_device=self.device, offload_device=self.offload_device)
+        patcher = kind(module, load_device=self.device, offload_device=self.offload_device)
+        if name == STREAMED:
+            own = weakref.ref(self)  # else the networks would outlive their model
+            patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: (host := own()) and host.on_unload())
+        return patcher
 
     def _is_in_place(self, name: str, module: nn.Module) -> bool:
         """Whether the network is still loaded, with only other networks of this model loaded after it: then ComfyUI need not be called."""
@@ -112,7 +118,7 @@ class ComfyHost(PlainHost):
 
     def sibling(self) -> ComfyHost:
         """As PlainHost's."""
-        return ComfyHost(choose_precision(), compiled=not self._streamed)
+        return ComfyHost(choose_precision(), whole=not self._streamed)
 
     def place(self, predictor: nn.Module, device: Any = None, dtype: Any = None) -> None:
         """DVAError: both are ComfyUI's choice."""

@@ -30,11 +30,13 @@ class PlainHost:
     """Runs networks without a host program. `dtype` is the noise predictor's; the small encoders stay float32.
 
     `operations` supplies the noise predictor's layers (None: torch.nn). `companion` keeps a reference to another model whose networks
-    this one uses.
+    this one uses. `on_unload` releases what belongs to the noise predictor on the device beside its weights; called before memory is
+    freed, and when a host program takes the weights away.
     """
 
     operations: Any = None
     companion: nn.Module | None = None
+    on_unload: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.device = choose_device(device)
@@ -109,6 +111,7 @@ class PlainHost:
 
     def free_memory(self) -> None:
         """Release cached device memory before another try."""
+        self.on_unload()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":

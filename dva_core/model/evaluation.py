@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 4  # most threads of Python; with more cores each of them uses several
 LEAST_PART = 4  # images; with smaller parts the overhead exceeds that of synchronising at every layer
 MOST = 64  # images per batch
+PADDING = 2.0  # times the images of a batch up to which it is padded
 
 Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t [B, ...], t [B], z_face [B, F] or a tuple of tensors [B, ...]) -> [B, ...]
 
@@ -78,8 +79,9 @@ def split_batch(value: Any, parts: int) -> list[Any]:
 class CompiledEvaluation:
     """Evaluates a network by torch.compile, which generates code for one batch size at a time.
 
-    A batch smaller than an earlier one is padded to that size, so that the last batch of a video does not compile again. If compiling
-    fails (it needs a C++ compiler, on CUDA Triton), a warning says so once and the network runs uncompiled.
+    A batch somewhat smaller than an earlier one is padded to that size, so that the last batch of a video does not compile again; a much
+    smaller one, as of a preview, runs uncompiled. If compiling fails (it needs a C++ compiler, on CUDA Triton), a warning says so once
+    and the network runs uncompiled.
     """
 
     def __init__(self, compiler: Callable[[Network], Network] | None = None) -> None:
@@ -97,7 +99,9 @@ class CompiledEvaluation:
         if self._run is network:
             return network(x_t, t, z_face)
         batch = len(x_t)
-        size = min((other for other in self._sizes if other >= batch), default=batch)
+        size = padded_size(batch, self._sizes, PADDING)
+        if size not in self._sizes and any(other > batch for other in self._sizes):
+            return network(x_t, t, z_face)
         try:
             result = self._run(pad_batch(x_t, size), pad_batch(t, size), pad_batch(z_face, size))[:batch]
         except Exception as error:
@@ -110,6 +114,11 @@ class CompiledEvaluation:
             return network(x_t, t, z_face)
         self._sizes.add(size)
         return result
+
+
+def padded_size(batch: int, sizes: Iterable[int], most: float) -> int:
+    """The least of `sizes` that holds the batch and is at most `most` times as large; else the batch itself."""
+    return min((size for size in sizes if batch <= size <= most * batch), default=batch)
 
 
 def pad_batch(value: Any, size: int) -> Any:

@@ -34,7 +34,7 @@ def load_model(
     operations: ModuleType | type | None = None,
     host: Any = None,
     compile: bool = False,
-    cuda_graphs: bool = False,
+    cuda_graphs: bool | None = None,
 ) -> DiffusionVideoAutoencoder:
     """Load the model of a known name (`bundle.find_models`) or of a .safetensors bundle; frozen, in evaluation mode.
 
@@ -43,7 +43,8 @@ def load_model(
     operations   namespace of the noise predictor's layers (the host's, or torch.nn)
     host         memory management (None: PlainHost), which has a device and a dtype of its own
     compile      torch.compile generates code for the noise predictor when it is first used, which takes minutes
-    cuda_graphs  its evaluations are replayed as CUDA graphs (`GraphEvaluation`)
+    cuda_graphs  replay its evaluations as CUDA graphs (`GraphEvaluation`); None: where it pays, as measured on the device, without a
+                 `host` that shares the device with others
 
     Every load checks the file against its fingerprint.
     Raises DVAError for an unknown name, a damaged or foreign file, a device that this machine lacks, a `device` or `dtype` other than the
@@ -51,6 +52,7 @@ def load_model(
     """
     if compile and cuda_graphs:
         raise DVAError("A model is either compiled or replayed as CUDA graphs; choose one of compile and cuda_graphs.")
+    automatic = cuda_graphs is None and host is None
     if host is None:
         host = PlainHost(device)
         host.dtype = choose_dtype(dtype, host.device)
@@ -70,8 +72,9 @@ def load_model(
                 part.to(memory_format=torch.channels_last)  # a sixth less time of the noise predictor on a CPU, a fifth of the small ones
     if compile:
         model.evaluate = CompiledEvaluation()
-    elif cuda_graphs:
-        model.evaluate = GraphEvaluation()
+    elif cuda_graphs or (automatic and host.device.type == "cuda"):
+        model.evaluate = GraphEvaluation(automatic)
+        host.on_unload = model.evaluate.clear
     model.fingerprint, model.path = bundle.fingerprint, bundle.path
     model.host = host
     logger.info("Model %s (%s) on %s, noise predictor in %s.", bundle.path.stem, bundle.path, host.device, host.dtype)

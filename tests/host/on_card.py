@@ -208,6 +208,17 @@ def a_compiled_network_keeps_its_weights(way: Callable) -> None:
     assert not any(getattr(layer, "comfy_cast_weights", False) for layer in model.noise_predictor.modules())
 
 
+def graphs_keep_the_weights_and_go_with_them(way: Callable) -> None:
+    model = hosted(cuda_graphs=True)
+    for _ in range(2):
+        torch.testing.assert_close(
+            model.predict_noise(*network_inputs(model)).cpu(), plain().predict_noise(*network_inputs(model)), atol=1e-4, rtol=1e-3
+        )
+    assert model.evaluate._graphs and not bridge.is_dynamic(model.host._patchers["noise_predictor"])
+    management.unload_all_models()
+    assert not model.evaluate._graphs  # nor their memory
+
+
 CHECKS = [
     the_way_is_what_it_says,
     a_video_comes_out_as_without_a_host,
@@ -220,10 +231,12 @@ CHECKS = [
     networks_are_asked_for_once,
     gradients_go_through,
     a_compiled_network_keeps_its_weights,
+    graphs_keep_the_weights_and_go_with_them,
 ]
 
 
-ONCE = {half_precision_is_near, gradients_go_through, a_compiled_network_keeps_its_weights}  # the same however little fits
+# the same however little fits
+ONCE = {half_precision_is_near, gradients_go_through, a_compiled_network_keeps_its_weights, graphs_keep_the_weights_and_go_with_them}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from card import Graph, card
 from card_tensors import AMD
 
 from dva_core.errors import DVAError
+from dva_core.hosts.plain import PlainHost
 from dva_core.model.graphs import KEPT, GraphEvaluation
 from dva_core.model.loader import load_model
 
@@ -54,9 +55,9 @@ def test_replays_give_the_processors_numbers_recorded_once_a_size(bundle, record
         for count, seed in ((3, 0), (3, 1), (2, 2), (3, 0)):  # 2 are padded to 3
             for actual, expected in zip(steps(model, count, seed), steps(plain, count, seed), strict=True):
                 torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-3)
-        assert [graph.replays for graph in recorded] == [12]
+        assert [graph.replays for graph in recorded] == [13]  # one to compare
         steps(model, 4, 3)
-        assert [graph.replays for graph in recorded] == [12, 3]
+        assert [graph.replays for graph in recorded] == [13, 4]
 
 
 def test_what_a_replay_gave_is_not_written_over(bundle):
@@ -146,6 +147,100 @@ def test_gradients_and_copies_are_plain(bundle, recorded):
         with torch.enable_grad():
             steps(model, 2, 0)
     assert not recorded and isinstance(copy.deepcopy(model.evaluate), GraphEvaluation)
+
+
+def test_a_replay_that_gives_other_numbers_is_not_used(bundle, caplog, monkeypatch):
+    plain, replay = load_model(bundle, device="cpu"), Graph.replay
+    with torch.no_grad(), card():
+        model = load_model(bundle, dtype="fp32", cuda_graphs=True)
+        monkeypatch.setattr(Graph, "replay", lambda self: (replay(self), self.calls[-1][-1].mul_(1.2)))
+        for actual, expected in zip(steps(model, 2, 0), steps(plain, 2, 0), strict=True):
+            torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-3)
+    assert one_line(caplog, "a replay gives other numbers")
+
+
+def test_a_much_smaller_batch_is_not_padded(bundle, recorded):
+    with torch.no_grad(), card():
+        model = load_model(bundle, dtype="fp32", cuda_graphs=True)
+        steps(model, 6, 0)
+        steps(model, 1, 0)
+    assert len(recorded) == 2
+
+
+def test_graphs_go_with_the_weights_or_when_memory_is_short(bundle):
+    with torch.no_grad(), card():
+        model = load_model(bundle, dtype="fp32", cuda_graphs=True)
+        steps(model, 2, 0)
+        assert model.evaluate._graphs
+        model.host.free_memory()
+        assert not model.evaluate._graphs
+
+
+# -- automatic -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def automatic(bundle):
+    """A model on a card whose launches take time; its tests say how much a replay takes."""
+    with torch.no_grad(), card() as here:
+        here.launch_ms = 4.0
+        yield load_model(bundle, dtype="fp32"), here
+
+
+def test_a_recording_waits_until_it_would_have_paid(automatic, bundle, recorded, caplog):
+    caplog.set_level("INFO", "dva_core")
+    (model, here), plain = automatic, load_model(bundle, device="cpu")
+    assert model.evaluate.break_even is not None
+    here.launch_ms, here.replay_ms, rounds = 1.0, 3.0, 0
+    while not recorded:
+        for actual, expected in zip(steps(model, 2, rounds), steps(plain, 2, rounds), strict=True):
+            torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-3)
+        rounds += 1
+    assert here.clock >= 1000 and rounds > 1  # a second of evaluations
+
+    def waits() -> int:
+        return sum(count for wait, count in here.waits.items() if wait.place.startswith(("model/graphs", "model/break_even")))
+
+    before, waited = recorded[0].replays, waits()
+    steps(model, 2, 0)
+    assert recorded[0].replays == before + 3 and len(recorded) == 1
+    assert waits() == waited > 0  # for the measurements alone
+    assert "A CUDA graph of 2 frames takes 3.00 ms, not" in caplog.text and "evaluations make up for" in caplog.text
+
+
+def test_a_replay_that_is_no_faster_is_not_kept_and_not_tried_again(automatic, recorded, caplog):
+    caplog.set_level("INFO", "dva_core")
+    model, here = automatic
+    here.replay_ms = 1e6
+    for _ in range(2):
+        steps(model, 2, 0)
+        steps(model, 3, 0)  # a larger batch has a smaller share of launches
+    assert len(recorded) == 1 and not model.evaluate._graphs and "and not used" in caplog.text
+
+
+def test_a_short_video_pays_for_nothing(automatic, recorded):
+    model, here = automatic
+    here.launch_ms = 0.01
+    steps(model, 2, 0)
+    steps(model, 2, 0)
+    assert not recorded
+
+
+def test_a_recording_nobody_asked_for_may_run_out_of_memory(automatic, monkeypatch):
+    model, here = automatic
+    monkeypatch.setattr(Graph, "__enter__", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")))
+    noises = [steps(model, 2, 0) for _ in range(2)]
+    assert here.clock > 2000 and all(map(torch.equal, noises[0], noises[-1])) and model.evaluate.break_even.gains == {2: 0.0}
+
+
+def test_it_is_automatic_on_cards_that_are_not_shared(bundle):
+    assert not isinstance(load_model(bundle, device="cpu").evaluate, GraphEvaluation)
+    with card():
+        assert load_model(bundle).evaluate.break_even is not None
+        assert load_model(bundle, cuda_graphs=True).evaluate.break_even is None
+        assert copy.deepcopy(load_model(bundle)).evaluate.break_even is not None
+        for options in ({"cuda_graphs": False}, {"compile": True}, {"host": PlainHost()}):
+            assert not isinstance(load_model(bundle, **options).evaluate, GraphEvaluation)
 
 
 def test_compiled_or_as_graphs_not_both(bundle):
