@@ -80,7 +80,7 @@ def make_video(
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if audio:
-            seconds = (pts[-1] + pts[-1] - pts[-2]) * time_base
+            seconds = (pts[-1] - pts[0] + pts[-1] - pts[-2]) * time_base
             for chunk in tone(float(seconds), sound_rate, audio.codec_context.format.name, sound_start):
                 out.mux(audio.encode(chunk))
             out.mux(audio.encode(None))
