@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dva_core.errors import DVAError
 from dva_core.networks.normalisation import group_norm, prefers_channels_last
 from dva_core.networks.peak import kind_of, peak_bytes
+from dva_core.networks.texture import CHANNELS, FaceRemainder, FaceTexture, TextureBlend
 from dva_core.networks.unet_blocks import (
     AttentionBlock,
     DetailHead,
@@ -27,13 +28,14 @@ from dva_core.networks.unet_blocks import (
     ResidualBlock,
     TimeEmbedding,
     one_for_all,
+    resize_condition,
     zero_weights,
 )
 
 
 def is_added(key: str) -> bool:
-    """Whether a parameter belongs to a part that the published network does not have: the spatial condition, the detail head."""
-    return key.startswith(("face_map.", "detail.")) or ".spatial." in key
+    """Whether a parameter belongs to a part that the published network does not have: spatial condition, detail head, texture."""
+    return key.startswith(("face_map.", "detail.", "texture")) or ".spatial." in key
 
 
 class UNet(nn.Module):
@@ -42,8 +44,9 @@ class UNet(nn.Module):
     `patch_size` p folds p x p pixels into channels before the first convolution and unfolds them after the last.
     `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention. With `spatial_channels`
     every residual block also adds a projection of a `FaceMap` of `spatial_size` pixels, with `detail_channels` a `DetailHead` adds to
-    the output; 0 is the published network.
-    Raises DVAError for an image size that cannot be halved down to the deepest level.
+    the output, and with `texture_rank` a `FaceTexture` of so many patterns of `texture_size` texels is blended into the output and added to
+    the face map, and the rest of the network sees the `FaceRemainder` (`identity_channels`: of z_id); 0 is the published network.
+    Raises DVAError for an image size that cannot be halved down to the deepest level, or a texture without a face map.
     """
 
     def __init__(
@@ -63,11 +66,16 @@ class UNet(nn.Module):
         spatial_channels: int = 0,
         spatial_size: int = 16,
         detail_channels: int = 0,
+        texture_rank: int = 0,
+        texture_size: int = 96,
+        identity_channels: int = 128,
     ) -> None:
         super().__init__()
         multiple = patch_size * 2 ** (len(channel_multipliers) - 1)
         if image_size % multiple:
             raise DVAError(f"image_size {image_size} does not suit this UNet; choose a multiple of {multiple}.")
+        if texture_rank and not spatial_channels:
+            raise DVAError("A noise predictor with texture_rank needs spatial_channels; set them too.")
         self.image_size, self.patch_size, self.condition_channels = image_size, patch_size, condition_channels
         folded = in_channels * patch_size**2
 
@@ -100,7 +108,8 @@ class UNet(nn.Module):
         self.settings = {"image_size": image_size, "patch_size": patch_size, "in_channels": in_channels, "base_channels": base_channels,
             "channel_multipliers": channel_multipliers, "num_res_blocks": num_res_blocks, "attention_resolutions": attention_resolutions,
             "embedding_channels": embedding_channels, "condition_channels": condition_channels, "num_heads": num_heads,
-            "spatial_channels": spatial_channels, "spatial_size": spatial_size, "detail_channels": detail_channels}  # fmt: skip
+            "spatial_channels": spatial_channels, "spatial_size": spatial_size, "detail_channels": detail_channels,
+            "texture_rank": texture_rank, "texture_size": texture_size, "identity_channels": identity_channels}  # fmt: skip
 
         self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
 
@@ -118,6 +127,12 @@ class UNet(nn.Module):
             group_norm(channels, operations), nn.SiLU(), zero_weights(operations.Conv2d(channels, folded, 3, padding=1))
         )
         self.detail = DetailHead(folded, channels, detail_channels, embedding_channels, operations) if detail_channels else None
+        self.texture = self.texture_map = self.texture_blend = self.texture_rest = None
+        if texture_rank:
+            self.texture = FaceTexture(condition_channels, texture_rank, texture_size, image_size, patch_size, operations)
+            self.texture_map = zero_weights(operations.Conv2d(CHANNELS * patch_size**2, spatial_channels, 1, bias=False))
+            self.texture_blend = TextureBlend(embedding_channels, operations)
+            self.texture_rest = FaceRemainder(condition_channels, identity_channels, operations)
 
     def peak_bytes(self, frames: int, dtype: torch.dtype, kind: str) -> int:
         """Peak bytes that evaluating so many frames in `dtype` takes beside the weights on a device of this kind ("cuda", "mps", "cpu").
@@ -140,12 +155,17 @@ class UNet(nn.Module):
         return self._peaks[key] * frames // counted
 
     def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
-        """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`).
+        """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`), and last,
+        if there is one, the texture.
 
         They are the same at every timestep, so a solver computes them once.
         """
+        textures = [] if self.texture is None else [self.texture(z_face)]
+        z_face = z_face if self.texture is None else self.texture_rest(z_face)
         face_map = None if self.face_map is None else self.face_map(z_face)
-        return tuple(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock))
+        for texture in textures:
+            face_map = face_map + self.texture_map(resize_condition(texture, face_map.shape[2:]))
+        return *(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock)), *textures
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.
@@ -170,4 +190,6 @@ class UNet(nn.Module):
         h = conv(features)
         if self.detail is not None:
             h = h + self.detail(patches, features, embedding)
+        if self.texture is not None:
+            h = self.texture_blend(h, patches, next(conditions), embedding)
         return F.pixel_shuffle(h, self.patch_size) if self.patch_size > 1 else h

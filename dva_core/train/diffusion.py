@@ -23,6 +23,7 @@ from dva_core.train.augment import reframe, relight
 from dva_core.train.board import Board, sample_grids
 from dva_core.train.checkpoint import resume_run, save_run
 from dva_core.train.conditioner import Conditioner
+from dva_core.train.fit_texture import fit_texture
 from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import fit_detail_head
 from dva_core.train.objective import Draw, Objective
@@ -173,7 +174,7 @@ class DiffusionTraining(Objective):
 
     def update(self) -> float:
         """Average the gradient over the processes, clip it and take one step; returns its norm before clipping."""
-        processes.average([p.grad for p in self.parameters.values()])
+        processes.average([p.grad for p in self.parameters.values() if p.requires_grad])
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip).item()
         self.step += 1
@@ -204,6 +205,10 @@ class DiffusionTraining(Objective):
         Raises DVAError if the gradient is not finite any more.
         """
         s, start = self.settings, time.monotonic() - self.seconds
+        if self.unet.texture is not None and self.pair_objective and not self.unet.texture.patterns.weight.any():
+            fit_texture(self.unet, self.pair_objective, self.rng, self.generator)
+            processes.from_first([*self.unet.texture.parameters()])  # each process has fitted it to its own pairs
+            self.ema = Ema(self.parameters, s.ema)
         last_save, recent = self.seconds, []
         if self.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from dva_core.networks import build_network
 from dva_core.networks.unet import is_added
 from dva_core.train.conditioner import Conditioner, check_encoders, load_encoders
 from dva_core.train.encoders import encode_faces
+from dva_core.train.fit_texture import fit_gates, read_landmarks
 from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import spread_patches
 from dva_core.train.losses import training_losses
@@ -72,6 +73,12 @@ class Objective:
         self.compiled_network = CompiledEvaluation() if settings.compile else None
         self.parameters = {f"unet.{k}": v for k, v in self.unet.named_parameters()}
         self.parameters |= {f"fusion.{k}": v for k, v in self.conditioner.fusion.named_parameters()}
+        if self.unet.texture is not None:
+            self.read_landmarks()
+            fit_gates(self.unet, self.schedule)
+            rest = self.unet.texture_rest
+            for layer in (self.conditioner.fusion, self.unet.texture.points, self.unet.texture.mean, rest.identity, rest.others):
+                layer.requires_grad_(False)  # so that landmarks and identity stay where they are in z_face
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:
         """Compute the mean of [z_id ; z_motion] over some pictures, and one gain per space for unit variance on average.
@@ -86,6 +93,11 @@ class Objective:
         z_id, motion = (torch.from_numpy(part) for part in encode_faces(identity, landmarks, frames.read(rows), device=self.device))
         gains = [torch.full((part.shape[1],), 1 / part.std(0).square().mean().sqrt().item()) for part in (z_id, motion)]
         return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
+
+    def read_landmarks(self) -> None:
+        """Let the texture, if there is one, read the landmarks from z_face."""
+        if self.unet.texture is not None:
+            read_landmarks(self.unet.texture, self.conditioner.fusion, self.conditioner.centre, self.conditioner.gain)
 
     def decompose(self, images: Tensor) -> Parts:
         """Encode [P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
@@ -144,6 +156,7 @@ class Objective:
                     parameter.zero_()
         self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
         self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
+        self.read_landmarks()
 
     def draw(self, x_0: Tensor, generator: torch.Generator) -> Draw:
         """Draw timesteps and noises for pictures x_0 on the CPU, so that they are the same for any device."""

@@ -20,10 +20,14 @@ def two_threads():
         yield
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["published form", "spatial condition"])
+SPATIAL = {"spatial_channels": 4, "spatial_size": 4}
+TEXTURE = {"detail_channels": 8, "texture_rank": 3, "texture_size": 8, "identity_channels": 4}
+
+
+@pytest.fixture(scope="module", params=[{}, SPATIAL, SPATIAL | TEXTURE], ids=["published form", "spatial condition", "texture"])
 def model(request):
     torch.manual_seed(0)
-    predictor = SMALL["noise_predictor"] | {"spatial_channels": request.param, "spatial_size": 4}
+    predictor = SMALL["noise_predictor"] | request.param
     model = DiffusionVideoAutoencoder(SMALL | {"noise_predictor": predictor}).eval().requires_grad_(False)
     for parameter in model.noise_predictor.parameters():
         torch.nn.init.normal_(parameter, std=0.1)

@@ -26,6 +26,7 @@ NETWORKS = {
     "plain": PLAIN,
     "with a face map": LIKE_THE_STARTER,
     "with a detail head": LIKE_THE_STARTER | {"detail_channels": 64},
+    "with a texture": LIKE_THE_STARTER | {"detail_channels": 64, "texture_rank": 12, "texture_size": 96},
     "small maps": PLAIN | {"image_size": 16, "channel_multipliers": (1, 2), "attention_resolutions": ()},
 }
 WHOLE, HALF = torch.float32, torch.bfloat16
@@ -44,7 +45,8 @@ def allocated(work: Callable[[], object]) -> int:
 
 
 CASES = [("plain", 16, WHOLE), ("plain", 4, HALF), ("with a face map", 4, WHOLE), ("with a detail head", 16, HALF),
-         ("with a detail head", 4, WHOLE), ("small maps", 16, WHOLE)]  # fmt: skip
+         ("with a detail head", 4, WHOLE), ("with a texture", 16, HALF), ("with a texture", 2, WHOLE),
+         ("small maps", 16, WHOLE)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "frames", "dtype"), CASES)

@@ -131,6 +131,10 @@ def test_impossible_configurations_are_named():
         build_network({"type": "unet", "widht": 3})
 
 
+HEAD = {"spatial_channels": 4, "spatial_size": 4, "detail_channels": 8}
+TEXTURE = {"texture_rank": 3, "texture_size": 8, "identity_channels": 6}
+
+
 def small_unet(**changes) -> UNet:
     torch.manual_seed(3)
     network = UNet(image_size=16, patch_size=2, base_channels=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,),
@@ -176,6 +180,33 @@ def test_a_new_detail_head_changes_nothing_and_a_trained_one_follows_time_pixels
         assert torch.allclose(detail(x, t, detail.face_conditions(z)), detail(x, t, z), atol=1e-5)
         one = detail(x, t[:1].expand(2), z)  # a timestep embedded once for all
         assert torch.allclose(one, detail(x, t, z), atol=1e-5)
+
+
+def test_a_new_texture_changes_nothing_and_a_fitted_one_is_blended_into_the_output():
+    plain, textured = small_unet(**HEAD), small_unet(**HEAD, **TEXTURE)
+    textured.load_state_dict({k: v for k, v in textured.state_dict().items() if is_added(k)} | plain.state_dict())
+    x, t, z = torch.randn(2, 3, plain.image_size, plain.image_size), torch.tensor([10, 10]), torch.randn(2, plain.condition_channels)
+    with torch.no_grad():
+        out = plain(x, t, z)
+        assert torch.equal(textured(x, t, z), out)
+        torch.nn.init.normal_(textured.texture.patterns.weight)
+        *_, texture = conditions = textured.face_conditions(z)
+        assert texture.shape == (2, 24, 8, 8) and texture.abs().mean() > 0.01
+        gates = torch.tensor([2.0, 0.5, 0.25])
+        textured.texture_blend.gates.weight.zero_()
+        textured.texture_blend.gates.bias.copy_(gates)
+        a, b = (torch.nn.functional.pixel_shuffle(part, 2) for part in texture.chunk(2, 1))
+        expected = out + gates[0] * a + b * (gates[1] * x + gates[2] * out)
+        torch.testing.assert_close(textured(x, t, conditions), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(textured(x, t, z), expected, rtol=1e-4, atol=1e-4)
+        before = textured.face_conditions(z)[0][1]
+        torch.nn.init.normal_(textured.texture_map.weight)
+        for name, values in textured.named_parameters():
+            if ".spatial." in name:
+                values.normal_()
+        assert not torch.allclose(textured.face_conditions(z)[0][1], before, atol=1e-2)
+    with pytest.raises(DVAError, match="needs spatial_channels"):
+        small_unet(**TEXTURE)
 
 
 @pytest.mark.parametrize("heads", [1, 4])

@@ -1,0 +1,133 @@
+"""Textures in the coordinates of the face, placed in the image by its landmarks, so that z_face acts at exact places of the face.
+
+Not in Kim et al. 2023. There z_face scales and shifts whole channels, so that the network itself must find the place of a rim or a lip.
+z_face is a linear function of the identity and the landmarks (sec. 3.2), so a linear layer reads the landmarks from it. What the texture
+shows is blended into the estimate of x_0 at each timestep: x_0 + A + B x_0, with A = alpha colour and B = -alpha for an opaque drawing.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LANDMARKS = 51
+CHANNELS = 6  # A and B in red, green and blue
+BOX = (0.125, 0.22, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
+SOFT, FALL = 0.03, 2.0  # of the weight (d^2 + SOFT^2)^-FALL of a landmark at distance d, in 0..1 of the crop
+LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
+MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
+PIECE = 4  # images whose map is computed at once, except in training: a map takes more memory than the rest of the network
+
+
+def affine_to_mean(points: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares affine transform from landmarks to the mean face: points, mean [B, N, 2] -> matrix [B, 2, 2], offset [B, 1, 2]."""
+    centre, mean_centre = points.mean(1, keepdim=True), mean.mean(1, keepdim=True)
+    (x, y), to = (points - centre).unbind(2), mean - mean_centre
+    xx, yy, xy = (x * x).mean(1) + LEAST_SPREAD, (y * y).mean(1) + LEAST_SPREAD, (x * y).mean(1)
+    inverse = torch.stack([yy, -xy, -xy, xx], 1).reshape(-1, 2, 2) / (xx * yy - xy * xy)[:, None, None]
+    covariance = torch.stack([(axis[..., None] * to).mean(1) for axis in (x, y)], 1)
+    matrix = (inverse[..., None] * covariance[:, None]).sum(2)
+    return matrix, mean_centre - transform(centre, matrix)
+
+
+def transform(points: Tensor, matrix: Tensor) -> Tensor:
+    """points [B, N, 2] @ matrix [B, 2, 2], in the precision of the points also under autocast."""
+    return (points[..., None] * matrix[:, None]).sum(2)
+
+
+def face_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
+    """Place of each pixel in the mean face: landmarks and mean face [B, N, 2] in 0..1 of the crop -> [B, 2, size, size], x and y in 0..1.
+
+    An affine transform of the whole face, and the displacements that it leaves at the landmarks, interpolated by inverse distances
+    (Shepard 1968).
+    """
+    at = (torch.arange(size, device=points.device, dtype=points.dtype) + 0.5) / size
+    matrix, offset = affine_to_mean(points, mean)
+    left_over = mean - transform(points, matrix) - offset
+    across, down = ((at[:, None] - axis[:, None]).square() for axis in points.unbind(2))  # [B, size, N]
+    weights = (across[:, None] + down[:, :, None] + SOFT**2).pow(-FALL)
+    weights = weights / weights.sum(3, keepdim=True)
+    places = []
+    for axis in range(2):
+        of_face = at * matrix[:, 0, axis, None, None] + at[:, None] * matrix[:, 1, axis, None, None] + offset[:, :, axis, None]
+        places.append(of_face + (weights * left_over[:, None, None, :, axis]).sum(3))
+    return torch.stack(places, 1)
+
+
+class FaceTexture(nn.Module):
+    """z_face [B, F] -> A and B in the places of the landmarks, [B, 6 p^2, S / p, S / p] for patches of p pixels: the channels of A first.
+
+    They are sums of `rank` patterns of `size` x `size` texels, which z_face weights; all are 0 initially. `points` reads the
+    displacements of the landmarks from z_face, `mean` holds the landmarks of the mean face. The motion encoder must see the whole crop.
+    Coordinates are computed in float32, as half precision is up to half a pixel off.
+    """
+
+    def __init__(
+        self, condition_channels: int, rank: int, size: int, image_size: int, patch_size: int, operations: ModuleType | type = nn
+    ) -> None:
+        super().__init__()
+        self.size, self.image_size, self.patch_size = size, image_size, patch_size
+        self.points = operations.Linear(condition_channels, 2 * LANDMARKS)
+        self.mean = operations.Linear(1, 2 * LANDMARKS, bias=False)
+        self.weights = operations.Linear(condition_channels, rank)
+        self.patterns = operations.Linear(rank, CHANNELS * size**2)
+        for values in (self.patterns.weight, self.patterns.bias):
+            if values is not None:  # the layers of a host may be empty until a file is loaded
+                nn.init.zeros_(values)
+
+    def coordinates(self, z_face: Tensor) -> Tensor:
+        """Place of each pixel in the texture: z_face [B, F] -> [B, S, S, 2], x and y, -1..1 within the texture."""
+        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
+        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+        piece, size = len(points) if self.training else PIECE, min(MAP_SIZE, self.image_size)
+        at = torch.cat([face_coordinates(*parts, size) for parts in zip(points.split(piece), mean.split(piece))])
+        left, top, side = BOX
+        at = torch.stack([at[:, 0] - left, at[:, 1] - top], 1) * (2 / side) - 1
+        return F.interpolate(at, (self.image_size, self.image_size), mode="bilinear").movedim(1, -1)
+
+    def forward(self, z_face: Tensor) -> Tensor:
+        texture = self.patterns(self.weights(z_face)).reshape(-1, CHANNELS, self.size, self.size).float()
+        placed = F.grid_sample(texture, self.coordinates(z_face), align_corners=False)  # 0 outside of the texture
+        return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
+
+
+class FaceRemainder(nn.Module):
+    """z_face [B, F] without the steps of the identity that the texture shows, for the rest of the network, which would show them again.
+
+    `identity` reads the identity without these steps, `others` what z_face says of anything else; a unit vector of the one goes back by
+    `fusion`. Whatever the steps that an edit adds to an identity and however its length is restored, the result is the same.
+    """
+
+    def __init__(self, condition_channels: int, identity_channels: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.identity = operations.Linear(condition_channels, identity_channels)
+        self.fusion = operations.Linear(identity_channels, condition_channels, bias=False)
+        self.others = operations.Linear(condition_channels, condition_channels)
+        for values in (self.fusion.weight, self.others.bias):
+            if values is not None:
+                nn.init.zeros_(values)
+        if self.others.weight is not None:
+            nn.init.eye_(self.others.weight)  # initially all of z_face
+
+    def forward(self, z_face: Tensor) -> Tensor:
+        return self.others(z_face) + self.fusion(F.normalize(self.identity(z_face), dim=1))
+
+
+class TextureBlend(nn.Module):
+    """Blend a texture into the prediction of a patch at each timestep: out + g_1 A + B (g_2 x_t + g_3 out).
+
+    This is x_0 + A + B x_0 in terms of the prediction, for gates g that are functions of t alone (train/fit_texture.py).
+    """
+
+    def __init__(self, embedding_channels: int, operations: ModuleType | type = nn) -> None:
+        super().__init__()
+        self.gates = operations.Linear(embedding_channels, 3)
+
+    def forward(self, out: Tensor, patches: Tensor, texture: Tensor, embedding: Tensor) -> Tensor:
+        """out, patches [B, 3 p^2, H, W], texture [B, 6 p^2, H, W], embedding [B or 1, E] -> [B, 3 p^2, H, W]."""
+        of_texture, of_image, of_out = self.gates(F.silu(embedding))[..., None, None].split(1, dim=1)
+        addition, factor = texture.chunk(2, dim=1)
+        return out + of_texture * addition + factor * (of_image * patches + of_out * out)

@@ -1,0 +1,80 @@
+"""Textures in the coordinates of the face."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dva_core.networks.texture import BOX, CHANNELS, LANDMARKS, FaceTexture, face_coordinates
+
+
+def face(seed: int = 0) -> torch.Tensor:
+    """Landmarks [1, 51, 2] all over the middle of the crop."""
+    return 0.25 + 0.5 * torch.rand(1, LANDMARKS, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def pixels(size: int) -> torch.Tensor:
+    """Places [2, size, size] of pixels, x and y in 0..1."""
+    at = (torch.arange(size) + 0.5) / size
+    return torch.stack([at.expand(size, size), at[:, None].expand(size, size)])
+
+
+@given(st.integers(0, 100), st.floats(-0.3, 0.3), st.floats(0.8, 1.25), st.floats(-0.1, 0.1))
+def test_a_face_that_turns_grows_and_moves_carries_its_coordinates_along(seed, turn, zoom, shift):
+    mean, turn = face(seed), torch.tensor(turn)
+    matrix = zoom * torch.stack([torch.stack([turn.cos(), turn.sin()]), torch.stack([-turn.sin(), turn.cos()])])
+    points = (mean - 0.5) @ matrix + 0.5 + shift
+    moved_back = (pixels(24).movedim(0, -1) - 0.5 - shift) @ torch.linalg.inv(matrix) + 0.5
+    torch.testing.assert_close(face_coordinates(points, mean, 24)[0].movedim(0, -1), moved_back, rtol=0, atol=2e-4)
+
+
+def test_a_mouth_that_opens_moves_what_is_near_it_and_little_else():
+    mean = torch.stack([torch.linspace(0.2, 0.8, LANDMARKS), torch.cat([torch.full((25,), 0.4), torch.full((26,), 0.8)])], 1)[None]
+    points = mean.clone()
+    points[:, 40, 1] += 0.05  # one landmark, downwards
+    moved = face_coordinates(points, mean, 64) - pixels(64)
+    there = (points[0, 40] * 64).long()
+    assert moved[0, 1, there[1], there[0]] == pytest.approx(-0.05, abs=0.015)
+    assert moved[0, :, :24].abs().max() < 0.01
+
+
+def texture(dtype=torch.float32, **options) -> FaceTexture:
+    torch.manual_seed(0)
+    network = FaceTexture(2 * LANDMARKS, **({"rank": 2, "size": 96, "image_size": 128, "patch_size": 4} | options))
+    with torch.no_grad():
+        network.points.weight.copy_(torch.eye(2 * LANDMARKS))
+        network.points.bias.zero_()
+        network.mean.weight.copy_(face().reshape(-1, 1))
+    return network.eval().to(dtype)
+
+
+def test_a_new_texture_is_zero_and_folded_into_patches():
+    assert texture()(torch.randn(5, 2 * LANDMARKS)).shape == (5, 16 * CHANNELS, 32, 32)
+    assert not texture()(torch.randn(2, 2 * LANDMARKS)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_pattern_goes_where_the_landmarks_go(dtype):
+    network = texture(dtype)
+    left, top, side = BOX
+    x, y = 60, 30  # texel
+    with torch.no_grad():
+        spot = torch.zeros(96, 96)
+        spot[y - 1 : y + 2, x - 1 : x + 2] = 1
+        network.patterns.bias[: 96**2] = spot.flatten()
+        displacement = torch.tensor([[0.0, 0.0], [0.05, -0.03]], dtype=dtype)
+        placed = torch.nn.functional.pixel_shuffle(network(displacement.repeat(1, LANDMARKS)), 4)[:, 0].float()
+    for image, moved in zip(placed, displacement.float()):
+        expected = torch.tensor([left + side * (x + 0.5) / 96, top + side * (y + 0.5) / 96]) + moved
+        centre = (pixels(128) * image).sum((1, 2)) / image.sum()
+        torch.testing.assert_close(centre, expected, rtol=0, atol=0.25 / 128 if dtype == torch.bfloat16 else 1e-4)
+
+
+def test_many_faces_at_once_are_as_one_by_one_and_as_in_training():
+    network = texture()
+    torch.nn.init.normal_(network.patterns.weight)
+    z_face = 0.02 * torch.randn(9, 2 * LANDMARKS)
+    with torch.no_grad():
+        together = network(z_face)
+        torch.testing.assert_close(together, torch.cat([network(z[None]) for z in z_face]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together, network.train()(z_face), rtol=1e-4, atol=1e-4)

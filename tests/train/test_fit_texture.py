@@ -1,0 +1,140 @@
+"""Textures fitted to drawn pairs."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dva_core.diffusion.schedule import Schedule
+from dva_core.errors import DVAError
+from dva_core.networks.texture import LANDMARKS, FaceRemainder, FaceTexture
+from dva_core.networks.unet import UNet
+from dva_core.train.fit_texture import LEAST_SIGMA, Regression, fit_gates, read_landmarks, readers, split_face
+
+from .pair_runs import paired
+from .runs import CONFIG
+
+SIZES = {"image_size": 16, "patch_size": 2, "base_channels": 64, "channel_multipliers": (1, 2), "num_res_blocks": 1,
+         "attention_resolutions": (), "embedding_channels": 256, "condition_channels": 16}  # fmt: skip
+TEXTURE = {"spatial_channels": 2, "spatial_size": 4, "texture_rank": 2, "texture_size": 8, "identity_channels": 4}
+PEOPLE = 8  # values of an identity
+
+
+@pytest.fixture
+def fusion():
+    """A fusion layer, with the centre and gain of its inputs."""
+    torch.manual_seed(0)
+    centre = torch.cat([torch.randn(PEOPLE) * 0.1, torch.full((2 * LANDMARKS,), 0.5)])
+    gain = torch.cat([torch.ones(PEOPLE), torch.full((2 * LANDMARKS,), 40.0)])
+    return torch.nn.Linear(len(centre), len(centre) + 20).requires_grad_(False), centre, gain
+
+
+def fuse(fusion, z_id, motion):
+    layer, centre, gain = fusion
+    return layer((torch.cat([z_id, motion], 1) - centre) * gain)
+
+
+def faces(count: int = 20):
+    return F.normalize(torch.randn(count, PEOPLE), dim=1), 0.5 + 0.02 * torch.randn(count, 2 * LANDMARKS)
+
+
+def test_landmarks_are_read_from_the_fused_vector(fusion):
+    layer, centre, gain = fusion
+    texture, (z_id, motion) = FaceTexture(layer.out_features, 1, 8, 16, 2), faces()
+    read_landmarks(texture, *fusion)
+    with torch.no_grad():
+        read = texture.mean.weight[:, 0] + texture.points(fuse(fusion, z_id, motion))
+    torch.testing.assert_close(read, motion, rtol=0, atol=1e-5)
+    with pytest.raises(DVAError, match="face_dim must be 110 or more"):
+        read_landmarks(texture, torch.nn.Linear(len(centre), 100), centre, gain)
+
+
+@torch.no_grad()
+def test_the_rest_of_a_face_is_the_same_whatever_steps_are_added(fusion):
+    layer, *_ = fusion
+    rest, (z_id, motion) = FaceRemainder(layer.out_features, PEOPLE), faces()
+    z_face = fuse(fusion, z_id, motion)
+    torch.testing.assert_close(rest(z_face), z_face)  # before it is fitted
+    steps = 0.6 * torch.linalg.qr(torch.randn(PEOPLE, 3))[0].T
+    split_face(rest, *fusion, steps)
+    expected = rest(z_face)
+    moved = fuse(fusion, F.normalize(z_id + steps[0] - 0.5 * steps[2], dim=1), motion)
+    torch.testing.assert_close(rest(moved), expected, rtol=0, atol=1e-4)
+    other = fuse(fusion, z_id.roll(1, 0), motion)
+    assert (rest(other) - expected).abs().mean() > 0.02  # people and landmarks stay
+    assert (rest(fuse(fusion, z_id, motion.roll(1, 0))) - expected).abs().mean() > 0.02
+
+
+def test_readers_tell_steps_apart_and_see_little_of_people():
+    torch.manual_seed(0)
+    people = torch.randn(500, 12) @ torch.randn(12, 12)
+    steps = torch.randn(12, 3)
+    rows = readers(steps, people)
+    torch.testing.assert_close(rows @ steps, torch.eye(3), rtol=0, atol=1e-3)
+    assert (people @ rows.T).std(0).max() < (people @ torch.linalg.pinv(steps).T).std(0).min()
+
+
+@pytest.mark.parametrize("prediction", ["v", "epsilon"])
+def test_gates_blend_into_the_estimate_of_the_image(prediction):
+    torch.manual_seed(0)
+    network, schedule = UNet(**SIZES, **TEXTURE).eval().requires_grad_(False), Schedule(prediction=prediction)
+    fit_gates(network, schedule)
+    blend = network.texture_blend
+    texture = torch.randn(1, 24, 8, 8) * 0.3
+    a, b = (F.pixel_shuffle(part, 2) for part in texture.chunk(2, 1))
+    for step in (150, 400, 700):
+        t = torch.tensor([step])
+        x_t, out = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16)
+        alpha = schedule.at(t, x_t)
+        assert (1 - alpha).sqrt() > LEAST_SIGMA
+
+        def image(output):
+            noise = schedule.as_noise(output, x_t, t)  # noqa: B023 (called in this round only)
+            return (x_t - (1 - alpha).sqrt() * noise) / alpha.sqrt()  # noqa: B023
+
+        blended = blend(F.pixel_unshuffle(out, 2), F.pixel_unshuffle(x_t, 2), texture, network.time_embed(t, torch.float32))
+        plain = image(out)
+        expected = plain + a + b * plain
+        error = (image(F.pixel_shuffle(blended, 2)) - expected).abs().mean() / (expected - plain).abs().mean()
+        assert error < 0.1, (step, error)
+    fit_gates(network, schedule, np.ones(schedule.train_steps))  # all is shown anyway
+    gates = blend.gates(F.silu(network.time_embed(torch.arange(1000), torch.float32)))
+    assert gates.abs().max() < 1e-3
+
+
+def test_an_opaque_drawing_is_found_by_regression():
+    generator = torch.Generator().manual_seed(0)
+    regression = Regression(8)
+    at = (torch.arange(16) + 0.5) / 8 - 1
+    at = torch.stack([at.expand(16, 16), at[:, None].expand(16, 16)], 2)[None].expand(40, -1, -1, -1)
+    x = torch.rand(40, 3, 16, 16, generator=generator) * 2 - 1
+    alpha = torch.zeros(16, 16)
+    alpha[4:8, 2:10] = 0.75
+    colour = torch.tensor([0.5, -0.25, -0.5])[:, None, None]
+    regression.add(at, x, alpha * (colour - x))
+    found = regression.solve()
+    small = alpha[::2, ::2]
+    torch.testing.assert_close(found[:3], small * colour, rtol=0, atol=0.02)
+    torch.testing.assert_close(found[3:], (-small).expand(3, -1, -1), rtol=0, atol=0.03)
+    outside = Regression(8)
+    outside.add(at + 5, x, x)
+    assert not outside.solve().any()
+
+
+def test_a_run_fits_its_texture_first_trains_it_and_goes_on_where_it_stopped(encoders, tmp_path):
+    predictor = CONFIG["noise_predictor"] | {"condition_channels": 240, "spatial_channels": 2, "spatial_size": 4, "texture_rank": 10,
+                                             "texture_size": 8}  # fmt: skip
+    config = CONFIG | {"face_dim": 240, "noise_predictor": predictor}
+    run = paired(encoders, tmp_path / "diffusion", config=config, steps=2, learning_rate=1e-2)
+    start = {key: values.clone() for key, values in run.parameters.items()}
+    assert not start["unet.texture.patterns.weight"].any()
+    run.run()
+    assert run.parameters["unet.texture.patterns.weight"].any() and run.ema.values["unet.texture.patterns.weight"].any()
+    for key in ("fusion.weight", "unet.texture.points.weight", "unet.texture.mean.weight"):
+        assert torch.equal(run.parameters[key], start[key])  # so that landmarks stay where they are in z_face
+    again = paired(encoders, tmp_path / "diffusion", config=config, steps=3)
+    again.resume()
+    assert all(torch.equal(values, run.parameters[key]) for key, values in again.parameters.items())
+    with pytest.raises(DVAError, match="texture_rank must be 10 or more"):
+        fewer = config | {"noise_predictor": predictor | {"texture_rank": 9}}
+        paired(encoders, tmp_path / "other" / "diffusion", config=fewer).run()
