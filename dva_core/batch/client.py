@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -131,7 +132,7 @@ class Client:
             async with self._session.head(self._at("/view"), params=query) as answer:
                 return answer.status == 200 and answer.content_length == size
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
+            raise ServerLost(f"{self.url} does not answer ({reason_of(error)}).") from error
 
     async def _watch(self, request, stream: TimedReader) -> Any:
         """Await the response to an upload; ServerLost if the server stops reading."""
@@ -169,7 +170,7 @@ class Client:
                     raise JobFailed(f"The result {output['filename']} is not there any more (status {answer.status}).")
                 return await self._store(answer, place)
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
+            raise ServerLost(f"{self.url} does not answer ({reason_of(error)}).") from error
 
     async def _store(self, answer: aiohttp.ClientResponse, place: Path) -> int:
         size, expected = 0, answer.content_length
@@ -217,8 +218,10 @@ class Client:
                 if answer.status == 413:
                     raise JobFailed(f"{self.url} takes no file of that size; start it with a larger --max-upload-size.")
                 return parse_answer(answer.status, body, f"{self.url}{path}")
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UnusableServer(f"{self.url} has a certificate that is not trusted here; give its issuer's with --ca.") from error
         except NETWORK as error:
-            raise ServerLost(f"{self.url} does not answer ({one_line(error)}).") from error
+            raise ServerLost(f"{self.url} does not answer ({reason_of(error)}).") from error
 
     def _refusal(self, status: int) -> str:
         if any(name.lower() == AUTHORIZATION.lower() for name in self._headers):
@@ -255,13 +258,21 @@ class TimedReader(io.BufferedReader):
         return super().read(size)
 
 
+def reason_of(error: Exception) -> str:
+    """The system's reason in an error of the network, such as "Connection refused"."""
+    inner = getattr(error, "os_error", None)
+    if isinstance(inner, (socket.gaierror, ssl.SSLError)):
+        return flatten(inner.strerror or inner)
+    return os.strerror(inner.errno) if inner is not None and inner.errno else one_line(error)
+
+
 async def blocks(answer: aiohttp.ClientResponse, url: str):
     """Yield the body of a response in blocks; a connection that ends early raises an error of the server, not of the disk."""
     try:
         async for block in answer.content.iter_chunked(BLOCK):
             yield block
     except (*NETWORK, OSError) as error:
-        raise ServerLost(f"{url} broke off a result ({one_line(error)}).") from error
+        raise ServerLost(f"{url} broke off a result ({reason_of(error)}).") from error
 
 
 def parse_answer(status: int, body: bytes, where: str) -> Any:

@@ -83,7 +83,7 @@ def from_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}{slash_advice(error.msg)}.") from error
+        raise DVAError(f"{path} is not valid JSON: {error.msg} in line {error.lineno}{advice_for(error.msg)}.") from error
     except RecursionError as error:
         raise DVAError(f"{path} is nested too deeply; write it flatter.") from error
     except DVAError:
@@ -122,16 +122,20 @@ def from_yaml(text: str, path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "odd characters"
-        raise DVAError(f"{path} is not valid YAML: {problem}{where}{slash_advice(problem)}.") from error
+        raise DVAError(f"{path} is not valid YAML: {problem}{where}{advice_for(problem)}.") from error
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, DVAError):
             raise
         raise DVAError(f"{path} is not valid YAML: a name in it is no plain word.") from error
 
 
-def slash_advice(problem: str) -> str:
-    """What to do about a problem with an escape sequence: a Windows path in double quotes has them by accident."""
-    return "; in a path, write / instead of \\" if "escape" in problem.lower() else ""
+def advice_for(problem: str) -> str:
+    """What to do about two usual problems: a Windows path in double quotes, and a pattern without quotes."""
+    if "escape" in problem.lower():
+        return "; in a path, write / instead of \\"
+    if "alphabetic or numeric" in problem or "']'" in problem or "'}'" in problem:
+        return """; put patterns in quotes, such as "*.mp4\""""
+    return ""
 
 
 def first_duplicate(names: list[str]) -> str:

@@ -230,7 +230,8 @@ def test_servers_that_cannot_be_used(tmp_path, monkeypatch):
         with pytest.raises(DVAError, match=r"lacks DVADecodeDDIM.*asks for authorisation"):  # as they are named, whoever answers first
             run_on_servers(plan, [bare.url, shut.url])
         with pytest.raises(DVAError, match="does not answer; start it"):
-            run_on_servers(plan, ["http://127.0.0.1:9"])
+            run_on_servers(plan, ["http://127.0.0.1:9"], watch=(events := Events()))
+        assert events.of("server")[0]["error"] == f"http://127.0.0.1:9 does not answer ({os.strerror(errno.ECONNREFUSED)})."
         with FakeComfy() as front:
             front.sends_on = bare.url.replace("http:", "https:")
             with pytest.raises(DVAError, match=f"{front.url} sends on to {front.sends_on}; name that address"):
@@ -284,7 +285,7 @@ def test_https_with_a_certificate_of_ones_own(tmp_path):
     context.load_cert_chain(certificate, key)
     plan = plan_of(tmp_path, 1)
     with FakeComfy(ssl_context=context) as one:
-        with pytest.raises(DVAError, match="does not answer"):
+        with pytest.raises(DVAError, match="has a certificate that is not trusted here; give its issuer's with --ca"):
             run_on_servers(plan, [one.url])
         assert run_on_servers(plan, [one.url], ca=certificate).done == 3
     check_results(plan)
