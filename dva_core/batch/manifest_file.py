@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ..errors import DVAError, MissingDependencyError, MissingFileError
 from ..files import to_path
 from .manifest import Manifest, Settings
+from .validation import in_words
 
 SUFFIXES = (".yaml", ".yml", ".json", ".csv", ".tsv")
 LARGEST_FILE = 50_000_000  # bytes
@@ -53,24 +54,6 @@ def make_manifest(content: Any, where: str | Path = "the batch") -> Manifest:
         raise DVAError(f"{where}: {in_words(error)}") from error
     except RecursionError as error:
         raise DVAError(f"{where} is nested too deeply; write it flatter.") from error
-
-
-def in_words(error: ValidationError) -> str:
-    """Format the first validation error as a sentence, with the number of others."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(
-        str(part) for part in first["loc"] if not str(part).startswith(("dict[", "list[", "function-", "float", "constrained"))
-    )
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
-    if first["type"] == "extra_forbidden":
-        message = "there is no such setting; `batch schema` lists those there are"
-    elif first["type"] == "missing":
-        message = "this is missing"
-    elif first["type"] == "string_pattern_mismatch":
-        excerpt = str(first["input"])[:40]
-        message = f"{excerpt!r} cannot be used here; use letters, digits, spaces, - and _ in a name, http:// or https:// for a server"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place + ': ' if place else ''}{message}{more}."
 
 
 def from_json(text: str, path: Path) -> Any:

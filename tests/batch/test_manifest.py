@@ -23,6 +23,7 @@ from dva_core.video import open_video
 from dva_core.video.images import save_picture
 
 EDITS = {"younger": {"Young": 0.8}}
+BODY = "videos: [a.mp4]\nedits: {x: {Young: 1}}\n"
 
 
 def manifest(**changes):
@@ -118,6 +119,45 @@ def test_a_spreadsheet(tmp_path):
         ),
         ("a.yaml", 'videos: [a.mp4]\nedits: {x: {Young: 1}}\nresults: "D:\\tests"', "results: the path"),
         ("a.json", '{"videos": ["C:\\Users\\a.mp4"]}', "line 1; in a path, write / instead of \\"),
+        ("a.yaml", "videos: []", "videos: this is empty; give at least one."),
+        (
+            "a.yaml",
+            "videos: [a.mp4]\nedits: {x: 3}",
+            "edits.x: 3 is given where names and values are needed, such as younger: {Young: 0.8}.",
+        ),
+        ("a.yaml", "videos: [a.mp4]\nedits: [x]", "edits: ['x'] is given where names and values are needed"),
+        ("a.yaml", "videos: 3\nedits: {x: {Young: 1}}", 'videos: 3 is given where a list is needed, such as ["clips/*.mp4"].'),
+        (
+            "a.yaml",
+            BODY + "servers: localhost",
+            "servers: 'localhost' is given where a list is needed",
+        ),
+        (
+            "a.yaml",
+            BODY + "servers: [localhost]",
+            "'localhost' is no address; write for example http://127.0.0.1:8188.",
+        ),
+        ("a.yaml", BODY + "settings: {steps: many}", "settings.steps: 'many' is no whole number."),
+        (
+            "a.yaml",
+            BODY + "settings: {quality: 99}",
+            "settings.quality: 99 is out of range; give at most 51.",
+        ),
+        ("a.yaml", BODY + "settings: {power: 0}", "settings.power: 0 is out of range; give more than 0."),
+        (
+            "a.yaml",
+            BODY + "settings: {codec: prores}",
+            "'prores' is not known; write 'h264', 'h265' or 'ffv1'.",
+        ),
+        (
+            "a.yaml",
+            BODY + "settings: {step: 5}",
+            "settings.step: there is no such setting; did you mean steps.",
+        ),
+        ("a.yaml", BODY + "keep_clips: maybe", "keep_clips: 'maybe' is given where true or false is needed."),
+        ("a.yaml", BODY + "results: [out]", "results: ['out'] is given where a text is needed."),
+        ("a.yaml", "videos: [a]\nedits: {x: {text: {source: a}}}", "edits.x.text.target: this is missing."),
+        ("a.yaml", "videos: [a]\nedits: {x: {Young: .nan}}", "edits.x.attributes.Young: nan is no finite number"),
         ("a.yaml", "videos: [*.mp4]", 'in line 1; put patterns in quotes, such as "*.mp4".'),
         ("a.yaml", "videos: [clips/[ab]*.mp4]", "in line 1; put patterns in quotes"),
         ("a.yaml", "videos: *.mp4", "in line 1; put patterns in quotes"),
