@@ -61,8 +61,9 @@ class FaceTexture(nn.Module):
     """z_face [B, F] -> A and B in the places of the landmarks, [B, 6 p^2, S / p, S / p] for patches of p pixels: the channels of A first.
 
     They are sums of `rank` patterns of `size` x `size` texels, which z_face weights; all are 0 initially. `points` reads the
-    displacements of the landmarks from z_face, `mean` holds the landmarks of the mean face. The motion encoder must see the whole crop.
-    Coordinates are computed in float32, as half precision is up to half a pixel off.
+    displacements of the landmarks from z_face, `mean` holds the landmarks of the mean face. All of it is fitted, not trained
+    (train/fit_texture.py). The motion encoder must see the whole crop. Coordinates are computed in float32, as half precision is up to
+    half a pixel off.
     """
 
     def __init__(
@@ -78,10 +79,15 @@ class FaceTexture(nn.Module):
             if values is not None:  # the layers of a host may be empty until a file is loaded
                 nn.init.zeros_(values)
 
-    def coordinates(self, z_face: Tensor) -> Tensor:
-        """Place of each pixel in the texture: z_face [B, F] -> [B, S, S, 2], x and y, -1..1 within the texture."""
-        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
-        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+    def landmarks(self, z_face: Tensor) -> Tensor:
+        """Read the landmarks from z_face [B, F] -> [B, 51, 2], x and y in 0..1 of the crop."""
+        return self._mean(z_face) + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+
+    def _mean(self, like: Tensor) -> Tensor:
+        return self.mean(like.new_ones(len(like), 1)).float().reshape(-1, LANDMARKS, 2)
+
+    def coordinates(self, points: Tensor, mean: Tensor) -> Tensor:
+        """Place of each pixel in the texture: landmarks and those of the mean face [B, 51, 2] -> [B, S, S, 2], -1..1 within the texture."""
         piece, size = len(points) if self.training else PIECE, min(MAP_SIZE, self.image_size)
         at = torch.cat([face_coordinates(*parts, size) for parts in zip(points.split(piece), mean.split(piece))])
         left, top, side = BOX
@@ -90,8 +96,14 @@ class FaceTexture(nn.Module):
 
     def forward(self, z_face: Tensor) -> Tensor:
         texture = self.patterns(self.weights(z_face)).reshape(-1, CHANNELS, self.size, self.size).float()
-        placed = F.grid_sample(texture, self.coordinates(z_face), align_corners=False)  # 0 outside of the texture
+        at = self.coordinates(self.landmarks(z_face), self._mean(z_face))
+        placed = F.grid_sample(texture, at, align_corners=False)  # 0 outside of the texture
         return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
+
+    def change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
+        """What the texture changes in pictures [B, 3, S, S] as z_face [B, F] goes from `own` to `moved`: A + B picture."""
+        texture = F.pixel_shuffle((self(moved) - self(own)).to(picture.dtype), self.patch_size)
+        return texture[:, :3] + texture[:, 3:] * picture
 
 
 class FaceRemainder(nn.Module):

@@ -1,8 +1,9 @@
 """Fit of a face texture to drawn pairs: what a drawing does to a pixel at each place of the face, by least squares.
 
 A drawing such as glasses changes a pixel x to x + A + B x, where A and B depend on the place in the face alone. Both are regressed on the
-pairs of each kind, at every texel. A linear function of z_face reads how much of each kind is meant; the other parts of the network see
-z_face without it. What a drawing does beyond that, shadows and the light of the face, is left to training.
+pairs of each kind, at every texel, in the coordinates of the landmarks by which they were drawn: those of the motion encoder are a pixel
+or two off, and would blur rims and lips. A linear function of z_face reads how much of each kind is meant; the other parts of the network
+see z_face without it. The texture is then the change that training asks for (`pair_objective`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from dva_core.diffusion.schedule import Schedule, image_of
 from dva_core.errors import DVAError
+from dva_core.model.autoencoder import JAW
 from dva_core.networks.texture import FaceRemainder, FaceTexture, TextureBlend
 from dva_core.networks.unet import UNet
 from dva_core.train import drawings
@@ -157,12 +159,14 @@ def fit_texture(unet: UNet, pairs: PairObjective, rng: np.random.Generator, gene
         rows = rng.choice(rows, min(PAIRS, len(rows)), replace=False)
         regression, step = Regression(texture.size), []
         for part in np.array_split(rows, max(1, len(rows) // BATCH)):
-            batch = pairs.cross_pairs(part, rng, generator, levels=(torch.zeros(len(part)), torch.ones(len(part))))
+            batch = pairs.cross_pairs(part)
             own = fuse(*batch.own)
             step.append(fuse(*batch.moved) - own)
             faces.append(own)
             people.append(batch.own[0])
-            regression.add(texture.coordinates(own).cpu(), batch.x_0.cpu(), batch.change.cpu())
+            points = torch.from_numpy(pairs.pairs.landmarks[part][:, JAW:] / pairs.pairs.before.shape[1]).to(own)
+            at = texture.coordinates(points, texture.mean.weight.reshape(1, -1, 2).expand_as(points))
+            regression.add(at.cpu(), batch.x_0.cpu(), batch.change.cpu())
         steps.append(torch.cat(step).mean(0))
         patterns.append(regression.solve().flatten())
         log.info("texture: %s fitted to %d pairs", kind, len(rows))

@@ -77,8 +77,8 @@ class Objective:
             self.read_landmarks()
             fit_gates(self.unet, self.schedule)
             rest = self.unet.texture_rest
-            for layer in (self.conditioner.fusion, self.unet.texture.points, self.unet.texture.mean, rest.identity, rest.others):
-                layer.requires_grad_(False)  # so that landmarks and identity stay where they are in z_face
+            for layer in (self.conditioner.fusion, self.unet.texture, rest.identity, rest.others):
+                layer.requires_grad_(False)  # fitted, and so that landmarks and identity stay where they are in z_face
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:
         """Compute the mean of [z_id ; z_motion] over some pictures, and one gain per space for unit variance on average.

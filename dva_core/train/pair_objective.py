@@ -8,6 +8,7 @@ to L_simple and L_reg (Kim et al. 2023, sec. 3.4), which are unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from dva_core.hosts.devices import to_device
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
+from dva_core.train import drawings
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 
@@ -67,6 +69,7 @@ class PairObjective:
         self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
         self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
         self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])
+        self.is_drawn = torch.tensor([kind in drawings.KINDS for kind in KINDS])
 
     def draw_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return np.array([rng.choice(self.train_rows[k]) for k in rng.choice(len(KINDS), count, p=SHARES)])
@@ -123,10 +126,25 @@ class PairObjective:
         size = objective.config["image_size"]
         x_before, x_after, place = (shrink(v, size) for v in (before, after, mask))
         level, by = (v[:, None, None, None].to(x_before) for v in (own, target - own))
-        difference = x_after - x_before
+        difference = self.asked_change(kinds, x_before, x_after, vectors)
         x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
         amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
         return CrossedPairs(x_0, vectors(own), vectors(target), by * difference, place, amount)
+
+    def asked_change(self, kinds: Tensor, before: Tensor, after: Tensor, vectors: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """The change [B, 3, S, S] of whole pairs: that of the pictures, or for what is drawn that of a fitted texture.
+
+        The texture lies where the motion encoder finds the face. Asked for the change of the picture, a pixel or two away, the network
+        would learn to blur the texture.
+        """
+        texture, change = self.objective.unet.texture, after - before
+        drawn = self.is_drawn[kinds]
+        if texture is None or not drawn.any() or not texture.patterns.weight.any():
+            return change
+        fuse, none = self.objective.conditioner.fuse, torch.zeros(len(kinds))
+        with torch.no_grad():
+            textured = texture.change(before, fuse(*vectors(none)), fuse(*vectors(none + 1)))
+        return torch.where(to_device(drawn, change.device)[:, None, None, None], (before + textured).clamp(-1, 1) - before, change)
 
     def place(self, mask: Tensor) -> Tensor:
         """Weight of an error of the response at each pixel."""

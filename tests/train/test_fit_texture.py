@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError
+from dva_core.model.arrays import shrink, to_images
 from dva_core.networks.texture import LANDMARKS, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
 from dva_core.train.fit_texture import LEAST_SIGMA, Regression, fit_gates, read_landmarks, readers, split_face
@@ -121,7 +122,7 @@ def test_an_opaque_drawing_is_found_by_regression():
     assert not outside.solve().any()
 
 
-def test_a_run_fits_its_texture_first_trains_it_and_goes_on_where_it_stopped(encoders, tmp_path):
+def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp_path):
     predictor = CONFIG["noise_predictor"] | {"condition_channels": 240, "spatial_channels": 2, "spatial_size": 4, "texture_rank": 10,
                                              "texture_size": 8}  # fmt: skip
     config = CONFIG | {"face_dim": 240, "noise_predictor": predictor}
@@ -132,6 +133,14 @@ def test_a_run_fits_its_texture_first_trains_it_and_goes_on_where_it_stopped(enc
     assert run.parameters["unet.texture.patterns.weight"].any() and run.ema.values["unet.texture.patterns.weight"].any()
     for key in ("fusion.weight", "unet.texture.points.weight", "unet.texture.mean.weight"):
         assert torch.equal(run.parameters[key], start[key])  # so that landmarks stay where they are in z_face
+    assert not torch.equal(run.parameters["unet.out.2.weight"], start["unet.out.2.weight"])
+    pairs, drawn = run.pair_objective, run.pair_objective.held_out_rows[0][:1]
+    batch = pairs.cross_pairs(drawn)
+    own, moved = (run.conditioner.fuse(*vectors) for vectors in (batch.own, batch.moved))
+    torch.testing.assert_close(batch.change, run.unet.texture.change(batch.x_0, own, moved).clamp(-1 - batch.x_0, 1 - batch.x_0))
+    smile = pairs.cross_pairs(pairs.held_out_rows[-1][:1])  # not drawn: the change of the pictures
+    after = to_images(pairs.pairs.after[pairs.held_out_rows[-1][:1]])
+    torch.testing.assert_close(smile.x_0 + smile.change, shrink(after, config["image_size"]))
     again = paired(encoders, tmp_path / "diffusion", config=config, steps=3)
     again.resume()
     assert all(torch.equal(values, run.parameters[key]) for key, values in again.parameters.items())
