@@ -45,9 +45,22 @@ def check_plan(plan: Plan) -> Findings:
             about["problem"] = str(error)
             findings.problems.append(str(error))
         findings.videos.append(about)
+    findings.problems += unknown_solver(plan)
     findings.problems += unfit_masks(plan)
     findings.problems += unknown_attributes(plan)
     return findings
+
+
+def unknown_solver(plan: Plan) -> list[str]:
+    """A sentence about a solver that is not there, or none."""
+    from ..diffusion.solvers import VIDEO_SOLVERS, find_solver
+
+    try:
+        if plan.settings.solver is not None:
+            find_solver(plan.settings.solver, VIDEO_SOLVERS)
+    except DVAError as error:
+        return [f"settings.solver: {error}"]
+    return []
 
 
 def unfit_masks(plan: Plan) -> list[str]:

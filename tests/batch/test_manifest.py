@@ -328,6 +328,8 @@ def test_what_will_fail_is_found_before_anything_runs(tmp_path):
     review = check_plan(make_plan(manifest(edits={"x": {"Yuong": 1.0}}), tmp_path))
     assert review.missing == 1 and review.done == 0 and len(review.problems) == 2
     assert "broken.mp4" in review.problems[0] and "did you mean Young" in review.problems[1]
+    (problem,) = check_plan(make_plan(manifest(settings={"solver": "bdia"}), tmp_path)).problems[1:]
+    assert problem.startswith("settings.solver: There is no solver 'bdia'; choose one of ddim, ")  # it is no method for videos
 
 
 def test_masks_and_several_people_in_a_job(tmp_path):
