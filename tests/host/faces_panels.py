@@ -11,7 +11,7 @@ EMPTY = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link
 
 def with_nodes(page, kind: str, *more: str) -> None:
     """An empty page with a node of this class, model and crowd.mp4 before it, and unconnected ones of other classes."""
-    page.load(EMPTY)
+    page.put(EMPTY)
     page.do(
         """kinds => {
             const add = (kind, x) => { const node = LiteGraph.createNode(kind); node.pos = [x, 100]; app.graph.add(node); return node; };

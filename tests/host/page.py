@@ -33,22 +33,30 @@ DEPRECATIONS = """() => {
 MESSAGE = ".p-dialog"  # of the page itself
 LONG, FOUND = 120_000, 300_000  # milliseconds that nothing on the page takes, and that no search for faces takes, on a busy machine
 COUNT_REQUESTS = """
-    window.dvaRequests = 0;
+    window.dvaRequests = window.dvaAsked = 0;
     const fetch = window.fetch;
     window.fetch = async (what, ...rest) => {
         const ours = new URL(what.url ?? what, location.href).origin === location.origin;
         window.dvaRequests += ours;
+        window.dvaAsked += ours;
         try { return await fetch(what, ...rest); } finally { window.dvaRequests -= ours; }
     };
 """
 SETTLE = """async milliseconds => {
     const pause = time => new Promise(done => setTimeout(done, time)), frame = () => new Promise(done => requestAnimationFrame(done));
-    for (const time of [0, milliseconds, 0]) {
-        await pause(time);
-        for (let waited = 0; window.dvaRequests > 0 && waited < 60_000; waited += 20) await pause(20);
-        await frame();
-        await frame();
-    }
+    const calm = async () => { // two frames in which nothing was asked of the server, and nothing to wait for before
+        for (let asked, round = 0; asked !== window.dvaAsked && round < 50; round++) {
+            asked = window.dvaAsked;
+            for (let waited = 0; window.dvaRequests > 0 && waited < 60_000; waited += 20) await pause(20);
+            await frame();
+            await frame();
+        }
+    };
+    await pause(0);
+    await calm();
+    if (!milliseconds) return;
+    await pause(milliseconds);
+    await calm();
 }"""
 # a node out of sight grows for the picture of its video only when links are drawn, which would be a step of its own to undo
 NOTED = """() => {
@@ -66,6 +74,7 @@ SETTINGS = {
     "Comfy.Locale": "en",
     "Comfy.Validation.Workflows": True,
     "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,  # drawing it takes a tenth of the page's time
     HTML_NODES: False,
 }
 
@@ -123,6 +132,14 @@ class Page:
 
     def load(self, graph: dict[str, Any], look_at: str = "") -> None:
         """Puts a saved graph on the page, with the (first) node of a class at the top left, unscaled."""
+        self.put(graph)
+        if look_at:
+            self.look_at(look_at)
+        else:
+            self.settle(300)
+
+    def put(self, graph: dict[str, Any]) -> None:
+        """As load, without waiting for more than the page itself does."""
         self.dismiss()
         detour = self.html and self.front_end < (1, 30)  # its first HTML nodes went on showing the graph before
         if detour:
@@ -130,10 +147,6 @@ class Page:
         self.do("graph => app.loadGraphData(graph, true, true, app.extensionManager.workflow.activeWorkflow)", graph)
         if detour:
             self.use_html_nodes(True)
-        if look_at:
-            self.look_at(look_at)
-        else:
-            self.settle(300)
 
     def look_at(self, kind: str) -> None:
         self.do(

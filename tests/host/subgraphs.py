@@ -14,7 +14,7 @@ def into_subgraph(page, *kinds: str) -> None:
     page.do(
         "kinds => { app.canvas.graph.convertToSubgraph(new Set(app.canvas.graph.nodes.filter(n => kinds.includes(n.type)))); }", list(kinds)
     )
-    page.settle(300)
+    page.settle()
 
 
 def look_inside(page, kind: str) -> None:
@@ -28,4 +28,4 @@ def look_inside(page, kind: str) -> None:
         }}""",
         kind,
     )
-    page.settle(500)
+    page.settle(300)
