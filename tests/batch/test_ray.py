@@ -30,6 +30,7 @@ def cluster():
     path = os.pathsep.join([str(ray_run.PACKAGE.parent), str(Path(__file__).parents[1])])
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills no worker because others have taken the machine's memory
+        patched.setenv("RAY_worker_niceness", "0")  # 15 of its own: beside other programs its workers would hardly run
         if len(tempfile.gettempdir()) > 35:  # the names of its sockets there may have 107 characters
             patched.setenv("RAY_TMPDIR", "/tmp")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
