@@ -22,12 +22,13 @@ from dva_core.networks.texture import FaceRemainder, FaceTexture, TextureBlend
 from dva_core.networks.unet import UNet
 from dva_core.train import drawings
 from dva_core.train.conditioner import fold_scaling
-from dva_core.train.pair_objective import PairObjective
-from dva_core.train.pairs import KINDS
+from dva_core.train.pair_objective import PairObjective, move_identity
+from dva_core.train.pairs import ATTRIBUTE, KINDS
 
 log = logging.getLogger(__name__)
 
 DRAWN = tuple(kind for kind in KINDS if kind in drawings.KINDS)
+OTHERS = tuple({name: kind for kind, (name, _) in ATTRIBUTE.items() if kind not in DRAWN}.values())  # one of each attribute
 PAIRS = 256  # of a kind
 BATCH = 32
 LEAST_SIGMA = 0.1  # below it the picture is nearly without noise and shows the texture already
@@ -148,37 +149,46 @@ def fit_texture(unet: UNet, pairs: PairObjective, rng: np.random.Generator, gene
 
     DVAError if the texture has fewer patterns than there are kinds.
     """
-    texture, fuse = unet.texture, pairs.objective.conditioner.fuse
+    texture = unet.texture
     if texture.patterns.in_features < len(DRAWN):
         raise DVAError(f"texture_rank must be {len(DRAWN)} or more, a pattern for each drawn kind; it is {texture.patterns.in_features}.")
     conditioner, identity_steps = pairs.objective.conditioner, pairs.steps[0][[KINDS.index(kind) for kind in DRAWN]]
     split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, identity_steps)
-    steps, faces, people, patterns = [], [], [], []
+    vectors, patterns = [], []
     for kind in DRAWN:
         rows = pairs.train_rows[KINDS.index(kind)]
         rows = rng.choice(rows, min(PAIRS, len(rows)), replace=False)
-        regression, step = Regression(texture.size), []
+        regression = Regression(texture.size)
         for part in np.array_split(rows, max(1, len(rows) // BATCH)):
             batch = pairs.cross_pairs(part)
-            own = fuse(*batch.own)
-            step.append(fuse(*batch.moved) - own)
-            faces.append(own)
-            people.append(batch.own[0])
-            points = torch.from_numpy(pairs.pairs.landmarks[part][:, JAW:] / pairs.pairs.before.shape[1]).to(own)
+            vectors.append(batch.own)
+            points = torch.from_numpy(pairs.pairs.landmarks[part][:, JAW:] / pairs.pairs.before.shape[1]).to(batch.x_0)
             at = texture.coordinates(points, texture.mean.weight.reshape(1, -1, 2).expand_as(points))
             regression.add(at.cpu(), batch.x_0.cpu(), batch.change.cpu())
-        steps.append(torch.cat(step).mean(0))
         patterns.append(regression.solve().flatten())
         log.info("texture: %s fitted to %d pairs", kind, len(rows))
-    steps, faces, count = torch.stack(steps, 1), torch.cat(faces), len(DRAWN)
-    someone = torch.cat(people).mean(0, keepdim=True)
-    length = (fuse(2 * someone, batch.own[1][:1]) - fuse(someone, batch.own[1][:1])).T  # by which z_face changes with that of the identity
-    rows, mean = readers(torch.cat([steps, length], 1), faces)[:count], faces.mean(0)
-    texture.weights.weight[:count], texture.weights.bias[:count] = rows, -rows @ mean
+    fit_weights(texture, pairs, *(torch.cat(parts) for parts in zip(*vectors)))
     fit_gates(unet, pairs.objective.schedule, share_shown(pairs, rng, generator))  # while there are no patterns
-    texture.patterns.weight[:, :count] = torch.stack(patterns, 1).to(steps)
-    spread = ((faces - mean) @ rows.T).std(0)
-    log.info("texture: spread of faces, in steps: %s", dict(zip(DRAWN, np.round(spread.tolist(), 2))))
+    texture.patterns.weight[:, : len(DRAWN)] = torch.stack(patterns, 1).to(texture.patterns.weight)
+
+
+@torch.no_grad()
+def fit_weights(texture: FaceTexture, pairs: PairObjective, z_id: Tensor, z_motion: Tensor) -> None:
+    """Let the texture read how much of each kind in DRAWN is meant, from people's z_id [N, D] and z_motion [N, M].
+
+    It reads the step of a kind as 1, those of the other attributes and the identity's length as 0, and people as nearly 0 as that allows.
+    """
+    fuse, count = pairs.objective.conditioner.fuse, len(DRAWN)
+    faces = fuse(z_id, z_motion)
+    steps = []
+    for kind in (*DRAWN, *OTHERS):
+        id_step, motion_step = (step[KINDS.index(kind)].to(faces) for step in pairs.steps)
+        steps.append((fuse(move_identity(z_id, id_step), z_motion + motion_step) - faces).mean(0))
+    someone = z_id.mean(0, keepdim=True)
+    length = fuse(2 * someone, z_motion[:1]) - fuse(someone, z_motion[:1])  # by which z_face changes with that of the identity
+    rows, mean = readers(torch.stack([*steps, length[0]], 1), faces)[:count], faces.mean(0)
+    texture.weights.weight[:count], texture.weights.bias[:count] = rows, -rows @ mean
+    log.info("texture: spread of faces, in steps: %s", dict(zip(DRAWN, np.round(((faces - mean) @ rows.T).std(0).tolist(), 2))))
 
 
 def readers(steps: Tensor, faces: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from dva_core.errors import DVAError
 from dva_core.model.arrays import shrink, to_images
 from dva_core.networks.texture import LANDMARKS, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
-from dva_core.train.fit_texture import LEAST_SIGMA, Regression, fit_gates, read_landmarks, readers, split_face
+from dva_core.train.fit_texture import DRAWN, LEAST_SIGMA, OTHERS, Regression, fit_gates, read_landmarks, readers, split_face
+from dva_core.train.pair_objective import move_identity
+from dva_core.train.pairs import KINDS
 
 from .pair_runs import paired
 from .runs import CONFIG
@@ -138,6 +140,11 @@ def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp
     batch = pairs.cross_pairs(drawn)
     own, moved = (run.conditioner.fuse(*vectors) for vectors in (batch.own, batch.moved))
     torch.testing.assert_close(batch.change, run.unet.texture.change(batch.x_0, own, moved).clamp(-1 - batch.x_0, 1 - batch.x_0))
+    read, (z_id, motion) = run.unet.texture.weights, batch.own
+    for place, kind in enumerate((*DRAWN, *OTHERS)):  # each step is read by its own weight alone
+        id_step, motion_step = (step[KINDS.index(kind)] for step in pairs.steps)
+        moved = run.conditioner.fuse(move_identity(z_id, id_step), motion + motion_step)
+        assert abs(float((read(moved) - read(own))[0, :10].abs().argmax()) - place) < 1 or place >= 10
     smile = pairs.cross_pairs(pairs.held_out_rows[-1][:1])  # not drawn: the change of the pictures
     after = to_images(pairs.pairs.after[pairs.held_out_rows[-1][:1]])
     torch.testing.assert_close(smile.x_0 + smile.change, shrink(after, config["image_size"]))
