@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dva_core.networks.unet_blocks import zero_weights
+
 LANDMARKS = 51
 CHANNELS = 6  # A and B in red, green and blue
 BOX = (0.125, 0.22, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
@@ -74,17 +76,7 @@ class FaceTexture(nn.Module):
         self.points = operations.Linear(condition_channels, 2 * LANDMARKS)
         self.mean = operations.Linear(1, 2 * LANDMARKS, bias=False)
         self.weights = operations.Linear(condition_channels, rank)
-        self.patterns = operations.Linear(rank, CHANNELS * size**2)
-        for values in (self.patterns.weight, self.patterns.bias):
-            if values is not None:  # the layers of a host may be empty until a file is loaded
-                nn.init.zeros_(values)
-
-    def landmarks(self, z_face: Tensor) -> Tensor:
-        """Read the landmarks from z_face [B, F] -> [B, 51, 2], x and y in 0..1 of the crop."""
-        return self._mean(z_face) + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
-
-    def _mean(self, like: Tensor) -> Tensor:
-        return self.mean(like.new_ones(len(like), 1)).float().reshape(-1, LANDMARKS, 2)
+        self.patterns = zero_weights(operations.Linear(rank, CHANNELS * size**2))
 
     def coordinates(self, points: Tensor, mean: Tensor) -> Tensor:
         """Place of each pixel in the texture: landmarks and those of the mean face [B, 51, 2] -> [B, S, S, 2], -1..1 within the texture."""
@@ -96,8 +88,9 @@ class FaceTexture(nn.Module):
 
     def forward(self, z_face: Tensor) -> Tensor:
         texture = self.patterns(self.weights(z_face)).reshape(-1, CHANNELS, self.size, self.size).float()
-        at = self.coordinates(self.landmarks(z_face), self._mean(z_face))
-        placed = F.grid_sample(texture, at, align_corners=False)  # 0 outside of the texture
+        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
+        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+        placed = F.grid_sample(texture, self.coordinates(points, mean), align_corners=False)  # 0 outside of the texture
         return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
 
     def change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
@@ -116,12 +109,9 @@ class FaceRemainder(nn.Module):
     def __init__(self, condition_channels: int, identity_channels: int, operations: ModuleType | type = nn) -> None:
         super().__init__()
         self.identity = operations.Linear(condition_channels, identity_channels)
-        self.fusion = operations.Linear(identity_channels, condition_channels, bias=False)
-        self.others = operations.Linear(condition_channels, condition_channels)
-        for values in (self.fusion.weight, self.others.bias):
-            if values is not None:
-                nn.init.zeros_(values)
-        if self.others.weight is not None:
+        self.fusion = zero_weights(operations.Linear(identity_channels, condition_channels, bias=False))
+        self.others = zero_weights(operations.Linear(condition_channels, condition_channels))
+        if self.others.weight is not None:  # the layers of a host may be empty until a file is loaded
             nn.init.eye_(self.others.weight)  # initially all of z_face
 
     def forward(self, z_face: Tensor) -> Tensor:

@@ -155,17 +155,18 @@ class UNet(nn.Module):
         return self._peaks[key] * frames // counted
 
     def face_conditions(self, z_face: Tensor) -> tuple[Any, ...]:
-        """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`), and last,
-        if there is one, the texture.
+        """The conditions of all residual blocks for z_face [B, condition_channels], in order (see `ResidualBlock.condition`).
 
-        They are the same at every timestep, so a solver computes them once.
+        The texture, if there is one, comes last. They are the same at every timestep, so a solver computes them once.
         """
-        textures = [] if self.texture is None else [self.texture(z_face)]
-        z_face = z_face if self.texture is None else self.texture_rest(z_face)
+        texture = None
+        if self.texture is not None:
+            texture, z_face = self.texture(z_face), self.texture_rest(z_face)
         face_map = None if self.face_map is None else self.face_map(z_face)
-        for texture in textures:
+        if texture is not None:
             face_map = face_map + self.texture_map(resize_condition(texture, face_map.shape[2:]))
-        return *(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock)), *textures
+        blocks = tuple(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock))
+        return blocks if texture is None else (*blocks, texture)
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.

@@ -199,16 +199,22 @@ class DiffusionTraining(Objective):
         if not self.scaler.is_enabled():  # in fp16 this is how the loss scale is adjusted
             log.warning("diffusion: the gradient of step %d is not finite; the step is passed over", self.step)
 
+    def prepare_texture(self) -> None:
+        """Fit the texture unless it is, and let pairs ask for what it shows."""
+        if not self.unet.texture.patterns.weight.any():
+            fit_texture(self.unet, self.pair_objective, self.rng, self.generator)
+            processes.from_first([*self.unet.texture.parameters()])  # each process has fitted it to its own pairs
+            self.ema = Ema(self.parameters, self.settings.ema)
+        self.pair_objective.texture = self.unet.texture
+
     def run(self, tensorboard: bool = False) -> dict:
         """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard.
 
         Raises DVAError if the gradient is not finite any more.
         """
         s, start = self.settings, time.monotonic() - self.seconds
-        if self.unet.texture is not None and self.pair_objective and not self.unet.texture.patterns.weight.any():
-            fit_texture(self.unet, self.pair_objective, self.rng, self.generator)
-            processes.from_first([*self.unet.texture.parameters()])  # each process has fitted it to its own pairs
-            self.ema = Ema(self.parameters, s.ema)
+        if self.unet.texture is not None and self.pair_objective:
+            self.prepare_texture()
         last_save, recent = self.seconds, []
         if self.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)

@@ -18,22 +18,20 @@ from torch import Tensor, nn
 from dva_core.diffusion.schedule import Schedule, image_of
 from dva_core.errors import DVAError
 from dva_core.model.autoencoder import JAW
-from dva_core.networks.texture import FaceRemainder, FaceTexture, TextureBlend
+from dva_core.networks.texture import FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
-from dva_core.train import drawings
 from dva_core.train.conditioner import fold_scaling
+from dva_core.train.grow import fit_to_time
 from dva_core.train.pair_objective import PairObjective, move_identity
-from dva_core.train.pairs import ATTRIBUTE, KINDS
+from dva_core.train.pairs import ATTRIBUTE, DRAWN, KINDS
 
 log = logging.getLogger(__name__)
 
-DRAWN = tuple(kind for kind in KINDS if kind in drawings.KINDS)
 OTHERS = tuple({name: kind for kind, (name, _) in ATTRIBUTE.items() if kind not in DRAWN}.values())  # one of each attribute
 PAIRS = 256  # of a kind
 BATCH = 32
 LEAST_SIGMA = 0.1  # below it the picture is nearly without noise and shows the texture already
 LEAST_VARIANCE = 0.01  # of the pixels at a texel, which keeps B small where all faces are alike
-RIDGE = 1e-3
 MEASURED = 24  # timesteps at which `share_shown` is measured
 SHOWN_POWER = 0.5  # so that a decode does not fall behind: what it misses at strong noise it does not make up for
 SHRINKAGE = 0.01  # of the covariance of faces
@@ -77,7 +75,6 @@ def fit_gates(unet: UNet, schedule: Schedule, shown: np.ndarray | None = None) -
 
     `shown` [T]: the share of a drawing in x_t that the prediction shows anyway, see `share_shown`; so much less is blended. None: none.
     """
-    layer: TextureBlend = unet.texture_blend
     a = schedule.alphas_cumprod.double().cpu()
     sigma = (1 - a).sqrt()
     if schedule.prediction == "v":  # v = (sqrt(a) x_t - x_0) / sigma
@@ -87,12 +84,9 @@ def fit_gates(unet: UNet, schedule: Schedule, shown: np.ndarray | None = None) -
     gates = gates / sigma.clamp(min=LEAST_SIGMA)[:, None]
     if shown is not None:
         gates = gates * (1 - torch.from_numpy(shown)[:, None]).pow(SHOWN_POWER)
-    every = torch.arange(schedule.train_steps, device=layer.gates.weight.device)
-    embedding = F.silu(unet.time_embed(every, layer.gates.weight.dtype)).cpu().double()
-    terms = torch.cat([embedding, torch.ones(len(every), 1, dtype=torch.float64)], 1)
-    solution = torch.linalg.solve(terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=torch.float64), terms.T @ gates)
-    layer.gates.weight.copy_(solution[:-1].T)
-    layer.gates.bias.copy_(solution[-1])
+    weight, bias = fit_to_time(unet, gates)
+    unet.texture_blend.gates.weight.copy_(weight)
+    unet.texture_blend.gates.bias.copy_(bias)
 
 
 @torch.no_grad()
@@ -100,8 +94,7 @@ def share_shown(pairs: PairObjective, rng: np.random.Generator, generator: torch
     """Measure the share of a drawing in x_t that the estimate of x_0 shows without being told of it by z_face, at each timestep [T]."""
     objective = pairs.objective
     rows = np.concatenate([rng.choice(pairs.train_rows[KINDS.index(kind)], 4) for kind in DRAWN])
-    none = torch.zeros(len(rows)), torch.ones(len(rows))
-    batch = pairs.cross_pairs(rows, rng, generator, levels=none)
+    batch = pairs.cross_pairs(rows, rng, generator, levels=(torch.zeros(len(rows)), torch.ones(len(rows))))
     z_face = objective.conditioner.fuse(*batch.own)
     visited = np.unique(np.round(np.linspace(0, 1, MEASURED) ** 2 * (objective.schedule.train_steps - 1)).astype(int))
     noise = torch.randn(batch.x_0.shape, generator=generator).to(batch.x_0)

@@ -38,6 +38,22 @@ def spread_patches(state: Mapping[str, Tensor], small: int, large: int) -> dict[
 
 
 @torch.no_grad()
+def fit_to_time(unet: UNet, values: Tensor, weight: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    """Weight [C, E] and bias [C] of a linear layer that gives values [T, C] of all T timesteps from SiLU of their embedding.
+
+    By least squares; `weight` [T]: of the errors.
+    """
+    parameter = next(unet.time_embed.parameters())
+    every = torch.arange(len(values), device=parameter.device)
+    embedding = F.silu(unet.time_embed(every, parameter.dtype)).cpu().double()
+    terms = torch.cat([embedding, torch.ones(len(every), 1, dtype=torch.float64)], 1)
+    weight = torch.as_tensor(weight, dtype=torch.float64).cpu().reshape(-1, 1)
+    left, right = (terms * weight).T @ (terms * weight), (terms * weight).T @ (values * weight)
+    layer = torch.linalg.solve(left + RIDGE * torch.eye(len(left), dtype=torch.float64), right).to(parameter)
+    return layer[:-1].T, layer[-1]
+
+
+@torch.no_grad()
 def fit_detail_head(unet: UNet, schedule: Schedule, x_0: Tensor, z_face: Tensor, generator: torch.Generator) -> None:
     """Fit the linear part of a new detail head, by least squares, to the prediction error as a function of the pixels of a patch.
 
@@ -58,15 +74,9 @@ def fit_detail_head(unet: UNet, schedule: Schedule, x_0: Tensor, z_face: Tensor,
     basis = torch.linalg.eigh(typical.T.cov()).eigenvectors  # [C, C], in columns
     scales = torch.stack([((e @ basis) * (x @ basis)).mean(0) / (x @ basis).square().mean(0) for x, e in zip(inputs, errors)])
     scales = scales.clamp(-MOST_SCALE, MOST_SCALE).cpu().double().numpy()
-    every = torch.arange(schedule.train_steps, device=x_0.device)
-    embedding = head.emb_layers[0](unet.time_embed(every, x_0.dtype)).cpu().double()
-    terms = torch.cat([embedding, torch.ones(len(every), 1, dtype=torch.float64)], 1)
-    values = torch.from_numpy(np.stack([np.interp(every.cpu(), visited, column) for column in scales.T], 1))
-    weight = (1 - schedule.alphas_cumprod).sqrt()[:, None]  # of an error, in the image that it leads to
-    left, right = (terms * weight).T @ (terms * weight), (terms * weight).T @ (values * weight)
-    layer = torch.linalg.solve(left + RIDGE * torch.eye(len(left), dtype=torch.float64), right)
+    values = torch.from_numpy(np.stack([np.interp(np.arange(schedule.train_steps), visited, column) for column in scales.T], 1))
+    weight = (1 - schedule.alphas_cumprod).sqrt()  # of an error, in the image that it leads to
     linear, channels = head.emb_layers[1], len(basis)
-    linear.weight[-channels:] = layer[:-1].T.to(linear.weight)
-    linear.bias[-channels:] = layer[-1].to(linear.bias)
+    linear.weight[-channels:], linear.bias[-channels:] = fit_to_time(unet, values, weight)
     head.basis.weight.copy_(basis.T[:, :, None, None])
     head.proj_out.weight[:, :channels] = basis[:, :, None, None]

@@ -95,9 +95,8 @@ class Objective:
         return torch.cat([z_id, motion], 1).mean(0), torch.cat(gains)
 
     def read_landmarks(self) -> None:
-        """Let the texture, if there is one, read the landmarks from z_face."""
-        if self.unet.texture is not None:
-            read_landmarks(self.unet.texture, self.conditioner.fusion, self.conditioner.centre, self.conditioner.gain)
+        """Let the texture read the landmarks from z_face."""
+        read_landmarks(self.unet.texture, self.conditioner.fusion, self.conditioner.centre, self.conditioner.gain)
 
     def decompose(self, images: Tensor) -> Parts:
         """Encode [P, F, 3, C, C] in [-1, 1], F frames of each of P people, on any device."""
@@ -156,7 +155,8 @@ class Objective:
                     parameter.zero_()
         self.conditioner.fusion.weight.copy_(weight / self.conditioner.gain)
         self.conditioner.fusion.bias.copy_(bias + weight @ self.conditioner.centre)
-        self.read_landmarks()
+        if self.unet.texture is not None:
+            self.read_landmarks()
 
     def draw(self, x_0: Tensor, generator: torch.Generator) -> Draw:
         """Draw timesteps and noises for pictures x_0 on the CPU, so that they are the same for any device."""

@@ -19,9 +19,9 @@ from torch import Tensor
 from dva_core.hosts.devices import to_device
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
-from dva_core.train import drawings
+from dva_core.networks.texture import FaceTexture
 from dva_core.train.augment import reframe, relight, soften
-from dva_core.train.pairs import KINDS, MOTION, Pairs
+from dva_core.train.pairs import DRAWN, KINDS, MOTION, Pairs
 
 LEAST_SIZE = 0.004  # least value of a pair's mean weighted change, so that pairs that hardly differ do not dominate
 LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a prediction of v
@@ -69,7 +69,8 @@ class PairObjective:
         self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
         self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
         self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])
-        self.is_drawn = torch.tensor([kind in drawings.KINDS for kind in KINDS])
+        self.is_drawn = torch.tensor([kind in DRAWN for kind in KINDS])
+        self.texture: FaceTexture | None = None  # the network's, once it is fitted
 
     def draw_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return np.array([rng.choice(self.train_rows[k]) for k in rng.choice(len(KINDS), count, p=SHARES)])
@@ -137,13 +138,12 @@ class PairObjective:
         The texture lies where the motion encoder finds the face. Asked for the change of the picture, a pixel or two away, the network
         would learn to blur the texture.
         """
-        texture, change = self.objective.unet.texture, after - before
-        drawn = self.is_drawn[kinds]
-        if texture is None or not drawn.any() or not texture.patterns.weight.any():
+        change, drawn = after - before, self.is_drawn[kinds]
+        if self.texture is None or not drawn.any():
             return change
         fuse, none = self.objective.conditioner.fuse, torch.zeros(len(kinds))
         with torch.no_grad():
-            textured = texture.change(before, fuse(*vectors(none)), fuse(*vectors(none + 1)))
+            textured = self.texture.change(before, fuse(*vectors(none)), fuse(*vectors(none + 1)))
         return torch.where(to_device(drawn, change.device)[:, None, None, None], (before + textured).clamp(-1, 1) - before, change)
 
     def place(self, mask: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ ATTRIBUTE = {
     "Older": ("Young", -1), "Younger": ("Young", 1), "Male": ("Male", 1), "Female": ("Male", -1), "Smiling": ("Smiling", 1),
 }  # fmt: skip
 KINDS = tuple(ATTRIBUTE)
+DRAWN = tuple(kind for kind in KINDS if kind in drawings.KINDS)  # the others are made by prototypes
 MOTION = ("Smiling",)  # kinds that are a change of the motion vector
 WITHOUT = {  # labels that a face must not have before it is changed
     "Eyeglasses": ("Eyeglasses", "Sunglasses"), "Sunglasses": ("Eyeglasses", "Sunglasses"), "Beard": ("Beard",),
