@@ -203,7 +203,8 @@ class DiffusionTraining(Objective):
         """Fit the texture unless it is, and let pairs ask for what it shows."""
         if not self.unet.texture.patterns.weight.any():
             fit_texture(self.unet, self.pair_objective, self.rng, self.generator)
-            processes.from_first([*self.unet.texture.parameters()])  # each process has fitted it to its own pairs
+            fitted = [values for key, values in self.parameters.items() if key.startswith("unet.texture")]  # gates and remainder too
+            processes.from_first(fitted)  # each process has fitted them to its own pairs
             self.ema = Ema(self.parameters, self.settings.ema)
         self.pair_objective.texture = self.unet.texture
 
