@@ -192,8 +192,9 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         variants.save(args.run / "variants.npz")
         return {"pictures": len(variants.pictures), "people": int(variants.group.max()) + 1}
     if step == "pairs":
-        from dva_core.train.pairs import make_pairs
+        from dva_core.train.pairs import make_looks, make_pairs
 
+        make_looks(faces, args.seed).save(args.run / "looks.npz")
         pairs = make_pairs(faces, load_variants(args.run), each=args.each, seed=args.seed, processes=args.processes)
         pairs.save(args.run / "pairs.npz")
         return {"pairs": len(pairs), "held out": int(pairs.held_out.sum())}

@@ -2,7 +2,8 @@
 
 Not in Kim et al. 2023. There z_face scales and shifts whole channels, so that the network itself must find the place of a rim or a lip.
 z_face is a linear function of the identity and the landmarks (sec. 3.2), so a linear layer reads the landmarks from it. What the texture
-shows is blended into the estimate of x_0 at each timestep: x_0 + A + B x_0, with A = alpha colour and B = -alpha for an opaque drawing.
+shows is blended into the estimate of x_0 at each timestep: x_0 + A + B x_0, with A = alpha colour and B = -alpha for a drawing of that
+colour.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from dva_core.networks.unet_blocks import zero_weights
 
 LANDMARKS = 51
 CHANNELS = 6  # A and B in red, green and blue
-BOX = (0.125, 0.22, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
+BOX = (0.125, 0.21875, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
 SOFT, FALL = 0.03, 2.0  # of the weight (d^2 + SOFT^2)^-FALL of a landmark at distance d, in 0..1 of the crop
 LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
 MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
+NOTHING, ALL = 0.25, 0.75  # of a reading: faces read up to a fifth by chance, and several edits at once read less than 1 each
+LEAST_SEEN = 0.05  # of what lies under a drawing, so that it can be divided by
 PIECE = 4  # images whose map is computed at once, except in training: a map takes more memory than the rest of the network
 
 
@@ -62,7 +65,8 @@ def face_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
 class FaceTexture(nn.Module):
     """z_face [B, F] -> A and B in the places of the landmarks, [B, 6 p^2, S / p, S / p] for patches of p pixels: the channels of A first.
 
-    They are sums of `rank` patterns of `size` x `size` texels, which z_face weights; all are 0 initially. `points` reads the
+    They are sums of `rank` patterns of `size` x `size` texels, 0 initially. `weights` reads from z_face how much of each is meant: up to
+    NOTHING it is not shown, from ALL on whole, so that people without it are not changed and an edit does not flicker. `points` reads the
     displacements of the landmarks from z_face, `mean` holds the landmarks of the mean face. All of it is fitted, not trained
     (train/fit_texture.py). The motion encoder must see the whole crop. Coordinates are computed in float32, as half precision is up to
     half a pixel off.
@@ -87,10 +91,13 @@ class FaceTexture(nn.Module):
         return F.interpolate(at, (self.image_size, self.image_size), mode="bilinear").movedim(1, -1)
 
     def forward(self, z_face: Tensor) -> Tensor:
-        texture = self.patterns(self.weights(z_face)).reshape(-1, CHANNELS, self.size, self.size).float()
+        meant = ((self.weights(z_face) - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
+        texture = self.patterns(meant).reshape(-1, CHANNELS, self.size, self.size).float()
         mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
         points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
         placed = F.grid_sample(texture, self.coordinates(points, mean), align_corners=False)  # 0 outside of the texture
+        opacity = -placed[:, CHANNELS // 2 :]
+        placed = placed / torch.cat([opacity, opacity], 1).clamp(min=1)  # what lies over each other is not more than opaque
         return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
 
     def change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
@@ -119,17 +126,22 @@ class FaceRemainder(nn.Module):
 
 
 class TextureBlend(nn.Module):
-    """Blend a texture into the prediction of a patch at each timestep: out + g_1 A + B (g_2 x_t + g_3 out).
+    """Blend a texture into the estimate of x_0 of a patch at each timestep, as far as x_t does not show it already.
 
-    This is x_0 + A + B x_0 in terms of the prediction, for gates g that are functions of t alone (train/fit_texture.py).
+    The estimate x shows a share s of it anyway, for x_t does: x = y + s (A + B y) of a picture y. It becomes y + A + B y =
+    k x + (1 - s k) A with k = (1 + B) / (1 + s B): what is opaque (B = -1) is A at any s, so that nothing shines through it.
+
+    In terms of the prediction, which with x_t gives the estimate, this takes four functions of t alone, fitted by train/fit_texture.py:
+    out + g_1 (1 - s k) A + (k - 1) (g_2 x_t + g_3 out), and s.
     """
 
     def __init__(self, embedding_channels: int, operations: ModuleType | type = nn) -> None:
         super().__init__()
-        self.gates = operations.Linear(embedding_channels, 3)
+        self.gates = operations.Linear(embedding_channels, 4)
 
     def forward(self, out: Tensor, patches: Tensor, texture: Tensor, embedding: Tensor) -> Tensor:
         """out, patches [B, 3 p^2, H, W], texture [B, 6 p^2, H, W], embedding [B or 1, E] -> [B, 3 p^2, H, W]."""
-        of_texture, of_image, of_out = self.gates(F.silu(embedding))[..., None, None].split(1, dim=1)
+        of_texture, of_image, of_out, shown = self.gates(F.silu(embedding))[..., None, None].split(1, dim=1)
         addition, factor = texture.chunk(2, dim=1)
-        return out + of_texture * addition + factor * (of_image * patches + of_out * out)
+        kept = (1 + factor) / (1 + shown * factor).clamp(min=LEAST_SEEN)
+        return out + of_texture * (1 - shown * kept) * addition + (kept - 1) * (of_image * patches + of_out * out)

@@ -28,12 +28,13 @@ class Arrays:
             return cls(**{key: file[key] for key in file.files})
 
 
-def load_of_run(kind: type[T], run: Path, name: str) -> T:
-    """Load `<name>.npz`, which `train <name>` wrote, from a run's folder. DVAError if it is missing or damaged."""
+def load_of_run(kind: type[T], run: Path, name: str, step: str = "") -> T:
+    """Load `<name>.npz` from a run's folder, written by `train <step>` (default: name). DVAError if it is missing or damaged."""
+    step = step or name
     path = run / f"{name}.npz"
     if not path.is_file():
-        raise MissingFileError(f"{run} holds no {path.name}: run `python -m dva_core train {name}` first.")
+        raise MissingFileError(f"{run} holds no {path.name}: run `python -m dva_core train {step}` first.")
     try:
         return kind.load(path)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train {name}` again.") from error
+        raise DVAError(f"{path} is damaged or cut short: run `python -m dva_core train {step}` again.") from error

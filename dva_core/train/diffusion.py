@@ -26,6 +26,7 @@ from dva_core.train.conditioner import Conditioner
 from dva_core.train.fit_texture import fit_texture
 from dva_core.train.frames import TrainingFrames
 from dva_core.train.grow import fit_detail_head
+from dva_core.train.looks import load_looks
 from dva_core.train.objective import Draw, Objective
 from dva_core.train.pair_objective import PairObjective
 from dva_core.train.pair_steps import PairedSteps, load_steps
@@ -202,7 +203,7 @@ class DiffusionTraining(Objective):
     def prepare_texture(self) -> None:
         """Fit the texture unless it is, and let pairs ask for what it shows."""
         if not self.unet.texture.patterns.weight.any():
-            fit_texture(self.unet, self.pair_objective, self.rng, self.generator)
+            fit_texture(self.unet, self.pair_objective, load_looks(self.out.parent), self.rng, self.generator)
             fitted = [values for key, values in self.parameters.items() if key.startswith("unet.texture")]  # gates and remainder too
             processes.from_first(fitted)  # each process has fitted them to its own pairs
             self.ema = Ema(self.parameters, self.settings.ema)

@@ -1,9 +1,8 @@
-"""Fit of a face texture to drawn pairs: what a drawing does to a pixel at each place of the face, by least squares.
+"""Fit of a face texture: its patterns are what each kind of pair changes on the mean face (`looks`).
 
-A drawing such as glasses changes a pixel x to x + A + B x, where A and B depend on the place in the face alone. Both are regressed on the
-pairs of each kind, at every texel, in the coordinates of the landmarks by which they were drawn: those of the motion encoder are a pixel
-or two off, and would blur rims and lips. A linear function of z_face reads how much of each kind is meant; the other parts of the network
-see z_face without it. The texture is then the change that training asks for (`pair_objective`).
+A change such as glasses makes of a pixel x the value x + A + B x, where A and B depend on the place in the face alone. A linear function of
+z_face reads how much of each kind is meant; the other parts of the network see z_face without it. The texture, where the motion encoder
+places it, is then the change that training asks for (`pair_objective`).
 """
 
 from __future__ import annotations
@@ -18,22 +17,25 @@ from torch import Tensor, nn
 from dva_core.diffusion.schedule import Schedule, image_of
 from dva_core.errors import DVAError
 from dva_core.model.autoencoder import JAW
-from dva_core.networks.texture import FaceRemainder, FaceTexture
+from dva_core.networks.texture import BOX, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
 from dva_core.train.conditioner import fold_scaling
 from dva_core.train.grow import fit_to_time
+from dva_core.train.looks import Looks, place_at
 from dva_core.train.pair_objective import PairObjective, move_identity
-from dva_core.train.pairs import ATTRIBUTE, DRAWN, KINDS
+from dva_core.train.pairs import ATTRIBUTE, DRAWN, KINDS, MOTION
 
 log = logging.getLogger(__name__)
 
-OTHERS = tuple({name: kind for kind, (name, _) in ATTRIBUTE.items() if kind not in DRAWN}.values())  # one of each attribute
-PAIRS = 256  # of a kind
-BATCH = 32
-LEAST_SIGMA = 0.1  # below it the picture is nearly without noise and shows the texture already
-LEAST_VARIANCE = 0.01  # of the pixels at a texel, which keeps B small where all faces are alike
+FIRST = {name: kind for kind, (name, _) in ATTRIBUTE.items()}  # one kind of each attribute
+IDENTITY = [KINDS.index(kind) for kind in FIRST.values() if kind not in MOTION]
+STRENGTH = {  # of what the looks show, at scale 1, by eye
+    "Freckles": 0.7, "Older": 0.65, "Younger": 0.6, "Male": 0.75, "Female": 0.6, "Wearing_Lipstick": 0.8, "Heavy_Makeup": 0.75,
+    "Bushy_Eyebrows": 0.85,
+}  # fmt: skip
+PEOPLE = 64  # of each kind's, from which the spread of faces is measured
+FULL_SIGMA = 0.1  # standard deviation of the noise from which the texture is blended whole; a picture with less shows it already
 MEASURED = 24  # timesteps at which `share_shown` is measured
-SHOWN_POWER = 0.5  # so that a decode does not fall behind: what it misses at strong noise it does not make up for
 SHRINKAGE = 0.01  # of the covariance of faces
 
 
@@ -71,20 +73,19 @@ def split_face(rest: FaceRemainder, fusion: nn.Linear, centre: Tensor, gain: Ten
 
 @torch.no_grad()
 def fit_gates(unet: UNet, schedule: Schedule, shown: np.ndarray | None = None) -> None:
-    """Fit the gates of the blend, by least squares: as functions of t they turn x_0 + A + B x_0 into the network's prediction.
+    """Fit the gates of the blend (see TextureBlend) as functions of t, by least squares; below FULL_SIGMA they fall to 0 with the noise.
 
-    `shown` [T]: the share of a drawing in x_t that the prediction shows anyway, see `share_shown`; so much less is blended. None: none.
+    `shown` [T]: the share of a drawing in x_t that the prediction shows anyway, see `share_shown`. None: none.
     """
     a = schedule.alphas_cumprod.double().cpu()
     sigma = (1 - a).sqrt()
-    if schedule.prediction == "v":  # v = (sqrt(a) x_t - x_0) / sigma
-        gates = torch.stack([-torch.ones_like(a), -a.sqrt(), sigma], 1)
-    else:  # epsilon = (x_t - sqrt(a) x_0) / sigma
-        gates = torch.stack([-a.sqrt(), -torch.ones_like(a), sigma], 1)
-    gates = gates / sigma.clamp(min=LEAST_SIGMA)[:, None]
-    if shown is not None:
-        gates = gates * (1 - torch.from_numpy(shown)[:, None]).pow(SHOWN_POWER)
-    weight, bias = fit_to_time(unet, gates)
+    if schedule.prediction == "v":  # x_0 = sqrt(a) x_t - sigma v
+        gates = torch.stack([-1 / sigma, -a.sqrt() / sigma, torch.ones_like(a)], 1)
+    else:  # x_0 = (x_t - sigma epsilon) / sqrt(a)
+        gates = torch.stack([-a.sqrt() / sigma, -1 / sigma, torch.ones_like(a)], 1)
+    gates = gates * (sigma / FULL_SIGMA).clamp(max=1).square()[:, None]
+    shown = torch.zeros_like(a) if shown is None else torch.from_numpy(shown).double()
+    weight, bias = fit_to_time(unet, torch.cat([gates, shown[:, None]], 1), sigma)  # errors as they are in the image
     unet.texture_blend.gates.weight.copy_(weight)
     unet.texture_blend.gates.bias.copy_(bias)
 
@@ -108,80 +109,66 @@ def share_shown(pairs: PairObjective, rng: np.random.Generator, generator: torch
             estimates.append(image_of(x_t, objective.predict_noise(x_t, t, z_face), a))
         seen = (estimates[1] - estimates[0]) * batch.change
         shares.append(float(seen.sum() / batch.change.square().sum()))
-    log.info("texture: share of a drawing that is shown anyway, by timestep: %s", dict(zip(visited.tolist(), np.round(shares, 2))))
+    log.info("texture: share of a drawing that is shown anyway, by timestep: %s", dict(zip(visited.tolist(), np.round(shares, 2).tolist())))
     return np.interp(np.arange(objective.schedule.train_steps), visited, np.clip(shares, 0, 1))
 
 
-class Regression:
-    """Sums for the regression of changes y on pixels x, at each texel and channel: y = A + B x."""
+def patterns_of(looks: Looks, texture: FaceTexture, steps: tuple[Tensor, Tensor]) -> Tensor:
+    """Patterns [6 size^2, K] of the kinds: the maps of the looks moved from the landmarks of the looks to those of the texture's mean face.
 
-    def __init__(self, size: int) -> None:
-        self.size, self.sums = size, torch.zeros(5, 3, size**2, dtype=torch.float64)
-
-    def add(self, at: Tensor, x: Tensor, y: Tensor) -> None:
-        """at [B, H, W, 2], -1..1 within the texture; x and y [B, 3, H, W]."""
-        texel = ((at + 1) / 2 * self.size).floor().long()
-        inside = ((texel >= 0) & (texel < self.size)).all(-1)
-        index = (texel[..., 1] * self.size + texel[..., 0])[inside]
-        for channel in range(3):
-            p, q = x[:, channel][inside].double(), y[:, channel][inside].double()
-            for sums, values in zip(self.sums[:, channel], (torch.ones_like(p), p, q, p * p, p * q)):
-                sums.index_add_(0, index, values)
-
-    def solve(self) -> Tensor:
-        """A and B [6, size, size]; 0 where no pixel was."""
-        n, x, y, xx, xy = self.sums
-        n = n.clamp(min=1)
-        slope = (xy - x * y / n) / (xx - x * x / n + LEAST_VARIANCE * n)
-        return torch.cat([(y - slope * x) / n, slope]).reshape(6, self.size, self.size).float()
+    What a motion step changes is looked up where the step puts the landmarks, for that is where an edit shows it.
+    """
+    points, patterns = looks.landmarks[JAW:], []
+    own = texture.mean.weight.detach().cpu().reshape(1, -1, 2)
+    size = round(texture.size / BOX[2])
+    left, top = (round(side * size) for side in BOX[:2])
+    for maps, motion_step in zip(looks.maps, steps[1].cpu()):
+        there = torch.from_numpy(points)[None] + motion_step.reshape(1, -1, 2)
+        moved = place_at(torch.from_numpy(maps)[None], there, own, max(size, maps.shape[-1]))
+        moved = F.interpolate(moved, (size, size), mode="area")
+        patterns.append(moved[0, :, top : top + texture.size, left : left + texture.size].flatten())
+    return torch.stack(patterns, 1)
 
 
 @torch.no_grad()
-def fit_texture(unet: UNet, pairs: PairObjective, rng: np.random.Generator, generator: torch.Generator) -> None:
-    """Fit the patterns, their weights and the gates of the blend to the training pairs of the kinds in DRAWN.
+def fit_texture(unet: UNet, pairs: PairObjective, looks: Looks, rng: np.random.Generator, generator: torch.Generator) -> None:
+    """Fit the patterns, their weights and the gates of the blend.
 
     DVAError if the texture has fewer patterns than there are kinds.
     """
     texture = unet.texture
-    if texture.patterns.in_features < len(DRAWN):
-        raise DVAError(f"texture_rank must be {len(DRAWN)} or more, a pattern for each drawn kind; it is {texture.patterns.in_features}.")
-    conditioner, identity_steps = pairs.objective.conditioner, pairs.steps[0][[KINDS.index(kind) for kind in DRAWN]]
-    split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, identity_steps)
-    vectors, patterns = [], []
-    for kind in DRAWN:
-        rows = pairs.train_rows[KINDS.index(kind)]
-        rows = rng.choice(rows, min(PAIRS, len(rows)), replace=False)
-        regression = Regression(texture.size)
-        for part in np.array_split(rows, max(1, len(rows) // BATCH)):
-            batch = pairs.cross_pairs(part)
-            vectors.append(batch.own)
-            points = torch.from_numpy(pairs.pairs.landmarks[part][:, JAW:] / pairs.pairs.before.shape[1]).to(batch.x_0)
-            at = texture.coordinates(points, texture.mean.weight.reshape(1, -1, 2).expand_as(points))
-            regression.add(at.cpu(), batch.x_0.cpu(), batch.change.cpu())
-        patterns.append(regression.solve().flatten())
-        log.info("texture: %s fitted to %d pairs", kind, len(rows))
+    if texture.patterns.in_features < len(KINDS):
+        raise DVAError(f"texture_rank must be {len(KINDS)} or more, a pattern for each kind of pair; it is {texture.patterns.in_features}.")
+    conditioner = pairs.objective.conditioner
+    split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, pairs.steps[0][IDENTITY])
+    vectors = []
+    for rows in pairs.train_rows:
+        vectors.append(pairs.cross_pairs(rng.choice(rows, min(PEOPLE, len(rows)), replace=False)).own)
     fit_weights(texture, pairs, *(torch.cat(parts) for parts in zip(*vectors)))
     fit_gates(unet, pairs.objective.schedule, share_shown(pairs, rng, generator))  # while there are no patterns
-    texture.patterns.weight[:, : len(DRAWN)] = torch.stack(patterns, 1).to(texture.patterns.weight)
+    strength = torch.tensor([STRENGTH.get(kind, 1.0) for kind in KINDS])
+    texture.patterns.weight[:, : len(KINDS)] = (patterns_of(looks, texture, pairs.steps) * strength).to(texture.patterns.weight)
 
 
 @torch.no_grad()
 def fit_weights(texture: FaceTexture, pairs: PairObjective, z_id: Tensor, z_motion: Tensor) -> None:
-    """Let the texture read how much of each kind in DRAWN is meant, from people's z_id [N, D] and z_motion [N, M].
+    """Let the texture read how much of each kind is meant, from people's z_id [N, D] and z_motion [N, M].
 
     It reads the step of a kind as 1, those of the other attributes and the identity's length as 0, and people as nearly 0 as that allows.
     """
-    fuse, count = pairs.objective.conditioner.fuse, len(DRAWN)
-    faces = fuse(z_id, z_motion)
+    fuse, faces = pairs.objective.conditioner.fuse, pairs.objective.conditioner.fuse(z_id, z_motion)
     steps = []
-    for kind in (*DRAWN, *OTHERS):
+    for kind in FIRST.values():
         id_step, motion_step = (step[KINDS.index(kind)].to(faces) for step in pairs.steps)
         steps.append((fuse(move_identity(z_id, id_step), z_motion + motion_step) - faces).mean(0))
     someone = z_id.mean(0, keepdim=True)
     length = fuse(2 * someone, z_motion[:1]) - fuse(someone, z_motion[:1])  # by which z_face changes with that of the identity
-    rows, mean = readers(torch.stack([*steps, length[0]], 1), faces)[:count], faces.mean(0)
-    texture.weights.weight[:count], texture.weights.bias[:count] = rows, -rows @ mean
-    log.info("texture: spread of faces, in steps: %s", dict(zip(DRAWN, np.round(((faces - mean) @ rows.T).std(0).tolist(), 2))))
+    of_attribute, mean = dict(zip(FIRST, readers(torch.stack([*steps, length[0]], 1), faces))), faces.mean(0)
+    signs = {kind: sign * ATTRIBUTE[FIRST[name]][1] for kind, (name, sign) in ATTRIBUTE.items()}
+    rows = torch.stack([signs[kind] * of_attribute[ATTRIBUTE[kind][0]] for kind in KINDS])
+    texture.weights.weight[: len(KINDS)], texture.weights.bias[: len(KINDS)] = rows, -rows @ mean
+    spread = dict(zip(KINDS, ((faces - mean) @ rows.T).std(0).tolist()))
+    log.info("texture: spread of faces, in steps: %s", {kind: round(value, 2) for kind, value in spread.items()})
 
 
 def readers(steps: Tensor, faces: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Objective:
             self.read_landmarks()
             fit_gates(self.unet, self.schedule)
             rest = self.unet.texture_rest
-            for layer in (self.conditioner.fusion, self.unet.texture, rest.identity, rest.others):
+            for layer in (self.conditioner.fusion, self.unet.texture, self.unet.texture_blend, rest.identity, rest.others):
                 layer.requires_grad_(False)  # fitted, and so that landmarks and identity stay where they are in z_face
 
     def scaling(self, identity: nn.Module, landmarks: nn.Module, frames: TrainingFrames) -> tuple[Tensor, Tensor]:

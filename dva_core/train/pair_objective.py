@@ -21,7 +21,7 @@ from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
 from dva_core.networks.texture import FaceTexture
 from dva_core.train.augment import reframe, relight, soften
-from dva_core.train.pairs import DRAWN, KINDS, MOTION, Pairs
+from dva_core.train.pairs import KINDS, MOTION, Pairs
 
 LEAST_SIZE = 0.004  # least value of a pair's mean weighted change, so that pairs that hardly differ do not dominate
 LEAST_T = 20  # below it the noise is too weak for x_0 to be moved by a prediction of v
@@ -69,7 +69,6 @@ class PairObjective:
         self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
         self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
         self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])
-        self.is_drawn = torch.tensor([kind in DRAWN for kind in KINDS])
         self.texture: FaceTexture | None = None  # the network's, once it is fitted
 
     def draw_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -126,25 +125,27 @@ class PairObjective:
 
         size = objective.config["image_size"]
         x_before, x_after, place = (shrink(v, size) for v in (before, after, mask))
-        level, by = (v[:, None, None, None].to(x_before) for v in (own, target - own))
-        difference = self.asked_change(kinds, x_before, x_after, vectors)
-        x_0 = (x_before + level * difference).contiguous(memory_format=torch.channels_last)
-        amount = (difference.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
-        return CrossedPairs(x_0, vectors(own), vectors(target), by * difference, place, amount)
+        at_level = self.pictures_at(x_before, x_after, vectors)
+        x_0, whole = at_level(own).contiguous(memory_format=torch.channels_last), at_level(torch.ones_like(own)) - x_before
+        amount = (whole.abs() * self.place(place)).mean((1, 2, 3)).clamp(min=LEAST_SIZE)
+        return CrossedPairs(x_0, vectors(own), vectors(target), at_level(target) - x_0, place, amount)
 
-    def asked_change(self, kinds: Tensor, before: Tensor, after: Tensor, vectors: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        """The change [B, 3, S, S] of whole pairs: that of the pictures, or for what is drawn that of a fitted texture.
+    def pictures_at(self, before: Tensor, after: Tensor, vectors: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
+        """A function of levels [B] of the change, whose z_id and z_motion are `vectors` of them: the pictures [B, 3, S, S] at these.
 
-        The texture lies where the motion encoder finds the face. Asked for the change of the picture, a pixel or two away, the network
-        would learn to blur the texture.
+        They are between those before and after, or with a fitted texture those before and what the texture makes of them. The texture
+        lies where the motion encoder finds the face; asked for the picture after, a pixel or two away, the network would learn to blur it.
         """
-        change, drawn = after - before, self.is_drawn[kinds]
-        if self.texture is None or not drawn.any():
-            return change
-        fuse, none = self.objective.conditioner.fuse, torch.zeros(len(kinds))
-        with torch.no_grad():
-            textured = self.texture.change(before, fuse(*vectors(none)), fuse(*vectors(none + 1)))
-        return torch.where(to_device(drawn, change.device)[:, None, None, None], (before + textured).clamp(-1, 1) - before, change)
+        if self.texture is None:
+            return lambda level: before + level[:, None, None, None].to(before) * (after - before)
+        fuse, texture = self.objective.conditioner.fuse, self.texture
+        none = fuse(*vectors(torch.zeros(len(before))))
+
+        @torch.no_grad()
+        def textured(level: Tensor) -> Tensor:
+            return (before + texture.change(before, none, fuse(*vectors(level)))).clamp(-1, 1)
+
+        return textured
 
     def place(self, mask: Tensor) -> Tensor:
         """Weight of an error of the response at each pixel."""

@@ -19,6 +19,7 @@ from dva_core.errors import DVAError
 from dva_core.train import drawings
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
+from dva_core.train.looks import Looks, fit_looks
 from dva_core.train.prototypes import Prototypes, suitable
 from dva_core.train.synthesis import Variants
 
@@ -123,6 +124,12 @@ def change(
 def look_of(kind: str) -> dict:
     """The style in which a kind is drawn."""
     return drawings.style(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind]
+
+
+def make_looks(faces: FaceSet, seed: int = 0) -> Looks:
+    """Fit what each kind changes on the mean face, with the style of the pairs."""
+    prototypes = Prototypes.fit(faces)
+    return fit_looks(faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], seed)
 
 
 def _one_thread() -> None:

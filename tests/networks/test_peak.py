@@ -26,7 +26,7 @@ NETWORKS = {
     "plain": PLAIN,
     "with a face map": LIKE_THE_STARTER,
     "with a detail head": LIKE_THE_STARTER | {"detail_channels": 64},
-    "with a texture": LIKE_THE_STARTER | {"detail_channels": 64, "texture_rank": 12, "texture_size": 96},
+    "with a texture": LIKE_THE_STARTER | {"detail_channels": 64, "texture_rank": 15, "texture_size": 192},
     "small maps": PLAIN | {"image_size": 16, "channel_multipliers": (1, 2), "attention_resolutions": ()},
 }
 WHOLE, HALF = torch.float32, torch.bfloat16

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dva_core.networks.texture import BOX, CHANNELS, LANDMARKS, FaceTexture, face_coordinates
+from dva_core.networks.texture import ALL, BOX, CHANNELS, LANDMARKS, NOTHING, FaceTexture, TextureBlend, face_coordinates
 
 
 def face(seed: int = 0) -> torch.Tensor:
@@ -78,3 +78,38 @@ def test_many_faces_at_once_are_as_one_by_one_and_as_in_training():
         together = network(z_face)
         torch.testing.assert_close(together, torch.cat([network(z[None]) for z in z_face]), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(together, network.train()(z_face), rtol=1e-4, atol=1e-4)
+
+
+def test_a_pattern_is_shown_from_what_no_face_reads_by_chance_to_what_an_edit_reads():
+    network, z_face = texture(), torch.zeros(4, 2 * LANDMARKS)
+    with torch.no_grad():
+        network.patterns.weight[:, 0] = 0.5
+        network.weights.weight.zero_()
+        network.weights.weight[0, 0] = 1
+        network.weights.bias.zero_()
+        network.points.weight.zero_()
+        z_face[:, 0] = torch.tensor([-1, NOTHING, (NOTHING + ALL) / 2, 1.5])
+        shown = network(z_face).flatten(1).amax(1)
+    torch.testing.assert_close(shown, torch.tensor([0.0, 0.0, 0.25, 0.5]))
+
+
+def test_drawings_over_each_other_are_no_more_than_opaque():
+    network = texture()
+    with torch.no_grad():
+        network.patterns.bias[: 3 * 96**2] = -0.6  # twice a drawing of colour -0.4 and opacity 0.75
+        network.patterns.bias[3 * 96**2 :] = -1.5
+        addition, factor = network(torch.zeros(1, 2 * LANDMARKS)).chunk(2, 1)
+    assert factor.min() == -1
+    assert addition.min() == pytest.approx(-0.4)
+
+
+@given(st.floats(-1, 0.5), st.floats(-0.5, 0.5), st.floats(0, 0.9))
+def test_a_blend_completes_what_the_estimate_shows_already(factor, addition, shown):
+    blend = TextureBlend(4)
+    with torch.no_grad():
+        blend.gates.weight.zero_()
+        blend.gates.bias.copy_(torch.tensor([1.0, 0.0, 1.0, shown]))  # the prediction is the estimate itself
+        plain = torch.linspace(-1, 1, 9).reshape(1, 1, 3, 3)
+        texture = torch.cat([torch.full_like(plain, addition), torch.full_like(plain, factor)], 1)
+        blended = blend(plain + shown * (addition + factor * plain), plain, texture, torch.zeros(1, 4))
+    torch.testing.assert_close(blended, plain + addition + factor * plain, rtol=1e-4, atol=1e-4)

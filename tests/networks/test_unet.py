@@ -189,14 +189,16 @@ def test_a_new_texture_changes_nothing_and_a_fitted_one_is_blended_into_the_outp
     with torch.no_grad():
         out = plain(x, t, z)
         assert torch.equal(textured(x, t, z), out)
-        torch.nn.init.normal_(textured.texture.patterns.weight)
+        torch.nn.init.normal_(textured.texture.patterns.weight, std=0.2)
+        textured.texture.weights.bias.fill_(0.5)  # half of what is shown whole
         *_, texture = conditions = textured.face_conditions(z)
         assert texture.shape == (2, 24, 8, 8) and texture.abs().mean() > 0.01
-        gates = torch.tensor([2.0, 0.5, 0.25])
+        gates = torch.tensor([2.0, 0.5, 0.25, 0.3])
         textured.texture_blend.gates.weight.zero_()
         textured.texture_blend.gates.bias.copy_(gates)
         a, b = (torch.nn.functional.pixel_shuffle(part, 2) for part in texture.chunk(2, 1))
-        expected = out + gates[0] * a + b * (gates[1] * x + gates[2] * out)
+        kept = (1 + b) / (1 + gates[3] * b)
+        expected = out + gates[0] * (1 - gates[3] * kept) * a + (kept - 1) * (gates[1] * x + gates[2] * out)
         torch.testing.assert_close(textured(x, t, conditions), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(textured(x, t, z), expected, rtol=1e-4, atol=1e-4)
         before = textured.face_conditions(z)[0][1]
