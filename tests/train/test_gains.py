@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dva_core.model.loader import load_model
 from dva_core.train.assemble import scale_steps
-from dva_core.train.gains import SCALES, decoded_shares, gains
+from dva_core.train.gains import SCALES, TEXTURE_STEP, decoded_shares, gains
 from dva_core.train.pair_steps import PairedSteps
 from dva_core.train.pairs import ATTRIBUTE, KINDS
 
@@ -54,10 +54,20 @@ def test_steps_of_both_vectors_are_scaled(monkeypatch):
     monkeypatch.setattr("dva_core.train.assemble.decoded_shares", lambda *_: shares)
     monkeypatch.setattr("dva_core.train.assemble.LIMITS", {"Smiling": (1.0, 1.2)})
     entries = [("Beard", "identity", 1), ("Young", "identity", 0), ("Smiling", "motion", 1), ("Mouth_Slightly_Open", "motion", 0)]
-    config = {"attributes": [{"name": name, "space": space, "index": index} for name, space, index in entries]}
+    config = {"attributes": [{"name": name, "space": space, "index": index} for name, space, index in entries], "noise_predictor": {}}
     before = {"attributes.identity.step": torch.ones(2, 3), "attributes.motion.shift": torch.ones(2, 4)}
     tensors, pairs = dict(before), stripes()
     scale_steps(tensors, config, PairedSteps.fit(Rows(), Points(), pairs), pairs)
     assert tensors["attributes.identity.step"][:, 0].tolist() == pytest.approx([1.6, 0.5])
     assert tensors["attributes.motion.shift"][:, 0].tolist() == pytest.approx([1.0, 1.2])
     assert all(bool((value == 1).all()) for value in before.values())
+
+
+def test_with_a_texture_a_scale_of_1_is_its_step_whole():
+    entries = [("Beard", "identity", 1), ("Young", "identity", 0), ("Smiling", "motion", 0)]
+    config = {"attributes": [{"name": name, "space": space, "index": index} for name, space, index in entries]}
+    config["noise_predictor"] = {"texture_rank": len(KINDS)}
+    tensors, pairs = {"attributes.identity.step": torch.ones(2, 3), "attributes.motion.shift": torch.ones(1, 4)}, stripes()
+    scale_steps(tensors, config, PairedSteps.fit(Rows(), Points(), pairs), pairs)
+    assert tensors["attributes.identity.step"].flatten().tolist() == pytest.approx([TEXTURE_STEP] * 6)
+    assert (tensors["attributes.motion.shift"] == 1).all()
