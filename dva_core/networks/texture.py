@@ -20,9 +20,10 @@ LANDMARKS = 51
 CHANNELS = 6  # A and B in red, green and blue
 BOX = (0.125, 0.21875, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
 SOFT, FALL = 0.03, 2.0  # of the weight (d^2 + SOFT^2)^-FALL of a landmark at distance d, in 0..1 of the crop
+LEAST_LENGTH = 1e-3
 LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
 MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
-NOTHING, ALL = 0.25, 0.75  # of a reading: faces read up to a fifth by chance, and several edits at once read less than 1 each
+NOTHING, ALL = 0.3, 0.8  # of a reading: faces read up to .3 by chance
 LEAST_SEEN = 0.05  # of what lies under a drawing, so that it can be divided by
 PIECE = 4  # images whose map is computed at once, except in training: a map takes more memory than the rest of the network
 
@@ -66,7 +67,9 @@ class FaceTexture(nn.Module):
     """z_face [B, F] -> A and B in the places of the landmarks, [B, 6 p^2, S / p, S / p] for patches of p pixels: the channels of A first.
 
     They are sums of `rank` patterns of `size` x `size` texels, 0 initially. `weights` reads from z_face how much of each is meant: up to
-    NOTHING it is not shown, from ALL on whole, so that people without it are not changed and an edit does not flicker. `points` reads the
+    NOTHING it is not shown, from ALL on whole, so that people without it are not changed and an edit does not flicker. Its first `rank`
+    values are of the identity and are divided by the length that FaceRemainder finds in it, the other `rank` are added: an edit that
+    restores the identity's length so leaves the readings of all other patterns as they are. `points` reads the
     displacements of the landmarks from z_face, `mean` holds the landmarks of the mean face. All of it is fitted, not trained
     (train/fit_texture.py). The motion encoder must see the whole crop. Coordinates are computed in float32, as half precision is up to
     half a pixel off.
@@ -79,7 +82,7 @@ class FaceTexture(nn.Module):
         self.size, self.image_size, self.patch_size = size, image_size, patch_size
         self.points = operations.Linear(condition_channels, 2 * LANDMARKS)
         self.mean = operations.Linear(1, 2 * LANDMARKS, bias=False)
-        self.weights = operations.Linear(condition_channels, rank)
+        self.weights = operations.Linear(condition_channels, 2 * rank)
         self.patterns = zero_weights(operations.Linear(rank, CHANNELS * size**2))
 
     def coordinates(self, points: Tensor, mean: Tensor) -> Tensor:
@@ -90,8 +93,10 @@ class FaceTexture(nn.Module):
         at = torch.stack([at[:, 0] - left, at[:, 1] - top], 1) * (2 / side) - 1
         return F.interpolate(at, (self.image_size, self.image_size), mode="bilinear").movedim(1, -1)
 
-    def forward(self, z_face: Tensor) -> Tensor:
-        meant = ((self.weights(z_face) - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
+    def forward(self, z_face: Tensor, length: Tensor) -> Tensor:
+        """z_face [B, F] and `FaceRemainder.length` of it [B, 1] -> A and B."""
+        identity, others = self.weights(z_face).chunk(2, dim=1)
+        meant = ((identity / length + others - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
         texture = self.patterns(meant).reshape(-1, CHANNELS, self.size, self.size).float()
         mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
         points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
@@ -99,11 +104,6 @@ class FaceTexture(nn.Module):
         opacity = -placed[:, CHANNELS // 2 :]
         placed = placed / torch.cat([opacity, opacity], 1).clamp(min=1)  # what lies over each other is not more than opaque
         return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
-
-    def change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
-        """What the texture changes in pictures [B, 3, S, S] as z_face [B, F] goes from `own` to `moved`: A + B picture."""
-        texture = F.pixel_shuffle((self(moved) - self(own)).to(picture.dtype), self.patch_size)
-        return texture[:, :3] + texture[:, 3:] * picture
 
 
 class FaceRemainder(nn.Module):
@@ -123,6 +123,10 @@ class FaceRemainder(nn.Module):
 
     def forward(self, z_face: Tensor) -> Tensor:
         return self.others(z_face) + self.fusion(F.normalize(self.identity(z_face), dim=1))
+
+    def length(self, z_face: Tensor) -> Tensor:
+        """Length [B, 1] of what is left of the identity."""
+        return self.identity(z_face).norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
 
 
 class TextureBlend(nn.Module):

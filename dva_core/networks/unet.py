@@ -161,12 +161,21 @@ class UNet(nn.Module):
         """
         texture = None
         if self.texture is not None:
-            texture, z_face = self.texture(z_face), self.texture_rest(z_face)
+            texture, z_face = self.texture_of(z_face), self.texture_rest(z_face)
         face_map = None if self.face_map is None else self.face_map(z_face)
         if texture is not None:
             face_map = face_map + self.texture_map(resize_condition(texture, face_map.shape[2:]))
         blocks = tuple(block.condition(z_face, face_map) for block in self.modules() if isinstance(block, ResidualBlock))
         return blocks if texture is None else (*blocks, texture)
+
+    def texture_of(self, z_face: Tensor) -> Tensor:
+        """The texture's A and B for z_face [B, condition_channels], in patches (see `FaceTexture`)."""
+        return self.texture(z_face, self.texture_rest.length(z_face))
+
+    def texture_change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
+        """What the texture changes in pictures [B, 3, S, S] as z_face [B, F] goes from `own` to `moved`: A + B picture."""
+        texture = F.pixel_shuffle((self.texture_of(moved) - self.texture_of(own)).to(picture.dtype), self.patch_size)
+        return texture[:, :3] + texture[:, 3:] * picture
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:
         """x_t [B, 3, H, W], t [B] in 0..999, z_face [B, condition_channels] -> eps [B, 3, H, W] in x_t's dtype.

@@ -21,7 +21,7 @@ from dva_core.train.attributes import fit_directions
 from dva_core.train.conditioner import check_encoders, fold_scaling, part_of
 from dva_core.train.encoders import encode_faces
 from dva_core.train.faces import FaceSet
-from dva_core.train.gains import LIMITS, TEXTURE_STEP, decoded_shares, gains
+from dva_core.train.gains import LIMITS, TEXTURE_SHIFT, TEXTURE_STEP, decoded_shares, gains
 from dva_core.train.look import add_look
 from dva_core.train.mask.bundle import add_mask, tells_front
 from dva_core.train.pair_steps import PairedSteps, load_steps, paired_directions
@@ -168,7 +168,7 @@ def frozen_model(tensors: dict[str, Tensor], config: dict) -> DiffusionVideoAuto
 def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
     """Scale the attributes' steps in `tensors` so that a decode at scale 1 gives the change of their pairs (see gains)."""
     if config["noise_predictor"].get("texture_rank"):  # the texture shows each kind whole at its step
-        scales = dict.fromkeys(steps.identity_names, TEXTURE_STEP)
+        scales = dict.fromkeys(steps.identity_names, TEXTURE_STEP) | dict.fromkeys(steps.motion_names, TEXTURE_SHIFT)
     else:
         scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)

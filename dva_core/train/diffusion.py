@@ -207,7 +207,7 @@ class DiffusionTraining(Objective):
             fitted = [values for key, values in self.parameters.items() if key.startswith("unet.texture")]  # gates and remainder too
             processes.from_first(fitted)  # each process has fitted them to its own pairs
             self.ema = Ema(self.parameters, self.settings.ema)
-        self.pair_objective.texture = self.unet.texture
+        self.pair_objective.textured = self.unet
 
     def run(self, tensorboard: bool = False) -> dict:
         """Train until the steps or minutes are used up; returns the last validation figures. `tensorboard` logs to out/tensorboard.

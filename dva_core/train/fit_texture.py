@@ -22,7 +22,7 @@ from dva_core.networks.unet import UNet
 from dva_core.train.conditioner import fold_scaling
 from dva_core.train.grow import fit_to_time
 from dva_core.train.looks import Looks, place_at
-from dva_core.train.pair_objective import PairObjective, move_identity
+from dva_core.train.pair_objective import PairObjective
 from dva_core.train.pairs import ATTRIBUTE, DRAWN, KINDS, MOTION
 
 log = logging.getLogger(__name__)
@@ -30,45 +30,68 @@ log = logging.getLogger(__name__)
 FIRST = {name: kind for kind, (name, _) in ATTRIBUTE.items()}  # one kind of each attribute
 IDENTITY = [KINDS.index(kind) for kind in FIRST.values() if kind not in MOTION]
 STRENGTH = {  # of what the looks show, at scale 1, by eye
-    "Freckles": 0.7, "Older": 0.65, "Younger": 0.6, "Male": 0.75, "Female": 0.6, "Wearing_Lipstick": 0.8, "Heavy_Makeup": 0.75,
-    "Bushy_Eyebrows": 0.85,
+    "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Bushy_Eyebrows": 0.6, "Freckles": 0.6, "Older": 0.6, "Younger": 0.45, "Male": 0.5,
+    "Female": 0.5,
 }  # fmt: skip
 PEOPLE = 64  # of each kind's, from which the spread of faces is measured
-FULL_SIGMA = 0.1  # standard deviation of the noise from which the texture is blended whole; a picture with less shows it already
+FULL_SIGMA = 0.04  # standard deviation of the noise from which the texture is blended whole; a picture with less shows it already
 MEASURED = 24  # timesteps at which `share_shown` is measured
 SHRINKAGE = 0.01  # of the covariance of faces
 
 
-@torch.no_grad()
-def read_landmarks(texture: FaceTexture, fusion: nn.Linear, centre: Tensor, gain: Tensor) -> None:
-    """Let `texture` read the landmarks from z_face: the pseudo-inverse of z_face = fusion((v - centre) gain), v = [z_id ; z_motion].
+def inverse(fusion: nn.Linear, centre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrix [V, F] and offset [V] that read v = [z_id ; z_motion] from z_face = fusion((v - centre) gain), by the pseudo-inverse.
 
-    DVAError if z_face is shorter than v, so that they cannot be read from it.
+    DVAError if z_face is shorter than v, so that it cannot be read.
     """
     if fusion.out_features < fusion.in_features:
         raise DVAError(
             f"With a texture face_dim must be {fusion.in_features} or more, the length of both vectors; it is {fusion.out_features}."
         )
+    weight, bias = fold_scaling(*(v.detach().double().cpu() for v in (fusion.weight, fusion.bias, centre, gain)))
+    matrix = torch.linalg.pinv(weight)
+    return matrix, -matrix @ bias
+
+
+@torch.no_grad()
+def read_landmarks(texture: FaceTexture, fusion: nn.Linear, centre: Tensor, gain: Tensor) -> None:
+    """Let `texture` read the landmarks from z_face, as displacements from `centre`."""
     count = texture.points.out_features
-    inverse = torch.linalg.pinv(fusion.weight.double().cpu())[-count:] / gain[-count:].double().cpu()[:, None]
-    texture.points.weight.copy_(inverse)
-    texture.points.bias.copy_(-inverse @ fusion.bias.double().cpu())
+    matrix, offset = inverse(fusion, centre, gain)
+    texture.points.weight.copy_(matrix[-count:])
+    texture.points.bias.copy_(offset[-count:] - centre[-count:].double().cpu())
     texture.mean.weight.copy_(centre[-count:, None])
 
 
 @torch.no_grad()
-def split_face(rest: FaceRemainder, fusion: nn.Linear, centre: Tensor, gain: Tensor, steps: Tensor) -> None:
-    """Fit `rest` to the fusion layer, as of `read_landmarks`: z_face without the identity steps [K, D], which are orthogonal."""
+def split_face(rest: FaceRemainder, fusion: nn.Linear, centre: Tensor, gain: Tensor, steps: Tensor, kept: Tensor | None = None) -> None:
+    """Fit `rest` to the fusion layer, as of `inverse`: z_face without the identity steps [K, D], which are orthogonal.
+
+    `kept` [F, F + 1]: what z_face becomes, as a linear layer with its bias, before the identity is taken from it (see `without_motion`).
+    """
     inputs = rest.identity.out_features
-    weight, bias = fold_scaling(*(v.double().cpu() for v in (fusion.weight, fusion.bias, centre, gain)))
-    read = torch.linalg.pinv(weight)[:inputs]
+    weight = fold_scaling(*(v.double().cpu() for v in (fusion.weight, fusion.bias, centre, gain)))[0][:, :inputs]
+    matrix, offset = (part[:inputs] for part in inverse(fusion, centre, gain))
     unit = F.normalize(steps.double().cpu(), dim=1)
-    without = read - unit.T @ (unit @ read)
-    rest.identity.weight.copy_(without)
-    rest.identity.bias.copy_(-without @ bias)
-    rest.fusion.weight.copy_(weight[:, :inputs])
-    rest.others.weight.copy_(torch.eye(len(weight)) - weight[:, :inputs] @ read)
-    rest.others.bias.copy_(weight[:, :inputs] @ (read @ bias))
+    rest.identity.weight.copy_(matrix - unit.T @ (unit @ matrix))
+    rest.identity.bias.copy_(offset - unit.T @ (unit @ offset))
+    rest.fusion.weight.copy_(weight)
+    others = torch.eye(len(weight), dtype=weight.dtype) - weight @ matrix
+    kept = torch.eye(len(weight), len(weight) + 1) if kept is None else kept.cpu()
+    rest.others.weight.copy_(others @ kept[:, :-1].double())
+    rest.others.bias.copy_(others @ kept[:, -1].double() - weight @ offset)
+
+
+def without_motion(texture: FaceTexture, pairs: PairObjective) -> Tensor:
+    """A linear layer [F, F + 1] that takes the motion steps out of z_face, as far as the texture reads them."""
+    conditioner, size, rank = pairs.objective.conditioner, texture.weights.in_features, texture.patterns.in_features
+    layer = torch.eye(size, size + 1, dtype=torch.float64)
+    for row in (KINDS.index(kind) for kind in MOTION):
+        shift = torch.cat([torch.zeros_like(pairs.steps[0][row]), pairs.steps[1][row]]).to(conditioner.gain) * conditioner.gain
+        step = (conditioner.fusion.weight @ shift).double().cpu()
+        read = torch.cat([texture.weights.weight[rank + row], texture.weights.bias[rank + row, None]]).double().cpu()
+        layer -= step[:, None] * read
+    return layer
 
 
 @torch.no_grad()
@@ -139,43 +162,51 @@ def fit_texture(unet: UNet, pairs: PairObjective, looks: Looks, rng: np.random.G
     texture = unet.texture
     if texture.patterns.in_features < len(KINDS):
         raise DVAError(f"texture_rank must be {len(KINDS)} or more, a pattern for each kind of pair; it is {texture.patterns.in_features}.")
-    conditioner = pairs.objective.conditioner
-    split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, pairs.steps[0][IDENTITY])
-    vectors = []
-    for rows in pairs.train_rows:
-        vectors.append(pairs.cross_pairs(rng.choice(rows, min(PEOPLE, len(rows)), replace=False)).own)
-    fit_weights(texture, pairs, *(torch.cat(parts) for parts in zip(*vectors)))
+    fit_weights(texture, pairs, rng)
+    conditioner, kept = pairs.objective.conditioner, without_motion(texture, pairs)
+    split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, pairs.steps[0][IDENTITY], kept)
     fit_gates(unet, pairs.objective.schedule, share_shown(pairs, rng, generator))  # while there are no patterns
     strength = torch.tensor([STRENGTH.get(kind, 1.0) for kind in KINDS])
     texture.patterns.weight[:, : len(KINDS)] = (patterns_of(looks, texture, pairs.steps) * strength).to(texture.patterns.weight)
 
 
 @torch.no_grad()
-def fit_weights(texture: FaceTexture, pairs: PairObjective, z_id: Tensor, z_motion: Tensor) -> None:
-    """Let the texture read how much of each kind is meant, from people's z_id [N, D] and z_motion [N, M].
+def fit_weights(texture: FaceTexture, pairs: PairObjective, rng: np.random.Generator) -> None:
+    """Let the texture read how much of each kind is meant.
 
-    It reads the step of a kind as 1, those of the other attributes and the identity's length as 0, and people as nearly 0 as that allows.
+    It reads the step of a kind as 1, those of the other attributes as 0, and people as nearly 0 as that allows: on average 0 of the faces
+    that are shown before a change of the kind.
     """
-    fuse, faces = pairs.objective.conditioner.fuse, pairs.objective.conditioner.fuse(z_id, z_motion)
-    steps = []
-    for kind in FIRST.values():
-        id_step, motion_step = (step[KINDS.index(kind)].to(faces) for step in pairs.steps)
-        steps.append((fuse(move_identity(z_id, id_step), z_motion + motion_step) - faces).mean(0))
-    someone = z_id.mean(0, keepdim=True)
-    length = fuse(2 * someone, z_motion[:1]) - fuse(someone, z_motion[:1])  # by which z_face changes with that of the identity
-    of_attribute, mean = dict(zip(FIRST, readers(torch.stack([*steps, length[0]], 1), faces))), faces.mean(0)
-    signs = {kind: sign * ATTRIBUTE[FIRST[name]][1] for kind, (name, sign) in ATTRIBUTE.items()}
-    rows = torch.stack([signs[kind] * of_attribute[ATTRIBUTE[kind][0]] for kind in KINDS])
-    texture.weights.weight[: len(KINDS)], texture.weights.bias[: len(KINDS)] = rows, -rows @ mean
-    spread = dict(zip(KINDS, ((faces - mean) @ rows.T).std(0).tolist()))
-    log.info("texture: spread of faces, in steps: %s", {kind: round(value, 2) for kind, value in spread.items()})
+    conditioner, rank = pairs.objective.conditioner, texture.patterns.in_features
+    matrix, offset = inverse(conditioner.fusion, conditioner.centre, conditioner.gain)
+    own = [pairs.cross_pairs(rng.choice(rows, min(PEOPLE, len(rows)), replace=False)).own for rows in pairs.train_rows]
+    own = [tuple(part.double().cpu() for part in vectors) for vectors in own]
+    unit = F.normalize(pairs.steps[0][IDENTITY].double().cpu(), dim=1)
+
+    def length(z_id: Tensor) -> Tensor:
+        return (z_id - z_id @ unit.T @ unit).norm(dim=1, keepdim=True)
+
+    spaces = [torch.cat([z_id / length(z_id) for z_id, _ in own]), torch.cat([z_motion for _, z_motion in own])]
+    typical = float(length(torch.cat([z_id for z_id, _ in own])).mean())
+    first = [[KINDS.index(FIRST[name]) for name in FIRST if (FIRST[name] in MOTION) == moving] for moving in (False, True)]
+    steps = [pairs.steps[0][first[0]].double().cpu() / typical, pairs.steps[1][first[1]].double().cpu()]
+    read_by = [dict(zip(rows, readers(step.T, space))) for rows, step, space in zip(first, steps, spaces)]
+    columns, spread = (slice(0, spaces[0].shape[1]), slice(spaces[0].shape[1], None)), {}
+    for row, (kind, (z_id, z_motion)) in enumerate(zip(KINDS, own)):
+        name, sign = ATTRIBUTE[kind]
+        space = int(kind in MOTION)
+        read = sign * ATTRIBUTE[FIRST[name]][1] * read_by[space][KINDS.index(FIRST[name])]
+        place = row + rank * space
+        texture.weights.weight[[row, rank + row]], texture.weights.bias[[row, rank + row]] = 0.0, 0.0
+        texture.weights.weight[place] = (read @ matrix[columns[space]]).to(texture.weights.weight)
+        texture.weights.bias[place] = read @ offset[columns[space]]
+        texture.weights.bias[rank + row] -= float(((z_motion if space else z_id / length(z_id)) @ read).mean())
+        spread[kind] = round(float((spaces[space] @ read).std()), 2)
+    log.info("texture: spread of faces, in steps: %s", spread)
 
 
 def readers(steps: Tensor, faces: Tensor) -> Tensor:
-    """Rows [K, F] that read from z_face how much of each step [F, K] it has: of all such, those by which faces [N, F] differ least.
-
-    An edit restores the length of the identity, and so changes what all rows read in proportion to what they read before.
-    """
+    """Rows [K, V] that read from a vector how much of each step [V, K] it has: of all such, those by which faces [N, V] differ least."""
     covariance = faces.double().cpu().T.cov()
     covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
     whitened = torch.linalg.solve(covariance, steps.double().cpu())

@@ -23,7 +23,8 @@ LIMITS = {  # of the gain, chosen by eye: soft, dark videos respond less than sh
     "5_o_Clock_Shadow": (1.0, 1.0), "Wearing_Lipstick": (0.0, 0.8), "Heavy_Makeup": (0.0, 0.9), "Bushy_Eyebrows": (0.0, 1.1),
     "Freckles": (0.0, 1.0), "Young": (0.0, 0.9), "Male": (0.0, 0.85), "Smiling": (1.0, 1.0),
 }  # fmt: skip
-TEXTURE_STEP = 1.15  # of the step, with a texture: its identity has the length restored and so reads .95 of a step
+TEXTURE_STEP = 1.2  # of the step, with a texture, so that it is shown whole by people who read less than nothing too
+TEXTURE_SHIFT = 1.25  # of a motion step, likewise
 FACES = 8  # held-out people a kind
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 SIZE = 256  # pixels of the mean face
 FACES = 48  # a kind
 LEAST_VARIANCE = 0.01  # of the pixels at a place, which keeps B small where all faces are alike
+UPPER = {"Smiling": 0.3}  # share of a change that is kept above the nose: eyes that narrow are warped, which a pixel's value cannot tell
+OPENED = ("Older", "Younger", "Male", "Female")  # changes without the lips: the mean mouth is closed, and teeth must not turn grey
+LIPS = slice(48, 60)  # landmarks
+BRIDGE, NOSE = 28, 33  # landmarks between which it fades
 FRONTAL = 0.6  # share of the faces, those turned least, that are used
 
 
@@ -77,7 +82,18 @@ def fit_looks(
         x, y = before / 127.5 - 1, (after / 127.5 - before / 127.5)
         slope = ((x * y).mean(0) - x.mean(0) * y.mean(0)) / (x.var(0) + LEAST_VARIANCE)
         addition = y.mean(0) - slope * x.mean(0)
-        maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
+        maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0) * weight_of(kind, mean)))
         error = np.abs(addition + slope * x - y).sum() / max(np.abs(y).sum(), 1e-6)
         log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error)
     return Looks(mean, np.stack(maps))
+
+
+def weight_of(kind: str, landmarks: np.ndarray) -> np.ndarray:
+    """Weight [S, S] of a change in the mean face with `landmarks` [68, 2]: UPPER above the nose, 0 on the lips of OPENED."""
+    below = np.interp((np.arange(SIZE) + 0.5) / SIZE, landmarks[[BRIDGE, NOSE], 1], [0, 1])
+    weight = np.repeat((UPPER.get(kind, 1.0) * (1 - below) + below)[:, None], SIZE, 1)
+    if kind in OPENED:
+        lips = cv2.fillPoly(np.zeros((SIZE, SIZE), np.float32), [np.int32(landmarks[LIPS] * SIZE + 0.5)], 1.0)
+        lips = cv2.dilate(lips, np.ones((SIZE // 24, SIZE // 24), np.uint8))
+        weight *= 1 - cv2.GaussianBlur(lips, None, SIZE / 80)
+    return weight

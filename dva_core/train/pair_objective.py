@@ -19,7 +19,7 @@ from torch import Tensor
 from dva_core.hosts.devices import to_device
 from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import JAW
-from dva_core.networks.texture import FaceTexture
+from dva_core.networks.unet import UNet
 from dva_core.train.augment import reframe, relight, soften
 from dva_core.train.pairs import KINDS, MOTION, Pairs
 
@@ -69,7 +69,7 @@ class PairObjective:
         self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
         self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
         self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])
-        self.texture: FaceTexture | None = None  # the network's, once it is fitted
+        self.textured: UNet | None = None  # the noise predictor, once its texture is fitted
 
     def draw_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return np.array([rng.choice(self.train_rows[k]) for k in rng.choice(len(KINDS), count, p=SHARES)])
@@ -136,14 +136,14 @@ class PairObjective:
         They are between those before and after, or with a fitted texture those before and what the texture makes of them. The texture
         lies where the motion encoder finds the face; asked for the picture after, a pixel or two away, the network would learn to blur it.
         """
-        if self.texture is None:
+        if self.textured is None:
             return lambda level: before + level[:, None, None, None].to(before) * (after - before)
-        fuse, texture = self.objective.conditioner.fuse, self.texture
+        fuse, network = self.objective.conditioner.fuse, self.textured
         none = fuse(*vectors(torch.zeros(len(before))))
 
         @torch.no_grad()
         def textured(level: Tensor) -> Tensor:
-            return (before + texture.change(before, none, fuse(*vectors(level)))).clamp(-1, 1)
+            return (before + network.texture_change(before, none, fuse(*vectors(level)))).clamp(-1, 1)
 
         return textured
 

@@ -47,8 +47,8 @@ LOOK_SEED = 5
 LOOKS = {
     "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.07, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
                    "tint": 0.1, "lens": [0.3, 0.3, 0.32], "shine": 0.0, "shadow": 0.35},
-    "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 0.95,
-                   "fade": 0.35, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
+    "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 0.99,
+                   "fade": 0.12, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
     "Beard": {"own": 0.75, "tone": 2, "shade": 0.95, "cheek": 0.5, "long": 0.15, "full": 0.9, "soft": 0.07, "moustache": 0, "wide": 1.0,
               "thick": 1.1, "ring": 1, "contrast": 0.5},
     "Goatee": {"own": 0.75, "tone": 2, "shade": 0.9, "long": 0.2, "full": 0.9, "soft": 0.06, "moustache": 0, "ring": 1, "contrast": 0.5},

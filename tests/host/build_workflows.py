@@ -174,7 +174,7 @@ def edit_over_time() -> Graph:
     )
     model = graph.model()
     decomposition = graph.decomposition(model)
-    ageing = graph.edit(decomposition, model, 0, "Ageing", Young={"0s": 0.5, "1.5s": -0.5, "curve": "smooth"})
+    ageing = graph.edit(decomposition, model, 0, "Ageing", Young={"0s": 0.0, "1.5s": -1.0, "curve": "smooth"})
     graph.show(ageing, model, 0, "ageing")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=30, steps=6, detail="transfer")
     frames = {"neutral_frame": 0, "expressive_frame": 0}
@@ -195,7 +195,7 @@ def attribute_sheet() -> Graph:
     inputs = {"attributes": "", "scales": "-0.8, -0.4, 0, 0.4, 0.8", "frame": 0, "steps": 0, "tile": 160}
     sheet = graph.add("DVASheet", "Attribute Sheet", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
     graph.add("SaveImage", "Save Image", 3, ROW, images=[sheet, 0], filename_prefix="dva/sheet")
-    edited = graph.edit(decomposition, model, 0, Male=-0.5)
+    edited = graph.edit(decomposition, model, 0, Mustache=1.0)
     graph.show(edited, model, 0, "chosen")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[edited, 0], model=[model, 0], frame=0, steps=6, detail="transfer")
     return graph

@@ -190,7 +190,7 @@ def test_a_new_texture_changes_nothing_and_a_fitted_one_is_blended_into_the_outp
         out = plain(x, t, z)
         assert torch.equal(textured(x, t, z), out)
         torch.nn.init.normal_(textured.texture.patterns.weight, std=0.2)
-        textured.texture.weights.bias.fill_(0.5)  # half of what is shown whole
+        textured.texture.weights.bias[3:] = 0.6  # half of what is shown whole
         *_, texture = conditions = textured.face_conditions(z)
         assert texture.shape == (2, 24, 8, 8) and texture.abs().mean() > 0.01
         gates = torch.tensor([2.0, 0.5, 0.25, 0.3])

@@ -144,12 +144,22 @@ def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp
     pairs, drawn = run.pair_objective, run.pair_objective.held_out_rows[0][:1]
     batch = pairs.cross_pairs(drawn)
     own, moved = (run.conditioner.fuse(*vectors) for vectors in (batch.own, batch.moved))
-    torch.testing.assert_close(batch.change, run.unet.texture.change(batch.x_0, own, moved).clamp(-1 - batch.x_0, 1 - batch.x_0))
-    read, (z_id, motion) = run.unet.texture.weights, batch.own
+    torch.testing.assert_close(batch.change, run.unet.texture_change(batch.x_0, own, moved).clamp(-1 - batch.x_0, 1 - batch.x_0))
+    z_id, motion = batch.own
+
+    def read(z_face: torch.Tensor) -> torch.Tensor:
+        identity, others = run.unet.texture.weights(z_face).chunk(2, 1)
+        return identity / run.unet.texture_rest.length(z_face) + others
+
+    rest, whole = run.unet.texture_rest, run.conditioner.fuse(z_id, motion)
     for name, kind in FIRST.items():  # each step is read by the weights of its own attribute alone
         id_step, motion_step = (step[KINDS.index(kind)] for step in pairs.steps)
         moved = run.conditioner.fuse(move_identity(z_id, id_step), motion + motion_step)
-        assert ATTRIBUTE[KINDS[int((read(moved) - read(own))[0].argmax())]][0] == name
+        difference = (read(moved) - read(own))[0]
+        assert ATTRIBUTE[KINDS[int(difference.argmax())]][0] == name
+        others = [row for row, other in enumerate(KINDS) if ATTRIBUTE[other][0] != name]
+        assert difference[others].abs().max() < 0.02  # however the identity's length is restored
+        torch.testing.assert_close(rest(moved), rest(whole), rtol=0, atol=0.02)  # that of a motion too
     again = paired(encoders, tmp_path / "diffusion", config=config, steps=3)
     again.resume()
     assert all(torch.equal(values, run.parameters[key]) for key, values in again.parameters.items())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dva_core.model.loader import load_model
 from dva_core.train.assemble import scale_steps
-from dva_core.train.gains import SCALES, TEXTURE_STEP, decoded_shares, gains
+from dva_core.train.gains import SCALES, TEXTURE_SHIFT, TEXTURE_STEP, decoded_shares, gains
 from dva_core.train.pair_steps import PairedSteps
 from dva_core.train.pairs import ATTRIBUTE, KINDS
 
@@ -70,4 +70,4 @@ def test_with_a_texture_a_scale_of_1_is_its_step_whole():
     tensors, pairs = {"attributes.identity.step": torch.ones(2, 3), "attributes.motion.shift": torch.ones(1, 4)}, stripes()
     scale_steps(tensors, config, PairedSteps.fit(Rows(), Points(), pairs), pairs)
     assert tensors["attributes.identity.step"].flatten().tolist() == pytest.approx([TEXTURE_STEP] * 6)
-    assert (tensors["attributes.motion.shift"] == 1).all()
+    assert tensors["attributes.motion.shift"].flatten().tolist() == pytest.approx([TEXTURE_SHIFT] * 4)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from waiting import ticking
 
 from dva_core.errors import DVAError
+from dva_core.train.attributes import MIRROR51
 from dva_core.train.pair_identity import targets_of, train_pair_identity
-from dva_core.train.pair_steps import LENGTH, SPACES, PairedSteps, load_steps, orthonormal
+from dva_core.train.pair_steps import LEGIBLE, LENGTH, SPACES, PairedSteps, least_direction, load_steps, orthonormal
 from dva_core.train.pairs import ATTRIBUTE, KINDS, LOOKS, load_pairs
 from dva_core.train.synthesis import Variants
 
@@ -44,6 +45,18 @@ def test_the_nearest_orthonormal_rows(count, seed):
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     other = np.linalg.qr(rows.T)[0].T * np.sign(np.diag(np.linalg.qr(rows.T)[1]))[:, None]
     assert np.linalg.norm(made - unit) <= np.linalg.norm(other - unit) + 1e-8  # Löwdin's is the nearest
+
+
+def test_a_motion_step_is_told_from_faces_by_what_hardly_differs_among_them():
+    rng = np.random.default_rng(0)
+    motions = 0.5 + 0.02 * rng.normal(size=(2000, 60)) @ rng.normal(size=(60, 102)) / 8 + 0.001 * rng.normal(size=(2000, 102))
+    direction = least_direction(motions)
+    points = direction.reshape(-1, 2)
+    assert np.allclose(points, points[MIRROR51] * (-1, 1), atol=1e-6)
+    read = (motions - motions.mean(0)) @ direction / (direction @ direction)
+    assert read.std() == pytest.approx(1 / LEGIBLE, rel=0.01)
+    assert np.linalg.norm(direction) < 0.02  # of the crop's width
+    assert not least_direction(np.zeros((5, 102))).any()
 
 
 def test_held_out_people_give_no_step():

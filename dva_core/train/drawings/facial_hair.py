@@ -77,6 +77,7 @@ def region(kind: str, look: dict) -> Array:
             [(1.0, 0.05), (0.94, 0.42 - lift), (0.78, 0.84 - lift), (0.58, 1.0 - 0.6 * lift), (0.4, 0.96), (0.17, 0.85), (0.0, 0.87)]
         )
         half = np.r_[jaw, cheek]
+        half[:, 0] -= 0.15 * (half[:, 0] < 0.01)  # the soft edges of both sides lie over each other in the middle, without a seam
         soft = look["soft"] if kind == "Beard" else 0.1
         area_map = np.maximum.reduce([polygon(side, soft) for side in both(half)])
         x, y = sheet_grid()
