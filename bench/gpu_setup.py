@@ -51,7 +51,7 @@ class Setup:
 
     def __init__(self, args: argparse.Namespace, report: Report) -> None:
         self.args, self.report, self.device = args, report, torch.device(args.device)
-        self.frames, self.steps = (2, 2) if args.tiny else (16, 10)
+        self.frames, self.steps = (2, 4) if args.tiny else (16, 10)
         self.full_config = published_config()
         if args.tiny:
             small = {"image_size": 64, "base_channels": 16, "channel_multipliers": [1, 2], "attention_resolutions": [32]}

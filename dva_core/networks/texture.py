@@ -145,7 +145,8 @@ class TextureBlend(nn.Module):
 
     def forward(self, out: Tensor, patches: Tensor, texture: Tensor, embedding: Tensor) -> Tensor:
         """out, patches [B, 3 p^2, H, W], texture [B, 6 p^2, H, W], embedding [B or 1, E] -> [B, 3 p^2, H, W]."""
-        of_texture, of_image, of_out, shown = self.gates(F.silu(embedding))[..., None, None].split(1, dim=1)
-        addition, factor = texture.chunk(2, dim=1)
+        of_texture, of_image, of_out, shown = self.gates(F.silu(embedding)).float()[..., None, None].split(1, dim=1)
+        addition, factor = texture.float().chunk(2, dim=1)
         kept = (1 + factor) / (1 + shown * factor).clamp(min=LEAST_SEEN)
-        return out + of_texture * (1 - shown * kept) * addition + (kept - 1) * (of_image * patches + of_out * out)
+        change = of_texture * (1 - shown * kept) * addition + (kept - 1) * (of_image * patches.float() + of_out * out.float())
+        return out + change.to(out.dtype)  # in float32, as both parts of it are large where the noise is weak
