@@ -193,9 +193,11 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         return {"pictures": len(variants.pictures), "people": int(variants.group.max()) + 1}
     if step == "pairs":
         from dva_core.train.pairs import make_looks, make_pairs
+        from dva_core.train.prototypes import Prototypes
 
-        make_looks(faces, args.seed).save(args.run / "looks.npz")
-        pairs = make_pairs(faces, load_variants(args.run), each=args.each, seed=args.seed, processes=args.processes)
+        variants, prototypes = load_variants(args.run), Prototypes.fit(faces)
+        make_looks(faces, prototypes, args.seed).save(args.run / "looks.npz")
+        pairs = make_pairs(faces, variants, prototypes, each=args.each, seed=args.seed, processes=args.processes)
         pairs.save(args.run / "pairs.npz")
         return {"pairs": len(pairs), "held out": int(pairs.held_out.sum())}
     if step == "bundle":

@@ -173,8 +173,8 @@ class UNet(nn.Module):
         return self.texture(z_face, self.texture_rest.length(z_face))
 
     def texture_change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
-        """What the texture changes in pictures [B, 3, S, S] as z_face [B, F] goes from `own` to `moved`: A + B picture."""
-        texture = F.pixel_shuffle((self.texture_of(moved) - self.texture_of(own)).to(picture.dtype), self.patch_size)
+        """What pictures [B, 3, S, S] change by as their texture goes from `own` to `moved`, each as of `texture_of`: A + B picture."""
+        texture = F.pixel_shuffle((moved - own).to(picture.dtype), self.patch_size)
         return texture[:, :3] + texture[:, 3:] * picture
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:

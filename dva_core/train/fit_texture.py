@@ -188,7 +188,7 @@ def fit_weights(texture: FaceTexture, pairs: PairObjective, rng: np.random.Gener
 
     spaces = [torch.cat([z_id / length(z_id) for z_id, _ in own]), torch.cat([z_motion for _, z_motion in own])]
     typical = float(length(torch.cat([z_id for z_id, _ in own])).mean())
-    first = [[KINDS.index(FIRST[name]) for name in FIRST if (FIRST[name] in MOTION) == moving] for moving in (False, True)]
+    first = [IDENTITY, [KINDS.index(kind) for kind in FIRST.values() if kind in MOTION]]
     steps = [pairs.steps[0][first[0]].double().cpu() / typical, pairs.steps[1][first[1]].double().cpu()]
     read_by = [dict(zip(rows, readers(step.T, space))) for rows, step, space in zip(first, steps, spaces)]
     columns, spread = (slice(0, spaces[0].shape[1]), slice(spaces[0].shape[1], None)), {}

@@ -138,12 +138,16 @@ class PairObjective:
         """
         if self.textured is None:
             return lambda level: before + level[:, None, None, None].to(before) * (after - before)
-        fuse, network = self.objective.conditioner.fuse, self.textured
-        none = fuse(*vectors(torch.zeros(len(before))))
+        network, fuse = self.textured, self.objective.conditioner.fuse
 
         @torch.no_grad()
+        def texture_at(level: Tensor) -> Tensor:
+            return network.texture_of(fuse(*vectors(level)))
+
+        none = texture_at(torch.zeros(len(before)))
+
         def textured(level: Tensor) -> Tensor:
-            return (before + network.texture_change(before, none, fuse(*vectors(level)))).clamp(-1, 1)
+            return (before + network.texture_change(before, none, texture_at(level))).clamp(-1, 1)
 
         return textured
 

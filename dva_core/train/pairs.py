@@ -126,9 +126,8 @@ def look_of(kind: str) -> dict:
     return drawings.style(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind]
 
 
-def make_looks(faces: FaceSet, seed: int = 0) -> Looks:
+def make_looks(faces: FaceSet, prototypes: Prototypes, seed: int = 0) -> Looks:
     """Fit what each kind changes on the mean face, with the style of the pairs."""
-    prototypes = Prototypes.fit(faces)
     return fit_looks(faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], seed)
 
 
@@ -142,13 +141,12 @@ def _make(tasks: list[tuple[str, np.ndarray, np.ndarray, int]], prototypes: Prot
     return [change(*task, prototypes) for task in tasks]
 
 
-def make_pairs(faces: FaceSet, variants: Variants, *, each: int = 600, seed: int = 0, processes: int = 1) -> Pairs:
+def make_pairs(faces: FaceSet, variants: Variants, prototypes: Prototypes, *, each: int = 600, seed: int = 0, processes: int = 1) -> Pairs:
     """Make `each` pairs of every kind from the faces' pictures in the expressions of `variants`; an eighth of them of held-out people.
 
     Raises DVAError if no face can show a kind.
     """
     rng = np.random.default_rng(seed)
-    prototypes = Prototypes.fit(faces)
     of_face = [np.flatnonzero(variants.original == row) for row in range(len(faces))]
     rows, kinds = [], []
     for number, kind in enumerate(KINDS):

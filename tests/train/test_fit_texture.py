@@ -144,7 +144,9 @@ def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp
     pairs, drawn = run.pair_objective, run.pair_objective.held_out_rows[0][:1]
     batch = pairs.cross_pairs(drawn)
     own, moved = (run.conditioner.fuse(*vectors) for vectors in (batch.own, batch.moved))
-    torch.testing.assert_close(batch.change, run.unet.texture_change(batch.x_0, own, moved).clamp(-1 - batch.x_0, 1 - batch.x_0))
+    torch.testing.assert_close(
+        batch.change, run.unet.texture_change(batch.x_0, *map(run.unet.texture_of, (own, moved))).clamp(-1 - batch.x_0, 1 - batch.x_0)
+    )
     z_id, motion = batch.own
 
     def read(z_face: torch.Tensor) -> torch.Tensor:
