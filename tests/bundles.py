@@ -77,3 +77,37 @@ def network_inputs(model, frames: int = 3) -> tuple[torch.Tensor, torch.Tensor, 
     generator = torch.Generator().manual_seed(0)
     x_t = torch.randn(frames, 3, model.image_size, model.image_size, generator=generator)
     return x_t, torch.full((1,), 500).expand(frames), torch.randn(frames, model.face_dim, generator=generator)
+
+
+def drawing_config() -> dict:
+    """Configuration of the tiny model with a texture, on which "Young" is a drawing."""
+    config = tiny_config(face_dim=IDENTITY + 2 * POINTS)
+    texture = {"spatial_channels": 2, "spatial_size": 4, "texture_rank": 2, "texture_size": 48, "identity_channels": IDENTITY}
+    return {**config, "noise_predictor": config["noise_predictor"] | {"condition_channels": IDENTITY + 2 * POINTS} | texture}
+
+
+def drawing_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+    """The state dict of that model: z_face is both vectors as they are, and a step of "Young" draws a black square on the middle third.
+
+    The square stays where it is in the crop, whatever the landmarks are.
+    """
+    tensors = tiny_tensors(drawing_config(), seed)
+    size, texels = IDENTITY + 2 * POINTS, 48
+    step = torch.nn.functional.normalize(tensors["attributes.identity.weight"][0] * tensors["attributes.identity.std"], dim=0)
+    square = torch.zeros(6, texels, texels)
+    square[:, 16:32, 16:32] = -1
+    part = "noise_predictor.texture"
+    without = torch.eye(IDENTITY, size) - torch.cat([step[:, None] * step, torch.zeros(IDENTITY, 2 * POINTS)], 1)
+    empty = {f"{part}.{name}": torch.zeros_like(tensors[f"{part}.{name}"]) for name in ("points.weight", "points.bias", "patterns.bias")}
+    others = torch.eye(size)
+    others[:IDENTITY] = 0
+    return tensors | empty | {
+        "fusion.weight": torch.eye(size), "fusion.bias": torch.zeros(size),
+        f"{part}.mean.weight": torch.rand(2 * POINTS, 1, generator=torch.Generator().manual_seed(seed)),
+        f"{part}.patterns.weight": torch.stack([square.flatten(), torch.zeros(square.numel())], 1),
+        f"{part}.weights.weight": torch.cat([0.54 * step, torch.zeros(2 * POINTS)])[None] * torch.tensor([[1.0], [0], [0], [0]]),
+        f"{part}.weights.bias": torch.zeros(4),
+        f"{part}_rest.identity.weight": without, f"{part}_rest.identity.bias": torch.zeros(IDENTITY),
+        f"{part}_rest.fusion.weight": torch.eye(size, IDENTITY),
+        f"{part}_rest.others.weight": others, f"{part}_rest.others.bias": torch.zeros(size),
+    }  # fmt: skip

@@ -6,7 +6,7 @@ Only pixels inside the square change; all computation is restricted to its bound
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dva_core.faces.front import FrontMask
 
 SOFTEN_FRAMES = 4  # neighbours on each side that `soften` can use at its default sigma
+SHARE_SIGMA = 1 / 24  # of the crop: where the share of a drawing is one
+LEAST_DRAWN = 1e-4  # mean square of a drawing, in -1..1, from which its share is fitted
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 MITCHELL = {"detail": (0.0, 0.5), "smooth": (1.0, 0.0)}  # (B, C): Catmull-Rom; cubic B-spline, never negative
 
@@ -47,6 +49,26 @@ def border_fade(size: int, edge: float = 0.03) -> np.ndarray:
     return fade * fade[:, None]
 
 
+class Drawing(NamedTuple):
+    """What an edit draws: a pixel x of the crop becomes x + A + B x. coarse [6, S, S], fine [6, F, F]: A and B of RGB, float.
+
+    The coarse one is what the edited crop shows, the fine one what is meant. rest: 0 if the edit does nothing else, and else 1.
+    """
+
+    coarse: np.ndarray
+    fine: np.ndarray
+    rest: float = 1.0
+
+    def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+        """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""
+        if self.rest == 0:
+            return rebuilt
+        addition, factor = self.coarse.astype(np.float32).reshape(2, *rebuilt.shape)
+        drawn, sigma = addition + factor * rebuilt, rebuilt.shape[-1] * SHARE_SIGMA
+        seen, whole = (blur((change * drawn).sum(0), sigma) for change in (edited - rebuilt, drawn))
+        return rebuilt + self.rest * (edited - np.clip(seen / (whole + LEAST_DRAWN), 0, 2) * drawn - rebuilt)
+
+
 def paste(
     frame: np.ndarray,
     quad: np.ndarray,
@@ -56,6 +78,7 @@ def paste(
     detail: str = "transfer",
     front: FrontMask | None = None,
     below: np.ndarray | None = None,
+    drawing: Drawing | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paste the edited crop into its square: (frame uint8 [H, W, 3], bool [H, W] of the pixels that could change).
 
@@ -65,6 +88,8 @@ def paste(
     edited == rebuilt gives back the frame, bit for bit. detail "model": up(edited) over the frame by the mask, as in the paper (sec. 4).
     front: what stays in front; inside of it no pixel changes.
     below: the frame with other faces pasted already, uint8 [H, W, 3], which this face covers as it covers `frame`; None: `frame` itself.
+    drawing: the part of the edit that is known at a finer resolution than the crop's, for detail "transfer": it is drawn at that of the
+    frame, and what else the edit changes lies under it. What the drawing covers is hidden, whatever the crop shows there.
     """
     if detail not in ("transfer", "model"):
         raise DVAError(f"Unknown detail {detail!r}: use 'transfer' (keep the frame's own detail) or 'model' (the decoded crop as it is).")
@@ -84,10 +109,15 @@ def paste(
         change = warp_to_frame(edited, local, shape, "detail") - source
     else:
         # up(edited) + w (source - up(rebuilt)) - source, arranged so that without an edit the result is exactly 0
+        if drawing is not None:
+            edited = drawing.left_out(edited, rebuilt)
         change = warp_to_frame(edited - rebuilt, local, shape, "detail")
         lost_detail = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
         if lost_detail.any():
             change = change - lost_detail * (source - warp_to_frame(rebuilt, local, shape, "detail"))
+        if drawing is not None:
+            addition, factor = (warp_to_frame(part, local, shape, "detail") for part in np.split(drawing.fine.astype(np.float32), 2))
+            change = change + addition + np.maximum(factor, -1) * (source + change)
     covered = (soft[..., 0] > 0) & within(local, shape)
     colour = colourfulness(source[covered])
     if colour < 1:  # black-and-white footage stays black and white: only the luma changes

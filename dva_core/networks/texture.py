@@ -24,6 +24,9 @@ LEAST_LENGTH = 1e-3
 LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
 MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
 NOTHING, ALL = 0.3, 0.8  # of a reading: faces read up to .3 by chance
+LEAST_EDIT, WHOLE_EDIT = 0.1, 1.1  # of what an edit changes a reading by, between which it is drawn more and more
+USUAL_LENGTH = 0.54  # of the remainder of an identity, whose own length is 1
+SAME, OTHER = 0.01, 0.04  # relative changes of the remainder of z_face: by rounding, and by an edit that is not drawn
 LEAST_SEEN = 0.05  # of what lies under a drawing, so that it can be divided by
 PIECE = 4  # images whose map is computed at once, except in training: a map takes more memory than the rest of the network
 
@@ -85,25 +88,56 @@ class FaceTexture(nn.Module):
         self.weights = operations.Linear(condition_channels, 2 * rank)
         self.patterns = zero_weights(operations.Linear(rank, CHANNELS * size**2))
 
-    def coordinates(self, points: Tensor, mean: Tensor) -> Tensor:
-        """Place of each pixel in the texture: landmarks and those of the mean face [B, 51, 2] -> [B, S, S, 2], -1..1 within the texture."""
-        piece, size = len(points) if self.training else PIECE, min(MAP_SIZE, self.image_size)
-        at = torch.cat([face_coordinates(*parts, size) for parts in zip(points.split(piece), mean.split(piece))])
+    @property
+    def finest(self) -> int:
+        """Pixels of a crop that show each texel once."""
+        return round(self.size / BOX[2])
+
+    def coordinates(self, points: Tensor, mean: Tensor, size: int) -> Tensor:
+        """Place of each of size x size pixels in the texture: landmarks and those of the mean face [B, 51, 2] -> [B, size, size, 2].
+
+        -1..1 within the texture.
+        """
+        at = face_coordinates(points, mean, min(MAP_SIZE, size))
         left, top, side = BOX
         at = torch.stack([at[:, 0] - left, at[:, 1] - top], 1) * (2 / side) - 1
-        return F.interpolate(at, (self.image_size, self.image_size), mode="bilinear").movedim(1, -1)
+        return F.interpolate(at, (size, size), mode="bilinear").movedim(1, -1)
+
+    def read(self, z_face: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Read how much of each pattern is meant by z_face [B, F], by the identity and by the rest: [B, rank] each; length as of `forward`.
+
+        1 is all of it.
+        """
+        identity, others = self.weights(z_face).chunk(2, dim=1)
+        return identity / length, others
+
+    def read_edit(self, after: Tensor, after_length: Tensor, before: Tensor, before_length: Tensor) -> Tensor:
+        """How much of each pattern an edit of z_face adds, [B, rank] in 0..1, the same for all faces; lengths as of `forward`.
+
+        In parts of the identity before the edit, as a step of an edit is the same for all.
+        """
+        (identity, others), (own_identity, own_others) = self.read(after, after_length), self.read(before, before_length)
+        change = (identity - own_identity) * before_length / USUAL_LENGTH + others - own_others
+        return ((change - LEAST_EDIT) / (WHOLE_EDIT - LEAST_EDIT)).clamp(0, 1)
+
+    def place(self, z_face: Tensor, meant: Tensor, size: int) -> Tensor:
+        """Place `meant` [B, rank], 0..1, of the patterns: A and B of size x size pixels of the crop, float32 [B, 6, size, size]."""
+        textures = self.patterns(meant).reshape(-1, CHANNELS, self.size, self.size).float()
+        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
+        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+        finer = max(1, round(self.finest / (2 * size)))  # so that each texel is seen by a sample
+        piece, pieces = len(points) if self.training else PIECE, []
+        for texture, of_points, of_mean in zip(textures.split(piece), points.split(piece), mean.split(piece)):
+            placed = F.grid_sample(texture, self.coordinates(of_points, of_mean, finer * size), align_corners=False)  # 0 outside of it
+            pieces.append(F.avg_pool2d(placed, finer) if finer > 1 else placed)
+        placed = torch.cat(pieces)
+        opacity = -placed[:, CHANNELS // 2 :]
+        return placed / torch.cat([opacity, opacity], 1).clamp(min=1)  # what lies over each other is not more than opaque
 
     def forward(self, z_face: Tensor, length: Tensor) -> Tensor:
         """z_face [B, F] and `FaceRemainder.length` of it [B, 1] -> A and B."""
-        identity, others = self.weights(z_face).chunk(2, dim=1)
-        meant = ((identity / length + others - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
-        texture = self.patterns(meant).reshape(-1, CHANNELS, self.size, self.size).float()
-        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
-        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
-        placed = F.grid_sample(texture, self.coordinates(points, mean), align_corners=False)  # 0 outside of the texture
-        opacity = -placed[:, CHANNELS // 2 :]
-        placed = placed / torch.cat([opacity, opacity], 1).clamp(min=1)  # what lies over each other is not more than opaque
-        return F.pixel_unshuffle(placed, self.patch_size).to(z_face.dtype)
+        meant = ((sum(self.read(z_face, length)) - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
+        return F.pixel_unshuffle(self.place(z_face, meant, self.image_size), self.patch_size).to(z_face.dtype)
 
 
 class FaceRemainder(nn.Module):
@@ -123,6 +157,12 @@ class FaceRemainder(nn.Module):
 
     def forward(self, z_face: Tensor) -> Tensor:
         return self.others(z_face) + self.fusion(F.normalize(self.identity(z_face), dim=1))
+
+    def change(self, after: Tensor, before: Tensor) -> Tensor:
+        """Whether an edit of z_face [B, F] changes it for the rest of the network: [B], 0 if not, 1 if it does."""
+        own = self(before)
+        change = (self(after) - own).float().norm(dim=1) / own.float().norm(dim=1).clamp(min=LEAST_LENGTH)
+        return ((change - SAME) / (OTHER - SAME)).clamp(0, 1)
 
     def length(self, z_face: Tensor) -> Tensor:
         """Length [B, 1] of what is left of the identity."""

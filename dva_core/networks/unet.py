@@ -172,9 +172,17 @@ class UNet(nn.Module):
         """The texture's A and B for z_face [B, condition_channels], in patches (see `FaceTexture`)."""
         return self.texture(z_face, self.texture_rest.length(z_face))
 
+    def unfold_texture(self, texture: Tensor) -> Tensor:
+        """A and B of each pixel, [B, 6, S, S], from those in patches."""
+        return F.pixel_shuffle(texture, self.patch_size)
+
+    def texture_edit(self, after: Tensor, before: Tensor) -> Tensor:
+        """How much of each pattern of the texture an edit of z_face [B, condition_channels] adds: [B, rank] in 0..1."""
+        return self.texture.read_edit(after, self.texture_rest.length(after), before, self.texture_rest.length(before))
+
     def texture_change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
         """What pictures [B, 3, S, S] change by as their texture goes from `own` to `moved`, each as of `texture_of`: A + B picture."""
-        texture = F.pixel_shuffle((moved - own).to(picture.dtype), self.patch_size)
+        texture = self.unfold_texture(moved - own).to(picture.dtype)
         return texture[:, :3] + texture[:, 3:] * picture
 
     def forward(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Any, ...]) -> Tensor:

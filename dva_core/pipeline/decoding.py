@@ -5,6 +5,8 @@ x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> 
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
@@ -24,6 +26,8 @@ from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
+from ..faces.align import side
+from ..faces.composite import Drawing
 from ..faces.segments import spans
 from ..faces.tone import remove_tone
 from ..files import check_spares
@@ -36,7 +40,7 @@ from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, read_ahead
 from .front import FrontMasks, Keep
-from .layers import FaceLayer, PlacedFace, paste_frames
+from .layers import EditedFace, FaceLayer, PlacedFace, paste_frames
 from .solving import begin, edited_face, is_finite, own_face, solve
 
 PASTE_THREADS = 3  # with a GPU; on a CPU the decoding uses all cores
@@ -83,18 +87,20 @@ def decode_crops(
     guided = Guidance.from_config(model.config, guidance)
     rows = range(decomposition.faces) if indices is None else row_numbers(indices, decomposition.faces)
     batch = whole(batch_size, "batch size", 1) or usual_batch(model, guided.is_on)
-    return _crops(decomposition, model, rows, batch, progress or silent, guided)
+    return (face.crop for face in decode_faces(decomposition, model, rows, batch, progress or silent, guided, draw=0))
 
 
-def _crops(
-    decomposition: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance
-) -> Iterator[np.ndarray]:
+def decode_faces(
+    decomposition: Decomposition, model, indices: Sequence[int], batch: int, progress: Progress, guided: Guidance, draw: int
+) -> Iterator[EditedFace]:
+    """Yield the edited faces of these rows; with `draw`, pixels, and if the model draws, with what is drawn of them, as fine as that."""
     if not decomposition.is_edited:
-        yield from (decomposition.rebuilt[row] for row in indices)
+        yield from (EditedFace(decomposition.rebuilt[row]) for row in indices)
         return
+    draw = draw if model.draws else 0
     info, host = decomposition.info, model.host
 
-    def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, list[np.ndarray]]]:
+    def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, np.ndarray, bool, list[Drawing | None]]]:
         rows = indices[positions.start : positions.stop]
         z_face = edited_face(decomposition, model, rows)
         x_T = to_device(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
@@ -103,17 +109,31 @@ def _crops(
             picture = picture_for(progress, lambda: as_picture(x[0].cpu().numpy()))
             progress("decode", positions.start + len(rows) * i / steps, len(indices), picture)
 
-        before = own_face(decomposition, model, rows) if guided.is_on else None
-        crops = run(solvers.sample, model, x_T, z_face, info, report, guided, before)
-        fetched = fetch(crops.half(), is_finite(crops))
-        return lambda: (positions, fetched())
+        before = own_face(decomposition, model, rows) if guided.is_on or draw else None
+        crops = run(solvers.sample, model, x_T, z_face, info, report, guided, before if guided.is_on else None)
+        drawn = model.drawings(z_face, before, draw) if draw else None
+        fetched = fetch(crops.half(), is_finite(crops), *(part.half() for part in drawn or ()))
+
+        def take() -> tuple[range, np.ndarray, bool, list[Drawing | None]]:
+            crops, finite, *parts = fetched()
+            return positions, crops, finite, drawings_of(parts, len(rows))
+
+        return take
 
     def decode_again(positions: range) -> np.ndarray:
-        return decode_some(positions, solve)()[1][0]
+        return decode_some(positions, solve)()[1]
 
-    for positions, (crops, finite) in two_in_flight(host.run_batched(decode_some, range(len(indices)), batch), host.device):
-        for some in [crops] if finite else host.run_batched(decode_again, positions, len(positions)):
-            yield from some
+    for positions, crops, finite, drawn in two_in_flight(host.run_batched(decode_some, range(len(indices)), batch), host.device):
+        if not finite:
+            crops = np.concatenate(list(host.run_batched(decode_again, positions, len(positions))))
+        yield from map(EditedFace, crops, drawn)
+
+
+def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]:
+    """The drawings of `count` faces from `parts`, as of `model.drawings`; None for faces on which nothing is drawn."""
+    if not parts:
+        return [None] * count
+    return [Drawing(coarse, fine, float(rest)) if fine.any() else None for coarse, fine, rest in zip(*parts)]
 
 
 def decode(
@@ -174,7 +194,7 @@ def decode(
         masks = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
         frames = source_frames(source, decomposition.info)
     ahead = ExitStack()
-    layers = make_layers(people, regions, model, tone, progress, clock, ahead, batch_size=batch_size, guidance=guidance)
+    layers = make_layers(people, regions, model, tone, progress, clock, ahead, batch_size=batch_size, guidance=guidance, draw=detail == "transfer")
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     count, edited = 0, []
     with (
@@ -223,8 +243,8 @@ def make_layers(
     shares = Shares(progress, [one.faces for one in people])
     layers = []
     for number, (one, own_regions) in enumerate(zip(people, regions)):
-        crops = edited_crops(one, model, tone, clock, alone, progress=shares.of(number), **settings)
-        layers.append(FaceLayer(one, model, crops, own_regions, shares.of(number), alone=len(people) == 1))
+        faces = edited_faces(one, model, tone, clock, alone, progress=shares.of(number), **settings)
+        layers.append(FaceLayer(one, model, faces, own_regions, shares.of(number), alone=len(people) == 1))
     return layers
 
 
@@ -234,16 +254,47 @@ def show(watch: Callable, index: int, frame: Frame, result: Frame, faces: Sequen
     watch(index, rows[0] if single else rows, frame, result, crops[0] if single else crops)
 
 
-def edited_crops(
-    decomposition: Decomposition, model, tone: str | None, clock: Stopwatch, ahead: ExitStack | None, guidance: float | None, **settings
-) -> Iterator[np.ndarray]:
-    """Decode the crops of all rows as they are pasted, less the tone of the edit if it is removed; with `ahead` in a thread of its own."""
-    crops = decode_crops(decomposition, model, guidance=guidance, **settings)
+def edited_faces(
+    decomposition: Decomposition,
+    model,
+    tone: str | None,
+    clock: Stopwatch,
+    ahead: ExitStack | None,
+    *,
+    guidance: float | None,
+    batch_size: int | None,
+    progress: Progress,
+    draw: bool,
+) -> Iterator[EditedFace]:
+    """Decode the faces of all rows as they are pasted, less the tone of the edit if it is removed; with `ahead` in a thread of its own."""
+    guided = Guidance.from_config(model.config, guidance)
+    batch = whole(batch_size, "batch size", 1) or usual_batch(model, guided.is_on)
+    faces = decode_faces(decomposition, model, range(decomposition.faces), batch, progress, guided, drawn_size(decomposition) if draw else 0)
     if ahead is not None and decomposition.is_edited:
-        crops = ahead.enter_context(closing(read_ahead(as_here(crops), depth=usual_batch(model))))
+        faces = ahead.enter_context(closing(read_ahead(as_here(faces), depth=usual_batch(model))))
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
-        crops = remove_tone(crops, decomposition.rebuilt, decomposition.masks, decomposition.segment, edit_sizes(decomposition, model))
-    return clock.each("decode", crops)
+        faces = without_tone(faces, decomposition, model)
+    return clock.each("decode", faces)
+
+
+def drawn_size(decomposition: Decomposition) -> int:
+    """Pixels of a crop at which drawings are made: those that its largest face has in a frame, in steps of a half octave."""
+    largest = max((side(quad) for quad in decomposition.quads), default=1.0)
+    return round(2 ** (math.ceil(2 * math.log2(max(largest, 1))) / 2))
+
+
+def without_tone(faces: Iterator[EditedFace], decomposition: Decomposition, model) -> Iterator[EditedFace]:
+    """Yield the faces with the tone of the edit removed from their crops (see `faces.tone`)."""
+    waiting: deque[Drawing | None] = deque()
+
+    def crops() -> Iterator[np.ndarray]:
+        for face in faces:
+            waiting.append(face.drawing)
+            yield face.crop
+
+    sizes = edit_sizes(decomposition, model)
+    for crop in remove_tone(crops(), decomposition.rebuilt, decomposition.masks, decomposition.segment, sizes):
+        yield EditedFace(crop, waiting.popleft())
 
 
 def make_report(path: Path, frames: int, edited: list[list[int]], layers: Sequence[FaceLayer]) -> DecodeReport:

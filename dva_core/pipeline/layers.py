@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
 from ..decomposition import Decomposition
 from ..faces.align import side, smooth_over_time
-from ..faces.composite import lay_bare, paste
+from ..faces.composite import Drawing, lay_bare, paste
 from ..faces.front import FrontMask
 from ..faces.regions import Region
 from ..model.arrays import as_picture
@@ -38,10 +39,18 @@ class PlacedFace:
     whole: np.ndarray
     front: FrontMask | None
     size: float
+    drawing: Drawing | None = None
+
+
+class EditedFace(NamedTuple):
+    """A decoded crop [3, S, S] with its edits, and what of them is drawn."""
+
+    crop: np.ndarray
+    drawing: Drawing | None = None
 
 
 class FaceLayer:
-    """One person's edited faces: `crops` [3, S, S] of all rows in order, pasted within `regions` of the face; records what changed.
+    """One person's edited faces: those of all rows in order, pasted within `regions` of the face; records what changed.
 
     alone: there are no other people, whom this face may cover.
     """
@@ -50,7 +59,7 @@ class FaceLayer:
         self,
         decomposition: Decomposition,
         model,
-        crops: Iterator[np.ndarray],
+        edited_faces: Iterator[EditedFace],
         regions: Sequence[Region],
         progress: Progress,
         alone: bool = True,
@@ -59,7 +68,7 @@ class FaceLayer:
         self.rows = {int(index): row for row, index in enumerate(decomposition.frame_index)}
         self.quads, self.rebuilt, self.crop_size = decomposition.quads, decomposition.rebuilt, decomposition.crops.shape[1]
         self.masks = SoftMasks(decomposition, regions, model.motion_window)
-        self.crops, self.limited = crops, bool(regions) and not alone
+        self.edited_faces, self.limited = edited_faces, bool(regions) and not alone
         self.edited: list[int] = []
         self.hidden: dict[int, float] = {}
 
@@ -74,13 +83,13 @@ class FaceLayer:
         """Side of the square in every row, smoothed [F]."""
         return smooth_over_time(np.array([side(quad) for quad in self.quads]), STEADY)
 
-    def crop_of(self, index: int) -> np.ndarray | None:
-        """Take the edited crop of the next frame, number `index`; None if the person is not in it."""
-        return next(self.crops).astype(np.float32) if index in self.rows else None
+    def face_of(self, index: int) -> EditedFace | None:
+        """Take the edited face of the next frame, number `index`; None if the person is not in it."""
+        return next(self.edited_faces) if index in self.rows else None
 
-    def place(self, index: int, crop: np.ndarray | None, frame_shape: tuple[int, ...], masks: FrontMasks | None) -> PlacedFace | None:
-        """Make a PlacedFace of a crop for its frame, and record whether the face is partly hidden."""
-        if crop is None:
+    def place(self, index: int, face: EditedFace | None, frame_shape: tuple[int, ...], masks: FrontMasks | None) -> PlacedFace | None:
+        """Make a PlacedFace of an edited face for its frame, and record whether it is partly hidden."""
+        if face is None:
             return None
         row = self.rows[index]
         mask, front = self.masks[row], None if masks is None else masks.at(index, row)
@@ -90,7 +99,8 @@ class FaceLayer:
         if share >= HIDDEN:
             self.hidden[index] = round(share, 3)
         whole = self.masks.whole(row) if self.limited else mask
-        return PlacedFace(row, self.quads[row], crop, self.rebuilt[row].astype(np.float32), mask, whole, front, float(self.sizes[row]))
+        crop, rebuilt = (part.astype(np.float32) for part in (face.crop, self.rebuilt[row]))
+        return PlacedFace(row, self.quads[row], crop, rebuilt, mask, whole, front, float(self.sizes[row]), face.drawing)
 
     def note(self, index: int, face: PlacedFace | None, changed: bool) -> None:
         """Record that the frame is done, and whether this face changed a pixel of it."""
@@ -107,7 +117,7 @@ def paste_all(frame: Frame, faces: Sequence[PlacedFace | None], detail: str) -> 
     for number in sorted((n for n, face in enumerate(faces) if face is not None), key=lambda n: faces[n].size):
         face = faces[number]
         below = None if result is rgb else lay_bare(result, rgb, face.quad, face.whole, face.front)
-        candidate, part = paste(rgb, face.quad, face.crop, face.rebuilt, face.mask, detail, face.front, below)
+        candidate, part = paste(rgb, face.quad, face.crop, face.rebuilt, face.mask, detail, face.front, below, face.drawing)
         changed[number] = not np.array_equal(candidate, rgb if below is None else below)
         inside = part if inside is None else inside | part
         if below is not None or changed[number]:
@@ -125,9 +135,9 @@ def paste_frames(
 
     def place() -> Iterator[tuple[int, Frame, list[PlacedFace | None]]]:
         for index, frame in enumerate(clock.each("video", frames)):
-            crops = [layer.crop_of(index) for layer in layers]
+            edited = [layer.face_of(index) for layer in layers]
             with clock("paste"):
-                faces = [layer.place(index, crop, frame.rgb.shape, masks) for layer, crop in zip(layers, crops)]
+                faces = [layer.place(index, face, frame.rgb.shape, masks) for layer, face in zip(layers, edited)]
             yield index, frame, faces
 
     def paste_one(item: tuple) -> tuple:

@@ -35,8 +35,9 @@ from ..hosts.devices import to_device
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
-from .decoding import check_detail
+from .decoding import check_detail, drawings_of
 from .front import FrontMasks, Keep
+from .layers import EditedFace
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
@@ -100,19 +101,21 @@ def stills(
     info = base.info if steps is None else info_of_steps(edits, model, steps, guided)
     model.schedule.timesteps(info.steps)
     front = None if keep is None else front_mask(base, row, keep)
-    rebuilt, crops = decode_row(edits, model, row, info, batch_size or usual_batch(model, guided.is_on), progress, guided)
+    batch = batch_size or usual_batch(model, guided.is_on)
+    rebuilt, faces = decode_row(edits, model, row, info, batch, progress, guided, draw=detail == "transfer" and model.draws)
     original = base.crops[row]
 
-    def picture(edit: Decomposition, crop: np.ndarray | None, own_regions: Sequence[Region]) -> np.ndarray:
+    def picture(edit: Decomposition, face: EditedFace | None, own_regions: Sequence[Region]) -> np.ndarray:
         """What the edit makes of the face square."""
-        if crop is None:
+        if face is None:
             return original
+        crop = face.crop
         if keeps_tone(edit, model, tone):
             crop = crop - tone_of(crop, rebuilt, base.masks[row])[:, None, None]
         mask = SoftMasks(edit, own_regions, model.motion_window)[row]
-        return paste(original, whole_square(original), crop, rebuilt, mask, detail, front)[0]
+        return paste(original, whole_square(original), crop, rebuilt, mask, detail, front, drawing=face.drawing)[0]
 
-    return Still(row, original, [picture(*each) for each in zip(edits, crops, regions)])
+    return Still(row, original, [picture(*each) for each in zip(edits, faces, regions)])
 
 
 def check_edits(edits: Sequence[Decomposition], row: int) -> None:
@@ -134,29 +137,32 @@ def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Gui
 
 
 def decode_row(
-    edits: Sequence[Decomposition], model, row: int, info: DecompositionInfo, batch: int, progress: Progress, guided: Guidance
-) -> tuple[np.ndarray, list[np.ndarray | None]]:
-    """Decode one row: the rebuilt crop float32 [3, S, S], and an edited one for each of the edits, None for one that changes nothing.
+    edits: Sequence[Decomposition], model, row: int, info: DecompositionInfo, batch: int, progress: Progress, guided: Guidance, draw: bool
+) -> tuple[np.ndarray, list[EditedFace | None]]:
+    """Decode one row: the rebuilt crop float32 [3, S, S], and an edited face for each of the edits, None for one that changes nothing.
 
-    If the settings `info` differ from those of the video, the crop is inverted again and rebuilt from that.
+    With `draw` a face has what is drawn of the edit. If the settings `info` differ from those of the video, the crop is inverted again and rebuilt from that.
     """
     base, reinvert = edits[0], info is not edits[0].info
     edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
     callback = evaluation_counter(progress, (2 if reinvert else 1) * info.steps)
     x_T = invert_frame(base, model, row, fuse(model, base.z_id, base.z_motion[[row]]), info, callback) if reinvert else None
 
-    def decode_some(batch_edits: Sequence[Decomposition]) -> np.ndarray:
+    def decode_some(batch_edits: Sequence[Decomposition]) -> list[EditedFace]:
         z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
         noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
-        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
-        return solve(solvers.sample, model, noise, z_face, info, callback, guided, before).half().cpu().numpy()
+        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on or draw else None
+        crops = solve(solvers.sample, model, noise, z_face, info, callback, guided, before if guided.is_on else None)
+        drawn = model.drawings(z_face, before, base.crops.shape[1]) if draw else None
+        drawings = drawings_of([part.half().cpu().numpy() for part in drawn or ()], len(batch_edits))
+        return list(map(EditedFace, crops.half().float().cpu().numpy(), drawings))
 
     plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
     parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)
-    crops = [crop.astype(np.float32) for part in parts for crop in part]
-    rebuilt = crops[0] if reinvert else np.asarray(base.rebuilt[row], np.float32)
-    crop_of = dict(zip(edited_indices, crops[len(plain) :]))
-    return rebuilt, [crop_of.get(i) for i in range(len(edits))]
+    faces = [face for part in parts for face in part]
+    rebuilt = faces[0].crop if reinvert else np.asarray(base.rebuilt[row], np.float32)
+    face_of = dict(zip(edited_indices, faces[len(plain) :]))
+    return rebuilt, [face_of.get(i) for i in range(len(edits))]
 
 
 def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:

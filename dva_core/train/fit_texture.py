@@ -30,8 +30,7 @@ log = logging.getLogger(__name__)
 FIRST = {name: kind for kind, (name, _) in ATTRIBUTE.items()}  # one kind of each attribute
 IDENTITY = [KINDS.index(kind) for kind in FIRST.values() if kind not in MOTION]
 STRENGTH = {  # of what the looks show, at scale 1, by eye
-    "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Bushy_Eyebrows": 0.6, "Freckles": 0.6, "Older": 0.6, "Younger": 0.45, "Male": 0.5,
-    "Female": 0.5,
+    "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Bushy_Eyebrows": 0.6, "Freckles": 0.6, "Older": 0.8, "Male": 0.9, "Female": 0.9,
 }  # fmt: skip
 PEOPLE = 64  # of each kind's, from which the spread of faces is measured
 FULL_SIGMA = 0.04  # standard deviation of the noise from which the texture is blended whole; a picture with less shows it already

@@ -1,13 +1,14 @@
 """What each kind of pair changes, on the mean face: at every place of it, pixel x -> x + A + B x, by least squares.
 
 Faces are warped to the mean landmarks before they are changed, so a drawing lies at the same pixels in all of them, and rims, strands and
-lines stay as sharp as they are drawn. The maps are the patterns of a noise predictor's texture (networks/texture.py, fit_texture).
+lines stay as sharp as they are drawn. Age and sex are shades: the pixel's light is multiplied by a factor, so that they have the colour of
+the skin they lie on. The maps are the patterns of a noise predictor's texture (networks/texture.py, fit_texture).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dva_core.faces.composite import blur, smoothstep
 from dva_core.networks.texture import face_coordinates
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
@@ -24,12 +26,19 @@ from dva_core.train.prototypes.change import turn
 
 log = logging.getLogger(__name__)
 
-SIZE = 256  # pixels of the mean face
+SIZE = 384  # pixels of the mean face
 FACES = 48  # a kind
-LEAST_VARIANCE = 0.01  # of the pixels at a place, which keeps B small where all faces are alike
+LEAST_VARIANCE = 0.002  # of the pixels at a place, which keeps B small where all faces are alike
+OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it is regressed a little too low
+LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
+SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
+BRIGHTEST = 0.12  # of a shade: more is a gleam
+CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow; the others leave out the mouth inside of them
+MOUTHS = ("Smiling",)  # changes of the mouth, around which they are shades
 UPPER = {"Smiling": 0.3}  # share of a change that is kept above the nose: eyes that narrow are warped, which a pixel's value cannot tell
-OPENED = ("Older", "Younger", "Male", "Female")  # changes without the lips: the mean mouth is closed, and teeth must not turn grey
-LIPS = slice(48, 60)  # landmarks
+CHROMA = {"Older": 0.4}  # share of the colour of a shade that is kept: skin that darkens must not turn grey
+BROAD = {"Older": 0.4}  # share of its low frequencies that is kept: folds, not dark cheeks
+JAW, BROWS, LIPS, MOUTH = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(48, 60), slice(60, 68)  # landmarks
 BRIDGE, NOSE = 28, 33  # landmarks between which it fades
 FRONTAL = 0.6  # share of the faces, those turned least, that are used
 
@@ -75,25 +84,86 @@ def fit_looks(
         possible = candidates(kind, faces)
         rows = possible[usable[possible]] if usable[possible].any() else possible
         rows = rng.choice(rows, min(FACES, len(rows)), replace=False)
-        enlarged = F.interpolate(torch.from_numpy(faces.pictures[rows]).movedim(-1, 1).float(), (SIZE, SIZE), mode="bicubic")
-        own, where = torch.from_numpy(np.float32(points[rows])), torch.from_numpy(mean).expand(len(rows), -1, -1)
-        before = np.uint8(place_at(enlarged.clamp(0, 255), own, where, SIZE).movedim(1, -1).numpy() + 0.5)
-        after = np.stack([change(kind, picture, mean * SIZE, int(rng.integers(2**31))) for picture in before])
-        x, y = before / 127.5 - 1, (after / 127.5 - before / 127.5)
-        slope = ((x * y).mean(0) - x.mean(0) * y.mean(0)) / (x.var(0) + LEAST_VARIANCE)
-        addition = y.mean(0) - slope * x.mean(0)
-        maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0) * weight_of(kind, mean)))
-        error = np.abs(addition + slope * x - y).sum() / max(np.abs(y).sum(), 1e-6)
-        log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error)
+        before, after = np.empty((2, len(rows), SIZE, SIZE, 3), np.uint8)
+        for number, row in enumerate(rows):
+            picture = torch.from_numpy(faces.pictures[[row]]).movedim(-1, 1).float()
+            enlarged = F.interpolate(picture, (SIZE, SIZE), mode="bicubic").clamp(0, 255)
+            own, where = torch.from_numpy(np.float32(points[[row]])), torch.from_numpy(mean)[None]
+            before[number] = place_at(enlarged, own, where, SIZE)[0].movedim(0, -1).numpy() + 0.5
+            after[number] = change(kind, before[number], mean * SIZE, int(rng.integers(2**31)))
+        of_shade, weight = share_of_shade(kind, mean), weight_of(kind, mean)
+        addition, slope = (
+            weight * (of_shade * shade + (1 - of_shade) * other)
+            for shade, other in zip(fit_shade(kind, before, after, mean), fit_change(before, after))
+        )
+        maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
+        log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error_of(addition, slope, before, after))
     return Looks(mean, np.stack(maps))
 
 
-def weight_of(kind: str, landmarks: np.ndarray) -> np.ndarray:
-    """Weight [S, S] of a change in the mean face with `landmarks` [68, 2]: UPPER above the nose, 0 on the lips of OPENED."""
+def fit_change(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A and B, float32 [S, S, 3] each, by which pictures uint8 [n, S, S, 3] change."""
+    x_sum, y_sum, xx, xy = np.zeros((4, *before.shape[1:]), np.float32)
+    for x, y in pixels_of(before, after):
+        x_sum, y_sum, xx, xy = x_sum + x, y_sum + y, xx + x * x, xy + x * y
+    count = len(before)
+    slope = (xy - x_sum * y_sum / count) / (xx - x_sum**2 / count + LEAST_VARIANCE * count)
+    slope -= smoothstep(*OPAQUE, -slope) * (slope + 1)
+    return (y_sum - slope * x_sum) / count, slope
+
+
+def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `fit_change`, for changes that multiply the light x + 1 of a pixel: A and B are both the factor, less 1.
+
+    `landmarks` [68, 2]: those of the pictures, in 0..1.
+    """
+    light, changed = np.zeros((2, *before.shape[1:]), np.float32)
+    for x, y in pixels_of(before, after):
+        light, changed = light + (x + 1) ** 2, changed + (x + 1) * y
+    shade = changed / (light + LEAST_LIGHT * len(before))
+    grey = shade.mean(-1, keepdims=True)
+    shade = grey + CHROMA.get(kind, 1.0) * (shade - grey)
+    if kind in BROAD:
+        shade -= (1 - BROAD[kind]) * blur(shade, SIZE / 12)
+    lighter = BRIGHTEST * np.tanh(np.maximum(shade, 0) / BRIGHTEST)
+    if kind in CLOSED:
+        lighter *= 1 - area(landmarks, BROWS, 0.03)[..., None]
+    shade = np.minimum(shade, 0) + lighter
+    shade *= (1 - (area(landmarks, [LIPS], 0.015) if kind in CLOSED else area(landmarks, [MOUTH], 0.006)))[..., None]
+    return shade, shade
+
+
+def pixels_of(before: np.ndarray, after: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the pixels of each picture, float32 in -1..1, and what they change by."""
+    for one, other in zip(before, after):
+        x = np.float32(one) / 127.5 - 1
+        yield x, np.float32(other) / 127.5 - 1 - x
+
+
+def error_of(addition: np.ndarray, slope: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """The part of the change of the pictures that A and B do not explain."""
+    left, whole = np.sum([(np.abs(addition + slope * x - y).sum(), np.abs(y).sum()) for x, y in pixels_of(before, after)], 0)
+    return float(left / max(whole, 1e-6))
+
+
+def area(landmarks: np.ndarray, parts: Sequence[slice], grow: float) -> np.ndarray:
+    """Soft map [SIZE, SIZE] of the hulls of some of the `landmarks` [68, 2], grown by `grow` of the crop."""
+    hulls = np.zeros((SIZE, SIZE), np.float32)
+    for part in parts:
+        cv2.fillConvexPoly(hulls, cv2.convexHull(np.int32(landmarks[part] * SIZE + 0.5)), 1.0)
+    reach = 2 * round(grow * SIZE) + 1
+    return blur(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), SIZE / 80)
+
+
+def share_of_shade(kind: str, landmarks: np.ndarray) -> np.ndarray | float:
+    """How far a kind is a shade, in 0..1: a number, or of each place [SIZE, SIZE, 1] of the mean face with `landmarks` [68, 2]."""
+    return 1 - area(landmarks, [LIPS], 0.04)[..., None] if kind in MOUTHS else float(kind in SHADES)
+
+
+def weight_of(kind: str, landmarks: np.ndarray) -> np.ndarray | float:
+    """Weight of a change, as of `share_of_shade`: UPPER above the nose, 0 on the lower edge of the face."""
+    if kind not in UPPER:
+        return 1.0
     below = np.interp((np.arange(SIZE) + 0.5) / SIZE, landmarks[[BRIDGE, NOSE], 1], [0, 1])
-    weight = np.repeat((UPPER.get(kind, 1.0) * (1 - below) + below)[:, None], SIZE, 1)
-    if kind in OPENED:
-        lips = cv2.fillPoly(np.zeros((SIZE, SIZE), np.float32), [np.int32(landmarks[LIPS] * SIZE + 0.5)], 1.0)
-        lips = cv2.dilate(lips, np.ones((SIZE // 24, SIZE // 24), np.uint8))
-        weight *= 1 - cv2.GaussianBlur(lips, None, SIZE / 80)
-    return weight
+    outside = blur(1 - area(landmarks, [JAW], 0.0), SIZE / 24)
+    return ((UPPER[kind] * (1 - below) + below)[:, None] * np.clip(1 - 2 * outside, 0, 1))[..., None]

@@ -46,9 +46,9 @@ WITHOUT = {  # labels that a face must not have before it is changed
 LOOK_SEED = 5
 LOOKS = {
     "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.07, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
-                   "tint": 0.1, "lens": [0.3, 0.3, 0.32], "shine": 0.0, "shadow": 0.35},
-    "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 0.99,
-                   "fade": 0.12, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
+                   "tint": 0.08, "lens": [0.3, 0.3, 0.32], "shine": 0.2, "shine_at": 0.2, "shine_tilt": 0.8, "shine_wide": 0.2, "shadow": 0.35},
+    "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 1.0,
+                   "fade": 0.0, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
     "Beard": {"own": 0.75, "tone": 2, "shade": 0.95, "cheek": 0.5, "long": 0.15, "full": 0.9, "soft": 0.07, "moustache": 0, "wide": 1.0,
               "thick": 1.1, "ring": 1, "contrast": 0.5},
     "Goatee": {"own": 0.75, "tone": 2, "shade": 0.9, "long": 0.2, "full": 0.9, "soft": 0.06, "moustache": 0, "ring": 1, "contrast": 0.5},
@@ -59,8 +59,8 @@ LOOKS = {
                      "eye_high": 0.9, "liner": 1.0, "wing": 0.5, "blush": 0.3, "blush_hue": 0.4, "smooth": 0.5},
     "Bushy_Eyebrows": {"thick": 1.35, "dark": 0.95, "long": 1.1, "unkempt": 0.25},
     "Freckles": {"strength": 1.0, "count": 420, "size": 1.0},
-    "Older_Skin": {"strength": 1.4, "forehead": 4, "crow": 4, "cheek": 0.9, "bags": 1.1, "mottle": 0.8},
-    "Older": {"strength": 1.25, "texture": 1.35, "grey": 0.9, "donor": None}, "Younger": {"strength": 1.2, "smooth": 0.85, "lipstick": 0.3},
+    "Older_Skin": {"strength": 1.2, "forehead": 3, "crow": 4, "cheek": 0.9, "bags": 1.1, "mottle": 0.4},
+    "Older": {"strength": 1.25, "texture": 1.0, "grey": 0.9, "donor": None}, "Younger": {"strength": 1.2, "smooth": 0.85, "lipstick": 0.3},
     "Male": {"strength": 1.25, "stubble": 0.7}, "Female": {"strength": 1.25, "smooth": 0.8, "lipstick": 0.7},
     "Smiling": {"strength": 1.15, "texture": 0.5, "mouth": 1.0, "donor": None},
 }  # fmt: skip

@@ -167,3 +167,38 @@ def test_between_grey_and_colour_nothing_jumps():
     grey = np.zeros((500, 3), np.float32)
     found = [composite.colourfulness(grey + np.array([codes / 127.5, 0, 0], np.float32)) for codes in range(0, 10)]
     assert found[0] == found[2] == 0 and found[6] == found[9] == 1 and (np.diff(found) >= 0).all() and 0.4 < found[4] < 0.6
+
+
+def drawing_of(kind: str, fine: int = 4 * SIZE) -> composite.Drawing:
+    """A square in the middle, black and opaque or a shade, with a rim half a pixel of the coarse crop wide."""
+    full = np.zeros((6, fine, fine), np.float32)
+    inner = slice(fine // 4, 3 * fine // 4)
+    full[:, inner, inner] = -1 if kind == "opaque" else -0.3
+    return composite.Drawing(full.reshape(6, SIZE, fine // SIZE, SIZE, fine // SIZE).mean((2, 4)), full, 1.0)
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0, 1.4])
+@pytest.mark.parametrize("kind", ["opaque", "shade"])
+def test_a_drawing_is_drawn_as_it_is_however_strongly_the_crop_shows_it(kind, share):
+    frame, quad, drawing = noise_frame(3), square(80, 80, 50, 0.0), drawing_of(kind)
+    rebuilt = np.random.default_rng(3).uniform(-0.6, 0.6, (3, SIZE, SIZE)).astype(np.float32)
+    addition, factor = np.split(drawing.coarse, 2)
+    edited = rebuilt + share * (addition + factor * rebuilt)
+    whole = np.ones((SIZE, SIZE), np.float32)
+    result, _ = composite.paste(frame, quad, edited, rebuilt, whole, drawing=drawing)
+    alone, _ = composite.paste(frame, quad, rebuilt, rebuilt, whole, drawing=drawing._replace(rest=0.0))
+    inner = (slice(60, 100), slice(60, 100))
+    expected = (frame[inner] / 127.5) * (0 if kind == "opaque" else 0.7) * 127.5
+    assert np.abs(alone[inner] - expected).max() <= 1.01
+    assert np.abs(result[inner] - expected).mean() < (0.1 if kind == "opaque" else 6)
+    assert np.array_equal(composite.paste(frame, quad, rebuilt, rebuilt, whole)[0], frame)
+
+
+def test_what_else_an_edit_changes_lies_under_the_drawing():
+    frame, quad, drawing = np.full((160, 160, 3), 100, np.uint8), square(80, 80, 50, 0.0), drawing_of("opaque")
+    rebuilt = np.full((3, SIZE, SIZE), 100 / 127.5 - 1, np.float32)
+    addition, factor = np.split(drawing.coarse, 2)
+    edited = rebuilt + addition + factor * rebuilt + 0.2
+    result, _ = composite.paste(frame, quad, edited, rebuilt, np.ones((SIZE, SIZE), np.float32), drawing=drawing)
+    assert result[60:100, 60:100].max() == 0
+    assert np.abs(result[36:44, 36:120].astype(int) - 100 - 0.2 * 127.5).max() < 3

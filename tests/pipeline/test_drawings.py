@@ -1,0 +1,111 @@
+"""What an edit draws: in the frame as fine as it is, whatever the decoded crop shows of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundles import drawing_config, drawing_tensors, write_tiny
+from standin import use_stand_in, write_video
+
+from dva_core.edit import apply_attributes
+from dva_core.model.loader import load_model
+from dva_core.networks.texture import BOX
+from dva_core.pipeline import decode, encode
+from dva_core.pipeline.decoding import drawn_size
+from dva_core.pipeline.preview import stills
+from dva_core.pipeline.solving import edited_face, own_face
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "drawing.safetensors"
+    return load_model(write_tiny(path, config=drawing_config(), **drawing_tensors()), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def decomposition(tmp_path_factory, model):
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_in(patch, model)
+        return encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 5), model, steps=2)
+
+
+def edit(decomposition, model, amount: float, **others):
+    """The edit that adds so much of the drawing, as the texture reads it."""
+    by_one = change(apply_attributes(decomposition, model, {"Young": 0.01}), model) / 0.01
+    return apply_attributes(decomposition, model, {"Young": amount / by_one, **others})
+
+
+def change(edited, model) -> float:
+    """What an edit changes the reading by."""
+    network, faces = model.noise_predictor, [edited_face(edited, model, [0]), own_face(edited, model, [0])]
+    (after, _), (before, _) = (network.texture.read(face, network.texture_rest.length(face)) for face in faces)
+    return float((after - before)[0, 0] * network.texture_rest.length(faces[1])) / 0.54
+
+
+def frames_of(edited, model, path, **settings) -> list[tuple[np.ndarray, np.ndarray]]:
+    seen = []
+    decode(edited, model, path, codec="ffv1", watch=lambda i, row, before, after, crop: seen.append((before.rgb, after.rgb)), **settings)
+    return seen
+
+
+def middle(picture: np.ndarray, quad: np.ndarray, reach: float = 0.04) -> np.ndarray:
+    """The middle of the texture in the face square, where the drawing is."""
+    side = np.linalg.norm(quad[1] - quad[0])
+    (x, y), half = quad.min(0) + side * (np.array(BOX[:2]) + BOX[2] / 2), reach * side
+    return picture[round(y - half) : round(y + half), round(x - half) : round(x + half)]
+
+
+def test_an_opaque_drawing_is_what_the_frame_shows(tmp_path, decomposition, model):
+    drawn = edit(decomposition, model, 1.3)
+    for number, (before, after) in enumerate(frames_of(drawn, model, tmp_path / "a.mkv")):
+        quad = decomposition.quads[number]
+        assert middle(before, quad).min() > 20 and middle(after, quad).max() <= 6
+        assert np.array_equal(after[:10], before[:10])
+    with_a_smile = apply_attributes(drawn, model, {"Smiling": 1.0})
+    for number, (before, after) in enumerate(frames_of(with_a_smile, model, tmp_path / "b.mkv")):
+        quad = decomposition.quads[number]
+        assert middle(after, quad).max() <= 6
+        assert (middle(after, quad, 0.2) != middle(before, quad, 0.2)).mean() > 0.5  # and what else is changed is changed beside it
+
+
+def test_it_grows_with_the_scale_and_is_not_taken_away_from_a_face_without_it(tmp_path, decomposition, model):
+    light = []
+    for amount in (0.05, 0.35, 0.85, 1.1):
+        before, after = frames_of(edit(decomposition, model, amount), model, tmp_path / "a.mkv")[2]
+        light.append(middle(after, decomposition.quads[2]).mean() / middle(before, decomposition.quads[2]).mean())
+    assert light[1:] == pytest.approx([0.75, 0.25, 0.0], abs=0.06)
+    before, after = frames_of(edit(decomposition, model, -1.0), model, tmp_path / "b.mkv")[2]
+    assert middle(after, decomposition.quads[2]).mean() > 0.5 * middle(before, decomposition.quads[2]).mean()
+
+
+def test_a_still_shows_it_too(tmp_path, decomposition, model):
+    drawn, size = edit(decomposition, model, 1.3), decomposition.crops.shape[1]
+    shown = stills([drawn, decomposition], model, 3)
+    whole = np.array([[0, 0], [0, size], [size, size], [size, 0]], np.float64)
+    assert middle(shown.edited[0], whole).max() <= 6
+    np.testing.assert_array_equal(shown.edited[1], shown.original)
+
+
+def test_the_decoded_crop_itself_is_pasted_as_it_is(tmp_path, decomposition, model, monkeypatch):
+    def refuse(*inputs):
+        raise AssertionError("nothing is to be drawn")
+
+    monkeypatch.setattr(model, "drawings", refuse)
+    drawn = edit(decomposition, model, 1.3)
+    assert len(frames_of(drawn, model, tmp_path / "a.mkv", detail="model")) == 5
+    stills([drawn], model, 3, detail="model")
+    with pytest.raises(AssertionError, match="nothing is to be drawn"):
+        stills([drawn], model, 3)
+
+
+def test_a_drawing_is_as_fine_as_its_face_is_large(decomposition, model):
+    size = drawn_size(decomposition)
+    sides = np.linalg.norm(decomposition.quads[:, 1] - decomposition.quads[:, 0], axis=1)
+    assert sides.max() <= size <= 1.5 * sides.max()
+    faces = edited_face(edit(decomposition, model, 1.0), model, [0, 1]), own_face(decomposition, model, [0, 1])
+    shown, fine, rest = model.drawings(*faces, 40)
+    assert shown.shape == (2, 6, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
+    assert model.drawings(*faces, 999)[1].shape == (2, 6, 64, 64)  # each texel once
+    assert model.drawings(faces[1], faces[1], 40) is None
+    smiling = edited_face(edit(decomposition, model, 1.0, Smiling=1.0), model, [0, 1])
+    assert (model.drawings(smiling, faces[1], 40)[2] == 1).all()
