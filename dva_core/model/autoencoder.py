@@ -244,23 +244,24 @@ class DiffusionVideoAutoencoder(nn.Module):
         return getattr(self.noise_predictor, "texture", None) is not None
 
     @torch.no_grad()
-    def drawings(self, z_face: Tensor, before: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    def drawings(self, z_face: Tensor, before: Tensor, where: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """What an edit draws on faces: z_face after and before it [B, face_dim] -> the drawing in decoded crops, the drawing, the rest.
 
         A drawing changes a pixel x of the crop, in [-1, 1], by A + B x: the first three of 6 channels are A in red, green and blue, the
         others B, float32. In decoded crops [B, 6, S, S] it is the difference of the noise predictor's textures. The drawing itself
-        [B, 6, F, F], with F = `size` or as fine as the texture is, is what the edit asks for, whatever is read in the faces before.
+        [B, 6, F, F], with F = `size` or as fine as the texture is, is what the edit asks for, whatever is read in the faces before, at
+        the landmarks of `where` [B, face_dim], another z_face of the same faces.
         The rest [B] is 0 where the edit does nothing else, and else 1. On a CPU None, at no cost, if nothing is drawn.
         Only for a model that `draws`.
         """
         network, dtype = self.noise_predictor, self.host.dtype
         device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype, self.host.device))
-        z_face, before = (z.to(device, dtype) for z in (z_face, before))
+        z_face, before, where = (z.to(device, dtype) for z in (z_face, before, where))
         edit = network.texture_edit(z_face, before)
         if device.type == "cpu" and not edit.any():  # elsewhere the device would have to be waited for
             return None
         shown = network.unfold_texture(network.texture_of(z_face).float() - network.texture_of(before).float())
-        fine = network.texture.place(z_face, edit, min(network.texture.finest, size))
+        fine = network.texture.place(where, edit, min(network.texture.finest, size))
         return shown, fine, network.texture_rest.change(z_face, before)
 
     @property

@@ -5,7 +5,6 @@ x_T[n], edited z_face[n] -> edited crops -> pasted into the untouched frames -> 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -26,7 +25,6 @@ from ..diffusion import solvers
 from ..diffusion.guidance import Guidance
 from ..edit.scope import check_tone, is_background, keeps_tone, regions_of
 from ..errors import DVAError
-from ..faces.align import side
 from ..faces.composite import Drawing
 from ..faces.segments import spans
 from ..faces.tone import remove_tone
@@ -39,8 +37,9 @@ from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, read_ahead
+from .drawing import EditedFace, draw_edits, drawings_of, drawn_size
 from .front import FrontMasks, Keep
-from .layers import EditedFace, FaceLayer, PlacedFace, paste_frames
+from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import begin, edited_face, is_finite, own_face, solve
 
 PASTE_THREADS = 3  # with a GPU; on a CPU the decoding uses all cores
@@ -111,8 +110,8 @@ def decode_faces(
 
         before = own_face(decomposition, model, rows) if guided.is_on or draw else None
         crops = run(solvers.sample, model, x_T, z_face, info, report, guided, before if guided.is_on else None)
-        drawn = model.drawings(z_face, before, draw) if draw else None
-        fetched = fetch(crops.half(), is_finite(crops), *(part.half() for part in drawn or ()))
+        drawn = draw_edits(decomposition, model, rows, z_face, before, draw) if draw else ()
+        fetched = fetch(crops.half(), is_finite(crops), *drawn)
 
         def take() -> tuple[range, np.ndarray, bool, list[Drawing | None]]:
             crops, finite, *parts = fetched()
@@ -127,13 +126,6 @@ def decode_faces(
         if not finite:
             crops = np.concatenate(list(host.run_batched(decode_again, positions, len(positions))))
         yield from map(EditedFace, crops, drawn)
-
-
-def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]:
-    """The drawings of `count` faces from `parts`, as of `model.drawings`; None for faces on which nothing is drawn."""
-    if not parts:
-        return [None] * count
-    return [Drawing(coarse, fine, float(rest)) if fine.any() else None for coarse, fine, rest in zip(*parts)]
 
 
 def decode(
@@ -275,12 +267,6 @@ def edited_faces(
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):
         faces = without_tone(faces, decomposition, model)
     return clock.each("decode", faces)
-
-
-def drawn_size(decomposition: Decomposition) -> int:
-    """Pixels of a crop at which drawings are made: those that its largest face has in a frame, in steps of a half octave."""
-    largest = max((side(quad) for quad in decomposition.quads), default=1.0)
-    return round(2 ** (math.ceil(2 * math.log2(max(largest, 1))) / 2))
 
 
 def without_tone(faces: Iterator[EditedFace], decomposition: Decomposition, model) -> Iterator[EditedFace]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ..model.arrays import as_picture
 from ..progress import Progress, Stopwatch, picture_for
 from ..video import Frame
 from ..video.threads import in_order
+from .drawing import EditedFace
 from .front import FrontMasks
 from .masks import SoftMasks
 
@@ -39,13 +39,6 @@ class PlacedFace:
     whole: np.ndarray
     front: FrontMask | None
     size: float
-    drawing: Drawing | None = None
-
-
-class EditedFace(NamedTuple):
-    """A decoded crop [3, S, S] with its edits, and what of them is drawn."""
-
-    crop: np.ndarray
     drawing: Drawing | None = None
 
 

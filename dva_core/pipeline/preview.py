@@ -35,9 +35,9 @@ from ..hosts.devices import to_device
 from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
-from .decoding import check_detail, drawings_of
+from .decoding import check_detail
+from .drawing import EditedFace, draw_edits, drawings_of
 from .front import FrontMasks, Keep
-from .layers import EditedFace
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
 
@@ -153,9 +153,11 @@ def decode_row(
         noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
         before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on or draw else None
         crops = solve(solvers.sample, model, noise, z_face, info, callback, guided, before if guided.is_on else None)
-        drawn = model.drawings(z_face, before, base.crops.shape[1]) if draw else None
-        drawings = drawings_of([part.half().cpu().numpy() for part in drawn or ()], len(batch_edits))
-        return list(map(EditedFace, crops.half().float().cpu().numpy(), drawings))
+        crops = crops.half().float().cpu().numpy()
+        if not draw:
+            return list(map(EditedFace, crops))
+        drawn = [draw_edits(edit, model, [row], *faces, base.crops.shape[1]) for edit, *faces in zip(batch_edits, z_face.split(1), before.split(1))]
+        return [EditedFace(crop, *drawings_of([part.cpu().numpy() for part in parts], 1)) for crop, parts in zip(crops, drawn)]
 
     plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
     parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)

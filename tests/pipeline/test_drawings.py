@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from bundles import drawing_config, drawing_tensors, write_tiny
@@ -11,7 +14,7 @@ from dva_core.edit import apply_attributes
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.decoding import drawn_size
+from dva_core.pipeline.drawing import drawn_size, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
 
@@ -103,9 +106,26 @@ def test_a_drawing_is_as_fine_as_its_face_is_large(decomposition, model):
     sides = np.linalg.norm(decomposition.quads[:, 1] - decomposition.quads[:, 0], axis=1)
     assert sides.max() <= size <= 1.5 * sides.max()
     faces = edited_face(edit(decomposition, model, 1.0), model, [0, 1]), own_face(decomposition, model, [0, 1])
-    shown, fine, rest = model.drawings(*faces, 40)
+    shown, fine, rest = model.drawings(*faces, faces[0], 40)
     assert shown.shape == (2, 6, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
-    assert model.drawings(*faces, 999)[1].shape == (2, 6, 64, 64)  # each texel once
-    assert model.drawings(faces[1], faces[1], 40) is None
+    assert model.drawings(*faces, faces[0], 999)[1].shape == (2, 6, 64, 64)  # each texel once
+    assert model.drawings(faces[1], faces[1], faces[1], 40) is None
     smiling = edited_face(edit(decomposition, model, 1.0, Smiling=1.0), model, [0, 1])
-    assert (model.drawings(smiling, faces[1], 40)[2] == 1).all()
+    assert (model.drawings(smiling, faces[1], smiling, 40)[2] == 1).all()
+
+
+def moving(motion: np.ndarray, segment: np.ndarray, rate: int):
+    """As much of a decomposition as the smoothing needs."""
+    return SimpleNamespace(segment=segment, info=SimpleNamespace(rate=Fraction(rate)), current_z_motion=lambda rows: motion[rows])
+
+
+def test_drawings_follow_landmarks_that_are_smoothed_within_a_segment():
+    segment = np.repeat([0, 1], [12, 8])
+    motion = np.float32(np.random.default_rng(0).normal(size=(20, 102)) + 100 * segment[:, None])
+    steady = steady_motion(moving(motion, segment, 25), range(20))
+    assert steady[:12].max() < 10 and steady[12:].min() > 90  # not across the cut
+    assert 0.3 < steady[:12].std() / motion[:12].std() < 0.75
+    some = [steady_motion(moving(motion, segment, 25), rows) for rows in ([3, 4, 5], [11, 12, 7])]
+    np.testing.assert_allclose(np.concatenate(some), steady[[3, 4, 5, 11, 12, 7]], rtol=1e-5, atol=1e-5)
+    assert list(runs([3, 4, 11, 12, 13, 2], segment)) == [[3, 4], [11], [12, 13], [2]]
+    np.testing.assert_allclose(steady_motion(moving(motion, segment, 1), [4])[0], motion[4], atol=1e-4)
