@@ -37,7 +37,7 @@ class EditExpression(io.ComfyNode):
                     default="Smiling",
                     dynamic_prompts=False,
                     display_name="expression",
-                    tooltip=f"An expression of the model, such as Smiling or Mouth_Slightly_Open; or {FROM_FRAMES}, which uses the frames "
+                    tooltip=f"An expression of the model, such as Smiling; or {FROM_FRAMES}, which uses the frames "
                     "below.",
                 ),
                 io.String.Input(

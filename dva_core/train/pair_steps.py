@@ -104,10 +104,10 @@ def orthonormal(rows: np.ndarray) -> np.ndarray:
 
 
 def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, directions: Directions) -> Directions:
-    """Make a bundle's attributes from the pairs' steps; `directions` has classifiers fitted to labels, and the motion attributes.
+    """Make a bundle's attributes from the pairs' steps; `directions` has classifiers fitted to labels.
 
-    AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute of the identity
-    without pairs is left out: a direction fitted to labels alone also contains whatever else correlates with the attribute.
+    AUCs are those of the step's direction on held-out people, of the pairs' faces before against after. An attribute without pairs is
+    left out: a direction fitted to labels alone also contains whatever else correlates with the attribute, and nothing draws it.
     """
     by_name = {entry["name"]: entry for entry in directions.entries}
     tensors = {key.removeprefix("attributes."): value.numpy() for key, value in directions.tensors.items()}
@@ -125,16 +125,12 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, dir
         count = sum(len(pairs.rows(kind, held_out=False)) for kind in kinds)
         entries.append({"name": name, "auc": round(auc, 3), "range": [-1.0, 1.0], "pairs": count, "space": "identity", "index": index})
     shifts = []
-    for name in dict.fromkeys([*steps.motion_names, *(n for n, entry in by_name.items() if entry["space"] == "motion")]):
-        if name in steps.motion_names:
-            shift = steps.motion[steps.motion_names.index(name)].reshape(-1, 2)
-            shift = ((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel()
-            count = {"pairs": sum(len(pairs.rows(kind, held_out=False)) for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name)}
-        else:
-            shift, count = tensors["motion.shift"][by_name[name]["index"]], {key: by_name[name][key] for key in ("yes", "no")}
+    for name, step in zip(steps.motion_names, steps.motion):
+        shift = step.reshape(-1, 2)
+        shifts.append(((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel())
+        count = sum(len(pairs.rows(kind, held_out=False)) for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name)
         auc = by_name[name]["auc"] if name in by_name else None
-        entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], **count, "space": "motion", "index": len(shifts)})
-        shifts.append(shift)
+        entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], "pairs": count, "space": "motion", "index": len(shifts) - 1})
     arrays = {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
     arrays |= {
         "identity.step": steps.identity,
