@@ -37,8 +37,7 @@ class EditExpression(io.ComfyNode):
                     default="Smiling",
                     dynamic_prompts=False,
                     display_name="expression",
-                    tooltip=f"An expression of the model, such as Smiling; or {FROM_FRAMES}, which uses the frames "
-                    "below.",
+                    tooltip=f"An expression of the model, such as Smiling; or {FROM_FRAMES}, which uses the frames below.",
                 ),
                 io.String.Input(
                     "scale",

@@ -6,6 +6,7 @@ Only pixels inside the square change; all computation is restricted to its bound
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -61,8 +62,6 @@ class Drawing(NamedTuple):
 
     def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""
-        if self.rest == 0:
-            return rebuilt
         addition, factor = self.coarse.astype(np.float32).reshape(2, *rebuilt.shape)
         drawn, sigma = addition + factor * rebuilt, rebuilt.shape[-1] * SHARE_SIGMA
         seen, whole = (blur((change * drawn).sum(0), sigma) for change in (edited - rebuilt, drawn))
@@ -107,17 +106,12 @@ def paste(
         soft = soft * (1 - front.weights(quad, (x0, y0, x1, y1), frame.shape))[..., None]
     if detail == "model":
         change = warp_to_frame(edited, local, shape, "detail") - source
+    elif drawing is None:
+        change = transfer(source, local, edited, rebuilt)
     else:
-        # up(edited) + w (source - up(rebuilt)) - source, arranged so that without an edit the result is exactly 0
-        if drawing is not None:
-            edited = drawing.left_out(edited, rebuilt)
-        change = warp_to_frame(edited - rebuilt, local, shape, "detail")
-        lost_detail = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], local, shape, "smooth")
-        if lost_detail.any():
-            change = change - lost_detail * (source - warp_to_frame(rebuilt, local, shape, "detail"))
-        if drawing is not None:
-            addition, factor = (warp_to_frame(part, local, shape, "detail") for part in np.split(drawing.fine.astype(np.float32), 2))
-            change = change + addition + np.maximum(factor, -1) * (source + change)
+        change = transfer(source, local, drawing.left_out(edited, rebuilt), rebuilt) if drawing.rest else np.float32(0)
+        addition, factor = (draw_to_frame(part, local, shape) for part in np.split(drawing.fine.astype(np.float32), 2))
+        change = change + addition + np.maximum(factor, -1) * (source + change)
     covered = (soft[..., 0] > 0) & within(local, shape)
     colour = colourfulness(source[covered])
     if colour < 1:  # black-and-white footage stays black and white: only the luma changes
@@ -131,6 +125,15 @@ def paste(
     blend = np.clip(np.rint((source + soft * change + 1) * 127.5), 0, 255).astype(np.uint8)
     result[window][covered] = blend[covered]
     return result, inside
+
+
+def transfer(source: np.ndarray, quad: np.ndarray, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+    """The change of a window `source` [H, W, 3] of the frame by detail "transfer" of `paste`, float32 [H, W, 3]; quad is in the window."""
+    # up(edited) + w (source - up(rebuilt)) - source, arranged so that without an edit the result is exactly 0
+    shape = source.shape[:2]
+    change = warp_to_frame(edited - rebuilt, quad, shape, "detail")
+    lost_detail = warp_to_frame(1 - detail_weights(edited, rebuilt)[None], quad, shape, "smooth")
+    return change - lost_detail * (source - warp_to_frame(rebuilt, quad, shape, "detail")) if lost_detail.any() else change
 
 
 def lay_bare(below: np.ndarray, frame: np.ndarray, quad: np.ndarray, mask: np.ndarray, front: FrontMask | None = None) -> np.ndarray:
@@ -189,6 +192,15 @@ def warp_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], k
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map passed is from window to crop
     warped = cv2.warpAffine(resized, to_pixel_indices(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped.reshape(*shape, -1)
+
+
+def draw_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """As `warp_to_frame` for a drawing, which is about as fine as the frame: bicubic, and averaged first if it is much finer."""
+    image, width = np.ascontiguousarray(np.moveaxis(image, 0, -1)), math.ceil(side(quad))
+    if width < image.shape[0] / 1.5:
+        image = cv2.resize(image, (width, width), interpolation=cv2.INTER_AREA)
+    affine = to_pixel_indices(frame_to_crop(quad, image.shape[0]))
+    return cv2.warpAffine(image, affine, shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
 def resample_matrix(size: int, fine: int, mitchell: tuple[float, float], band: float) -> np.ndarray:

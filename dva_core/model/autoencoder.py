@@ -251,8 +251,8 @@ class DiffusionVideoAutoencoder(nn.Module):
         others B, float32. In decoded crops [B, 6, S, S] it is the difference of the noise predictor's textures. The drawing itself
         [B, 6, F, F], with F = `size` or as fine as the texture is, is what the edit asks for, whatever is read in the faces before, at
         the landmarks of `where` [B, face_dim], another z_face of the same faces.
-        The rest [B] is 0 where the edit does nothing else, and else 1. On a CPU None, at no cost, if nothing is drawn.
-        Only for a model that `draws`.
+        The rest [B] is 0 where the edit does nothing else, and else 1. On a CPU None, at no cost, if nothing is drawn, and zeros for
+        decoded crops where there is no rest. Only for a model that `draws`.
         """
         network, dtype = self.noise_predictor, self.host.dtype
         device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype, self.host.device))
@@ -260,9 +260,12 @@ class DiffusionVideoAutoencoder(nn.Module):
         edit = network.texture_edit(z_face, before)
         if device.type == "cpu" and not edit.any():  # elsewhere the device would have to be waited for
             return None
-        shown = network.unfold_texture(network.texture_of(z_face).float() - network.texture_of(before).float())
         fine = network.texture.place(where, edit, min(network.texture.finest, size))
-        return shown, fine, network.texture_rest.change(z_face, before)
+        rest = network.texture_rest.change(z_face, before)
+        if device.type == "cpu" and not rest.any():  # then what decoded crops show is not needed
+            return fine.new_zeros(len(fine), fine.shape[1], self.image_size, self.image_size), fine, rest
+        shown = network.unfold_texture(network.texture_of(z_face).float() - network.texture_of(before).float())
+        return shown, fine, rest
 
     @property
     def tells_front(self) -> bool:

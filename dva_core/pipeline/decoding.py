@@ -186,7 +186,9 @@ def decode(
         masks = nullcontext() if keep is None else FrontMasks(keep, decomposition, lambda: source)
         frames = source_frames(source, decomposition.info)
     ahead = ExitStack()
-    layers = make_layers(people, regions, model, tone, progress, clock, ahead, batch_size=batch_size, guidance=guidance, draw=detail == "transfer")
+    layers = make_layers(
+        people, regions, model, tone, progress, clock, ahead, batch_size=batch_size, guidance=guidance, draw=detail == "transfer"
+    )
     threads = 0 if model.host.device.type == "cpu" else PASTE_THREADS
     count, edited = 0, []
     with (
@@ -261,7 +263,9 @@ def edited_faces(
     """Decode the faces of all rows as they are pasted, less the tone of the edit if it is removed; with `ahead` in a thread of its own."""
     guided = Guidance.from_config(model.config, guidance)
     batch = whole(batch_size, "batch size", 1) or usual_batch(model, guided.is_on)
-    faces = decode_faces(decomposition, model, range(decomposition.faces), batch, progress, guided, drawn_size(decomposition) if draw else 0)
+    faces = decode_faces(
+        decomposition, model, range(decomposition.faces), batch, progress, guided, drawn_size(decomposition) if draw else 0
+    )
     if ahead is not None and decomposition.is_edited:
         faces = ahead.enter_context(closing(read_ahead(as_here(faces), depth=usual_batch(model))))
     if decomposition.is_edited and keeps_tone(decomposition, model, tone):

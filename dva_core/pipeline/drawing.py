@@ -25,9 +25,7 @@ class EditedFace(NamedTuple):
     drawing: Drawing | None = None
 
 
-def draw_edits(
-    decomposition: Decomposition, model, rows: Sequence[int], z_face: Tensor, before: Tensor, size: int
-) -> tuple[Tensor, ...]:
+def draw_edits(decomposition: Decomposition, model, rows: Sequence[int], z_face: Tensor, before: Tensor, size: int) -> tuple[Tensor, ...]:
     """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is."""
     steady = fuse(model, decomposition.current_identity(rows), steady_motion(decomposition, rows))
     return tuple(part.half() for part in model.drawings(z_face, before, steady, size) or ())

@@ -156,7 +156,10 @@ def decode_row(
         crops = crops.half().float().cpu().numpy()
         if not draw:
             return list(map(EditedFace, crops))
-        drawn = [draw_edits(edit, model, [row], *faces, base.crops.shape[1]) for edit, *faces in zip(batch_edits, z_face.split(1), before.split(1))]
+        drawn = [
+            draw_edits(edit, model, [row], *faces, base.crops.shape[1])
+            for edit, *faces in zip(batch_edits, z_face.split(1), before.split(1))
+        ]
         return [EditedFace(crop, *drawings_of([part.cpu().numpy() for part in parts], 1)) for crop, parts in zip(crops, drawn)]
 
     plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits

@@ -33,7 +33,8 @@ OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it 
 LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
 SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
 BRIGHTEST = 0.12  # of a shade: more is a gleam
-CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow; the others leave out the mouth inside of them
+CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow
+LIPS_ONLY = ("Younger", "Female", "Wearing_Lipstick", "Heavy_Makeup")  # changes of the lips that leave out the mouth inside of them: teeth
 MOUTHS = ("Smiling",)  # changes of the mouth, around which they are shades
 UPPER = {"Smiling": 0.3}  # share of a change that is kept above the nose: eyes that narrow are warped, which a pixel's value cannot tell
 CHROMA = {"Older": 0.4}  # share of the colour of a shade that is kept: skin that darkens must not turn grey
@@ -129,7 +130,8 @@ def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.nd
     if kind in CLOSED:
         lighter *= 1 - area(landmarks, BROWS, 0.03)[..., None]
     shade = np.minimum(shade, 0) + lighter
-    shade *= (1 - (area(landmarks, [LIPS], 0.015) if kind in CLOSED else area(landmarks, [MOUTH], 0.006)))[..., None]
+    if kind in CLOSED:
+        shade *= 1 - area(landmarks, [LIPS], 0.015)[..., None]
     return shade, shade
 
 
@@ -146,13 +148,13 @@ def error_of(addition: np.ndarray, slope: np.ndarray, before: np.ndarray, after:
     return float(left / max(whole, 1e-6))
 
 
-def area(landmarks: np.ndarray, parts: Sequence[slice], grow: float) -> np.ndarray:
-    """Soft map [SIZE, SIZE] of the hulls of some of the `landmarks` [68, 2], grown by `grow` of the crop."""
+def area(landmarks: np.ndarray, parts: Sequence[slice], grow: float, soft: float = 1 / 80) -> np.ndarray:
+    """Soft map [SIZE, SIZE] of the hulls of some of the `landmarks` [68, 2], grown by `grow` and blurred by `soft`, of the crop."""
     hulls = np.zeros((SIZE, SIZE), np.float32)
     for part in parts:
         cv2.fillConvexPoly(hulls, cv2.convexHull(np.int32(landmarks[part] * SIZE + 0.5)), 1.0)
     reach = 2 * round(grow * SIZE) + 1
-    return blur(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), SIZE / 80)
+    return blur(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), SIZE * soft)
 
 
 def share_of_shade(kind: str, landmarks: np.ndarray) -> np.ndarray | float:
@@ -161,7 +163,9 @@ def share_of_shade(kind: str, landmarks: np.ndarray) -> np.ndarray | float:
 
 
 def weight_of(kind: str, landmarks: np.ndarray) -> np.ndarray | float:
-    """Weight of a change, as of `share_of_shade`: UPPER above the nose, 0 on the lower edge of the face."""
+    """Weight of a change, as of `share_of_shade`: none inside the mouth, or UPPER above the nose and none on the lower edge of the face."""
+    if kind in LIPS_ONLY:
+        return 1 - area(landmarks, [MOUTH], 0.002, 1 / 200)[..., None]
     if kind not in UPPER:
         return 1.0
     below = np.interp((np.arange(SIZE) + 0.5) / SIZE, landmarks[[BRIDGE, NOSE], 1], [0, 1])
