@@ -150,7 +150,8 @@ def decode(
     """Decode a decomposition with its edits to a video: every frame of the source, its own sound, rate and size.
 
     detail      "transfer": the difference between edited and rebuilt crop is added to the original frame, so its fine detail stays and
-                an edit of nothing changes no pixel; "model": the decoded crop itself, as in the paper
+                an edit of nothing changes no pixel; what the edit draws (see `drawing`) is drawn at the frame's resolution instead.
+                "model": the decoded crop itself, as in the paper
     codec       "h264", "h265", "ffv1" (lossless, .mkv) or "png" (a folder); `quality` is the constant rate factor of the first two, 0..51,
                 lower is better, 0 lossless
     video       path of the source, if it has moved

@@ -141,7 +141,8 @@ def decode_row(
 ) -> tuple[np.ndarray, list[EditedFace | None]]:
     """Decode one row: the rebuilt crop float32 [3, S, S], and an edited face for each of the edits, None for one that changes nothing.
 
-    With `draw` a face has what is drawn of the edit. If the settings `info` differ from those of the video, the crop is inverted again and rebuilt from that.
+    With `draw` a face has what is drawn of the edit. If the settings `info` differ from those of the video, the crop is inverted again and
+    rebuilt from that.
     """
     base, reinvert = edits[0], info is not edits[0].info
     edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
@@ -156,11 +157,9 @@ def decode_row(
         crops = crops.half().float().cpu().numpy()
         if not draw:
             return list(map(EditedFace, crops))
-        drawn = [
-            draw_edits(edit, model, [row], *faces, base.crops.shape[1])
-            for edit, *faces in zip(batch_edits, z_face.split(1), before.split(1))
-        ]
-        return [EditedFace(crop, *drawings_of([part.cpu().numpy() for part in parts], 1)) for crop, parts in zip(crops, drawn)]
+        parts = zip(batch_edits, z_face.split(1), before.split(1))
+        drawn = [draw_edits(edit, model, [row], after, own, base.crops.shape[1]) for edit, after, own in parts]
+        return [EditedFace(crop, *drawings_of([part.cpu().numpy() for part in some], 1)) for crop, some in zip(crops, drawn)]
 
     plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
     parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)

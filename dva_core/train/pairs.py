@@ -46,7 +46,8 @@ WITHOUT = {  # labels that a face must not have before it is changed
 LOOK_SEED = 5
 LOOKS = {
     "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.07, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
-                   "tint": 0.08, "lens": [0.3, 0.3, 0.32], "shine": 0.2, "shine_at": 0.2, "shine_tilt": 0.8, "shine_wide": 0.2, "shadow": 0.35},
+                   "tint": 0.08, "lens": [0.3, 0.3, 0.32], "shine": 0.2, "shine_at": 0.2,
+                   "shine_tilt": 0.8, "shine_wide": 0.2, "shadow": 0.35},
     "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 1.0,
                    "fade": 0.0, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
     "Beard": {"own": 0.75, "tone": 2, "shade": 0.95, "cheek": 0.5, "long": 0.15, "full": 0.9, "soft": 0.07, "moustache": 0, "wide": 1.0,
