@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from brightness import OnAnyDevice
+from bundles import drawing_config, drawing_tensors, write_tiny
 from card import card
 from card_tensors import AMD, APPLE, CARD, NVIDIA, OLD_APPLE
 from standin import draw
@@ -94,9 +95,20 @@ def evaluates(model, decomposition, video, folder):
     return [np.array(compare(decomposition, model))]
 
 
-WORKS = (encodes, decodes, decodes_guided, shows_a_frame, lays_out_a_sheet, searches_by_text, makes_an_own_attribute, asks_what_is_shown,
+def draws(model, decomposition, video, folder):
+    path = write_tiny(folder / "drawing.safetensors", config=drawing_config(), **drawing_tensors())
+    model = load_model(path, device=model.host.device, dtype="fp32")
+    edited = apply_attributes(encode(video, model, steps=STEPS), model, {"Young": 3, "Smiling": 0.4})
+    shown = stills([edited], model, 1, steps=2).edited
+    out = folder / f"{model.host.device.type}.mkv"
+    decode(edited, model, out, codec="ffv1")
+    with open_video(out) as frames:
+        return [np.stack(shown) / 255, np.stack([frame.rgb for frame in frames]) / 255]
+
+
+WORKS = (encodes, decodes, draws, decodes_guided, shows_a_frame, lays_out_a_sheet, searches_by_text, makes_an_own_attribute, asks_what_is_shown,
          switches, evaluates)  # fmt: skip
-ON_APPLE = (encodes, decodes, searches_by_text, asks_what_is_shown)
+ON_APPLE = (encodes, decodes, draws, searches_by_text, asks_what_is_shown)
 CASES = [("nvidia", work) for work in WORKS] + [("apple", work) for work in ON_APPLE] + [("old apple", encodes), ("amd", decodes_guided)]
 
 
