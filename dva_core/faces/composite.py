@@ -60,6 +60,13 @@ class Drawing(NamedTuple):
     fine: np.ndarray
     rest: float = 1.0
 
+    def on(self, crop: np.ndarray) -> np.ndarray:
+        """The crop [3, S, S] with the drawing on it, float32."""
+        size = crop.shape[-1]
+        planes = [cv2.resize(np.float32(plane), (size, size), interpolation=cv2.INTER_AREA) for plane in self.fine]
+        addition, factor = np.stack(planes).reshape(2, *crop.shape)
+        return crop + addition + np.maximum(factor, -1) * crop
+
     def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""
         addition, factor = self.coarse.astype(np.float32).reshape(2, *rebuilt.shape)

@@ -222,10 +222,7 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     def face_conditions(self, z_face: Tensor) -> tuple[Tensor, ...]:
         """Precompute the noise predictor's conditioning on z_face [B, face_dim], the same at every timestep; see `predict_noise`."""
-        network, dtype = self.noise_predictor, self.host.dtype
-        room = activation_bytes(network, z_face, dtype, self.host.device)  # for the batch that is evaluated next
-        device = self.host.use("noise_predictor", network, room)
-        return network.face_conditions(z_face.to(device, dtype))
+        return self.noise_predictor.face_conditions(*self.to_noise_predictor(z_face))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, z_face: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Predict the noise eps_theta: x_t [B, 3, H, W], t [B] in 0..999, z_face [B, face_dim] -> [B, 3, H, W] in x_t's precision.
@@ -243,6 +240,17 @@ class DiffusionVideoAutoencoder(nn.Module):
         """Whether the noise predictor has a texture of the face, see `drawings`."""
         return getattr(self.noise_predictor, "texture", None) is not None
 
+    def to_noise_predictor(self, *z_faces: Tensor) -> tuple[Tensor, ...]:
+        """Bring z_face [B, face_dim] to the noise predictor's device and precision, and its weights to the device."""
+        room = activation_bytes(self.noise_predictor, z_faces[0], self.host.dtype, self.host.device)  # for the batch that is evaluated next
+        device = self.host.use("noise_predictor", self.noise_predictor, room)
+        return tuple(z_face.to(device, self.host.dtype) for z_face in z_faces)
+
+    @torch.no_grad()
+    def change_of_rest(self, z_face: Tensor, before: Tensor) -> Tensor:
+        """How far an edit changes what is not drawn: z_face after and before it [B, face_dim] -> [B], 0 not at all, 1. See `drawings`."""
+        return self.noise_predictor.texture_rest.change(*self.to_noise_predictor(z_face, before))
+
     @torch.no_grad()
     def drawings(self, z_face: Tensor, before: Tensor, where: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """What an edit draws on faces: z_face after and before it [B, face_dim] -> the drawing in decoded crops, the drawing, the rest.
@@ -254,9 +262,9 @@ class DiffusionVideoAutoencoder(nn.Module):
         The rest [B] is 0 where the edit does nothing else, and else 1. On a CPU None, at no cost, if nothing is drawn, and zeros for
         decoded crops where there is no rest. Only for a model that `draws`.
         """
-        network, dtype = self.noise_predictor, self.host.dtype
-        device = self.host.use("noise_predictor", network, activation_bytes(network, z_face, dtype, self.host.device))
-        z_face, before, where = (z.to(device, dtype) for z in (z_face, before, where))
+        network = self.noise_predictor
+        z_face, before, where = self.to_noise_predictor(z_face, before, where)
+        device = z_face.device
         edit = network.texture_edit(z_face, before)
         if device.type == "cpu" and not edit.any():  # elsewhere the device would have to be waited for
             return None

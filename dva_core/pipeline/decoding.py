@@ -37,7 +37,7 @@ from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, read_ahead
-from .drawing import EditedFace, draw_edits, drawings_of, drawn_size
+from .drawing import EditedFace, draw_edits, drawings_of, drawn_face, drawn_size, only_drawn
 from .front import FrontMasks, Keep
 from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import begin, edited_face, is_finite, own_face, solve
@@ -97,35 +97,39 @@ def decode_faces(
         yield from (EditedFace(decomposition.rebuilt[row]) for row in indices)
         return
     draw = draw if model.draws else 0
+    known = only_drawn(decomposition, model, range(decomposition.faces)) if draw else np.zeros(decomposition.faces, bool)
     info, host = decomposition.info, model.host
 
-    def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, np.ndarray, bool, list[Drawing | None]]]:
+    def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, list[EditedFace] | None]]:
+        """Begin a batch; the function returned gives its faces, or None if there are values that are not finite numbers."""
         rows = indices[positions.start : positions.stop]
         z_face = edited_face(decomposition, model, rows)
+        before = own_face(decomposition, model, rows) if guided.is_on or draw else None
+        drawn = draw_edits(decomposition, model, rows, z_face, before, draw) if draw else ()
+        if known[rows].all():
+            fetched, rebuilt = fetch(*drawn), decomposition.rebuilt[rows]
+            return lambda: (positions, list(map(drawn_face, rebuilt, drawings_of(fetched(), len(rows)))))
         x_T = to_device(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
 
         def report(i: int, steps: int, x: Tensor) -> None:
             picture = picture_for(progress, lambda: as_picture(x[0].cpu().numpy()))
             progress("decode", positions.start + len(rows) * i / steps, len(indices), picture)
 
-        before = own_face(decomposition, model, rows) if guided.is_on or draw else None
         crops = run(solvers.sample, model, x_T, z_face, info, report, guided, before if guided.is_on else None)
-        drawn = draw_edits(decomposition, model, rows, z_face, before, draw) if draw else ()
         fetched = fetch(crops.half(), is_finite(crops), *drawn)
 
-        def take() -> tuple[range, np.ndarray, bool, list[Drawing | None]]:
+        def take() -> tuple[range, list[EditedFace] | None]:
             crops, finite, *parts = fetched()
-            return positions, crops, finite, drawings_of(parts, len(rows))
+            return positions, list(map(EditedFace, crops, drawings_of(parts, len(rows)))) if finite else None
 
         return take
 
-    def decode_again(positions: range) -> np.ndarray:
+    def decode_again(positions: range) -> list[EditedFace]:
         return decode_some(positions, solve)()[1]
 
-    for positions, crops, finite, drawn in two_in_flight(host.run_batched(decode_some, range(len(indices)), batch), host.device):
-        if not finite:
-            crops = np.concatenate(list(host.run_batched(decode_again, positions, len(positions))))
-        yield from map(EditedFace, crops, drawn)
+    for positions, faces in two_in_flight(host.run_batched(decode_some, range(len(indices)), batch), host.device):
+        for some in [faces] if faces is not None else host.run_batched(decode_again, positions, len(positions)):
+            yield from some
 
 
 def decode(

@@ -27,7 +27,7 @@ from ..diffusion.schedule import Schedule
 from ..edit import AttributeSet, apply_attributes
 from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
-from ..faces.composite import paste
+from ..faces.composite import Drawing, paste
 from ..faces.front import FrontMask
 from ..faces.regions import Region
 from ..faces.tone import tone_of
@@ -36,7 +36,7 @@ from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
 from .decoding import check_detail
-from .drawing import EditedFace, draw_edits, drawings_of
+from .drawing import EditedFace, draw_edits, drawings_of, drawn_face, only_drawn
 from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
@@ -98,11 +98,14 @@ def stills(
     check_model(base, model)
     regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
-    info = base.info if steps is None else info_of_steps(edits, model, steps, guided)
+    draw = detail == "transfer" and model.draws
+    drawn = [draw and edit.is_edited and bool(only_drawn(edit, model, [row])[0]) for edit in edits]
+    decoded = [base.without_edits(), *(edit for edit, one in zip(edits, drawn) if not one)]
+    info = base.info if steps is None else info_of_steps(decoded, model, steps, guided)
     model.schedule.timesteps(info.steps)
     front = None if keep is None else front_mask(base, row, keep)
     batch = batch_size or usual_batch(model, guided.is_on)
-    rebuilt, faces = decode_row(edits, model, row, info, batch, progress, guided, draw=detail == "transfer" and model.draws)
+    rebuilt, faces = decode_row(edits, drawn, model, row, info, batch, progress, guided, draw)
     original = base.crops[row]
 
     def picture(edit: Decomposition, face: EditedFace | None, own_regions: Sequence[Region]) -> np.ndarray:
@@ -137,36 +140,50 @@ def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Gui
 
 
 def decode_row(
-    edits: Sequence[Decomposition], model, row: int, info: DecompositionInfo, batch: int, progress: Progress, guided: Guidance, draw: bool
+    edits: Sequence[Decomposition],
+    drawn: Sequence[bool],
+    model,
+    row: int,
+    info: DecompositionInfo,
+    batch: int,
+    progress: Progress,
+    guided: Guidance,
+    draw: bool,
 ) -> tuple[np.ndarray, list[EditedFace | None]]:
     """Decode one row: the rebuilt crop float32 [3, S, S], and an edited face for each of the edits, None for one that changes nothing.
 
-    With `draw` a face has what is drawn of the edit. If the settings `info` differ from those of the video, the crop is inverted again and
-    rebuilt from that.
+    With `draw` a face has what is drawn of the edit; an edit that is only `drawn` (see `only_drawn`) is not decoded. If the settings `info`
+    differ from those of the video, the crop is inverted again and rebuilt from that.
     """
     base, reinvert = edits[0], info is not edits[0].info
-    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited]
+    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited and not drawn[i]]
     callback = evaluation_counter(progress, (2 if reinvert else 1) * info.steps)
     x_T = invert_frame(base, model, row, fuse(model, base.z_id, base.z_motion[[row]]), info, callback) if reinvert else None
 
     def decode_some(batch_edits: Sequence[Decomposition]) -> list[EditedFace]:
         z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
         noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
-        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on or draw else None
-        crops = solve(solvers.sample, model, noise, z_face, info, callback, guided, before if guided.is_on else None)
+        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
+        crops = solve(solvers.sample, model, noise, z_face, info, callback, guided, before)
         crops = crops.half().float().cpu().numpy()
         if not draw:
             return list(map(EditedFace, crops))
-        parts = zip(batch_edits, z_face.split(1), before.split(1))
-        drawn = [draw_edits(edit, model, [row], after, own, base.crops.shape[1]) for edit, after, own in parts]
-        return [EditedFace(crop, *drawings_of([part.cpu().numpy() for part in some], 1)) for crop, some in zip(crops, drawn)]
+        return [EditedFace(crop, draw_row(edit, model, row)) for edit, crop in zip(batch_edits, crops)]
 
     plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
     parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)
     faces = [face for part in parts for face in part]
     rebuilt = faces[0].crop if reinvert else np.asarray(base.rebuilt[row], np.float32)
     face_of = dict(zip(edited_indices, faces[len(plain) :]))
+    for i in np.flatnonzero(drawn):
+        face_of[int(i)] = drawn_face(rebuilt, draw_row(edits[i], model, row))
     return rebuilt, [face_of.get(i) for i in range(len(edits))]
+
+
+def draw_row(edit: Decomposition, model, row: int) -> Drawing | None:
+    """What an edit draws on one row, as fine as its stored crop."""
+    faces = edited_face(edit, model, [row]), own_face(edit, model, [row])
+    return drawings_of([part.cpu().numpy() for part in draw_edits(edit, model, [row], *faces, edit.crops.shape[1])], 1)[0]
 
 
 def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:

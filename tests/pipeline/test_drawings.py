@@ -10,11 +10,11 @@ import pytest
 from bundles import drawing_config, drawing_tensors, write_tiny
 from standin import use_stand_in, write_video
 
-from dva_core.edit import apply_attributes
+from dva_core.edit import apply_attributes, apply_switch
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.drawing import drawn_size, runs, steady_motion
+from dva_core.pipeline.drawing import drawn_size, only_drawn, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
 
@@ -87,6 +87,26 @@ def test_a_still_shows_it_too(tmp_path, decomposition, model):
     whole = np.array([[0, 0], [0, size], [size, size], [size, 0]], np.float64)
     assert middle(shown.edited[0], whole).max() <= 6
     np.testing.assert_array_equal(shown.edited[1], shown.original)
+
+
+def test_an_edit_that_is_only_drawn_is_not_decoded(tmp_path, decomposition, model, monkeypatch):
+    evaluations, predict = [], model.predict_noise
+    monkeypatch.setattr(model, "predict_noise", lambda x, *rest: evaluations.append(len(x)) or predict(x, *rest))
+    drawn, seen = edit(decomposition, model, 1.3), {}
+    decode(drawn, model, tmp_path / "a.mkv", codec="ffv1", watch=lambda i, row, before, after, crop: seen.update({row: crop}))
+    stills([drawn], model, 3, steps=1)
+    assert not evaluations and set(seen) == set(range(5))
+    changed = np.abs(seen[3] - decomposition.rebuilt[3]).max(0) > 0.01
+    assert changed[7:12, 6:10].all() and not changed[:5].any()  # the crop has the drawing on it
+    assert only_drawn(drawn, model, range(5)).all()
+    for other in (apply_attributes(drawn, model, {"Smiling": 1.0}), apply_switch(drawn, model, decomposition, background=True)):
+        assert not only_drawn(other, model, range(5)).any()
+        stills([drawn, other], model, 3)
+        assert evaluations.pop() == 1
+        evaluations.clear()
+    once = apply_attributes(drawn, model, {"Smiling": {"0s": 0, "0.05s": 0, "0.1s": 1.0}})
+    known = only_drawn(once, model, range(5))
+    assert known[0] and not known[-1]
 
 
 def test_the_decoded_crop_itself_is_pasted_as_it_is(tmp_path, decomposition, model, monkeypatch):
