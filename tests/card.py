@@ -49,7 +49,8 @@ class Functions(TorchFunctionMode):
                 return torch.autograd.backward(args[0], grad_tensors=kwargs.pop("gradient", None), **kwargs)
         if func is torch._has_compatible_shallow_copy_type:
             return False  # so that a module's parameters are exchanged
-        args, kwargs = tuple(map(self.numbered, args)), {name: self.numbered(x) for name, x in kwargs.items()}
+        args = tuple(map(self.numbered, args))
+        kwargs = {name: self.numbered(x) for name, x in kwargs.items()} if kwargs else kwargs
         if func in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], OnCard):
             if func is torch.Tensor.numpy and not kwargs.get("force"):
                 raise TypeError(

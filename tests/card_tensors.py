@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CARD = torch.device("cuda", 0)
 PROGRAM = str(Path(__file__).resolve().parents[1] / "dva_core")
@@ -114,7 +114,7 @@ class OnCard(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        card = next(x for x in tree_flatten((args, kwargs))[0] if isinstance(x, OnCard)).card
+        card = next(x for x in leaves((args, kwargs)) if isinstance(x, OnCard)).card
         return card.run(func, args, kwargs or {})
 
 
@@ -130,11 +130,15 @@ class Card(TorchDispatchMode):
         self.stream: Any = None  # the current one
         self.clock = self.launch_ms = self.replay_ms = 0.0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else every operation goes through its wrapper first; nothing is compiled here
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return self.run(func, args, kwargs or {})
 
     def run(self, func, args: tuple, kwargs: dict[str, Any]) -> Any:
-        flat, spec = tree_flatten((args, kwargs))
+        flat = leaves((args, kwargs))
         ours = [x for x in flat if isinstance(x, OnCard)]
         theirs = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, OnCard)]
         if not ours and not any(isinstance(x, torch.device) for x in flat):
@@ -153,7 +157,7 @@ class Card(TorchDispatchMode):
             self.leave(args[0], args[1].held)
             return args[0]
         self.note_waits(name, args, kwargs, ours, theirs, to_card)
-        args, kwargs = tree_unflatten([x.held if isinstance(x, OnCard) else x for x in flat], spec)
+        args, kwargs = with_leaves(lambda x: x.held if isinstance(x, OnCard) else x, (args, kwargs))
         beside = []  # ATen copies what lies otherwise than it likes
         if name == "native_group_norm" and not args[0].is_contiguous():  # whatever comes in, channel after channel comes out
             args = (args[0].contiguous(), *args[1:])
@@ -161,7 +165,7 @@ class Card(TorchDispatchMode):
         if name == "convolution" and lies_apart(args[0]) and not lies_apart(args[1]):
             beside.append(Memory(self, args[0].nbytes))
         result = func(*args, **({**kwargs, "device": torch.device("cpu")} if device is not None else kwargs))
-        return tree_map(lambda x: self.wrapped(x, ours) if isinstance(x, torch.Tensor) else x, result) if to_card else result
+        return with_leaves(lambda x: self.wrapped(x, ours) if isinstance(x, torch.Tensor) else x, result) if to_card else result
 
     def pinned(self, x: torch.Tensor) -> torch.Tensor:
         """x as pinned memory."""
@@ -211,7 +215,7 @@ class Card(TorchDispatchMode):
             blocking = not (kwargs.get("non_blocking") or args[2:] == (True,))
             what = ("to the card" if blocking else "") if isinstance(args[0], OnCard) else "to the host"
         elif name.startswith(("index", "_index")):
-            indices = [x for x in tree_flatten(args[1:])[0] if isinstance(x, torch.Tensor)]
+            indices = [x for x in leaves(args[1:]) if isinstance(x, torch.Tensor)]
             if any(x.dtype == torch.bool for x in indices):
                 what = "nonzero"
             elif theirs and any(x.dim() for x in theirs):
@@ -233,6 +237,24 @@ class Card(TorchDispatchMode):
             return OnCard(x, self, Memory(self, x.untyped_storage().nbytes()))
         with torch.inference_mode(base.is_inference()):  # a view is what its base is
             return OnCard(x, self, base.memory)
+
+
+def leaves(value: Any) -> list[Any]:
+    """What lists, tuples and dicts hold; torch's own function for it takes longer than most operations of a test."""
+    if type(value) in (list, tuple):
+        return [leaf for part in value for leaf in leaves(part)]
+    if type(value) is dict:
+        return [leaf for part in value.values() for leaf in leaves(part)]
+    return [value]
+
+
+def with_leaves(make: Callable[[Any], Any], value: Any) -> Any:
+    """The same lists, tuples and dicts of what is made of each."""
+    if type(value) in (list, tuple):
+        return type(value)(with_leaves(make, part) for part in value)
+    if type(value) is dict:
+        return {name: with_leaves(make, part) for name, part in value.items()}
+    return make(value)
 
 
 def lies_apart(x: torch.Tensor) -> bool:

@@ -55,15 +55,17 @@ export function inHtmlNode(element) {
   return Boolean(element.closest("[data-node-id]"));
 }
 
-const adopted = new Map(); // node -> {element, name of its widget}
+const adopted = new Map(); // element -> {node, name of its widget}
 const places = new Map(); // "node's id, widget's name" -> where the host had put the element of the node that had this id before
 
 /** Keeps a widget's element on its HTML node: where the host gives no place to it (ComfyUI 0.3), or gave the place to an earlier node of the
  * same id and does not look again (after undo). */
 export function adopt(node, name, element) {
-  chain(node, "onAdded", () => adopted.set(node, { element, name }));
+  const add = () => adopted.set(element, { node, name });
+  if (node.graph) add();
+  chain(node, "onAdded", add);
   chain(node, "onRemoved", () => {
-    adopted.delete(node);
+    adopted.delete(element);
     if (!inHtmlNode(element)) return;
     places.set(`${node.id} ${name}`, element.parentElement);
     element.remove(); // the next node with this id may be given the same place
@@ -72,7 +74,7 @@ export function adopt(node, name, element) {
 
 setInterval(() => {
   if (!window.LiteGraph?.vueNodesMode) return;
-  for (const [node, { element, name }] of adopted) {
+  for (const [element, { node, name }] of adopted) {
     if (element.isConnected || node.graph !== app.canvas?.graph) continue;
     const before = places.get(`${node.id} ${name}`);
     const free = before?.isConnected && !before.childElementCount && before.closest("[data-node-id]")?.dataset.nodeId === String(node.id);

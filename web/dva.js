@@ -11,6 +11,7 @@ import { addPlayer } from "./player.js";
 import { watchQueue } from "./preview.js";
 import { showKept, watchRuns } from "./result.js";
 import { addStill } from "./still.js";
+import { addOutside } from "./outside.js";
 import { loadTexts } from "./text.js";
 
 const EXAMPLES = ["dva_example.mp4", "dva_example_two.mp4"]; // as EXAMPLE_VIDEOS in nodes/folders.py
@@ -56,7 +57,8 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    ADDITIONS[node.comfyClass]?.(node);
+    if (node.subgraph) addOutside(node);
+    else ADDITIONS[node.comfyClass]?.(node);
   },
 
   loadedGraphNode: provideExample,

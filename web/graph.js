@@ -45,7 +45,12 @@ function arrive(link, graph, path, hops) {
   const node = graph.getNodeById(link.target_id);
   if (!node) return [];
   if (!node.subgraph || isOff(node)) return [{ node, path, slot: link.target_slot }];
-  const inner = node.subgraph.inputNode.slots[link.target_slot]?.linkIds ?? [];
+  return fedInside({ node, path }, link.target_slot, hops);
+}
+
+/** The inputs inside a subgraph node that one of its own feeds: [{node, path, slot}]. */
+export function fedInside({ node, path }, slot, hops = HOPS) {
+  const inner = node.subgraph.inputNode.slots[slot]?.linkIds ?? [];
   return inner.flatMap((id) => arrive(node.subgraph.getLink(id), node.subgraph, [...path, node], hops - 1));
 }
 
@@ -76,6 +81,11 @@ export function valueOf({ node, path }, name) {
   const link = linkInto(node, node.inputs?.findIndex((one) => (one.widget?.name ?? one.name) === name) ?? -1);
   const around = link?.originIsIoNode ? path.at(-1)?.inputs[link.origin_slot] : null;
   return around ? valueOf(outside(path), around.name) : node.widgets?.find((widget) => widget.name === name)?.value;
+}
+
+/** Whether the page keeps the values of a subgraph node's widgets apart from those inside (2026); before, they are those inside. */
+export function keepsValues(host) {
+  return "createPromotedHostWidget" in host; // its hook for the elements of such widgets
 }
 
 /** The outputs of a node through which it hands on an input: all, or those that a bypass connects to it. */

@@ -1,17 +1,17 @@
 /** Which model a node is wired to, and what that model can change. */
 
 import { api } from "../../scripts/api.js";
-import { placesOf, sourceOf, valueOf } from "./graph.js";
+import { sourceOf, valueOf } from "./graph.js";
 
 const LOADER = "DVALoadModel";
 const STARTER = "starter";
 const HOPS = 64;
 const known = new Map();
 
-/** The name chosen in the Load DVA Model above `node`, through reroutes and subgraphs; null where nothing is connected, undefined where the
- * name cannot be seen from here. */
-export function modelName(node) {
-  const names = new Set(placesOf(node).map(nameAt)); // a subgraph that is used twice may be given two models
+/** The name chosen in the Load DVA Model above a node in these places, through reroutes and subgraphs; null where nothing is connected, undefined
+ * where the name cannot be seen from here. */
+export function modelName(places) {
+  const names = new Set(places.map(nameAt)); // a subgraph that is used twice may be given two models
   return names.size === 1 ? [...names][0] : undefined;
 }
 

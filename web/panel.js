@@ -1,8 +1,10 @@
 /** The attribute panel: one slider for each attribute of the connected model. Its only memory is the node's JSON text. */
 
 import { button, chain, el, guard, noteChange } from "./dom.js";
+import { placesOf } from "./graph.js";
 import { keyEditor } from "./keys.js";
 import { attributesOf, modelName } from "./models.js";
+import { Outing } from "./outing.js";
 import { canFollow, preview, previewsBehind } from "./preview.js";
 import { attributeRow } from "./row.js";
 import { changed, format, keyOf, parse } from "./scales.js";
@@ -22,7 +24,10 @@ const panels = new Set();
 /** Puts the panel on a node whose text widget `name` holds the JSON, and hides that widget. */
 export function addPanel(node, name = "attributes") {
   const source = node.widgets?.find((widget) => widget.name === name);
-  if (source) new Panel(node, source).attach();
+  if (!source) return;
+  const panel = new Panel(node, source);
+  panel.outing = new Outing(panel);
+  panel.attach();
 }
 
 /** Every panel looks again which model it is wired to. */
@@ -30,30 +35,45 @@ export function refreshPanels() {
   for (const panel of panels) panel.refresh();
 }
 
-class Panel extends TextPanel {
+export class Panel extends TextPanel {
   constructor(node, source) {
     super(node, source, text("panel.json"));
     Object.assign(this, { rows: new Map(), found: null, failed: "", wanted: false });
     this.search = el("input", { class: "dva-search", type: "search", placeholder: text("panel.search"), "aria-label": text("panel.search") });
     this.search.addEventListener("input", () => this.redraw());
-    this.fold = button("▾", text("panel.fold"), () => this.setFolded(!this.folded), { class: "dva-button dva-fold" });
+    this.fold = button("▾", text("panel.fold"), () => this.set(FOLDED, !this.folded), { class: "dva-button dva-fold" });
     this.resetAll = button("↺", text("panel.reset_all"), () => this.commit(new Map()), { class: "dva-button dva-reset-all" });
-    this.live = button("◉", text("panel.live"), () => this.setLive(!this.node.properties[LIVE]), { class: "dva-button dva-live", "aria-pressed": "false" });
+    this.live = button("◉", text("panel.live"), () => this.set(LIVE, !this.is(LIVE)), { class: "dva-button dva-live", "aria-pressed": "false" });
     this.list = el("div", { class: "dva-list dva-scroll", "data-capture-wheel": "true" });
-    const bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.live, this.resetAll, this.json);
-    this.element = el("div", { class: "dva-panel", role: "group", "aria-label": text("panel.title") }, bar, this.note, this.area, this.list);
+    this.bar = el("div", { class: "dva-bar" }, this.fold, this.search, this.live, this.resetAll, this.json);
+    this.element = el("div", { class: "dva-panel", role: "group", "aria-label": text("panel.title") }, this.bar, this.note, this.area, this.list);
     guard(this.element);
   }
 
+  /** Where the node whose text this is stands in a run. */
+  places() {
+    return placesOf(this.node);
+  }
+
+  /** The name of a property of the node. */
+  property(name) {
+    return name;
+  }
+
+  is(name) {
+    return Boolean(this.node.properties[this.property(name)]);
+  }
+
   get folded() {
-    return Boolean(this.node.properties[FOLDED]);
+    return this.is(FOLDED);
   }
 
   attach() {
     const { node, source } = this;
-    this.place("dva_attributes", { getMaxHeight: () => (this.folded ? this.minHeight() : undefined) });
+    this.place(`dva_${this.source.name}`, { getMaxHeight: () => (this.folded ? this.minHeight() : undefined) });
     chain(source, "callback", () => this.refresh());
     for (const event of ["onConfigure", "onConnectionsChange", "onAdded"]) chain(node, event, () => this.refresh());
+    if (node.graph) panels.add(this);
     chain(node, "onAdded", () => panels.add(this));
     chain(node, "onRemoved", () => panels.delete(this));
     this.element.addEventListener("pointerenter", () => this.refresh()); // a reroute further up may have changed
@@ -67,10 +87,10 @@ class Panel extends TextPanel {
     requestAnimationFrame(async () => {
       this.wanted = false;
       if (!this.node.graph) return; // it was taken out meanwhile, into a subgraph perhaps
-      const model = modelName(this.node);
+      const model = modelName(this.places());
       const found = model === undefined ? { attributes: [], reason: text("panel.model_hidden") } : await attributesOf(model);
       if (!this.node.graph) return;
-      if (modelName(this.node) !== model) return this.refresh(); // another was chosen while this one was asked for
+      if (modelName(this.places()) !== model) return this.refresh(); // another was chosen while this one was asked for
       if (this.found !== found && !(found.reason && found.reason === this.found?.reason)) {
         this.found = found;
         this.build();
@@ -147,7 +167,7 @@ class Panel extends TextPanel {
     if (document.activeElement !== this.area) this.area.value = this.source.value;
     if (error) this.area.hidden = false;
     if (error) this.tell(text("panel.broken", { reason: error }), true);
-    else this.tell((this.linked && text("panel.linked")) || this.found?.reason || this.failed, !this.linked && Boolean(this.found?.reason || this.failed));
+    else this.tell((this.linked && text(this.outing?.isOut ? "panel.out" : "panel.linked")) || this.found?.reason || this.failed, !this.linked && Boolean(this.found?.reason || this.failed));
     const off = Boolean(error) || this.linked;
     this.element.classList.toggle("dva-off", off);
     for (const [name, row] of this.rows) {
@@ -166,23 +186,26 @@ class Panel extends TextPanel {
     this.resetAll.disabled = off || !this.values.size;
     this.area.readOnly = this.linked;
     this.showLive();
+    this.outing?.show();
     this.redraw();
   }
 
   /** The preview switch: of use only where a Preview Edit node shows this edit. */
   showLive() {
-    const possible = previewsBehind(this.node).length > 0;
+    const possible = previewsBehind(this.places()).length > 0;
     this.live.disabled = !possible;
     this.live.title = text(possible ? "panel.live" : "panel.live_needs");
-    this.live.setAttribute("aria-pressed", String(possible && Boolean(this.node.properties[LIVE])));
+    this.live.setAttribute("aria-pressed", String(possible && this.is(LIVE)));
   }
 
-  setLive(live) {
-    if (live) this.node.properties[LIVE] = true;
-    else delete this.node.properties[LIVE];
+  /** Sets a switch that is saved with the node. */
+  set(name, on) {
+    if (on) this.node.properties[this.property(name)] = true;
+    else delete this.node.properties[this.property(name)];
     this.showLive();
+    this.redraw();
     noteChange();
-    if (live) this.preview();
+    if (name === LIVE && on) this.preview();
   }
 
   /** Folded: only what is changed. Searched for: only what is meant. */
@@ -203,29 +226,22 @@ class Panel extends TextPanel {
     this.fit();
   }
 
-  setFolded(folded) {
-    if (folded) this.node.properties[FOLDED] = true;
-    else delete this.node.properties[FOLDED];
-    this.redraw();
-    noteChange();
-  }
-
   /** What the user is about to choose; shown at once where a preview takes a moment. */
   follow(values) {
     this.write(format(values));
-    if (this.node.properties[LIVE] && canFollow(this.node)) this.preview();
+    if (this.is(LIVE) && canFollow(this.places())) this.preview();
   }
 
   commit(values) {
     const known = this.previewed === format(values); // while it was dragged
     this.write(format(values));
     noteChange();
-    if (this.node.properties[LIVE] && !known) this.preview();
+    if (this.is(LIVE) && !known) this.preview();
   }
 
   preview() {
     this.previewed = this.source.value;
-    preview(this.node, (reason) => {
+    preview(() => this.places(), (reason) => {
       const failed = reason && text("panel.failed", { reason });
       if (failed === this.failed) return;
       this.failed = failed;

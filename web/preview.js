@@ -3,17 +3,17 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { executionId, fedBy, isOff, outputsBehind, placesOf } from "./graph.js";
+import { executionId, fedBy, isOff, outputsBehind } from "./graph.js";
 
 const PREVIEW = "DVAPreviewEdit";
 let running = null; // {targets: ids of the nodes that were queued last, accepted: the server has taken them}
-let next = null; // [node, tell] whose previews are wanted after that
+let next = null; // [places, tell] whose previews are wanted after that
 const quick = new Set(); // ids of nodes that were run since the page was opened: what is before them is kept by the server
 
-/** The server's ids of the Preview Edit nodes that show what `node` does; those that a run leaves out show nothing. */
-export function previewsBehind(node) {
+/** The server's ids of the Preview Edit nodes that show what a node in these places does; those that a run leaves out show nothing. */
+export function previewsBehind(places) {
   const [found, seen] = [new Set(), new Set()];
-  const left = isOff(node) ? [] : placesOf(node).map((place) => ({ ...place, slot: null }));
+  const left = places.filter(({ node }) => !isOff(node)).map((place) => ({ ...place, slot: null }));
   while (left.length) {
     const place = left.pop();
     for (const { node: target, path, slot } of outputsBehind(place).flatMap((output) => fedBy(place, output))) {
@@ -27,18 +27,18 @@ export function previewsBehind(node) {
   return [...found];
 }
 
-/** Whether the previews of a node take a moment only, so that they may follow a slider: a first one may take the video apart. */
-export function canFollow(node) {
-  const targets = previewsBehind(node);
+/** Whether these previews take a moment only, so that they may follow a slider: a first one may take the video apart. */
+export function canFollow(places) {
+  const targets = previewsBehind(places);
   return targets.length > 0 && targets.every((target) => quick.has(target));
 }
 
-/** Shows what `node` does now; does nothing where no Preview Edit is behind it. `tell(reason)` why it cannot, or "" when it begins. */
-export async function preview(node, tell) {
-  const targets = previewsBehind(node);
+/** Shows what a node does now, in `places()`; does nothing where no Preview Edit is behind it. `tell(reason)` why it cannot, or "" when it begins. */
+export async function preview(places, tell) {
+  const targets = previewsBehind(places());
   if (!targets.length) return;
   if (running) {
-    next = [node, tell];
+    next = [places, tell];
     return;
   }
   const mine = (running = { targets, accepted: false });
@@ -54,9 +54,9 @@ export async function preview(node, tell) {
 }
 
 function ended() {
-  const [node, tell] = next ?? [];
+  const [places, tell] = next ?? [];
   running = next = null;
-  if (node?.graph) preview(node, tell);
+  if (places) preview(places, tell);
 }
 
 export function watchQueue() {

@@ -75,8 +75,9 @@ def model_file(name: str) -> Path:
     return write_tiny(Path(FOLDER.name) / f"{name}.safetensors", config=tiny_config(noise_predictor=predictor), seed=len(name))
 
 
+@cache
 def hosted(precision: str = "fp32", name: str = "model", **settings):
-    """A model as the node Load DVA Model gives it out."""
+    """A model as the node Load DVA Model gives it out, the same for all that is checked in one way."""
     return models.load(model_file(name).name, precision, **settings)
 
 
@@ -84,8 +85,8 @@ models.model_path = lambda name: Path(FOLDER.name) / name
 
 
 @cache
-def plain():
-    return load_model(model_file("model"), device="cpu")
+def plain(name: str = "model"):
+    return load_model(model_file(name), device="cpu")
 
 
 @cache

@@ -29,6 +29,9 @@ def test_saved_graphs_open_with_their_values(page, mode, info, path):
                 assert len(now[node["id"]].get("widgets_values") or []) == len(widget_names(info[node["type"]])), (
                     "the page's additions are not saved"
                 )
+    if mode == "canvas" and path.parent == EXAMPLES:
+        blank = page.do("() => app.graph.nodes.filter(n => n.type === 'DVADecodeDDIM').map(n => n.size[1] - n.computeSize()[1])")
+        assert all(height < 10 for height in blank), "there is empty space under its widgets"
     sent = page.prompt()
     for key, node in to_api(graph, info).items():
         assert {name: sent[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"]

@@ -6,8 +6,6 @@ import json
 import os
 import random
 
-import pytest
-
 from .damage import damaged
 from .panels import FILES, saved_graph, shown_rows
 from .panels import first_example as sound_example
@@ -19,15 +17,18 @@ LOAD = """async graph => {
 }"""
 
 
-@pytest.fixture
-def used_up(page):
-    """The page, renewed afterwards: it cannot save what is left of some damaged graphs, and so opens no other."""
-    yield page
-    page.renew()
+def test_damaged_graphs_open_or_not_but_nothing_of_the_pack_throws(page):
+    """The page is renewed afterwards: it cannot save what is left of some damaged graphs, and so opens no other."""
+    try:
+        load_damaged(page)
+    finally:
+        page.renew()
+    page.load(sound_example(), "DVAEditIdentityClassifier")
+    page.tab.locator(".dva-panel .dva-row").first.wait_for()
+    assert shown_rows(page) and not page.errors
 
 
-def test_damaged_graphs_open_or_not_but_nothing_of_the_pack_throws(used_up):
-    page = used_up
+def load_damaged(page) -> None:
     rng, texts = random.Random(COUNT), [json.dumps(saved_graph(path)) for path in FILES]
     kinds = sorted({node["type"] for text in texts for node in json.loads(text)["nodes"] if node["type"].startswith("DVA")})
     for number in range(COUNT):
@@ -38,7 +39,3 @@ def test_damaged_graphs_open_or_not_but_nothing_of_the_pack_throws(used_up):
         page.do(LOAD, graph)
         thrown = [error for error in page.errors if "/extensions/" in error]
         assert not thrown, (thrown[0], json.dumps(graph)[:1000])
-    page.renew()
-    page.load(sound_example(), "DVAEditIdentityClassifier")
-    page.tab.locator(".dva-panel .dva-row").first.wait_for()
-    assert shown_rows(page) and not page.errors

@@ -54,7 +54,8 @@ def test_choose_faces_inside(outside, kinds):
     assert key.startswith(f"{around(outside)}:") and json.loads(inputs["choice"])["people"] == [3]
     outside.picture(f"faces_subgraph_{'html' if outside.html else 'canvas'}")
     saved = outside.graph()
-    outside.renew()
+    if len(kinds) == 1:  # for all of them it would take longer than the rest
+        outside.renew()
     outside.load(saved)
     look_inside(outside, KIND)
     outside.tab.locator(CARD).first.wait_for()

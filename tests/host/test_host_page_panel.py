@@ -10,6 +10,11 @@ from .graphs import page_of
 from .panels import EDIT, LOADER, PANEL, add_preview, first_example, row, saved_graph, scales, shown_rows
 
 
+def test_names_are_not_cut(panel):
+    cut = "names => names.filter(name => name.offsetParent && name.scrollWidth > name.clientWidth).map(name => name.textContent)"
+    assert panel.tab.locator(f"{PANEL} .dva-name").evaluate_all(cut) == []
+
+
 def test_what_is_set_stands_first_and_in_sight(panel):
     assert shown_rows(panel)[0] == "Male"
     list_box, row_box = (panel.tab.locator(place).bounding_box() for place in (f"{PANEL} .dva-list", row("Male")))

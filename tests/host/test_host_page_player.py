@@ -9,7 +9,7 @@ import pytest
 
 from .graphs import FRAMES, STEPS, page_of
 
-DECODE, PLAYER = "DVADecodeDDIM", ".dva-player.dva-ready"
+DECODE, ENCODE, PLAYER = "DVADecodeDDIM", "DVAEncodeDecomposed", ".dva-player.dva-ready"
 STATE = """() => {
     const [before, after] = ["before", "after"].map(side => document.querySelector(`.dva-player video.dva-${side}`));
     return {before: before.currentTime, after: after.currentTime, ready: Math.min(before.readyState, after.readyState),
@@ -55,6 +55,11 @@ def test_divider_time_and_release(player):
     divider = tab.locator(f"{PLAYER} .dva-divider")
     assert divider.get_attribute("aria-valuenow") == "50"
     player.picture(f"player_{'html' if player.html else 'canvas'}")
+    box = tab.locator(f"{PLAYER} .dva-stage").bounding_box()
+    shape = player.do(
+        "() => { const video = document.querySelector('.dva-player video.dva-after'); return video.videoWidth / video.videoHeight; }"
+    )
+    assert box["width"] / box["height"] == pytest.approx(shape, rel=0.02), "black bars beside the video, or above and below it"
     player.drag(f"{PLAYER} .dva-stage", (0.5, 0.4), (0.25, 0.4))
     assert abs(float(divider.get_attribute("aria-valuenow")) - 25) < 1
     clip_path = tab.locator("video.dva-after").evaluate("video => getComputedStyle(video).clipPath")
@@ -89,6 +94,21 @@ def test_divider_time_and_release(player):
     assert state["paused"] and abs(state["before"] - state["after"]) < 0.5 / 25
     player.until(lambda: not player.do(OWN_PREVIEW))  # else it would be beside ours
     player.until(lambda: player.do(LEFT_OVER) == [])  # pictures of the run
+    if not player.html:
+        player.look_at(ENCODE)
+        player.until(lambda: words_and_picture(player)[1:])
+        (words, height), (picture, _) = words_and_picture(player)
+        assert words + height <= picture, "the words of the run lie over its picture"
+        player.picture("encode_after_a_run")
+
+
+def words_and_picture(player) -> list[list[float]]:
+    """Where they are on Encode Decomposed, and how high; only those that are there."""
+    return player.do(f"""() => {{
+        const {{widgets}} = app.graph.nodes.find(n => n.type === "{ENCODE}");
+        const there = ["$$node-text-preview", "$$canvas-image-preview"].map(name => widgets.find(widget => widget.name === name));
+        return there.filter(widget => widget?.computedHeight).map(widget => [widget.y, widget.computedHeight]);
+    }}""")
 
 
 def test_a_pause_at_the_very_end_holds(player):

@@ -113,3 +113,125 @@ def test_converting_leaves_no_error_behind(graph):
     look_inside(graph, EDIT)
     graph.tab.locator(row("Young")).wait_for(state="attached")
     assert json.loads(graph.do(f"() => {{ {NODES} return found('{EDIT}').node.widgets[0].value; }}")) == {"Male": -0.5}
+
+
+# -- the sliders on the subgraph node -------------------------------------------------------------------------------------
+
+OUTSIDE, OUT = ".dva-outside", f"{PANEL}:not(.dva-outside) .dva-out"
+KEEPS_VALUES = "() => 'createPromotedHostWidget' in app.graph.nodes.find(n => n.subgraph)"
+LOOK = """() => {
+    app.canvas.setGraph(app.graph);
+    const [x, y] = app.graph.nodes.find(n => n.subgraph).pos;
+    Object.assign(app.canvas.ds, {scale: 1, offset: [140 - x, 160 - y]});
+    app.canvas.setDirty(true, true);
+}"""
+
+
+def look_outside(page) -> None:
+    page.do(LOOK)
+    page.settle(300)
+
+
+def queued(page) -> dict[str, dict[str, float]]:
+    """The strengths that would be queued, by the server's id of the edit."""
+    return {key: json.loads(node["inputs"]["attributes"]) for key, node in page.prompt().items() if node["class_type"] == EDIT}
+
+
+def press(page, name: str, key: str) -> None:
+    """A key on a slider of the subgraph node."""
+    slider = page.tab.locator(f'{OUTSIDE} .dva-row[data-name="{name}"] .dva-slider').first
+    slider.scroll_into_view_if_needed()
+    slider.press(key)
+    page.settle()
+
+
+@pytest.fixture
+def inside(graph):
+    """The page inside a subgraph of Edit and Decode, on a page whose subgraph nodes have values of their own."""
+    into_subgraph(graph, EDIT, "DVADecodeDDIM")
+    if not graph.do(KEEPS_VALUES):
+        assert graph.tab.locator(f"{OUT}:visible").count() == 0
+        pytest.skip("the subgraph nodes of this page have no values of their own")
+    look_inside(graph, EDIT)
+    graph.tab.locator(OUT).wait_for()
+    return graph
+
+
+def test_the_sliders_are_brought_out_and_back(inside):
+    """What is set outside is what is queued, saved and loaded; taken back, it stays set."""
+    name = "html" if inside.html else "canvas"
+    inside.tab.locator(OUT).click()
+    inside.settle(300)
+    assert "on the subgraph node" in inside.tab.locator(f"{PANEL}:not({OUTSIDE}) .dva-note").text_content()
+    inside.picture(f"panel_brought_out_inside_{name}")
+    look_outside(inside)
+    inside.tab.locator(OUTSIDE).wait_for()
+    assert inside.do("() => app.graph.nodes.find(n => n.subgraph).widgets.filter(w => !w.hidden).map(w => w.type)") == ["dva_attributes"]
+    press(inside, "Young", "ArrowLeft")
+    press(inside, "Male", "ArrowRight")
+    assert list(queued(inside).values()) == [{"Male": -0.45, "Young": -0.05}]
+    inside.picture(f"panel_brought_out_{name}")
+    assert inside.tab.locator(OUTSIDE).bounding_box()["width"] > 290, "no room for whole rows"
+    saved = inside.graph()
+    if not inside.html:  # once is enough: it takes long
+        inside.renew()
+    inside.load(saved)
+    look_outside(inside)
+    inside.tab.locator(f'{OUTSIDE} .dva-row[data-name="Young"]').wait_for()
+    assert inside.tab.locator(f'{OUTSIDE} .dva-row[data-name="Young"] .dva-number').input_value() == "-0.05"
+    assert list(queued(inside).values()) == [{"Male": -0.45, "Young": -0.05}]
+    look_inside(inside, EDIT)
+    inside.tab.locator(OUT).click()
+    look_outside(inside)
+    assert inside.tab.locator(f"{OUTSIDE}:visible").count() == 0 and list(queued(inside).values()) == [{"Male": -0.45, "Young": -0.05}]
+    assert inside.do("() => app.graph.nodes.find(n => n.subgraph).size[1]") < 200, "it stays as high as with the sliders"
+
+
+def test_the_page_promotes_the_panel_as_it_does_a_widget(inside):
+    """By an input of the subgraph into the slot of what is to be promoted: the panel's is that of its text."""
+    inside.do(f"""() => {{ {NODES}
+        const {{node}} = found("{EDIT}");
+        const slot = node.getSlotFromWidget(node.widgets.find(widget => widget.name === "dva_attributes"));
+        node.graph.addInput("sliders", String(slot.type)).connect(slot, node);
+    }}""")
+    look_outside(inside)
+    inside.tab.locator(OUTSIDE).wait_for()
+    press(inside, "Young", "ArrowRight")
+    assert list(queued(inside).values()) == [{"Male": -0.5, "Young": 0.05}]
+
+
+def test_a_subgraph_used_twice_has_two_edits(inside):
+    inside.tab.locator(OUT).click()
+    look_outside(inside)
+    inside.tab.locator(OUTSIDE).wait_for()
+    inside.do("""() => {
+        const node = app.graph.nodes.find(n => n.subgraph);
+        const twin = node.clone();
+        app.graph.add(twin);
+        twin.pos = [node.pos[0], node.pos[1] + 5000];
+        node.inputs.forEach((input, slot) => {
+            const source = input.link == null ? null : app.graph.getNodeById(app.graph.links.get(input.link).origin_id);
+            source?.connect(node.graph.links.get(input.link).origin_slot, twin, slot);
+        });
+    }""")
+    look_outside(inside)
+    press(inside, "Young", "ArrowRight")
+    inside.load(inside.graph())
+    assert sorted(len(scales) for scales in queued(inside).values()) == [1, 2]
+
+
+def test_a_preview_outside_follows_the_sliders_outside(inside):
+    """The model above and the preview behind are found from the subgraph node."""
+    inside.tab.locator(OUT).click()
+    look_outside(inside)
+    live = inside.tab.locator(f"{OUTSIDE} .dva-live").first
+    live.wait_for()
+    choose_model(inside, "other.safetensors")
+    inside.tab.locator(f'{OUTSIDE} .dva-row[data-name="Wrinkles"]').wait_for()
+    with inside.caught_prompts() as sent:
+        live.click()
+        inside.until(lambda: sent)
+        inside.settle(300)
+        inside.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
+    target = inside.do(f"() => {{ {NODES} return found('{PREVIEW}').id; }}")
+    assert [body["partial_execution_targets"] for body in sent] == [[target]]

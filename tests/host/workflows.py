@@ -8,7 +8,8 @@ WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"
 NOTES = ("Note", "MarkdownNote")  # of the page alone
 SEEDS = ("seed", "noise_seed")  # which the page gives a rule even where the node does not ask for it
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
-TITLE_HEIGHT, ROW_HEIGHT = 40, 26
+SLOT_HEIGHT, WIDGET_HEIGHT, REST = 20, 24, 14  # as the page needs them: what is more stays empty
+PLACE = ("face_x", "face_y")  # shown where `face` says so
 
 
 def all_inputs(node: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any], bool]]:
@@ -66,13 +67,14 @@ def to_page(prompt: dict[str, Any], info: dict[str, Any], places: dict[str, tupl
         if values and names[-1] is None and any(options.get(key) for *_, options, _ in all_inputs(node) for key in UPLOADS):
             values[-1] = "image"
         outputs = [{"name": name, "type": kind, "links": None} for name, kind in zip(node["output_name"], node["output"])]
-        rows = max(len(inputs), len(outputs)) + len(names)
+        shown = [name for name in names if name not in PLACE or entered.get("face") == "position"]
+        height = SLOT_HEIGHT * max(len(inputs), len(outputs)) + WIDGET_HEIGHT * len(shown) + REST
         nodes.append(
             {
                 "id": numbers[key],
                 "type": entry["class_type"],
                 "pos": list(places[key]),
-                "size": [320, TITLE_HEIGHT + ROW_HEIGHT * rows + (120 if "attributes" in entered else 0)],
+                "size": [320, height + (120 if entry["class_type"] == "DVAEditIdentityClassifier" else 0)],
                 "flags": {},
                 "order": order,
                 "mode": 0,
