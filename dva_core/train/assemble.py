@@ -25,7 +25,7 @@ from dva_core.train.gains import LIMITS, TEXTURE_SHIFT, TEXTURE_STEP, decoded_sh
 from dva_core.train.look import add_look
 from dva_core.train.mask.bundle import add_mask, tells_front
 from dva_core.train.pair_steps import PairedSteps, load_steps, paired_directions
-from dva_core.train.pairs import Pairs, load_pairs
+from dva_core.train.pairs import ATTRIBUTE, Pairs, load_pairs
 from dva_core.train.regions import measure_regions
 from dva_core.train.state import TRAINED_PARTS, export, read_facts, read_tensors
 from dva_core.train.visible_directions import visible_directions
@@ -166,8 +166,12 @@ def frozen_model(tensors: dict[str, Tensor], config: dict) -> DiffusionVideoAuto
 
 
 def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pairs: Pairs) -> None:
-    """Scale the attributes' steps in `tensors` so that a decode at scale 1 gives the change of their pairs (see gains)."""
+    """Scale the attributes' steps in `tensors` so that a decode at scale 1 gives the change of their pairs (see gains).
+
+    A texture adds what it draws: the range of an attribute that has pairs of one sign begins at 0.
+    """
     if config["noise_predictor"].get("texture_rank"):  # the texture shows each kind whole at its step
+        config["attributes"] = [entry | {"range": drawn_range(entry["name"])} for entry in config["attributes"]]
         scales = dict.fromkeys(steps.identity_names, TEXTURE_STEP) | dict.fromkeys(steps.motion_names, TEXTURE_SHIFT)
     else:
         scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
@@ -177,6 +181,12 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
             name = "attributes.identity.step" if entry["space"] == "identity" else "attributes.motion.shift"
             tensors[name] = tensors[name].clone()
             tensors[name][entry["index"]] *= scale
+
+
+def drawn_range(name: str) -> list[float]:
+    """Usual scales of an attribute that is drawn: of both signs if there are pairs of both."""
+    signs = {sign for attribute, sign in ATTRIBUTE.values() if attribute == name}
+    return [-1.0 if -1 in signs else 0.0, 1.0 if 1 in signs else 0.0]
 
 
 def add_visible_directions(tensors: dict[str, Tensor], config: dict, pictures: np.ndarray, teachers: Path | None = None) -> None:

@@ -71,3 +71,4 @@ def test_with_a_texture_a_scale_of_1_is_its_step_whole():
     scale_steps(tensors, config, PairedSteps.fit(Rows(), Points(), pairs), pairs)
     assert tensors["attributes.identity.step"].flatten().tolist() == pytest.approx([TEXTURE_STEP] * 6)
     assert tensors["attributes.motion.shift"].flatten().tolist() == pytest.approx([TEXTURE_SHIFT] * 4)
+    assert {entry["name"]: entry["range"] for entry in config["attributes"]} == {"Beard": [0, 1], "Young": [-1, 1], "Smiling": [0, 1]}
