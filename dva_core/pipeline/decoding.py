@@ -37,7 +37,7 @@ from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, read_ahead
-from .drawing import EditedFace, draw_edits, drawings_of, drawn_face, drawn_size, only_drawn
+from .drawing import Drawer, EditedFace, drawings_of, drawn_face, drawn_size, only_drawn
 from .front import FrontMasks, Keep
 from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import begin, edited_face, is_finite, own_face, solve
@@ -98,14 +98,14 @@ def decode_faces(
         return
     draw = draw if model.draws else 0
     known = only_drawn(decomposition, model, range(decomposition.faces)) if draw else np.zeros(decomposition.faces, bool)
-    info, host = decomposition.info, model.host
+    info, host, drawer = decomposition.info, model.host, Drawer(decomposition, model, draw)
 
     def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, list[EditedFace] | None]]:
         """Begin a batch; the function returned gives its faces, or None if there are values that are not finite numbers."""
         rows = indices[positions.start : positions.stop]
         z_face = edited_face(decomposition, model, rows)
         before = own_face(decomposition, model, rows) if guided.is_on or draw else None
-        drawn = draw_edits(decomposition, model, rows, z_face, before, draw) if draw else ()
+        drawn = drawer.draw(rows, z_face, before) if draw else ()
         if known[rows].all():
             fetched, rebuilt = fetch(*drawn), decomposition.rebuilt[rows]
             return lambda: (positions, list(map(drawn_face, rebuilt, drawings_of(fetched(), len(rows)))))

@@ -1,4 +1,4 @@
-"""What edits draw on the faces of a video: at the resolution of the frames, and held still by landmarks smoothed over time."""
+"""What edits draw on faces: at the resolution of the frames, in their light, held still by landmarks smoothed over time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..decomposition import Decomposition
 from ..faces.align import side, smooth_over_time
-from ..faces.composite import Drawing
+from ..faces.composite import LUMA, Drawing
+from ..hosts.devices import to_device
 from ..model.arrays import fuse
 from .solving import edited_face, own_face
 
 STEADY = 0.04  # seconds: standard deviation of the smoothing of the landmarks that a drawing follows, a frame at 25 frames a second
+LIT_ROWS, BRIGHTEST = 9, 98  # rows of a segment whose light is measured, by this percentile of a crop's pixels
+FULLY_LIT, LEAST_LIGHT = 190.0, 0.1  # of 255; least light of a drawing
 ROWS = 64  # at a time for `only_drawn`
 REACH = 4  # standard deviations that it reaches to either side
 
@@ -40,14 +43,40 @@ def only_drawn(decomposition: Decomposition, model, rows: Sequence[int]) -> np.n
     return np.concatenate([change.cpu().numpy() == 0 for change in changes])
 
 
-def draw_edits(decomposition: Decomposition, model, rows: Sequence[int], z_face: Tensor, before: Tensor, size: int) -> tuple[Tensor, ...]:
-    """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is."""
-    steady = fuse(model, decomposition.current_identity(rows), steady_motion(decomposition, rows))
-    drawn = model.drawings(z_face, before, steady, size)
-    if drawn is None:
-        return ()
-    coarse, fine, rest = drawn
-    return coarse.half(), fine.half(), torch.ones_like(rest) if decomposition.is_switched else rest
+class Drawer:
+    """Draws the edits of a decomposition at crops of `size` pixels, in the light of its faces."""
+
+    def __init__(self, decomposition: Decomposition, model, size: int) -> None:
+        self.decomposition, self.model, self.size = decomposition, model, size
+        self._lights: dict[int, float] = {}
+
+    def draw(self, rows: Sequence[int], z_face: Tensor, before: Tensor) -> tuple[Tensor, ...]:
+        """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is. z_face after and before the edit."""
+        decomposition = self.decomposition
+        steady = fuse(self.model, decomposition.current_identity(rows), steady_motion(decomposition, rows))
+        drawn = self.model.drawings(z_face, before, steady, self.size)
+        if drawn is None:
+            return ()
+        coarse, fine, rest = drawn
+        addition, factor = fine.chunk(2, dim=1)
+        light = to_device(torch.tensor([self.light(row) for row in rows]), fine.device)[:, None, None, None]
+        fine = torch.cat([factor + light * (addition - factor), factor], 1)  # a pixel's light x + 1 becomes (1 + B) (x + 1) + light (A - B)
+        return coarse.half(), fine.half(), torch.ones_like(rest) if decomposition.is_switched else rest
+
+    def light(self, row: int) -> float:
+        """Light of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one.
+
+        The median over some frames of their brightest pixels: a face by itself does not tell dim light from dark skin. It is the same in
+        all frames of the segment, so that nothing flickers.
+        """
+        segments = self.decomposition.segment
+        segment = int(segments[row])
+        if segment not in self._lights:
+            first, last = (int(np.searchsorted(segments, segment, side)) for side in ("left", "right"))
+            some = np.unique(np.linspace(first, last - 1, LIT_ROWS).round().astype(int))
+            brightest = [np.percentile(self.decomposition.crops[int(one)] @ LUMA, BRIGHTEST) for one in some]
+            self._lights[segment] = float(np.clip(np.median(brightest) / FULLY_LIT, LEAST_LIGHT, 1))
+        return self._lights[segment]
 
 
 def steady_motion(decomposition: Decomposition, rows: Sequence[int]) -> np.ndarray:
@@ -75,7 +104,7 @@ def runs(rows: Sequence[int], segment: np.ndarray) -> Iterator[list[int]]:
 
 
 def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]:
-    """The drawings of `count` faces from `parts`, as of `draw_edits`; None for faces on which nothing is drawn."""
+    """The drawings of `count` faces from `parts`, as of `Drawer.draw`; None for faces on which nothing is drawn."""
     if not parts:
         return [None] * count
     return [Drawing(coarse, fine, float(rest)) if fine.any() else None for coarse, fine, rest in zip(*parts)]

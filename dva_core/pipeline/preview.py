@@ -36,7 +36,7 @@ from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
 from .decoding import check_detail
-from .drawing import EditedFace, draw_edits, drawings_of, drawn_face, only_drawn
+from .drawing import Drawer, EditedFace, drawings_of, drawn_face, only_drawn
 from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
@@ -183,7 +183,7 @@ def decode_row(
 def draw_row(edit: Decomposition, model, row: int) -> Drawing | None:
     """What an edit draws on one row, as fine as its stored crop."""
     faces = edited_face(edit, model, [row]), own_face(edit, model, [row])
-    return drawings_of([part.cpu().numpy() for part in draw_edits(edit, model, [row], *faces, edit.crops.shape[1])], 1)[0]
+    return drawings_of([part.cpu().numpy() for part in Drawer(edit, model, edit.crops.shape[1]).draw([row], *faces)], 1)[0]
 
 
 def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from bundles import drawing_config, drawing_tensors, write_tiny
 from standin import use_stand_in, write_video
 
@@ -14,7 +15,7 @@ from dva_core.edit import apply_attributes, apply_switch
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.drawing import drawn_size, only_drawn, runs, steady_motion
+from dva_core.pipeline.drawing import Drawer, drawn_size, only_drawn, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
 
@@ -149,3 +150,27 @@ def test_drawings_follow_landmarks_that_are_smoothed_within_a_segment():
     np.testing.assert_allclose(np.concatenate(some), steady[[3, 4, 5, 11, 12, 7]], rtol=1e-5, atol=1e-5)
     assert list(runs([3, 4, 11, 12, 13, 2], segment)) == [[3, 4], [11], [12, 13], [2]]
     np.testing.assert_allclose(steady_motion(moving(motion, segment, 1), [4])[0], motion[4], atol=1e-4)
+
+
+def test_a_drawing_is_as_bright_as_the_light_of_its_segment(decomposition, model, monkeypatch):
+    white = torch.ones(2, 6, 8, 8) * torch.tensor([1.0] * 3 + [-1.0] * 3)[:, None, None]  # opaque
+    monkeypatch.setattr(model, "drawings", lambda z_face, *_: (white, white, torch.zeros(2)))
+    faces = edited_face(decomposition, model, [0, 1]), own_face(decomposition, model, [0, 1])
+    drawer = Drawer(decomposition, model, 8)
+    full = drawer.light(0)
+    assert full == drawer.light(1) and 0.5 < full <= 1
+    drawer._lights[int(decomposition.segment[0])] = 0.25
+    addition, factor = drawer.draw([0, 1], *faces)[1].chunk(2, 1)
+    assert (factor == -1).all() and (addition == -0.5).all()  # a quarter of the way from black to white
+
+
+def test_the_light_of_a_segment_is_that_of_its_brightest_pixels():
+    crops = np.full((30, 16, 16, 3), 20, np.uint8)  # a dim scene, then a fully lit one with a dark face
+    crops[:, :, :8] = 76
+    crops[20:, :, :8] = 230
+    crops[10] = 255  # a flash
+    some = SimpleNamespace(segment=np.repeat([0, 1], [20, 10]), crops=crops)
+    drawer = Drawer(some, None, 8)
+    assert [drawer.light(row) for row in (0, 10, 19)] == pytest.approx([76 / 190] * 3) and drawer.light(25) == 1
+    some.crops = np.zeros_like(crops)
+    assert 0 < Drawer(some, None, 8).light(3) < 0.2
