@@ -124,8 +124,10 @@ def edit_rates(model, video: Path, args) -> list[str]:
     for _ in range(args.repeats + 1):  # the first one warms up
         one, other = Stopwatch(), Stopwatch()
         decomposition = encode(video, model, max_frames=args.split_frames, clock=one)
-        decode(apply_attributes(decomposition, model, {args.attribute: 0.5}), model, video.with_name("out.mp4"), clock=one)
-        decode(apply_attributes(decomposition, model, {args.attribute: -0.5}), model, video.with_name("out.mp4"), clock=other)
+        decode(apply_attributes(decomposition, model, {args.attribute: 0.5}), model, video.with_name("out.mp4"), detail="model", clock=one)
+        decode(
+            apply_attributes(decomposition, model, {args.attribute: -0.5}), model, video.with_name("out.mp4"), detail="model", clock=other
+        )
         first.append(decomposition.info.frames / one.total)
         further.append(decomposition.info.frames / other.total)
         clocks.append(one)

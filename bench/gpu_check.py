@@ -166,10 +166,13 @@ class Checks(Setup):
             clock = Stopwatch()
             decomposition = encode(self.args.video, model, max_frames=self.frames, steps=self.steps, clock=clock)
             edited = dva_core.edit.apply_attributes(decomposition, model, EDIT)
+            drawn = Stopwatch()
             with tempfile.TemporaryDirectory() as folder:
-                decode(edited, model, Path(folder) / "out.mp4", clock=clock)
+                decode(edited, model, Path(folder) / "out.mp4", detail="model", clock=clock)
+                decode(edited, model, Path(folder) / "drawn.mp4", clock=drawn)  # not decoded, as the edit only draws
         phases = ", ".join(f"{phase} {seconds / decomposition.info.frames * 1e3:.1f}" for phase, seconds in clock.seconds.items())
         self.report.add("speed", "whole edit", f"{decomposition.info.frames / clock.total:.2f} frames/s (ms a frame: {phases})")
+        self.report.add("speed", "an edit that only draws", f"{decomposition.info.frames / drawn.total:.2f} frames/s")
 
     def memory(self) -> None:
         """On a card too small for the batch it is halved, and the numbers stay the same."""

@@ -233,7 +233,7 @@ def shares(model, args: argparse.Namespace) -> list[str]:
             clock = Stopwatch()
             decomposition = encode(args.video, model, max_frames=args.split_frames, clock=clock)
             edited = apply_attributes(decomposition, model, {args.attribute: 0.5})
-            decode(edited, model, Path(folder) / "out.mp4", clock=clock)
+            decode(edited, model, Path(folder) / "out.mp4", detail="model", clock=clock)  # by the network, also if the edit only draws
             runs.append(clock)
     frames, total = decomposition.info.frames, median([run.total for run in runs[1:]])
     names = {"track": "detection and landmarks", "encode": "encode", "decode": "decode", "paste": "composite", "video": "video"}
