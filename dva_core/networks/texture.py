@@ -24,7 +24,8 @@ LEAST_LENGTH = 1e-3
 LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
 MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
 NOTHING, ALL = 0.3, 0.8  # of a reading: faces read up to .3 by chance
-LEAST_EDIT, WHOLE_EDIT = 0.1, 1.1  # of what an edit changes a reading by, between which it is drawn more and more
+LEAST_EDIT, WHOLE_EDIT = 0.1, 1.1  # of what an edit changes a reading of the identity by, between which it is drawn more and more
+WHOLE_MOTION = 0.5  # the same of the motion: landmarks moved half way show half an expression, but teeth are never half there
 USUAL_LENGTH = 0.54  # of the remainder of an identity, whose own length is 1
 SAME, OTHER = 0.01, 0.04  # relative changes of the remainder of z_face: by rounding, and by an edit that is not drawn
 LEAST_SEEN = 0.05  # of what lies under a drawing, so that it can be divided by
@@ -117,8 +118,9 @@ class FaceTexture(nn.Module):
         In parts of the identity before the edit, as a step of an edit is the same for all.
         """
         (identity, others), (own_identity, own_others) = self.read(after, after_length), self.read(before, before_length)
-        change = (identity - own_identity) * before_length / USUAL_LENGTH + others - own_others
-        return ((change - LEAST_EDIT) / (WHOLE_EDIT - LEAST_EDIT)).clamp(0, 1)
+        of_identity, of_motion = (identity - own_identity) * before_length / USUAL_LENGTH, others - own_others
+        parts = ((change - LEAST_EDIT) / (whole - LEAST_EDIT) for change, whole in ((of_identity, WHOLE_EDIT), (of_motion, WHOLE_MOTION)))
+        return sum(part.clamp(0, 1) for part in parts).clamp(max=1)
 
     def place(self, z_face: Tensor, meant: Tensor, size: int) -> Tensor:
         """Place `meant` [B, rank], 0..1, of the patterns: A and B of size x size pixels of the crop, float32 [B, 6, size, size]."""

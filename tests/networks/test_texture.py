@@ -5,7 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dva_core.networks.texture import ALL, BOX, CHANNELS, LANDMARKS, NOTHING, FaceTexture, TextureBlend, face_coordinates
+from dva_core.networks.texture import (
+    ALL,
+    BOX,
+    CHANNELS,
+    LANDMARKS,
+    NOTHING,
+    USUAL_LENGTH,
+    FaceRemainder,
+    FaceTexture,
+    TextureBlend,
+    face_coordinates,
+)
 
 
 def face(seed: int = 0) -> torch.Tensor:
@@ -118,3 +129,53 @@ def test_a_blend_completes_what_the_estimate_shows_already(factor, addition, sho
         texture = torch.cat([torch.full_like(plain, addition), torch.full_like(plain, factor)], 1)
         blended = blend(plain + shown * (addition + factor * plain), plain, texture, torch.zeros(1, 4))
     torch.testing.assert_close(blended, plain + addition + factor * plain, rtol=1e-4, atol=1e-4)
+
+
+def test_an_edit_is_drawn_by_what_it_adds_whatever_a_face_reads_before():
+    network, z_face = texture(), torch.zeros(4, 2 * LANDMARKS)
+    with torch.no_grad():
+        network.weights.weight.zero_()
+        network.weights.weight[0, 0], network.weights.weight[3, 1] = (
+            USUAL_LENGTH,
+            1,
+        )  # the first pattern by the identity, the second by motion
+        network.weights.bias.zero_()
+        before = z_face + torch.tensor([0.0, 0.4, -0.7, 2.0])[:, None]
+        length = torch.tensor([1.0, 0.5, 0.7, 2.0])[:, None]
+        for first, second, expected in (
+            (0.1, 0.1, [0, 0]),
+            (0.6, 0.3, [0.5, 0.5]),
+            (1.1, 0.5, [1, 1]),
+            (3.0, 0.9, [1, 1]),
+            (-1, -1, [0, 0]),
+        ):
+            after = before.clone()
+            after[:, 0] += first
+            after[:, 1] += second
+            edit = network.read_edit(after, length, before, length)
+            torch.testing.assert_close(edit, torch.tensor([expected] * 4, dtype=torch.float32), atol=1e-5, rtol=0)
+
+
+def test_an_edit_changes_the_rest_or_not():
+    rest = FaceRemainder(6, 4)
+    with torch.no_grad():
+        rest.identity.weight.copy_(torch.eye(4, 6) * torch.tensor([0.0, 1, 1, 1])[:, None])  # the first is a drawn step
+        rest.identity.bias.zero_()
+        rest.fusion.weight.copy_(torch.eye(6, 4))
+        rest.others.weight.copy_(torch.diag(torch.tensor([0.0, 0, 0, 0, 1, 1])))
+        rest.others.bias.zero_()
+        before = torch.tensor([[0.3, 0.5, 0.2, 0.7, 1.0, 1.0]]).expand(4, -1)
+        after = before + torch.tensor([[2.0, 0, 0, 0, 0, 0], [0, 0.3, 0, 0, 0, 0], [0, 0, 0, 0, 0.2, 0], [0, 0, 0, 0, 0.001, 0]])
+        assert rest.change(after * torch.tensor([0.5, 0.5, 0.5, 0.5, 1, 1]), before).tolist() == [0, 1, 1, 0]  # its length restored
+
+
+def test_a_coarse_texture_is_the_mean_of_a_fine_one():
+    network = texture()
+    torch.nn.init.normal_(network.patterns.weight)
+    z_face, meant = torch.zeros(1, 2 * LANDMARKS), torch.ones(1, 2)
+    with torch.no_grad():
+        fine, coarse = (network.place(z_face, meant, size) for size in (network.finest, network.finest // 4))
+    expected = torch.nn.functional.avg_pool2d(fine, 4)
+    inner = slice(8, 24)
+    assert fine.shape == (1, 6, 128, 128)
+    assert (coarse - expected)[..., inner, inner].abs().mean() < 0.6 * expected[..., inner, inner].abs().mean()
