@@ -6,22 +6,40 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .comfy_server import ROOT, comfy_python, comfy_version, find_hosts, is_comfy, named_hosts
 
+HERE = Path(__file__).resolve().parent
 MOST_SECONDS = 8 * 60  # a host
+FIRST = ("test_host_page_", "test_host_workflows")  # files of one process; the others take as long
 PAGE = "import importlib.metadata as m; print(m.version('comfyui-frontend-package'))"
 
 
 def run(comfy: Path, arguments: list[str]) -> list[ElementTree.Element]:
-    """What became of each test on one host; of all host tests where the options name no file."""
-    places = [] if any(names_tests(argument) for argument in arguments) else ["tests/host"]
+    """What became of each test on one host; of all host tests, in two processes at once, where the options name no file."""
+    with ThreadPoolExecutor() as pool:
+        return [case for cases in pool.map(lambda places: run_some(comfy, [*places, *arguments]), parts_of(arguments)) for case in cases]
+
+
+def parts_of(arguments: list[str]) -> list[list[str]]:
+    """The files of the tests for each process; none where the options name some."""
+    if any(names_tests(argument) for argument in arguments):
+        return [[]]
+    files = [str(path.relative_to(ROOT)) for path in sorted(HERE.glob("test_*.py"))]
+    first = [file for file in files if Path(file).stem.startswith(FIRST)]
+    return [first, [file for file in files if file not in first]]
+
+
+def run_some(comfy: Path, arguments: list[str]) -> list[ElementTree.Element]:
+    """What became of each test of one process on one host."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *places, "-rs", f"--junitxml={report}", *arguments]
+        command = [sys.executable, "-m", "pytest", "-rs", f"--junitxml={report}", *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "COMFYUI_DIRS"}
         subprocess.run(command, cwd=ROOT, env={**environment, "COMFYUI_DIR": str(comfy), "PYTHONPATH": ""})
         return list(ElementTree.parse(report).iter("testcase")) if report.is_file() else []
@@ -79,7 +97,11 @@ def main(*arguments: str) -> int:
     """1 where a test failed, a host ran none, what was named is no ComfyUI, or there is no host."""
     hosts = find_hosts()
     wrong = [place for place in named_hosts() if not is_comfy(place)]
-    results = {name: run(comfy, list(arguments)) for name, comfy in zip(titles(hosts), hosts)}
+    results, took = {}, {}
+    for name, comfy in zip(titles(hosts), hosts):
+        began = time.monotonic()
+        results[name] = run(comfy, list(arguments))
+        took[name] = time.monotonic() - began
     if results:
         sys.stdout.write(f"\n{table(results)}\n")
     else:
@@ -92,8 +114,8 @@ def main(*arguments: str) -> int:
         for case in cases:
             if outcome(case) == "failed":
                 sys.stdout.write(f"FAILED on {name}: {module_of(case)}::{case.get('name')}\n")
-        if seconds(cases) > MOST_SECONDS:
-            sys.stdout.write(f"SLOW: {name} took {seconds(cases):.0f} s, more than {MOST_SECONDS} s\n")
+        if took[name] > MOST_SECONDS:
+            sys.stdout.write(f"SLOW: {name} took {took[name]:.0f} s, more than {MOST_SECONDS} s\n")
     failed = any(not cases or any(outcome(case) == "failed" for case in cases) for cases in results.values())
     return int(bool(failed or wrong or not results))
 

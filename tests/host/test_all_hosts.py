@@ -66,12 +66,25 @@ def test_named_hosts_come_before_those_found(monkeypatch, tmp_path):
     assert comfy_server.find_hosts() == [tmp_path / "three"]
 
 
-def test_all_host_tests_run_where_the_options_name_none(monkeypatch):
+def test_all_host_tests_run_in_two_processes_where_the_options_name_none(monkeypatch):
     commands = []
     monkeypatch.setattr(all_hosts.subprocess, "run", lambda command, **_: commands.append(command))
-    for arguments in ([], ["-k", "tests"], ["tests/host/test_all_hosts.py::test_x", "-x"]):
+    everything = sorted(f"tests/host/{path.name}" for path in Path(__file__).parent.glob("test_*.py"))
+    for arguments in ([], ["-k", "tests"]):
         assert all_hosts.run(Path("host"), arguments) == []
-    assert ["tests/host" in command for command in commands] == [True, True, False]
+        first, second = ([word for word in command if word.endswith(".py")] for command in commands)
+        assert sorted(first + second) == everything and min(len(first), len(second)) > 5
+        assert all(command[-len(arguments) :] == arguments for command in commands if arguments)
+        commands.clear()
+    assert all_hosts.run(Path("host"), ["tests/host/test_all_hosts.py::test_x", "-x"]) == []
+    assert len(commands) == 1 and commands[0][-2:] == ["tests/host/test_all_hosts.py::test_x", "-x"]
+
+
+def test_a_host_that_takes_too_long_is_named(monkeypatch, capsys):
+    clock = iter([0.0, all_hosts.MOST_SECONDS + 21])
+    monkeypatch.setattr(all_hosts.time, "monotonic", lambda: next(clock))
+    pretend(monkeypatch, {"1.0": list(ElementTree.fromstring(CASES))[:1]})
+    assert all_hosts.main() == 0 and "SLOW: 1.0 took 501 s, more than 480 s" in capsys.readouterr().out
 
 
 def test_without_a_host_it_is_said_in_capitals(monkeypatch, capsys):
