@@ -249,7 +249,7 @@ class DiffusionVideoAutoencoder(nn.Module):
     @torch.no_grad()
     def change_of_rest(self, z_face: Tensor, before: Tensor) -> Tensor:
         """How far an edit changes what is not drawn: z_face after and before it [B, face_dim] -> [B], 0 not at all, 1. See `drawings`."""
-        return self.noise_predictor.texture_rest.change(*self.to_noise_predictor(z_face, before))
+        return self.noise_predictor.texture_rest.change(*self.to_noise_predictor(z_face - before, before))
 
     @torch.no_grad()
     def drawings(self, z_face: Tensor, before: Tensor, where: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -263,13 +263,13 @@ class DiffusionVideoAutoencoder(nn.Module):
         decoded crops where there is no rest. Only for a model that `draws`.
         """
         network = self.noise_predictor
-        z_face, before, where = self.to_noise_predictor(z_face, before, where)
+        z_face, step, before, where = self.to_noise_predictor(z_face, z_face - before, before, where)
         device = z_face.device
-        edit = network.texture_edit(z_face, before)
+        edit = network.texture_edit(step, before)
         if device.type == "cpu" and not edit.any():  # elsewhere the device would have to be waited for
             return None
         fine = network.texture.place(where, edit, min(network.texture.finest, size))
-        rest = network.texture_rest.change(z_face, before)
+        rest = network.texture_rest.change(step, before)
         if device.type == "cpu" and not rest.any():  # then what decoded crops show is not needed
             return fine.new_zeros(len(fine), fine.shape[1], self.image_size, self.image_size), fine, rest
         shown = network.unfold_texture(network.texture_of(z_face).float() - network.texture_of(before).float())

@@ -27,7 +27,7 @@ NOTHING, ALL = 0.3, 0.8  # of a reading: faces read up to .3 by chance
 LEAST_EDIT, WHOLE_EDIT = 0.1, 1.1  # of what an edit changes a reading of the identity by, between which it is drawn more and more
 WHOLE_MOTION = 0.5  # the same of the motion: landmarks moved half way show half an expression, but teeth are never half there
 USUAL_LENGTH = 0.54  # of the remainder of an identity, whose own length is 1
-SAME, OTHER = 0.01, 0.04  # relative changes of the remainder of z_face: by rounding, and by an edit that is not drawn
+SAME, OTHER = 0.025, 0.06  # relative changes of the remainder of z_face: by rounding, bfloat16 up to .015, and by an edit that is not drawn
 LEAST_SEEN = 0.05  # of what lies under a drawing, so that it can be divided by
 PIECE = 4  # images whose map is computed at once, except in training: a map takes more memory than the rest of the network
 
@@ -104,22 +104,18 @@ class FaceTexture(nn.Module):
         at = torch.stack([at[:, 0] - left, at[:, 1] - top], 1) * (2 / side) - 1
         return F.interpolate(at, (size, size), mode="bilinear").movedim(1, -1)
 
-    def read(self, z_face: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Read how much of each pattern is meant by z_face [B, F], by the identity and by the rest: [B, rank] each; length as of `forward`.
+    def read_edit(self, step: Tensor, after_length: Tensor, before: Tensor, before_length: Tensor) -> Tensor:
+        """How much of each pattern an edit by `step` adds to z_face `before`, [B, F] each: [B, rank] in 0..1, the same for all faces.
 
-        1 is all of it.
+        In parts of the identity before the edit, as a step of an edit is the same for all; lengths [B, 1] as of `forward`. The step is read
+        by itself, for in half precision the difference of two readings would be off by as much as a small edit.
         """
-        identity, others = self.weights(z_face).chunk(2, dim=1)
-        return identity / length, others
-
-    def read_edit(self, after: Tensor, after_length: Tensor, before: Tensor, before_length: Tensor) -> Tensor:
-        """How much of each pattern an edit of z_face adds, [B, rank] in 0..1, the same for all faces; lengths as of `forward`.
-
-        In parts of the identity before the edit, as a step of an edit is the same for all.
-        """
-        (identity, others), (own_identity, own_others) = self.read(after, after_length), self.read(before, before_length)
-        of_identity, of_motion = (identity - own_identity) * before_length / USUAL_LENGTH, others - own_others
-        parts = ((change - LEAST_EDIT) / (whole - LEAST_EDIT) for change, whole in ((of_identity, WHOLE_EDIT), (of_motion, WHOLE_MOTION)))
+        added, added_motion = linear_change(self.weights, step).chunk(2, dim=1)
+        own = self.weights(before).float().chunk(2, dim=1)[0]
+        of_identity = ((own + added) / after_length - own / before_length) * before_length / USUAL_LENGTH
+        parts = (
+            (change - LEAST_EDIT) / (whole - LEAST_EDIT) for change, whole in ((of_identity, WHOLE_EDIT), (added_motion, WHOLE_MOTION))
+        )
         return sum(part.clamp(0, 1) for part in parts).clamp(max=1)
 
     def place(self, z_face: Tensor, meant: Tensor, size: int) -> Tensor:
@@ -138,7 +134,8 @@ class FaceTexture(nn.Module):
 
     def forward(self, z_face: Tensor, length: Tensor) -> Tensor:
         """z_face [B, F] and `FaceRemainder.length` of it [B, 1] -> A and B."""
-        meant = ((sum(self.read(z_face, length)) - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
+        identity, others = self.weights(z_face).chunk(2, dim=1)
+        meant = ((identity / length + others - NOTHING) / (ALL - NOTHING)).clamp(0, 1)
         return F.pixel_unshuffle(self.place(z_face, meant, self.image_size), self.patch_size).to(z_face.dtype)
 
 
@@ -160,15 +157,31 @@ class FaceRemainder(nn.Module):
     def forward(self, z_face: Tensor) -> Tensor:
         return self.others(z_face) + self.fusion(F.normalize(self.identity(z_face), dim=1))
 
-    def change(self, after: Tensor, before: Tensor) -> Tensor:
-        """Whether an edit of z_face [B, F] changes it for the rest of the network: [B], 0 if not, 1 if it does."""
-        own = self(before)
-        change = (self(after) - own).float().norm(dim=1) / own.float().norm(dim=1).clamp(min=LEAST_LENGTH)
-        return ((change - SAME) / (OTHER - SAME)).clamp(0, 1)
+    def identities(self, step: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the identity after an edit by `step` and before it, float32, from z_face [B, F]."""
+        own = self.identity(before).float()
+        return own + linear_change(self.identity, step), own
+
+    def change(self, step: Tensor, before: Tensor) -> Tensor:
+        """Whether an edit by `step` changes z_face `before`, [B, F] each, for the rest of the network: [B], 0 if not, 1 if it does."""
+        after, own = (F.normalize(identity, dim=1) for identity in self.identities(step, before))
+        change = linear_change(self.others, step) + self.fusion((after - own).to(step.dtype)).float()
+        relative = change.norm(dim=1) / self(before).float().norm(dim=1).clamp(min=LEAST_LENGTH)
+        return ((relative - SAME) / (OTHER - SAME)).clamp(0, 1)
 
     def length(self, z_face: Tensor) -> Tensor:
         """Length [B, 1] of what is left of the identity."""
-        return self.identity(z_face).norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
+        return length_of(self.identity(z_face))
+
+
+def length_of(vectors: Tensor) -> Tensor:
+    """Lengths [B, 1] of vectors [B, V], not 0."""
+    return vectors.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
+
+
+def linear_change(layer: nn.Module, step: Tensor) -> Tensor:
+    """What a linear layer's output changes by, float32, as its input changes by `step` [B, F]."""
+    return layer(step).float() - layer(torch.zeros_like(step[:1])).float()
 
 
 class TextureBlend(nn.Module):

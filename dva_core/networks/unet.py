@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dva_core.errors import DVAError
 from dva_core.networks.normalisation import group_norm, prefers_channels_last
 from dva_core.networks.peak import kind_of, peak_bytes
-from dva_core.networks.texture import CHANNELS, FaceRemainder, FaceTexture, TextureBlend
+from dva_core.networks.texture import CHANNELS, FaceRemainder, FaceTexture, TextureBlend, length_of
 from dva_core.networks.unet_blocks import (
     AttentionBlock,
     DetailHead,
@@ -176,9 +176,10 @@ class UNet(nn.Module):
         """A and B of each pixel, [B, 6, S, S], from those in patches."""
         return F.pixel_shuffle(texture, self.patch_size)
 
-    def texture_edit(self, after: Tensor, before: Tensor) -> Tensor:
-        """How much of each pattern of the texture an edit of z_face [B, condition_channels] adds: [B, rank] in 0..1."""
-        return self.texture.read_edit(after, self.texture_rest.length(after), before, self.texture_rest.length(before))
+    def texture_edit(self, step: Tensor, before: Tensor) -> Tensor:
+        """How much of each pattern of the texture an edit by `step` adds to z_face `before` [B, condition_channels]: [B, rank] in 0..1."""
+        lengths = [length_of(identity) for identity in self.texture_rest.identities(step, before)]
+        return self.texture.read_edit(step, lengths[0], before, lengths[1])
 
     def texture_change(self, picture: Tensor, own: Tensor, moved: Tensor) -> Tensor:
         """What pictures [B, 3, S, S] change by as their texture goes from `own` to `moved`, each as of `texture_of`: A + B picture."""

@@ -149,10 +149,9 @@ def test_an_edit_is_drawn_by_what_it_adds_whatever_a_face_reads_before():
             (3.0, 0.9, [1, 1]),
             (-1, -1, [0, 0]),
         ):
-            after = before.clone()
-            after[:, 0] += first
-            after[:, 1] += second
-            edit = network.read_edit(after, length, before, length)
+            step = torch.zeros_like(before)
+            step[:, 0], step[:, 1] = first, second
+            edit = network.read_edit(step, length, before, length)
             torch.testing.assert_close(edit, torch.tensor([expected] * 4, dtype=torch.float32), atol=1e-5, rtol=0)
 
 
@@ -166,7 +165,9 @@ def test_an_edit_changes_the_rest_or_not():
         rest.others.bias.zero_()
         before = torch.tensor([[0.3, 0.5, 0.2, 0.7, 1.0, 1.0]]).expand(4, -1)
         after = before + torch.tensor([[2.0, 0, 0, 0, 0, 0], [0, 0.3, 0, 0, 0, 0], [0, 0, 0, 0, 0.2, 0], [0, 0, 0, 0, 0.001, 0]])
-        assert rest.change(after * torch.tensor([0.5, 0.5, 0.5, 0.5, 1, 1]), before).tolist() == [0, 1, 1, 0]  # its length restored
+        step = after * torch.tensor([0.5, 0.5, 0.5, 0.5, 1, 1]) - before  # its length restored
+        assert rest.change(step, before).tolist() == [0, 1, 1, 0]
+        assert rest.bfloat16().change(step.bfloat16(), before.bfloat16()).tolist() == [0, 1, 1, 0]
 
 
 def test_a_coarse_texture_is_the_mean_of_a_fine_one():

@@ -41,9 +41,9 @@ def edit(decomposition, model, amount: float, **others):
 
 def change(edited, model) -> float:
     """What an edit changes the reading by."""
-    network, faces = model.noise_predictor, [edited_face(edited, model, [0]), own_face(edited, model, [0])]
-    (after, _), (before, _) = (network.texture.read(face, network.texture_rest.length(face)) for face in faces)
-    return float((after - before)[0, 0] * network.texture_rest.length(faces[1])) / 0.54
+    network, (after, before) = model.noise_predictor, (edited_face(edited, model, [0]), own_face(edited, model, [0]))
+    readings = [network.texture.weights(face)[0, 0] / network.texture_rest.length(face) for face in (after, before)]
+    return float((readings[0] - readings[1]) * network.texture_rest.length(before)) / 0.54
 
 
 def frames_of(edited, model, path, **settings) -> list[tuple[np.ndarray, np.ndarray]]:
