@@ -120,7 +120,7 @@ class FaceTexture(nn.Module):
 
     def place(self, z_face: Tensor, meant: Tensor, size: int) -> Tensor:
         """Place `meant` [B, rank], 0..1, of the patterns: A and B of size x size pixels of the crop, float32 [B, 6, size, size]."""
-        textures = self.patterns(meant).reshape(-1, CHANNELS, self.size, self.size).float()
+        textures = self.patterns(meant.to(z_face.dtype)).reshape(-1, CHANNELS, self.size, self.size).float()
         mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
         points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
         finer = max(1, round(self.finest / (2 * size)))  # so that each texel is seen by a sample

@@ -174,3 +174,11 @@ def test_the_light_of_a_segment_is_that_of_its_brightest_pixels():
     assert [drawer.light(row) for row in (0, 10, 19)] == pytest.approx([76 / 190] * 3) and drawer.light(25) == 1
     some.crops = np.zeros_like(crops)
     assert 0 < Drawer(some, None, 8).light(3) < 0.2
+
+
+def test_half_precision_draws_the_same(decomposition, model):
+    drawn = edit(decomposition, model, 1.3)
+    half = load_model(model.path, device="cpu", dtype="bf16")
+    assert only_drawn(drawn, half, range(5)).all()
+    shown, expected = (stills([drawn], each, 3).edited[0].astype(int) for each in (half, model))
+    assert np.abs(shown - expected).mean() < 1
