@@ -54,14 +54,14 @@ class Drawer:
         """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is. z_face after and before the edit."""
         decomposition = self.decomposition
         steady = fuse(self.model, decomposition.current_identity(rows), steady_motion(decomposition, rows))
-        drawn = self.model.drawings(z_face, before, steady, self.size)
+        drawn = self.model.drawings(z_face, before, steady, self.size, decomposition.is_switched)
         if drawn is None:
             return ()
         coarse, fine, rest = drawn
         addition, factor = fine.chunk(2, dim=1)
         light = to_device(torch.tensor([self.light(row) for row in rows]), fine.device)[:, None, None, None]
         fine = torch.cat([factor + light * (addition - factor), factor], 1)  # a pixel's light x + 1 becomes (1 + B) (x + 1) + light (A - B)
-        return coarse.half(), fine.half(), torch.ones_like(rest) if decomposition.is_switched else rest
+        return coarse.half(), fine.half(), rest
 
     def light(self, row: int) -> float:
         """Light of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one.

@@ -131,6 +131,8 @@ def test_a_drawing_is_as_fine_as_its_face_is_large(decomposition, model):
     assert shown.shape == (2, 6, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
     assert model.drawings(*faces, faces[0], 999)[1].shape == (2, 6, 64, 64)  # each texel once
     assert model.drawings(faces[1], faces[1], faces[1], 40) is None
+    shown, _, rest = model.drawings(*faces, faces[0], 40, True)  # with other noise maps the crop is decoded and shows the drawing
+    assert shown.any() and (rest == 1).all()
     smiling = edited_face(edit(decomposition, model, 1.0, Smiling=1.0), model, [0, 1])
     assert (model.drawings(smiling, faces[1], smiling, 40)[2] == 1).all()
 
