@@ -41,6 +41,18 @@ INSIDE = {
 }
 
 
+def run_by(page, live) -> tuple[list[dict], str]:
+    """Press the button that follows the sliders: the one prompt that is sent, of the preview alone, and the preview's id."""
+    with page.caught_prompts() as sent:
+        live.click()
+        page.until(lambda: sent)
+        page.settle(500)
+        page.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
+    target = page.do(f"() => {{ {NODES} return found('{PREVIEW}').id; }}")
+    assert [body["partial_execution_targets"] for body in sent] == [[target]]
+    return sent, target
+
+
 @pytest.mark.parametrize("steps", INSIDE.values(), ids=INSIDE)
 def test_the_model_is_found_and_the_preview_is_run(graph, steps):
     choose_model(graph, "other.safetensors")
@@ -52,13 +64,8 @@ def test_the_model_is_found_and_the_preview_is_run(graph, steps):
     graph.tab.locator(row("Wrinkles")).wait_for(state="attached")
     graph.tab.locator(PANEL).hover()
     live = graph.tab.locator(f"{PANEL} .dva-live")
-    with graph.caught_prompts() as sent:
-        live.click()
-        graph.until(lambda: sent)
-        graph.settle(500)
-        graph.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
-    target = graph.do(f"() => {{ {NODES} return found('{PREVIEW}').id; }}")
-    assert [body["partial_execution_targets"] for body in sent] == [[target]] and target in sent[0]["prompt"]
+    sent, target = run_by(graph, live)
+    assert target in sent[0]["prompt"]
     edit = graph.do(f"() => {{ {NODES} return found('{EDIT}').id; }}")
     assert sent[0]["prompt"][target]["inputs"]["decomposition"] == [edit, 0]
 
@@ -228,10 +235,4 @@ def test_a_preview_outside_follows_the_sliders_outside(inside):
     live.wait_for()
     choose_model(inside, "other.safetensors")
     inside.tab.locator(f'{OUTSIDE} .dva-row[data-name="Wrinkles"]').wait_for()
-    with inside.caught_prompts() as sent:
-        live.click()
-        inside.until(lambda: sent)
-        inside.settle(300)
-        inside.do("() => app.api.dispatchEvent(new CustomEvent('execution_interrupted', {detail: {}}))")
-    target = inside.do(f"() => {{ {NODES} return found('{PREVIEW}').id; }}")
-    assert [body["partial_execution_targets"] for body in sent] == [[target]]
+    run_by(inside, live)
