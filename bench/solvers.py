@@ -28,9 +28,9 @@ from dva_core.edit.scores import logits
 from dva_core.evaluate import metrics
 from dva_core.evaluate.plots import as_array, figure
 from dva_core.evaluate.table import Table
+from dva_core.faces.align import whole_square
 from dva_core.faces.composite import paste
 from dva_core.model.arrays import to_images
-from dva_core.pipeline.preview import whole_square
 from dva_core.train.teachers import Teachers
 from dva_core.video.images import save_picture
 

@@ -82,7 +82,8 @@ def network_inputs(model, frames: int = 3) -> tuple[torch.Tensor, torch.Tensor, 
 def drawing_config() -> dict:
     """Configuration of the tiny model with a texture, on which "Young" is a drawing."""
     config = tiny_config(face_dim=IDENTITY + 2 * POINTS)
-    texture = {"spatial_channels": 2, "spatial_size": 4, "texture_rank": 2, "texture_size": 48, "identity_channels": IDENTITY}
+    texture = {"spatial_channels": 2, "spatial_size": 4, "texture_rank": 2, "texture_size": 48, "retouch_size": 24,
+               "identity_channels": IDENTITY}  # fmt: skip
     return {**config, "noise_predictor": config["noise_predictor"] | {"condition_channels": IDENTITY + 2 * POINTS} | texture}
 
 
@@ -91,7 +92,9 @@ def drawing_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
 
     The square stays where it is in the crop, whatever the landmarks are.
     """
-    tensors = tiny_tensors(drawing_config(), seed)
+    config = drawing_config()
+    config["noise_predictor"].pop("retouch_size")  # which would change all that is drawn at random after it
+    tensors = tiny_tensors(config, seed)
     size, texels = IDENTITY + 2 * POINTS, 48
     step = torch.nn.functional.normalize(tensors["attributes.identity.weight"][0] * tensors["attributes.identity.std"], dim=0)
     square = torch.zeros(6, texels, texels)
@@ -105,6 +108,8 @@ def drawing_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
         "fusion.weight": torch.eye(size), "fusion.bias": torch.zeros(size),
         f"{part}.mean.weight": torch.rand(2 * POINTS, 1, generator=torch.Generator().manual_seed(seed)),
         f"{part}.patterns.weight": torch.stack([square.flatten(), torch.zeros(square.numel())], 1),
+        "noise_predictor.retouch.patterns.weight": torch.zeros(3 * 24**2, 2), "noise_predictor.retouch.closed.weight": torch.zeros(2, 1),
+        "noise_predictor.retouch.rigid.weight": torch.tensor([[1.0], [0.0]]),
         f"{part}.weights.weight": torch.cat([0.54 * step, torch.zeros(2 * POINTS)])[None] * torch.tensor([[1.0], [0], [0], [0]]),
         f"{part}.weights.bias": torch.zeros(4),
         f"{part}_rest.identity.weight": without, f"{part}_rest.identity.bias": torch.zeros(IDENTITY),

@@ -9,6 +9,8 @@ and is restricted to plausible motion: projected on principal components C of re
 the model's bundle), then masked to the chosen landmarks,
 
     z_motion[n]' = z_motion[n] + scale * mask * (s C^T C).
+
+The expression of a model that draws it (see networks.texture) is neither projected nor masked: the model reads its own step from z_face.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ def apply_expression(
     scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
     regions     names of REGIONS that may move; none means all
     project     project the shift on the main components of landmark motion
+                regions and project have no effect on an expression that the model draws
     person      whom of several people to edit, by numbers or names; None: all. Two frames need a single person
 
     Raises DVAError for an unknown expression or region, frames without a face, a scale out of bounds.
@@ -89,6 +92,8 @@ def expression_direction(
         shift = between_frames(decomposition, neutral, expressive)
         name, record = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
     check_points(shift)
+    if expression is not None and getattr(model, "draws", False):
+        regions, project = (), False
     if project:
         shift = project_shift(shift, main_components(decomposition, model, include_frames=expression is None))
     if regions:

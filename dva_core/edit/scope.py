@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..decomposition import Decomposition
 from ..errors import DVAError
-from ..faces.regions import OFF, REGIONS, Region
+from ..faces.regions import OFF, REGIONS, WHOLE, WORN, Region
 from ..faces.tone import TONES
 from .attributes import AttributeSet
 from .curves import parse_scale, strengths
@@ -38,12 +39,14 @@ def regions_of(decomposition: Decomposition, model, region: str | None = None) -
     """The regions of the face whose union the edits may change; empty: the whole face. `region`: a name or "off"; None: by the edits.
 
     The region of an attribute is that of its entry in the configuration, the region of a direction its own. If one edit has no
-    region, the whole face may change. DVAError for a region that neither the model nor this program has.
+    region, the whole face may change, and what the regions of others reach beyond it. By the edits, glasses that the model draws are worn
+    over hair. DVAError for a region that neither the model nor this program has.
     """
     if region is not None:
         return [] if region == OFF else [find_region(model, region)]
     names = list(region_names(decomposition, model))
-    return [] if None in names else [find_region(model, name) for name in dict.fromkeys(names)]
+    regions = [replace(find_region(model, name), worn=model.draws and name in WORN) for name in dict.fromkeys(names) if name is not None]
+    return [WHOLE, *regions] if None in names and regions else regions
 
 
 def region_names(decomposition: Decomposition, model) -> Iterator[str | None]:

@@ -54,6 +54,12 @@ def turn(v: np.ndarray) -> np.ndarray:
     return v[..., ::-1] * np.array([-1.0, 1.0])
 
 
+def whole_square(crop: np.ndarray) -> np.ndarray:
+    """Make the quad that covers a whole picture."""
+    h, w = crop.shape[:2]
+    return np.array([[0, 0], [0, h], [w, h], [w, 0]], np.float64)
+
+
 def crop_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre, half-axis x and half-axis y [..., 2] of the square around 68 landmarks [..., 68, 2]."""
     features = FEATURES @ np.asarray(landmarks, np.float64)[..., LEFT_EYE.start : MOUTH_CORNERS[1] + 1, :]

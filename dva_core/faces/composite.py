@@ -6,14 +6,14 @@ Only pixels inside the square change; all computation is restricted to its bound
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
-from dva_core.faces.align import frame_to_crop, side, sides, to_pixel_indices
+from dva_core.faces.align import frame_to_crop, side, sides, to_pixel_indices, whole_square
+from dva_core.faces.retouch import draw_to_frame, retouch_face
 
 if TYPE_CHECKING:
     from dva_core.faces.front import FrontMask
@@ -54,18 +54,25 @@ class Drawing(NamedTuple):
     """What an edit draws: a pixel x of the crop becomes x + A + B x. coarse [6, S, S], fine [6, F, F]: A and B of RGB, float.
 
     The coarse one is what the edited crop shows, the fine one what is meant. rest: 0 if the edit does nothing else, and else 1.
+    retouch [3, R, R]: how the face's own pixels are moved and smoothed before, as of `retouch_face`; None: they stay.
     """
 
     coarse: np.ndarray
     fine: np.ndarray
     rest: float = 1.0
+    retouch: np.ndarray | None = None
 
     def on(self, crop: np.ndarray) -> np.ndarray:
-        """The crop [3, S, S] with the drawing on it, float32."""
-        size = crop.shape[-1]
-        planes = [cv2.resize(np.float32(plane), (size, size), interpolation=cv2.INTER_AREA) for plane in self.fine]
-        addition, factor = np.stack(planes).reshape(2, *crop.shape)
-        return crop + addition + np.maximum(factor, -1) * crop
+        """The crop [3, S, S] with the retouch and the drawing on it, float32."""
+        picture = np.moveaxis(np.float32(crop), 0, -1)
+        return np.moveaxis(self.on_frame(picture, whole_square(picture)), -1, 0)
+
+    def on_frame(self, picture: np.ndarray, quad: np.ndarray) -> np.ndarray:
+        """A window [H, W, 3] of a frame with the retouch and the drawing in the square `quad` of it, float32."""
+        if self.retouch is not None:
+            picture = retouch_face(picture, quad, self.retouch)
+        addition, factor = (draw_to_frame(part, quad, picture.shape[:2]) for part in np.split(self.fine.astype(np.float32), 2))
+        return picture + addition + np.maximum(factor, -1) * picture
 
     def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""
@@ -117,8 +124,7 @@ def paste(
         change = transfer(source, local, edited, rebuilt)
     else:
         change = transfer(source, local, drawing.left_out(edited, rebuilt), rebuilt) if drawing.rest else np.float32(0)
-        addition, factor = (draw_to_frame(part, local, shape) for part in np.split(drawing.fine.astype(np.float32), 2))
-        change = change + addition + np.maximum(factor, -1) * (source + change)
+        change = drawing.on_frame(source + change, local) - source
     covered = (soft[..., 0] > 0) & within(local, shape)
     colour = colourfulness(source[covered])
     if colour < 1:  # black-and-white footage stays black and white: only the luma changes
@@ -199,15 +205,6 @@ def warp_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int], k
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # the map passed is from window to crop
     warped = cv2.warpAffine(resized, to_pixel_indices(frame_to_crop(quad, fine)), shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped.reshape(*shape, -1)
-
-
-def draw_to_frame(image: np.ndarray, quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """As `warp_to_frame` for a drawing, which is about as fine as the frame: bicubic, and averaged first if it is much finer."""
-    image, width = np.ascontiguousarray(np.moveaxis(image, 0, -1)), math.ceil(side(quad))
-    if width < image.shape[0] / 1.5:
-        image = cv2.resize(image, (width, width), interpolation=cv2.INTER_AREA)
-    affine = to_pixel_indices(frame_to_crop(quad, image.shape[0]))
-    return cv2.warpAffine(image, affine, shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
 def resample_matrix(size: int, fine: int, mitchell: tuple[float, float], band: float) -> np.ndarray:

@@ -22,6 +22,9 @@ OFF = "off"
 CHIN = slice(5, 12)  # of the 68 landmarks: the jaw below the corners of the mouth
 EDGE = 0.02  # of the crop: the blur of a drawn region
 ROOM = 0.1  # of the crop: how far below the face mask a region may reach
+WORN = ("eyes",)  # regions of what is drawn over the hair, and beyond the face's outline
+BESIDE = 0.05  # of the crop: how far such a region extends beside its map
+REACH, TIMES = 0.025, 8  # of the crop: how far what covers the middle of the face is followed outwards at a time, and how often
 
 # the 68 landmarks in thousandths of the crop: the medians over 1,376 synthetic faces by the starter's landmark network, made symmetrical
 MEAN_FACE = (
@@ -41,10 +44,15 @@ MEAN_FACE = (
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A map [n, n] float32 in 0..1 and the 68 landmarks [68, 2], in 0..1 of the crop, of the face that it is drawn on."""
+    """A map [n, n] float32 in 0..1 and the 68 landmarks [68, 2], in 0..1 of the crop, of the face that it is drawn on.
+
+    worn: of what is worn over the hair, such as glasses; whole: the whole visible face, whatever the map.
+    """
 
     map: np.ndarray
     landmarks: np.ndarray
+    worn: bool = False
+    whole: bool = False
 
     def on(self, points: np.ndarray, size: int) -> np.ndarray:
         """Warp the map to a crop [size, size] whose 51 inner landmarks are `points` [51, 2], in 0..1 of it.
@@ -112,9 +120,13 @@ def soft_map(mask: np.ndarray) -> np.ndarray:
 
 
 REGIONS: Mapping[str, Region] = draw_regions()
+WHOLE = Region(np.ones((REGION_SIZE, REGION_SIZE), np.float32), MEAN_FACE, whole=True)
 
 
 BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + (0, ROOM)]))), MEAN_FACE)  # where there is room for a beard
+
+_INNER = MEAN_FACE[JAW:]
+MIDDLE = Region(soft_map(hull(_INNER.mean(0) + 0.75 * (_INNER - _INNER.mean(0)))), MEAN_FACE)  # from eye to eye and mouth
 
 INNER = 0.85  # scale of the mean face's hull, so that it lies within wide and narrow faces alike
 _HULL = extend_hull(MEAN_FACE)
@@ -135,6 +147,21 @@ def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.nda
     """Restrict a soft face mask [C, C] to the union of the regions, extended below the chin; `points` as of `Region.on`."""
     here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
     return here * with_room(mask, points)
+
+
+def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """The union [C, C] of regions of what is worn, except for what covers the middle of the face.
+
+    front [C, C], 0..1: what is in front of the face; hair beside it is under glasses, but a hand over an eye, and all that hangs together
+    with it, is over them. `points` as of `Region.on`.
+    """
+    size = len(front)
+    here, beside = np.max([region.on(points, size) for region in regions], axis=0), 2 * round(BESIDE * size) + 1
+    here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size)
+    reach, covers = 2 * round(REACH * size) + 1, front * np.minimum(2 * MIDDLE.on(points, size), 1)
+    for _ in range(TIMES):  # what it is connected with covers too
+        covers = np.minimum(front, cv2.dilate(covers, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))))
+    return here * (1 - covers)
 
 
 def with_room(mask: np.ndarray, points: np.ndarray) -> np.ndarray:

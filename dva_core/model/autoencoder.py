@@ -253,29 +253,37 @@ class DiffusionVideoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def drawings(
-        self, z_face: Tensor, before: Tensor, where: Tensor, size: int, switched: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        self, z_face: Tensor, before: Tensor, where: Tensor, size: int, switched: bool = False, closed: Tensor | None = None
+    ) -> tuple[Tensor, ...] | None:
         """What an edit draws on faces: z_face after and before it [B, face_dim] -> the drawing in decoded crops, the drawing, the rest.
 
         A drawing changes a pixel x of the crop, in [-1, 1], by A + B x: the first three of 6 channels are A in red, green and blue, the
         others B, float32. In decoded crops [B, 6, S, S] it is the difference of the noise predictor's textures. The drawing itself
         [B, 6, F, F], with F = `size` or as fine as the texture is, is what the edit asks for, whatever is read in the faces before, at
         the landmarks of `where` [B, face_dim], another z_face of the same faces.
+        Teeth are drawn on mouths that are `closed` [B], 0..1, before the edit; None: on all.
+        Last, if the network has one, the retouch [B, 3, R, R] of the faces' own pixels there (see `networks.retouch.FaceRetouch`).
         The rest [B] is 0 where the edit does nothing else, and else 1, as always if noise maps are `switched`. On a CPU None, at no cost,
         if nothing is drawn, and zeros for decoded crops where there is no rest. Only for a model that `draws`.
         """
         network = self.noise_predictor
         z_face, step, before, where = self.to_noise_predictor(z_face, z_face - before, before, where)
         device = z_face.device
-        edit = network.texture_edit(step, before)
-        if device.type == "cpu" and not edit.any():  # elsewhere the device would have to be waited for
+        edit, amounts = network.texture_edit(step, before)
+        if device.type == "cpu" and not amounts.any():  # elsewhere the device would have to be waited for
             return None
-        fine = network.texture.place(where, edit, min(network.texture.finest, size))
+        retouch, rigid = (), None
+        if network.retouch is not None:
+            closed = edit.new_ones(len(edit)) if closed is None else to_device(closed, device).to(edit.dtype)
+            edit = network.retouch.on_mouths(where, edit, amounts, closed)
+            retouch = (network.retouch(network.texture, where, amounts, self.image_size),)
+            rigid = network.retouch.rigid(where.new_ones(1, 1)).float()
+        fine = network.texture.place(where, edit, min(network.texture.finest, size), rigid)
         rest = edit.new_ones(len(edit)) if switched else network.texture_rest.change(step, before)
         if device.type == "cpu" and not rest.any():  # then what decoded crops show is not needed
-            return fine.new_zeros(len(fine), fine.shape[1], self.image_size, self.image_size), fine, rest
+            return fine.new_zeros(len(fine), fine.shape[1], self.image_size, self.image_size), fine, rest, *retouch
         shown = network.unfold_texture(network.texture_of(z_face).float() - network.texture_of(before).float())
-        return shown, fine, rest
+        return shown, fine, rest, *retouch
 
     @property
     def tells_front(self) -> bool:

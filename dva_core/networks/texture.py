@@ -20,11 +20,14 @@ LANDMARKS = 51
 CHANNELS = 6  # A and B in red, green and blue
 BOX = (0.125, 0.21875, 0.75)  # left, top and side of the square of the mean face that a texture covers, in 0..1 of the crop
 SOFT, FALL = 0.03, 2.0  # of the weight (d^2 + SOFT^2)^-FALL of a landmark at distance d, in 0..1 of the crop
+RIGID = slice(10, 31)  # landmarks that move with the head only: nose and eyes
+DARKEST = 0.18  # of the light of what lies under shades
 LEAST_LENGTH = 1e-3
 LEAST_SPREAD = 1e-6  # of landmarks, so that points in one place have a transform too
 MAP_SIZE = 64  # pixels of the map of coordinates, which is smooth and then enlarged
 NOTHING, ALL = 0.3, 0.8  # of a reading: faces read up to .3 by chance
 LEAST_EDIT, WHOLE_EDIT = 0.1, 1.1  # of what an edit changes a reading of the identity by, between which it is drawn more and more
+LEAST_MOTION = 0.05  # of an expression, that does not move a pixel: rounding, and what another expression has of it
 WHOLE_MOTION = 0.5  # the same of the motion: landmarks moved half way show half an expression, but teeth are never half there
 USUAL_LENGTH = 0.54  # of the remainder of an identity, whose own length is 1
 SAME, OTHER = 0.025, 0.06  # relative changes of the remainder of z_face: by rounding, bfloat16 up to .015, and by an edit that is not drawn
@@ -67,6 +70,32 @@ def face_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
     return torch.stack(places, 1)
 
 
+def rigid_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
+    """As `face_coordinates`, by the affine transform of nose and eyes alone."""
+    at = (torch.arange(size, device=points.device, dtype=points.dtype) + 0.5) / size
+    matrix, offset = affine_to_mean(points[:, RIGID], mean[:, RIGID])
+    across, down = at.expand(size, size), at[:, None].expand(size, size)
+    places = transform(torch.stack([across, down], -1).reshape(1, -1, 2).expand(len(points), -1, -1), matrix) + offset
+    return places.movedim(1, 2).reshape(len(points), 2, size, size)
+
+
+def opaque_at_most(placed: Tensor) -> Tensor:
+    """A and B [B, 6, S, S] of patterns that lie over each other, not more than opaque."""
+    opacity = -placed[:, CHANNELS // 2 :]
+    return placed / torch.cat([opacity, opacity], 1).clamp(min=1)
+
+
+def not_black(placed: Tensor) -> Tensor:
+    """A and B [B, 6, S, S] of which shades that lie over each other, as a beard and a moustache, leave a face DARKEST of its light.
+
+    A pixel's light x + 1 becomes (1 + B) (x + 1) + A - B: what has a light of its own, as teeth, may cover all.
+    """
+    addition, factor = placed.chunk(2, dim=1)
+    own = addition - factor
+    factor = torch.maximum(factor, DARKEST * (1 - own / DARKEST).clamp(0, 1) - 1)
+    return torch.cat([factor + own, factor], 1)
+
+
 class FaceTexture(nn.Module):
     """z_face [B, F] -> A and B in the places of the landmarks, [B, 6 p^2, S / p, S / p] for patches of p pixels: the channels of A first.
 
@@ -94,43 +123,68 @@ class FaceTexture(nn.Module):
         """Pixels of a crop that show each texel once."""
         return round(self.size / BOX[2])
 
-    def coordinates(self, points: Tensor, mean: Tensor, size: int) -> Tensor:
+    def landmarks(self, z_face: Tensor) -> tuple[Tensor, Tensor]:
+        """The landmarks of z_face [B, F] and of the mean face, float32 [B, 51, 2] each, in 0..1 of the crop."""
+        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
+        return mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2), mean
+
+    def coordinates(self, points: Tensor, mean: Tensor, size: int, rigid: bool = False) -> Tensor:
         """Place of each of size x size pixels in the texture: landmarks and those of the mean face [B, 51, 2] -> [B, size, size, 2].
 
-        -1..1 within the texture.
+        -1..1 within the texture. `rigid`: of what is worn, which follows the head, and not brows and lips.
         """
-        at = face_coordinates(points, mean, min(MAP_SIZE, size))
+        at = (rigid_coordinates if rigid else face_coordinates)(points, mean, min(MAP_SIZE, size))
         left, top, side = BOX
         at = torch.stack([at[:, 0] - left, at[:, 1] - top], 1) * (2 / side) - 1
         return F.interpolate(at, (size, size), mode="bilinear").movedim(1, -1)
 
-    def read_edit(self, step: Tensor, after_length: Tensor, before: Tensor, before_length: Tensor) -> Tensor:
+    def read_edit(self, step: Tensor, after_length: Tensor, before: Tensor, before_length: Tensor) -> tuple[Tensor, Tensor]:
         """How much of each pattern an edit by `step` adds to z_face `before`, [B, F] each: [B, rank] in 0..1, the same for all faces.
 
+        And the amounts [B, rank] in -1..1 by which a `FaceRetouch` moves the face: the same of the identity, but of the motion as far as it
+        moves the landmarks.
         In parts of the identity before the edit, as a step of an edit is the same for all; lengths [B, 1] as of `forward`. The step is read
         by itself, for in half precision the difference of two readings would be off by as much as a small edit.
         """
         added, added_motion = linear_change(self.weights, step).chunk(2, dim=1)
         own = self.weights(before).float().chunk(2, dim=1)[0]
         of_identity = ((own + added) / after_length - own / before_length) * before_length / USUAL_LENGTH
-        parts = (
-            (change - LEAST_EDIT) / (whole - LEAST_EDIT) for change, whole in ((of_identity, WHOLE_EDIT), (added_motion, WHOLE_MOTION))
+        drawn, drawn_motion = (
+            ((change - LEAST_EDIT) / (whole - LEAST_EDIT)).clamp(0, 1)
+            for change, whole in ((of_identity, WHOLE_EDIT), (added_motion, WHOLE_MOTION))
         )
-        return sum(part.clamp(0, 1) for part in parts).clamp(max=1)
+        moved = added_motion.sign() * ((added_motion.abs() - LEAST_MOTION) / (1 - LEAST_MOTION)).clamp(min=0)
+        return (drawn + drawn_motion).clamp(max=1), (drawn + moved).clamp(-1, 1)
 
-    def place(self, z_face: Tensor, meant: Tensor, size: int) -> Tensor:
-        """Place `meant` [B, rank], 0..1, of the patterns: A and B of size x size pixels of the crop, float32 [B, 6, size, size]."""
+    def place(self, z_face: Tensor, meant: Tensor, size: int, rigid: Tensor | None = None) -> Tensor:
+        """Place `meant` [B, rank], 0..1, of the patterns: A and B of size x size pixels of the crop, float32 [B, 6, size, size].
+
+        rigid [1, rank]: 1 for patterns of what is worn, else 0.
+        """
+        if rigid is None:
+            return opaque_at_most(self.lay(z_face, meant, size))
+        laid = []
+        for part, worn in ((meant * (1 - rigid), False), (meant * rigid, True)):
+            if part.device.type != "cpu" or part.any():
+                layer = opaque_at_most(self.lay(z_face, part, size, worn))
+                laid.append(layer if worn else not_black(layer))
+        if not laid:
+            return z_face.new_zeros(len(z_face), CHANNELS, size, size).float()
+        if len(laid) == 1:
+            return laid[0]
+        (addition, factor), (of_worn, factor_of_worn) = (layer.chunk(2, dim=1) for layer in laid)  # the second covers the first
+        return torch.cat([of_worn + (1 + factor_of_worn) * addition, (1 + factor_of_worn) * (1 + factor) - 1], 1)
+
+    def lay(self, z_face: Tensor, meant: Tensor, size: int, rigid: bool = False) -> Tensor:
+        """The sum of the patterns where they lie, as of `place`."""
         textures = self.patterns(meant.to(z_face.dtype)).reshape(-1, CHANNELS, self.size, self.size).float()
-        mean = self.mean(z_face.new_ones(len(z_face), 1)).float().reshape(-1, LANDMARKS, 2)
-        points = mean + self.points(z_face).float().reshape(-1, LANDMARKS, 2)
+        points, mean = self.landmarks(z_face)
         finer = max(1, round(self.finest / (2 * size)))  # so that each texel is seen by a sample
         piece, pieces = len(points) if self.training else PIECE, []
         for texture, of_points, of_mean in zip(textures.split(piece), points.split(piece), mean.split(piece)):
-            placed = F.grid_sample(texture, self.coordinates(of_points, of_mean, finer * size), align_corners=False)  # 0 outside of it
+            placed = F.grid_sample(texture, self.coordinates(of_points, of_mean, finer * size, rigid), align_corners=False)  # 0 outside
             pieces.append(F.avg_pool2d(placed, finer) if finer > 1 else placed)
-        placed = torch.cat(pieces)
-        opacity = -placed[:, CHANNELS // 2 :]
-        return placed / torch.cat([opacity, opacity], 1).clamp(min=1)  # what lies over each other is not more than opaque
+        return torch.cat(pieces)
 
     def forward(self, z_face: Tensor, length: Tensor) -> Tensor:
         """z_face [B, F] and `FaceRemainder.length` of it [B, 1] -> A and B."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dva_core.errors import DVAError
 from dva_core.networks.normalisation import group_norm, prefers_channels_last
 from dva_core.networks.peak import kind_of, peak_bytes
+from dva_core.networks.retouch import FaceRetouch
 from dva_core.networks.texture import CHANNELS, FaceRemainder, FaceTexture, TextureBlend, length_of
 from dva_core.networks.unet_blocks import (
     AttentionBlock,
@@ -34,8 +35,8 @@ from dva_core.networks.unet_blocks import (
 
 
 def is_added(key: str) -> bool:
-    """Whether a parameter belongs to a part that the published network does not have: spatial condition, detail head, texture."""
-    return key.startswith(("face_map.", "detail.", "texture")) or ".spatial." in key
+    """Whether a parameter belongs to a part that the published network does not have: spatial condition, detail head, texture, retouch."""
+    return key.startswith(("face_map.", "detail.", "texture", "retouch.")) or ".spatial." in key
 
 
 class UNet(nn.Module):
@@ -45,7 +46,8 @@ class UNet(nn.Module):
     `attention_resolutions` are sizes, in pixels, of the feature maps (after folding) that get self-attention. With `spatial_channels`
     every residual block also adds a projection of a `FaceMap` of `spatial_size` pixels, with `detail_channels` a `DetailHead` adds to
     the output, and with `texture_rank` a `FaceTexture` of so many patterns of `texture_size` texels is blended into the output and added to
-    the face map, and the rest of the network sees the `FaceRemainder` (`identity_channels`: of z_id); 0 is the published network.
+    the face map, and the rest of the network sees the `FaceRemainder` (`identity_channels`: of z_id); with `retouch_size` a `FaceRetouch`
+    of so many texels says what edits do to the pixels of frames. 0 is the published network.
     Raises DVAError for an image size that cannot be halved down to the deepest level, or a texture without a face map.
     """
 
@@ -68,6 +70,7 @@ class UNet(nn.Module):
         detail_channels: int = 0,
         texture_rank: int = 0,
         texture_size: int = 96,
+        retouch_size: int = 0,
         identity_channels: int = 128,
     ) -> None:
         super().__init__()
@@ -76,6 +79,8 @@ class UNet(nn.Module):
             raise DVAError(f"image_size {image_size} does not suit this UNet; choose a multiple of {multiple}.")
         if texture_rank and not spatial_channels:
             raise DVAError("A noise predictor with texture_rank needs spatial_channels; set them too.")
+        if retouch_size and not texture_rank:
+            raise DVAError("A noise predictor with retouch_size needs texture_rank; set it too.")
         self.image_size, self.patch_size, self.condition_channels = image_size, patch_size, condition_channels
         folded = in_channels * patch_size**2
 
@@ -109,7 +114,8 @@ class UNet(nn.Module):
             "channel_multipliers": channel_multipliers, "num_res_blocks": num_res_blocks, "attention_resolutions": attention_resolutions,
             "embedding_channels": embedding_channels, "condition_channels": condition_channels, "num_heads": num_heads,
             "spatial_channels": spatial_channels, "spatial_size": spatial_size, "detail_channels": detail_channels,
-            "texture_rank": texture_rank, "texture_size": texture_size, "identity_channels": identity_channels}  # fmt: skip
+            "texture_rank": texture_rank, "texture_size": texture_size, "retouch_size": retouch_size,
+            "identity_channels": identity_channels}  # fmt: skip
 
         self.middle_block = Level(block(channels, channels), AttentionBlock(channels, num_heads, operations), block(channels, channels))
 
@@ -127,12 +133,14 @@ class UNet(nn.Module):
             group_norm(channels, operations), nn.SiLU(), zero_weights(operations.Conv2d(channels, folded, 3, padding=1))
         )
         self.detail = DetailHead(folded, channels, detail_channels, embedding_channels, operations) if detail_channels else None
-        self.texture = self.texture_map = self.texture_blend = self.texture_rest = None
+        self.texture = self.texture_map = self.texture_blend = self.texture_rest = self.retouch = None
         if texture_rank:
             self.texture = FaceTexture(condition_channels, texture_rank, texture_size, image_size, patch_size, operations)
             self.texture_map = zero_weights(operations.Conv2d(CHANNELS * patch_size**2, spatial_channels, 1, bias=False))
             self.texture_blend = TextureBlend(embedding_channels, operations)
             self.texture_rest = FaceRemainder(condition_channels, identity_channels, operations)
+            if retouch_size:
+                self.retouch = FaceRetouch(texture_rank, retouch_size, operations)
 
     def peak_bytes(self, frames: int, dtype: torch.dtype, kind: str) -> int:
         """Peak bytes that evaluating so many frames in `dtype` takes beside the weights on a device of this kind ("cuda", "mps", "cpu").
@@ -176,8 +184,11 @@ class UNet(nn.Module):
         """A and B of each pixel, [B, 6, S, S], from those in patches."""
         return F.pixel_shuffle(texture, self.patch_size)
 
-    def texture_edit(self, step: Tensor, before: Tensor) -> Tensor:
-        """How much of each pattern of the texture an edit by `step` adds to z_face `before` [B, condition_channels]: [B, rank] in 0..1."""
+    def texture_edit(self, step: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of each pattern of the texture an edit by `step` adds to z_face `before` [B, condition_channels]: [B, rank] in 0..1.
+
+        And the amounts of the retouch, see `FaceTexture.read_edit`.
+        """
         lengths = [length_of(identity) for identity in self.texture_rest.identities(step, before)]
         return self.texture.read_edit(step, lengths[0], before, lengths[1])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..decomposition import Decomposition
 from ..faces.align import side, smooth_over_time
-from ..faces.composite import LUMA, Drawing
+from ..faces.composite import LUMA, Drawing, smoothstep
 from ..hosts.devices import to_device
 from ..model.arrays import fuse
 from .solving import edited_face, own_face
@@ -20,6 +20,8 @@ from .solving import edited_face, own_face
 STEADY = 0.04  # seconds: standard deviation of the smoothing of the landmarks that a drawing follows, a frame at 25 frames a second
 LIT_ROWS, BRIGHTEST = 9, 98  # rows of a segment whose light is measured, by this percentile of a crop's pixels
 FULLY_LIT, LEAST_LIGHT = 190.0, 0.1  # of 255; least light of a drawing
+CLOSED, MOSTLY = (0.125, 0.15), 90  # gap between the lips of a mouth that is closed, and open, and the percentile of a segment's frames
+INNER_LIPS, MOUTH_CORNERS = ((44, 45, 46), (48, 49, 50)), (43, 47)  # of the 51 inner landmarks
 ROWS = 64  # at a time for `only_drawn`
 REACH = 4  # standard deviations that it reaches to either side
 
@@ -49,19 +51,30 @@ class Drawer:
     def __init__(self, decomposition: Decomposition, model, size: int) -> None:
         self.decomposition, self.model, self.size = decomposition, model, size
         self._lights: dict[int, float] = {}
+        self._closed: dict[int, float] = {}
 
     def draw(self, rows: Sequence[int], z_face: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is. z_face after and before the edit."""
         decomposition = self.decomposition
         steady = fuse(self.model, decomposition.current_identity(rows), steady_motion(decomposition, rows))
-        drawn = self.model.drawings(z_face, before, steady, self.size, decomposition.is_switched)
+        closed = torch.tensor([self.closed(row) for row in rows])
+        drawn = self.model.drawings(z_face, before, steady, self.size, decomposition.is_switched, closed)
         if drawn is None:
             return ()
-        coarse, fine, rest = drawn
+        coarse, fine, rest, *retouch = drawn
         addition, factor = fine.chunk(2, dim=1)
         light = to_device(torch.tensor([self.light(row) for row in rows]), fine.device)[:, None, None, None]
         fine = torch.cat([factor + light * (addition - factor), factor], 1)  # a pixel's light x + 1 becomes (1 + B) (x + 1) + light (A - B)
-        return coarse.half(), fine.half(), rest
+        return coarse.half(), fine.half(), rest, *(part.half() for part in retouch)
+
+    def closed(self, row: int) -> float:
+        """1 if the mouth of a row's segment is closed throughout, 0 if it opens, as of someone who talks: the same in all of its frames."""
+        segments = self.decomposition.segment
+        segment = int(segments[row])
+        if segment not in self._closed:
+            gap = np.percentile(gaps(self.decomposition.z_motion[segments == segment]), MOSTLY)
+            self._closed[segment] = float(1 - smoothstep(*CLOSED, gap))
+        return self._closed[segment]
 
     def light(self, row: int) -> float:
         """Light of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one.
@@ -77,6 +90,14 @@ class Drawer:
             brightest = [np.percentile(self.decomposition.crops[int(one)] @ LUMA, BRIGHTEST) for one in some]
             self._lights[segment] = float(np.clip(np.median(brightest) / FULLY_LIT, LEAST_LIGHT, 1))
         return self._lights[segment]
+
+
+def gaps(motions: np.ndarray) -> np.ndarray:
+    """Height of the gap between the lips of each face [n], in widths of its mouth, from its motion [n, 102]."""
+    points = motions.reshape(len(motions), -1, 2)
+    upper, lower = (points[:, rows].mean(1) for rows in INNER_LIPS)
+    left, right = (points[:, row] for row in MOUTH_CORNERS)
+    return np.linalg.norm(lower - upper, axis=1) / np.maximum(np.linalg.norm(right - left, axis=1), 1e-6)
 
 
 def steady_motion(decomposition: Decomposition, rows: Sequence[int]) -> np.ndarray:
@@ -107,7 +128,10 @@ def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]
     """The drawings of `count` faces from `parts`, as of `Drawer.draw`; None for faces on which nothing is drawn."""
     if not parts:
         return [None] * count
-    return [Drawing(coarse, fine, float(rest)) if fine.any() else None for coarse, fine, rest in zip(*parts)]
+    return [
+        Drawing(coarse, fine, float(rest), *retouch) if any(map(np.any, (fine, *retouch))) else None
+        for coarse, fine, rest, *retouch in zip(*parts)
+    ]
 
 
 def drawn_size(decomposition: Decomposition) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..decomposition import Decomposition
 from ..faces.composite import SOFTEN_FRAMES, smoothstep, soften
-from ..faces.regions import Region, hidden_share, limit_to_regions
+from ..faces.regions import Region, hidden_share, limit_to_regions, limit_to_worn
 
 FRONT = (0.1, 0.5)  # share of a pixel in front of the face at which the edit begins to fade, and is gone
 FRONT_OF_REGION = (0.35, 0.7)  # the same for edits of a region, which reach the rim of the face, where small shares are unreliable
@@ -20,8 +20,8 @@ class SoftMasks:
 
     What is in front of the face (`Decomposition.soft_masks`) is cut out of the softened mask in each frame separately, because a hand
     moves faster than a mask is smoothed. `regions` limits each mask to these regions of the frame's face, which may extend beyond its
-    visible skin, as glasses do: within the hull of the landmarks, except for what is in front. `window` (start, end) is the part
-    of the crop, in 0..1, that the motion encoder sees.
+    visible skin: within the hull of the landmarks, except for what is in front; what is worn, such as glasses, beyond it and over hair.
+    `window` (start, end) is the part of the crop, in 0..1, that the motion encoder sees.
     """
 
     def __init__(self, decomposition: Decomposition, regions: Sequence[Region] = (), window: tuple[float, float] = (0.0, 1.0)):
@@ -30,12 +30,21 @@ class SoftMasks:
         self._cache: dict[int, np.ndarray] = {}
 
     def __getitem__(self, row: int) -> np.ndarray:
-        if self._regions:
-            mask = limit_to_regions(self._regions, self._points(row), self._soften(row, 1))
-        else:
-            mask = self._soften(row, 0)
+        whole = not self._regions or any(region.whole for region in self._regions)
+        worn, others = ([region for region in self._regions if not region.whole and region.worn == one] for one in (True, False))
+        masks = [self._soften(row, 0) * self._behind(row, FRONT)] if whole else []
+        if others:
+            masks.append(limit_to_regions(others, self._points(row), self._soften(row, 1)) * self._behind(row, FRONT_OF_REGION))
+        if worn:
+            size = len(self._soften(row, 1))
+            front = np.broadcast_to(1 - self._behind(row, FRONT_OF_REGION), (size, size)).astype(np.float32)
+            masks.append(limit_to_worn(worn, self._points(row), front))
+        return np.max(masks, axis=0)
+
+    def _behind(self, row: int, limits: tuple[float, float]) -> np.ndarray | float:
+        """Weight of the edit [C, C], 0..1, by what is in front of the face, if that is known; see `in_front`."""
         front = self._cache[row][2]
-        return mask if front is None else mask * (1 - in_front(front, FRONT_OF_REGION if self._regions else FRONT))
+        return 1.0 if front is None else 1 - in_front(front, limits)
 
     def whole(self, row: int) -> np.ndarray:
         """The softened mask [C, C] of the whole face, without `regions`."""

@@ -27,6 +27,7 @@ from ..diffusion.schedule import Schedule
 from ..edit import AttributeSet, apply_attributes
 from ..edit.scope import check_tone, keeps_tone, regions_of
 from ..errors import DVAError
+from ..faces.align import whole_square
 from ..faces.composite import Drawing, paste
 from ..faces.front import FrontMask
 from ..faces.regions import Region
@@ -210,12 +211,6 @@ def invert_frame(decomposition: Decomposition, model, row: int, z_face: Tensor, 
 def noise_maps(edits: Sequence[Decomposition], row: int, like: Tensor) -> Tensor:
     """Read the noise maps [B, 3, S, S] of one row of each edit; a switch replaces the stored ones."""
     return to_device(torch.from_numpy(np.stack([edit.x_T[row] for edit in edits])), like.device).float()
-
-
-def whole_square(crop: np.ndarray) -> np.ndarray:
-    """Make the quad that covers a whole picture."""
-    h, w = crop.shape[:2]
-    return np.array([[0, 0], [0, h], [w, h], [w, 0]], np.float64)
 
 
 def evaluation_counter(progress: Progress, total: int) -> Callable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,14 @@ from dva_core.train.faces import FaceSet
 from dva_core.train.gains import LIMITS, TEXTURE_SHIFT, TEXTURE_STEP, decoded_shares, gains
 from dva_core.train.look import add_look
 from dva_core.train.mask.bundle import add_mask, tells_front
-from dva_core.train.pair_steps import PairedSteps, load_steps, paired_directions
+from dva_core.train.moves import MOVES
+from dva_core.train.pair_steps import SPACES, PairedSteps, load_steps, paired_directions
 from dva_core.train.pairs import ATTRIBUTE, Pairs, load_pairs
 from dva_core.train.regions import measure_regions
 from dva_core.train.state import TRAINED_PARTS, export, read_facts, read_tensors
 from dva_core.train.visible_directions import visible_directions
 
+OPPOSITE = -0.6  # usual scale of the opposite of an expression, which is moved only and has no folds of its own
 log = logging.getLogger(__name__)
 
 LICENCE = "MIT (this project); trained on SFHQ and SFHQ-T2I (MIT) and faker portraits (CC0)"
@@ -95,6 +98,8 @@ def assemble(
     by_pairs = (run / "steps.safetensors").is_file()
     if by_pairs:
         steps, pairs = load_steps(run), load_pairs(run)
+        if not config["noise_predictor"].get("retouch_size"):
+            steps = replace(steps, moves=None)  # nothing moves pixels
         retired = {entry["name"] for entry in directions.entries}
         directions = paired_directions(steps, pairs, networks["identity_encoder"], directions)
         config["retired_attributes"] = sorted(retired - {entry["name"] for entry in directions.entries})
@@ -171,8 +176,9 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
     A texture adds what it draws: the range of an attribute that has pairs of one sign begins at 0.
     """
     if config["noise_predictor"].get("texture_rank"):  # the texture shows each kind whole at its step
-        config["attributes"] = [entry | {"range": drawn_range(entry["name"])} for entry in config["attributes"]]
-        scales = dict.fromkeys(steps.identity_names, TEXTURE_STEP) | dict.fromkeys(steps.motion_names, TEXTURE_SHIFT)
+        config["attributes"] = [entry | {"range": drawn_range(entry["name"], config)} for entry in config["attributes"]]
+        motions = () if steps.moves is None else tuple(MOVES)
+        scales = dict.fromkeys(steps.identity_names, TEXTURE_STEP) | dict.fromkeys((*steps.motion_names, *motions), TEXTURE_SHIFT)
     else:
         scales = gains(decoded_shares(frozen_model(tensors, config), pairs, steps.of_kinds()), LIMITS)
     log.info("scale 1 of the attributes, in parts of their steps: %s", scales)
@@ -183,8 +189,12 @@ def scale_steps(tensors: dict[str, Tensor], config: dict, steps: PairedSteps, pa
             tensors[name][entry["index"]] *= scale
 
 
-def drawn_range(name: str) -> list[float]:
-    """Usual scales of an attribute that is drawn: of both signs if there are pairs of both."""
+def drawn_range(name: str, config: dict) -> list[float]:
+    """Usual scales of an attribute that is drawn: of both signs if there are pairs of both, or if it moves the pixels of a face."""
+    if name in MOVES:
+        return [-1.0, 1.0]
+    if SPACES[name] == "motion" and config["noise_predictor"].get("retouch_size"):
+        return [OPPOSITE, 1.0]
     signs = {sign for attribute, sign in ATTRIBUTE.values() if attribute == name}
     return [-1.0 if -1 in signs else 0.0, 1.0 if 1 in signs else 0.0]
 

@@ -99,7 +99,9 @@ class DiffusionTraining(Objective):
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             PairedSteps.fit(self.conditioner.identity, self.conditioner.landmarks, pairs).save(path)
-        return PairObjective(self, pairs, load_steps(path.parent).of_kinds(), self.settings.pair_from_after)
+        steps = load_steps(path.parent)
+        moves = None if steps.moves is None or self.unet.retouch is None else torch.from_numpy(steps.moves)
+        return PairObjective(self, pairs, steps.of_kinds(), self.settings.pair_from_after, moves)
 
     def seed_draws(self, seed: int) -> None:
         """Seed the generators of this process, for pictures, timesteps and noises."""
@@ -204,7 +206,8 @@ class DiffusionTraining(Objective):
         """Fit the texture unless it is, and let pairs ask for what it shows."""
         if not self.unet.texture.patterns.weight.any():
             fit_texture(self.unet, self.pair_objective, load_looks(self.out.parent), self.rng, self.generator)
-            fitted = [values for key, values in self.parameters.items() if key.startswith("unet.texture")]  # gates and remainder too
+            parts = ("unet.texture", "unet.retouch")  # gates and remainder too
+            fitted = [values for key, values in self.parameters.items() if key.startswith(parts)]
             processes.from_first(fitted)  # each process has fitted them to its own pairs
             self.ema = Ema(self.parameters, self.settings.ema)
         self.pair_objective.textured = self.unet

@@ -17,21 +17,26 @@ from torch import Tensor, nn
 from dva_core.diffusion.schedule import Schedule, image_of
 from dva_core.errors import DVAError
 from dva_core.model.autoencoder import JAW
-from dva_core.networks.texture import BOX, FaceRemainder, FaceTexture
+from dva_core.networks.retouch import FaceRetouch
+from dva_core.networks.texture import BOX, CHANNELS, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
 from dva_core.train.conditioner import fold_scaling
 from dva_core.train.grow import fit_to_time
-from dva_core.train.looks import Looks, place_at
+from dva_core.train.looks import Looks, place_at, share_of_shade
+from dva_core.train.moves import MOVES
 from dva_core.train.pair_objective import PairObjective
 from dva_core.train.pairs import ATTRIBUTE, DRAWN, KINDS, MOTION
 
 log = logging.getLogger(__name__)
 
 FIRST = {name: kind for kind, (name, _) in ATTRIBUTE.items()}  # one kind of each attribute
+MOTION_ROWS = [KINDS.index(kind) for kind in FIRST.values() if kind in MOTION]
+MOUTHS, MOVED = len(KINDS), len(KINDS) + len(MOTION)  # behind the patterns of the kinds: those of mouths, then those of MOVES
 IDENTITY = [KINDS.index(kind) for kind in FIRST.values() if kind not in MOTION]
 STRENGTH = {  # of what the looks show, at scale 1, by eye
     "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Bushy_Eyebrows": 0.6, "Freckles": 0.6, "Older": 0.8, "Male": 0.9, "Female": 0.9,
 }  # fmt: skip
+WORN = ("Eyeglasses", "Sunglasses")  # kinds that do not bend with the face
 PEOPLE = 64  # of each kind's, from which the spread of faces is measured
 FULL_SIGMA = 0.04  # standard deviation of the noise from which the texture is blended whole; a picture with less shows it already
 MEASURED = 24  # timesteps at which `share_shown` is measured
@@ -85,12 +90,17 @@ def without_motion(texture: FaceTexture, pairs: PairObjective) -> Tensor:
     """A linear layer [F, F + 1] that takes the motion steps out of z_face, as far as the texture reads them."""
     conditioner, size, rank = pairs.objective.conditioner, texture.weights.in_features, texture.patterns.in_features
     layer = torch.eye(size, size + 1, dtype=torch.float64)
-    for row in (KINDS.index(kind) for kind in MOTION):
-        shift = torch.cat([torch.zeros_like(pairs.steps[0][row]), pairs.steps[1][row]]).to(conditioner.gain) * conditioner.gain
+    for row, motion_step in motion_steps(pairs):
+        shift = torch.cat([torch.zeros_like(pairs.steps[0][0]), motion_step]).to(conditioner.gain) * conditioner.gain
         step = (conditioner.fusion.weight @ shift).double().cpu()
         read = torch.cat([texture.weights.weight[rank + row], texture.weights.bias[rank + row, None]]).double().cpu()
         layer -= step[:, None] * read
     return layer
+
+
+def motion_steps(pairs: PairObjective) -> list[tuple[int, Tensor]]:
+    """The pattern and the step [D_motion] of each expression and each move."""
+    return [(row, pairs.steps[1][row]) for row in MOTION_ROWS] + list(enumerate(pairs.moves, MOVED))
 
 
 @torch.no_grad()
@@ -140,15 +150,19 @@ def patterns_of(looks: Looks, texture: FaceTexture, steps: tuple[Tensor, Tensor]
 
     What a motion step changes is looked up where the step puts the landmarks, for that is where an edit shows it.
     """
-    points, patterns = looks.landmarks[JAW:], []
-    own = texture.mean.weight.detach().cpu().reshape(1, -1, 2)
-    size = round(texture.size / BOX[2])
+    return on_texture(looks.maps, looks.landmarks, texture, texture.size, steps[1])
+
+
+def on_texture(maps: np.ndarray, landmarks: np.ndarray, texture: FaceTexture, texels: int, motion_steps: Tensor) -> Tensor:
+    """Maps [K, C, S, S] of the looks as patterns of texels x texels, [C texels^2, K]; see `patterns_of`."""
+    own, patterns = texture.mean.weight.detach().cpu().reshape(1, -1, 2), []
+    size = round(texels / BOX[2])
     left, top = (round(side * size) for side in BOX[:2])
-    for maps, motion_step in zip(looks.maps, steps[1].cpu()):
-        there = torch.from_numpy(points)[None] + motion_step.reshape(1, -1, 2)
-        moved = place_at(torch.from_numpy(maps)[None], there, own, max(size, maps.shape[-1]))
+    for one, motion_step in zip(maps, motion_steps.cpu()):
+        there = torch.from_numpy(landmarks[JAW:])[None] + motion_step.reshape(1, -1, 2)
+        moved = place_at(torch.from_numpy(one)[None], there, own, max(size, one.shape[-1]))
         moved = F.interpolate(moved, (size, size), mode="area")
-        patterns.append(moved[0, :, top : top + texture.size, left : left + texture.size].flatten())
+        patterns.append(moved[0, :, top : top + texels, left : left + texels].flatten())
     return torch.stack(patterns, 1)
 
 
@@ -159,14 +173,43 @@ def fit_texture(unet: UNet, pairs: PairObjective, looks: Looks, rng: np.random.G
     DVAError if the texture has fewer patterns than there are kinds.
     """
     texture = unet.texture
-    if texture.patterns.in_features < len(KINDS):
-        raise DVAError(f"texture_rank must be {len(KINDS)} or more, a pattern for each kind of pair; it is {texture.patterns.in_features}.")
+    rank, least = texture.patterns.in_features, len(KINDS) if unet.retouch is None else MOVED + len(pairs.moves)
+    if rank < least:
+        raise DVAError(f"texture_rank must be {least} or more, a pattern for each kind of pair and each move; it is {rank}.")
     fit_weights(texture, pairs, rng)
     conditioner, kept = pairs.objective.conditioner, without_motion(texture, pairs)
     split_face(unet.texture_rest, conditioner.fusion, conditioner.centre, conditioner.gain, pairs.steps[0][IDENTITY], kept)
     fit_gates(unet, pairs.objective.schedule, share_shown(pairs, rng, generator))  # while there are no patterns
     strength = torch.tensor([STRENGTH.get(kind, 1.0) for kind in KINDS])
     texture.patterns.weight[:, : len(KINDS)] = (patterns_of(looks, texture, pairs.steps) * strength).to(texture.patterns.weight)
+    if unet.retouch is not None:
+        fit_retouch(unet.retouch, texture, looks, pairs.steps, pairs.moves)
+        split_mouths(unet.retouch, texture, looks, pairs.steps)
+
+
+@torch.no_grad()
+def fit_retouch(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps: tuple[Tensor, Tensor], moves: Tensor) -> None:
+    """Fit the maps of a retouch of the same patterns, and say which are worn; `moves` [V, D_motion]: steps of MOVES."""
+    patterns = on_texture(looks.retouches, looks.landmarks, texture, retouch.size, torch.cat([steps[1], moves.to(steps[1])]))
+    retouch.rigid.weight[[KINDS.index(kind) for kind in WORN]] = 1.0
+    retouch.patterns.weight[:, : len(KINDS)] = patterns[:, : len(KINDS)].to(retouch.patterns.weight)
+    retouch.patterns.weight[:, MOVED : MOVED + len(moves)] = patterns[:, len(KINDS) :].to(retouch.patterns.weight)
+
+
+@torch.no_grad()
+def split_mouths(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps: tuple[Tensor, Tensor]) -> None:
+    """Give the lips and teeth of an expression a pattern of their own, which is not drawn on open mouths."""
+    rank = texture.patterns.in_features
+    for own, kind in enumerate(MOTION, MOUTHS):
+        row = KINDS.index(kind)
+        share = np.float32(share_of_shade(kind, looks.landmarks)).repeat(CHANNELS, axis=-1)
+        outside = on_texture(np.moveaxis(share, -1, 0)[None], looks.landmarks, texture, texture.size, steps[1][[row]])[:, 0]
+        whole = texture.patterns.weight[:, row].clone()
+        texture.patterns.weight[:, row], texture.patterns.weight[:, own] = outside * whole, (1 - outside) * whole
+        for name in ("weight", "bias"):
+            values = getattr(texture.weights, name)
+            values[[own, rank + own]] = values[[row, rank + row]]
+        retouch.closed.weight[own] = 1.0
 
 
 @torch.no_grad()
@@ -187,9 +230,9 @@ def fit_weights(texture: FaceTexture, pairs: PairObjective, rng: np.random.Gener
 
     spaces = [torch.cat([z_id / length(z_id) for z_id, _ in own]), torch.cat([z_motion for _, z_motion in own])]
     typical = float(length(torch.cat([z_id for z_id, _ in own])).mean())
-    first = [IDENTITY, [KINDS.index(kind) for kind in FIRST.values() if kind in MOTION]]
-    steps = [pairs.steps[0][first[0]].double().cpu() / typical, pairs.steps[1][first[1]].double().cpu()]
-    read_by = [dict(zip(rows, readers(step.T, space))) for rows, step, space in zip(first, steps, spaces)]
+    moving, motions = zip(*motion_steps(pairs))
+    steps = [pairs.steps[0][IDENTITY].double().cpu() / typical, torch.stack(motions).double().cpu()]
+    read_by = [dict(zip(rows, readers(step.T, space))) for rows, step, space in zip((IDENTITY, moving), steps, spaces)]
     columns, spread = (slice(0, spaces[0].shape[1]), slice(spaces[0].shape[1], None)), {}
     for row, (kind, (z_id, z_motion)) in enumerate(zip(KINDS, own)):
         name, sign = ATTRIBUTE[kind]
@@ -201,6 +244,12 @@ def fit_weights(texture: FaceTexture, pairs: PairObjective, rng: np.random.Gener
         texture.weights.bias[place] = read @ offset[columns[space]]
         texture.weights.bias[rank + row] -= float(((z_motion if space else z_id / length(z_id)) @ read).mean())
         spread[kind] = round(float((spaces[space] @ read).std()), 2)
+    for row, name in zip(moving[len(MOTION_ROWS) :], MOVES):
+        read = read_by[1][row]
+        texture.weights.weight[row], texture.weights.bias[row] = 0.0, 0.0
+        texture.weights.weight[rank + row] = (read @ matrix[columns[1]]).to(texture.weights.weight)
+        texture.weights.bias[rank + row] = read @ offset[columns[1]] - float((spaces[1] @ read).mean())
+        spread[name] = round(float((spaces[1] @ read).std()), 2)
     log.info("texture: spread of faces, in steps: %s", spread)
 
 

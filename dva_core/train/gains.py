@@ -24,7 +24,7 @@ LIMITS = {  # of the gain, chosen by eye: soft, dark videos respond less than sh
     "Freckles": (0.0, 1.0), "Young": (0.0, 0.9), "Male": (0.0, 0.85), "Smiling": (1.0, 1.0),
 }  # fmt: skip
 TEXTURE_STEP = 1.2  # of the step, with a texture, so that it is shown whole by people who read less than nothing too
-TEXTURE_SHIFT = 1.25  # of a motion step, likewise
+TEXTURE_SHIFT = 1.05  # of a motion step, likewise: its own size, so that half a scale is half of it
 FACES = 8  # held-out people a kind
 
 

@@ -18,11 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dva_core.faces.align import whole_square
 from dva_core.faces.composite import blur, smoothstep
+from dva_core.faces.regions import outlines
+from dva_core.faces.retouch import retouch_face
 from dva_core.networks.texture import face_coordinates
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
+from dva_core.train.moves import MOVES
 from dva_core.train.prototypes.change import turn
+from dva_core.train.retouches import fit_retouches, within
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ LEAST_VARIANCE = 0.002  # of the pixels at a place, which keeps B small where al
 OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it is regressed a little too low
 LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
 SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
+HAIR = ("Beard", "Goatee", "Mustache", "5_o_Clock_Shadow", "Bushy_Eyebrows")  # which is never lighter than the skin it grows on
 BRIGHTEST = 0.12  # of a shade: more is a gleam
 CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow
 LIPS_ONLY = ("Younger", "Female", "Wearing_Lipstick", "Heavy_Makeup")  # changes of the lips that leave out the mouth inside of them: teeth
@@ -39,6 +45,8 @@ MOUTHS = ("Smiling",)  # changes of the mouth, around which they are shades
 UPPER = {"Smiling": 0.3}  # share of a change that is kept above the nose: eyes that narrow are warped, which a pixel's value cannot tell
 CHROMA = {"Older": 0.4}  # share of the colour of a shade that is kept: skin that darkens must not turn grey
 BROAD = {"Older": 0.4}  # share of its low frequencies that is kept: folds, not dark cheeks
+NO_LINES = {"Younger": 0.03, "Female": 0.03, "Male": 0.015}  # of the crop: blur of a shade on skin, so that it draws no folds
+LEAST_BROWS = {"Younger": 0.4}  # share of a shade that is kept on the brows
 JAW, BROWS, LIPS, MOUTH = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(48, 60), slice(60, 68)  # landmarks
 BRIDGE, NOSE = 28, 33  # landmarks between which it fades
 FRONTAL = 0.6  # share of the faces, those turned least, that are used
@@ -46,10 +54,15 @@ FRONTAL = 0.6  # share of the faces, those turned least, that are used
 
 @dataclass
 class Looks(Arrays):
-    """landmarks: float32 [68, 2] of the mean face, 0..1 of the crop; maps: float32 [K, 6, S, S], A and B of RGB in -1..1, by kind."""
+    """What each of K kinds changes on the mean face.
+
+    landmarks: float32 [68, 2] of it, 0..1 of the crop; maps: float32 [K, 6, S, S], A and B of RGB in -1..1; retouches: float32
+    [K + V, 3, R, R], as of `fit_retouches`, which come before A and B, and those of the V MOVES.
+    """
 
     landmarks: np.ndarray
     maps: np.ndarray
+    retouches: np.ndarray
 
 
 def load_looks(run: Path) -> Looks:
@@ -68,20 +81,22 @@ def fit_looks(
     kinds: tuple[str, ...],
     candidates: Callable[[str, FaceSet], np.ndarray],
     change: Callable[[str, np.ndarray, np.ndarray, int], np.ndarray],
+    move: Callable[[str, np.ndarray], np.ndarray],
     seed: int = 0,
 ) -> Looks:
     """Fit the maps of `kinds` to people that are not held out.
 
     candidates  rows of the faces on which a kind would be visible
     change      (kind, picture uint8 [S, S, 3], landmarks [68, 2] in pixels, seed) -> the changed picture
+    move        (kind, landmarks [68, 2]) -> where the pixels of a face are moved
     """
     rng, pixels = np.random.default_rng(seed), faces.pictures.shape[1]
     points = faces.landmarks / pixels
     mean = points.mean(0).astype(np.float32)
     yaw = np.abs(turn(faces.landmarks.astype(np.float64)))
     usable = (yaw <= np.quantile(yaw, FRONTAL)) & ~faces.held_out
-    maps = []
-    for kind in kinds:
+    maps, retouches = [], fit_retouches(mean, (*kinds, *MOVES), move)
+    for kind, retouch in zip(kinds, retouches):
         possible = candidates(kind, faces)
         rows = possible[usable[possible]] if usable[possible].any() else possible
         rows = rng.choice(rows, min(FACES, len(rows)), replace=False)
@@ -92,14 +107,23 @@ def fit_looks(
             own, where = torch.from_numpy(np.float32(points[[row]])), torch.from_numpy(mean)[None]
             before[number] = place_at(enlarged, own, where, SIZE)[0].movedim(0, -1).numpy() + 0.5
             after[number] = change(kind, before[number], mean * SIZE, int(rng.integers(2**31)))
+            before[number] = retouched(before[number], retouch)
         of_shade, weight = share_of_shade(kind, mean), weight_of(kind, mean)
         addition, slope = (
             weight * (of_shade * shade + (1 - of_shade) * other)
             for shade, other in zip(fit_shade(kind, before, after, mean), fit_change(before, after))
         )
+        if kind in HAIR:
+            addition, slope = np.minimum(addition, slope), np.minimum(slope, 0)
         maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
         log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error_of(addition, slope, before, after))
-    return Looks(mean, np.stack(maps))
+    return Looks(mean, np.stack(maps), retouches)
+
+
+def retouched(picture: np.ndarray, retouch: np.ndarray) -> np.ndarray:
+    """A picture uint8 [S, S, 3] of the mean face after a retouch [3, R, R]."""
+    result = retouch_face(np.float32(picture) / 127.5 - 1, whole_square(picture), retouch)
+    return np.clip(np.rint((result + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def fit_change(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,10 +150,15 @@ def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.nd
     shade = grey + CHROMA.get(kind, 1.0) * (shade - grey)
     if kind in BROAD:
         shade -= (1 - BROAD[kind]) * blur(shade, SIZE / 12)
+    if kind in NO_LINES:
+        skin = skin_area(landmarks)
+        mean = [blur(part, NO_LINES[kind] * SIZE) for part in (*np.moveaxis(shade * skin, -1, 0), skin[..., 0])]
+        shade += skin * (np.stack(mean[:-1], -1) / np.maximum(mean[-1], 0.05)[..., None] - shade)
+    shade *= 1 - (1 - LEAST_BROWS.get(kind, 1.0)) * area(landmarks, BROWS, 0.02)[..., None]
     lighter = BRIGHTEST * np.tanh(np.maximum(shade, 0) / BRIGHTEST)
     if kind in CLOSED:
         lighter *= 1 - area(landmarks, BROWS, 0.03)[..., None]
-    shade = np.minimum(shade, 0) + lighter
+    shade = (np.minimum(shade, 0) + lighter) * within(landmarks, SIZE)[..., None]  # where the face is not moved, its outline is double
     if kind in CLOSED:
         shade *= 1 - area(landmarks, [LIPS], 0.015)[..., None]
     return shade, shade
@@ -155,6 +184,12 @@ def area(landmarks: np.ndarray, parts: Sequence[slice], grow: float, soft: float
         cv2.fillConvexPoly(hulls, cv2.convexHull(np.int32(landmarks[part] * SIZE + 0.5)), 1.0)
     reach = 2 * round(grow * SIZE) + 1
     return blur(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), SIZE * soft)
+
+
+def skin_area(landmarks: np.ndarray) -> np.ndarray:
+    """Soft map [SIZE, SIZE, 1] of the skin of the face with `landmarks` [68, 2], without eyes, brows and lips."""
+    skin = cv2.resize(np.float32(outlines(landmarks)["skin"]), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return blur(skin, SIZE / 80)[..., None]
 
 
 def share_of_shade(kind: str, landmarks: np.ndarray) -> np.ndarray | float:

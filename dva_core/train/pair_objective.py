@@ -59,13 +59,14 @@ def move_identity(z_id: Tensor, step: Tensor) -> Tensor:
 
 
 class PairObjective:
-    """Draws pairs and measures the response to their steps; `steps` as of PairedSteps.of_kinds.
+    """Draws pairs and measures the response to their steps; `steps` as of PairedSteps.of_kinds, `moves` [V, D_motion] of MOVES.
 
     `from_after` is the share of pairs whose vectors come from the changed picture: useful once the identity encoder follows the steps.
     """
 
-    def __init__(self, objective, pairs: Pairs, steps: tuple[Tensor, Tensor], from_after: float):
+    def __init__(self, objective, pairs: Pairs, steps: tuple[Tensor, Tensor], from_after: float, moves: Tensor | None = None):
         self.objective, self.pairs, self.steps, self.from_after = objective, pairs, steps, from_after
+        self.moves = steps[1][:0] if moves is None else moves
         self.train_rows = [pairs.rows(kind, held_out=False) for kind in KINDS]
         self.held_out_rows = [pairs.rows(kind, held_out=True) for kind in KINDS]
         self.is_motion = torch.tensor([kind in MOTION for kind in KINDS])

@@ -18,6 +18,7 @@ from dva_core.errors import DVAError
 from dva_core.train.attributes import MIRROR51, Directions, probe
 from dva_core.train.encoders import encode_faces
 from dva_core.train.labels import roc_auc
+from dva_core.train.moves import MOVES, move_points
 from dva_core.train.pairs import ATTRIBUTE, KINDS, MOTION, Pairs
 from dva_core.train.state import read_about, read_tensors, write_tensors
 
@@ -29,12 +30,13 @@ SPACES = {name: "motion" if kind in MOTION else "identity" for kind, (name, _) i
 
 @dataclass(frozen=True)
 class PairedSteps:
-    """Steps at scale 1 of each attribute, identity [A, D] and motion [M, D_motion], and their names."""
+    """Steps at scale 1 of each attribute, identity [A, D] and motion [M, D_motion], and their names; of each of MOVES, [V, D_motion]."""
 
     identity: np.ndarray
     motion: np.ndarray
     identity_names: tuple[str, ...]
     motion_names: tuple[str, ...]
+    moves: np.ndarray | None = None
 
     @classmethod
     def fit(cls, identity: nn.Module, landmarks: nn.Module, pairs: Pairs, length: float = LENGTH) -> PairedSteps:
@@ -52,8 +54,9 @@ class PairedSteps:
             if not np.linalg.norm(np.mean(differences, 0)):
                 raise DVAError(f"The encoder gives the same vectors with and without {name}: train it longer, or leave the attribute out.")
         steps = {space: np.stack([np.mean(sums[name], 0) for name in names[space]]) for space in names}
-        motion = steps["motion"] + least_direction(np.concatenate(motions))
-        return cls(length * orthonormal(steps["identity"]), motion, names["identity"], names["motion"])
+        motions = np.concatenate(motions)
+        motion = steps["motion"] + least_direction(motions)
+        return cls(length * orthonormal(steps["identity"]), motion, names["identity"], names["motion"], steps_of_moves(motions))
 
     def of_kinds(self) -> tuple[Tensor, Tensor]:
         """Steps [K, D] and [K, D_motion] of each kind of pair, in the order of pairs.KINDS."""
@@ -68,7 +71,8 @@ class PairedSteps:
         return torch.from_numpy(identity), torch.from_numpy(motion)
 
     def save(self, path: Path) -> None:
-        tensors = {"identity": torch.from_numpy(np.float32(self.identity)), "motion": torch.from_numpy(np.float32(self.motion))}
+        arrays = {"identity": self.identity, "motion": self.motion} | ({} if self.moves is None else {"moves": self.moves})
+        tensors = {name: torch.from_numpy(np.float32(values)) for name, values in arrays.items()}
         write_tensors(path, tensors, {"identity": ",".join(self.identity_names), "motion": ",".join(self.motion_names)})
 
 
@@ -78,20 +82,28 @@ def load_steps(run: Path) -> PairedSteps:
     tensors, about = read_tensors(path), read_about(path)
     try:
         names = (tuple(about[space].split(",")) for space in ("identity", "motion"))
-        return PairedSteps(tensors["identity"].numpy(), tensors["motion"].numpy(), *names)
+        moves = tensors["moves"].numpy() if "moves" in tensors else None  # which runs that began before there were any have not
+        return PairedSteps(tensors["identity"].numpy(), tensors["motion"].numpy(), *names, moves)
     except KeyError as error:
         raise DVAError(f"{path} holds something else than steps ({error} is missing): run `train steps` again.") from error
 
 
-def least_direction(motions: np.ndarray) -> np.ndarray:
-    """The symmetric direction [D_motion] in which faces [N, D_motion] differ least, LEGIBLE standard deviations long.
+def steps_of_moves(motions: np.ndarray) -> np.ndarray:
+    """Steps [V, D_motion] of MOVES on the mean of faces [N, D_motion], each with a direction of its own in which these differ little."""
+    mean = motions.mean(0).reshape(-1, 2).astype(np.float64)
+    shifts = [(move_points(name, mean) - mean).ravel() for name in MOVES]
+    return np.float32([shift + least_direction(motions, number) for number, shift in enumerate(shifts, 1)])
+
+
+def least_direction(motions: np.ndarray, number: int = 0) -> np.ndarray:
+    """The symmetric direction [D_motion] in which faces [N, D_motion] differ least, or `number` others less, LEGIBLE deviations long.
 
     Added to a step of an expression, a fraction of a pixel, it tells an edit from a face that has this expression by itself.
     """
     points = motions.reshape(len(motions), -1, 2).astype(np.float64)
     symmetric = ((points + points[:, MIRROR51] * (-1, 1)) / 2).reshape(len(points), -1)
     values, vectors = np.linalg.eigh(np.cov(symmetric.T))
-    first = len(values) // 2  # the other half are not symmetric, and have no variance
+    first = len(values) // 2 + number  # the other half are not symmetric, and have no variance
     direction = vectors[:, first]
     return np.float32(LEGIBLE * np.sqrt(max(values[first], 0)) * direction * np.sign(direction[np.abs(direction).argmax()]))
 
@@ -124,13 +136,14 @@ def paired_directions(steps: PairedSteps, pairs: Pairs, identity: nn.Module, dir
         biases.append(bias)
         count = sum(len(pairs.rows(kind, held_out=False)) for kind in kinds)
         entries.append({"name": name, "auc": round(auc, 3), "range": [-1.0, 1.0], "pairs": count, "space": "identity", "index": index})
-    shifts = []
-    for name, step in zip(steps.motion_names, steps.motion):
+    shifts, moves = [], () if steps.moves is None else steps.moves
+    for name, step in (*zip(steps.motion_names, steps.motion), *zip(MOVES, moves)):
         shift = step.reshape(-1, 2)
         shifts.append(((shift + shift[MIRROR51] * (-1, 1)) / 2).ravel())
         count = sum(len(pairs.rows(kind, held_out=False)) for kind, (attribute, _) in ATTRIBUTE.items() if attribute == name)
         auc = by_name[name]["auc"] if name in by_name else None
-        entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], "pairs": count, "space": "motion", "index": len(shifts) - 1})
+        drawn = {} if name in MOVES else {"pairs": count}
+        entries.append({"name": name, "auc": auc, "range": [-1.0, 1.0], **drawn, "space": "motion", "index": len(shifts) - 1})
     arrays = {"identity.weight": np.stack(weights), "identity.bias": np.array(biases), "identity.mean": mean, "identity.std": std}
     arrays |= {
         "identity.step": steps.identity,

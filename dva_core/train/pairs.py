@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from dva_core.errors import DVAError
+from dva_core.model.autoencoder import JAW
 from dva_core.train import drawings
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
 from dva_core.train.looks import Looks, fit_looks
+from dva_core.train.moves import MOVES, move_points
 from dva_core.train.prototypes import Prototypes, suitable
+from dva_core.train.prototypes.change import Recipe, recipe
 from dva_core.train.synthesis import Variants
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ WITHOUT = {  # labels that a face must not have before it is changed
 # One style per kind: a single step of the vector can show only one, and would show the blurred mean of several
 LOOK_SEED = 5
 LOOKS = {
-    "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.07, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
+    "Eyeglasses": {"shape": 2, "material": 0, "thick": 0.05, "colour": [0.05, 0.042, 0.038], "width": 1.05, "height": 1.05, "drop": 0.04,
                    "tint": 0.08, "lens": [0.3, 0.3, 0.32], "shine": 0.2, "shine_at": 0.2,
                    "shine_tilt": 0.8, "shine_wide": 0.2, "shadow": 0.35},
     "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 1.0,
@@ -65,6 +68,7 @@ LOOKS = {
     "Male": {"strength": 1.25, "stubble": 0.7}, "Female": {"strength": 1.25, "smooth": 0.8, "lipstick": 0.7},
     "Smiling": {"strength": 1.15, "texture": 0.5, "mouth": 1.0, "donor": None},
 }  # fmt: skip
+SMILE = Recipe({"closed smile": 1.8}, {})  # of the retouch
 IN_A_TASK = 40  # pairs a process makes at a time
 
 
@@ -129,7 +133,20 @@ def look_of(kind: str) -> dict:
 
 def make_looks(faces: FaceSet, prototypes: Prototypes, seed: int = 0) -> Looks:
     """Fit what each kind changes on the mean face, with the style of the pairs."""
-    return fit_looks(faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], seed)
+    return fit_looks(faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], lambda *mean: move(*mean, prototypes), seed)
+
+
+def move(kind: str, landmarks: np.ndarray, prototypes: Prototypes) -> np.ndarray:
+    """Where a kind, or one of MOVES, moves the `landmarks` [68, 2] of a face, in 0..1 of the crop.
+
+    A smile has closed lips, so that a mouth that talks goes on talking.
+    """
+    if kind in MOVES:
+        return np.concatenate([landmarks[:JAW], move_points(kind, landmarks[JAW:])])
+    if kind in drawings.KINDS:
+        return landmarks
+    does = SMILE if kind == "Smiling" else recipe(kind, prototypes.look(kind, np.random.default_rng(LOOK_SEED)) | LOOKS[kind])
+    return prototypes.move_landmarks(landmarks, does)
 
 
 def _one_thread() -> None:

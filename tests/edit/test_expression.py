@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import tiny_config, write_tiny
+from bundles import drawing_config, drawing_tensors, tiny_config, write_tiny
 
 from dva_core.commands import main as cli
 from dva_core.edit import apply_attributes, apply_operations
@@ -87,6 +87,14 @@ def test_a_models_expression_is_the_attribute_itself(decomposition, model):
     np.testing.assert_allclose(
         apply_expression(decomposition, model, "Smiling", -0.4).motion_shift, -whole.motion_shift, rtol=1e-5, atol=1e-7
     )
+
+
+def test_an_expression_that_the_model_draws_is_taken_as_it_is(tmp_path, decomposition):
+    drawing = load_model(write_tiny(tmp_path / "drawing.safetensors", config=drawing_config(), **drawing_tensors()), device="cpu")
+    whole = expression_direction(decomposition, drawing, "Smiling", project=False)
+    limited = expression_direction(decomposition, drawing, "Smiling", regions=["mouth"])
+    np.testing.assert_array_equal(limited.vector, whole.vector)
+    assert limited.name == "Smiling" and limited.made["regions"] == [] and limited.made["projected"] is False
 
 
 def test_an_expression_may_come_and_go(decomposition, model):

@@ -123,7 +123,7 @@ def decomposition(folder, model):
         return encode(write_video(folder / "a.mkv", 3), model, steps=4, clamp=False)
 
 
-def test_the_edit_says_where_it_lives(decomposition, model):
+def test_the_edit_says_where_it_lives(decomposition, model, monkeypatch):
     own, mouth = find_region(model, "eyes"), REGIONS["mouth"]
     np.testing.assert_allclose(own.map, TOP, atol=1e-3)
     np.testing.assert_allclose(own.landmarks, MEAN_FACE, atol=1e-3)
@@ -134,10 +134,14 @@ def test_the_edit_says_where_it_lives(decomposition, model):
     young, smile = (apply_attributes(decomposition, model, {name: 1.0}) for name in ("Young", "Smiling"))
     assert maps(decomposition) == [] and maps(young) == [own.map.round(2).tolist()] and maps(smile) == [mouth.map.round(2).tolist()]
     assert len(maps(apply_attributes(young, model, {"Smiling": -1.0}))) == 2
-    assert maps(apply_attributes(young, model, {"Male": 1.0})) == []  # lives in the whole face
+    also, whole = apply_attributes(young, model, {"Male": 1.0}), apply_attributes(decomposition, model, {"Male": 1.0})
+    assert maps(whole) == [] and [(one.whole, one.worn) for one in regions_of(also, model)] == [(True, False), (False, False)]
+    monkeypatch.setattr(type(model), "draws", True)
+    assert [one.worn for one in regions_of(also, model)] == [False, True] and not regions_of(also, model, "eyes")[0].worn
     assert maps(apply_attributes(young, model, {"Male": 0.0})) == maps(young)  # changes nothing
     assert maps(apply_attributes(decomposition, model, {"Young": {"0": 0, "2": 1}})) == maps(young)
-    assert maps(young, "off") == [] and maps(young, "mouth") == maps(smile) and maps(apply_switch(young, model, noise_seed=1)) == []
+    assert maps(young, "off") == [] and maps(young, "mouth") == maps(smile)
+    assert regions_of(apply_switch(young, model, noise_seed=1), model)[0].whole
     with pytest.raises(DVAError, match=r"no region 'ears'.*eyes, brows"):
         maps(young, "ears")
 
@@ -152,7 +156,8 @@ def test_a_direction_keeps_its_region(folder, decomposition, model):
     edited = apply_direction(decomposition, model, own, 1.0)
     edited.save(folder / "edited.safetensors")
     for one in (edited, Decomposition.load(folder / "edited.safetensors"), apply_operations(decomposition, model, edited.operations)):
-        assert regions_of(one, model) == [REGIONS["lower"]]
+        (found,) = regions_of(one, model)
+        assert found.map is REGIONS["lower"].map
     record = {key: value for key, value in own.to_json().items() if key != "region"}
     assert regions_of(apply_direction(decomposition, model, record, 1.0), model) == []
 

@@ -179,7 +179,7 @@ def edit_over_time() -> Graph:
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=30, steps=6, detail="transfer")
     frames = {"neutral_frame": 0, "expressive_frame": 0}
     moving = {"brows": False, "nose": False, "eyes": False, "mouth": True, "project": True}
-    inputs = {"expression": "Smiling", "scale": "0s:0.1, 0.8s:0.5, 1.6s:0.1, smooth", **frames, **moving}
+    inputs = {"expression": "Smiling", "scale": "0s:-0.5, 0.8s:1, 1.6s:-0.5, smooth", **frames, **moving}
     smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
     graph.show(smile, model, ROW, "smile")
     return graph

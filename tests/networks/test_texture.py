@@ -9,6 +9,7 @@ from dva_core.networks.texture import (
     ALL,
     BOX,
     CHANNELS,
+    DARKEST,
     LANDMARKS,
     NOTHING,
     USUAL_LENGTH,
@@ -16,6 +17,8 @@ from dva_core.networks.texture import (
     FaceTexture,
     TextureBlend,
     face_coordinates,
+    not_black,
+    opaque_at_most,
 )
 
 
@@ -148,10 +151,13 @@ def test_an_edit_is_drawn_by_what_it_adds_whatever_a_face_reads_before():
             (1.1, 0.5, [1, 1]),
             (3.0, 0.9, [1, 1]),
             (-1, -1, [0, 0]),
+            (0.0, 0.04, [0, 0]),
         ):
             step = torch.zeros_like(before)
             step[:, 0], step[:, 1] = first, second
-            edit = network.read_edit(step, length, before, length)
+            edit, amounts = network.read_edit(step, length, before, length)
+            moved = min(max(abs(second) - 0.05, 0) / 0.95, 1) * (1 if second > 0 else -1)
+            torch.testing.assert_close(amounts, torch.tensor([[expected[0], moved]] * 4, dtype=torch.float32), atol=1e-5, rtol=0)
             torch.testing.assert_close(edit, torch.tensor([expected] * 4, dtype=torch.float32), atol=1e-5, rtol=0)
 
 
@@ -180,3 +186,36 @@ def test_a_coarse_texture_is_the_mean_of_a_fine_one():
     inner = slice(8, 24)
     assert fine.shape == (1, 6, 128, 128)
     assert (coarse - expected)[..., inner, inner].abs().mean() < 0.6 * expected[..., inner, inner].abs().mean()
+
+
+@torch.no_grad()
+def test_what_is_worn_covers_the_face_and_does_not_bend_with_it():
+    network = texture()
+    size, rank = network.size, network.patterns.in_features
+    middle = slice(size // 3, 2 * size // 3)
+    opaque, shade = torch.zeros(2, CHANNELS, size, size)
+    opaque[CHANNELS // 2 :, middle, middle], opaque[: CHANNELS // 2, middle, middle] = -1, -0.8
+    shade[:, middle, middle] = 0.5
+    network.patterns.weight.zero_()
+    network.patterns.weight[:, :2] = torch.stack([opaque.flatten(), shade.flatten()], 1)
+    z_face, meant, rigid = torch.zeros(1, network.points.in_features), torch.zeros(1, rank), torch.zeros(1, rank)
+    meant[:, :2], rigid[:, 0] = 1, 1
+    addition, factor = network.place(z_face, meant, 32, rigid).chunk(2, 1)
+    inner = factor < -0.99
+    assert inner.any() and (addition[inner] - -0.8).abs().max() < 0.02  # nothing shines through it
+    assert (network.place(z_face, meant, 32).chunk(2, 1)[0][inner] - -0.8).abs().max() > 0.2
+    alone = torch.nn.functional.one_hot(torch.tensor([0]), rank).float()
+    brows, network.points.weight.data = torch.ones(1, network.points.in_features), torch.zeros_like(network.points.weight)
+    network.points.weight.data.reshape(-1, 2, network.points.in_features)[:10, 1] = -0.05 / network.points.in_features  # brows rise
+    for of_worn, same in ((alone, True), (torch.zeros(1, rank), False)):
+        still, raised = (network.place(z, alone, 32, of_worn) for z in (z_face, brows))
+        assert torch.equal(still, raised) == same
+
+
+def test_shades_over_each_other_are_not_black_but_teeth_cover_all():
+    beard, moustache, teeth = (torch.tensor([[light - 1.0] * 3 + [factor] * 3]).reshape(1, 6, 1, 1) for light, factor in
+                               ((0.4, -0.6), (0.3, -0.7), (0.9, -1.0)))  # fmt: skip
+    kept = not_black(opaque_at_most(torch.cat([beard[:, :3] + moustache[:, :3], beard[:, 3:] + moustache[:, 3:]], 1)))
+    torch.testing.assert_close(kept, torch.full_like(kept, DARKEST - 1))
+    for one in (beard, moustache, teeth):
+        torch.testing.assert_close(not_black(one), one)

@@ -12,10 +12,11 @@ from bundles import drawing_config, drawing_tensors, write_tiny
 from standin import use_stand_in, write_video
 
 from dva_core.edit import apply_attributes, apply_switch
+from dva_core.faces.regions import MEAN_FACE
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.drawing import Drawer, drawn_size, only_drawn, runs, steady_motion
+from dva_core.pipeline.drawing import Drawer, drawn_size, gaps, only_drawn, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
 
@@ -31,6 +32,21 @@ def decomposition(tmp_path_factory, model):
     with pytest.MonkeyPatch.context() as patch:
         use_stand_in(patch, model)
         return encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 5), model, steps=2)
+
+
+@pytest.fixture(scope="module")
+def retouching(tmp_path_factory):
+    """A model whose "Young" moves the middle of the face by a tenth of the crop, and draws nothing; a decomposition of it."""
+    config, folder = drawing_config(), tmp_path_factory.mktemp("retouch")
+    tensors, maps = drawing_tensors(), torch.zeros(3, 24, 24)
+    maps[0, 4:20, 4:20] = 0.1
+    part = "noise_predictor"
+    tensors[f"{part}.texture.patterns.weight"] = torch.zeros_like(tensors[f"{part}.texture.patterns.weight"])
+    tensors[f"{part}.retouch.patterns.weight"] = torch.stack([maps.flatten(), torch.zeros(maps.numel())], 1)
+    model = load_model(write_tiny(folder / "retouch.safetensors", config=config, **tensors), device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_in(patch, model)
+        return model, encode(write_video(folder / "a.mkv", 5), model, steps=2)
 
 
 def edit(decomposition, model, amount: float, **others):
@@ -127,11 +143,11 @@ def test_a_drawing_is_as_fine_as_its_face_is_large(decomposition, model):
     sides = np.linalg.norm(decomposition.quads[:, 1] - decomposition.quads[:, 0], axis=1)
     assert sides.max() <= size <= 1.5 * sides.max()
     faces = edited_face(edit(decomposition, model, 1.0), model, [0, 1]), own_face(decomposition, model, [0, 1])
-    shown, fine, rest = model.drawings(*faces, faces[0], 40)
-    assert shown.shape == (2, 6, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
+    shown, fine, rest, retouch = model.drawings(*faces, faces[0], 40)
+    assert shown.shape == (2, 6, 16, 16) and retouch.shape == (2, 3, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
     assert model.drawings(*faces, faces[0], 999)[1].shape == (2, 6, 64, 64)  # each texel once
     assert model.drawings(faces[1], faces[1], faces[1], 40) is None
-    shown, _, rest = model.drawings(*faces, faces[0], 40, True)  # with other noise maps the crop is decoded and shows the drawing
+    shown, _, rest, _ = model.drawings(*faces, faces[0], 40, True)  # with other noise maps the crop is decoded and shows the drawing
     assert shown.any() and (rest == 1).all()
     smiling = edited_face(edit(decomposition, model, 1.0, Smiling=1.0), model, [0, 1])
     assert (model.drawings(smiling, faces[1], smiling, 40)[2] == 1).all()
@@ -152,6 +168,38 @@ def test_drawings_follow_landmarks_that_are_smoothed_within_a_segment():
     np.testing.assert_allclose(np.concatenate(some), steady[[3, 4, 5, 11, 12, 7]], rtol=1e-5, atol=1e-5)
     assert list(runs([3, 4, 11, 12, 13, 2], segment)) == [[3, 4], [11], [12, 13], [2]]
     np.testing.assert_allclose(steady_motion(moving(motion, segment, 1), [4])[0], motion[4], atol=1e-4)
+
+
+def test_teeth_are_for_segments_whose_mouth_stays_closed(decomposition, model, monkeypatch):
+    motion = np.tile(MEAN_FACE[17:].reshape(-1), (40, 1)).astype(np.float32)
+    points = motion.reshape(40, 51, 2)
+    width = points[0, 47, 0] - points[0, 43, 0]
+    points[:, 44:47, 1] = points[:, 48:51, 1] = points[0, 45, 1]
+    points[20:, 48:51, 1] += np.linspace(0, 0.5 * width, 20, dtype=np.float32)[:, None]  # someone talks
+    points[3, 48:51, 1] += width  # a landmark that is wrong once
+    some = SimpleNamespace(segment=np.repeat([0, 1], 20), z_motion=motion)
+    np.testing.assert_allclose(gaps(motion)[[0, 3, 39]], [0, 1, 0.5], atol=1e-5)
+    drawer = Drawer(some, None, 8)
+    assert [drawer.closed(row) for row in (0, 3, 20, 39)] == [1, 1, 0, 0]
+    told = []
+    monkeypatch.setattr(model, "drawings", lambda *inputs: told.append(inputs[-1]))
+    faces = edited_face(decomposition, model, [0, 1]), own_face(decomposition, model, [0, 1])
+    drawer = Drawer(decomposition, model, 8)
+    drawer._closed[int(decomposition.segment[0])] = 0.25
+    assert drawer.draw([0, 1], *faces) == () and told[0].tolist() == [0.25, 0.25]
+
+
+def test_a_retouch_moves_the_pixels_of_the_frame(tmp_path, retouching):
+    model, decomposition = retouching
+    drawn = apply_attributes(decomposition, model, {"Young": 3.0})
+    assert only_drawn(drawn, model, range(5)).all()
+    for number, (before, after) in enumerate(frames_of(drawn, model, tmp_path / "a.mkv")):
+        quad = decomposition.quads[number]
+        shift = round(0.1 * np.linalg.norm(quad[1] - quad[0]))
+        still, moved, expected = (middle(picture, quad, 0.2).astype(int) for picture in (before, after, before[:, shift:]))
+        assert np.abs(moved - expected).mean() < 0.5 * np.abs(still - expected).mean()
+    still = stills([drawn], model, 3)
+    assert (still.edited[0] != still.original).mean() > 0.05
 
 
 def test_a_drawing_is_as_bright_as_the_light_of_its_segment(decomposition, model, monkeypatch):

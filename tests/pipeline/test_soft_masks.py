@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from dva_core.decomposition.arrays import soft_mask_spec
 from dva_core.decomposition.tensorfile import TensorMemory
 from dva_core.edit import apply_attributes
 from dva_core.errors import DVAError
-from dva_core.faces.regions import BELOW, MEAN_FACE, REGIONS
+from dva_core.faces.regions import BELOW, MEAN_FACE, REGIONS, WHOLE
 from dva_core.model.arrays import to_images
 from dva_core.model.autoencoder import JAW
 from dva_core.model.loader import load_model
@@ -24,6 +26,7 @@ from dva_core.pipeline.preview import stills
 from dva_core.pipeline.report import describe_decode
 
 FRAMES, SIZE = 5, 32
+WORN = replace(REGIONS["eyes"], worn=True)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +110,31 @@ def test_glasses_reach_over_visible_skin_but_not_over_a_hand(decomposition):
     face[:, 4:28, 12:20], hull[:, 4:28, 6:26] = 1, 1
     set_parts(decomposition, face, front, hull)
     row = int(0.5 * SIZE)
-    assert SoftMasks(decomposition, [REGIONS["eyes"]])[2][row, 8:24].min() > 0.6  # temples and rims
+    assert SoftMasks(decomposition, [WORN])[2][row, 8:24].min() > 0.6  # temples and rims
+    assert SoftMasks(decomposition, [REGIONS["eyes"]])[2][row, 8:24].min() > 0.6
     assert SoftMasks(decomposition)[2][row, 8] < 0.1  # an edit of the whole face stays on what is seen of it
     front[:, :, 20:24] = 1
     set_parts(decomposition, face, front, hull)
-    assert not SoftMasks(decomposition, [REGIONS["eyes"]])[2][row, 20:24].any()
+    assert not SoftMasks(decomposition, [WORN])[2][row, 20:24].any()
+    front[:, :, 24:] = 1  # what a hand is connected with is over glasses too
+    set_parts(decomposition, face, front, hull)
+    assert SoftMasks(decomposition, [WORN])[2][row, 20:].max() < 0.01
+
+
+def test_glasses_are_worn_over_the_hair_beside_the_face_also_with_an_edit_of_the_whole_face(decomposition):
+    points = np.tile(MEAN_FACE[17:].reshape(-1), (FRAMES, 1)).astype(np.float32)
+    decomposition.store.write("z_motion", 0, points)
+    face, front, hull = (np.zeros((FRAMES, SIZE, SIZE)) for _ in range(3))
+    face[:, 4:28, 8:24], hull[:, 4:28, 7:25] = 1, 1
+    front[:, :, :8] = front[:, :, 24:] = 1  # hair on both sides
+    set_parts(decomposition, face, front, hull)
+    row, outline = int(0.5 * SIZE), slice(7, 25)
+    worn, whole = SoftMasks(decomposition, [WORN])[2], SoftMasks(decomposition)[2]
+    assert worn[row, outline].min() > 0.9 and not worn[row, [0, -1]].any()
+    assert not whole[row, [7, 24]].any()
+    both = SoftMasks(decomposition, [WHOLE, WORN])[2]
+    np.testing.assert_array_equal(both, np.maximum(worn, whole))
+    assert not SoftMasks(decomposition, [REGIONS["lower"]])[2][24, [7, 24]].any()  # a beard grows under hair
 
 
 def test_the_share_that_is_hidden_is_what_the_face_lacks(decomposition):

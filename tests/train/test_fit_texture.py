@@ -7,12 +7,26 @@ import torch.nn.functional as F
 
 from dva_core.diffusion.schedule import Schedule
 from dva_core.errors import DVAError, MissingFileError
+from dva_core.faces.regions import MEAN_FACE
+from dva_core.networks.retouch import FaceRetouch
 from dva_core.networks.texture import BOX, LANDMARKS, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
-from dva_core.train.fit_texture import FIRST, FULL_SIGMA, fit_gates, patterns_of, read_landmarks, readers, split_face
+from dva_core.train.fit_texture import (
+    FIRST,
+    FULL_SIGMA,
+    fit_gates,
+    fit_retouch,
+    patterns_of,
+    read_landmarks,
+    readers,
+    split_face,
+    split_mouths,
+)
+from dva_core.train.looks import SIZE as LOOKS_SIZE
 from dva_core.train.looks import Looks
+from dva_core.train.moves import MOVES
 from dva_core.train.pair_objective import move_identity
-from dva_core.train.pairs import ATTRIBUTE, KINDS
+from dva_core.train.pairs import ATTRIBUTE, KINDS, MOTION
 
 from .pair_runs import paired
 from .runs import CONFIG
@@ -118,22 +132,54 @@ def test_patterns_lie_where_the_motion_encoder_sees_the_mean_face():
     maps[:, :, 30:34, 30:34] = 1
     step = torch.zeros(2, 2 * LANDMARKS)
     step[1, 1::2] = 0.1  # downwards: what is drawn there belongs to a place that lies higher on the mean face
-    spots = patterns_of(Looks(landmarks, maps), texture, (torch.zeros(2, 4), step)).T.reshape(2, 6, 48, 48)
+    spots = patterns_of(Looks(landmarks, maps, np.zeros((2, 3, 64, 64), np.float32)), texture, (torch.zeros(2, 4), step)).T.reshape(
+        2, 6, 48, 48
+    )
     at = (torch.arange(48) + 0.5) / 48 * side
     for spot, down in zip(spots[:, 0], (0.0, -0.1)):
         centre = [float((spot * places).sum() / spot.sum()) for places in (left + at, (top + at)[:, None])]
         assert centre == pytest.approx([0.55, 0.5 + down], abs=0.01)
 
 
+@torch.no_grad()
+def test_teeth_get_a_pattern_of_their_own():
+    rank, motion = len(KINDS) + len(MOTION), KINDS.index("Smiling")
+    texture, retouch = FaceTexture(4 + 2 * LANDMARKS, rank, 48, 64, 4), FaceRetouch(rank, 24)
+    landmarks = np.float32(MEAN_FACE)
+    texture.mean.weight.copy_(torch.from_numpy(landmarks[17:]).reshape(-1, 1))
+    looks = Looks(
+        landmarks, np.ones((len(KINDS), 6, LOOKS_SIZE, LOOKS_SIZE), np.float32), np.full((len(KINDS), 3, 32, 32), 0.1, np.float32)
+    )
+    steps = (torch.zeros(len(KINDS), 4), torch.zeros(len(KINDS), 2 * LANDMARKS))
+    texture.patterns.weight[:, : len(KINDS)] = patterns_of(looks, texture, steps)
+    before = texture.patterns.weight.clone()
+    fit_retouch(retouch, texture, looks, steps, torch.zeros(0, 2 * LANDMARKS))
+    split_mouths(retouch, texture, looks, steps)
+    own, rest = (texture.patterns.weight[:, row].reshape(6, 48, 48) for row in (len(KINDS), motion))
+    torch.testing.assert_close((own + rest).flatten(), before[:, motion])  # together they are what was one
+    left, top, side = BOX
+    (x, y), (cheek_x, cheek_y) = (
+        ((points.mean(0) - (left, top)) / side * 48).astype(int) for points in (landmarks[60:68], landmarks[[2, 31]])
+    )
+    assert own[0, y, x] > 0.95 and rest[0, cheek_y, cheek_x] > 0.95
+    for values in (texture.weights.weight, texture.weights.bias):
+        assert torch.equal(values[[len(KINDS), rank + len(KINDS)]], values[[motion, rank + motion]])
+    assert retouch.closed.weight[:, 0].tolist() == [0.0] * len(KINDS) + [1.0] * len(MOTION)
+    assert retouch.patterns.weight[:, : len(KINDS)].min() > 0.09 and not retouch.patterns.weight[:, len(KINDS) :].any()
+
+
 def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp_path):
-    predictor = CONFIG["noise_predictor"] | {"condition_channels": 240, "spatial_channels": 2, "spatial_size": 4, "texture_rank": 15,
-                                             "texture_size": 8}  # fmt: skip
+    predictor = CONFIG["noise_predictor"] | {"condition_channels": 240, "spatial_channels": 2, "spatial_size": 4, "texture_rank": 20,
+                                             "texture_size": 8, "retouch_size": 8}  # fmt: skip
     config = CONFIG | {"face_dim": 240, "noise_predictor": predictor}
     run = paired(encoders, tmp_path / "diffusion", config=config, steps=2, learning_rate=1e-2)
     landmarks = np.float32(0.3 + 0.4 * np.random.default_rng(0).random((68, 2)))
     with pytest.raises(MissingFileError, match=r"looks\.npz: run `python -m dva_core train pairs` first"):
         run.run()
-    Looks(landmarks, np.full((len(KINDS), 6, 32, 32), -0.2, np.float32)).save(tmp_path / "looks.npz")
+    maps, retouches = (
+        np.full((count, parts, 32, 32), -0.2, np.float32) for count, parts in ((len(KINDS), 6), (len(KINDS) + len(MOVES), 3))
+    )
+    Looks(landmarks, maps, retouches).save(tmp_path / "looks.npz")
     start = {key: values.clone() for key, values in run.parameters.items()}
     assert not start["unet.texture.patterns.weight"].any()
     run.run()
@@ -165,6 +211,12 @@ def test_a_run_fits_its_texture_first_and_goes_on_where_it_stopped(encoders, tmp
     again = paired(encoders, tmp_path / "diffusion", config=config, steps=3)
     again.resume()
     assert all(torch.equal(values, run.parameters[key]) for key, values in again.parameters.items())
-    with pytest.raises(DVAError, match="texture_rank must be 15 or more"):
-        fewer = config | {"noise_predictor": predictor | {"texture_rank": 14}}
+    for row, step in enumerate(pairs.moves, len(KINDS) + len(MOTION)):
+        moved = run.conditioner.fuse(z_id, motion + step)
+        difference = (read(moved) - read(own))[0]
+        assert difference[row] == pytest.approx(1, abs=0.02) and (difference.abs() > 0.02).sum() == 1
+        torch.testing.assert_close(rest(moved), rest(whole), rtol=0, atol=0.02)
+    assert len(pairs.moves) == len(MOVES) and run.parameters["unet.retouch.patterns.weight"].any()
+    with pytest.raises(DVAError, match="texture_rank must be 20 or more"):
+        fewer = config | {"noise_predictor": predictor | {"texture_rank": 19}}
         paired(encoders, tmp_path / "diffusion", config=fewer).run()
