@@ -92,7 +92,7 @@ def expression_direction(
         shift = between_frames(decomposition, neutral, expressive)
         name, record = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
     check_points(shift)
-    if expression is not None and getattr(model, "draws", False):
+    if expression is not None and model.draws:
         regions, project = (), False
     if project:
         shift = project_shift(shift, main_components(decomposition, model, include_frames=expression is None))

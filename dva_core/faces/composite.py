@@ -39,7 +39,7 @@ def soften(masks: np.ndarray, centre: int | None = None, *, sigma_frames: float 
     mask = np.tensordot((weights / weights.sum()).astype(np.float32), masks, axes=1)
     reach = round(grow * size)
     if reach > 0:
-        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+        mask = cv2.dilate(mask, disc(reach))
     mask = blur(mask, edge * size)
     return np.clip(mask * border_fade(size, edge), 0, 1)
 
@@ -245,6 +245,12 @@ def within(quad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of a plane [S, S], sigma in pixels, the border mirrored."""
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) if sigma > 0 else image
+
+
+def disc(radius: float) -> np.ndarray:
+    """A disc of this radius in pixels, rounded, for cv2.dilate and cv2.erode."""
+    size = 2 * round(radius) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:

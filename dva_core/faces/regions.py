@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from einops import reduce
 
-from dva_core.faces.composite import blur, border_fade
+from dva_core.faces.composite import blur, border_fade, disc
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
 
@@ -78,7 +78,7 @@ def hull(points: np.ndarray, grow: float = 0.0) -> np.ndarray:
     mask = np.zeros((FINE, FINE), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points * FINE - 0.5).astype(np.int32)), 1)
     reach = round(grow * FINE)
-    return (cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))) if reach else mask) > 0
+    return (cv2.dilate(mask, disc(reach)) if reach else mask) > 0
 
 
 def outlines(face: np.ndarray) -> dict[str, np.ndarray]:
@@ -158,9 +158,9 @@ def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarr
     size = len(front)
     here, beside = np.max([region.on(points, size) for region in regions], axis=0), 2 * round(BESIDE * size) + 1
     here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size)
-    reach, covers = 2 * round(REACH * size) + 1, front * np.minimum(2 * MIDDLE.on(points, size), 1)
+    around, covers = disc(REACH * size), front * np.minimum(2 * MIDDLE.on(points, size), 1)
     for _ in range(TIMES):  # what it is connected with covers too
-        covers = np.minimum(front, cv2.dilate(covers, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))))
+        covers = np.minimum(front, cv2.dilate(covers, around))
     return here * (1 - covers)
 
 

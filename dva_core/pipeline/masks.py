@@ -26,25 +26,24 @@ class SoftMasks:
 
     def __init__(self, decomposition: Decomposition, regions: Sequence[Region] = (), window: tuple[float, float] = (0.0, 1.0)):
         self._decomposition, self._segment, self._motion = decomposition, decomposition.segment, decomposition.z_motion
-        self._regions, self._window = regions, window
+        self._whole = not regions or any(region.whole for region in regions)
+        self._worn, self._others = ([region for region in regions if not region.whole and region.worn == one] for one in (True, False))
+        self._window = window
         self._cache: dict[int, np.ndarray] = {}
 
     def __getitem__(self, row: int) -> np.ndarray:
-        whole = not self._regions or any(region.whole for region in self._regions)
-        worn, others = ([region for region in self._regions if not region.whole and region.worn == one] for one in (True, False))
-        masks = [self._soften(row, 0) * self._behind(row, FRONT)] if whole else []
-        if others:
-            masks.append(limit_to_regions(others, self._points(row), self._soften(row, 1)) * self._behind(row, FRONT_OF_REGION))
-        if worn:
-            size = len(self._soften(row, 1))
-            front = np.broadcast_to(1 - self._behind(row, FRONT_OF_REGION), (size, size)).astype(np.float32)
-            masks.append(limit_to_worn(worn, self._points(row), front))
+        masks = [self._soften(row, 0) * (1 - self._in_front(row, FRONT))] if self._whole else []
+        if self._others:
+            limited = limit_to_regions(self._others, self._points(row), self._soften(row, 1))
+            masks.append(limited * (1 - self._in_front(row, FRONT_OF_REGION)))
+        if self._worn:
+            masks.append(limit_to_worn(self._worn, self._points(row), self._in_front(row, FRONT_OF_REGION)))
         return np.max(masks, axis=0)
 
-    def _behind(self, row: int, limits: tuple[float, float]) -> np.ndarray | float:
-        """Weight of the edit [C, C], 0..1, by what is in front of the face, if that is known; see `in_front`."""
-        front = self._cache[row][2]
-        return 1.0 if front is None else 1 - in_front(front, limits)
+    def _in_front(self, row: int, limits: tuple[float, float]) -> np.ndarray:
+        """Weight of the source [C, C] by what is in front of the face, see `in_front`; 0 if that is not known."""
+        face, _, front = self._parts(row)
+        return np.zeros(face.shape, np.float32) if front is None else in_front(front, limits)
 
     def whole(self, row: int) -> np.ndarray:
         """The softened mask [C, C] of the whole face, without `regions`."""
@@ -54,8 +53,12 @@ class SoftMasks:
         """Soften one part of `_read` over neighbouring frames: [C, C]."""
         first, last = (int(np.searchsorted(self._segment, self._segment[row], side)) for side in ("left", "right"))
         window = range(max(first, row - SOFTEN_FRAMES), min(last, row + SOFTEN_FRAMES + 1))
-        self._cache = {i: self._cache[i] if i in self._cache else self._read(i) for i in window}
+        self._cache = {i: self._parts(i) for i in window}
         return soften(np.stack([self._cache[i][part] for i in window]), centre=row - window.start)
+
+    def _parts(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The masks of `_read`, which are kept for the rows about the last one that was softened."""
+        return self._cache[row] if row in self._cache else self._read(row)
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Masks [C, C] in 0..1 of a row: the visible face, the whole face, and, if known, what is in front of it."""
@@ -68,7 +71,7 @@ class SoftMasks:
 
     def hidden(self, row: int, front: np.ndarray | None = None) -> float:
         """Share of the face in a row's crop, 0..1, that is hidden: excluded by its own mask, or behind `front` [n, n] in 0..1."""
-        mask = (self._cache[row] if row in self._cache else self._read(row))[0]
+        mask = self._parts(row)[0]
         if front is not None and front.shape != mask.shape:
             front = cv2.resize(front, mask.shape[::-1], interpolation=cv2.INTER_AREA)
         return hidden_share(mask, self._points(row), front)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dva_core.faces.align import whole_square
-from dva_core.faces.composite import blur, smoothstep
+from dva_core.faces.composite import blur, disc, smoothstep
 from dva_core.faces.regions import outlines
 from dva_core.faces.retouch import retouch_face
 from dva_core.networks.texture import face_coordinates
@@ -182,8 +182,7 @@ def area(landmarks: np.ndarray, parts: Sequence[slice], grow: float, soft: float
     hulls = np.zeros((SIZE, SIZE), np.float32)
     for part in parts:
         cv2.fillConvexPoly(hulls, cv2.convexHull(np.int32(landmarks[part] * SIZE + 0.5)), 1.0)
-    reach = 2 * round(grow * SIZE) + 1
-    return blur(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), SIZE * soft)
+    return blur(cv2.dilate(hulls, disc(grow * SIZE)), SIZE * soft)
 
 
 def skin_area(landmarks: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dva_core.faces.align import MIRROR68
-from dva_core.faces.composite import blur
+from dva_core.faces.composite import blur, disc
 from dva_core.faces.regions import outlines
 from dva_core.networks.hull import extend_hull
 from dva_core.train.synthesis import thin_plate_map
@@ -49,8 +49,3 @@ def within(landmarks: np.ndarray, size: int = SIZE) -> np.ndarray:
     middle = (hull.min(0) + hull.max(0)) / 2
     cv2.fillConvexPoly(mask, cv2.convexHull(np.int32(np.round((middle + HULL * (hull - middle)) * size - 0.5))), 1.0)
     return blur(cv2.erode(mask, disc(2 * SOFT * size)), SOFT * size) * mask
-
-
-def disc(radius: float) -> np.ndarray:
-    side = 2 * round(radius) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dva_core.faces.composite import disc
 from dva_core.networks.hull import extend_hull
 
 FINE, ROUNDS = 176, 2  # pixels of the picture in which labels are cut, and how often: GrabCut takes its time
@@ -44,11 +45,6 @@ def enlarge(points: np.ndarray, factor: float) -> np.ndarray:
     """Scale points [n, 2] about the middle of their bounding box."""
     middle = (points.min(0) + points.max(0)) / 2
     return middle + factor * (points - middle)
-
-
-def disc(radius: float) -> np.ndarray:
-    size = 2 * max(1, round(radius)) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def features(points: np.ndarray, size: int, covered_brows: bool) -> np.ndarray:
