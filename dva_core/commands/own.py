@@ -41,7 +41,7 @@ def add_commands(commands) -> None:
 
     expression = commands.add_parser("expression", help="make a direction of an expression: the model's own, or from two frames of a video")
     expression.add_argument("input", nargs="?", metavar="DECOMPOSITION.safetensors", help="the decomposition that --frames are of")
-    expression.add_argument("--attribute", metavar="NAME", help="an expression of the model, such as Smiling")
+    expression.add_argument("--attribute", metavar="NAME", help="an expression of the model, such as Smiling or Closed_Eyes")
     expression.add_argument("--frames", type=int, nargs=2, metavar=("NEUTRAL", "EXPRESSIVE"), help="two frames of the video instead")
     expression.add_argument("--region", action="append", default=[], choices=tuple(REGIONS), help="what may move; repeat (default all)")
     expression.add_argument(

@@ -8,6 +8,8 @@ the standardised identity vector,
 Motion: an identity network is trained to ignore expression, so a smile is a shift of the landmarks instead,
 z_motion[n]' = z_motion[n] + scale * shift for every frame n.
 
+Where a model moves the frame's own pixels, the expressions of shapes.py are attributes too.
+
 A scale may be a curve over time (see curves.py): frame n then gets the edit at the curve's strength in frame n.
 """
 
@@ -24,6 +26,7 @@ import numpy as np
 from ..decomposition import Decomposition, check_model
 from ..errors import DVAError
 from .curves import Scale, parse_scale, sample_scale, scale_to_json, strengths
+from .shapes import SHAPES, shape_step
 from .whom import on_people
 
 LARGEST_SCALE = 10.0
@@ -67,6 +70,9 @@ class AttributeSet:
         prefix = "attributes."
         buffers = {key[len(prefix) :]: value for key, value in model.state_dict().items() if key.startswith(prefix)}
         tensors = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in buffers.items()}
+        if shapes := shapes_of(model.config):
+            own = tensors.get("motion.shift", np.zeros((0, model.config["motion_dim"])))
+            tensors["motion.shift"] = np.concatenate([own, np.stack([shape_step(shape.name) for shape in shapes])])
         return cls(entries_of(model.config), tensors, tuple(model.config.get("retired_attributes") or ()))
 
     @property
@@ -116,7 +122,22 @@ class AttributeSet:
 
 
 def entries_of(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
-    """List the attributes of a bundle's configuration."""
+    """List the attributes of a bundle's configuration, and the shapes that its model moves faces to."""
+    return own_entries(config) + shapes_of(config)
+
+
+def shapes_of(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
+    """SHAPES as attributes, behind the configuration's own ones of the motion; none for a model without a retouch."""
+    if not (config.get("noise_predictor") or {}).get("retouch_size"):
+        return ()
+    own = own_entries(config)
+    first, taken = sum(entry.space == "motion" for entry in own), {entry.name.lower() for entry in own}
+    names = [name for name in SHAPES if name.lower() not in taken]
+    return tuple(Attribute(name, "motion", first + i, range=SHAPES[name].range) for i, name in enumerate(names))
+
+
+def own_entries(config: Mapping[str, Any]) -> tuple[Attribute, ...]:
+    """List the attributes of a bundle's configuration alone."""
     return tuple(
         Attribute(
             entry["name"],

@@ -11,6 +11,7 @@ the model's bundle), then masked to the chosen landmarks,
     z_motion[n]' = z_motion[n] + scale * mask * (s C^T C).
 
 The expression of a model that draws it (see networks.texture) is neither projected nor masked: the model reads its own step from z_face.
+One of shapes.py is not projected. Steps that a model with a retouch does not draw move the frame's own pixels (see pipeline/moves.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..errors import DVAError
 from .attributes import AttributeSet
 from .curves import Scale
 from .directions import Direction, apply_direction, encoder_fingerprint, from_attribute
+from .shapes import SHAPES
 
 REGIONS: dict[str, range] = {"brows": range(0, 10), "nose": range(10, 19), "eyes": range(19, 31), "mouth": range(31, 51)}
 STILL = np.array([*range(10, 19), 19, 22, 25, 28])  # nose and corners of the eyes, which an expression moves least
@@ -51,7 +53,7 @@ def apply_expression(
     scale       signed strength: 1 is the attribute's usual step, or the whole way from the first frame to the second; or a curve
     regions     names of REGIONS that may move; none means all
     project     project the shift on the main components of landmark motion
-                regions and project have no effect on an expression that the model draws
+                regions and project have no effect on an expression that the model draws, nor project on one of shapes.py
     person      whom of several people to edit, by numbers or names; None: all. Two frames need a single person
 
     Raises DVAError for an unknown expression or region, frames without a face, a scale out of bounds.
@@ -93,7 +95,9 @@ def expression_direction(
         name, record = f"frame {expressive} from {neutral}", {"how": "frames", "frames": [int(neutral), int(expressive)]}
     check_points(shift)
     if expression is not None and model.draws:
-        regions, project = (), False
+        project = False
+        if source.name not in SHAPES:
+            regions = ()
     if project:
         shift = project_shift(shift, main_components(decomposition, model, include_frames=expression is None))
     if regions:

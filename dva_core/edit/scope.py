@@ -12,6 +12,8 @@ from ..faces.tone import TONES
 from .attributes import AttributeSet
 from .curves import parse_scale, strengths
 
+JAW = "lower"  # the region that reaches below the chin
+
 
 def keeps_tone(decomposition: Decomposition, model, tone: str | None = None) -> bool:
     """Whether the change of the whole face's tone is removed: `tone` "keep" or "change"; None: decided by the edits.
@@ -50,15 +52,20 @@ def regions_of(decomposition: Decomposition, model, region: str | None = None) -
 
 
 def region_names(decomposition: Decomposition, model) -> Iterator[str | None]:
-    """The region of each edit with an effect, None for an edit of the whole face."""
-    entries = {entry.name: entry.region for entry in AttributeSet.from_model(model).entries}
+    """The region of each edit with an effect, None for an edit of the whole face. One that moves pixels may move the chin over the neck."""
+    attributes = AttributeSet.from_model(model).entries
+    entries = {entry.name: entry.region for entry in attributes}
+    moving = [entry.name for entry in attributes if entry.space == "motion"]
     for operation in decomposition.operations:
         direction = operation.get("direction") or {}
         if operation.get("name") == "switch":
             yield None
         for name, scale in scales_of(operation).items():
             if any(strengths(parse_scale(scale))):
-                yield direction.get("region") if direction else entries.get(name)
+                region = direction.get("region") if direction else entries.get(name)
+                yield region
+                if region is None and model.retouches and (direction.get("space") == "motion" or name in moving):
+                    yield JAW
 
 
 def find_region(model, name: str) -> Region:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.faces.align import frame_to_crop, side, sides, to_pixel_indices, whole_square
-from dva_core.faces.retouch import draw_to_frame, retouch_face
+from dva_core.faces.retouch import compose, draw_to_frame, retouch_face
 
 if TYPE_CHECKING:
     from dva_core.faces.front import FrontMask
@@ -71,8 +71,20 @@ class Drawing(NamedTuple):
         """A window [H, W, 3] of a frame with the retouch and the drawing in the square `quad` of it, float32."""
         if self.retouch is not None:
             picture = retouch_face(picture, quad, self.retouch)
+        if not self.fine.any():
+            return picture
         addition, factor = (draw_to_frame(part, quad, picture.shape[:2]) for part in np.split(self.fine.astype(np.float32), 2))
         return picture + addition + np.maximum(factor, -1) * picture
+
+    def moved(self, shift: np.ndarray, under: np.ndarray | None) -> Drawing:
+        """The same on a face that is moved by `shift` [2, n, n] before, over the drawing `under` [6, F, F]; None: no drawing."""
+        drawing = self._replace(retouch=compose(shift, self.retouch))
+        if under is None:
+            return drawing
+        addition, factor = self.fine.astype(np.float32).reshape(2, *under[:3].shape)
+        of_under, factor_of_under = np.split(under, 2)
+        fine = np.concatenate([addition + (1 + factor) * of_under, (1 + factor) * (1 + factor_of_under) - 1])
+        return drawing._replace(fine=fine)
 
     def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""

@@ -30,6 +30,18 @@ def retouch_face(picture: np.ndarray, quad: np.ndarray, maps: np.ndarray) -> np.
     return picture
 
 
+def compose(shift: np.ndarray, maps: np.ndarray | None) -> np.ndarray:
+    """The maps [3, n, n] that do what `maps` [3, m, m] do to a face moved by `shift` [2, n, n] before; m is at most n, None: nothing."""
+    if maps is None:
+        return np.concatenate([shift, np.zeros_like(shift[:1])]).astype(np.float32)
+    size = shift.shape[-1]
+    second = cv2.resize(np.moveaxis(maps.astype(np.float32), 0, -1), (size, size), interpolation=cv2.INTER_CUBIC)
+    pixel = np.arange(size, dtype=np.float32)
+    at = pixel + size * second[..., 0], pixel[:, None] + size * second[..., 1]
+    second[..., :2] += cv2.remap(np.moveaxis(shift.astype(np.float32), 0, -1), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.moveaxis(second, -1, 0)
+
+
 def skin_texture(picture: np.ndarray, width: float) -> np.ndarray:
     """Wrinkles, pores and spots of a face whose crop is `width` pixels wide: what is coarser than grain, finer than its tone, and no edge.
 

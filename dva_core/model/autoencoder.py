@@ -240,6 +240,11 @@ class DiffusionVideoAutoencoder(nn.Module):
         """Whether the noise predictor has a texture of the face, see `drawings`."""
         return getattr(self.noise_predictor, "texture", None) is not None
 
+    @property
+    def retouches(self) -> bool:
+        """Whether the noise predictor has a retouch, so that edits move the face's own pixels."""
+        return getattr(self.noise_predictor, "retouch", None) is not None
+
     def to_noise_predictor(self, *z_faces: Tensor) -> tuple[Tensor, ...]:
         """Bring z_face [B, face_dim] to the noise predictor's device and precision, and its weights to the device."""
         room = activation_bytes(self.noise_predictor, z_faces[0], self.host.dtype, self.host.device)  # for the batch that is evaluated next

@@ -37,7 +37,7 @@ from ..progress import Progress, Shares, Stopwatch, picture_for, silent
 from ..values import whole
 from ..video import Frame, VideoWriter, check_encoding, check_output
 from ..video.threads import WriteBehind, read_ahead
-from .drawing import Drawer, EditedFace, drawings_of, drawn_face, drawn_size, only_drawn
+from .drawing import Drawer, EditedFace, drawn_face, drawn_size, only_drawn
 from .front import FrontMasks, Keep
 from .layers import FaceLayer, PlacedFace, paste_frames
 from .solving import begin, edited_face, is_finite, own_face, solve
@@ -97,8 +97,9 @@ def decode_faces(
         yield from (EditedFace(decomposition.rebuilt[row]) for row in indices)
         return
     draw = draw if model.draws else 0
+    drawer = Drawer(decomposition, model, draw)
+    decomposition, info, host = drawer.still, decomposition.info, model.host
     known = only_drawn(decomposition, model, range(decomposition.faces)) if draw else np.zeros(decomposition.faces, bool)
-    info, host, drawer = decomposition.info, model.host, Drawer(decomposition, model, draw)
 
     def decode_some(positions: range, run=begin) -> Callable[[], tuple[range, list[EditedFace] | None]]:
         """Begin a batch; the function returned gives its faces, or None if there are values that are not finite numbers."""
@@ -108,7 +109,7 @@ def decode_faces(
         drawn = drawer.draw(rows, z_face, before) if draw else ()
         if known[rows].all():
             fetched, rebuilt = fetch(*drawn), decomposition.rebuilt[rows]
-            return lambda: (positions, list(map(drawn_face, rebuilt, drawings_of(fetched(), len(rows)))))
+            return lambda: (positions, list(map(drawn_face, rebuilt, drawer.finish(rows, fetched(), False))))
         x_T = to_device(torch.from_numpy(decomposition.x_T[rows]), z_face.device).float()
 
         def report(i: int, steps: int, x: Tensor) -> None:
@@ -120,7 +121,7 @@ def decode_faces(
 
         def take() -> tuple[range, list[EditedFace] | None]:
             crops, finite, *parts = fetched()
-            return positions, list(map(EditedFace, crops, drawings_of(parts, len(rows)))) if finite else None
+            return positions, list(map(EditedFace, crops, drawer.finish(rows, parts, True))) if finite else None
 
         return take
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +12,21 @@ import torch
 from torch import Tensor
 
 from ..decomposition import Decomposition
+from ..decomposition.arrays import Steps
 from ..faces.align import side, smooth_over_time
 from ..faces.composite import LUMA, Drawing, smoothstep
+from ..faces.opening import draw_motion, gaps
+from ..faces.warp import move_face
 from ..hosts.devices import to_device
 from ..model.arrays import fuse
+from ..networks.texture import CHANNELS
+from .moves import landmarks_of, moves_of, moving, without_moves
 from .solving import edited_face, own_face
 
 STEADY = 0.04  # seconds: standard deviation of the smoothing of the landmarks that a drawing follows, a frame at 25 frames a second
 LIT_ROWS, BRIGHTEST = 9, 98  # rows of a segment whose light is measured, by this percentile of a crop's pixels
 FULLY_LIT, LEAST_LIGHT = 190.0, 0.1  # of 255; least light of a drawing
 CLOSED, MOSTLY = (0.125, 0.15), 90  # gap between the lips of a mouth that is closed, and open, and the percentile of a segment's frames
-INNER_LIPS, MOUTH_CORNERS = ((44, 45, 46), (48, 49, 50)), (43, 47)  # of the 51 inner landmarks
 ROWS = 64  # at a time for `only_drawn`
 REACH = 4  # standard deviations that it reaches to either side
 
@@ -46,12 +51,25 @@ def only_drawn(decomposition: Decomposition, model, rows: Sequence[int]) -> np.n
 
 
 class Drawer:
-    """Draws the edits of a decomposition at crops of `size` pixels, in the light of its faces."""
+    """Draws the edits of a decomposition at crops of `size` pixels, in the light of its faces; 0: draws nothing.
+
+    `draw` draws what the edits of `still` draw, `finish` moves the face under it.
+    """
 
     def __init__(self, decomposition: Decomposition, model, size: int) -> None:
         self.decomposition, self.model, self.size = decomposition, model, size
         self._lights: dict[int, float] = {}
         self._closed: dict[int, float] = {}
+
+    @cached_property
+    def moves(self) -> Steps | None:
+        """The steps of the motion that move pixels."""
+        return moves_of(self.decomposition, self.model) if self.size else None
+
+    @cached_property
+    def still(self) -> Decomposition:
+        """The decomposition without the edits that move pixels, which the model is to see."""
+        return without_moves(self.decomposition, self.moves)
 
     def draw(self, rows: Sequence[int], z_face: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         """What is drawn on these rows, as of `model.drawings`, in half precision; empty if nothing is. z_face after and before the edit."""
@@ -67,12 +85,36 @@ class Drawer:
         fine = torch.cat([factor + light * (addition - factor), factor], 1)  # a pixel's light x + 1 becomes (1 + B) (x + 1) + light (A - B)
         return coarse.half(), fine.half(), rest, *(part.half() for part in retouch)
 
+    def finish(self, rows: Sequence[int], parts: Sequence[np.ndarray], decoded: bool) -> list[Drawing | None]:
+        """The drawings of these rows from `parts`, what `draw` gave; None where nothing is drawn and nothing moves.
+
+        decoded: whether the crops are decoded, as they show more than drawings.
+        """
+        drawings = drawings_of(parts, len(rows))
+        if self.moves is None or not (moves := moving(self.moves, rows)).any():
+            return drawings
+        own = steady_motion(self.decomposition.without_edits(), rows)
+        before, after = landmarks_of(own), landmarks_of(own + self.moves.at(np.asarray(rows)))
+        return [
+            self.move(row, drawing or self.nothing(decoded), *points) if moves else drawing
+            for row, drawing, moves, *points in zip(rows, drawings, moves, before, after)
+        ]
+
+    def move(self, row: int, drawing: Drawing, before: np.ndarray, after: np.ndarray) -> Drawing:
+        """A drawing on the face of a row whose landmarks go from `before` to `after` [51, 2]."""
+        return drawing.moved(move_face(before, after), draw_motion(before, after, drawing.fine.shape[-1], self.light(row)))
+
+    def nothing(self, decoded: bool) -> Drawing:
+        """A drawing that shows nothing."""
+        coarse, fine = (np.zeros((CHANNELS, size, size), np.float16) for size in (self.model.image_size, self.size))
+        return Drawing(coarse, fine, float(decoded))
+
     def closed(self, row: int) -> float:
         """1 if the mouth of a row's segment is closed throughout, 0 if it opens, as of someone who talks: the same in all of its frames."""
         segments = self.decomposition.segment
         segment = int(segments[row])
         if segment not in self._closed:
-            gap = np.percentile(gaps(self.decomposition.z_motion[segments == segment]), MOSTLY)
+            gap = np.percentile(gaps(landmarks_of(self.decomposition.z_motion[segments == segment])), MOSTLY)
             self._closed[segment] = float(1 - smoothstep(*CLOSED, gap))
         return self._closed[segment]
 
@@ -90,14 +132,6 @@ class Drawer:
             brightest = [np.percentile(self.decomposition.crops[int(one)] @ LUMA, BRIGHTEST) for one in some]
             self._lights[segment] = float(np.clip(np.median(brightest) / FULLY_LIT, LEAST_LIGHT, 1))
         return self._lights[segment]
-
-
-def gaps(motions: np.ndarray) -> np.ndarray:
-    """Height of the gap between the lips of each face [n], in widths of its mouth, from its motion [n, 102]."""
-    points = motions.reshape(len(motions), -1, 2)
-    upper, lower = (points[:, rows].mean(1) for rows in INNER_LIPS)
-    left, right = (points[:, row] for row in MOUTH_CORNERS)
-    return np.linalg.norm(lower - upper, axis=1) / np.maximum(np.linalg.norm(right - left, axis=1), 1e-6)
 
 
 def steady_motion(decomposition: Decomposition, rows: Sequence[int]) -> np.ndarray:

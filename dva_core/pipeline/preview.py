@@ -37,7 +37,7 @@ from ..model.arrays import as_picture, fuse, shrink, to_images
 from ..model.evaluation import usual_batch
 from ..progress import Progress, picture_for, silent
 from .decoding import check_detail
-from .drawing import Drawer, EditedFace, drawings_of, drawn_face, only_drawn
+from .drawing import Drawer, EditedFace, drawn_face, only_drawn
 from .front import FrontMasks, Keep
 from .masks import SoftMasks
 from .solving import edited_face, own_face, solve
@@ -100,13 +100,14 @@ def stills(
     regions = [regions_of(edit, model, region) for edit in edits]
     guided = Guidance.from_config(model.config, guidance)
     draw = detail == "transfer" and model.draws
-    drawn = [draw and edit.is_edited and bool(only_drawn(edit, model, [row])[0]) for edit in edits]
+    drawers = [Drawer(edit, model, edit.crops.shape[1] if draw else 0) for edit in edits]
+    drawn = [draw and edit.is_edited and bool(only_drawn(drawer.still, model, [row])[0]) for edit, drawer in zip(edits, drawers)]
     decoded = [base.without_edits(), *(edit for edit, one in zip(edits, drawn) if not one)]
     info = base.info if steps is None else info_of_steps(decoded, model, steps, guided)
     model.schedule.timesteps(info.steps)
     front = None if keep is None else front_mask(base, row, keep)
     batch = batch_size or usual_batch(model, guided.is_on)
-    rebuilt, faces = decode_row(edits, drawn, model, row, info, batch, progress, guided, draw)
+    rebuilt, faces = decode_row(drawers, drawn, model, row, info, batch, progress, guided)
     original = base.crops[row]
 
     def picture(edit: Decomposition, face: EditedFace | None, own_regions: Sequence[Region]) -> np.ndarray:
@@ -141,7 +142,7 @@ def info_of_steps(edits: Sequence[Decomposition], model, steps: int, guided: Gui
 
 
 def decode_row(
-    edits: Sequence[Decomposition],
+    drawers: Sequence[Drawer],
     drawn: Sequence[bool],
     model,
     row: int,
@@ -149,42 +150,43 @@ def decode_row(
     batch: int,
     progress: Progress,
     guided: Guidance,
-    draw: bool,
 ) -> tuple[np.ndarray, list[EditedFace | None]]:
     """Decode one row: the rebuilt crop float32 [3, S, S], and an edited face for each of the edits, None for one that changes nothing.
 
-    With `draw` a face has what is drawn of the edit; an edit that is only `drawn` (see `only_drawn`) is not decoded. If the settings `info`
+    A face has what its drawer draws of the edit; an edit that is only `drawn` (see `only_drawn`) is not decoded. If the settings `info`
     differ from those of the video, the crop is inverted again and rebuilt from that.
     """
-    base, reinvert = edits[0], info is not edits[0].info
-    edited_indices = [i for i, edit in enumerate(edits) if edit.is_edited and not drawn[i]]
+    base = drawers[0].decomposition
+    reinvert = info is not base.info
+    edited_indices = [i for i, drawer in enumerate(drawers) if drawer.decomposition.is_edited and not drawn[i]]
     callback = evaluation_counter(progress, (2 if reinvert else 1) * info.steps)
     x_T = invert_frame(base, model, row, fuse(model, base.z_id, base.z_motion[[row]]), info, callback) if reinvert else None
 
-    def decode_some(batch_edits: Sequence[Decomposition]) -> list[EditedFace]:
-        z_face = torch.cat([edited_face(edit, model, [row]) for edit in batch_edits])
-        noise = x_T.expand(len(batch_edits), -1, -1, -1) if reinvert else noise_maps(batch_edits, row, z_face)
-        before = torch.cat([own_face(edit, model, [row]) for edit in batch_edits]) if guided.is_on else None
+    def decode_some(some: Sequence[Drawer]) -> list[EditedFace]:
+        edits = [drawer.still for drawer in some]
+        z_face = torch.cat([edited_face(edit, model, [row]) for edit in edits])
+        noise = x_T.expand(len(edits), -1, -1, -1) if reinvert else noise_maps(edits, row, z_face)
+        before = torch.cat([own_face(edit, model, [row]) for edit in edits]) if guided.is_on else None
         crops = solve(solvers.sample, model, noise, z_face, info, callback, guided, before)
         crops = crops.half().float().cpu().numpy()
-        if not draw:
-            return list(map(EditedFace, crops))
-        return [EditedFace(crop, draw_row(edit, model, row)) for edit, crop in zip(batch_edits, crops)]
+        return [EditedFace(crop, draw_row(drawer, row, True)) for drawer, crop in zip(some, crops)]
 
-    plain = [base.without_edits()] if reinvert else []  # decoded in one batch with the edits
-    parts = model.host.run_batched(decode_some, plain + [edits[i] for i in edited_indices], batch)
+    plain = [Drawer(base.without_edits(), model, 0)] if reinvert else []  # decoded in one batch with the edits
+    parts = model.host.run_batched(decode_some, plain + [drawers[i] for i in edited_indices], batch)
     faces = [face for part in parts for face in part]
     rebuilt = faces[0].crop if reinvert else np.asarray(base.rebuilt[row], np.float32)
     face_of = dict(zip(edited_indices, faces[len(plain) :]))
     for i in np.flatnonzero(drawn):
-        face_of[int(i)] = drawn_face(rebuilt, draw_row(edits[i], model, row))
-    return rebuilt, [face_of.get(i) for i in range(len(edits))]
+        face_of[int(i)] = drawn_face(rebuilt, draw_row(drawers[i], row, False))
+    return rebuilt, [face_of.get(i) for i in range(len(drawers))]
 
 
-def draw_row(edit: Decomposition, model, row: int) -> Drawing | None:
-    """What an edit draws on one row, as fine as its stored crop."""
-    faces = edited_face(edit, model, [row]), own_face(edit, model, [row])
-    return drawings_of([part.cpu().numpy() for part in Drawer(edit, model, edit.crops.shape[1]).draw([row], *faces)], 1)[0]
+def draw_row(drawer: Drawer, row: int, decoded: bool) -> Drawing | None:
+    """What an edit draws on one row; see `Drawer.finish`."""
+    if not drawer.size:
+        return None
+    faces = (face(drawer.still, drawer.model, [row]) for face in (edited_face, own_face))
+    return drawer.finish([row], [part.cpu().numpy() for part in drawer.draw([row], *faces)], decoded)[0]
 
 
 def front_mask(decomposition: Decomposition, row: int, keep: Keep) -> FrontMask:

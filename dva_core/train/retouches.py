@@ -14,8 +14,8 @@ import numpy as np
 from dva_core.faces.align import MIRROR68
 from dva_core.faces.composite import blur, disc
 from dva_core.faces.regions import outlines
+from dva_core.faces.warp import thin_plate_map
 from dva_core.networks.hull import extend_hull
-from dva_core.train.synthesis import thin_plate_map
 
 SIZE = 128  # pixels of the mean face
 SMOOTHING = {"Younger": 0.7, "Female": 0.4, "Heavy_Makeup": 0.6, "Older": -0.35, "Male": -0.2}

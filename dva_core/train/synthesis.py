@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.interpolate import RBFInterpolator
 
+from dva_core.faces.warp import thin_plate_map
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
 from dva_core.train.teachers import Teachers
@@ -23,20 +23,6 @@ log = logging.getLogger(__name__)
 
 MOVING = np.r_[17:27, 36:48, 48:68]  # brows, eyes, mouth: what an expression moves
 JAW = np.r_[4:13]  # follows the mouth when it opens
-
-
-def thin_plate_map(source: np.ndarray, target: np.ndarray, size: int, coarse: int = 32) -> np.ndarray:
-    """Make the backward map [size, size, 2] float32, for cv2.remap, that moves `source` points [n, 2] to `target` points.
-
-    Thin-plate spline (Bookstein 1989), evaluated on a coarse grid and resized: smooth enough, and quick.
-    """
-    spline = RBFInterpolator(target, source - target, smoothing=5e-4, kernel="thin_plate_spline")  # of targets that nearly coincide
-    axis = (np.arange(coarse) + 0.5) * size / coarse
-    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    shift = spline(grid)
-    shift = cv2.resize(shift.reshape(coarse, coarse, 2).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    pixel = np.arange(size, dtype=np.float32)
-    return np.stack(np.meshgrid(pixel, pixel), -1) + shift
 
 
 def anchors(size: int) -> np.ndarray:

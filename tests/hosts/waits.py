@@ -20,6 +20,7 @@ MEANT = {  # where the program waits for the card, and why
     "pipeline/solving.py own_face": "a switched video's own motion, once a batch",
     "pipeline/decoding.py edit_sizes": "how far each frame is moved, once a video's 64 frames",
     "pipeline/drawing.py only_drawn": "whether an edit is only drawn, once a video's 64 frames, a still",
+    "pipeline/moves.py is_drawn": "whether a step of the motion is drawn, once an edit of a video or still",
     "pipeline/preview.py draw_row": "what is drawn, once an edit",
     "pipeline/preview.py decode_row": "the pictures, once a batch",
     "edit/text_search.py _prepare": "before a search",

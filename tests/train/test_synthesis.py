@@ -9,7 +9,7 @@ from faces.drawn import centroid
 
 from dva_core.faces.align import MIRROR68
 from dva_core.train.augment import reframe, relight, soften
-from dva_core.train.synthesis import ExpressionModel, anchors, morph, normalise, thin_plate_map, warp
+from dva_core.train.synthesis import ExpressionModel, anchors, morph, normalise, warp
 
 SIZE = 128
 
@@ -20,15 +20,6 @@ def blobs(points: np.ndarray, size: int = SIZE) -> np.ndarray:
     x, y = np.meshgrid(axis, axis)
     spots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 8) for px, py in points)
     return np.repeat((np.clip(spots, 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)
-
-
-def test_thin_plate_map_passes_through_the_points():
-    rng = np.random.default_rng(0)
-    source = rng.uniform(30, 98, (10, 2))
-    target = source + rng.normal(0, 4, (10, 2))
-    backward = thin_plate_map(source, target, SIZE, coarse=128)
-    x, y = np.floor(target).astype(int).T
-    assert np.abs(backward[y, x] + 0.5 - source - (np.floor(target) + 0.5 - target)).max() < 1.0
 
 
 def test_warp_moves_a_spot_to_its_target_and_holds_the_border():

@@ -10,9 +10,9 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import MIRROR68
 from dva_core.faces.composite import smoothstep
+from dva_core.faces.warp import thin_plate_map
 from dva_core.train.drawings.common import Array, Drawing, blur, luminance
 from dva_core.train.drawings.sheets import SHEET, SHEET_LEFT, SHEET_SPAN, to_sheet
-from dva_core.train.synthesis import thin_plate_map
 
 FINE = 512  # thin things are drawn at about this size and averaged down
 

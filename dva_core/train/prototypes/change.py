@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from dva_core.errors import DVAError
+from dva_core.faces.warp import thin_plate_map
 from dva_core.networks.hull import extend_hull
 from dva_core.train.faces import FaceSet
 from dva_core.train.prototypes import mouth
 from dva_core.train.prototypes.donors import Donors, bare, collect, light_side, old_faces, smiling_faces
 from dva_core.train.prototypes.space import DARK, LUMA, MeanSpace, band, from_log, likeness, polygon, saturation, to_log, tone
 from dva_core.train.prototypes.statistics import FRONTAL, Effects, fit_effects, label, turn, years
-from dva_core.train.synthesis import normalise, thin_plate_map
+from dva_core.train.synthesis import normalise
 
 WHITE = float(np.log(255 + DARK))
 KINDS = ("Older", "Younger", "Male", "Female", "Smiling")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from dva_core.faces.warp import thin_plate_map
 from dva_core.train.prototypes.space import LUMA, from_log, saturation, to_log
-from dva_core.train.synthesis import thin_plate_map
 
 OUTER, INNER = np.arange(48, 60), np.arange(60, 68)
 MOUTH = np.arange(48, 68)

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from dva_core.faces.align import MIRROR68
+from dva_core.faces.warp import thin_plate_map
 from dva_core.networks.hull import extend_hull
-from dva_core.train.synthesis import normalise, thin_plate_map
+from dva_core.train.synthesis import normalise
 
 SIZE = 192  # of the mean space; the face fills it, so that nothing of a 128 px picture is lost
 EYE_DISTANCE = 66.0  # of the mean shape, in its pixels

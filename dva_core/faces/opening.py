@@ -1,0 +1,80 @@
+"""What an edit of the motion shows that no pixel of the frame did: the inside of a mouth that it opens, lashes of eyes that it closes.
+
+Landmarks are those of warp.py. Layers are an opacity [S, S] in 0..1 and a colour [3, S, S] or [3, 1, 1] in 0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from dva_core.faces.composite import blur, smoothstep
+from dva_core.faces.warp import LEFT_EYE, MOUTH, RIGHT_EYE, smooth, uncrossed
+
+SHUT = 0.1  # gap of closed lips, in widths of the mouth, as landmarks say
+OPENED = (0.03, 0.1)  # of that width, by which the gap grows: from nothing of the inside drawn to all
+SEEN = (0.6, 0.3)  # share of the new gap that was open before: from nothing drawn, for what is seen is stretched, to all
+INSIDE, TEETH, LASHES = (52, 22, 20), (172, 156, 144), (40, 28, 24)  # colours in full light
+TEETH_HEIGHT, TEETH_SHARE = 0.12, 0.4  # of the upper teeth: most, in widths of the mouth, and as a share of the gap
+TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which teeth grow dark
+CLOSED, OPACITY = (0.35, 0.15), 0.8  # share of an eye's height to which it closes: from no lashes drawn to all; their opacity
+THICK = 0.075  # of an eye's width: thickness of the lashes
+EDGE = 0.006  # of the crop: blur of the edge of the mouth
+FRACTION_BITS = 4  # of cv2's fixed-point coordinates
+
+
+def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: float = 1.0) -> np.ndarray | None:
+    """A and B [6, size, size], as of `composite.Drawing`, of an edit that moves landmarks from `before` to `after`; None: nothing.
+
+    light: of the face, 0..1.
+    """
+    after = uncrossed(before, after)
+    layers = [*mouth_layers(before, after, size), *eye_layers(before, after, size)]
+    if not layers:
+        return None
+    opacity = sum(opacity for opacity, _ in layers)  # they lie apart
+    shade = sum(opacity * colour for opacity, colour in layers)
+    return np.concatenate([light * shade / 127.5 - opacity, -np.stack(3 * [opacity])]).astype(np.float32)
+
+
+def mouth_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A hollow and the upper teeth between the lips, as far as the mouth was not open before."""
+    old, new = np.maximum(gaps(np.stack([before, after])) - SHUT, 0)
+    opacity = smoothstep(*OPENED, np.float32(new - old)) * smoothstep(*SEEN, np.float32(old / max(new, 1e-6)))
+    if opacity:
+        upper, lower = smooth(after[list(MOUTH.upper)]), smooth(after[list(MOUTH.lower)])
+        width = np.linalg.norm(upper[-1] - upper[0])
+        height = np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
+        teeth = upper + np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height) * (lower - upper)
+        across = np.abs((np.arange(size) + 0.5) / size - upper[:, 0].mean()) / max(width, 1e-6)
+        white = fill(upper, teeth, size, EDGE) * (1 - smoothstep(*TEETH_FADE, np.float32(across)))
+        dark, light = (np.float32(colour)[:, None, None] for colour in (INSIDE, TEETH))
+        yield opacity * fill(upper, lower, size, EDGE), dark + white * (light - dark)
+
+
+def eye_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The dark line of lashes where the lids of an eye meet that was open."""
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        old, new = (np.mean([points[lower, 1] - points[upper, 1] for upper, lower in eye.pairs]) for points in (before, after))
+        opacity = OPACITY * smoothstep(*CLOSED, np.float32(new / max(old, 1e-6)))
+        if opacity:
+            line = smooth((after[list(eye.upper)] + after[list(eye.lower)]) / 2)
+            thick = THICK * np.linalg.norm(line[-1] - line[0])
+            yield opacity * fill(line - (0, thick / 2), line + (0, thick / 2), size, thick / 2.5), np.float32(LASHES)[:, None, None]
+
+
+def gaps(points: np.ndarray) -> np.ndarray:
+    """Height of the gap between the lips of each face [n], in widths of its mouth, from landmarks [n, 51, 2]."""
+    upper, lower = (points[:, list(rows)].mean(1) for rows in zip(*MOUTH.pairs))
+    left, right = points[:, MOUTH.upper[0]], points[:, MOUTH.upper[-1]]
+    return np.linalg.norm(lower - upper, axis=1) / np.maximum(np.linalg.norm(right - left, axis=1), 1e-6)
+
+
+def fill(top: np.ndarray, bottom: np.ndarray, size: int, sigma: float) -> np.ndarray:
+    """A mask [size, size] of what lies between two curves from left to right, blurred by `sigma` of the crop."""
+    image, polygon = np.zeros((size, size), np.float32), np.concatenate([top, bottom[::-1]])
+    fixed = np.round((polygon * size - 0.5) * 2**FRACTION_BITS).astype(np.int32)
+    cv2.fillPoly(image, [fixed], 1.0, cv2.LINE_AA, FRACTION_BITS)
+    return blur(image, sigma * size)
