@@ -19,8 +19,11 @@ from .sheets import SheetMaker
 from .terminal import Bars, answer, say
 
 # those the model knows, in this order
-EDITS = ({"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Male": 1.0}, {"Smiling": 1.0})
-ATTRIBUTES = 4
+EDITS = (
+    {"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Open_Mouth": 1.0},
+    {"Male": 1.0}, {"Smiling": 1.0},
+)  # fmt: skip
+ATTRIBUTES = 5
 
 
 def add_commands(commands) -> None:
