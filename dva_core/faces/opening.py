@@ -15,7 +15,7 @@ from dva_core.faces.warp import LEFT_EYE, MOUTH, RIGHT_EYE, smooth, uncrossed
 
 SHUT = 0.1  # gap of closed lips, in widths of the mouth, as landmarks say
 OPENED = (0.03, 0.1)  # of that width, by which the gap grows: from nothing of the inside drawn to all
-SEEN = (0.6, 0.3)  # share of the new gap that was open before: from nothing drawn, for what is seen is stretched, to all
+OWN_TEETH = (0.02, 0.08)  # of that width, by which a mouth was open before: from which teeth are seen themselves
 INSIDE, TEETH, LASHES = (52, 22, 20), (172, 156, 144), (40, 28, 24)  # colours in full light
 TEETH_HEIGHT, TEETH_SHARE = 0.12, 0.4  # of the upper teeth: most, in widths of the mouth, and as a share of the gap
 TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which teeth grow dark
@@ -40,18 +40,23 @@ def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: float =
 
 
 def mouth_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A hollow and the upper teeth between the lips, as far as the mouth was not open before."""
+    """A hollow, below what was seen of the inside before, and the upper teeth of a mouth that was closed."""
     old, new = np.maximum(gaps(np.stack([before, after])) - SHUT, 0)
-    opacity = smoothstep(*OPENED, np.float32(new - old)) * smoothstep(*SEEN, np.float32(old / max(new, 1e-6)))
+    opacity = smoothstep(*OPENED, np.float32(new - old))
     if opacity:
         upper, lower = smooth(after[list(MOUTH.upper)]), smooth(after[list(MOUTH.lower)])
-        width = np.linalg.norm(upper[-1] - upper[0])
-        height = np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
-        teeth = upper + np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height) * (lower - upper)
-        across = np.abs((np.arange(size) + 0.5) / size - upper[:, 0].mean()) / max(width, 1e-6)
-        white = fill(upper, teeth, size, EDGE) * (1 - smoothstep(*TEETH_FADE, np.float32(across)))
+        width = max(np.linalg.norm(upper[-1] - upper[0]), 1e-6)
+        down, height = lower - upper, np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
+        seen = upper + np.minimum(old / max(new + SHUT, 1e-6), 1) * down
+        teeth = upper + np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height) * down
+        across = np.abs((np.arange(size) + 0.5) / size - upper[:, 0].mean()) / width
+        white = (
+            fill(upper, teeth, size, EDGE)
+            * (1 - smoothstep(*TEETH_FADE, np.float32(across)))
+            * smoothstep(*OWN_TEETH[::-1], np.float32(old))
+        )
         dark, light = (np.float32(colour)[:, None, None] for colour in (INSIDE, TEETH))
-        yield opacity * fill(upper, lower, size, EDGE), dark + white * (light - dark)
+        yield opacity * fill(seen, lower, size, EDGE), dark + white * (light - dark)
 
 
 def eye_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

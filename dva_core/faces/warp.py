@@ -21,6 +21,7 @@ SOFT = 0.02  # of the crop: blur of the edge of the face, where nothing moves
 HALF = 0.5  # of a gap, to which the spline closes it: beyond that it would overshoot
 LEAST_GAP = 0.04  # of a gap, to which it closes at all
 BEYOND = 0.2  # of a gap: place of its edges, lashes and lips, outside of the landmarks
+HELD = 0.3  # of a gap, by which it opens until what is inside is not stretched at all
 CREASE = 0.4  # of the way from an upper lid to the brow: lids move below it
 FINE = 33  # points of a curve
 
@@ -91,7 +92,24 @@ def move_face(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         where = still(SIZE)
         shift = cv2.remap(shift, where[..., 0], where[..., 1] + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         shift[..., 1] += down
+    hold_teeth(shift, before, after)
     return np.moveaxis(shift, -1, 0) / SIZE
+
+
+def hold_teeth(shift: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+    """Change `shift` [SIZE, SIZE, 2], in pixels, in a mouth that opens: what is inside hangs on the upper lip and is not stretched."""
+    at = (np.arange(SIZE) + 0.5) / SIZE
+    columns = np.flatnonzero((at > after[MOUTH.upper[0], 0]) & (at < after[MOUTH.upper[-1], 0]))
+    u1, l1 = (heights(after[list(edge)], at[columns]) for edge in (MOUTH.upper, MOUTH.lower))
+    middle = np.clip((u1 + l1) / 2 * SIZE, 0, SIZE - 1).astype(int)
+    came_from = at[columns] + shift[middle, columns, 0] / SIZE
+    u0, l0 = (heights(before[list(edge)], came_from) for edge in (MOUTH.upper, MOUTH.lower))
+    opened = np.clip(((l1 - u1) / np.maximum(l0 - u0, 1e-6) - 1) / HELD, 0, 1)
+    y = at[:, None]
+    inside = (y > u1) & (y < l1)
+    source = np.minimum(u0 + (y - u1), np.maximum(l0, u0))
+    down = shift[:, columns, 1]
+    shift[:, columns, 1] = np.where(inside, down + opened * ((source - y) * SIZE - down), down)
 
 
 def jaw_shift(step: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dva_core.edit.shapes import SHAPES
-from dva_core.faces.opening import TEETH, draw_motion, gaps
+from dva_core.faces.opening import INSIDE, TEETH, draw_motion, gaps
 from dva_core.faces.regions import MEAN_FACE
 
 FACE = MEAN_FACE[17:].astype(np.float64)
@@ -46,11 +46,14 @@ def test_a_mouth_that_opens_is_dark_with_teeth():
 
 
 def test_what_was_open_is_seen_itself():
-    opacity = [
-        0.0 if drawn is None else -drawn[3:].min()
-        for drawn in (draw_motion(with_gap(FACE, 0.1 + old), with_gap(FACE, 0.5), SIZE) for old in (0.0, 0.1, 0.18, 0.3))
-    ]
-    assert opacity[0] > 0.95 and opacity[1] > 0.9 and 0 < opacity[2] < 0.9 and opacity[3] == 0
+    after = with_gap(FACE, 0.6)
+    x = int(after[[43, 47], 0].mean() * SIZE)
+    top, bottom = (int(after[row, 1] * SIZE) for row in (45, 49))
+    drawn = draw_motion(with_gap(FACE, 0.35), after, SIZE)
+    upper, lower = (-drawn[3:, round(top + share * (bottom - top)), x].mean() for share in (0.15, 0.8))
+    assert upper < 0.1 and lower > 0.95
+    assert (drawn[:3] - drawn[3:]).max() < 2 * max(INSIDE) / 255 + 0.01  # and no teeth beside the own ones
+    assert draw_motion(with_gap(FACE, 0.5), with_gap(FACE, 0.52), SIZE) is None
 
 
 @pytest.mark.parametrize(("name", "dark"), [("Closed_Eyes", (True, True)), ("Wink_Right", (False, True))])

@@ -106,6 +106,18 @@ def test_eyes_close(eyes):
         assert left < 0.25 if eye in closed else left > 0.9
 
 
+def test_teeth_hang_on_the_upper_lip_and_are_not_stretched():
+    face = FACE.copy()
+    face[48:51, 1] += 0.03  # a mouth that is open a little
+    after = face + SHAPES["Open_Mouth"].move(face)
+    maps, x = move_face(face, after), after[[43, 47], 0].mean()
+    for below in (0.008, 0.02, 0.03):
+        came_from = after[45, 1] + below + sample(maps, np.array([[x, after[45, 1] + below]]))[0, 1]
+        assert came_from == pytest.approx(face[45, 1] + below, abs=0.004)
+    hollow = after[49, 1] - 0.01
+    assert hollow + sample(maps, np.array([[x, hollow]]))[0, 1] == pytest.approx(face[49, 1], abs=0.006)
+
+
 def test_lids_and_lips_do_not_cross_and_outer_lips_keep_their_distance():
     after = FACE + 3 * SHAPES["Closed_Eyes"].move(FACE) - 3 * SHAPES["Open_Mouth"].move(FACE)
     kept = uncrossed(FACE, after)
