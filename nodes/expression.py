@@ -27,7 +27,7 @@ class EditExpression(io.ComfyNode):
             category=CATEGORY,
             description="Changes the expression in all frames alike: one shift of the landmarks, from the model's expressions or from two "
             "frames of the video, restricted to natural motion.",
-            search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "expression"],
+            search_aliases=["smile", "emotion", "mouth", "eyes", "brows", "blink", "wink", "frown", "expression"],
             advanced=("project",),
             inputs=[
                 DecompositionType.Input("decomposition", display_name="decomposition", tooltip="The decomposition, edited or not."),
@@ -37,7 +37,7 @@ class EditExpression(io.ComfyNode):
                     default="Smiling",
                     dynamic_prompts=False,
                     display_name="expression",
-                    tooltip=f"An expression of the model, such as Smiling; or {FROM_FRAMES}, which uses the frames below.",
+                    tooltip=f"An expression of the model, such as Smiling or Closed_Eyes; or {FROM_FRAMES}, which uses the frames below.",
                 ),
                 io.String.Input(
                     "scale",
@@ -124,7 +124,7 @@ class EditExpression(io.ComfyNode):
 def _check(scale: str | None, expression: str | None, person: str | None) -> None:
     parse_whom(person)
     if expression is not None and not expression.strip():
-        raise DVAError(f"The expression is empty; name one of the model, such as Smiling, or write {FROM_FRAMES}.")
+        raise DVAError(f"The expression is empty; name one of the model, such as Smiling or Closed_Eyes, or write {FROM_FRAMES}.")
     strength = 0.0 if scale is None else parse_text(scale, "the expression")
     if expression is not None and expression.strip().lower() != FROM_FRAMES:
         models.check_scales({expression.strip(): strength})

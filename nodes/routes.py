@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from dva_core.edit.attributes import entries_of
 from dva_core.errors import DVAError
 from dva_core.model.bundle import read_header
 from dva_core.model.loader import STARTER
@@ -41,7 +43,7 @@ def add_routes() -> None:
             header = read_header(model_path(request.query.get("model", STARTER)))
         except DVAError as error:
             return web.json_response({"error": str(error)}, status=404)
-        return web.json_response({"attributes": header.config.get("attributes") or []})
+        return web.json_response({"attributes": [asdict(entry) for entry in entries_of(header.config)]})
 
     @server.routes.post("/dva/example")
     async def example(request):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from ..edit.attributes import entries_of
 from ..files import check_input, check_place, check_spares
 from ..hosts.devices import PRECISIONS
-from ..model.bundle import BundleInfo, find_models, model_folders
+from ..model.bundle import BundleInfo, find_models, model_folders, read_header
 from .terminal import answer, show
 
 
@@ -57,7 +58,7 @@ def run_convert(args: argparse.Namespace) -> None:
 
 
 def run_models(args: argparse.Namespace) -> None:
-    infos = find_models()
+    infos = [info if info.problem else with_shapes(info) for info in find_models()]
     if args.json:
         answer({"models": [asdict(info) for info in infos], "folders": model_folders()}, True, "")
         return
@@ -68,6 +69,11 @@ def run_models(args: argparse.Namespace) -> None:
             show(f"    attributes: {', '.join(info.attributes) or 'none'}")
     if not infos:
         show(f"No models in {', '.join(map(str, model_folders()))}.")
+
+
+def with_shapes(info: BundleInfo) -> BundleInfo:
+    """The same with all that the model edits: see `edit.shapes`."""
+    return replace(info, attributes=tuple(entry.name for entry in entries_of(read_header(info.path).config)))
 
 
 def summary(info: BundleInfo) -> str:

@@ -38,6 +38,10 @@ OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it 
 LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
 SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
 HAIR = ("Beard", "Goatee", "Mustache", "5_o_Clock_Shadow", "Bushy_Eyebrows")  # which is never lighter than the skin it grows on
+STRANDS = {"Beard": 0.58, "Goatee": 0.72, "Mustache": 0.74, "Bushy_Eyebrows": 0.8}  # dense hair: how far it covers the skin, on average
+BROWN, OF_SKIN = (0.1, 0.055, 0.03), (0.95, 1.0, 1.05)  # light of its own, of 2, and how it covers red, green and blue
+STUBBLE, FILLED, DIM = "5_o_Clock_Shadow", 0.9, 0.85  # how dense it is between its dots, of its mean there; how strong it is
+SHARPER, DENSEST = 0.1, 0.92  # of its strands, which the mean of faces blurs; and the most that it covers
 BRIGHTEST = 0.12  # of a shade: more is a gleam
 CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow
 LIPS_ONLY = ("Younger", "Female", "Wearing_Lipstick", "Heavy_Makeup")  # changes of the lips that leave out the mouth inside of them: teeth
@@ -115,6 +119,10 @@ def fit_looks(
         )
         if kind in HAIR:
             addition, slope = np.minimum(addition, slope), np.minimum(slope, 0)
+        if kind in STRANDS:
+            addition, slope = even_hair(slope, STRANDS[kind])
+        if kind == STUBBLE:
+            addition, slope = even_stubble(slope, 1 - area(mean, [LIPS], 0.0))
         maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
         log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error_of(addition, slope, before, after))
     return Looks(mean, np.stack(maps), retouches)
@@ -162,6 +170,29 @@ def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.nd
     if kind in CLOSED:
         shade *= 1 - area(landmarks, [LIPS], 0.015)[..., None]
     return shade, shade
+
+
+def even_hair(slope: np.ndarray, cover: float) -> tuple[np.ndarray, np.ndarray]:
+    """A and B of hair from its B [S, S, 3], the mean of many: as dense everywhere as `cover`, 0..1, with strands, in one brown."""
+    opacity, size = -slope.mean(-1), len(slope)
+    inside = np.clip(blur(np.float32(opacity > 0.3), size / 160), 0, 1)
+    hair = np.float32(opacity > 0.12)
+    usual = blur(opacity * hair, size / 20) / np.maximum(blur(hair, size / 20), 0.05)
+    opacity = np.clip(opacity * (1 + inside * (np.clip(cover / np.maximum(usual, 0.2), 0.8, 1.8) - 1)), 0, 1)
+    opacity += SHARPER * inside * (opacity - blur(opacity, size / 80))
+    return brown(np.clip(opacity, 0, DENSEST))
+
+
+def even_stubble(slope: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A and B of stubble from its B [S, S, 3]: dots on a shade that fills what is between them, with soft edges; skin [S, S]: not lips."""
+    opacity = -slope.mean(-1)
+    return brown(DIM * np.maximum(opacity, FILLED * blur(opacity, len(opacity) / 40)) * skin)
+
+
+def brown(opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A and B of brown hair that covers the skin by `opacity` [S, S]."""
+    slope = -opacity[..., None] * np.float32(OF_SKIN)
+    return slope + opacity[..., None] * np.float32(BROWN), slope
 
 
 def pixels_of(before: np.ndarray, after: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

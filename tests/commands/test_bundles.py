@@ -2,6 +2,8 @@
 
 import json
 
+from bundles import drawing_config, drawing_tensors, write_tiny
+
 from .answers import refused
 
 
@@ -11,6 +13,13 @@ def test_models_lists_what_is_found(call, bundle, monkeypatch):
     assert code == 0 and "tiny" in out and "licence: MIT" in out and "Young, Male, Smiling" in out
     code, out, _ = call("models", "--json")
     assert code == 0 and "tiny" in [info["name"] for info in json.loads(out)["models"]]
+
+
+def test_models_lists_shapes_where_pixels_move(call, tmp_path, monkeypatch):
+    write_tiny(tmp_path / "drawing.safetensors", config=drawing_config(), **drawing_tensors())
+    monkeypatch.setenv("DVA_MODELS", str(tmp_path))
+    infos = json.loads(call("models", "--json")[1])["models"]
+    assert {info["name"]: info for info in infos}["drawing"]["attributes"][-2:] == ["Pursed_Lips", "Frown"]
 
 
 def test_convert_hands_everything_on(call, bundle, monkeypatch, tmp_path):

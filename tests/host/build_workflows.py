@@ -185,6 +185,23 @@ def edit_over_time() -> Graph:
     return graph
 
 
+def expressions() -> Graph:
+    graph = Graph(
+        "## Change the expression\n\nExpressions are sliders of **Edit Identity** like any other: above, a mouth that opens under raised "
+        "brows. Below, **Edit Expression** with a curve over time: a wink. It also takes the expression from one frame of the video to the "
+        "others: write `two frames`, and the numbers of a frame without it and of one with it."
+    )
+    model = graph.model()
+    decomposition = graph.decomposition(model)
+    graph.show(graph.edit(decomposition, model, 0, "Surprise", Open_Mouth=0.8, Raised_Eyebrows=1.0), model, 0, "surprise")
+    frames = {"neutral_frame": 0, "expressive_frame": 0}
+    moving = {"brows": True, "nose": True, "eyes": True, "mouth": True, "project": True}
+    inputs = {"expression": "Wink_Right", "scale": "0.9s:0, 1.1s:1, 1.6s:1, smooth", **frames, **moving}
+    wink = graph.add("DVAEditExpression", "A wink", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
+    graph.show(wink, model, ROW, "wink")
+    return graph
+
+
 def attribute_sheet() -> Graph:
     graph = Graph(
         "## Attribute sheet\n\nAll attributes of the model at five strengths, on one frame, before choosing. Then edit: **Preview Edit** "
@@ -251,6 +268,7 @@ GRAPHS = {
     "own_attribute": own_attribute,
     "text_edit": text_edit,
     "two_people": two_people,
+    "expressions": expressions,
 }
 
 

@@ -24,6 +24,7 @@ TITLES = {  # what the page lists, in this order; the API's files have plain nam
     "own_attribute": "7 An attribute of your own",
     "text_edit": "8 Edit by text",
     "two_people": "9 Two people, two edits",
+    "expressions": "10 Change the expression",
 }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import pytest
 from bundles import tiny_config, write_tiny
 
+from dva_core.edit.attributes import entries_of
+from dva_core.edit.shapes import SHAPES
 from dva_core.model.bundle import read_bundle, read_header
 from dva_core.model.loader import STARTER, resolve_model
 
@@ -85,6 +88,8 @@ def test_a_damaged_model_is_refused_in_a_sentence(server, videos):
 
 
 def test_the_page_can_ask_for_a_models_attributes(server):
-    expected = read_header(resolve_model(STARTER)).config["attributes"]
+    config = read_header(resolve_model(STARTER)).config
+    expected = [{**asdict(entry), "range": list(entry.range)} for entry in entries_of(config)]
+    assert len(expected) == len(config["attributes"]) + len(SHAPES)
     assert server.get("/dva/attributes")["attributes"] == expected
     assert server.get(f"/dva/attributes?model={STARTER}")["attributes"] == expected

@@ -20,7 +20,7 @@ from .workflows import all_inputs, choices, is_widget, to_api, widget_names
 NAMES = sorted(TITLES)
 ELSEWHERE = ("DVAEditIdentityCLIP",)  # needs weights: test_host_text
 RUN_HERE = [name for name in NAMES if not any(of_class(example(name), kind) for kind in ELSEWHERE)]
-NEWER = ("two_people",)  # than 0.1.0
+NEWER = ("two_people", "expressions")  # than 0.1.0
 SAVED = sorted((HERE / "saved").glob("*.json"))
 
 
