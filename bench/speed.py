@@ -37,8 +37,10 @@ from dva_core.model.arrays import shrink, to_images
 from dva_core.model.autoencoder import DiffusionVideoAutoencoder
 from dva_core.model.evaluation import CompiledEvaluation, ThreadedEvaluation, usual_batch
 from dva_core.pipeline import decode, encode
-from dva_core.pipeline.solving import solve
+from dva_core.pipeline.solving import edited_face, solve
 from dva_core.progress import Stopwatch
+
+DRAWN, DRAWN_SIZE = "Eyeglasses", 256  # an attribute that starters draw, and the pixels of a face at which
 
 
 def open_model(args: argparse.Namespace):
@@ -72,16 +74,19 @@ class Frames:
 
     def __init__(self, model, video: Path | None, count: int) -> None:
         size, generator = model.image_size, torch.Generator().manual_seed(0)
+        self.z_drawn: torch.Tensor | None = None
         self.x_0 = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
         self.z_face = torch.randn(count, model.face_dim, generator=generator)
         if video is not None:
             decomposition = encode(video, model, steps=1, max_frames=count)
             self.x_0 = shrink(to_images(decomposition.crops[:]), size)
             self.z_face = model.fuse(torch.from_numpy(decomposition.z_id), torch.from_numpy(decomposition.z_motion[:])).cpu()
+            if model.draws:
+                self.z_drawn = edited_face(apply_attributes(decomposition, model, {DRAWN: 1.0}), model, range(count)).cpu()
         self.z_edited = self.z_face + 0.1 * torch.randn(model.face_dim, generator=generator)
 
     def ours(self, model, info: SimpleNamespace, parts: str) -> Callable[[], object]:
-        """The noise predictor's part of our encode ("encode"), of one more edit ("edit"), or of both."""
+        """The noise predictor's part of our encode ("encode"), of one more edit ("edit") or one that only draws ("draw"), or of several."""
         device, batch, done = model.host.device, usual_batch(model), lambda *_: None
 
         def encode_some(rows: range) -> None:
@@ -93,8 +98,12 @@ class Frames:
             x_0, z_face = (a[rows.start : rows.stop].to(device) for a in (self.x_0, self.z_edited))
             solve(solvers.sample, model, x_0, z_face, info, done)
 
+        def draw_some(rows: range) -> None:
+            z_face, z_drawn = (z[rows.start : rows.stop].to(device) for z in (self.z_face, self.z_drawn))
+            model.drawings(z_drawn, z_face, z_face, DRAWN_SIZE)
+
         def work() -> None:
-            for name, some in (("encode", encode_some), ("edit", edit_some)):
+            for name, some in (("encode", encode_some), ("edit", edit_some), ("draw", draw_some)):
                 if name in parts:
                     list(model.host.run_batched(lambda rows, some=some: some(rows) or rows, range(len(self.x_0)), batch))
 
@@ -116,6 +125,8 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "further": frames.ours(model, info, "edit"),
         "plain100": by_plain(args.plain_steps, few),
     }
+    if frames.z_drawn is not None:
+        works |= {"first drawn": frames.ours(model, info, "encode draw"), "further drawn": frames.ours(model, info, "draw")}
     frames_of = {name: few if name == "plain100" else n for name in works}
     taken = {name: [s / frames_of[name] for s in times] for name, times in in_turn(works, args.repeats, device, warm=False).items()}
     names = {
@@ -123,11 +134,14 @@ def against_plain(model, frames: Frames, args: argparse.Namespace) -> list[str]:
         "plain100": f"plain method, T = {args.plain_steps} ({few} frames)",
         "first": f"encode and decode, {info.steps} steps",
         "further": f"a further edit, {info.steps} steps",
+        "first drawn": f"encode, {info.steps} steps, and an edit that only draws, {DRAWN}",
+        "further drawn": "a further edit that only draws",
     }
     base, base100 = median(taken["plain"]), median(taken["plain100"])
     rows = [
         [names[k], f"{median(taken[k]):.3f}", spread(taken[k]), f"{base / median(taken[k]):.2f}", f"{base100 / median(taken[k]):.1f}"]
         for k in names
+        if k in taken
     ]
     head = ["noise predictor's part", "s a frame", "range", f"times plain, T = {info.steps}", f"times plain, T = {args.plain_steps}"]
     text = f"{n} frames, {args.repeats} times in turn; solver {info.solver}; plain: 3 T evaluations a frame, {BATCH} frames at once."
