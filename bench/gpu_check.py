@@ -124,7 +124,8 @@ class Checks(Setup):
             run.start_from(dva_core.model.bundle.resolve_model("starter"))
             run.unet.train()
             run.gradient()
-            flat = torch.cat([parameter.grad.reshape(-1).double().cpu() for parameter in run.parameters.values()])
+            gradients = [parameter.grad for parameter in run.parameters.values() if parameter.grad is not None]  # drawings are fitted
+            flat = torch.cat([gradient.reshape(-1).double().cpu() for gradient in gradients])
             return flat / run.scaler.get_scale()
 
         with tempfile.TemporaryDirectory() as folder:

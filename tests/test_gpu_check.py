@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from card import card
 from conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "bench" / "gpu_check.py")
@@ -48,3 +51,26 @@ def test_what_finds_no_time_is_said(tmp_path):
 @pytest.mark.parametrize("name", gpu_check.SECTIONS)
 def test_every_section_is_one(name):
     assert callable(getattr(gpu_check.Checks, name))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Four people, four aligned pictures each, which need not be faces."""
+    folder, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
+    for number in range(16):
+        place = folder / f"person{number // 4}" / f"{number % 4}.png"
+        place.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(place), cv2.GaussianBlur(rng.integers(0, 256, (128, 128, 3), dtype=np.uint8), (0, 0), 9))
+    return folder
+
+
+@pytest.mark.parametrize("section", ["machine", "evaluation", "video", "text", "memory", "training"])
+def test_sections_run_on_a_card_that_is_not_there(tmp_path, monkeypatch, faces, section):
+    """Comparisons of numbers with the CPU's hold there; what is measured is not looked at."""
+    with card() as here:
+        whole = here.limit
+        share = lambda part: setattr(here, "limit", int(part * whole))  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", share)
+        assert gpu_check.main(["-o", str(tmp_path), "--tiny", "--faces", str(faces), "--only", section]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report and not any(value == "skipped" for part in report.values() for value in part)

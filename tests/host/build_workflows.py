@@ -196,7 +196,7 @@ def expressions() -> Graph:
     graph.show(graph.edit(decomposition, model, 0, "Surprise", Open_Mouth=0.8, Raised_Eyebrows=1.0), model, 0, "surprise")
     frames = {"neutral_frame": 0, "expressive_frame": 0}
     moving = {"brows": True, "nose": True, "eyes": True, "mouth": True, "project": True}
-    inputs = {"expression": "Wink_Right", "scale": "0.9s:0, 1.1s:1, 1.6s:1, smooth", **frames, **moving}
+    inputs = {"expression": "Wink_Right", "scale": "0s:0.2, 1s:1, 1.6s:1, smooth", **frames, **moving}
     wink = graph.add("DVAEditExpression", "A wink", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
     graph.show(wink, model, ROW, "wink")
     return graph
