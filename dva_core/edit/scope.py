@@ -12,7 +12,7 @@ from ..faces.tone import TONES
 from .attributes import AttributeSet
 from .curves import parse_scale, strengths
 
-JAW = "lower"  # the region that reaches below the chin
+BELOW_CHIN = "lower"  # the region that reaches below the chin
 
 
 def keeps_tone(decomposition: Decomposition, model, tone: str | None = None) -> bool:
@@ -65,7 +65,7 @@ def region_names(decomposition: Decomposition, model) -> Iterator[str | None]:
                 region = direction.get("region") if direction else entries.get(name)
                 yield region
                 if region is None and model.retouches and (direction.get("space") == "motion" or name in moving):
-                    yield JAW
+                    yield BELOW_CHIN
 
 
 def find_region(model, name: str) -> Region:

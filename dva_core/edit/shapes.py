@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..faces.regions import MEAN_FACE
+from ..faces.warp import LEFT_EYE, RIGHT_EYE
 from ..model.autoencoder import JAW
 
 BROWS, LIPS = (slice(0, 5), slice(5, 10)), slice(31, 51)
-EYES = (((20, 24), (21, 23)), ((26, 30), (27, 29)))  # left and right: an upper and a lower landmark
+EYES = (RIGHT_EYE.pairs, LEFT_EYE.pairs)  # the viewer's left and right: an upper and a lower landmark
 MOUTH_CORNERS = (31, 37)
 UPPER_LIPS, LOWER_LIPS = ([*range(32, 37), 44, 45, 46], [*range(38, 43), 48, 49, 50])
 CLOSING, LOWER_LID = 1.4, 0.1  # of the height of an eye: more than it has, for eyes that are wider open; what the lower lid moves of it

@@ -12,6 +12,7 @@ import numpy as np
 
 from dva_core.faces.composite import blur, smoothstep
 from dva_core.faces.warp import LEFT_EYE, MOUTH, RIGHT_EYE, smooth, uncrossed
+from dva_core.networks.hull import FRACTION_BITS
 
 SHUT = 0.1  # gap of closed lips, in widths of the mouth, as landmarks say
 OPENED = (0.03, 0.1)  # of that width, by which the gap grows: from nothing of the inside drawn to all
@@ -22,7 +23,6 @@ TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which tee
 CLOSED, OPACITY = (0.35, 0.15), 0.8  # share of an eye's height to which it closes: from no lashes drawn to all; their opacity
 THICK = 0.075  # of an eye's width: thickness of the lashes
 EDGE = 0.006  # of the crop: blur of the edge of the mouth
-FRACTION_BITS = 4  # of cv2's fixed-point coordinates
 
 
 def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: float = 1.0) -> np.ndarray | None:

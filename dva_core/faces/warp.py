@@ -25,7 +25,6 @@ HELD = 0.3  # of a gap, by which it opens until what is inside is not stretched 
 CREASE = 0.4  # of the way from an upper lid to the brow: lids move below it
 FINE = 33  # points of a curve
 
-
 HAIRLINE = extend_hull(MEAN_FACE)[len(MEAN_FACE) :]
 LOWER_LIP, NOSE = slice(38, 43), slice(10, 19)
 CHIN_SHARE = 0.7  # of what the lower lip moves down, by which the chin does
@@ -119,11 +118,11 @@ def jaw_shift(step: np.ndarray) -> np.ndarray:
     return shift
 
 
-def inside(edge: np.ndarray) -> np.ndarray:
-    """Weights [SIZE, SIZE] that fall to 0 at the edge [n, 2] of a face."""
-    mask = np.zeros((SIZE, SIZE), np.float32)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.int32(np.round(edge * SIZE - 0.5))), 1.0)
-    return blur(cv2.erode(mask, disc(SOFT * SIZE)), SOFT * SIZE) * mask
+def inside(edge: np.ndarray, size: int = SIZE, margin: float = SOFT, soft: float = SOFT) -> np.ndarray:
+    """Weights [size, size] that fall to 0 at the convex edge of points [n, 2], from `margin` inwards, blurred by `soft`, of the crop."""
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.int32(np.round(edge * size - 0.5))), 1.0)
+    return blur(cv2.erode(mask, disc(margin * size)), soft * size) * mask
 
 
 def edge_of(points: np.ndarray) -> np.ndarray:

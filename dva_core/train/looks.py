@@ -37,7 +37,6 @@ LEAST_VARIANCE = 0.002  # of the pixels at a place, which keeps B small where al
 OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it is regressed a little too low
 LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
 SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
-HAIR = ("Beard", "Goatee", "Mustache", "5_o_Clock_Shadow", "Bushy_Eyebrows")  # which is never lighter than the skin it grows on
 STRANDS = {"Beard": 0.58, "Goatee": 0.72, "Mustache": 0.74, "Bushy_Eyebrows": 0.8}  # dense hair: how far it covers the skin, on average
 BROWN, OF_SKIN = (0.1, 0.055, 0.03), (0.95, 1.0, 1.05)  # light of its own, of 2, and how it covers red, green and blue
 STUBBLE, FILLED, DIM = "5_o_Clock_Shadow", 0.9, 0.85  # how dense it is between its dots, of its mean there; how strong it is
@@ -117,12 +116,10 @@ def fit_looks(
             weight * (of_shade * shade + (1 - of_shade) * other)
             for shade, other in zip(fit_shade(kind, before, after, mean), fit_change(before, after))
         )
-        if kind in HAIR:
-            addition, slope = np.minimum(addition, slope), np.minimum(slope, 0)
         if kind in STRANDS:
-            addition, slope = even_hair(slope, STRANDS[kind])
-        if kind == STUBBLE:
-            addition, slope = even_stubble(slope, 1 - area(mean, [LIPS], 0.0))
+            addition, slope = even_hair(np.minimum(slope, 0), STRANDS[kind])
+        elif kind == STUBBLE:
+            addition, slope = even_stubble(np.minimum(slope, 0), 1 - area(mean, [LIPS], 0.0))
         maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
         log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error_of(addition, slope, before, after))
     return Looks(mean, np.stack(maps), retouches)

@@ -14,7 +14,7 @@ import numpy as np
 from dva_core.faces.align import MIRROR68
 from dva_core.faces.composite import blur, disc
 from dva_core.faces.regions import outlines
-from dva_core.faces.warp import thin_plate_map
+from dva_core.faces.warp import inside, thin_plate_map
 from dva_core.networks.hull import extend_hull
 
 SIZE = 128  # pixels of the mean face
@@ -45,7 +45,6 @@ def fit_retouches(landmarks: np.ndarray, kinds: tuple[str, ...], move: Callable[
 
 def within(landmarks: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Weights [size, size] that fall to 0 at the edge of the face with `landmarks` [68, 2] in 0..1 of the crop."""
-    hull, mask = extend_hull(landmarks), np.zeros((size, size), np.float32)
+    hull = extend_hull(landmarks)
     middle = (hull.min(0) + hull.max(0)) / 2
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.int32(np.round((middle + HULL * (hull - middle)) * size - 0.5))), 1.0)
-    return blur(cv2.erode(mask, disc(2 * SOFT * size)), SOFT * size) * mask
+    return inside(middle + HULL * (hull - middle), size, 2 * SOFT, SOFT)

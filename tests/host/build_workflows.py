@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ TEXT = {
     "save_memory": False,
 }
 DECODE = {"detail": "transfer", "quality": 18, "batch_size": 0, "max_images": 64, "compare": True}
+PARTS = ("brows", "nose", "eyes", "mouth")  # of a face, that may move
 
 
 class Graph:
@@ -76,6 +78,11 @@ class Graph:
     ) -> str:
         inputs = {"decomposition": [decomposition, output], "model": [model, 0], "attributes": json.dumps(scales), "normalize": True}
         return self.add("DVAEditIdentityClassifier", title, 2, row, **inputs)
+
+    def express(self, decomposition: str, model: str, title: str, expression: str, scale: str, moving: Sequence[str] = PARTS) -> str:
+        inputs = {"decomposition": [decomposition, 0], "model": [model, 0], "expression": expression, "scale": scale}
+        inputs |= {"neutral_frame": 0, "expressive_frame": 0, **{part: part in moving for part in PARTS}, "project": True}
+        return self.add("DVAEditExpression", title, 2, ROW, **inputs)
 
     def show(self, decomposition: str, model: str, row: float, name: str, column: int = 3) -> str:
         """Decode DDIM and Save Video."""
@@ -177,10 +184,7 @@ def edit_over_time() -> Graph:
     ageing = graph.edit(decomposition, model, 0, "Ageing", Young={"0s": 0.0, "1.5s": -1.0, "curve": "smooth"})
     graph.show(ageing, model, 0, "ageing")
     graph.add("DVAPreviewEdit", "Preview Edit", 5, 0, decomposition=[ageing, 0], model=[model, 0], frame=30, steps=6, detail="transfer")
-    frames = {"neutral_frame": 0, "expressive_frame": 0}
-    moving = {"brows": False, "nose": False, "eyes": False, "mouth": True, "project": True}
-    inputs = {"expression": "Smiling", "scale": "0s:-0.5, 0.8s:1, 1.6s:-0.5, smooth", **frames, **moving}
-    smile = graph.add("DVAEditExpression", "A smile", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
+    smile = graph.express(decomposition, model, "A smile", "Smiling", "0s:-0.5, 0.8s:1, 1.6s:-0.5, smooth", ("mouth",))
     graph.show(smile, model, ROW, "smile")
     return graph
 
@@ -194,10 +198,7 @@ def expressions() -> Graph:
     model = graph.model()
     decomposition = graph.decomposition(model)
     graph.show(graph.edit(decomposition, model, 0, "Surprise", Open_Mouth=0.8, Raised_Eyebrows=1.0), model, 0, "surprise")
-    frames = {"neutral_frame": 0, "expressive_frame": 0}
-    moving = {"brows": True, "nose": True, "eyes": True, "mouth": True, "project": True}
-    inputs = {"expression": "Wink_Right", "scale": "0s:0.2, 1s:1, 1.6s:1, smooth", **frames, **moving}
-    wink = graph.add("DVAEditExpression", "A wink", 2, ROW, decomposition=[decomposition, 0], model=[model, 0], **inputs)
+    wink = graph.express(decomposition, model, "A wink", "Wink_Right", "0s:0.2, 1s:1, 1.6s:1, smooth")
     graph.show(wink, model, ROW, "wink")
     return graph
 
