@@ -8,6 +8,7 @@ import torch
 
 from dva_core.model.build import build_empty
 from dva_core.model.bundle import write_bundle
+from dva_core.model.loader import load_model
 
 IDENTITY, POINTS = 16, 51
 ATTRIBUTES = [
@@ -116,3 +117,8 @@ def drawing_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
         f"{part}_rest.fusion.weight": torch.eye(size, IDENTITY),
         f"{part}_rest.others.weight": others, f"{part}_rest.others.bias": torch.zeros(size),
     }  # fmt: skip
+
+
+def load_drawing(folder: Path):
+    """The model of `drawing_config`, from a file in `folder`."""
+    return load_model(write_tiny(folder / "drawing.safetensors", config=drawing_config(), **drawing_tensors()), device="cpu")

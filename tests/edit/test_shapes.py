@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import drawing_config, drawing_tensors, write_tiny
+from bundles import drawing_config, load_drawing
 
 from dva_core.edit.attributes import AttributeSet, apply_attributes, entries_of
 from dva_core.edit.expression import apply_expression, expression_direction
 from dva_core.edit.shapes import SHAPES, shape_step
 from dva_core.faces.opening import gaps
 from dva_core.faces.regions import MEAN_FACE
-from dva_core.model.loader import load_model
 
 from .decompositions import draw_decomposition
 
@@ -55,8 +54,7 @@ def test_shapes_go_with_the_face(name):
 
 @pytest.fixture(scope="module")
 def retouching(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bundle") / "drawing.safetensors"
-    return load_model(write_tiny(path, config=drawing_config(), **drawing_tensors()), device="cpu")
+    return load_drawing(tmp_path_factory.mktemp("bundle"))
 
 
 def test_they_are_attributes_of_a_model_that_moves_pixels(retouching, model):

@@ -1,9 +1,9 @@
 """A video with a bright face, and its decomposition by the tiny model; a video of two people."""
 
 import pytest
-from standin import write_two, write_video
+from standin import use_stand_in, write_two, write_video
 
-from dva_core.pipeline import encode
+from dva_core.pipeline import decode, encode
 from dva_core.video import open_video
 
 STEPS = 4
@@ -28,3 +28,17 @@ def two(tmp_path_factory):
 def pictures(path):
     with open_video(path) as reader:
         return [frame.rgb for frame in reader]
+
+
+def five_frames(folder, model):
+    """A decomposition of five frames, whose face a stand-in finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_in(patch, model)
+        return encode(write_video(folder / "a.mkv", 5), model, steps=2)
+
+
+def frames_of(edited, model, path, **settings):
+    """Each frame before and after an edit, as `decode` writes it to `path`."""
+    seen = []
+    decode(edited, model, path, codec="ffv1", watch=lambda i, row, before, after, crop: seen.append((before.rgb, after.rgb)), **settings)
+    return seen

@@ -8,31 +8,29 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from bundles import drawing_config, drawing_tensors, write_tiny
-from standin import use_stand_in, write_video
+from bundles import drawing_config, drawing_tensors, load_drawing, write_tiny
 
 from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import Direction, encoder_fingerprint, from_attribute
 from dva_core.faces.regions import MEAN_FACE
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
-from dva_core.pipeline import decode, encode
+from dva_core.pipeline import decode
 from dva_core.pipeline.drawing import Drawer, drawn_size, only_drawn, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
 
+from .conftest import five_frames, frames_of
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bundle") / "drawing.safetensors"
-    return load_model(write_tiny(path, config=drawing_config(), **drawing_tensors()), device="cpu")
+    return load_drawing(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
 def decomposition(tmp_path_factory, model):
-    with pytest.MonkeyPatch.context() as patch:
-        use_stand_in(patch, model)
-        return encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 5), model, steps=2)
+    return five_frames(tmp_path_factory.mktemp("video"), model)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +43,7 @@ def retouching(tmp_path_factory):
     tensors[f"{part}.texture.patterns.weight"] = torch.zeros_like(tensors[f"{part}.texture.patterns.weight"])
     tensors[f"{part}.retouch.patterns.weight"] = torch.stack([maps.flatten(), torch.zeros(maps.numel())], 1)
     model = load_model(write_tiny(folder / "retouch.safetensors", config=config, **tensors), device="cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        use_stand_in(patch, model)
-        return model, encode(write_video(folder / "a.mkv", 5), model, steps=2)
+    return model, five_frames(folder, model)
 
 
 def edit(decomposition, model, amount: float, **others):
@@ -69,12 +65,6 @@ def change(edited, model) -> float:
     network, (after, before) = model.noise_predictor, (edited_face(edited, model, [0]), own_face(edited, model, [0]))
     readings = [network.texture.weights(face)[0, 0] / network.texture_rest.length(face) for face in (after, before)]
     return float((readings[0] - readings[1]) * network.texture_rest.length(before)) / 0.54
-
-
-def frames_of(edited, model, path, **settings) -> list[tuple[np.ndarray, np.ndarray]]:
-    seen = []
-    decode(edited, model, path, codec="ffv1", watch=lambda i, row, before, after, crop: seen.append((before.rgb, after.rgb)), **settings)
-    return seen
 
 
 def middle(picture: np.ndarray, quad: np.ndarray, reach: float = 0.04) -> np.ndarray:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import drawing_config, drawing_tensors, write_tiny
-from standin import use_stand_in, write_video
+from bundles import load_drawing
 
 from dva_core.decomposition import load_decomposition
 from dva_core.edit import apply_attributes, apply_direction, apply_switch
@@ -13,27 +12,24 @@ from dva_core.edit.directions import Direction, encoder_fingerprint
 from dva_core.edit.expression import apply_expression
 from dva_core.edit.shapes import shape_step
 from dva_core.faces.regions import MEAN_FACE
-from dva_core.model.loader import load_model
-from dva_core.pipeline import decode, encode
 from dva_core.pipeline.drawing import Drawer, only_drawn
 from dva_core.pipeline.moves import landmarks_of, moves_of, moving, without_moves
 from dva_core.pipeline.preview import stills
+
+from .conftest import five_frames, frames_of
 
 FACE = MEAN_FACE[17:].astype(np.float32).ravel()
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bundle") / "drawing.safetensors"
-    return load_model(write_tiny(path, config=drawing_config(), **drawing_tensors()), device="cpu")
+    return load_drawing(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
 def decomposition(tmp_path_factory, model):
     """Five frames whose landmarks are those of the mean face."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_stand_in(patch, model)
-        one = encode(write_video(tmp_path_factory.mktemp("video") / "a.mkv", 5), model, steps=2)
+    one = five_frames(tmp_path_factory.mktemp("video"), model)
     one.store.write("z_motion", 0, np.tile(FACE, (5, 1)))
     return one
 
@@ -43,12 +39,6 @@ def step(model, down: float = 0.08) -> Direction:
     shift = np.zeros((51, 2), np.float32)
     shift[[*range(38, 43), 48, 49, 50], 1] = down
     return Direction(shift, "motion", "lower lip", encoder_fingerprint(model, "motion"), made={"how": "test"})
-
-
-def frames_of(edited, model, path, **settings):
-    seen = []
-    decode(edited, model, path, codec="ffv1", watch=lambda i, row, before, after, crop: seen.append((before.rgb, after.rgb)), **settings)
-    return seen
 
 
 def at(picture: np.ndarray, quad: np.ndarray, x: float, y: float, reach: float = 0.03) -> np.ndarray:
