@@ -17,18 +17,19 @@ from dva_core.networks.hull import FRACTION_BITS
 SHUT = 0.1  # gap of closed lips, in widths of the mouth, as landmarks say
 OPENED = (0.03, 0.1)  # of that width, by which the gap grows: from nothing of the inside drawn to all
 OWN_TEETH = (0.02, 0.08)  # of that width, by which a mouth was open before: from which teeth are seen themselves
-INSIDE, TEETH, LASHES = (52, 22, 20), (172, 156, 144), (40, 28, 24)  # colours in full light
+INSIDE, TEETH, TONGUE, LASHES = (44, 18, 17), (172, 156, 144), (150, 78, 76), (40, 28, 24)  # colours in full light
 TEETH_HEIGHT, TEETH_SHARE = 0.12, 0.4  # of the upper teeth: most, in widths of the mouth, and as a share of the gap
+TONGUE_WIDE, TONGUE_HIGH, TONGUE_EDGE = 0.34, 0.55, 0.5  # half its width, in widths of the mouth; its height, of the gap; its soft share
 TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which teeth grow dark
 CLOSED, OPACITY = (0.35, 0.15), 0.8  # share of an eye's height to which it closes: from no lashes drawn to all; their opacity
 THICK = 0.075  # of an eye's width: thickness of the lashes
 EDGE = 0.006  # of the crop: blur of the edge of the mouth
 
 
-def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: float = 1.0) -> np.ndarray | None:
+def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: np.ndarray | float = 1.0) -> np.ndarray | None:
     """A and B [6, size, size], as of `composite.Drawing`, of an edit that moves landmarks from `before` to `after`; None: nothing.
 
-    light: of the face, 0..1.
+    light: of the face, 0..1, or [3] of red, green and blue.
     """
     after = uncrossed(before, after)
     layers = [*mouth_layers(before, after, size), *eye_layers(before, after, size)]
@@ -36,11 +37,12 @@ def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: float =
         return None
     opacity = sum(opacity for opacity, _ in layers)  # they lie apart
     shade = sum(opacity * colour for opacity, colour in layers)
+    light = np.reshape(light, (-1, 1, 1))
     return np.concatenate([light * shade / 127.5 - opacity, -np.stack(3 * [opacity])]).astype(np.float32)
 
 
 def mouth_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A hollow, below what was seen of the inside before, and the upper teeth of a mouth that was closed."""
+    """A hollow with a tongue, below what was seen of the inside before, and the upper teeth of a mouth that was closed."""
     old, new = np.maximum(gaps(np.stack([before, after])) - SHUT, 0)
     opacity = smoothstep(*OPENED, np.float32(new - old))
     if opacity:
@@ -49,14 +51,18 @@ def mouth_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[t
         down, height = lower - upper, np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
         seen = upper + np.minimum(old / max(new + SHUT, 1e-6), 1) * down
         teeth = upper + np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height) * down
-        across = np.abs((np.arange(size) + 0.5) / size - upper[:, 0].mean()) / width
+        at = (np.arange(size, dtype=np.float32) + 0.5) / size
+        across = np.abs(at - upper[:, 0].mean()) / width
         white = (
             fill(upper, teeth, size, EDGE)
             * (1 - smoothstep(*TEETH_FADE, np.float32(across)))
             * smoothstep(*OWN_TEETH[::-1], np.float32(old))
         )
-        dark, light = (np.float32(colour)[:, None, None] for colour in (INSIDE, TEETH))
-        yield opacity * fill(seen, lower, size, EDGE), dark + white * (light - dark)
+        up = (lower[len(lower) // 2, 1] - at[:, None]) / height.max()
+        tongue = smoothstep(1, 1 - TONGUE_EDGE, np.hypot(across / TONGUE_WIDE, up / TONGUE_HIGH)) * (1 - 0.5 * np.clip(up / TONGUE_HIGH, 0, 1))
+        dark, light, red = (np.float32(colour)[:, None, None] for colour in (INSIDE, TEETH, TONGUE))
+        inside = dark + tongue * (red - dark)
+        yield opacity * fill(seen, lower, size, EDGE), inside + white * (light - inside)
 
 
 def eye_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -16,6 +16,7 @@ from einops import reduce
 from dva_core.faces.composite import blur, border_fade, disc
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
+from dva_core.networks.texture import HINGE
 
 FINE = 256  # pixels at which the maps are drawn
 OFF = "off"
@@ -128,6 +129,9 @@ BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + 
 _INNER = MEAN_FACE[JAW:]
 MIDDLE = Region(soft_map(hull(_INNER.mean(0) + 0.75 * (_INNER - _INNER.mean(0)))), MEAN_FACE)  # from eye to eye and mouth
 
+_BESIDE = np.abs(np.linspace(-0.5, 0.5, FINE)) > (HINGE + 0.12) * np.diff(MEAN_FACE[36:48].reshape(2, 6, 2)[..., 0].mean(1))
+BESIDE_RIMS = Region(soft_map(np.tile(_BESIDE, (FINE, 1))), MEAN_FACE)  # where of glasses there are temples only
+
 INNER = 0.85  # scale of the mean face's hull, so that it lies within wide and narrow faces alike
 _HULL = extend_hull(MEAN_FACE)
 WITHIN = Region(soft_map(hull(_HULL.mean(0) + INNER * (_HULL - _HULL.mean(0)))), MEAN_FACE)
@@ -149,15 +153,15 @@ def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.nda
     return here * with_room(mask, points)
 
 
-def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """The union [C, C] of regions of what is worn, except for what covers the middle of the face.
+def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The union [C, C] of regions of what is worn, except for what covers the middle of the face, and hair that lies over temples.
 
     front [C, C], 0..1: what is in front of the face; hair beside it is under glasses, but a hand over an eye, and all that hangs together
-    with it, is over them. `points` as of `Region.on`.
+    with it, is over them. mask [C, C]: soft, of the visible face. `points` as of `Region.on`.
     """
     size = len(front)
     here, beside = np.max([region.on(points, size) for region in regions], axis=0), 2 * round(BESIDE * size) + 1
-    here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size)
+    here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size) * (1 - BESIDE_RIMS.on(points, size) * (1 - mask))
     around, covers = disc(REACH * size), front * np.minimum(2 * MIDDLE.on(points, size), 1)
     for _ in range(TIMES):  # what it is connected with covers too
         covers = np.minimum(front, cv2.dilate(covers, around))

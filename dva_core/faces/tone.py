@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 TONES = ("keep", "change")
+USUAL_SKIN = np.array([1.25, 0.95, 0.8])  # of skin under white light, by its mean
+CASTS = (0.6, 1.5)  # of a channel: more is the skin's own colour
 REACH, SIGMA = 12, 6.0  # frames: radius of the smoothing window and standard deviation of its Gaussian
 
 
@@ -23,6 +25,12 @@ def tone_of(edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray) -> np.nda
     if not face.any():
         return np.zeros(3, np.float32)
     return np.median(edited[:, face].astype(np.float32) - rebuilt[:, face], axis=1)
+
+
+def cast_of(skin: np.ndarray) -> np.ndarray:
+    """The colour [3] of the light on a face, of mean about 1, from that of its skin [3]: the root of what the light must be, as skins differ."""
+    cast = np.asarray(skin) / max(float(np.mean(skin)), 1e-3) / USUAL_SKIN
+    return np.sqrt(np.clip(cast / max(float(cast.mean()), 1e-3), *CASTS))
 
 
 def smooth_tone(tones: np.ndarray, strengths: np.ndarray, centre: int) -> np.ndarray:

@@ -16,6 +16,8 @@ from ..decomposition.arrays import Steps
 from ..faces.align import side, smooth_over_time
 from ..faces.composite import LUMA, Drawing, smoothstep
 from ..faces.opening import draw_motion, gaps
+from ..faces.regions import REGIONS
+from ..faces.tone import cast_of
 from ..faces.warp import move_face
 from ..hosts.devices import to_device
 from ..model.arrays import fuse
@@ -58,7 +60,7 @@ class Drawer:
 
     def __init__(self, decomposition: Decomposition, model, size: int) -> None:
         self.decomposition, self.model, self.size = decomposition, model, size
-        self._lights: dict[int, float] = {}
+        self._lights: dict[int, np.ndarray] = {}
         self._closed: dict[int, float] = {}
 
     @cached_property
@@ -81,7 +83,7 @@ class Drawer:
             return ()
         coarse, fine, rest, *retouch = drawn
         addition, factor = fine.chunk(2, dim=1)
-        light = to_device(torch.tensor([self.light(row) for row in rows]), fine.device)[:, None, None, None]
+        light = to_device(torch.from_numpy(np.stack([self.light(row) for row in rows])), fine.device)[:, :, None, None]
         fine = torch.cat([factor + light * (addition - factor), factor], 1)  # a pixel's light x + 1 becomes (1 + B) (x + 1) + light (A - B)
         return coarse.half(), fine.half(), rest, *(part.half() for part in retouch)
 
@@ -118,20 +120,28 @@ class Drawer:
             self._closed[segment] = float(1 - smoothstep(*CLOSED, gap))
         return self._closed[segment]
 
-    def light(self, row: int) -> float:
-        """Light of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one.
+    def light(self, row: int) -> np.ndarray:
+        """Light [3] of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one, in the colour of its cast.
 
-        The median over some frames of their brightest pixels: a face by itself does not tell dim light from dark skin. It is the same in
-        all frames of the segment, so that nothing flickers.
+        The median over some frames of their brightest pixels: a face by itself does not tell dim light from dark skin. The cast is that
+        of its cheeks. It is the same in all frames of the segment, so that nothing flickers.
         """
         segments = self.decomposition.segment
         segment = int(segments[row])
         if segment not in self._lights:
             first, last = (int(np.searchsorted(segments, segment, side)) for side in ("left", "right"))
             some = np.unique(np.linspace(first, last - 1, LIT_ROWS).round().astype(int))
-            brightest = [np.percentile(self.decomposition.crops[int(one)] @ LUMA, BRIGHTEST) for one in some]
-            self._lights[segment] = float(np.clip(np.median(brightest) / FULLY_LIT, LEAST_LIGHT, 1))
+            crops = [self.decomposition.crops[int(one)] for one in some]
+            brightest = np.median([np.percentile(crop @ LUMA, BRIGHTEST) for crop in crops])
+            skin = [cheeks_of(crop, points) for crop, points in zip(crops, landmarks_of(self.decomposition.z_motion[some]))]
+            self._lights[segment] = np.float32(np.clip(brightest / FULLY_LIT, LEAST_LIGHT, 1) * cast_of(np.median(skin, axis=0)))
         return self._lights[segment]
+
+
+def cheeks_of(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The median colour [3] of the cheeks in a crop [S, S, 3] with landmarks [51, 2] in 0..1 of it."""
+    cheeks = REGIONS["cheeks"].on(points, len(crop)) > 0.5
+    return np.median(crop[cheeks] if cheeks.any() else crop.reshape(-1, 3), axis=0)
 
 
 def steady_motion(decomposition: Decomposition, rows: Sequence[int]) -> np.ndarray:

@@ -37,7 +37,7 @@ class SoftMasks:
             limited = limit_to_regions(self._others, self._points(row), self._soften(row, 1))
             masks.append(limited * (1 - self._in_front(row, FRONT_OF_REGION)))
         if self._worn:
-            masks.append(limit_to_worn(self._worn, self._points(row), self._in_front(row, FRONT_OF_REGION)))
+            masks.append(limit_to_worn(self._worn, self._points(row), self._in_front(row, FRONT_OF_REGION), self._soften(row, 0)))
         return np.max(masks, axis=0)
 
     def _in_front(self, row: int, limits: tuple[float, float]) -> np.ndarray:

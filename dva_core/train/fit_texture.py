@@ -34,7 +34,7 @@ MOTION_ROWS = [KINDS.index(kind) for kind in FIRST.values() if kind in MOTION]
 MOUTHS, MOVED = len(KINDS), len(KINDS) + len(MOTION)  # behind the patterns of the kinds: those of mouths, then those of MOVES
 IDENTITY = [KINDS.index(kind) for kind in FIRST.values() if kind not in MOTION]
 STRENGTH = {  # of what the looks show, at scale 1, by eye
-    "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Bushy_Eyebrows": 0.6, "Freckles": 0.6, "Older": 0.8, "Male": 0.9, "Female": 0.9,
+    "Wearing_Lipstick": 0.6, "Heavy_Makeup": 0.5, "Freckles": 0.6, "Older": 0.8, "Male": 0.9, "Female": 0.9,
 }  # fmt: skip
 WORN = ("Eyeglasses", "Sunglasses")  # kinds that do not bend with the face
 PEOPLE = 64  # of each kind's, from which the spread of faces is measured

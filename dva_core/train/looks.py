@@ -37,10 +37,6 @@ LEAST_VARIANCE = 0.002  # of the pixels at a place, which keeps B small where al
 OPAQUE = (0.85, 0.95)  # opacity from which a drawing is taken to cover all: it is regressed a little too low
 LEAST_LIGHT = 0.05  # mean square of the light at a place, 0..2, which keeps a factor small where all faces are dark
 SHADES = ("Older", "Younger", "Male", "Female")  # kinds that multiply the light of a pixel
-STRANDS = {"Beard": 0.58, "Goatee": 0.72, "Mustache": 0.74, "Bushy_Eyebrows": 0.8}  # dense hair: how far it covers the skin, on average
-BROWN, OF_SKIN = (0.1, 0.055, 0.03), (0.95, 1.0, 1.05)  # light of its own, of 2, and how it covers red, green and blue
-STUBBLE, FILLED, DIM = "5_o_Clock_Shadow", 0.9, 0.85  # how dense it is between its dots, of its mean there; how strong it is
-SHARPER, DENSEST = 0.1, 0.92  # of its strands, which the mean of faces blurs; and the most that it covers
 BRIGHTEST = 0.12  # of a shade: more is a gleam
 CLOSED = ("Older", "Male")  # shades without the lips, and that lighten no brow
 LIPS_ONLY = ("Younger", "Female", "Wearing_Lipstick", "Heavy_Makeup")  # changes of the lips that leave out the mouth inside of them: teeth
@@ -85,6 +81,7 @@ def fit_looks(
     candidates: Callable[[str, FaceSet], np.ndarray],
     change: Callable[[str, np.ndarray, np.ndarray, int], np.ndarray],
     move: Callable[[str, np.ndarray], np.ndarray],
+    draw: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray] | None] = lambda kind, landmarks: None,
     seed: int = 0,
 ) -> Looks:
     """Fit the maps of `kinds` to people that are not held out.
@@ -92,6 +89,7 @@ def fit_looks(
     candidates  rows of the faces on which a kind would be visible
     change      (kind, picture uint8 [S, S, 3], landmarks [68, 2] in pixels, seed) -> the changed picture
     move        (kind, landmarks [68, 2]) -> where the pixels of a face are moved
+    draw        (kind, landmarks [68, 2]) -> A and B [SIZE, SIZE, 3] of what is drawn on the mean face itself, or None: fitted to pictures
     """
     rng, pixels = np.random.default_rng(seed), faces.pictures.shape[1]
     points = faces.landmarks / pixels
@@ -100,6 +98,9 @@ def fit_looks(
     usable = (yaw <= np.quantile(yaw, FRONTAL)) & ~faces.held_out
     maps, retouches = [], fit_retouches(mean, (*kinds, *MOVES), move)
     for kind, retouch in zip(kinds, retouches):
+        if (layer := draw(kind, mean)) is not None:
+            maps.append(as_map(*layer))
+            continue
         possible = candidates(kind, faces)
         rows = possible[usable[possible]] if usable[possible].any() else possible
         rows = rng.choice(rows, min(FACES, len(rows)), replace=False)
@@ -116,13 +117,14 @@ def fit_looks(
             weight * (of_shade * shade + (1 - of_shade) * other)
             for shade, other in zip(fit_shade(kind, before, after, mean), fit_change(before, after))
         )
-        if kind in STRANDS:
-            addition, slope = even_hair(np.minimum(slope, 0), STRANDS[kind])
-        elif kind == STUBBLE:
-            addition, slope = even_stubble(np.minimum(slope, 0), 1 - area(mean, [LIPS], 0.0))
-        maps.append(np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0)))
+        maps.append(as_map(addition, slope))
         log.info("looks: %s of %d faces, error %.2f of the change", kind, len(rows), error_of(addition, slope, before, after))
     return Looks(mean, np.stack(maps), retouches)
+
+
+def as_map(addition: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """A and B [S, S, 3] as a map of `Looks`, float32 [6, S, S]."""
+    return np.float32(np.moveaxis(np.concatenate([addition, slope], -1), -1, 0))
 
 
 def retouched(picture: np.ndarray, retouch: np.ndarray) -> np.ndarray:
@@ -167,29 +169,6 @@ def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.nd
     if kind in CLOSED:
         shade *= 1 - area(landmarks, [LIPS], 0.015)[..., None]
     return shade, shade
-
-
-def even_hair(slope: np.ndarray, cover: float) -> tuple[np.ndarray, np.ndarray]:
-    """A and B of hair from its B [S, S, 3], the mean of many: as dense everywhere as `cover`, 0..1, with strands, in one brown."""
-    opacity, size = -slope.mean(-1), len(slope)
-    inside = np.clip(blur(np.float32(opacity > 0.3), size / 160), 0, 1)
-    hair = np.float32(opacity > 0.12)
-    usual = blur(opacity * hair, size / 20) / np.maximum(blur(hair, size / 20), 0.05)
-    opacity = np.clip(opacity * (1 + inside * (np.clip(cover / np.maximum(usual, 0.2), 0.8, 1.8) - 1)), 0, 1)
-    opacity += SHARPER * inside * (opacity - blur(opacity, size / 80))
-    return brown(np.clip(opacity, 0, DENSEST))
-
-
-def even_stubble(slope: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B of stubble from its B [S, S, 3]: dots on a shade that fills what is between them, with soft edges; skin [S, S]: not lips."""
-    opacity = -slope.mean(-1)
-    return brown(DIM * np.maximum(opacity, FILLED * blur(opacity, len(opacity) / 40)) * skin)
-
-
-def brown(opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B of brown hair that covers the skin by `opacity` [S, S]."""
-    slope = -opacity[..., None] * np.float32(OF_SKIN)
-    return slope + opacity[..., None] * np.float32(BROWN), slope
 
 
 def pixels_of(before: np.ndarray, after: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -17,10 +17,10 @@ import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.model.autoencoder import JAW
-from dva_core.train import drawings
+from dva_core.train import drawings, spectacles, strands
 from dva_core.train.arrays import Arrays, load_of_run
 from dva_core.train.faces import FaceSet
-from dva_core.train.looks import Looks, fit_looks
+from dva_core.train.looks import SIZE, Looks, fit_looks
 from dva_core.train.moves import MOVES, move_points
 from dva_core.train.prototypes import Prototypes, suitable
 from dva_core.train.prototypes.change import Recipe, recipe
@@ -53,7 +53,7 @@ LOOKS = {
                    "shine_tilt": 0.8, "shine_wide": 0.2, "shadow": 0.35},
     "Sunglasses": {"shape": 3, "material": 0, "thick": 0.06, "colour": [0.05, 0.05, 0.05], "width": 1.1, "height": 1.12, "tint": 1.0,
                    "fade": 0.0, "lens": [0.035, 0.035, 0.04], "shine": 0.25},
-    "Beard": {"own": 0.75, "tone": 2, "shade": 0.95, "cheek": 0.5, "long": 0.15, "full": 0.9, "soft": 0.07, "moustache": 0, "wide": 1.0,
+    "Beard": {"own": 0.75, "tone": 2, "shade": 0.95, "cheek": 0.5, "long": 0.25, "full": 0.9, "soft": 0.07, "moustache": 0, "wide": 1.0,
               "thick": 1.1, "ring": 1, "contrast": 0.5},
     "Goatee": {"own": 0.75, "tone": 2, "shade": 0.9, "long": 0.2, "full": 0.9, "soft": 0.06, "moustache": 0, "ring": 1, "contrast": 0.5},
     "Mustache": {"own": 0.7, "tone": 2, "shade": 0.85, "full": 0.93, "moustache": 0, "wide": 1.05, "thick": 1.2, "contrast": 0.6},
@@ -133,7 +133,16 @@ def look_of(kind: str) -> dict:
 
 def make_looks(faces: FaceSet, prototypes: Prototypes, seed: int = 0) -> Looks:
     """Fit what each kind changes on the mean face, with the style of the pairs."""
-    return fit_looks(faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], lambda *mean: move(*mean, prototypes), seed)
+    return fit_looks(
+        faces, KINDS, candidates, lambda *face: change(*face, prototypes)[0], lambda *mean: move(*mean, prototypes), draw_layer, seed
+    )
+
+
+def draw_layer(kind: str, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """A and B of a kind that is drawn on the mean face with `landmarks` [68, 2] itself; None for the others."""
+    if kind in strands.KINDS:
+        return strands.hair(kind, look_of(kind), landmarks, SIZE)
+    return spectacles.glasses(kind, landmarks, SIZE) if kind in spectacles.KINDS else None
 
 
 def move(kind: str, landmarks: np.ndarray, prototypes: Prototypes) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from dva_core.errors import DVAError
 from dva_core.faces.align import MIRROR68
 from dva_core.faces.composite import smoothstep
+from dva_core.faces.tone import cast_of
 from dva_core.faces.warp import thin_plate_map
 from dva_core.train.drawings.common import Array, Drawing, blur, luminance
 from dva_core.train.drawings.sheets import SHEET, SHEET_LEFT, SHEET_SPAN, to_sheet
@@ -225,11 +226,8 @@ class Head:
 
     def lighting_of(self, colour, share: float = 1.0) -> Array:
         """A colour [3] in this picture's light, [S, S, 3]: dimmer in dark pictures, tinted and shaded like the face."""
-        typical = np.array([1.25, 0.95, 0.8])  # skin under white light
-        cast = self.skin_colour / max(float(self.skin_colour.mean()), 1e-3) / typical
-        cast = np.clip(cast / cast.mean(), 0.6, 1.5) ** 0.5
         shade = 1 + share * (self.light - 1)
-        return np.float32(np.asarray(colour) * cast * np.clip(self.level / 0.62, 0.25, 1.35)) * shade[..., None]
+        return np.float32(np.asarray(colour) * cast_of(self.skin_colour) * np.clip(self.level / 0.62, 0.25, 1.35)) * shade[..., None]
 
     def finish(self, rgb: Array, mask: Array) -> Drawing:
         """Make the Drawing; where the mask is 0 the picture is exactly unchanged."""
