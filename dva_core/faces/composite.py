@@ -13,7 +13,7 @@ import numpy as np
 
 from dva_core.errors import DVAError
 from dva_core.faces.align import frame_to_crop, side, sides, to_pixel_indices, whole_square
-from dva_core.faces.retouch import compose, draw_to_frame, retouch_face
+from dva_core.faces.retouch import compose, compose_after, draw_to_frame, move_map, retouch_face
 
 if TYPE_CHECKING:
     from dva_core.faces.front import FrontMask
@@ -79,12 +79,12 @@ class Drawing(NamedTuple):
     def moved(self, shift: np.ndarray, under: np.ndarray | None) -> Drawing:
         """The same on a face that is moved by `shift` [2, n, n] before, over the drawing `under` [6, F, F]; None: no drawing."""
         drawing = self._replace(retouch=compose(shift, self.retouch))
-        if under is None:
-            return drawing
-        addition, factor = self.fine.astype(np.float32).reshape(2, *under[:3].shape)
-        of_under, factor_of_under = np.split(under, 2)
-        fine = np.concatenate([addition + (1 + factor) * of_under, (1 + factor) * (1 + factor_of_under) - 1])
-        return drawing._replace(fine=fine)
+        return drawing if under is None else drawing._replace(fine=laid_over(self.fine, under))
+
+    def parted(self, shift: np.ndarray, over: np.ndarray | None) -> Drawing:
+        """The same with all of it moved by `shift` [2, n, n] afterwards, under the drawing `over` [6, F, F]; None: no drawing."""
+        fine = move_map(self.fine, shift)
+        return self._replace(retouch=compose_after(self.retouch, shift), fine=fine if over is None else laid_over(over, fine))
 
     def left_out(self, edited: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """The edited crop [3, S, S] without the drawing, however strongly it shows it: its share is fitted in each place."""
@@ -92,6 +92,12 @@ class Drawing(NamedTuple):
         drawn, sigma = addition + factor * rebuilt, rebuilt.shape[-1] * SHARE_SIGMA
         seen, whole = (blur((change * drawn).sum(0), sigma) for change in (edited - rebuilt, drawn))
         return rebuilt + self.rest * (edited - np.clip(seen / (whole + LEAST_DRAWN), 0, 2) * drawn - rebuilt)
+
+
+def laid_over(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """A and B [6, F, F], float32, of two drawings of which one lies over the other."""
+    (addition, factor), (of_under, factor_of_under) = (np.split(part.astype(np.float32), 2) for part in (over, under))
+    return np.concatenate([addition + (1 + factor) * of_under, (1 + factor) * (1 + factor_of_under) - 1])
 
 
 def paste(

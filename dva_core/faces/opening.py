@@ -16,23 +16,28 @@ from dva_core.networks.hull import FRACTION_BITS
 
 SHUT = 0.1  # gap of closed lips, in widths of the mouth, as landmarks say
 OPENED = (0.03, 0.1)  # of that width, by which the gap grows: from nothing of the inside drawn to all
+SMILE_OPENED = (0.005, 0.03)  # the same of a smile
 OWN_TEETH = (0.02, 0.08)  # of that width, by which a mouth was open before: from which teeth are seen themselves
-INSIDE, TEETH, TONGUE, LASHES = (44, 18, 17), (172, 156, 144), (150, 78, 76), (40, 28, 24)  # colours in full light
+INSIDE, TEETH, SMILE, TONGUE, LASHES = (44, 18, 17), (172, 156, 144), (208, 198, 188), (150, 78, 76), (40, 28, 24)  # colours in full light
 TEETH_HEIGHT, TEETH_SHARE = 0.12, 0.4  # of the upper teeth: most, in widths of the mouth, and as a share of the gap
 TONGUE_WIDE, TONGUE_HIGH, TONGUE_EDGE = 0.34, 0.55, 0.5  # half its width, in widths of the mouth; its height, of the gap; its soft share
 TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which teeth grow dark
+SMILE_FADE = (0.3, 0.55)  # the same in a smile
+TEETH_EDGES, BETWEEN, BETWEEN_WIDE = (0.0, 0.115, 0.205, 0.285, 0.35), 0.13, 0.009  # of the same width; how dark it is between teeth
+PARTED_UP, PARTED_DOWN = 0.0, 0.13  # of a mouth's width: how far the lips of a smile part
+CORNERS_OUT, CORNERS_UP = 0.05, 0.06  # of the same: where its corners go
 CLOSED, OPACITY = (0.35, 0.15), 0.8  # share of an eye's height to which it closes: from no lashes drawn to all; their opacity
 THICK = 0.075  # of an eye's width: thickness of the lashes
 EDGE = 0.006  # of the crop: blur of the edge of the mouth
 
 
-def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: np.ndarray | float = 1.0) -> np.ndarray | None:
+def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: np.ndarray | float = 1.0, smile: bool = False) -> np.ndarray | None:
     """A and B [6, size, size], as of `composite.Drawing`, of an edit that moves landmarks from `before` to `after`; None: nothing.
 
-    light: of the face, 0..1, or [3] of red, green and blue.
+    light: of the face, 0..1, or [3] of red, green and blue. smile: teeth fill the mouth that opens.
     """
     after = uncrossed(before, after)
-    layers = [*mouth_layers(before, after, size), *eye_layers(before, after, size)]
+    layers = [*mouth_layers(before, after, size, smile), *eye_layers(before, after, size)]
     if not layers:
         return None
     opacity = sum(opacity for opacity, _ in layers)  # they lie apart
@@ -41,26 +46,29 @@ def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: np.ndar
     return np.concatenate([light * shade / 127.5 - opacity, -np.stack(3 * [opacity])]).astype(np.float32)
 
 
-def mouth_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def mouth_layers(before: np.ndarray, after: np.ndarray, size: int, smile: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """A hollow with a tongue, below what was seen of the inside before, and the upper teeth of a mouth that was closed."""
     old, new = np.maximum(gaps(np.stack([before, after])) - SHUT, 0)
-    opacity = smoothstep(*OPENED, np.float32(new - old))
+    opacity = smoothstep(*(SMILE_OPENED if smile else OPENED), np.float32(new - old))
     if opacity:
         upper, lower = smooth(after[list(MOUTH.upper)]), smooth(after[list(MOUTH.lower)])
         width = max(np.linalg.norm(upper[-1] - upper[0]), 1e-6)
         down, height = lower - upper, np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
         seen = upper + np.minimum(old / max(new + SHUT, 1e-6), 1) * down
-        teeth = upper + np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height) * down
+        share, fade = (1.0, SMILE_FADE) if smile else (np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height), TEETH_FADE)
+        teeth = upper + share * down
         at = (np.arange(size, dtype=np.float32) + 0.5) / size
-        across = np.abs(at - upper[:, 0].mean()) / width
+        across = np.abs(at - upper[len(upper) // 2, 0]) / width
         white = (
             fill(upper, teeth, size, EDGE)
-            * (1 - smoothstep(*TEETH_FADE, np.float32(across)))
+            * (1 - smoothstep(*fade, np.float32(across)))
             * smoothstep(*OWN_TEETH[::-1], np.float32(old))
         )
         up = (lower[len(lower) // 2, 1] - at[:, None]) / height.max()
         tongue = smoothstep(1, 1 - TONGUE_EDGE, np.hypot(across / TONGUE_WIDE, up / TONGUE_HIGH)) * (1 - 0.5 * np.clip(up / TONGUE_HIGH, 0, 1))
-        dark, light, red = (np.float32(colour)[:, None, None] for colour in (INSIDE, TEETH, TONGUE))
+        below_lip = (at[:, None] - upper[len(upper) // 2, 1]) / (TEETH_HEIGHT * width)  # in whose shadow teeth lie
+        white *= (0.7 + 0.3 * smoothstep(0, 0.4, below_lip)) * (1 - BETWEEN * sum(np.exp(-(((across - one) / BETWEEN_WIDE) ** 2)) for one in TEETH_EDGES))
+        dark, light, red = (np.float32(colour)[:, None, None] for colour in (INSIDE, SMILE if smile else TEETH, TONGUE))
         inside = dark + tongue * (red - dark)
         yield opacity * fill(seen, lower, size, EDGE), inside + white * (light - inside)
 
@@ -74,6 +82,20 @@ def eye_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tup
             line = smooth((after[list(eye.upper)] + after[list(eye.lower)]) / 2)
             thick = THICK * np.linalg.norm(line[-1] - line[0])
             yield opacity * fill(line - (0, thick / 2), line + (0, thick / 2), size, thick / 2.5), np.float32(LASHES)[:, None, None]
+
+
+def part_lips(face: np.ndarray, amount: float) -> np.ndarray:
+    """Landmarks of a closed mouth that parts its lips, as in a wide smile, by `amount` in 0..1; the corners go outwards and up."""
+    parted = face.copy()
+    left, right = face[[MOUTH.upper[0], MOUTH.upper[-1]]]
+    across = amount * (right - left)
+    down = np.array([-across[1], across[0]])
+    for rows, side in (((31, 43), -1), ((37, 47), 1)):
+        parted[list(rows)] += side * CORNERS_OUT * across - CORNERS_UP * down
+    for inner, outer, way in ((MOUTH.upper, range(32, 37), -PARTED_UP), (MOUTH.lower, range(42, 37, -1), PARTED_DOWN)):
+        parted[list(inner[1:-1])] += way * np.array([[0.85], [1.0], [0.85]]) * down
+        parted[list(outer)] += way * np.array([[0.45], [0.85], [0.95], [0.85], [0.45]]) * down
+    return parted
 
 
 def gaps(points: np.ndarray) -> np.ndarray:

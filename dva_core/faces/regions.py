@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from einops import reduce
 
-from dva_core.faces.composite import blur, border_fade, disc
+from dva_core.faces.composite import blur, border_fade, disc, smoothstep
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
-from dva_core.networks.texture import HINGE
+from dva_core.networks.texture import EYES, HINGE, TIP
 
 FINE = 256  # pixels at which the maps are drawn
 OFF = "off"
@@ -129,8 +129,11 @@ BELOW = Region(soft_map(hull(np.concatenate([MEAN_FACE[CHIN], MEAN_FACE[CHIN] + 
 _INNER = MEAN_FACE[JAW:]
 MIDDLE = Region(soft_map(hull(_INNER.mean(0) + 0.75 * (_INNER - _INNER.mean(0)))), MEAN_FACE)  # from eye to eye and mouth
 
-_BESIDE = np.abs(np.linspace(-0.5, 0.5, FINE)) > (HINGE + 0.12) * np.diff(MEAN_FACE[36:48].reshape(2, 6, 2)[..., 0].mean(1))
-BESIDE_RIMS = Region(soft_map(np.tile(_BESIDE, (FINE, 1))), MEAN_FACE)  # where of glasses there are temples only
+_UNIT = np.diff(MEAN_FACE[36:48].reshape(2, 6, 2).mean(1)[:, 0])  # the distance of its eyes
+_BESIDE = np.tile((np.arange(FINE) + 0.5) / FINE - 0.5, (FINE, 1)) / _UNIT
+BESIDE_RIMS = Region(soft_map(np.abs(_BESIDE) > HINGE + 0.1), MEAN_FACE)  # where of glasses there are temples only
+SIDES = [Region(soft_map(side * _BESIDE > 0.5), MEAN_FACE) for side in (-1, 1)]  # left and right of the middle of the face
+TURNED = (0.08, 0.16)  # distances of the eyes that the nose is off their middle: from which of the far side only what is seen counts
 
 INNER = 0.85  # scale of the mean face's hull, so that it lies within wide and narrow faces alike
 _HULL = extend_hull(MEAN_FACE)
@@ -147,10 +150,22 @@ def hidden_share(mask: np.ndarray, points: np.ndarray, cover: np.ndarray | None 
     return float(1 - (face * visible).sum() / max(face.sum(), 1e-6))
 
 
-def limit_to_regions(regions: Iterable[Region], points: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Restrict a soft face mask [C, C] to the union of the regions, extended below the chin; `points` as of `Region.on`."""
-    here = np.max([region.on(points, len(mask)) for region in regions], axis=0)
-    return here * with_room(mask, points)
+def limit_to_regions(regions: Iterable[Region], points: np.ndarray, visible: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The union [C, C] of the regions on a face, extended below the chin. visible, whole [C, C]: soft masks of the visible face, and of
+    all of it; of the far side of a turned head, where landmarks lie beyond it, the visible part. `points` as of `Region.on`.
+    """
+    size, turn = len(whole), float(turn_of(points))
+    far = smoothstep(*TURNED, abs(turn))
+    if far:
+        whole = np.maximum(visible, whole * (1 - far * SIDES[turn > 0].on(points, size)))
+    return np.max([region.on(points, size) for region in regions], axis=0) * with_room(whole, points)
+
+
+def turn_of(points: np.ndarray) -> np.ndarray:
+    """How far the tip of the nose is to the right of the middle of the eyes, in distances of the eyes: landmarks [..., 51, 2] -> [...]."""
+    left, right = (points[..., EYES, :][..., part, :].mean(-2) for part in (slice(6), slice(6, 12)))
+    across = right - left
+    return ((points[..., TIP, :] - (left + right) / 2) * across).sum(-1) / np.maximum((across**2).sum(-1), 1e-9)
 
 
 def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -162,7 +177,7 @@ def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarr
     size = len(front)
     here, beside = np.max([region.on(points, size) for region in regions], axis=0), 2 * round(BESIDE * size) + 1
     here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size) * (1 - BESIDE_RIMS.on(points, size) * (1 - mask))
-    around, covers = disc(REACH * size), front * np.minimum(2 * MIDDLE.on(points, size), 1)
+    around, covers = disc(REACH * size), front * smoothstep(0.6, 1, MIDDLE.on(points, size))
     for _ in range(TIMES):  # what it is connected with covers too
         covers = np.minimum(front, cv2.dilate(covers, around))
     return here * (1 - covers)

@@ -31,15 +31,34 @@ def retouch_face(picture: np.ndarray, quad: np.ndarray, maps: np.ndarray) -> np.
 
 
 def compose(shift: np.ndarray, maps: np.ndarray | None) -> np.ndarray:
-    """The maps [3, n, n] that do what `maps` [3, m, m] do to a face moved by `shift` [2, n, n] before; m is at most n, None: nothing."""
+    """The maps [3, n, n] that do what `maps` [3, m, m] do to a face moved by `shift` [2, n, n] before; None: nothing."""
     if maps is None:
         return np.concatenate([shift, np.zeros_like(shift[:1])]).astype(np.float32)
-    size = shift.shape[-1]
-    second = cv2.resize(np.moveaxis(maps.astype(np.float32), 0, -1), (size, size), interpolation=cv2.INTER_CUBIC)
-    pixel = np.arange(size, dtype=np.float32)
-    at = pixel + size * second[..., 0], pixel[:, None] + size * second[..., 1]
-    second[..., :2] += cv2.remap(np.moveaxis(shift.astype(np.float32), 0, -1), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.moveaxis(second, -1, 0)
+    second = resize_map(maps, shift.shape[-1])
+    second[:2] += move_map(shift, second[:2])
+    return second
+
+
+def compose_after(maps: np.ndarray | None, shift: np.ndarray) -> np.ndarray:
+    """The maps [3, n, n] that move a face by `shift` [2, n, n] after `maps` [3, m, m], which None says do nothing."""
+    if maps is None:
+        return np.concatenate([shift, np.zeros_like(shift[:1])]).astype(np.float32)
+    moved = move_map(resize_map(maps, shift.shape[-1]), shift)
+    moved[:2] += shift
+    return moved
+
+
+def resize_map(maps: np.ndarray, size: int) -> np.ndarray:
+    """Maps [C, m, m] as [C, size, size], float32."""
+    return np.stack([cv2.resize(part, (size, size), interpolation=cv2.INTER_CUBIC) for part in maps.astype(np.float32)])
+
+
+def move_map(maps: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Maps [C, n, n], float32, of which each place p shows what is at p + shift, `shift` [2, m, m] in widths of the map."""
+    size = maps.shape[-1]
+    pixel, (right, down) = np.arange(size, dtype=np.float32), resize_map(shift, size) * size
+    at = pixel + right, pixel[:, None] + down
+    return np.stack([cv2.remap(part, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in maps.astype(np.float32)])
 
 
 def skin_texture(picture: np.ndarray, width: float) -> np.ndarray:

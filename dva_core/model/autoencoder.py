@@ -267,7 +267,8 @@ class DiffusionVideoAutoencoder(nn.Module):
         [B, 6, F, F], with F = `size` or as fine as the texture is, is what the edit asks for, whatever is read in the faces before, at
         the landmarks of `where` [B, face_dim], another z_face of the same faces.
         Teeth are drawn on mouths that are `closed` [B], 0..1, before the edit; None: on all.
-        Last, if the network has one, the retouch [B, 3, R, R] of the faces' own pixels there (see `networks.retouch.FaceRetouch`).
+        Last, if the network has one, the retouch [B, 3, R, R] of the faces' own pixels there (see `networks.retouch.FaceRetouch`), and how
+        far their lips part to show teeth [B], 0..1.
         The rest [B] is 0 where the edit does nothing else, and else 1, as always if noise maps are `switched`. On a CPU None, at no cost,
         if nothing is drawn, and zeros for decoded crops where there is no rest. Only for a model that `draws`.
         """
@@ -280,8 +281,8 @@ class DiffusionVideoAutoencoder(nn.Module):
         retouch, rigid = (), None
         if network.retouch is not None:
             closed = edit.new_ones(len(edit)) if closed is None else to_device(closed, device).to(edit.dtype)
-            edit = network.retouch.on_mouths(where, edit, amounts, closed)
-            retouch = (network.retouch(network.texture, where, amounts, self.image_size),)
+            edit, parted = network.retouch.on_mouths(where, edit, amounts, closed)
+            retouch = (network.retouch(network.texture, where, amounts, self.image_size), parted)
             rigid = network.retouch.rigid(where.new_ones(1, 1)).float()
         fine = network.texture.place(where, edit, min(network.texture.finest, size), rigid)
         rest = edit.new_ones(len(edit)) if switched else network.texture_rest.change(step, before)

@@ -22,8 +22,9 @@ BOX = (0.125, 0.21875, 0.75)  # left, top and side of the square of the mean fac
 SOFT, FALL = 0.03, 2.0  # of the weight (d^2 + SOFT^2)^-FALL of a landmark at distance d, in 0..1 of the crop
 RIGID = slice(10, 31)  # landmarks that move with the head only: nose and eyes
 TIP, EYES = 13, slice(19, 31)  # of the nose, and both eyes, six each
-HINGE, EAR = 1.03, 1.22  # where the temples of glasses begin and end on a frontal face: from its middle, in distances of the eyes
+HINGE, EAR = 1.07, 1.25  # where the temples of glasses begin and end on a frontal face: from its middle, in distances of the eyes
 NOSE_DEPTH, HEAD_DEPTH = 0.65, 1.35  # of the tip of the nose before the eyes, and of the ears behind the hinges, the same unit
+WRAP = 0.3  # depth of glasses at a distance of the eyes from their middle, by its square: they follow the face
 LEAST_TEMPLE = 0.02  # of its length on a frontal face; a shorter one is not seen
 DARKEST = 0.18  # of the light of what lies under shades
 LEAST_LENGTH = 1e-3
@@ -75,28 +76,30 @@ def face_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
 
 
 def rigid_coordinates(points: Tensor, mean: Tensor, size: int) -> Tensor:
-    """As `face_coordinates`, by the affine transform of nose and eyes alone; beyond the hinges as far as a turned head shows its side."""
+    """As `face_coordinates`, by the affine transform of nose and eyes alone, and by the depth of glasses on a turned head."""
     at = (torch.arange(size, device=points.device, dtype=points.dtype) + 0.5) / size
     matrix, offset = affine_to_mean(points[:, RIGID], mean[:, RIGID])
     across, down = at.expand(size, size), at[:, None].expand(size, size)
     places = transform(torch.stack([across, down], -1).reshape(1, -1, 2).expand(len(points), -1, -1), matrix) + offset
     x, y = places.movedim(1, 2).reshape(len(points), 2, size, size).unbind(1)
-    return torch.stack([along_temples(x, points, mean), y], 1)
+    return torch.stack([on_glasses(x, points, mean), y], 1)
 
 
-def along_temples(x: Tensor, points: Tensor, mean: Tensor) -> Tensor:
-    """x [B, size, size] on the mean face with what lies beyond the hinges of glasses as short or long as a turned head shows it.
+def on_glasses(x: Tensor, points: Tensor, mean: Tensor) -> Tensor:
+    """x [B, size, size] on the mean face becomes x on glasses that a turned head wears: their near half is wider, with a longer temple.
 
-    The side that it turns to the camera shows HEAD_DEPTH times the tangent of its turn more, the other one less; the tangent is that of
-    the tip of the nose before the eyes. points, mean [B, 51, 2].
+    What lies deeper shows by its depth times the tangent of the turn more on the side that turns to the camera, and less on the other one;
+    the tangent is that of the tip of the nose before the eyes. points, mean [B, 51, 2].
     """
     middle, unit, _ = eyes_and_nose(mean)
     beside = (x - middle[:, 0, None, None]) / unit[:, None, None]
     turn = (eyes_and_nose(points)[2] - eyes_and_nose(mean)[2]) / NOSE_DEPTH
-    longer = HEAD_DEPTH / (EAR - HINGE) * turn[:, None, None]
-    length = torch.where(beside > 0, 1 - longer, 1 + longer).clamp(min=LEAST_TEMPLE)
-    beyond = (beside.abs() - HINGE).clamp(min=0)
-    return x + beside.sign() * (beyond / length - beyond) * unit[:, None, None]
+    nearer = -beside.sign() * turn[:, None, None]  # the tangent, less than 0 on the far side
+    length = (1 + HEAD_DEPTH / (EAR - HINGE) * nearer).clamp(min=LEAST_TEMPLE)
+    hinge = HINGE + WRAP * HINGE**2 * nearer  # where it is seen
+    rims, beyond = torch.minimum(beside.abs(), hinge), (beside.abs() - hinge).clamp(min=0)
+    along = rims + (HINGE / hinge - 1) / hinge * rims.square() + beyond / length
+    return middle[:, 0, None, None] + beside.sign() * along * unit[:, None, None]
 
 
 def eyes_and_nose(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

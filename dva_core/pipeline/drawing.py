@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ..decomposition import Decomposition
 from ..decomposition.arrays import Steps
 from ..faces.align import side, smooth_over_time
 from ..faces.composite import LUMA, Drawing, smoothstep
-from ..faces.opening import draw_motion, gaps
+from ..faces.opening import draw_motion, gaps, part_lips
 from ..faces.regions import REGIONS
 from ..faces.tone import cast_of
 from ..faces.warp import move_face
@@ -29,6 +30,7 @@ STEADY = 0.04  # seconds: standard deviation of the smoothing of the landmarks t
 LIT_ROWS, BRIGHTEST = 9, 98  # rows of a segment whose light is measured, by this percentile of a crop's pixels
 FULLY_LIT, LEAST_LIGHT = 190.0, 0.1  # of 255; least light of a drawing
 CLOSED, MOSTLY = (0.125, 0.15), 90  # gap between the lips of a mouth that is closed, and open, and the percentile of a segment's frames
+PARTS = 5  # of `draw` for a model with a retouch
 ROWS = 64  # at a time for `only_drawn`
 REACH = 4  # standard deviations that it reaches to either side
 
@@ -92,7 +94,7 @@ class Drawer:
 
         decoded: whether the crops are decoded, as they show more than drawings.
         """
-        drawings = drawings_of(parts, len(rows))
+        drawings = self.part_lips(rows, drawings_of(parts, len(rows)), parts)
         if self.moves is None or not (moves := moving(self.moves, rows)).any():
             return drawings
         own = steady_motion(self.decomposition.without_edits(), rows)
@@ -105,6 +107,16 @@ class Drawer:
     def move(self, row: int, drawing: Drawing, before: np.ndarray, after: np.ndarray) -> Drawing:
         """A drawing on the face of a row whose landmarks go from `before` to `after` [51, 2]."""
         return drawing.moved(move_face(before, after), draw_motion(before, after, drawing.fine.shape[-1], self.light(row)))
+
+    def part_lips(self, rows: Sequence[int], drawings: list[Drawing | None], parts: Sequence[np.ndarray]) -> list[Drawing | None]:
+        """The drawings of these rows with the lips of those who smile widely parted over teeth, as the last of `parts` says."""
+        if len(parts) < PARTS or not parts[-1].any():
+            return drawings
+        own = landmarks_of(steady_motion(self.decomposition.without_edits(), rows))
+        return [
+            part_smile(drawing, points, float(amount), self.light(row)) if amount else drawing
+            for row, drawing, points, amount in zip(rows, drawings, own, parts[-1])
+        ]
 
     def nothing(self, decoded: bool) -> Drawing:
         """A drawing that shows nothing."""
@@ -174,8 +186,25 @@ def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]
         return [None] * count
     return [
         Drawing(coarse, fine, float(rest), *retouch) if any(map(np.any, (fine, *retouch))) else None
-        for coarse, fine, rest, *retouch in zip(*parts)
+        for coarse, fine, rest, *retouch in zip(*parts[: PARTS - 1])
     ]
+
+
+def part_smile(drawing: Drawing, points: np.ndarray, amount: float, light: np.ndarray) -> Drawing:
+    """A drawing on a face with landmarks `points` [51, 2] before it, with the lips parted by `amount` in 0..1 over teeth in this light [3]."""
+    smile = points - shift_at(drawing.retouch, points)
+    parted = part_lips(smile, amount)
+    teeth = draw_motion(smile, parted, drawing.fine.shape[-1], light, smile=True)
+    return drawing.parted(move_face(smile, parted), teeth)
+
+
+def shift_at(retouch: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """How far a retouch [3, n, n] moves the pixels that come from `points` [n, 2], negative as its maps are."""
+    shift, size = np.zeros_like(points), retouch.shape[-1]
+    for _ in range(3):  # the map is of where they go to
+        at = np.float32((points - shift) * size - 0.5)[:, None]
+        shift = np.stack([cv2.remap(part.astype(np.float32), at, None, cv2.INTER_LINEAR)[:, 0] for part in retouch[:2]], -1)
+    return shift
 
 
 def drawn_size(decomposition: Decomposition) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dva_core.diffusion.schedule import Schedule, image_of
 from dva_core.errors import DVAError
 from dva_core.model.autoencoder import JAW
-from dva_core.networks.retouch import FaceRetouch
+from dva_core.networks.retouch import PARTED, FaceRetouch
 from dva_core.networks.texture import BOX, CHANNELS, FaceRemainder, FaceTexture
 from dva_core.networks.unet import UNet
 from dva_core.train.conditioner import fold_scaling
@@ -198,18 +198,18 @@ def fit_retouch(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps:
 
 @torch.no_grad()
 def split_mouths(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps: tuple[Tensor, Tensor]) -> None:
-    """Give the lips and teeth of an expression a pattern of their own, which is not drawn on open mouths."""
+    """Take the lips and teeth out of the pattern of an expression, and let the frame's own lips part as its reading says."""
     rank = texture.patterns.in_features
     for own, kind in enumerate(MOTION, MOUTHS):
         row = KINDS.index(kind)
         share = np.float32(share_of_shade(kind, looks.landmarks)).repeat(CHANNELS, axis=-1)
         outside = on_texture(np.moveaxis(share, -1, 0)[None], looks.landmarks, texture, texture.size, steps[1][[row]])[:, 0]
-        whole = texture.patterns.weight[:, row].clone()
-        texture.patterns.weight[:, row], texture.patterns.weight[:, own] = outside * whole, (1 - outside) * whole
+        texture.patterns.weight[:, row] *= outside
+        texture.patterns.weight[:, own] = 0.0
         for name in ("weight", "bias"):
             values = getattr(texture.weights, name)
             values[[own, rank + own]] = values[[row, rank + row]]
-        retouch.closed.weight[own] = 1.0
+        retouch.closed.weight[own] = PARTED
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from dva_core.train.drawings.sheets import curve, polygon
 FINE = 4  # times the resolution at which strands are drawn
 JOINTS = 7  # of a strand
 TIP = 0.25  # its width there, of that at the root
-COLOUR = np.float32([0.42, 0.285, 0.19])  # light of a strand, of 2
+BROWN = np.float32([0.25, 0.2, 0.16])  # light of a strand, of that of the skin: so it is lit as the skin is, and darker on any
 ROOTS = np.float32([0.92, 1.0, 1.05])  # how roots, which show through the skin, darken red, green and blue
 MOUSTACHE_LIP, LIP_HEIGHT = 0.95, 0.16  # where hair is combed to the sides, face units
 LIPS = slice(48, 60)
@@ -46,7 +46,7 @@ BARE_CHEEKS = ("Beard", "5_o_Clock_Shadow")
 
 class Strands(NamedTuple):
     """n strands: root [n, 2], length and width [n] in pixels; angle of the root, and by how much it turns up to the tip [n], radians;
-    tone [n], of COLOUR.
+    tone [n], of BROWN.
     """
 
     root: np.ndarray
@@ -68,8 +68,8 @@ def hair(kind: str, look: dict, landmarks: np.ndarray, size: int) -> tuple[np.nd
     bare = 1 - blur(head.fill([head.points[LIPS]]), size / 320)
     roots = (GROWTHS[kind].roots * bare * blur(np.clip(area, 0, 1), size / 110))[..., None] * ROOTS
     cover, tone = (GROWTHS[kind].cover * (bare * part)[..., None] for part in (cover, tone))
-    slope = (1 - cover) * (1 - roots) - 1
-    return slope + tone * COLOUR, slope
+    slope = (1 - cover) * (1 - roots) + tone * BROWN - 1
+    return slope, slope
 
 
 def beard_area(kind: str, head: Head, look: dict) -> np.ndarray:
@@ -81,8 +81,8 @@ def beard_area(kind: str, head: Head, look: dict) -> np.ndarray:
 def brow_area(head: Head, look: dict) -> np.ndarray:
     """Where thick brows grow on a face, [S, S] in 0..1."""
     share = np.linspace(0, 1, 24)
-    half = np.c_[0 * share, 0.05 * look["thick"] * (1 - 0.78 * share**2) * smoothstep(-0.2, 0.28, share)]
-    middle = curve(FRONTAL[22:27] * (look["long"] ** 0.6, 1), len(share)) + (0, 0.045)
+    half = np.c_[0 * share, 0.047 * look["thick"] * (1 - 0.62 * share**2) * smoothstep(-0.2, 0.35, share)]
+    middle = curve(FRONTAL[22:27] * (look["long"] ** 0.9, 1), len(share)) + (0, 0.045)
     return head.carry(np.maximum.reduce([polygon(np.r_[middle - half, (middle + half)[::-1]] * (side, 1), 0.022) for side in (-1, 1)]))
 
 
@@ -108,9 +108,9 @@ def comb_beard(kind: str, head: Head, look: dict, area: np.ndarray, rng: np.rand
 def comb_brows(kind: str, head: Head, look: dict, area: np.ndarray, rng: np.random.Generator) -> Strands:
     """Strands of brows: up at the nose, outwards along the arch."""
     growth = GROWTHS[kind]
-    root = scatter(rng, np.clip(area, 0, 1) ** 1.3, growth.strands, head.unit)
+    root = scatter(rng, np.clip(area, 0, 1), growth.strands, head.unit)
     x = in_units(head, root)[:, 0]
-    along, count = np.clip((np.abs(x) - 0.29) / 0.62, 0, 1), len(root)
+    along, count = np.clip((np.abs(x) - 0.3) / 0.68, 0, 1), len(root)
     up = rng.normal(1.15 - 1.5 * along, 0.2)
     angle = np.arctan2(-np.sin(up), np.sign(x) * np.cos(up))
     length = head.unit * rng.uniform(*growth.length, count) * (0.6 + 0.4 * at(area, root))
