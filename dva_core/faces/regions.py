@@ -24,7 +24,7 @@ CHIN = slice(5, 12)  # of the 68 landmarks: the jaw below the corners of the mou
 EDGE = 0.02  # of the crop: the blur of a drawn region
 ROOM = 0.1  # of the crop: how far below the face mask a region may reach
 WORN = ("eyes",)  # regions of what is drawn over the hair, and beyond the face's outline
-BESIDE = 0.05  # of the crop: how far such a region extends beside its map
+BESIDE = 0.12  # of the crop: how far such a region extends beside its map
 REACH, TIMES = 0.025, 8  # of the crop: how far what covers the middle of the face is followed outwards at a time, and how often
 
 # the 68 landmarks in thousandths of the crop: the medians over 1,376 synthetic faces by the starter's landmark network, made symmetrical
@@ -131,7 +131,7 @@ MIDDLE = Region(soft_map(hull(_INNER.mean(0) + 0.75 * (_INNER - _INNER.mean(0)))
 
 _UNIT = np.diff(MEAN_FACE[36:48].reshape(2, 6, 2).mean(1)[:, 0])  # the distance of its eyes
 _BESIDE = np.tile((np.arange(FINE) + 0.5) / FINE - 0.5, (FINE, 1)) / _UNIT
-BESIDE_RIMS = Region(soft_map(np.abs(_BESIDE) > HINGE + 0.1), MEAN_FACE)  # where of glasses there are temples only
+BESIDE_RIMS = Region(soft_map(np.abs(_BESIDE) > HINGE + 0.14), MEAN_FACE)  # where of glasses there are temples only
 SIDES = [Region(soft_map(side * _BESIDE > 0.5), MEAN_FACE) for side in (-1, 1)]  # left and right of the middle of the face
 TURNED = (0.08, 0.16)  # distances of the eyes that the nose is off their middle: from which of the far side only what is seen counts
 
@@ -177,7 +177,7 @@ def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarr
     size = len(front)
     here, beside = np.max([region.on(points, size) for region in regions], axis=0), 2 * round(BESIDE * size) + 1
     here = cv2.dilate(here, np.ones((1, beside), np.uint8)) * border_fade(size) * (1 - BESIDE_RIMS.on(points, size) * (1 - mask))
-    around, covers = disc(REACH * size), front * smoothstep(0.6, 1, MIDDLE.on(points, size))
+    around, covers = disc(REACH * size), front * smoothstep(0.6, 0.9, MIDDLE.on(points, size))
     for _ in range(TIMES):  # what it is connected with covers too
         covers = np.minimum(front, cv2.dilate(covers, around))
     return here * (1 - covers)

@@ -15,7 +15,7 @@ from dva_core.train.drawings.sheets import curve, polygon
 FINE = 4  # times the resolution at which strands are drawn
 JOINTS = 7  # of a strand
 TIP = 0.25  # its width there, of that at the root
-BROWN = np.float32([0.25, 0.2, 0.16])  # light of a strand, of that of the skin: so it is lit as the skin is, and darker on any
+BROWN = np.float32([0.235, 0.195, 0.165])  # light of a strand, of that of the skin: so it is lit as the skin is, and darker on any
 ROOTS = np.float32([0.92, 1.0, 1.05])  # how roots, which show through the skin, darken red, green and blue
 MOUSTACHE_LIP, LIP_HEIGHT = 0.95, 0.16  # where hair is combed to the sides, face units
 LIPS = slice(48, 60)

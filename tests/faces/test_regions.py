@@ -20,7 +20,7 @@ from dva_core.edit.scope import find_region, regions_of
 from dva_core.errors import DVAError
 from dva_core.faces.composite import soften
 from dva_core.faces.finder import FaceFinder
-from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, hidden_share, limit_to_regions
+from dva_core.faces.regions import MEAN_FACE, REGIONS, ROOM, draw_regions, hidden_share, limit_to_regions, limit_to_worn, turn_of
 from dva_core.model.autoencoder import JAW
 from dva_core.model.bundle import read_bundle, write_bundle
 from dva_core.model.loader import load_model
@@ -82,14 +82,56 @@ def test_a_beard_has_room_below_the_chin_and_nothing_else_has():
     mask = soften(hull_mask(torch.from_numpy(MEAN_FACE)[None], SIZE)[0].numpy())
     chin = MEAN_FACE[8]
     below = np.array([chin + (0, 0.4 * ROOM)])
-    grown = {name: limit_to_regions([region], INNER, mask) for name, region in REGIONS.items()}
+    grown = {name: limit_to_regions([region], INNER, mask, mask) for name, region in REGIONS.items()}
     assert at(grown["lower"], below) > 2 * at(mask, below) > 0
     for name, here in grown.items():
         assert here.max() <= 1 and not here[[0, -1]].any() and not here[:, [0, -1]].any()
         outside = (here > mask + 0.02).sum()
         assert (outside > 0) == (name == "lower"), name
-    both = limit_to_regions([REGIONS["eyes"], REGIONS["mouth"]], INNER, mask)
+    both = limit_to_regions([REGIONS["eyes"], REGIONS["mouth"]], INNER, mask, mask)
     np.testing.assert_allclose(both, np.maximum(grown["eyes"], grown["mouth"]), atol=1e-6)
+
+
+def nose_moved(by: float) -> np.ndarray:
+    """Inner landmarks of a head that turns its nose to the right by this much of the eyes' distance."""
+    points = INNER.copy()
+    points[13, 0] += by * (points[25:31, 0].mean() - points[19:25, 0].mean())
+    return points
+
+
+def test_of_the_far_side_of_a_turned_head_only_what_is_seen_counts():
+    visible = np.zeros((SIZE, SIZE), np.float32)
+    visible[8:-8, 8 : int(0.62 * SIZE)] = 1  # the landmarks lie beyond the face on the right
+    whole = np.pad(np.ones((SIZE - 16, SIZE - 16), np.float32), 8)
+    beyond, near = np.array([[0.7, 0.78]]), np.array([[0.3, 0.78]])
+    for by, here in ((0.0, (1, 1)), (0.25, (0, 1)), (-0.25, (1, 1))):
+        points = nose_moved(by)
+        assert float(turn_of(points)) == pytest.approx(by, abs=0.02)
+        limited = limit_to_regions([REGIONS["lower"]], points, visible, whole)
+        assert at(limited, beyond)[0] == pytest.approx(here[0], abs=0.25) and at(limited, near)[0] > 0.7
+
+
+def test_glasses_are_over_hair_but_their_temples_are_under_it():
+    mask = soften(hull_mask(torch.from_numpy(MEAN_FACE)[None], SIZE)[0].numpy())
+    bare, hair = np.ones_like(mask), mask * (np.abs(np.linspace(0, 1, SIZE) - 0.5) < 0.2)
+    nothing = np.zeros_like(mask)
+    eyes = [REGIONS["eyes"]]
+    rims, temples = np.array([[0.72, 0.48], [0.28, 0.48]]), np.array([[0.83, 0.48], [0.17, 0.48]])
+    assert at(limit_to_worn(eyes, INNER, nothing, hair), rims).min() > 0.85
+    assert at(limit_to_worn(eyes, INNER, nothing, bare), temples).min() > 0.7
+    assert at(limit_to_worn(eyes, INNER, nothing, hair), temples).max() < 0.2
+
+
+def test_the_rim_of_a_face_is_not_a_hand_before_the_eyes():
+    """What the parser takes for an edge of hair beside an eye does not cut glasses; a hand over the eye does."""
+    front, mask = np.zeros((SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), np.float32)
+    edge = front.copy()
+    edge[:, int(0.3 * SIZE) : int(0.34 * SIZE)] = 1
+    hand = front.copy()
+    hand[:, : int(0.45 * SIZE)] = 1
+    place = np.array([[0.32, 0.48]])
+    limited = [at(limit_to_worn([REGIONS["eyes"]], INNER, one, mask), place)[0] for one in (front, edge, hand)]
+    assert limited[1] > 0.9 * limited[0] > 10 * limited[2]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dva_core.edit import apply_attributes, apply_direction, apply_switch
 from dva_core.edit.directions import from_attribute
 from dva_core.edit.scope import keeps_tone
 from dva_core.errors import DVAError
-from dva_core.faces.tone import REACH, remove_tone, smooth_tone, tone_of
+from dva_core.faces.tone import REACH, USUAL_SKIN, cast_of, remove_tone, smooth_tone, tone_of
 from dva_core.pipeline import decode, encode
 from dva_core.pipeline.preview import stills
 
@@ -128,3 +128,15 @@ def test_an_edit_that_begins_later_leaves_the_frames_before_alone(tmp_path, deco
     edited, seen = apply_attributes(decomposition, model, {"Young": {"0": 0, "2": 0, "3": 4}}), []
     decode(edited, model, tmp_path / "later.mkv", codec="ffv1", tone="keep", watch=lambda i, row, a, b, crop: seen.append((a.rgb, b.rgb)))
     assert all(np.array_equal(*pair) for pair in seen[:3]) and not np.array_equal(*seen[3])
+
+
+@given(st.floats(0.05, 1.0), st.floats(0.5, 1.8))
+def test_the_cast_of_light_is_white_on_usual_skin_however_bright(level, red):
+    np.testing.assert_allclose(cast_of(level * USUAL_SKIN), 1, atol=0.02)
+    cast = cast_of(level * USUAL_SKIN * (red, 1, 1))
+    assert (cast[0] >= cast[1]) == (red >= 1) or red == pytest.approx(1, abs=0.01)
+    assert 0.7 < cast.min() and cast.max() < 1.3
+
+
+def test_the_cast_of_a_black_picture_is_a_number():
+    assert np.isfinite(cast_of(np.zeros(3))).all()

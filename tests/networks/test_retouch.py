@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dva_core.errors import DVAError
-from dva_core.networks.retouch import TEETH, FaceRetouch
+from dva_core.networks.retouch import PARTED, TEETH, FaceRetouch
 from dva_core.networks.texture import BOX, LANDMARKS, FaceTexture
 from dva_core.networks.unet import UNet
 
@@ -67,11 +67,21 @@ def test_teeth_are_drawn_on_closed_mouths_that_smile_widely():
     retouch.closed.weight[1] = 1
     edit = torch.tensor([[0.3, 1.0]]).expand(5, -1)
     amounts = torch.tensor([0.0, TEETH[0], sum(TEETH) / 2, TEETH[1], 1.0])[:, None] * torch.ones(1, 2)
-    drawn = retouch.on_mouths(torch.zeros(5, FACE), edit, amounts, torch.ones(5))
+    drawn, parted = retouch.on_mouths(torch.zeros(5, FACE), edit, amounts, torch.ones(5))
     torch.testing.assert_close(drawn, torch.tensor([[0.3] * 5, [0, 0, 0.5, 1, 1]]).T)
-    torch.testing.assert_close(
-        retouch.on_mouths(torch.zeros(5, FACE), edit, amounts, torch.zeros(5)), torch.tensor([[0.3, 0.0]]).expand(5, -1)
-    )
+    assert not parted.any()
+    open_mouths, _ = retouch.on_mouths(torch.zeros(5, FACE), edit, amounts, torch.zeros(5))
+    torch.testing.assert_close(open_mouths, torch.tensor([[0.3, 0.0]]).expand(5, -1))
+
+
+@torch.no_grad()
+def test_lips_part_where_there_is_nothing_to_draw():
+    _, retouch = networks()
+    retouch.closed.weight[1] = PARTED
+    amounts = torch.tensor([0.0, sum(TEETH) / 2, 1.0])[:, None] * torch.ones(1, 2)
+    for closed, expected in ((1.0, [0, 0.5, 1]), (0.5, [0, 0.25, 0.5]), (0.0, [0, 0, 0])):
+        parted = retouch.on_mouths(torch.zeros(3, FACE), torch.ones(3, 2), amounts, torch.full((3,), closed))[1]
+        torch.testing.assert_close(parted, torch.tensor(expected, dtype=torch.float32))
 
 
 def test_a_retouch_needs_a_texture():

@@ -5,11 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dva_core.faces.regions import MEAN_FACE
 from dva_core.networks.texture import (
     ALL,
     BOX,
     CHANNELS,
     DARKEST,
+    EAR,
+    HINGE,
     LANDMARKS,
     NOTHING,
     USUAL_LENGTH,
@@ -18,6 +21,7 @@ from dva_core.networks.texture import (
     TextureBlend,
     face_coordinates,
     not_black,
+    on_glasses,
     opaque_at_most,
 )
 
@@ -219,3 +223,34 @@ def test_shades_over_each_other_are_not_black_but_teeth_cover_all():
     torch.testing.assert_close(kept, torch.full_like(kept, DARKEST - 1))
     for one in (beard, moustache, teeth):
         torch.testing.assert_close(not_black(one), one)
+
+
+MEAN = torch.from_numpy(MEAN_FACE[17:]).float()[None]
+EYES_APART = 0.2395  # of the mean face
+
+
+def turned(by: float) -> torch.Tensor:
+    """The mean face with its nose to the right by this much of the eyes' distance."""
+    points = MEAN.clone()
+    points[:, 13, 0] += by * EYES_APART
+    return points
+
+
+def test_glasses_of_a_frontal_face_stay_as_they_are():
+    x = pixels(64)[None, 0]
+    torch.testing.assert_close(on_glasses(x, MEAN, MEAN), x, rtol=0, atol=1e-6)
+
+
+@given(st.floats(-0.3, 0.3))
+def test_a_turned_head_shows_one_temple_and_no_glasses_fold(by):
+    x = torch.linspace(0, 1, 512).expand(1, 1, 512)
+    along = on_glasses(x, turned(by), MEAN)[0, 0]
+    assert (along.diff() >= -1e-6).all()
+    beside = (along - 0.5) / EYES_APART
+    lengths = [float(((side * beside > HINGE) & (side * beside < EAR)).sum()) / 512 / EYES_APART for side in (-1, 1)]
+    near, far = lengths if by > 0 else lengths[::-1]
+    frontal = EAR - HINGE
+    if abs(by) > 0.1:
+        assert near > 2 * frontal and far < 0.3 * frontal
+    lens = [float(((side * beside > 0) & (side * beside < HINGE)).sum()) for side in (-1, 1)]
+    assert (lens[by < 0] >= lens[by > 0]) or abs(by) < 0.01  # the near half is the wider one

@@ -16,6 +16,7 @@ from dva_core.faces.regions import MEAN_FACE
 from dva_core.model.loader import load_model
 from dva_core.networks.texture import BOX
 from dva_core.pipeline import decode
+from dva_core.faces.tone import cast_of
 from dva_core.pipeline.drawing import Drawer, drawn_size, only_drawn, runs, steady_motion
 from dva_core.pipeline.preview import stills
 from dva_core.pipeline.solving import edited_face, own_face
@@ -141,11 +142,12 @@ def test_a_drawing_is_as_fine_as_its_face_is_large(decomposition, model):
     sides = np.linalg.norm(decomposition.quads[:, 1] - decomposition.quads[:, 0], axis=1)
     assert sides.max() <= size <= 1.5 * sides.max()
     faces = edited_face(edit(decomposition, model, 1.0), model, [0, 1]), own_face(decomposition, model, [0, 1])
-    shown, fine, rest, retouch = model.drawings(*faces, faces[0], 40)
+    shown, fine, rest, retouch, parted = model.drawings(*faces, faces[0], 40)
+    assert not parted.any()
     assert shown.shape == (2, 6, 16, 16) and retouch.shape == (2, 3, 16, 16) and fine.shape == (2, 6, 40, 40) and not rest.any()
     assert model.drawings(*faces, faces[0], 999)[1].shape == (2, 6, 64, 64)  # each texel once
     assert model.drawings(faces[1], faces[1], faces[1], 40) is None
-    shown, _, rest, _ = model.drawings(*faces, faces[0], 40, True)  # with other noise maps the crop is decoded and shows the drawing
+    shown, _, rest, *_ = model.drawings(*faces, faces[0], 40, True)  # with other noise maps the crop is decoded and shows the drawing
     assert shown.any() and (rest == 1).all()
     smiling = edited_face(edit(decomposition, model, 1.0, Smiling=1.0), model, [0, 1])
     assert (model.drawings(smiling, faces[1], smiling, 40)[2] == 1).all()
@@ -205,10 +207,10 @@ def test_a_drawing_is_as_bright_as_the_light_of_its_segment(decomposition, model
     faces = edited_face(decomposition, model, [0, 1]), own_face(decomposition, model, [0, 1])
     drawer = Drawer(decomposition, model, 8)
     full = drawer.light(0)
-    assert full == drawer.light(1) and 0.5 < full <= 1
-    drawer._lights[int(decomposition.segment[0])] = 0.25
+    assert full is drawer.light(1) and 0.3 < full.min() and full.max() < 1.5
+    drawer._lights[int(decomposition.segment[0])] = np.float32([0.25, 0.5, 0.25])
     addition, factor = drawer.draw([0, 1], *faces)[1].chunk(2, 1)
-    assert (factor == -1).all() and (addition == -0.5).all()  # a quarter of the way from black to white
+    assert (factor == -1).all() and (addition[:, [0, 2]] == -0.5).all() and (addition[:, 1] == 0).all()  # of the way from black to white
 
 
 def test_the_light_of_a_segment_is_that_of_its_brightest_pixels():
@@ -216,11 +218,35 @@ def test_the_light_of_a_segment_is_that_of_its_brightest_pixels():
     crops[:, :, :8] = 76
     crops[20:, :, :8] = 230
     crops[10] = 255  # a flash
-    some = SimpleNamespace(segment=np.repeat([0, 1], [20, 10]), crops=crops)
+    motion = np.tile(np.float32(MEAN_FACE[17:]).ravel(), (30, 1))
+    some = SimpleNamespace(segment=np.repeat([0, 1], [20, 10]), crops=crops, z_motion=motion)
     drawer = Drawer(some, None, 8)
-    assert [drawer.light(row) for row in (0, 10, 19)] == pytest.approx([76 / 190] * 3) and drawer.light(25) == 1
+    grey = cast_of(np.ones(3))  # grey skin is in bluish light
+    for row, light in ((0, 76 / 190), (10, 76 / 190), (19, 76 / 190), (25, 1)):
+        np.testing.assert_allclose(drawer.light(row), light * grey, rtol=1e-5)
     some.crops = np.zeros_like(crops)
-    assert 0 < Drawer(some, None, 8).light(3) < 0.2
+    assert 0 < Drawer(some, None, 8).light(3).max() < 0.2
+    some.crops = np.tile(np.uint8([220, 130, 60]), (30, 16, 16, 1))  # in warm light
+    warm = Drawer(some, None, 8).light(3)
+    assert warm[0] > 1.1 * warm[1] > 1.2 * warm[2]
+
+
+def test_a_wide_smile_parts_the_lips_over_teeth(decomposition, model, monkeypatch):
+    """The drawing lies where the lips are after it: what is drawn on them goes along, and teeth are over it."""
+    nothing, retouch = torch.zeros(2, 6, 96, 96), torch.zeros(2, 3, 16, 16)
+    retouch[:, 1] = 0.02  # all of the face goes up
+    monkeypatch.setattr(model, "drawings", lambda *_: (nothing, nothing + 0.1, torch.zeros(2), retouch, torch.tensor([0.0, 1.0])))
+    motion = np.tile(np.float32(MEAN_FACE[17:]).ravel(), (len(decomposition.z_motion), 1))
+    drawer = Drawer(decomposition, model, 96)
+    monkeypatch.setattr("dva_core.pipeline.drawing.steady_motion", lambda edited, rows: motion[list(rows)])
+    faces = edited_face(decomposition, model, [0, 1]), own_face(decomposition, model, [0, 1])
+    still, smiling = drawer.finish([0, 1], [part.numpy() for part in drawer.draw([0, 1], *faces)], False)
+    assert np.abs(np.float32(still.fine) - np.float32(0.1)).max() < 0.05 and np.array_equal(still.retouch, np.float16(retouch[0]))
+    x, y = (MEAN_FACE[[61, 62, 63, 65, 66, 67]].mean(0) - (0, 0.02)) * 96 + (0, 1)
+    assert (smiling.fine[3:, int(y), int(x)] < -0.8).all() and (smiling.fine[3:, :48] > 0).all()
+    assert smiling.retouch[1, 10, 10] == pytest.approx(0.02, abs=1e-3)  # elsewhere as before
+    lower = int((MEAN_FACE[57, 1]) * smiling.retouch.shape[-1]), smiling.retouch.shape[-1] // 2
+    assert smiling.retouch[1][lower] < 0.01  # the lower lip goes down
 
 
 def test_half_precision_draws_the_same(decomposition, model):

@@ -59,7 +59,8 @@ def test_nothing_is_decoded_and_the_place_of_the_step_changes(tmp_path, decompos
         quad = decomposition.quads[row]
         mouth, brow = (FACE.reshape(51, 2)[rows].mean(0) for rows in ([45, 49], [2, 7]))
         hollow = at(after, quad, mouth[0], mouth[1] + 0.05)
-        assert np.abs(hollow - at(before, quad, mouth[0], mouth[1] + 0.05)).mean() > 10 and hollow.mean() < 60
+        assert np.abs(hollow - at(before, quad, mouth[0], mouth[1] + 0.05)).mean() > 10
+        assert hollow.mean(-1).min() < 60  # above the tongue
         np.testing.assert_allclose(at(after, quad, *brow), at(before, quad, *brow), atol=2)
     still = stills([moved, decomposition], model, 2, steps=1)
     assert (still.edited[0] != still.original).mean() > 0.03 and not evaluations
