@@ -31,7 +31,9 @@ THICK = 0.075  # of an eye's width: thickness of the lashes
 EDGE = 0.006  # of the crop: blur of the edge of the mouth
 
 
-def draw_motion(before: np.ndarray, after: np.ndarray, size: int, light: np.ndarray | float = 1.0, smile: bool = False) -> np.ndarray | None:
+def draw_motion(
+    before: np.ndarray, after: np.ndarray, size: int, light: np.ndarray | float = 1.0, smile: bool = False
+) -> np.ndarray | None:
     """A and B [6, size, size], as of `composite.Drawing`, of an edit that moves landmarks from `before` to `after`; None: nothing.
 
     light: of the face, 0..1, or [3] of red, green and blue. smile: teeth fill the mouth that opens.
@@ -52,25 +54,31 @@ def mouth_layers(before: np.ndarray, after: np.ndarray, size: int, smile: bool =
     opacity = smoothstep(*(SMILE_OPENED if smile else OPENED), np.float32(new - old))
     if opacity:
         upper, lower = smooth(after[list(MOUTH.upper)]), smooth(after[list(MOUTH.lower)])
-        width = max(np.linalg.norm(upper[-1] - upper[0]), 1e-6)
-        down, height = lower - upper, np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
-        seen = upper + np.minimum(old / max(new + SHUT, 1e-6), 1) * down
-        share, fade = (1.0, SMILE_FADE) if smile else (np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height), TEETH_FADE)
-        teeth = upper + share * down
-        at = (np.arange(size, dtype=np.float32) + 0.5) / size
-        across = np.abs(at - upper[len(upper) // 2, 0]) / width
-        white = (
-            fill(upper, teeth, size, EDGE)
-            * (1 - smoothstep(*fade, np.float32(across)))
-            * smoothstep(*OWN_TEETH[::-1], np.float32(old))
-        )
-        up = (lower[len(lower) // 2, 1] - at[:, None]) / height.max()
-        tongue = smoothstep(1, 1 - TONGUE_EDGE, np.hypot(across / TONGUE_WIDE, up / TONGUE_HIGH)) * (1 - 0.5 * np.clip(up / TONGUE_HIGH, 0, 1))
-        below_lip = (at[:, None] - upper[len(upper) // 2, 1]) / (TEETH_HEIGHT * width)  # in whose shadow teeth lie
-        white *= (0.7 + 0.3 * smoothstep(0, 0.4, below_lip)) * (1 - BETWEEN * sum(np.exp(-(((across - one) / BETWEEN_WIDE) ** 2)) for one in TEETH_EDGES))
-        dark, light, red = (np.float32(colour)[:, None, None] for colour in (INSIDE, SMILE if smile else TEETH, TONGUE))
-        inside = dark + tongue * (red - dark)
-        yield opacity * fill(seen, lower, size, EDGE), inside + white * (light - inside)
+        seen = upper + np.minimum(old / max(new + SHUT, 1e-6), 1) * (lower - upper)
+        dark, white, red = (np.float32(colour)[:, None, None] for colour in (INSIDE, SMILE if smile else TEETH, TONGUE))
+        inside = dark + tongue(upper, lower, size) * (red - dark)
+        shown = teeth(upper, lower, size, smile) * smoothstep(*OWN_TEETH[::-1], np.float32(old))
+        yield opacity * fill(seen, lower, size, EDGE), inside + shown * (white - inside)
+
+
+def teeth(upper: np.ndarray, lower: np.ndarray, size: int, smile: bool = False) -> np.ndarray:
+    """How far upper teeth are seen, and lit, between curves [n, 2] of the inner lips: [size, size] in 0..1."""
+    width, middle = max(np.linalg.norm(upper[-1] - upper[0]), 1e-6), upper[len(upper) // 2]
+    height = np.maximum(np.linalg.norm(lower - upper, axis=1, keepdims=True), 1e-6)
+    share, fade = (1.0, SMILE_FADE) if smile else (np.minimum(TEETH_SHARE, TEETH_HEIGHT * width / height), TEETH_FADE)
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    across, down = np.abs(at - middle[0]) / width, (at[:, None] - middle[1]) / (TEETH_HEIGHT * width)
+    gap = sum(np.exp(-(((across - edge) / BETWEEN_WIDE) ** 2)) for edge in TEETH_EDGES)
+    lit = (1 - smoothstep(*fade, across)) * (1 - BETWEEN * gap) * (0.7 + 0.3 * smoothstep(0, 0.4, down))  # less in the shadow of the lip
+    return fill(upper, upper + share * (lower - upper), size, EDGE) * lit
+
+
+def tongue(upper: np.ndarray, lower: np.ndarray, size: int) -> np.ndarray:
+    """How far a tongue is seen, and lit, over the lower one of the curves [n, 2] of the inner lips: [size, size] in 0..1."""
+    width, height = (max(np.linalg.norm(way, axis=-1).max(), 1e-6) for way in (upper[-1] - upper[0], lower - upper))
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    across, up = (at - upper[len(upper) // 2, 0]) / width / TONGUE_WIDE, (lower[len(lower) // 2, 1] - at[:, None]) / height / TONGUE_HIGH
+    return smoothstep(1, 1 - TONGUE_EDGE, np.hypot(across, up)) * (1 - 0.5 * np.clip(up, 0, 1))  # darker at the back
 
 
 def eye_layers(before: np.ndarray, after: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

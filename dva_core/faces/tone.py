@@ -28,7 +28,7 @@ def tone_of(edited: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray) -> np.nda
 
 
 def cast_of(skin: np.ndarray) -> np.ndarray:
-    """The colour [3] of the light on a face, of mean about 1, from that of its skin [3]: the root of what the light must be, as skins differ."""
+    """The colour [3] of the light on a face, of mean about 1, from that of its skin [3]. Skins differ: the root of what USUAL_SKIN says."""
     cast = np.asarray(skin) / max(float(np.mean(skin)), 1e-3) / USUAL_SKIN
     return np.sqrt(np.clip(cast / max(float(cast.mean()), 1e-3), *CASTS))
 

@@ -18,15 +18,15 @@ from dva_core.networks.unet_blocks import zero_weights
 
 PARTS = 3  # shift right, shift down, smoothing
 TEETH = (0.55, 0.75)  # of an expression, between which the lips part
-PARTED = 2.0  # of `FaceRetouch.closed`: nothing is drawn, the lips themselves part
+PARTED = 2.0  # of `FaceRetouch.closed`: decoded crops show the pattern, in frames the lips themselves part
 
 
 class FaceRetouch(nn.Module):
     """Amounts of the patterns of a texture -> the shift of each pixel and the smoothing of the skin, from maps of `size` x `size` texels.
 
     A pixel p becomes what is at p + shift; shifts are in widths of the crop. Smoothing 1 takes all of the skin's texture away, -1 doubles
-    it. `closed` is 1 for the patterns that are drawn on closed mouths only: teeth, for those of a mouth that talks are seen themselves. It is
-    PARTED for patterns that are empty, as the frame's own lips part instead (see faces/opening.py).
+    it. `closed` is 1 for the patterns that are drawn on closed mouths only: teeth, for those of a mouth that talks are seen themselves. It
+    is PARTED for those that are not drawn, as the frame's own lips part instead (see faces/opening.py).
     `rigid` is 1 for those of what is worn, which does not bend with the face. All of it is fitted, not trained (train/fit_texture.py).
     """
 
@@ -44,7 +44,8 @@ class FaceRetouch(nn.Module):
         """
         teeth = closed[:, None] * ((amounts - TEETH[0]) / (TEETH[1] - TEETH[0])).clamp(0, 1)
         of_closed = self.closed(z_face.new_ones(1, 1)).float()
-        return edit + of_closed.clamp(max=1) * (teeth - edit), (teeth * (of_closed == PARTED)).amax(1)
+        part = (of_closed == PARTED).float()
+        return edit + of_closed.clamp(max=1) * ((1 - part) * teeth - edit), (part * teeth).amax(1)
 
     def forward(self, texture: FaceTexture, z_face: Tensor, amounts: Tensor, size: int) -> Tensor:
         """Place the maps on faces with the landmarks that `texture` reads from z_face [B, F]; amounts [B, rank] in -1..1.

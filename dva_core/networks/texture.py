@@ -103,7 +103,7 @@ def on_glasses(x: Tensor, points: Tensor, mean: Tensor) -> Tensor:
 
 
 def eyes_and_nose(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The middle of the eyes [B, 2], their distance [B], and how far the tip of the nose is to the right of the middle, in distances [B]."""
+    """The middle of the eyes [B, 2], their distance [B], and how far the tip of the nose is to the right of it, in distances [B]."""
     left, right = points[:, EYES].unflatten(1, (2, 6)).mean(2).unbind(1)
     across, middle = right - left, (left + right) / 2
     distance = across.norm(dim=1).clamp(min=LEAST_LENGTH)

@@ -133,7 +133,7 @@ class Drawer:
         return self._closed[segment]
 
     def light(self, row: int) -> np.ndarray:
-        """Light [3] of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one, in the colour of its cast.
+        """Light [3] of a row's segment, in which drawings are seen: 1 for one that is fully lit, less for a dim one, times its cast.
 
         The median over some frames of their brightest pixels: a face by itself does not tell dim light from dark skin. The cast is that
         of its cheeks. It is the same in all frames of the segment, so that nothing flickers.
@@ -191,7 +191,7 @@ def drawings_of(parts: Sequence[np.ndarray], count: int) -> list[Drawing | None]
 
 
 def part_smile(drawing: Drawing, points: np.ndarray, amount: float, light: np.ndarray) -> Drawing:
-    """A drawing on a face with landmarks `points` [51, 2] before it, with the lips parted by `amount` in 0..1 over teeth in this light [3]."""
+    """A drawing on a face with landmarks `points` [51, 2], with the lips parted by `amount` in 0..1 over teeth in this light [3]."""
     smile = points - shift_at(drawing.retouch, points)
     parted = part_lips(smile, amount)
     teeth = draw_motion(smile, parted, drawing.fine.shape[-1], light, smile=True)

@@ -198,14 +198,14 @@ def fit_retouch(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps:
 
 @torch.no_grad()
 def split_mouths(retouch: FaceRetouch, texture: FaceTexture, looks: Looks, steps: tuple[Tensor, Tensor]) -> None:
-    """Take the lips and teeth out of the pattern of an expression, and let the frame's own lips part as its reading says."""
+    """Give the lips and teeth of an expression a pattern of their own, for decoded crops; in frames the lips themselves part."""
     rank = texture.patterns.in_features
     for own, kind in enumerate(MOTION, MOUTHS):
         row = KINDS.index(kind)
         share = np.float32(share_of_shade(kind, looks.landmarks)).repeat(CHANNELS, axis=-1)
         outside = on_texture(np.moveaxis(share, -1, 0)[None], looks.landmarks, texture, texture.size, steps[1][[row]])[:, 0]
-        texture.patterns.weight[:, row] *= outside
-        texture.patterns.weight[:, own] = 0.0
+        whole = texture.patterns.weight[:, row].clone()
+        texture.patterns.weight[:, row], texture.patterns.weight[:, own] = outside * whole, (1 - outside) * whole
         for name in ("weight", "bias"):
             values = getattr(texture.weights, name)
             values[[own, rank + own]] = values[[row, rank + row]]

@@ -56,10 +56,14 @@ def train_pair_identity(
     plain_rows, pair_rows = np.flatnonzero(~held_out), np.flatnonzero(~pairs.held_out)
     network.requires_grad_(True).train()
     often = np.array([FINER.get(kind, 1.0) for kind in KINDS])[pairs.kind[pair_rows]]
+    often /= often.sum()
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
     start, step, pair_count = time.monotonic(), 0, int(CHANGED_SHARE * batch)
     while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        pair_part, plain = np.sort(rng.choice(pair_rows, pair_count, p=often / often.sum())), np.sort(rng.choice(plain_rows, batch - pair_count))
+        pair_part, plain = (
+            np.sort(rng.choice(pair_rows, pair_count, p=often)),
+            np.sort(rng.choice(plain_rows, batch - pair_count)),
+        )
         target = torch.cat([targets_of(without[pair_part], torch.from_numpy(pairs.kind[pair_part]), moves), vectors_before[plain]])
         images = to_images(np.concatenate([pairs.after[pair_part], variants.pictures[plain]]))
         images, _ = reframe(images, torch.zeros(batch, 68, 2), generator, turn=3, zoom=0.08, shift=0.03)

@@ -80,7 +80,8 @@ def test_lips_part_where_there_is_nothing_to_draw():
     retouch.closed.weight[1] = PARTED
     amounts = torch.tensor([0.0, sum(TEETH) / 2, 1.0])[:, None] * torch.ones(1, 2)
     for closed, expected in ((1.0, [0, 0.5, 1]), (0.5, [0, 0.25, 0.5]), (0.0, [0, 0, 0])):
-        parted = retouch.on_mouths(torch.zeros(3, FACE), torch.ones(3, 2), amounts, torch.full((3,), closed))[1]
+        drawn, parted = retouch.on_mouths(torch.zeros(3, FACE), torch.ones(3, 2), amounts, torch.full((3,), closed))
+        assert drawn.tolist() == [[1, 0]] * 3
         torch.testing.assert_close(parted, torch.tensor(expected, dtype=torch.float32))
 
 
