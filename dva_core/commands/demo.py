@@ -20,7 +20,7 @@ from .terminal import Bars, answer, say
 
 # those the model knows, in this order
 EDITS = (
-    {"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Open_Mouth": 1.0},
+    {"Eyeglasses": 1.0}, {"Beard": 1.0}, {"Young": -1.0}, {"Heavy_Makeup": 1.0}, {"Sunglasses": 1.0},
     {"Male": 1.0}, {"Smiling": 1.0},
 )  # fmt: skip
 ATTRIBUTES = 5

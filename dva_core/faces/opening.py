@@ -24,8 +24,7 @@ TONGUE_WIDE, TONGUE_HIGH, TONGUE_EDGE = 0.34, 0.55, 0.5  # half its width, in wi
 TEETH_FADE = (0.1, 0.45)  # of that width: distance from its middle at which teeth grow dark
 SMILE_FADE = (0.3, 0.55)  # the same in a smile
 TEETH_EDGES, BETWEEN, BETWEEN_WIDE = (0.0, 0.115, 0.205, 0.285, 0.35), 0.13, 0.009  # of the same width; how dark it is between teeth
-PARTED_UP, PARTED_DOWN = 0.0, 0.13  # of a mouth's width: how far the lips of a smile part
-CORNERS_OUT, CORNERS_UP = 0.05, 0.06  # of the same: where its corners go
+PARTED, CORNERS_OUT, CORNERS_UP = 0.13, 0.05, 0.06  # of a mouth's width: how far a wide smile parts the lips, and where the corners go
 CLOSED, OPACITY = (0.35, 0.15), 0.8  # share of an eye's height to which it closes: from no lashes drawn to all; their opacity
 THICK = 0.075  # of an eye's width: thickness of the lashes
 EDGE = 0.006  # of the crop: blur of the edge of the mouth
@@ -100,9 +99,8 @@ def part_lips(face: np.ndarray, amount: float) -> np.ndarray:
     down = np.array([-across[1], across[0]])
     for rows, side in (((31, 43), -1), ((37, 47), 1)):
         parted[list(rows)] += side * CORNERS_OUT * across - CORNERS_UP * down
-    for inner, outer, way in ((MOUTH.upper, range(32, 37), -PARTED_UP), (MOUTH.lower, range(42, 37, -1), PARTED_DOWN)):
-        parted[list(inner[1:-1])] += way * np.array([[0.85], [1.0], [0.85]]) * down
-        parted[list(outer)] += way * np.array([[0.45], [0.85], [0.95], [0.85], [0.45]]) * down
+    parted[list(MOUTH.lower[1:-1])] += PARTED * np.array([[0.85], [1.0], [0.85]]) * down
+    parted[38:43] += PARTED * np.array([[0.45], [0.85], [0.95], [0.85], [0.45]]) * down
     return parted
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from einops import reduce
 
 from dva_core.faces.composite import blur, border_fade, disc, smoothstep
 from dva_core.model.autoencoder import JAW, REGION_SIZE
 from dva_core.networks.hull import extend_hull
-from dva_core.networks.texture import EYES, HINGE, TIP
+from dva_core.networks.texture import HINGE, eyes_and_nose
 
 FINE = 256  # pixels at which the maps are drawn
 OFF = "off"
@@ -154,18 +155,16 @@ def limit_to_regions(regions: Iterable[Region], points: np.ndarray, visible: np.
     """The union [C, C] of the regions on a face, extended below the chin. visible, whole [C, C]: soft masks of the visible face, and of
     all of it; of the far side of a turned head, where landmarks lie beyond it, the visible part. `points` as of `Region.on`.
     """
-    size, turn = len(whole), float(turn_of(points))
+    size, turn = len(whole), turn_of(points)
     far = smoothstep(*TURNED, abs(turn))
     if far:
         whole = np.maximum(visible, whole * (1 - far * SIDES[turn > 0].on(points, size)))
     return np.max([region.on(points, size) for region in regions], axis=0) * with_room(whole, points)
 
 
-def turn_of(points: np.ndarray) -> np.ndarray:
-    """How far the tip of the nose is to the right of the middle of the eyes, in distances of the eyes: landmarks [..., 51, 2] -> [...]."""
-    left, right = (points[..., EYES, :][..., part, :].mean(-2) for part in (slice(6), slice(6, 12)))
-    across = right - left
-    return ((points[..., TIP, :] - (left + right) / 2) * across).sum(-1) / np.maximum((across**2).sum(-1), 1e-9)
+def turn_of(points: np.ndarray) -> float:
+    """How far the tip of the nose is to the right of the middle of the eyes, in distances of the eyes: inner landmarks [51, 2]."""
+    return float(eyes_and_nose(torch.from_numpy(points)[None])[2])
 
 
 def limit_to_worn(regions: Iterable[Region], points: np.ndarray, front: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ TIP, EYES = 13, slice(19, 31)  # of the nose, and both eyes, six each
 HINGE, EAR = 1.07, 1.25  # where the temples of glasses begin and end on a frontal face: from its middle, in distances of the eyes
 NOSE_DEPTH, HEAD_DEPTH = 0.65, 1.35  # of the tip of the nose before the eyes, and of the ears behind the hinges, the same unit
 WRAP = 0.3  # depth of glasses at a distance of the eyes from their middle, by its square: they follow the face
+MOST_TURN = 1.0  # tangent of the turn of a head; landmarks that say more are wrong
 LEAST_TEMPLE = 0.02  # of its length on a frontal face; a shorter one is not seen
 DARKEST = 0.18  # of the light of what lies under shades
 LEAST_LENGTH = 1e-3
@@ -93,7 +94,7 @@ def on_glasses(x: Tensor, points: Tensor, mean: Tensor) -> Tensor:
     """
     middle, unit, _ = eyes_and_nose(mean)
     beside = (x - middle[:, 0, None, None]) / unit[:, None, None]
-    turn = (eyes_and_nose(points)[2] - eyes_and_nose(mean)[2]) / NOSE_DEPTH
+    turn = ((eyes_and_nose(points)[2] - eyes_and_nose(mean)[2]) / NOSE_DEPTH).clamp(-MOST_TURN, MOST_TURN)
     nearer = -beside.sign() * turn[:, None, None]  # the tangent, less than 0 on the far side
     length = (1 + HEAD_DEPTH / (EAR - HINGE) * nearer).clamp(min=LEAST_TEMPLE)
     hinge = HINGE + WRAP * HINGE**2 * nearer  # where it is seen

@@ -114,7 +114,7 @@ class Drawer:
             return drawings
         own = landmarks_of(steady_motion(self.decomposition.without_edits(), rows))
         return [
-            part_smile(drawing, points, float(amount), self.light(row)) if amount else drawing
+            part_smile(drawing, points, float(amount), self.light(row)) if amount and drawing else drawing
             for row, drawing, points, amount in zip(rows, drawings, own, parts[-1])
         ]
 

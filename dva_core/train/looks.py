@@ -43,6 +43,7 @@ LIPS_ONLY = ("Younger", "Female", "Wearing_Lipstick", "Heavy_Makeup")  # changes
 MOUTHS = ("Smiling",)  # changes of the mouth, around which they are shades
 UPPER = {"Smiling": 0.3}  # share of a change that is kept above the nose: eyes that narrow are warped, which a pixel's value cannot tell
 CHROMA = {"Older": 0.4}  # share of the colour of a shade that is kept: skin that darkens must not turn grey
+WARM = {"Older": (0.8, 1.0, 1.1)}  # of what a shade takes of red, green and blue: a fold of skin lets red through
 BROAD = {"Older": 0.4}  # share of its low frequencies that is kept: folds, not dark cheeks
 NO_LINES = {"Younger": 0.03, "Female": 0.03, "Male": 0.015}  # of the crop: blur of a shade on skin, so that it draws no folds
 LEAST_BROWS = {"Younger": 0.4}  # share of a shade that is kept on the brows
@@ -165,7 +166,9 @@ def fit_shade(kind: str, before: np.ndarray, after: np.ndarray, landmarks: np.nd
     lighter = BRIGHTEST * np.tanh(np.maximum(shade, 0) / BRIGHTEST)
     if kind in CLOSED:
         lighter *= 1 - area(landmarks, BROWS, 0.03)[..., None]
-    shade = (np.minimum(shade, 0) + lighter) * within(landmarks, SIZE)[..., None]  # where the face is not moved, its outline is double
+    shade = (np.minimum(shade, 0) * np.float32(WARM.get(kind, (1.0, 1.0, 1.0))) + lighter) * within(landmarks, SIZE)[
+        ..., None
+    ]  # where the face is not moved, its outline is double
     if kind in CLOSED:
         shade *= 1 - area(landmarks, [LIPS], 0.015)[..., None]
     return shade, shade

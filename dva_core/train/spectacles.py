@@ -23,7 +23,7 @@ WHITE = np.float32([1.9, 1.92, 1.98])
 
 
 @dataclass(frozen=True)
-class Model:
+class Style:
     """A pair of glasses in face units: half the width and height of a lens, the exponent of its superellipse, how much wider it is at the
     top, how far its outer corner is raised; its centre beside and below the middle of the eyes, height of bridge and hinge above it; the
     rim's thickness and colour, light of 2; how dark its shadow on the skin is, 0..1; the colour of dark lenses at top and bottom.
@@ -44,13 +44,17 @@ class Model:
     dark: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 
 
-MODELS = {
-    "Eyeglasses": Model(0.4, 0.285, 3.1, 0.09, 0.04, 0.52, 0.05, 0.1, 0.13, 0.046, (0.15, 0.124, 0.11), 0.28),
-    "Sunglasses": Model(
-        0.425, 0.315, 2.7, 0.12, 0.07, 0.53, 0.07, 0.11, 0.15, 0.05, (0.1, 0.094, 0.09), 0.35, ((0.13, 0.13, 0.15), (0.06, 0.055, 0.055))
+STYLES = {
+    "Eyeglasses": Style(
+        width=0.4, height=0.285, power=3.1, top=0.09, corner=0.04, beside=0.52, below=0.05, bridge=0.1, hinge=0.13, rim=0.046,
+        colour=(0.15, 0.124, 0.11), shadow=0.28,
     ),
-}
-KINDS = tuple(MODELS)
+    "Sunglasses": Style(
+        width=0.425, height=0.315, power=2.7, top=0.12, corner=0.07, beside=0.53, below=0.07, bridge=0.11, hinge=0.15, rim=0.05,
+        colour=(0.1, 0.094, 0.09), shadow=0.35, dark=((0.13, 0.13, 0.15), (0.06, 0.055, 0.055)),
+    ),
+}  # fmt: skip
+KINDS = tuple(STYLES)
 
 
 class Layer(NamedTuple):
@@ -100,72 +104,72 @@ class Canvas:
 
 def glasses(kind: str, landmarks: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A and B, float32 [size, size, 3] each, of one of KINDS on the face with `landmarks` [68, 2] in 0..1."""
-    model, canvas = MODELS[kind], Canvas(landmarks, size)
-    inner, outer = ([lens_edge(model, grow, side) for side in (-1, 1)] for grow in (0, model.rim))
+    style, canvas = STYLES[kind], Canvas(landmarks, size)
+    inner, outer = ([lens_edge(style, grow, side) for side in (-1, 1)] for grow in (0, style.rim))
     lenses, rims = canvas.fill(inner), canvas.fill(outer, inner)
-    frame = np.maximum(rims, canvas.fill([bridge(model, outer[1][:, 0].min())], inner))
-    temples = canvas.fill([temple(model, outer[1][:, 0].max(), side) for side in (-1, 1)], inner) * (1 - frame)
+    frame = np.maximum(rims, canvas.fill([bridge(style, outer[1][:, 0].min())], inner))
+    temples = canvas.fill([temple(style, outer[1][:, 0].max(), side) for side in (-1, 1)], inner) * (1 - frame)
     temples = temples * (1 - smoothstep(EAR - 0.1, EAR, np.abs(canvas.places[0])))
     nothing = np.zeros((canvas.size, canvas.size, 3), np.float32)
     layer = Layer(nothing + 1, nothing)
-    casts = np.maximum(frame, 0.45 * lenses if model.dark else frame)
-    layer = layer.shaded(model.shadow * canvas.soft(casts, 0.035, 0.075) * (np.abs(canvas.places[0]) < HINGE), (0.85, 1, 1.05))
+    casts = np.maximum(frame, 0.45 * lenses if style.dark else frame)
+    layer = layer.shaded(style.shadow * canvas.soft(casts, 0.035, 0.075) * (np.abs(canvas.places[0]) < HINGE), (0.85, 1, 1.05))
     layer = layer.shaded(0.35 * canvas.soft(temples, 0.03, 0.05))
-    layer = dark_lenses(layer, model, canvas, lenses) if model.dark else clear_lenses(layer, model, canvas, lenses, rims)
+    layer = dark_lenses(layer, style, canvas, lenses) if style.dark else clear_lenses(layer, style, canvas, lenses, rims)
     for cover, part in ((0.95, temples), (0.985, frame)):
-        layer = layer.under(cover * part, rounded(part, model.colour))
+        layer = layer.under(cover * part, rounded(part, style.colour))
     through, own = (cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA) for part in layer)
     return through - 1 + own, through - 1
 
 
-def lens_edge(model: Model, grow: float, side: int) -> np.ndarray:
+def lens_edge(style: Style, grow: float, side: int) -> np.ndarray:
     """The edge of a lens [n, 2], `grow` wider on every side, of the right of the picture (side 1) or the left (-1)."""
-    x, y = (np.sign(part) * np.abs(part) ** (2 / model.power) for part in (np.cos(ANGLES), np.sin(ANGLES)))
+    x, y = (np.sign(part) * np.abs(part) ** (2 / style.power) for part in (np.cos(ANGLES), np.sin(ANGLES)))
     heavy = 1 + 0.25 * np.clip(-np.sin(ANGLES), 0, 1)  # rims are thicker above
-    across = x * (1 - model.top * y) * (model.width + grow * heavy)
-    down = y * (model.height + grow * heavy) - model.corner * np.clip(x, 0, 1.2) ** 2 * np.clip(0.4 - y, 0, 1)
-    return np.c_[side * (model.beside + across), model.below + down]
+    across = x * (1 - style.top * y) * (style.width + grow * heavy)
+    down = y * (style.height + grow * heavy) - style.corner * np.clip(x, 0, 1.2) ** 2 * np.clip(0.4 - y, 0, 1)
+    return np.c_[side * (style.beside + across), style.below + down]
 
 
-def bridge(model: Model, inner: float) -> np.ndarray:
+def bridge(style: Style, inner: float) -> np.ndarray:
     """The bridge [n, 2], an arch between rims whose inner edges are `inner` from the middle."""
     ends = inner + 0.05
     x = np.linspace(-ends, ends, 24)
-    y = model.below - model.bridge - 0.05 * (1 - (x / ends) ** 2)
-    half = 0.62 * model.rim * (1 + 0.25 * (x / ends) ** 2)
+    y = style.below - style.bridge - 0.05 * (1 - (x / ends) ** 2)
+    half = 0.62 * style.rim * (1 + 0.25 * (x / ends) ** 2)
     return np.r_[np.c_[x, y - half], np.c_[x, y + half][::-1]]
 
 
-def temple(model: Model, outer: float, side: int) -> np.ndarray:
+def temple(style: Style, outer: float, side: int) -> np.ndarray:
     """The temple [n, 2] of a side, from a rim whose outer edge is `outer` from the middle to the ear."""
     along = np.linspace(0, 1, 30)
-    x, y = outer - 0.05 + along * (EAR - outer + 0.05), model.below - model.hinge + TEMPLE_FALLS * along
-    half = model.rim * np.interp(along, [0, 0.25, 1], [0.95, 0.75, 0.6])
+    x, y = outer - 0.05 + along * (EAR - outer + 0.05), style.below - style.hinge + TEMPLE_FALLS * along
+    half = style.rim * np.interp(along, [0, 0.25, 1], [0.95, 0.75, 0.6])
     return np.r_[np.c_[side * x, y - half], np.c_[side * x, y + half][::-1]]
 
 
-def clear_lenses(layer: Layer, model: Model, canvas: Canvas, lenses: np.ndarray, rims: np.ndarray) -> Layer:
+def clear_lenses(layer: Layer, style: Style, canvas: Canvas, lenses: np.ndarray, rims: np.ndarray) -> Layer:
     """Lenses that take little of the light, with two bars of a reflection and the rim's shadow at their edges."""
-    x, y = from_lens(model, canvas)
+    x, y = from_lens(style, canvas)
     across = 0.75 * x + y
     bars = np.exp(-(((across + 0.1) / 0.055) ** 4)) + 0.6 * np.exp(-(((across - 0.02) / 0.022) ** 4))
     layer = layer.shaded(0.035 * lenses).under(0.13 * lenses * canvas.soft(bars * smoothstep(0.2, -0.25, y), 0.02), WHITE)
     return layer.shaded(0.25 * lenses * canvas.soft(rims, 0.024))
 
 
-def dark_lenses(layer: Layer, model: Model, canvas: Canvas, lenses: np.ndarray) -> Layer:
+def dark_lenses(layer: Layer, style: Style, canvas: Canvas, lenses: np.ndarray) -> Layer:
     """Lenses that nothing shines through, lighter at the top, with a soft reflection."""
-    x, y = from_lens(model, canvas)
-    top, bottom = np.float32(model.dark)
+    x, y = from_lens(style, canvas)
+    top, bottom = np.float32(style.dark)
     down = smoothstep(-0.3, 0.3, y)[..., None]
     shine = np.exp(-(((0.55 * x + y + 0.13) / 0.11) ** 2)) * smoothstep(0.38, -0.1, np.abs(x)) * smoothstep(0.3, -0.25, y)
     return layer.under(lenses, top * (1 - down) + bottom * down + shine[..., None] * np.float32([0.2, 0.22, 0.26]))
 
 
-def from_lens(model: Model, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+def from_lens(style: Style, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     """x [1, S] and y [S, 1] of the pixels from the centre of the lens of their side, in face units."""
     x, y = canvas.places
-    return x - np.sign(x) * model.beside, y - model.below
+    return x - np.sign(x) * style.beside, y - style.below
 
 
 def rounded(part: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:

@@ -37,7 +37,7 @@ GROWTHS = {
     "Beard": Growth(6000, (0.09, 0.19)),
     "Goatee": Growth(5700, (0.08, 0.18)),
     "Mustache": Growth(6500, (0.09, 0.2), tufts=0.12),
-    "5_o_Clock_Shadow": Growth(5000, (0.018, 0.04), 0.36, cover=0.38),
+    "5_o_Clock_Shadow": Growth(5000, (0.018, 0.04), 0.32, cover=0.33),
     "Bushy_Eyebrows": Growth(8600, (0.06, 0.13), 0.42),
 }
 KINDS = tuple(GROWTHS)
@@ -62,8 +62,8 @@ def hair(kind: str, look: dict, landmarks: np.ndarray, size: int) -> tuple[np.nd
     rng = np.random.default_rng(look["seed"])
     head = Head(np.zeros((size, size, 3), np.uint8), landmarks * size)
     area = brow_area(head, look) if kind == "Bushy_Eyebrows" else beard_area(kind, head, look)
-    grown = comb_brows if kind == "Bushy_Eyebrows" else comb_beard
-    strands = grown(kind, head, look, area, rng)
+    comb = comb_brows if kind == "Bushy_Eyebrows" else comb_beard
+    strands = comb(head, GROWTHS[kind], area, rng)
     cover, tone = draw_strands(strands, size)
     bare = 1 - blur(head.fill([head.points[LIPS]]), size / 320)
     roots = (GROWTHS[kind].roots * bare * blur(np.clip(area, 0, 1), size / 110))[..., None] * ROOTS
@@ -86,9 +86,9 @@ def brow_area(head: Head, look: dict) -> np.ndarray:
     return head.carry(np.maximum.reduce([polygon(np.r_[middle - half, (middle + half)[::-1]] * (side, 1), 0.022) for side in (-1, 1)]))
 
 
-def comb_beard(kind: str, head: Head, look: dict, area: np.ndarray, rng: np.random.Generator) -> Strands:
+def comb_beard(head: Head, growth: Growth, area: np.ndarray, rng: np.random.Generator) -> Strands:
     """Strands of facial hair: down, from the middle to the sides over the lip, in tufts."""
-    size, growth = head.size, GROWTHS[kind]
+    size = head.size
     density = np.clip(area * np.exp(0.25 * noise(rng, size, 21)), 0, 1) ** 1.2
     root = scatter(rng, density, growth.strands, head.unit)
     x, y = in_units(head, root).T
@@ -105,9 +105,8 @@ def comb_beard(kind: str, head: Head, look: dict, area: np.ndarray, rng: np.rand
     return Strands(*(values[np.argsort(rng.normal(0, size / 48, count) - root[:, 1])] for values in strands))
 
 
-def comb_brows(kind: str, head: Head, look: dict, area: np.ndarray, rng: np.random.Generator) -> Strands:
+def comb_brows(head: Head, growth: Growth, area: np.ndarray, rng: np.random.Generator) -> Strands:
     """Strands of brows: up at the nose, outwards along the arch."""
-    growth = GROWTHS[kind]
     root = scatter(rng, np.clip(area, 0, 1), growth.strands, head.unit)
     x = in_units(head, root)[:, 0]
     along, count = np.clip((np.abs(x) - 0.3) / 0.68, 0, 1), len(root)

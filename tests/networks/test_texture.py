@@ -254,3 +254,8 @@ def test_a_turned_head_shows_one_temple_and_no_glasses_fold(by):
         assert near > 2 * frontal and far < 0.3 * frontal
     lens = [float(((side * beside > 0) & (side * beside < HINGE)).sum()) for side in (-1, 1)]
     assert (lens[by < 0] >= lens[by > 0]) or abs(by) < 0.01  # the near half is the wider one
+
+
+@given(st.floats(-1e3, 1e3))
+def test_wrong_landmarks_do_not_break_glasses(by):
+    assert on_glasses(pixels(16)[None, 0], turned(by), MEAN).isfinite().all()
