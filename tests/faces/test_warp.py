@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from dva_core.edit.shapes import SHAPES
 from dva_core.faces.align import whole_square
 from dva_core.faces.regions import CHIN, MEAN_FACE, ROOM
-from dva_core.faces.retouch import compose, retouch_face
+from dva_core.faces.retouch import compose, compose_after, retouch_face
 from dva_core.faces.warp import (
     CHIN_SHARE,
     LEAST_GAP,
@@ -138,7 +138,10 @@ def test_two_maps_do_what_one_does_after_the_other():
     second[1] = cv2.GaussianBlur(second[1], (0, 0), 4)
     second[2, 10:30, 20:40] = 0.5
     square = whole_square(picture)
-    both = retouch_face(picture, square, compose(shift, second))
-    expected = retouch_face(retouch_face(picture, square, compose(shift, None)), square, second)
-    assert np.abs(both - expected).mean() < 0.02 * picture.std()
-    assert np.abs(both - expected).mean() < 0.2 * np.abs(both - retouch_face(picture, square, second)).mean()
+    first = compose(shift, None)
+    np.testing.assert_array_equal(compose_after(None, shift), first)
+    for maps, before, after in ((compose(shift, second), first, second), (compose_after(second, shift), second, first)):
+        both = retouch_face(picture, square, maps)
+        expected = retouch_face(retouch_face(picture, square, before), square, after)
+        assert np.abs(both - expected).mean() < 0.02 * picture.std()
+        assert np.abs(both - expected).mean() < 0.2 * np.abs(both - retouch_face(picture, square, second)).mean()

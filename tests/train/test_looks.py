@@ -80,7 +80,9 @@ def test_shades_of_skin_draw_no_lines():
     lines = 1 - 0.15 * (np.abs(y - int(0.33 * SIZE)) < 3) - 0.1
     after = np.uint8(before * lines[None, :, :, None])
     for kind, drawn in (("Older", True), ("Younger", False)):
-        shade = fit_shade(kind, before, after, landmarks)[0][:, SIZE // 2, 0]
+        shades = fit_shade(kind, before, after, landmarks)[0][:, SIZE // 2]
+        shade, fold = shades.mean(-1), shades[int(0.33 * SIZE)]
+        assert (fold[0] > fold[1] > fold[2]) == drawn  # a fold lets red through
         line = shade[int(0.33 * SIZE)] - shade[int(0.33 * SIZE) + 20]
         assert (line < -0.1) == drawn and shade[int(0.33 * SIZE) + 20] < -0.02
 
