@@ -75,7 +75,7 @@ def hair(kind: str, look: dict, landmarks: np.ndarray, size: int) -> tuple[np.nd
 def beard_area(kind: str, head: Head, look: dict) -> np.ndarray:
     """Where facial hair grows on a face, [S, S] in 0..1: thinner towards the ears, so that a beard has no upper edge."""
     area = head.carry(np.float32(facial_hair.region(kind, look)))
-    return area * (0.03 + 0.97 * smoothstep(0.35, 1.05, in_units(head, pixels(head.size))[..., 1])) if kind in BARE_CHEEKS else area
+    return area * smoothstep(0.45, 1.05, in_units(head, pixels(head.size))[..., 1]) if kind in BARE_CHEEKS else area
 
 
 def brow_area(head: Head, look: dict) -> np.ndarray:

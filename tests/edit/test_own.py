@@ -159,7 +159,7 @@ def test_the_command(tmp_path, model, finder, capsys):
 
 @pytest.mark.parametrize("name", ["Eyeglasses", "Beard"])
 def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
-    """The starter's encoder, ten pictures with and ten without: AUC over 0.8 on the others, and near the classifier's weight."""
+    """The starter's encoder, ten pictures with and ten without, drawn ten times: AUC on the others, and near the classifier's weight."""
     folder = shared("data/faces128")
     model = load_model("starter", device="cpu")
     table = read_labels(folder / "labels.csv")
@@ -167,13 +167,16 @@ def test_ten_real_pictures_of_each_tell_the_rest(shared, name):
     rng = np.random.default_rng(0)
     yes, no = (rng.permutation(np.flatnonzero(labels == value))[:60] for value in (1, 0))
     z = encode_folder(model, folder, [table.files[i] for i in (*yes, *no)])
-    attribute = from_vectors(model, z[:10], z[60:70], name)
     mean, std = statistics(model, "identity")
-    rest = np.concatenate([z[10:60], z[70:]])
-    own, trained = attribute.direction.vector / std, AttributeSet.from_model(model).weight(name)
-    assert roc_auc(np.repeat([1, 0], 50), (rest - mean) / std @ own) > 0.8
-    assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
-    assert attribute.score > 0.7
+    trained, aucs, scores = AttributeSet.from_model(model).weight(name), [], []
+    for _ in range(10):
+        yes, no = rng.permutation(60), 60 + rng.permutation(60)
+        attribute = from_vectors(model, z[yes[:10]], z[no[:10]], name)
+        own, rest = attribute.direction.vector / std, z[np.concatenate([yes[10:], no[10:]])]
+        aucs.append(roc_auc(np.repeat([1, 0], 50), (rest - mean) / std @ own))
+        assert own @ trained / np.linalg.norm(own) / np.linalg.norm(trained) > 0.5
+        scores.append(attribute.score)
+    assert np.mean(aucs) > 0.85 and min(aucs) > 0.8 and np.mean(scores) > 0.7
 
 
 def test_pairs_are_found_by_their_names(tmp_path, caplog):
