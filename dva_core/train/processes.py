@@ -57,6 +57,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         raise DVAError(f"The processes cannot find one another ({one_line(error)}); check torchrun's --rdzv-endpoint and ports.") from error
     try:
         yield
+        dist.barrier()  # one that leaves while another still writes its files may end in an abort of its gloo threads
     finally:
         dist.destroy_process_group()
 
