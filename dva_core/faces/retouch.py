@@ -33,7 +33,7 @@ def retouch_face(picture: np.ndarray, quad: np.ndarray, maps: np.ndarray) -> np.
 def compose(shift: np.ndarray, maps: np.ndarray | None) -> np.ndarray:
     """The maps [3, n, n] that do what `maps` [3, m, m] do to a face moved by `shift` [2, n, n] before; None: nothing."""
     if maps is None:
-        return np.concatenate([shift, np.zeros_like(shift[:1])]).astype(np.float32)
+        return compose_after(None, shift)
     second = resize_map(maps, shift.shape[-1])
     second[:2] += move_map(shift, second[:2])
     return second

@@ -92,9 +92,9 @@ def on_glasses(x: Tensor, points: Tensor, mean: Tensor) -> Tensor:
     What lies deeper shows by its depth times the tangent of the turn more on the side that turns to the camera, and less on the other one;
     the tangent is that of the tip of the nose before the eyes. points, mean [B, 51, 2].
     """
-    middle, unit, _ = eyes_and_nose(mean)
+    middle, unit, straight = eyes_and_nose(mean)
     beside = (x - middle[:, 0, None, None]) / unit[:, None, None]
-    turn = ((eyes_and_nose(points)[2] - eyes_and_nose(mean)[2]) / NOSE_DEPTH).clamp(-MOST_TURN, MOST_TURN)
+    turn = ((eyes_and_nose(points)[2] - straight) / NOSE_DEPTH).clamp(-MOST_TURN, MOST_TURN)
     nearer = -beside.sign() * turn[:, None, None]  # the tangent, less than 0 on the far side
     length = (1 + HEAD_DEPTH / (EAR - HINGE) * nearer).clamp(min=LEAST_TEMPLE)
     hinge = HINGE + WRAP * HINGE**2 * nearer  # where it is seen

@@ -32,12 +32,13 @@ class SoftMasks:
         self._cache: dict[int, np.ndarray] = {}
 
     def __getitem__(self, row: int) -> np.ndarray:
-        masks = [self._soften(row, 0) * (1 - self._in_front(row, FRONT))] if self._whole else []
+        visible = self._soften(row, 0)
+        masks = [visible * (1 - self._in_front(row, FRONT))] if self._whole else []
         if self._others:
-            limited = limit_to_regions(self._others, self._points(row), self._soften(row, 0), self._soften(row, 1))
+            limited = limit_to_regions(self._others, self._points(row), visible, self._soften(row, 1))
             masks.append(limited * (1 - self._in_front(row, FRONT_OF_REGION)))
         if self._worn:
-            masks.append(limit_to_worn(self._worn, self._points(row), self._in_front(row, FRONT_OF_REGION), self._soften(row, 0)))
+            masks.append(limit_to_worn(self._worn, self._points(row), self._in_front(row, FRONT_OF_REGION), visible))
         return np.max(masks, axis=0)
 
     def _in_front(self, row: int, limits: tuple[float, float]) -> np.ndarray:
